@@ -1,0 +1,37 @@
+# Needs python3 (3.11 or later) and make, nothing else. `PYTHON=python3.12 make test` chooses another.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Named after the interpreter: another PYTHON makes another venv.
+STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test check demo format
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+venv: $(STAMP)  ## make or refresh .venv
+
+$(STAMP): pyproject.toml
+	@test -e $@ || rm -rf $(VENV)
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --editable '.[embedded,reload]' --group dev
+	@touch $@
+
+test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+	$(BIN)/pytest
+
+check: test  ## the same as `make test`
+
+demo: $(STAMP)  ## run the example application
+	$(BIN)/python -m examples.codestats
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
