@@ -1,0 +1,19 @@
+"""How a task should run: queues, retries, options of a call, the context. Pure values."""
+
+from typedq.policy.context import Context
+from typedq.policy.durations import seconds, timeouts
+from typedq.policy.options import Options, Plan, plan, unknown_queue
+from typedq.policy.queue import Queue
+from typedq.policy.retry import Retry
+
+__all__ = [
+    "Context",
+    "Options",
+    "Plan",
+    "Queue",
+    "Retry",
+    "plan",
+    "seconds",
+    "timeouts",
+    "unknown_queue",
+]

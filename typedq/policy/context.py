@@ -1,0 +1,28 @@
+"""What a running task may know about the message it runs for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Given to a task whose first parameter is annotated `Context`; not part of the contract.
+
+    id: the message's id, the same in every attempt
+    task, queue: names
+    attempt: 1 for the first
+    enqueued_at, due: aware datetimes in UTC
+    deadline: when the hard timeout ends this attempt, or None
+    fence: a token of this attempt alone, for systems that should refuse a superseded one
+    """
+
+    id: str
+    task: str
+    queue: str
+    attempt: int
+    enqueued_at: datetime
+    due: datetime
+    deadline: datetime | None
+    fence: str
