@@ -1,0 +1,95 @@
+"""What all tests share: one server, names that cannot collide, one way to wait, no leftovers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from typedq.localserver import OwnServer
+
+T = TypeVar("T")
+
+
+class WaitUntil(Protocol):
+    """The type of the `wait_until` fixture."""
+
+    def __call__(self, condition: Callable[[], T], deadline: float = 10.0) -> T: ...
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[OwnServer]:
+    """One server for the whole run; TYPEDQ_TEST_SERVER names another binary.
+
+    Shared: a test that stops, pauses or fills a server starts an `OwnServer` of its own.
+    """
+    from typedq.localserver import OwnServer
+
+    with OwnServer() as own:
+        yield own
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test has."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def wait_until() -> WaitUntil:
+    """Poll until the condition is truthy and return its value; fail after the deadline (seconds).
+
+    The one place in tests where waiting lives; `tests/test_house.py` refuses sleeps elsewhere.
+    """
+
+    def wait(condition: Callable[[], T], deadline: float = 10.0) -> T:
+        end = time.monotonic() + deadline
+        while not (value := condition()):
+            if time.monotonic() > end:
+                pytest.fail(f"not within {deadline:g} s; last answer: {value!r}")
+            time.sleep(0.005)
+        return value
+
+    return wait
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _describe(process: psutil.Process) -> str:
+    with process.oneshot():
+        try:
+            return f"{process.pid} ({process.status()}): {' '.join(process.cmdline())}"
+        except psutil.Error as error:
+            return str(error)
+
+
+@pytest.fixture(autouse=True)
+def no_process_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a child or a zombie; end the child, so that only that test fails.
+
+    Autouse, hence torn down last: what fixtures of the test started must be gone by then, what
+    session and module fixtures started was there before.
+    """
+    before = _children()
+    yield
+    end = time.monotonic() + 1.0  # a child that is just ending may take this long
+    while left := _children() - before:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.005)
+    told = [_describe(process) for process in left]
+    # Python's own helper for shared memory lives as long as the interpreter.
+    guilty = [line for line in told if "multiprocessing.resource_tracker" not in line]
+    if guilty:
+        for process in left:
+            if process.is_running():
+                process.kill()
+        psutil.wait_procs(left, timeout=5)
+        pytest.fail("left behind: " + "; ".join(guilty))
