@@ -1,0 +1,127 @@
+"""Logs: one logger, `typedq`; each record is a message and named values, never a payload.
+
+A library adds no handler that writes: `configure` is for the command line. Whatever came from
+outside is escaped, so that no message can forge a line or move the cursor of a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO, cast
+
+from typedq.errors import ConfigurationError
+
+logger: Final = logging.getLogger("typedq")
+logger.addHandler(logging.NullHandler())
+
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+
+def event(
+    level: int, message: str, /, *, error: BaseException | None = None, **fields: object
+) -> None:
+    """Log `message` with named values; `error` adds its traceback. Cheap when the level is off."""
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s", message, extra={"typedq": fields}, exc_info=error, stacklevel=2)
+
+
+def configure(
+    level: str,
+    format: Literal["text", "json"],  # noqa: A002 - named as the option of the command line is
+    stream: TextIO | None = None,
+) -> None:
+    """Write the log to `stream` (default: stderr) from `level` (a name such as "info") upward.
+
+    Text is coloured only on a terminal, and not where NO_COLOR is set. Calling again replaces what
+    was configured. Raises ConfigurationError for an unknown level or format.
+    """
+    problems = [
+        f"{name} {value!r} is not one of {', '.join(known)}"
+        for name, value, known in (
+            ("log level", level.lower(), _LEVELS),
+            ("log format", format, tuple(_FORMATS)),
+        )
+        if value not in known
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_FORMATS[format](_coloured(handler.stream)))
+    for previous in logger.handlers[:]:
+        logger.removeHandler(previous)
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+def escape(text: str) -> str:
+    """`text` with every character that does not print (controls, line ends, bidi) escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _coloured(stream: TextIO) -> bool:
+    dull = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not dull and stream.isatty()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    found = getattr(record, "typedq", None)
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    if text.isprintable() and text and not any(mark in text for mark in ' "=\\'):
+        return text
+    return '"' + escape(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+class _Text(logging.Formatter):
+    def __init__(self, coloured: bool) -> None:
+        super().__init__()
+        self._colours = _COLOURS if coloured else {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname:<8}"
+        if colour := self._colours.get(record.levelname):
+            level = f"\x1b[{colour}m{level}\x1b[0m"
+        words = [_time(record), level, escape(record.getMessage())]
+        words += [f"{escape(key)}={_quoted(value)}" for key, value in _fields(record).items()]
+        line = " ".join(words)
+        if record.exc_info:
+            # Indented, so that no line of an exception's message passes for a line of the log.
+            trace = self.formatException(record.exc_info).splitlines()
+            line = "\n    ".join([line, *map(escape, trace)])
+        return line
+
+
+class _Json(logging.Formatter):
+    def __init__(self, _coloured: bool) -> None:
+        super().__init__()
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        for key, value in _fields(record).items():
+            line[f"{key}_" if key in line else key] = value
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)  # ASCII only: every control character is escaped
+
+
+_FORMATS: Final = {"text": _Text, "json": _Json}
