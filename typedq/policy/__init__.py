@@ -3,10 +3,11 @@
 from typedq.policy.context import Context
 from typedq.policy.durations import seconds, timeouts
 from typedq.policy.options import Options, Plan, plan, unknown_queue
-from typedq.policy.queue import Queue
+from typedq.policy.queue import NAME, Queue
 from typedq.policy.retry import Retry
 
 __all__ = [
+    "NAME",
     "Context",
     "Options",
     "Plan",

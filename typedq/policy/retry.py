@@ -22,7 +22,7 @@ class Retry:
     backoff: seconds or timedelta before the first retry, then multiplied by `factor` (1 or more)
     max_backoff: seconds or timedelta, never longer than this
     jitter: spread each delay evenly between 0 and its length
-    Raises ConfigurationError.
+    Raises ConfigurationError with every problem.
     """
 
     max_retries: int
@@ -42,24 +42,26 @@ class Retry:
         max_backoff: float | timedelta = 600.0,
         jitter: bool = True,
     ) -> None:
-        problems: list[str] = []
-        first = _length(backoff, "backoff", problems)
-        longest = _length(max_backoff, "max_backoff", problems)
-        kept = {
-            "max_retries": _count(max_retries, problems),
-            "on": _classes(on, problems),
-            "backoff": first,
-            "factor": _factor(factor, problems),
-            "max_backoff": longest,
-            "jitter": jitter,
-        }
-        if not problems and first > longest:
+        classes = cast("tuple[type[BaseException], ...]", _several(on))
+        first, longest, problems = 0.0, 0.0, list[str]()
+        if not _is_number(max_retries, 0, MOST_RETRIES, whole=True):
             problems.append(
-                f"Retry: backoff ({first:g} s) is longer than max_backoff ({longest:g} s)"
+                f"max_retries takes a number from 0 to {MOST_RETRIES}, not {max_retries!r}"
             )
+        if not classes or not all(map(_is_exception, classes)):
+            problems.append(f"on takes one or more exception classes, not {on!r}")
+        if not _is_number(factor, 1, 1e6):
+            problems.append(f"factor takes a number from 1 to a million, not {factor!r}")
+        try:
+            first, longest = seconds(backoff, "backoff"), seconds(max_backoff, "max_backoff")
+        except ValueError as error:
+            problems.append(str(error))
+        if first > longest:
+            problems.append(f"backoff ({first:g} s) is longer than max_backoff ({longest:g} s)")
         if problems:
-            raise ConfigurationError(problems)
-        for field, value in kept.items():
+            raise ConfigurationError([f"Retry: {problem}" for problem in problems])
+        kept = (int(max_retries), classes, first, float(factor), longest, bool(jitter))
+        for field, value in zip(self.__slots__, kept, strict=True):
             object.__setattr__(self, field, value)
 
     def next(self, error: BaseException, attempt: int, roll: float) -> float | None:
@@ -76,31 +78,15 @@ class Retry:
         return delay * roll if self.jitter else delay
 
 
-def _count(given: object, problems: list[str]) -> int:
-    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= MOST_RETRIES:
-        return given
-    problems.append(f"Retry: max_retries takes a number from 0 to {MOST_RETRIES}, not {given!r}")
-    return 0
+def _several(given: object) -> tuple[object, ...]:
+    return tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else (given,)
 
 
-def _classes(given: object, problems: list[str]) -> tuple[type[BaseException], ...]:
-    several = tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else (given,)
-    classes = tuple(c for c in several if isinstance(c, type) and issubclass(c, BaseException))
-    if len(classes) < len(several) or not several:
-        problems.append(f"Retry: on takes one or more exception classes, not {given!r}")
-    return classes
+def _is_exception(given: object) -> bool:
+    return isinstance(given, type) and issubclass(given, BaseException)
 
 
-def _factor(given: object, problems: list[str]) -> float:
-    if isinstance(given, int | float) and not isinstance(given, bool) and 1 <= given < 1e6:
-        return float(given)
-    problems.append(f"Retry: factor takes a number of 1 or more, not {given!r}")
-    return 1.0
-
-
-def _length(given: float | timedelta, what: str, problems: list[str]) -> float:
-    try:
-        return seconds(given, f"Retry: {what}")
-    except ValueError as error:
-        problems.append(str(error))
-        return 0.0
+def _is_number(given: object, least: float, most: float, *, whole: bool = False) -> bool:
+    if isinstance(given, bool) or not isinstance(given, int if whole else int | float):
+        return False
+    return least <= given <= most
