@@ -1,0 +1,186 @@
+"""Where a server is: URLs parsed once into a value that cannot show a password by accident."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+from urllib.parse import parse_qsl, unquote
+
+from typedq.errors import ConfigurationError
+
+Kind = Literal["single", "unix", "sentinel", "cluster", "embedded"]
+
+_EXAMPLES: Final[Mapping[Kind, str]] = {
+    "single": "redis://user:password@localhost:6379/0",
+    "unix": "unix:///run/redis/redis.sock?db=0",
+    "sentinel": "redis+sentinel://host1:26379,host2:26379/service/0",
+    "cluster": "redis+cluster://host1:6379,host2:6379",
+    "embedded": "embedded://",
+}
+_TLS: Final = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+_TOPOLOGIES: Final[dict[str, Kind]] = {
+    "": "single",
+    "+sentinel": "sentinel",
+    "+cluster": "cluster",
+}
+_SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
+    name + suffix: (kind, tls) for suffix, kind in _TOPOLOGIES.items() for name, tls in _TLS.items()
+} | {"unix": ("unix", False), "embedded": ("embedded", False)}
+_PORTS: Final = {"single": 6379, "cluster": 6379, "sentinel": 26379}
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+)(?::(\d{1,5}))?")
+_YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_CERT_REQS: Final = {"required": "required", "optional": "optional", "none": "none"}
+# Option of the query -> what it may be (None: any text). TLS options are named as redis-py's are.
+_OPTIONS: Final[dict[str, Mapping[str, bool | str] | None]] = {
+    "ssl_ca_certs": None,
+    "ssl_ca_path": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_password": None,
+    "ssl_check_hostname": _YES_NO,
+    "ssl_cert_reqs": _CERT_REQS,
+    "sentinel_username": None,
+    "sentinel_password": None,
+}
+_MOVED: Final = ("db", "username", "password")  # options that are fields of the address
+_SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """A parsed URL. `str` and `repr` are redacted.
+
+    hosts: (name, port) pairs, empty for unix and embedded; path: of the unix socket, else ""
+    service: name of the sentinel service, else ""; options: ssl_* and sentinel_* of the query, as
+    redis-py names them, with bool or str values. Certificates are verified unless options say not.
+    """
+
+    url: str  # redacted
+    kind: Kind
+    tls: bool = False
+    hosts: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = None
+    service: str = ""
+    options: Mapping[str, bool | str] = field(default_factory=dict[str, "bool | str"], hash=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        return f"Address({self.url!r})"
+
+
+def redact(url: str) -> str:
+    """`url` without its secrets: fit for a log, even where the URL itself is malformed."""
+    scheme, mark, rest = url.rpartition("://") if url.count("://") == 1 else url.partition("://")
+    if not mark:
+        return "***"
+    secret, at, place = rest.rpartition("@")
+    if at:
+        user, colon, _ = secret.partition(":")
+        rest = f"{user if colon else ''}{colon}***@{place}"
+    elif not _wellformed(rest):
+        rest = "***"  # what should be a port may be a password whose host was forgotten
+    return scheme + mark + _SECRET.sub(r"\1***", rest)
+
+
+def _wellformed(rest: str) -> bool:
+    hosts = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return not hosts or all(_HOST.fullmatch(host) for host in hosts.split(","))
+
+
+def parse_url(url: str) -> Address:
+    """Raises ConfigurationError: what is wrong, a right URL for comparison, never the password."""
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme not in _SCHEMES:
+        raise ConfigurationError([f"a URL looks like one of {', '.join(_EXAMPLES.values())}"])
+    kind, tls = _SCHEMES[scheme]
+    address, problems = _parse(redact(url), kind, tls, rest)
+    if problems:
+        example = _EXAMPLES[kind].replace(_EXAMPLES[kind].partition("://")[0], scheme, 1)
+        raise ConfigurationError([f"{problem}; for example {example}" for problem in problems])
+    return address
+
+
+def _parse(url: str, kind: Kind, tls: bool, rest: str) -> tuple[Address, list[str]]:
+    before, _, query = rest.partition("?")
+    secret, _, place = before.rpartition("@")
+    hosts, slash, path = place.partition("/")
+    if "@" in query or "@" in path or "#" in rest or "/" in secret:
+        what = (
+            "a password with any of / ? # @ in it must have them percent-encoded (%2F %3F %23 %40)"
+        )
+        return Address(url, kind), [what]
+    if kind == "embedded" and rest:
+        return Address(url, kind), ["embedded:// takes nothing after it"]
+    user, _, password = secret.partition(":")
+    options, problems = _query(query, tls)
+    moved = {name: str(options.pop(name)) for name in _MOVED if name in options}
+    names, service, number = _place(kind, hosts, unquote(path), problems)
+    number = number or moved.get("db", "0")
+    if not number.isascii() or not number.isdigit():
+        problems.append("the database after the last / must be a number")
+    elif kind == "cluster" and int(number):
+        problems.append("a cluster has database 0 only")
+    address = Address(
+        url=url,
+        kind=kind,
+        tls=tls,
+        hosts=names,
+        path=unquote(slash + path) if kind == "unix" else "",
+        db=0 if problems else int(number),
+        username=unquote(user) or moved.get("username"),
+        password=unquote(password) or moved.get("password"),
+        service=service,
+        options=MappingProxyType(options),
+    )
+    return address, problems
+
+
+def _place(
+    kind: Kind, hosts: str, path: str, problems: list[str]
+) -> tuple[tuple[tuple[str, int], ...], str, str]:
+    """Hosts, sentinel service and database number, as far as this kind of URL has them."""
+    if kind in ("unix", "embedded"):
+        if kind == "unix" and (hosts or not path):
+            problems.append("unix:// takes three slashes and the absolute path of a socket")
+        return (), "", ""
+    found = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    names = tuple((m[1].strip("[]"), int(m[2] or _PORTS[kind])) for m in found if m)
+    if len(names) < len(found) or not all(0 < port < 65536 for _, port in names):
+        problems.append("each host must be a name or an address, with a port of 1 to 65535")
+    if kind == "single" and len(found) > 1:
+        problems.append("several hosts need +sentinel:// or +cluster://")
+    if kind != "sentinel":
+        return names, "", path
+    service, _, number = path.partition("/")
+    if not service:
+        problems.append("a sentinel URL names its service after the hosts")
+    return names, service, number
+
+
+def _query(query: str, tls: bool) -> tuple[dict[str, bool | str], list[str]]:
+    options: dict[str, bool | str] = {}
+    problems: list[str] = []
+    known = (*_MOVED, *_OPTIONS)
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        values = _OPTIONS.get(name)
+        if name not in known:
+            # Not quoted: a stray part of a password can land here.
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            problems.append(f"an option after ? is unknown ({hint})")
+        elif name.startswith("ssl_") and not tls:
+            problems.append(f"{name} needs TLS: rediss:// or valkeys://")
+        elif values is not None and value.lower() not in values:
+            problems.append(f"{name} must be one of {', '.join(values)}")
+        else:
+            options[name] = values[value.lower()] if values else value
+    return options, problems
