@@ -193,15 +193,18 @@ def pure_rooms_are_pure(house: House) -> Iterator[str]:
 
 
 def each_move_has_one_script(house: House) -> Iterator[str]:
-    """A move is a function in broker/moves that returns a `Move`; lua/parts/ are no moves."""
-    moves = [
-        node.name
-        for path, tree in house.python.items()
-        if re.match(r"typedq/broker/moves(\.py|/)", path)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.returns is not None
-        if re.match(r"Move\b", ast.unparse(node.returns))
-    ]
+    """A move is a function in broker/ that calls `script` with its own name; parts/ are no moves."""
+    moves: list[str] = []
+    for path, tree in house.python.items():
+        for function in tree.body if room(path) == "broker" else ():
+            for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+                match node:
+                    case ast.Call(func=ast.Name(id="script"), args=[ast.Constant(value=str(name))]):
+                        moves.append(name)
+                        if name != function.name:
+                            yield f"{path}: {function.name} sends the script {name}"
+                    case _:
+                        pass
     scripts = [Path(path).stem for path in house.lua if not is_part(path)]
     for name in sorted({*moves, *scripts}):
         if (moves.count(name), scripts.count(name)) != (1, 1):
@@ -345,16 +348,18 @@ BREACHES: list[tuple[Callable[[House], Iterator[str]], dict[str, str], str]] = [
     (each_move_has_one_script, {"broker/lua/tick.lua": ""}, "tick: 0 moves, 1 scripts"),
     (
         each_move_has_one_script,
-        {"broker/moves.py": "def tick() -> Move[int]: ..."},
+        {"broker/a.py": "def tick():\n return Move(script('tick'))"},
         "tick: 1 moves, 0 scripts",
     ),
     (
         each_move_has_one_script,
-        {
-            "broker/moves/a.py": "def tick() -> Move[int]: ...\n" * 2,
-            "broker/lua/tick.lua": "",
-        },
+        {"broker/a.py": "def tick(): script('tick')\n" * 2, "broker/lua/tick.lua": ""},
         "tick: 2 moves, 1 scripts",
+    ),
+    (
+        each_move_has_one_script,
+        {"broker/a.py": "def tock(): script('tick')", "broker/lua/tick.lua": ""},
+        "tock sends the script tick",
     ),
     (keys_are_spelled_once, {"app.py": 'f"{{{ns}}}:ready"'}, "app.py:1 spells a key"),
     (keys_are_spelled_once, {"app.py": '"{%s}:ready" % ns'}, "app.py:1 spells a key"),
