@@ -193,18 +193,21 @@ def pure_rooms_are_pure(house: House) -> Iterator[str]:
 
 
 def each_move_has_one_script(house: House) -> Iterator[str]:
-    """A move is a function in broker/ that calls `script` with its own name; parts/ are no moves."""
-    moves: list[str] = []
-    for path, tree in house.python.items():
-        for function in tree.body if room(path) == "broker" else ():
-            for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
-                match node:
-                    case ast.Call(func=ast.Name(id="script"), args=[ast.Constant(value=str(name))]):
-                        moves.append(name)
-                        if name != function.name:
-                            yield f"{path}: {function.name} sends the script {name}"
-                    case _:
-                        pass
+    """A move is a function in broker/ that calls `script` with its own name; a part is no move."""
+    sent = [
+        (path, function.name, node.args[0].value)
+        for path, tree in house.python.items()
+        if room(path) == "broker"
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "script"
+        if isinstance(node.args[0], ast.Constant)
+    ]
+    for path, function, name in sent:
+        if function != name:
+            yield f"{path}: {function} sends the script {name}"
+    moves = [str(name) for _, _, name in sent]
     scripts = [Path(path).stem for path in house.lua if not is_part(path)]
     for name in sorted({*moves, *scripts}):
         if (moves.count(name), scripts.count(name)) != (1, 1):
