@@ -1,0 +1,175 @@
+"""Small pieces of a schema: what a class says of itself, members, elements, keys, defaults."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import inspect as mi
+
+Schema = dict[str, Any]
+
+_ANNOTATIONS = frozenset(("title", "description", "examples", "deprecated", "$comment"))
+_EMPTY_FACTORIES: dict[Any, Any] = {list: [], dict: {}, set: [], frozenset: [], tuple: []}
+_MAX_LISTED_BITS = 6
+_KEY_PATTERNS = {
+    "integer": "^-?(0|[1-9][0-9]*)$",
+    "number": r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$",
+}
+
+
+class NoSchema(TypeError):
+    """A type that no schema can describe. Fields: `path` (JSON path), `reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{reason} - at {path}")
+
+
+def is_pydantic(kind: Any) -> bool:
+    """Whether `kind` is a pydantic model; imports nothing for those who do not use pydantic."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+
+
+def builtins_of(value: Any) -> Any:
+    """What the encoder does with a value msgspec does not know: a pydantic model, or nothing."""
+    if is_pydantic(type(value)):
+        return value.model_dump(mode="json", by_alias=True)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def class_name(cls: Any) -> str:
+    """A name for `$defs`, such as `Page_int_` for `Page[int]`."""
+    arguments = getattr(cls, "__args__", ())
+    name: str = getattr(cls, "__origin__", cls).__name__
+    if arguments:
+        name += str([getattr(a, "__name__", repr(a)) for a in arguments]).replace("'", "")
+    return re.sub(r"[^a-zA-Z0-9.\-_]", "_", name)
+
+
+def about(cls: Any) -> Schema:
+    """Title and description of a class; a docstring made by a decorator is none."""
+    origin = getattr(cls, "__origin__", cls)
+    doc = inspect.cleandoc(origin.__doc__ or "")
+    if doc.startswith(f"{origin.__name__}(") or not doc:
+        return {"title": origin.__name__}
+    return {"title": origin.__name__, "description": doc}
+
+
+def only_annotations(extra: Mapping[str, Any]) -> Schema:
+    """What of `Meta(extra_json_schema=...)` promises nothing that the decoder does not check."""
+    return {key: value for key, value in extra.items() if key in _ANNOTATIONS}
+
+
+def given(kind: mi.Type, names: Mapping[str, str]) -> Schema:
+    """The constraints of `kind` that are set, under their JSON Schema names."""
+    values = {key: getattr(kind, attribute) for attribute, key in names.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def members(
+    cls: Any, names: Sequence[str], schemas: Sequence[Schema], required: Sequence[str]
+) -> Schema:
+    """An object with these members."""
+    return {
+        **about(cls),
+        "type": "object",
+        "properties": dict(zip(names, schemas, strict=True)),
+        "required": list(required),
+    }
+
+
+def elements(
+    cls: Any, names: Sequence[str], schemas: Sequence[Schema], least: int, most: int | None
+) -> Schema:
+    """An array whose elements have names."""
+    return {
+        **about(cls),
+        "type": "array",
+        **({"prefixItems": list(schemas)} if schemas else {}),
+        "minItems": least,
+        **({} if most is None else {"maxItems": most}),
+        "x-typedq-elements": list(names),
+    }
+
+
+def enum_values(cls: type[enum.Enum]) -> Schema:
+    """The values of an enum; of flags, every combination."""
+    if not issubclass(cls, enum.Flag):
+        return {"enum": sorted(member.value for member in cls)}
+    if issubclass(cls, int):  # IntFlag keeps bits it does not know
+        return {"type": "integer"}
+    mask = 0
+    for member in cls.__members__.values():
+        mask |= member.value
+    if mask.bit_count() <= _MAX_LISTED_BITS:
+        return {"enum": _within(mask)}
+    gaps = {} if mask & (mask + 1) == 0 else {"x-typedq-mask": mask}
+    return {"type": "integer", "minimum": 0, "maximum": mask, **gaps}
+
+
+def _within(mask: int) -> list[int]:
+    found, bits = [0], mask
+    while bits:
+        lowest = bits & -bits
+        found += [n | lowest for n in found]
+        bits ^= lowest
+    return sorted(found)
+
+
+def as_text(schema: Schema, path: str) -> Schema:
+    """The schema of an object's key: what would be a number as a value is text as a key."""
+    if schema.get("type") == "string":
+        return schema
+    if schema.get("type") in _KEY_PATTERNS:
+        kind = schema["type"]
+        return {**schema, "type": "string", "pattern": _KEY_PATTERNS[kind], "x-typedq-type": kind}
+    values = schema.get("enum", [None])
+    kinds = {type(value) for value in values}
+    if kinds == {str}:
+        return {**schema, "type": "string"}
+    if kinds == {int}:
+        return {
+            **schema,
+            "type": "string",
+            "enum": [str(v) for v in values],
+            "x-typedq-type": "integer",
+        }
+    raise NoSchema(path, "cannot be told apart as the key of a JSON object; use one type, as str")
+
+
+def default(field: mi.Field) -> Schema:
+    """`{"default": value}` where a field has one that JSON can say."""
+    value = field.default
+    if value is msgspec.NODEFAULT:
+        try:
+            value = _EMPTY_FACTORIES[field.default_factory]
+        except (KeyError, TypeError):
+            return {}
+    try:
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=builtins_of)
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return {"default": plain}
+
+
+def redirect(schema: Any, refs: Mapping[str, str]) -> Any:
+    """`schema` with each `$ref` exchanged for its new address."""
+    if isinstance(schema, list):
+        return [redirect(item, refs) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: refs.get(value, value)
+        if key == "$ref" and isinstance(value, str)
+        else redirect(value, refs)
+        for key, value in schema.items()
+    }
