@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from typedq.errors import InvalidOptions
+from typedq.policy import Options, Plan, plan
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+NOW_MS = 1_798_761_600_000
+QUEUES = ("high", "default")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, Plan()),
+        ({"delay": 0}, Plan(delay_ms=0)),
+        ({"delay": 1.5}, Plan(delay_ms=1500)),
+        ({"delay": timedelta(hours=1)}, Plan(delay_ms=3_600_000)),
+        ({"eta": NOW}, Plan(eta_ms=NOW_MS)),
+        (
+            {"eta": datetime(2027, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))},
+            Plan(eta_ms=NOW_MS),
+        ),
+        ({"eta": datetime(1969, 1, 1, tzinfo=UTC)}, Plan(eta_ms=0)),
+        ({"eta": NOW + timedelta(microseconds=1999)}, Plan(eta_ms=NOW_MS + 1)),
+        ({"queue": "high"}, Plan(queue="high")),
+        ({"soft_timeout": 5}, Plan(limits=b'{"soft":5.0}')),
+        ({"hard_timeout": timedelta(seconds=10)}, Plan(limits=b'{"hard":10.0}')),
+        ({"soft_timeout": 5, "hard_timeout": 10}, Plan(limits=b'{"soft":5.0,"hard":10.0}')),
+    ],
+)
+def test_options_become_a_plan(options: Options, expected: Plan) -> None:
+    assert plan("mail", options, now=NOW, queues=QUEUES) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "option", "reason"),
+    [
+        ({"delay": -1}, "delay", "it cannot be negative (-1 s)"),
+        ({"delay": timedelta(-1)}, "delay", "it cannot be negative (-86400 s)"),
+        ({"delay": float("nan")}, "delay", "it takes a finite number of seconds, not nan"),
+        ({"delay": 315_360_001}, "delay", "it is longer than 10 years"),
+        ({"delay": "5"}, "delay", "it takes seconds or a timedelta, not str"),
+        ({"delay": None}, "delay", "it takes seconds or a timedelta, not NoneType"),
+        (
+            {"eta": datetime(2027, 1, 1)},  # noqa: DTZ001
+            "eta",
+            "2027-01-01T00:00:00 has no time zone; add one, such as tzinfo=UTC",
+        ),
+        ({"eta": 1_800_000_000}, "eta", "it takes an aware datetime, not int"),
+        (
+            {"eta": datetime(2037, 1, 1, tzinfo=UTC)},
+            "eta",
+            "2037-01-01T00:00:00+00:00 is more than 10 years away",
+        ),
+        (
+            {"delay": 1, "eta": NOW},
+            "eta",
+            "delay and eta exclude each other; give one of them",
+        ),
+        (
+            {"queue": "hihg"},
+            "queue",
+            "no queue named 'hihg' (did you mean 'high'?); this app has: high, default",
+        ),
+        ({"queue": "x"}, "queue", "no queue named 'x'; this app has: high, default"),
+        ({"queue": 7}, "queue", "no queue named 7; this app has: high, default"),
+        (
+            {"soft_timeout": 0},
+            "soft_timeout",
+            "soft_timeout must be above 0 seconds; leave it out for no limit",
+        ),
+        (
+            {"soft_timeout": 9, "hard_timeout": 3},
+            "soft_timeout",
+            "soft_timeout (9 s) must be less than hard_timeout (3 s)",
+        ),
+        (
+            {"hard_timeout": float("inf")},
+            "hard_timeout",
+            "hard_timeout takes a finite number of seconds, not inf",
+        ),
+        (
+            {"dealy": 1},
+            "dealy",
+            "no such option; there are: delay, eta, queue, soft_timeout, hard_timeout",
+        ),
+    ],
+)
+def test_an_option_that_cannot_be_honoured_is_refused(
+    options: Any, option: str, reason: str
+) -> None:
+    with pytest.raises(InvalidOptions) as caught:
+        plan("mail", options, now=NOW, queues=QUEUES)
+    error = caught.value
+    assert (error.task, error.option) == ("mail", option)
+    assert str(error) == f"mail: option {option!r}: {reason}"
+
+
+def test_a_queue_is_not_judged_while_queues_are_unknown() -> None:
+    assert plan("mail", {"queue": "later"}, now=NOW, queues=None).queue == "later"
+
+
+def test_ten_years_are_still_fine() -> None:
+    assert plan("mail", {"delay": timedelta(days=3650)}, now=NOW).delay_ms == 315_360_000_000
