@@ -68,7 +68,9 @@ class ConfigurationError(TypedQError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(["the configuration cannot work:", *map("  - {}".format, problems)]))
+        super().__init__(
+            "\n".join(["the configuration cannot work:", *map("  - {}".format, problems)])
+        )
 
 
 class AppNotFound(TypedQError):
@@ -109,7 +111,8 @@ class EnqueueUncertain(ServerError):
         super().__init__(
             url,
             f"no answer within {deadline:g} s: {len(self.ids)} message(s) may or may not have been"
-            f" accepted (first id {self.ids[0] if self.ids else '-'}); sending again may run them twice",
+            f" accepted (first id {self.ids[0] if self.ids else '-'});"
+            " sending again may run them twice",
         )
 
 

@@ -1,0 +1,162 @@
+"""The broker: sends moves over links of its own, sync or async, and survives forks and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar, final
+
+from redis import exceptions as redis_errors
+
+from typedq.addresses import parse_url, redact
+from typedq.broker import dialogue
+from typedq.broker.dialogue import Dialogue, Pause
+from typedq.broker.keys import Keys
+from typedq.broker.link import AsyncLink, Link
+from typedq.broker.moves import Outgoing
+from typedq.broker.script import Move
+
+T = TypeVar("T")
+_AsyncLinks = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, deque[AsyncLink]]
+
+
+@final
+class Broker:
+    """The one way from this process to a namespace on a server.
+
+    Thread-safe; usable from several event loops; a forked child drops its parent's connections.
+    `deadline` (s) bounds how long an enqueue is tried.
+    """
+
+    def __init__(self, url: str, namespace: str, *, deadline: float = 10.0) -> None:
+        self.keys = Keys(namespace)
+        self.url = redact(url)
+        self._address = parse_url(url)
+        self._deadline = deadline
+        self._connected = False
+        self._forget()
+        _brokers.add(self)
+
+    def _forget(self) -> None:
+        self._links = deque[Link]()
+        self._async_links: _AsyncLinks = weakref.WeakKeyDictionary()
+
+    def link(self) -> Link:
+        """A new connection that the caller owns, for waiting on wake tokens."""
+        return Link(self._address)
+
+    def call(self, move: Move[T]) -> T:
+        """Make a move. Raises `ServerRefused`, `ServerUnavailable` (it may have been made)."""
+        return self._talk(lambda _: dialogue.perform(move))
+
+    async def acall(self, move: Move[T]) -> T:
+        """The same, awaited."""
+        return await self._atalk(lambda _: dialogue.perform(move))
+
+    def enqueue(self, batch: Sequence[Outgoing], schema: Callable[[str], bytes]) -> None:
+        """Accept a batch, all or none, exactly once; `schema` gives a contract's document.
+
+        Raises `ServerUnavailable` and `ServerRefused` (nothing accepted) or `EnqueueUncertain`.
+        """
+        self._talk(lambda link: self._enqueue(link, batch, schema))
+
+    async def aenqueue(self, batch: Sequence[Outgoing], schema: Callable[[str], bytes]) -> None:
+        """The same, awaited."""
+        await self._atalk(lambda link: self._enqueue(link, batch, schema))
+
+    def _enqueue(
+        self, link: Link | AsyncLink, batch: Sequence[Outgoing], schema: Callable[[str], bytes]
+    ) -> Dialogue[None]:
+        return dialogue.enqueue(
+            self.keys,
+            link,
+            batch,
+            schema,
+            url=self.url,
+            deadline_s=self._deadline,
+            patient=self._connected,
+        )
+
+    def _talk(self, say: Callable[[Link], Dialogue[T]]) -> T:
+        links = self._links
+        link = links.pop() if links else Link(self._address)
+        talk = say(link)
+        try:
+            request = next(talk)
+            while True:
+                try:
+                    reply = None
+                    if isinstance(request, Pause):
+                        time.sleep(request.seconds)
+                    else:
+                        reply = link.ask(request)
+                except (redis_errors.RedisError, OSError) as error:
+                    request = talk.throw(error)
+                else:
+                    request = talk.send(reply)
+        except StopIteration as end:
+            links.append(link)
+            self._connected = True
+            result: T = end.value
+            return result
+        except (redis_errors.RedisError, OSError) as error:
+            raise dialogue.failure(self.url, error) from error
+
+    async def _atalk(self, say: Callable[[AsyncLink], Dialogue[T]]) -> T:
+        links = self._async_links.setdefault(asyncio.get_running_loop(), deque())
+        link = links.pop() if links else AsyncLink(self._address)
+        talk = say(link)
+        try:
+            request = next(talk)
+            while True:
+                try:
+                    reply = None
+                    if isinstance(request, Pause):
+                        await asyncio.sleep(request.seconds)
+                    else:
+                        reply = await link.ask(request)
+                except (redis_errors.RedisError, OSError) as error:
+                    request = talk.throw(error)
+                else:
+                    request = talk.send(reply)
+        except StopIteration as end:
+            links.append(link)
+            self._connected = True
+            result: T = end.value
+            return result
+        except (redis_errors.RedisError, OSError) as error:
+            raise dialogue.failure(self.url, error) from error
+
+    def close(self) -> None:
+        """Close the idle sync connections; the broker stays usable."""
+        while self._links:
+            self._links.pop().close()
+
+    async def aclose(self) -> None:
+        """Close the idle connections of the running event loop."""
+        links = self._async_links.pop(asyncio.get_running_loop(), deque())
+        while links:
+            await links.pop().close()
+
+    def drop_after_fork(self) -> None:
+        """Leave the parent's connections to the parent."""
+        # Kept alive: collecting an async connection would touch the parent's event loop.
+        _parents.append((self._links, self._async_links))
+        self._forget()
+
+
+_brokers = weakref.WeakSet[Broker]()
+_parents: list[object] = []
+
+
+def _drop_all_after_fork() -> None:
+    for broker in _brokers:
+        broker.drop_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_all_after_fork)

@@ -1,0 +1,54 @@
+"""Every key typedq uses in Redis, and the only file that spells one.
+
+All keys of a namespace share the hash tag `{namespace}`, so that a namespace is one slot of a
+Cluster and every script runs there as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+
+@final
+class Keys:
+    """The keys of one namespace. `docs/protocol.md` says what each holds."""
+
+    def __init__(self, namespace: str) -> None:
+        tag = f"{{{namespace}}}"
+        self.tag = tag
+        self.sessions = f"{tag}:sessions"
+        self.session_queues = f"{tag}:session_queues"
+        self.pardoned = f"{tag}:pardoned"
+        self.last_tick = f"{tag}:last_tick"
+        self.contracts = f"{tag}:contracts"
+        self.counts = f"{tag}:counts"
+        self.dead = f"{tag}:dead"
+        self.dead_letters = f"{tag}:dead_letters"
+        self.stats = f"{tag}:stats"
+        self.workers = f"{tag}:workers"
+        self.supervisors = f"{tag}:wake_supervisors"
+
+    def ready(self, queue: str) -> str:
+        """List of whole messages; the head is next."""
+        return f"{self.tag}:ready:{queue}"
+
+    def delayed(self, queue: str) -> str:
+        """Sorted set: due time in server ms -> message."""
+        return f"{self.tag}:delayed:{queue}"
+
+    def wake(self, queue: str) -> str:
+        """List of 0 or 1 wake tokens, on which idle workers block."""
+        return f"{self.tag}:wake:{queue}"
+
+    def flight(self, session: str) -> str:
+        """Hash: id -> message, of one session."""
+        return f"{self.tag}:flight:{session}"
+
+    def lane(self, lane: str) -> str:
+        """Last sequence number of one producer connection; expires."""
+        return f"{self.tag}:lane:{lane}"
+
+    def lines(self, queues: Iterable[str]) -> list[str]:
+        """Ready, delayed and wake of each queue: the order in which every script takes them."""
+        return [key for q in queues for key in (self.ready(q), self.delayed(q), self.wake(q))]

@@ -1,0 +1,175 @@
+"""One connection to the server, with one unanswered request at a time; a sync and an async kind.
+
+Retries of the client library are off: one of its resends against a stalled server became a second
+message. What may be sent again, and under which lane and number, is decided in `dialogue`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+from redis import connection as sync_connection
+from redis import exceptions as redis_errors
+from redis.asyncio import connection as async_connection
+
+from typedq.addresses import Address
+from typedq.broker.script import Argument
+
+OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+CONNECT_TIMEOUT_S = 5.0
+REPLY_TIMEOUT_S = 5.0
+
+Lost = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
+Refused = redis_errors.ResponseError
+
+
+class Unsupported(redis_errors.RedisError):
+    """The server is older than the oldest that has what the scripts use."""
+
+
+class NotTaken(redis_errors.RedisError):
+    """The request was certainly not carried out: no connection, or the server is still loading."""
+
+
+def _settings(address: Address) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "db": address.db,
+        "username": address.username,
+        "password": address.password,
+        "protocol": 3,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "driver_info": None,
+    }
+    if address.kind == "unix":
+        return settings | {"path": address.path}
+    host, port = address.hosts[0]
+    tls = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    return settings | {"host": host, "port": port} | tls
+
+
+def _kind(address: Address, module: Any) -> Any:
+    if address.kind == "unix":
+        return module.UnixDomainSocketConnection
+    return module.SSLConnection if address.tls else module.Connection
+
+
+def _check_version(greeting: dict[bytes, Any] | None) -> None:
+    if not greeting:
+        return
+    name = greeting.get(b"server", b"redis").decode()
+    version = greeting.get(b"version", b"0").decode()
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers < OLDEST.get(name, (0, 0)):
+        oldest = ".".join(map(str, OLDEST[name]))
+        raise Unsupported(f"{name} {version} is too old: typedq needs {name} {oldest} or newer")
+
+
+@contextmanager
+def _before_sending() -> Generator[None]:
+    try:
+        yield
+    except redis_errors.AuthenticationError:
+        raise
+    except Lost as error:
+        raise NotTaken(str(error)) from error
+
+
+class Lane:
+    """A numbered lane of enqueues, so that the server can tell a resend from a new message."""
+
+    def __init__(self) -> None:
+        self.retire()
+
+    def retire(self) -> None:
+        """Never use the old lane again; start another at its first number."""
+        self.lane, self.seq = secrets.token_hex(8), 1
+
+
+@final
+class Link(Lane):
+    """A blocking connection. Raises what `Lost` and `Refused` name."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__()
+        kind = _kind(address, sync_connection)
+        self._connection: Any = kind(socket_timeout=REPLY_TIMEOUT_S, **_settings(address))
+
+    def connect(self) -> None:
+        """Connect if it is not connected. Raises `NotTaken`."""
+        if not self._connection.is_connected:
+            with _before_sending():
+                self._connection.connect()
+                _check_version(self._connection.handshake_metadata)
+
+    def ask(self, command: Sequence[Argument]) -> Any:
+        """Send a command and return its reply."""
+        self.send(command)
+        return self.reply()
+
+    def send(self, command: Sequence[Argument]) -> None:
+        """Send a command; `reply` reads its answer, `fileno` tells when there is one."""
+        self.connect()
+        self._connection.send_command(*command, check_health=False)
+
+    def reply(self) -> Any:
+        """Read the reply to what was sent."""
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except redis_errors.BusyLoadingError as error:
+            raise NotTaken(str(error)) from error
+
+    @property
+    def id(self) -> int:
+        """The server's number for this connection, by which another can unblock it."""
+        return int(self._connection.handshake_metadata[b"id"])
+
+    def fileno(self) -> int:
+        """The socket, to be waited on beside other things."""
+        sock: Any = self._connection._get_socket()  # noqa: SLF001 - no public way to wait on it
+        return int(sock.fileno())
+
+    def close(self) -> None:
+        """Close the connection; the lane stays."""
+        self._connection.disconnect()
+
+
+@final
+class AsyncLink(Lane):
+    """The same for one event loop."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__()
+        kind = _kind(address, async_connection)
+        self._connection: Any = kind(socket_timeout=None, **_settings(address))
+
+    async def ask(self, command: Sequence[Argument]) -> Any:
+        """Send a command and return its reply."""
+        connection = self._connection
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                if not connection.is_connected:
+                    with _before_sending():
+                        await connection.connect()
+                        # The async client does not keep the answer to its own HELLO.
+                        await connection.send_command("HELLO", 3, check_health=False)
+                        _check_version(await connection.read_response(disable_decoding=True))
+                await connection.send_command(*command, check_health=False)
+                return await connection.read_response(disable_decoding=True)
+        except redis_errors.BusyLoadingError as error:
+            raise NotTaken(str(error)) from error
+        except TimeoutError as error:
+            await connection.disconnect(nowait=True)
+            raise redis_errors.TimeoutError("no reply in time") from error
+        except asyncio.CancelledError:
+            # The reply would be taken for that of the next request.
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def close(self) -> None:
+        """Close the connection; the lane stays."""
+        await self._connection.disconnect(nowait=True)

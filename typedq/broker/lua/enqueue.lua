@@ -1,0 +1,50 @@
+#!lua
+--[[ enqueue: accept messages, all or none of them, and at most once however often it is sent.
+
+Guarantee: a lane's sequence number is accepted once; a resend is answered "seen" and does nothing.
+A contract the server does not know is refused before anything is written; sent again with its
+schema, it is accepted. At maxmemory the server refuses the script before it starts.
+
+KEYS    1 lane  2 contracts  3 counts  4 supervisors' wake token; then per queue ready, delayed, wake
+ARGV    1 sequence number  2 lane's time to live (s)  3 number of schemas, then (contract, schema)*;
+        then groups of messages: (queue's place, "now" | "delay" | "eta", ms, contract, number,
+        message*)
+returns {"accepted"} | {"seen"} | {"unknown", contract*}
+]]
+--@include message
+--@include wake
+
+local seq = tonumber(ARGV[1])
+if seq <= tonumber(redis.call('GET', KEYS[1]) or '0') then return {'seen'} end
+
+local groups = 4 + 2 * tonumber(ARGV[3])
+for i = 4, groups - 1, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
+
+local unknown, at = {'unknown'}, groups
+while at <= #ARGV do
+  if redis.call('HEXISTS', KEYS[2], ARGV[at + 3]) == 0 then unknown[#unknown + 1] = ARGV[at + 3] end
+  at = at + 5 + tonumber(ARGV[at + 4])
+end
+if #unknown > 1 then return unknown end
+
+local now = now_ms()
+at = groups
+while at <= #ARGV do
+  local line, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
+  local first, last = at + 5, at + 4 + tonumber(ARGV[at + 4])
+  redis.call('HINCRBY', KEYS[3], ARGV[at + 3], ARGV[at + 4])
+  if mode == 'delay' then due = now + due end
+  if mode == 'now' or due <= now then
+    -- unpack is limited to some 8,000 values by the size of Lua's stack
+    for i = first, last, 4000 do
+      redis.call('RPUSH', KEYS[line + 1], unpack(ARGV, i, math.min(i + 3999, last)))
+    end
+    plant(KEYS[line + 3])
+  else
+    for i = first, last do redis.call('ZADD', KEYS[line + 2], due, with_due(ARGV[i], due)) end
+    plant_if_first(KEYS[line + 2], due, KEYS[4])
+  end
+  at = last + 1
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return {'accepted'}

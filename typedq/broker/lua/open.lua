@@ -1,0 +1,17 @@
+#!lua flags=allow-oom
+--[[ open: start sessions, each with a lease and the queues it may take messages from.
+
+Guarantee: a session that is known is left as it is, so that sending it twice is harmless.
+
+KEYS    1 sessions  2 session queues
+ARGV    1 lease (ms)  2 queues, separated by spaces, then session*
+returns number of sessions opened
+]]
+--@include message
+
+local until_ms, opened = now_ms() + tonumber(ARGV[1]), 0
+for i = 3, #ARGV do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[2])
+  opened = opened + redis.call('ZADD', KEYS[1], 'NX', until_ms, ARGV[i])
+end
+return opened

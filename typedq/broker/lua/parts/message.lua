@@ -1,0 +1,16 @@
+-- The header's fixed places: 1 version, 3 crashes, 5-6 losses, 8-10 attempts, 12-24 due, 26-51 id.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function id_of(m) return string.sub(m, 26, 51) end
+local function contract_of(m) return string.match(m, '^[^ ]+', 53) end
+local function queue_of(m) return string.match(m, '^[^ ]+ ([^ ]+)', 53) end
+local function with_due(m, due) return string.sub(m, 1, 11) .. string.format('%013d', due) .. string.sub(m, 25) end
+local function is_lost_before(m) return string.sub(m, 2, 7) ~= ' 0 00 ' end
+local function is_message(m)
+  return string.find(m, '^1 %d %d%d %d%d%d %d%d%d%d%d%d%d%d%d%d%d%d%d %x+ [^ @]+@%x+ [^ ]+ [^ ]+ .')
+    and string.sub(m, 52, 52) == ' '
+end

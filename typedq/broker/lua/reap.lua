@@ -1,0 +1,76 @@
+#!lua flags=allow-oom
+--[[ reap: end a session and give each of its messages its due.
+
+Guarantee: happens once; a session whose lease still runs is ended only by its owner. A finished
+message is acknowledged, one that ran alone counts a crash, one that ran beside others or whose
+fate is unknown counts a loss, every other goes back uncounted. What reaches a limit is buried.
+
+KEYS    1 sessions  2 session queues  3 in flight  4 counts  5 dead  6 dead letters  7 stats
+        8 pardoned; then per queue ready, delayed, wake
+ARGV    1 session  2 "owner" | "expired"  3 crashes allowed  4 losses allowed  5 most dead letters
+        6 their greatest age (ms)  7 reason for crashes  8 for losses  9 for an unknown queue
+        10 fate of the messages not named: "back" | "lost"  11 number of queues, then queue*;
+        then ("done" | "crash" | "lost" | "back", id)*
+returns {"alive"} if its lease still runs, else {"reaped", done, buried, back}
+]]
+--@include message
+--@include wake
+--@include bury
+
+local now, expiry = now_ms(), redis.call('ZSCORE', KEYS[1], ARGV[1])
+if ARGV[2] == 'expired' and expiry and tonumber(expiry) > now then return {'alive'} end
+local dead = {KEYS[5], KEYS[6], KEYS[7], tonumber(ARGV[5]), tonumber(ARGV[6])}
+local lines, fate, names = {}, {}, tonumber(ARGV[11])
+for i = 1, names do lines[ARGV[11 + i]] = 8 + 3 * (i - 1) end
+for i = 12 + names, #ARGV, 2 do fate[ARGV[i + 1]] = ARGV[i] end
+
+local done, buried, back = 0, 0, 0
+local function ended(m, counter)
+  redis.call('HINCRBY', KEYS[4], contract_of(m), -1)
+  if counter then redis.call('HINCRBY', KEYS[7], counter, 1) end
+end
+
+local function put_back(id, m, reason)
+  local k = lines[queue_of(m)]
+  if not k then reason = ARGV[9] end
+  if reason then
+    ended(m)
+    bury(dead, id, m, reason, now)
+    buried = buried + 1
+  else
+    redis.call('LPUSH', KEYS[k + 1], m)
+    plant(KEYS[k + 3])
+    back = back + 1
+  end
+end
+
+local outcome = {}
+function outcome.done(_, m)
+  ended(m, 'done')
+  done = done + 1
+end
+function outcome.crash(id, m)
+  local n = tonumber(string.sub(m, 3, 3)) + 1
+  redis.call('HINCRBY', KEYS[7], 'crashed', 1)
+  put_back(id, string.sub(m, 1, 2) .. math.min(n, 9) .. string.sub(m, 4), n >= tonumber(ARGV[3]) and ARGV[7])
+end
+function outcome.lost(id, m)
+  local n = tonumber(string.sub(m, 5, 6)) + 1
+  redis.call('HINCRBY', KEYS[7], 'lost', 1)
+  local counted = string.sub(m, 1, 4) .. string.format('%02d', math.min(n, 99)) .. string.sub(m, 7)
+  put_back(id, counted, n >= tonumber(ARGV[4]) and ARGV[8])
+end
+function outcome.back(id, m) put_back(id, m) end
+
+local flight, ids = {}, {}
+local all = redis.call('HGETALL', KEYS[3])
+for i = 1, #all, 2 do flight[all[i]], ids[#ids + 1] = all[i + 1], all[i] end
+-- ids rise in time: the youngest is put back first, so that the oldest is next again
+table.sort(ids, function(a, b) return a > b end)
+for _, id in ipairs(ids) do outcome[fate[id] or ARGV[10]](id, flight[id]) end
+
+redis.call('DEL', KEYS[3])
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('SREM', KEYS[8], ARGV[1])
+return {'reaped', done, buried, back}

@@ -1,0 +1,47 @@
+#!lua flags=allow-oom
+--[[ tick: make what is due ready, replace lost wake tokens, and name the sessions that expired.
+
+Guarantee: at most 500 messages move in a call. If nobody ticked for longer than the grace, or the
+clock jumped, time did not pass for the workers either: leases are extended instead of reported,
+once for a session between two of its renewals.
+
+KEYS    1 sessions  2 session queues  3 pardoned  4 last tick; then per queue ready, delayed, wake
+ARGV    1 grace (ms)  2 lease (ms)
+returns {ms until the next is due or -1, messages moved, (session, its queues)*}
+]]
+--@include message
+--@include wake
+
+local now, lease = now_ms(), tonumber(ARGV[2])
+local last = tonumber(redis.call('GET', KEYS[4]) or '0')
+if now - last > tonumber(ARGV[1]) or last - now > tonumber(ARGV[1]) then
+  for _, session in ipairs(redis.call('ZRANGE', KEYS[1], 0, 499)) do
+    if redis.call('SADD', KEYS[3], session) == 1 then
+      redis.call('ZADD', KEYS[1], 'XX', now + lease, session)
+    end
+  end
+end
+redis.call('SET', KEYS[4], now)
+
+local moved, next_due = 0, -1
+for k = 4, #KEYS - 3, 3 do
+  local due = redis.call('ZRANGE', KEYS[k + 2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 500 - moved)
+  if #due > 0 then
+    redis.call('RPUSH', KEYS[k + 1], unpack(due))
+    redis.call('ZREM', KEYS[k + 2], unpack(due))
+    moved = moved + #due
+  end
+  if redis.call('LLEN', KEYS[k + 1]) > 0 then plant(KEYS[k + 3]) end
+  local head = redis.call('ZRANGE', KEYS[k + 2], 0, 0, 'WITHSCORES')
+  if head[2] then
+    local ms = math.max(0, head[2] - now)
+    if next_due < 0 or ms < next_due then next_due = ms end
+  end
+end
+
+local reply = {next_due, moved}
+for _, session in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, 50)) do
+  reply[#reply + 1] = session
+  reply[#reply + 1] = redis.call('HGET', KEYS[2], session) or ''
+end
+return reply

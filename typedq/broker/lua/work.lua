@@ -1,0 +1,123 @@
+#!lua flags=allow-oom
+--[[ work: settle what a session finished, and fetch its next messages: one round trip a batch.
+
+Guarantee: only the session that holds a message settles it (HDEL answers 1), so a stale worker
+changes nothing; what is fetched is in flight before the reply leaves. Strict priority: a queue is
+read only when those before it are empty. What is due comes first to its queue, at most 500 a call.
+A message that was lost before ends the batch. Never sent twice: after a lost reply, rotate.
+
+KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
+        token; then per queue ready, delayed, wake
+ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken, or 0
+        4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
+        then settlements:
+        "ack", contract, number, id*      ended well
+        "again", queue's place, id, attempts, delay ms
+        "bury", id, reason
+        "back", queue's place, id         handed back uncounted, to the head of its queue
+returns {"gone"} if the session has ended, else {"ok", number settled, message*}
+]]
+--@include message
+--@include wake
+--@include bury
+
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'gone'} end
+local flight, now, settled, at = KEYS[2], now_ms(), 0, 7
+local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
+local function line(place) return 7 + 3 * (tonumber(place) - 1) end
+
+local function take(id)
+  local m = redis.call('HGET', flight, id)
+  if m then
+    redis.call('HDEL', flight, id)
+    settled = settled + 1
+  end
+  return m
+end
+
+local settle = {}
+function settle.ack()
+  local last = at + 2 + tonumber(ARGV[at + 2])
+  local ended = redis.call('HDEL', flight, unpack(ARGV, at + 3, last))
+  redis.call('HINCRBY', KEYS[3], ARGV[at + 1], -ended)
+  redis.call('HINCRBY', KEYS[6], 'done', ended)
+  settled, at = settled + ended, last + 1
+end
+function settle.again()
+  local k, m, ms = line(ARGV[at + 1]), take(ARGV[at + 2]), tonumber(ARGV[at + 4])
+  if m then
+    local due = now + ms
+    m = with_due(string.sub(m, 1, 7) .. ARGV[at + 3] .. string.sub(m, 11), due)
+    redis.call('HINCRBY', KEYS[6], 'retried', 1)
+    if ms <= 0 then
+      redis.call('RPUSH', KEYS[k + 1], m)
+      plant(KEYS[k + 3])
+    else
+      redis.call('ZADD', KEYS[k + 2], due, m)
+      plant_if_first(KEYS[k + 2], due, KEYS[7])
+    end
+  end
+  at = at + 5
+end
+function settle.bury()
+  local m = take(ARGV[at + 1])
+  if m then
+    redis.call('HINCRBY', KEYS[3], contract_of(m), -1)
+    bury(dead, ARGV[at + 1], m, ARGV[at + 2], now)
+  end
+  at = at + 3
+end
+function settle.back()
+  local k, m = line(ARGV[at + 1]), take(ARGV[at + 2])
+  if m then
+    redis.call('LPUSH', KEYS[k + 1], m)
+    plant(KEYS[k + 3])
+  end
+  at = at + 3
+end
+while at <= #ARGV do settle[ARGV[at]]() end
+
+local reply, wanted, moves_left, closed = {'ok', settled}, tonumber(ARGV[2]), 500, false
+
+local function promote(k)
+  local due = redis.call('ZRANGE', KEYS[k + 2], '-inf', now, 'BYSCORE', 'LIMIT', 0, moves_left)
+  if #due > 0 then
+    moves_left = moves_left - #due
+    redis.call('RPUSH', KEYS[k + 1], unpack(due))
+    redis.call('ZREM', KEYS[k + 2], unpack(due))
+  end
+end
+
+local function fetch(k)
+  local popped = redis.call('LPOP', KEYS[k + 1], wanted) or {}
+  local pairs_in, last = {}, #popped
+  for i, m in ipairs(popped) do
+    if is_message(m) then
+      reply[#reply + 1] = m
+      pairs_in[#pairs_in + 1] = id_of(m)
+      pairs_in[#pairs_in + 1] = m
+      wanted = wanted - 1
+      if is_lost_before(m) then last, closed = i, true break end
+    else
+      bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[6], now)
+    end
+  end
+  for i = #popped, last + 1, -1 do redis.call('LPUSH', KEYS[k + 1], popped[i]) end
+  if #pairs_in > 0 then redis.call('HSET', flight, unpack(pairs_in)) end
+end
+
+-- The baton: whoever leaves something behind in a queue it looked at leaves a token there too.
+local function pass_on(k)
+  if redis.call('LLEN', KEYS[k + 1]) > 0 then plant(KEYS[k + 3]) else redis.call('DEL', KEYS[k + 3]) end
+end
+
+local eaten = tonumber(ARGV[3])
+for k = 7, #KEYS - 3, 3 do
+  if wanted <= 0 or closed then break end
+  if moves_left > 0 then promote(k) end
+  fetch(k)
+  pass_on(k)
+  if k == line(eaten) then eaten = 0 end
+end
+if eaten > 0 then pass_on(line(eaten)) end
+return reply

@@ -1,0 +1,279 @@
+"""The moves of the state machine, each built as a value; the Lua file of the same name runs it.
+
+Times are in ms, on the server's clock; delays travel as delays. Messages are opaque bytes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal, NamedTuple
+
+from typedq.broker.keys import Keys
+from typedq.broker.script import Argument, Move, script
+
+LANE_TTL_S = 3_600
+TICK_MOVES = 500
+NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
+NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
+CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
+LOST = b'{"kind":"lost","error":"its worker was lost while it held this message, too often"}'
+
+
+class Outgoing(NamedTuple):
+    """A message on its way in. `delay_ms` and `eta_ms` (since the epoch) exclude each other."""
+
+    id: str
+    queue: str
+    contract: str
+    message: bytes
+    delay_ms: int | None = None
+    eta_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadBounds:
+    """How many dead letters are kept, and for how long (ms)."""
+
+    count: int = 100_000
+    age_ms: int = 30 * 86_400_000
+
+
+class Accepted(NamedTuple):
+    """Answer to enqueue; `unknown` are the contracts to publish first."""
+
+    status: Literal["accepted", "seen", "unknown"]
+    unknown: tuple[str, ...] = ()
+
+
+def _due(message: Outgoing) -> tuple[str, int]:
+    if message.delay_ms is not None:
+        return "delay", message.delay_ms
+    return ("now", 0) if message.eta_ms is None else ("eta", message.eta_ms)
+
+
+def enqueue(
+    keys: Keys, lane: str, seq: int, batch: Sequence[Outgoing], schemas: Mapping[str, bytes]
+) -> Move[Accepted]:
+    """Accept a batch, all or none; `schemas` are the contracts to publish with it."""
+    places: dict[str, int] = {}
+    groups: list[Argument] = []
+    for (queue, contract, (mode, ms)), run in groupby(
+        batch, key=lambda m: (m.queue, m.contract, _due(m))
+    ):
+        messages = [m.message for m in run]
+        place = places.setdefault(queue, len(places) + 1)
+        groups += (place, mode, ms, contract, len(messages))
+        groups += messages
+    published = [part for pair in schemas.items() for part in pair]
+    return Move(
+        script("enqueue"),
+        [keys.lane(lane), keys.contracts, keys.counts, keys.supervisors, *keys.lines(places)],
+        [seq, LANE_TTL_S, len(schemas), *published, *groups],
+        lambda reply: Accepted(reply[0].decode(), tuple(c.decode() for c in reply[1:])),
+    )
+
+
+class Ack(NamedTuple):
+    """These ended well; ids of one contract."""
+
+    contract: bytes
+    ids: Sequence[bytes]
+
+    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
+        return ("ack", self.contract, len(self.ids), *self.ids)
+
+
+class Again(NamedTuple):
+    """Run it again after `delay_ms`; `attempts` is how many are counted by then."""
+
+    id: bytes
+    queue: str
+    attempts: int
+    delay_ms: int
+
+    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
+        return (
+            "again",
+            place(self.queue),
+            self.id,
+            f"{min(self.attempts, 999):03d}",
+            self.delay_ms,
+        )
+
+
+class Bury(NamedTuple):
+    """Make it a dead letter; `reason` is one line of JSON."""
+
+    id: bytes
+    reason: bytes
+
+    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
+        return ("bury", self.id, self.reason)
+
+
+class Back(NamedTuple):
+    """Hand it back uncounted, to the head of its queue."""
+
+    id: bytes
+    queue: str
+
+    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
+        return ("back", place(self.queue), self.id)
+
+
+Settlement = Ack | Again | Bury | Back
+
+
+class Worked(NamedTuple):
+    """Answer to work; `alive` is False when the session was ended by others."""
+
+    alive: bool
+    settled: int
+    messages: list[bytes]
+
+
+def work(
+    keys: Keys,
+    session: str,
+    queues: Sequence[str],
+    *,
+    settle: Iterable[Settlement] = (),
+    want: int = 0,
+    token: str | None = None,
+    bounds: DeadBounds = DeadBounds(),
+) -> Move[Worked]:
+    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken."""
+
+    def place(queue: str) -> int:
+        return queues.index(queue) + 1
+
+    words = [word for s in settle for word in s.words(place)]
+    return Move(
+        script("work"),
+        [
+            *(keys.sessions, keys.flight(session), keys.counts, keys.dead, keys.dead_letters),
+            *(keys.stats, keys.supervisors, *keys.lines(queues)),
+        ],
+        [
+            session,
+            want,
+            place(token) if token else 0,
+            bounds.count,
+            bounds.age_ms,
+            NO_MESSAGE,
+            *words,
+        ],
+        _worked,
+    )
+
+
+def _worked(reply: list[Any]) -> Worked:
+    return Worked(False, 0, []) if reply[0] == b"gone" else Worked(True, reply[1], reply[2:])
+
+
+def open(keys: Keys, sessions: Sequence[str], queues: Sequence[str], lease_ms: int) -> Move[int]:
+    """Start sessions that serve `queues`; answers how many are new."""
+    return Move(
+        script("open"),
+        [keys.sessions, keys.session_queues],
+        [lease_ms, " ".join(queues), *sessions],
+        int,
+    )
+
+
+def renew(
+    keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, about: bytes
+) -> Move[list[str]]:
+    """Extend leases and leave a sign of life; answers the sessions that others have ended."""
+    return Move(
+        script("renew"),
+        [keys.sessions, keys.pardoned, keys.workers],
+        [lease_ms, supervisor, about, *sessions],
+        lambda reply: [session.decode() for session in reply],
+    )
+
+
+class Rotated(NamedTuple):
+    """Answer to rotate; `kept` is False when the old session had been ended by others."""
+
+    kept: bool
+    messages: list[bytes]
+
+
+def rotate(keys: Keys, old: str, fresh: str, queues: Sequence[str], lease_ms: int) -> Move[Rotated]:
+    """Go on under a fresh session id after a lost reply; answers everything in flight."""
+    return Move(
+        script("rotate"),
+        [keys.sessions, keys.session_queues, keys.flight(old), keys.flight(fresh)],
+        [old, fresh, lease_ms, " ".join(queues)],
+        lambda reply: Rotated(reply[0] == b"kept", reply[1:]),
+    )
+
+
+Fate = Literal["done", "crash", "lost", "back"]
+
+
+class Reaped(NamedTuple):
+    """Answer to reap; `alive` means that the lease still runs and nothing was done."""
+
+    alive: bool
+    done: int = 0
+    buried: int = 0
+    back: int = 0
+
+
+def reap(
+    keys: Keys,
+    session: str,
+    queues: Sequence[str],
+    *,
+    owner: bool,
+    fates: Mapping[bytes, Fate] | None = None,
+    others: Literal["back", "lost"] = "lost",
+    crashes: int = 3,
+    losses: int = 10,
+    bounds: DeadBounds = DeadBounds(),
+) -> Move[Reaped]:
+    """End a session; `fates` (by message id) come from its journal, `others` is for the rest."""
+    named = [word for id, fate in (fates or {}).items() for word in (fate, id)]
+    return Move(
+        script("reap"),
+        [
+            *(keys.sessions, keys.session_queues, keys.flight(session), keys.counts, keys.dead),
+            *(keys.dead_letters, keys.stats, keys.pardoned, *keys.lines(queues)),
+        ],
+        [
+            *(session, "owner" if owner else "expired", crashes, losses, bounds.count),
+            *(bounds.age_ms, CRASHED, LOST, NO_QUEUE, others, len(queues), *queues, *named),
+        ],
+        lambda reply: Reaped(True) if reply[0] == b"alive" else Reaped(False, *reply[1:]),
+    )
+
+
+class Ticked(NamedTuple):
+    """Answer to tick; `expired` are (session, its queues)."""
+
+    next_due_ms: int | None
+    moved: int
+    expired: list[tuple[str, list[str]]]
+
+
+def tick(keys: Keys, queues: Sequence[str], *, grace_ms: int, lease_ms: int) -> Move[Ticked]:
+    """Keep time for everybody; at most `TICK_MOVES` messages become ready."""
+    return Move(
+        script("tick"),
+        [keys.sessions, keys.session_queues, keys.pardoned, keys.last_tick, *keys.lines(queues)],
+        [grace_ms, lease_ms],
+        lambda reply: Ticked(
+            None if reply[0] < 0 else reply[0],
+            reply[1],
+            [(s.decode(), q.decode().split()) for s, q in in_groups(reply[2:], 2)],
+        ),
+    )
+
+
+def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Cut a flat reply into tuples."""
+    return zip(*[iter(flat)] * size, strict=True)

@@ -1,0 +1,55 @@
+"""The Lua scripts, one a move, and the value that a move is before it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar, final
+
+T = TypeVar("T")
+Argument = str | bytes | int
+_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua file with its parts put in; the server knows it by its `sha`."""
+
+    name: str
+    source: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Return the script in `lua/<name>.lua`."""
+    folder = files("typedq.broker") / "lua"
+    text = (folder / f"{name}.lua").read_text("utf-8")
+    source = _INCLUDE.sub(
+        lambda part: (folder / "parts" / f"{part[1]}.lua").read_text("utf-8"), text
+    )
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Move(Generic[T]):
+    """One step of the state machine as a value: built once, sent by `call` or by `acall`."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Argument]
+    parse: Callable[[Any], T]
+
+    def by_sha(self) -> tuple[Argument, ...]:
+        """The command for a server that knows the script."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def by_source(self) -> tuple[Argument, ...]:
+        """The command for a server that does not: it runs the script and remembers it."""
+        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)

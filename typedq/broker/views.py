@@ -1,0 +1,127 @@
+"""What operators see and do: reads that change nothing, and moves on dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from typedq.broker.keys import Keys
+from typedq.broker.moves import in_groups
+from typedq.broker.script import Move, script
+
+
+class Session(NamedTuple):
+    """A running child process; `expires_ms` is the end of its lease on the server's clock."""
+
+    name: str
+    expires_ms: int
+    queues: list[str]
+
+
+def sessions(keys: Keys) -> Move[list[Session]]:
+    """Every session that is not yet ended."""
+    return Move(
+        script("sessions"),
+        [keys.sessions, keys.session_queues],
+        [],
+        lambda reply: [
+            Session(s.decode(), int(ms), q.decode().split()) for s, ms, q in in_groups(reply, 3)
+        ],
+    )
+
+
+class Depth(NamedTuple):
+    """One queue; `oldest` is the header of the message at the head, b"" if none."""
+
+    ready: int
+    oldest: bytes
+    delayed: int
+    next_due_ms: int | None
+
+
+class Survey(NamedTuple):
+    """How much waits where; `counts` is by contract, `stats` since the server was empty."""
+
+    now_ms: int
+    in_flight: int
+    dead: int
+    stats: dict[str, int]
+    counts: dict[str, int]
+    workers: dict[str, bytes]
+    queues: dict[str, Depth]
+
+
+def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Move[Survey]:
+    """Look at everything once; `sessions` are those whose messages in flight are counted."""
+
+    def parse(reply: list[Any]) -> Survey:
+        now, flying, dead, stats, counts, workers, *depths = reply
+        return Survey(
+            now,
+            flying,
+            dead,
+            {k.decode(): int(v) for k, v in in_groups(stats, 2)},
+            {k.decode(): int(v) for k, v in in_groups(counts, 2)},
+            {k.decode(): v for k, v in in_groups(workers, 2)},
+            {
+                queue: Depth(ready, oldest, delayed, int(float(due)) if due else None)
+                for queue, (ready, oldest, delayed, due) in zip(
+                    queues, in_groups(depths, 4), strict=True
+                )
+            },
+        )
+
+    return Move(
+        script("survey"),
+        [
+            *(keys.sessions, keys.dead, keys.stats, keys.counts, keys.workers),
+            *map(keys.flight, sessions),
+            *keys.lines(queues),
+        ],
+        [len(sessions)],
+        parse,
+    )
+
+
+class Letter(NamedTuple):
+    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were."""
+
+    id: str
+    died_ms: int
+    reason: bytes
+    message: bytes
+
+
+def letters(keys: Keys, first: int = 0, last: int = 499) -> Move[list[Letter]]:
+    """Dead letters by place, youngest first."""
+
+    def parse(reply: list[Any]) -> list[Letter]:
+        return [
+            Letter(id.decode(), int(float(ms)), *letter.split(b"\n", 1))
+            for id, ms, letter in in_groups(reply, 3)
+            if letter is not None
+        ]
+
+    return Move(script("letters"), [keys.dead, keys.dead_letters], [first, last], parse)
+
+
+class Revived(NamedTuple):
+    """How many live again, and the ids of those that are no message of a known queue."""
+
+    revived: int
+    impossible: list[str]
+
+
+def revive(keys: Keys, queues: Sequence[str], ids: Sequence[str]) -> Move[Revived]:
+    """Give at most 500 dead letters a new life."""
+    return Move(
+        script("revive"),
+        [keys.dead, keys.dead_letters, keys.counts, *keys.lines(queues)],
+        [len(queues), *queues, *ids],
+        lambda reply: Revived(reply[0], [id.decode() for id in reply[1:]]),
+    )
+
+
+def forget(keys: Keys, ids: Sequence[str]) -> Move[int]:
+    """Drop at most 500 dead letters for good; answers how many."""
+    return Move(script("forget"), [keys.dead, keys.dead_letters], list(ids), int)

@@ -1,0 +1,113 @@
+"""The message format: a header the server's scripts read, and a sealed body that never changes.
+
+    1 c ll aaa ddddddddddddd <id: 26 hex> <contract: task@fingerprint> <queue> <options> <payload>
+
+One space between fields; the payload (JSON) is the rest. `docs/protocol.md` specifies each field.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from typedq.errors import BadMessage
+
+VERSION = b"1"
+_FIELDS = 10
+_FRESH = b"1 0 00 000 0000000000000"
+
+
+class Envelope(NamedTuple):
+    """The fields of one message, as bytes; in the order in which they travel."""
+
+    version: bytes
+    crashes: bytes
+    losses: bytes
+    attempts: bytes
+    due: bytes
+    id: bytes
+    contract: bytes
+    queue: bytes
+    options: bytes
+    body: bytes
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts were counted before this one: 0 for a new message."""
+        return int(self.attempts)
+
+    @property
+    def due_ms(self) -> int:
+        """When it was due, in ms since the epoch on the server's clock; 0 for at once."""
+        return int(self.due)
+
+    @property
+    def enqueued_ms(self) -> int:
+        """When it was enqueued, in ms since the epoch on the producer's clock."""
+        return int(self.id[:11], 16)
+
+    @property
+    def task(self) -> str:
+        """The name of the task: the contract id without the fingerprint."""
+        return self.contract.partition(b"@")[0].decode()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it was lost before, and so must run without neighbours."""
+        return self.crashes != b"0" or self.losses != b"00"
+
+
+def seal(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> bytes:
+    """Return the bytes of a new message; `options` is JSON without spaces, or b"-"."""
+    return b"%b %b %b %b %b %b" % (
+        _FRESH,
+        id.encode(),
+        contract.encode(),
+        queue.encode(),
+        options,
+        body,
+    )
+
+
+def unseal(message: bytes) -> Envelope:
+    """Split a message into its fields. Raises `BadMessage` if they are not all there."""
+    fields = message.split(b" ", _FIELDS - 1)
+    if len(fields) != _FIELDS:
+        raise BadMessage(f"a message has {_FIELDS} fields, this one has {len(fields)}")
+    if fields[0] != VERSION:
+        raise BadMessage(f"message format {fields[0][:8]!r} is not one this version reads")
+    return Envelope._make(fields)
+
+
+class _Ids:
+    """Ids of one process: 11 hex digits of ms since the epoch, 9 of the process, 6 counted up."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.process = secrets.token_hex(5)[:9]
+        self.numbers: Iterator[int] = itertools.count()
+
+    def take(self, count: int) -> list[str]:
+        start = f"{time.time_ns() // 1_000_000:011x}{self.process}"
+        ids = [f"{start}{n:06x}" for n in itertools.islice(self.numbers, count)]
+        if ids and len(ids[-1]) > 26:
+            # A process that counted past 6 digits goes on under a new name; ids never repeat.
+            self.renew()
+            return self.take(count)
+        return ids
+
+
+_ids = _Ids()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.renew)
+
+
+def new_ids(count: int) -> list[str]:
+    """Return `count` ids (at most 16 million at once), never used before, rising in time."""
+    return _ids.take(count)
