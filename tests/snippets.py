@@ -85,8 +85,8 @@ class Session:
             snippet.text, self.names, name, name, snippet.line - 1
         )
         told: list[str] = []
-        flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
-        doctest.DocTestRunner(optionflags=flags).run(test, out=told.append, clear_globs=False)
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+        runner.run(test, out=told.append, clear_globs=False)
         if told:
             raise Wrong("".join(told))
         self.names.update(test.globs)

@@ -195,7 +195,7 @@ def pure_rooms_are_pure(house: House) -> Iterator[str]:
 def each_move_has_one_script(house: House) -> Iterator[str]:
     """A move is a function in broker/ that calls `script` with its own name; a part is no move."""
     sent = [
-        (path, function.name, node.args[0].value)
+        (path, function.name, str(node.args[0].value))
         for path, tree in house.python.items()
         if room(path) == "broker"
         for function in tree.body
@@ -207,7 +207,7 @@ def each_move_has_one_script(house: House) -> Iterator[str]:
     for path, function, name in sent:
         if function != name:
             yield f"{path}: {function} sends the script {name}"
-    moves = [str(name) for _, _, name in sent]
+    moves = [name for _, _, name in sent]
     scripts = [Path(path).stem for path in house.lua if not is_part(path)]
     for name in sorted({*moves, *scripts}):
         if (moves.count(name), scripts.count(name)) != (1, 1):
