@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote
@@ -27,9 +28,15 @@ _TOPOLOGIES: Final[dict[str, Kind]] = {
     "+sentinel": "sentinel",
     "+cluster": "cluster",
 }
-_SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
-    name + suffix: (kind, tls) for suffix, kind in _TOPOLOGIES.items() for name, tls in _TLS.items()
-} | {"unix": ("unix", False), "embedded": ("embedded", False)}
+_SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
+    "unix": ("unix", False),
+    "embedded": ("embedded", False),
+    **{
+        name + suffix: (kind, tls)
+        for suffix, kind in _TOPOLOGIES.items()
+        for name, tls in _TLS.items()
+    },
+}
 _PORTS: Final = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+)(?::(\d{1,5}))?")
 _YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -75,6 +82,16 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({self.url!r})"
+
+
+def project(start: Path | None = None) -> Path | None:
+    """The nearest directory with a pyproject.toml, at or above `start` (default: the current one).
+
+    Settings are read there, and an embedded server is one per such project.
+    """
+    here = (start or Path.cwd()).resolve()
+    places = (here, *here.parents)
+    return next((place for place in places if (place / "pyproject.toml").is_file()), None)
 
 
 def redact(url: str) -> str:

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from typedq.addresses import project
 from typedq.errors import ConfigurationError, ServerUnavailable
 from typedq.localserver.launch import (
     PATH_LIMIT,
@@ -98,10 +99,8 @@ def stop(namespace: str, *, start: Path | None = None) -> bool:
 
 
 def _home(namespace: str, start: Path | None) -> Path:
-    here = (start or Path.cwd()).resolve()
-    roots = (place for place in (here, *here.parents) if (place / "pyproject.toml").is_file())
-    project = next(roots, None)
-    key = f"project {project}" if project else f"namespace {namespace}"
+    root = project(start)
+    key = f"project {root}" if root else f"namespace {namespace}"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "typedq" / hashlib.sha256(os.fsencode(key)).hexdigest()[:12]
 
