@@ -63,11 +63,13 @@ def _children() -> set[psutil.Process]:
 
 
 def _describe(process: psutil.Process) -> str:
-    with process.oneshot():
-        try:
-            return f"{process.pid} ({process.status()}): {' '.join(process.cmdline())}"
-        except psutil.Error as error:
-            return str(error)
+    try:
+        status = process.status()
+        dead = status == psutil.STATUS_ZOMBIE
+        words = process.name() if dead else " ".join(process.cmdline())
+    except psutil.Error as error:
+        return str(error)
+    return f"{process.pid} ({status}): {words}"
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ def test_culprit():
     global child  # kept, so that its warning is not what fails
     child = subprocess.Popen(["sleep", "60"])
 def test_next():
-    assert child.wait() == -9
+    assert child.poll() is not None
 """
 LEAVES_A_ZOMBIE = """
 import os
@@ -38,10 +39,9 @@ def test_innocent(wait_until):
 @pytest.mark.parametrize(
     ("code", "told", "summary"),
     [
-        (LEAVES_A_CHILD, "Failed: left behind: ", "2 passed, 1 error"),
-        (LEAVES_A_CHILD, "sleep 60", "2 passed, 1 error"),
-        (LEAVES_A_ZOMBIE, " (zombie): ", "1 passed, 1 error"),
-        (WAITS_IN_VAIN, "Failed: not within 0.05 s; last answer: []", "1 failed"),
+        (LEAVES_A_CHILD, r"Failed: left behind: \d+ \(sleeping\): sleep 60", "2 passed, 1 error"),
+        (LEAVES_A_ZOMBIE, r"\(zombie\): python", "1 passed, 1 error"),
+        (WAITS_IN_VAIN, r"Failed: not within 0\.05 s; last answer: \[\]", "1 failed"),
         (WAITS, "1 passed", "1 passed"),
     ],
 )
@@ -57,5 +57,5 @@ def test_fixtures_tell(code: str, told: str, summary: str, tmp_path: Path) -> No
         timeout=30,
         check=False,
     )
-    assert told in done.stdout
+    assert re.search(told, done.stdout)
     assert summary in done.stdout
