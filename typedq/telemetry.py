@@ -32,7 +32,7 @@ def event(
 
 def configure(
     level: str,
-    format: Literal["text", "json"],  # noqa: A002 - named as the option of the command line is
+    format: Literal["text", "json"],
     stream: TextIO | None = None,
 ) -> None:
     """Write the log to `stream` (default: stderr) from `level` (a name such as "info") upward.

@@ -58,7 +58,7 @@ class OwnServer:
         found = shutil.which(name)
         if found is None:
             raise ConfigurationError([f"{name!r} is not a server binary that can be run"])
-        self._binary, self._args, self._port = found, tuple(args), _free_port() if tcp else 0
+        self.binary, self._args, self._port = found, tuple(args), _free_port() if tcp else 0
         self._room = Path(tempfile.mkdtemp(prefix="typedq-", dir=_short_temp()))
         self.directory = directory or self._room
         self.log = self.directory / "server.log"
@@ -86,7 +86,7 @@ class OwnServer:
         tie = [sys.executable, "-ISc", _TIED, str(os.getpid())] if sys.platform == "linux" else []
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [*tie, self._binary, *options],
+                [*tie, self.binary, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,171 @@
+"""Settings: who wins, what is refused, and that every problem is told at once with its source."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from typedq.errors import ConfigurationError
+from typedq.policy import Queue
+from typedq.settings import Settings, resolve
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write(tmp_path, "")
+    return tmp_path
+
+
+def write(project: Path, table: str) -> None:
+    (project / "pyproject.toml").write_text(f"[tool.typedq]\n{table}\n", encoding="utf-8")
+
+
+def settings(project: Path, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+    return resolve({"namespace": "n", **arguments}, start=project, environ=environ or {})
+
+
+def problems(
+    project: Path, environ: Mapping[str, str] | None = None, **arguments: Any
+) -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        settings(project, environ, **arguments)
+    return caught.value.problems
+
+
+def test_arguments_win_over_environment_over_project_over_defaults(project: Path) -> None:
+    write(project, "lease = 11\ngrace = 12\nmax_depth = 13")
+    found = settings(project, {"TYPEDQ_LEASE": "21", "TYPEDQ_GRACE": "22"}, lease=31)
+    assert (found.lease, found.grace, found.max_depth, found.max_body) == (31, 22, 13, 1 << 20)
+
+
+def test_none_and_empty_count_as_not_given(project: Path) -> None:
+    write(project, 'url = "redis://h"')
+    assert settings(project, {"TYPEDQ_URL": ""}, url=None).url == "redis://h"
+
+
+def test_the_nearest_project_file_above_is_read(project: Path) -> None:
+    write(project, "lease = 11")
+    inside = project / "a" / "b"
+    inside.mkdir(parents=True)
+    assert resolve({"namespace": "n"}, start=inside, environ={}).lease == 11
+    (project / "a" / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
+    assert resolve({"namespace": "n"}, start=inside, environ={}).lease == 30
+
+
+def test_queues_from_every_source(project: Path) -> None:
+    assert settings(project, queues=[Queue("high"), "low"]).queues == (Queue("high"), Queue("low"))
+    found = settings(project, {"TYPEDQ_QUEUES": "high, low"})
+    assert found.queues == (Queue("high"), Queue("low"))
+    assert found.default_queue == "low"
+    write(project, 'queues = [{name = "high", soft_timeout = 3}, "low"]\ndefault_queue = "high"')
+    found = settings(project)
+    assert found.queues == (Queue("high", soft_timeout=3), Queue("low"))
+    assert found.default_queue == "high"
+
+
+def test_times_are_seconds_or_timedelta(project: Path) -> None:
+    found = settings(project, {"TYPEDQ_GRACE": "1.5"}, soft_timeout=timedelta(minutes=1))
+    assert (found.grace, found.soft_timeout) == (1.5, 60.0)
+
+
+def test_modules_from_environment(project: Path) -> None:
+    assert settings(project, {"TYPEDQ_IMPORTS": "a.b, c"}).imports == ("a.b", "c")
+
+
+def test_keys_of_the_command_line_are_known(project: Path) -> None:
+    write(project, 'app = "myapp:app"')
+    assert settings(project, {"TYPEDQ_APP": "x:y"}).namespace == "n"
+
+
+def test_every_problem_is_told_at_once_with_its_source(project: Path) -> None:
+    write(project, 'namespce = "a"\nsoft_timeout = 30\ngrace = true')
+    found = problems(
+        project, {"TYPEDQ_DEAD_MAX_AGE": "long"}, namespace=None, concurrency=0, hard_timeout=3
+    )
+    file = project / "pyproject.toml"
+    assert len(found) == 6
+    text = "\n".join(found)
+    for part in (
+        f"namespce ([tool.typedq] in {file}): there is no such setting (did you mean 'namespace'?)",
+        "namespace: missing; give it as argument, TYPEDQ_NAMESPACE or in [tool.typedq]",
+        "hard_timeout 3 (argument): soft_timeout (30 s) must be below it",
+        "concurrency 0 (argument): it should be greater than or equal to 1; right is a whole",
+        f"grace True ([tool.typedq] in {file}): this is not a number; right is seconds from 0",
+        "dead_max_age 'long' (TYPEDQ_DEAD_MAX_AGE): it should be a valid number",
+    ):
+        assert part in text
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "name": ({"namespace": "My App"}, "right is a name of 1 to 64 characters a-z 0-9"),
+    "newline": ({"namespace": "a\n"}, "right is a name of 1 to 64 characters"),
+    "long": ({"namespace": "a" * 65}, "right is a name of 1 to 64 characters"),
+    "queue name": ({"queues": ["High"]}, "queue name 'High': 1 to 64 of a-z 0-9"),
+    "no queue": ({"queues": []}, "queues [] (argument)"),
+    "queues": ({"queues": 3}, "this is not a list of queues"),
+    "nameless": ({"queues": [{"soft_timeout": 3}]}, "a queue has no name"),
+    "queue key": (
+        {"queues": [{"name": "a", "soft_timout": 3}]},
+        "a queue has no 'soft_timout' (did you mean 'soft_timeout'?)",
+    ),
+    "twice": ({"queues": ["a", "b", "a"]}, "declared twice: a"),
+    "default": (
+        {"queues": ["high", "low"], "default_queue": "lwo"},
+        "default_queue 'lwo' (argument): the queues are high, low (did you mean 'low'?)",
+    ),
+    "equal timeouts": ({"soft_timeout": 3, "hard_timeout": 3}, "soft_timeout (3 s) must be below"),
+    "zero timeout": ({"soft_timeout": 0}, "it should be greater than 0; right is seconds above 0"),
+    "NaN": ({"grace": float("nan")}, "grace nan (argument)"),
+    "negative": ({"lease": timedelta(seconds=-1)}, "lease"),
+    "percent": ({"max_mem_percent": 101}, "right is a percentage from 1 to 100"),
+    "module": ({"imports": ["my-app"]}, "right is modules that define tasks, such as myapp.tasks"),
+    "url": ({"url": "http://h"}, "url (argument): a URL looks like one of redis://"),
+    "unknown": ({"concurency": 3}, "did you mean 'concurrency'?"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_work_is_refused_with_what_would(project: Path, case: str) -> None:
+    arguments, message = WRONG[case]
+    found = problems(project, **arguments)
+    assert len(found) == 1
+    assert message in found[0]
+
+
+def test_a_broken_project_file_is_one_problem_among_others(project: Path) -> None:
+    (project / "pyproject.toml").write_text("[tool.typedq\n", encoding="utf-8")
+    found = problems(project, lease=0)
+    assert len(found) == 2
+    assert f"{project / 'pyproject.toml'} cannot be read: " in found[0]
+    (project / "pyproject.toml").write_text("[tool]\ntypedq = 3\n", encoding="utf-8")
+    assert "this is not a table" in problems(project)[0]
+
+
+def test_no_password_is_shown(project: Path) -> None:
+    found = settings(project, url="redis://u:hunter2@h")
+    assert found.url == "redis://u:hunter2@h"
+    assert "redis://u:***@h" in repr(found)
+    wrong = problems(project, {"TYPEDQ_URL": "redis://u:hunter2#@h"})
+    for text in (repr(found), str(found), *wrong):
+        assert "hunter2" not in text
+    assert "url (TYPEDQ_URL): " in wrong[0]
+
+
+def test_settings_are_frozen(project: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings(project).lease = 3
+
+
+def test_footing_and_addresses_stay_light() -> None:
+    code = "import sys, typedq.addresses, typedq.telemetry; print('pydantic' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.strip() == "False"
