@@ -1,0 +1,102 @@
+"""Every right way to declare and to call; both checkers accept it all, strict as they are."""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypedDict, assert_type
+
+import msgspec
+
+from typedq import Call, Context, Queue, Receipt, Retry, SoftTimeout, Task, TypedQ
+
+app = TypedQ(
+    "myapp",
+    url=None,
+    queues=[Queue("high"), Queue("default", soft_timeout=timedelta(seconds=5)), Queue("low")],
+    default_queue="default",
+    imports=["myapp.tasks"],
+    soft_timeout=30,
+    hard_timeout=timedelta(minutes=1),
+    max_mem_percent=95,
+    max_tasks_per_child=5_000,
+)
+
+
+class EmailArgs(msgspec.Struct, frozen=True):
+    to: str
+    subject: str = ""
+
+
+@dataclass
+class Order:
+    id: int
+    lines: list[str]
+
+
+class Address(TypedDict):
+    city: str
+
+
+@app.task(queue="high", retry=Retry(max_retries=3, on=(SoftTimeout, ConnectionError)))
+def send_email(args: EmailArgs) -> None: ...
+
+
+@app.task
+async def resize(ctx: Context, image_id: int, *, width: int = 100) -> str:
+    return f"{ctx.id} {image_id} {width}"
+
+
+@app.task(name="billing.settle", soft_timeout=5, hard_timeout=timedelta(seconds=10))
+def settle(ctx: Context, order: Order) -> int:
+    return ctx.attempt + order.id
+
+
+@app.task(retry=Retry(on=OSError, backoff=timedelta(seconds=1), jitter=False))
+async def index(order: int, mode: Literal["full", "part"] = "full") -> bool:
+    return mode == "full" and order > 0
+
+
+@app.task
+def nothing() -> None: ...
+
+
+@app.task()
+def move(to: Address) -> None: ...
+
+
+assert_type(send_email.enqueue(EmailArgs(to="a@b.c")), Receipt)
+assert_type(send_email.enqueue(args=EmailArgs("a@b.c", subject="hello")), Receipt)
+assert_type(send_email(EmailArgs(to="x@y.z")), None)
+assert_type(send_email.call(EmailArgs(to="a@b.c")), Call)
+assert_type(settle(Order(1, [])), int)
+pending: Coroutine[Any, Any, str] = resize(7, width=50)
+assert_type(nothing.enqueue(), Receipt)
+assert_type(move.enqueue({"city": "Bern"}), Receipt)
+
+send_email.options(delay=timedelta(hours=1), queue="low").enqueue(EmailArgs(to="a@b.c"))
+send_email.options(delay=0.5).call(EmailArgs(to="a@b.c"))
+send_email.options(eta=datetime(2027, 1, 1, tzinfo=UTC)).enqueue(EmailArgs(to="a@b.c"))
+resize.options(soft_timeout=5, hard_timeout=timedelta(seconds=10)).enqueue(image_id=7)
+later = resize.options(delay=60)
+assert_type(later.call(7, width=1), Call)
+
+assert_type(app.enqueue_many([resize.call(1), later.call(2, width=50)]), list[Receipt])
+assert_type(app.enqueue_many((nothing.call() for _ in range(3)), chunk=100), list[Receipt])
+
+
+async def asynchronous() -> None:
+    assert_type(await resize.aenqueue(7, width=50), Receipt)
+    assert_type(await later.aenqueue(7), Receipt)
+    assert_type(await app.aenqueue_many([nothing.call()]), list[Receipt])
+    assert_type(await resize(7), str)
+
+
+def described(task: Task[..., object]) -> str:
+    return f"{task.name} {task.queue} {task.contract.id} {task.soft_timeout}"
+
+
+described(send_email)
+described(app.find("resize"))

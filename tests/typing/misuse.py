@@ -1,0 +1,80 @@
+"""Wrong on purpose: both checkers must flag each marked line, and no other."""
+# pyright: strict
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from typedq import Context, Queue, Receipt, Retry, TypedQ
+
+app = TypedQ("myapp", queues=[Queue("high"), Queue("low")])
+
+
+class EmailArgs(msgspec.Struct, frozen=True):
+    to: str
+    subject: str = ""
+
+
+@app.task(queue="high")
+def send_email(args: EmailArgs) -> None: ...
+
+
+@app.task
+async def resize(ctx: Context, image_id: int, *, width: int = 100) -> str:
+    return f"{ctx.id} {image_id} {width}"
+
+
+email = EmailArgs(to="a@b.c")
+
+send_email.enqueue("a@b.c")  # misuse: wrong type
+send_email.enqueue(EmailArgs(to=1))  # misuse: wrong type inside
+resize.enqueue("7")  # misuse: wrong type after a context
+send_email.enqueue()  # misuse: missing argument
+resize.call(width=5)  # misuse: missing argument after a context
+send_email.enqueue(email, email)  # misuse: one argument too many
+resize.enqueue(7, widht=50)  # misuse: misspelt argument
+send_email.options(dealy=5)  # misuse: misspelt option
+send_email.options(delay="5")  # misuse: wrong type of an option
+send_email.options(eta=timedelta(1))  # misuse: a length of time for an instant
+send_email.enqueue({"to": "a@b.c"})  # misuse: a dict for a Struct
+send_email.options(delay=5).enqueue({"to": "a@b.c"})  # misuse: a dict for a Struct, with options
+
+
+def passed_in(ctx: Context) -> None:
+    resize.enqueue(ctx, 7)  # misuse: a context passed in
+    resize.call(ctx, 7)  # misuse: a context passed in to call
+    resize.options(delay=5).enqueue(ctx, 7)  # misuse: a context passed in, with options
+
+
+resize.enqueue(7, 50)  # misuse: positional for keyword-only
+app.enqueue_many([send_email])  # misuse: a task where a call is due
+app.enqueue_many([send_email.enqueue(email)])  # misuse: a receipt where a call is due
+app.enqueue_many(send_email.call(email))  # misuse: one call where several are due
+
+
+async def asynchronous() -> None:
+    resize.aenqueue(7)  # misuse: an unawaited aenqueue
+    app.aenqueue_many([resize.call(7)])  # misuse: an unawaited aenqueue_many
+    await resize.enqueue(7)  # misuse: an awaited enqueue
+    receipt: Receipt = resize.enqueue(7)
+    receipt.due = None  # misuse: a receipt that is changed
+
+
+width: int = send_email(email)  # misuse: a result of the wrong type
+text: str = resize(7)  # misuse: a coroutine for its result
+
+
+@app.task(quue="high")  # misuse: misspelt option of a task
+def one() -> None: ...
+
+
+@app.task(retry=3)  # misuse: a number for a Retry
+def two() -> None: ...
+
+
+TypedQ("myapp", qeues=[Queue("high")])  # misuse: misspelt setting
+TypedQ("myapp", queues=["high"])  # misuse: a name for a Queue
+Retry(on=OSError())  # misuse: an exception for its class
+Retry(max_retries="3")  # misuse: text for a number

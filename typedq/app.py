@@ -1,0 +1,300 @@
+"""The app: declares tasks and queues, and lets calls in.
+
+Declaring does no I/O and resolves no settings, so that application factories work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Concatenate, overload
+
+from typedq import errors
+from typedq.contracts import contract_of
+from typedq.envelope import new_ids, seal
+from typedq.policy import NAME, Context, Queue, Retry, unknown_queue
+from typedq.task import Call, Decorator, P, R, Receipt, Task
+
+if TYPE_CHECKING:
+    from typedq.broker import Broker, Outgoing
+    from typedq.settings import Settings
+
+CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
+
+
+class TypedQ:
+    """An app: a namespace with its queues and tasks.
+
+    Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
+    pyproject.toml, then the defaults. Lengths of time are seconds or timedelta.
+
+    namespace: prefix of every key
+    url: of Redis or Valkey; if there is none anywhere, a server of the project's own is started
+    queues: in strict priority, first is served first (default: one queue, "default")
+    default_queue: a queue's name (default: the last one)
+    imports: names of the modules that define tasks
+    max_mem_percent: 1 to 100; max_body: bytes; max_depth: levels of nesting
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        url: str | None = None,
+        queues: Sequence[Queue] | None = None,
+        default_queue: str | None = None,
+        imports: Sequence[str] | None = None,
+        soft_timeout: float | timedelta | None = None,
+        hard_timeout: float | timedelta | None = None,
+        max_mem_percent: float | None = None,
+        max_tasks_per_child: int | None = None,
+        max_body: int | None = None,
+        max_depth: int | None = None,
+        lease: float | timedelta | None = None,
+        enqueue_deadline: float | timedelta | None = None,
+        concurrency: int | None = None,
+        async_concurrency: int | None = None,
+        grace: float | timedelta | None = None,
+        dead_max_age: float | timedelta | None = None,
+        dead_max_count: int | None = None,
+    ) -> None:
+        self._arguments: dict[str, Any] = {
+            name: given for name, given in locals().items() if name != "self" and given is not None
+        }
+        self._lock = Lock()
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._routes: dict[str, tuple[str, str]] = {}
+        self._settings: Settings | None = None
+        self._broker: Broker | None = None
+        # Calls may be made before settings are known: for cron, or at import.
+        self.limits = (max_body or 1 << 20, max_depth or 64)
+        self.queues = tuple(queue.name for queue in queues) if queues else None
+        self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
+
+    @overload
+    def task(self, fn: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        retry: Retry | None = None,
+        soft_timeout: float | timedelta | None = None,
+        hard_timeout: float | timedelta | None = None,
+    ) -> Decorator: ...
+    def task(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        retry: Retry | None = None,
+        soft_timeout: float | timedelta | None = None,
+        hard_timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Make a function a task; its name is the function's, unless `name` says otherwise.
+
+        retry: None buries after the first failure; timeouts: None leaves them to the queue or app
+        Raises ContractError, ConfigurationError.
+        """
+
+        def declare(fn: Callable[..., Any]) -> Task[..., Any]:
+            chosen = name or str(getattr(fn, "__name__", type(fn).__name__))
+            self._check_name(chosen, fn)
+            contract = contract_of(fn, task=chosen, context=Context)
+            limits = (soft_timeout, hard_timeout)
+            task = Task[..., Any](fn, contract, self, queue=queue, retry=retry, timeouts=limits)
+            _refuse_strays([task], self.queues)
+            self._tasks[chosen] = task
+            self._routes.pop(chosen, None)
+            return task
+
+        return declare if fn is None else declare(fn)
+
+    def _check_name(self, name: str, fn: Callable[..., Any]) -> None:
+        if not NAME.fullmatch(name):
+            rule = "1 to 64 of a-z 0-9 _ . - are allowed, beginning with a letter or digit"
+            raise errors.ContractError(name, None, f"a task's name has {rule}; give one with name=")
+        other = self._tasks.get(name)
+        if other is not None and _place(other.fn) != _place(fn):
+            reason = f"the name is taken by the one at {_place(other.fn)}; give another with name="
+            raise errors.ContractError(name, None, reason)
+
+    def find(self, name: str) -> Task[..., Any]:
+        """Return the task of that name. Raises UnknownTask."""
+        try:
+            return self._tasks[name]
+        except KeyError:
+            raise errors.UnknownTask(name, list(self._tasks)) from None
+
+    def load(self) -> None:
+        """Import the modules of `imports`. Raises AppNotFound, ContractError."""
+        for module in self.settings.imports:
+            try:
+                import_module(module)
+            except errors.TypedQError:
+                raise
+            except Exception as error:
+                raise errors.AppNotFound(module, f"{type(error).__name__}: {error}") from error
+
+    @property
+    def settings(self) -> Settings:
+        """Raises ConfigurationError with every problem."""
+        if self._settings is None:
+            from typedq.settings import resolve
+
+            settings = resolve(self._arguments)
+            names = tuple(queue.name for queue in settings.queues)
+            _refuse_strays(self._tasks.values(), names)
+            self.queues, self.limits = names, (settings.max_body, settings.max_depth)
+            self._settings = settings
+        return self._settings
+
+    @property
+    def broker(self) -> Broker:
+        """The connection, made at first use. Raises ConfigurationError."""
+        return self._broker or self._connect()
+
+    def _connect(self) -> Broker:
+        from typedq.broker import Broker
+
+        with self._lock:
+            if self._broker is None:
+                settings, url = self.settings, self.settings.url
+                if url is None or url.startswith("embedded:"):
+                    from typedq.localserver import ensure
+
+                    url = ensure(settings.namespace)
+                self._broker = Broker(url, settings.namespace, deadline=settings.enqueue_deadline)
+            return self._broker
+
+    async def _aconnect(self) -> Broker:
+        # Starting a server of one's own takes time, so it must not hold the loop.
+        return await asyncio.to_thread(self._connect) if self._broker is None else self._broker
+
+    def enqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
+        """Send calls in chunks, each all or nothing; `chunk` is also bounded by about 4 MiB.
+
+        Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
+        the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
+        """
+        batch, receipts = self._pack(list(calls))
+        for start, end in _chunks(batch, chunk):
+            with _accounting(batch, start, end):
+                self.broker.enqueue(batch[start:end], self._document)
+        return receipts
+
+    async def aenqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
+        """As `enqueue_many`."""
+        broker = await self._aconnect()
+        batch, receipts = self._pack(list(calls))
+        for start, end in _chunks(batch, chunk):
+            with _accounting(batch, start, end):
+                await broker.aenqueue(batch[start:end], self._document)
+        return receipts
+
+    def send(self, calls: Sequence[Call], /) -> list[Receipt]:
+        """Send calls, all or nothing. Raises InvalidArguments, InvalidOptions, ServerError."""
+        batch, receipts = self._pack(calls)
+        self.broker.enqueue(batch, self._document)
+        return receipts
+
+    async def asend(self, calls: Sequence[Call], /) -> list[Receipt]:
+        """As `send`."""
+        broker = await self._aconnect()
+        batch, receipts = self._pack(calls)
+        await broker.aenqueue(batch, self._document)
+        return receipts
+
+    def _pack(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
+        from typedq.broker import Outgoing
+
+        limit, queues = self.settings.max_body, self.queues or ()
+        now = time.time_ns() // 1_000_000
+        at_once = datetime.fromtimestamp(now / 1000, UTC)
+        batch, receipts = list[Outgoing](), list[Receipt]()
+        for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
+            plan, body = call.options, call.body
+            contract, queue = self._routes.get(call.task) or self._route(call.task)
+            if plan.queue is not None:
+                queue = plan.queue
+                if queue not in queues:
+                    raise unknown_queue(call.task, queue, queues)
+            if len(body) > limit:
+                reason = f"{len(body):,} bytes; the limit is {limit:,}"
+                raise errors.InvalidArguments(call.task, "$", reason)
+            message = seal(id=id_, contract=contract, queue=queue, options=plan.limits, body=body)
+            batch.append(Outgoing(id_, queue, contract, message, plan.delay_ms, plan.eta_ms))
+            due = at_once
+            if plan.delay_ms or plan.eta_ms:
+                due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
+                due = datetime.fromtimestamp(due_ms / 1000, UTC)
+            receipts.append(Receipt(id_, call.task, queue, due))
+        return batch, receipts
+
+    def _route(self, name: str) -> tuple[str, str]:
+        task, settings = self.find(name), self.settings
+        queue = task.queue or settings.default_queue
+        return self._routes.setdefault(name, (task.contract.id, queue))
+
+    def _document(self, contract: str) -> bytes:
+        return self.find(contract.partition("@")[0]).contract.schema_json()
+
+
+def _place(fn: Callable[..., Any]) -> str:
+    """Where a function was written: the same when its module is imported again."""
+    code = getattr(fn, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)
+
+
+def _refuse_strays(tasks: Iterable[Task[..., Any]], queues: Sequence[str] | None) -> None:
+    strays = [t for t in tasks if queues and t.queue is not None and t.queue not in queues]
+    if strays:
+        has = f"this app has: {', '.join(queues or ())}"
+        raise errors.ConfigurationError(
+            [f"task {t.name!r} names the queue {t.queue!r}; {has}" for t in strays]
+        )
+
+
+def _chunks(batch: Sequence[Outgoing], most: int) -> Iterator[tuple[int, int]]:
+    if most < 1:
+        raise ValueError(f"chunk takes 1 or more, not {most}")
+    start = size = 0
+    for end, outgoing in enumerate(batch):
+        length = len(outgoing.message)
+        if end - start == most or (size and size + length > CHUNK_BYTES):
+            yield start, end
+            start, size = end, 0
+        size += length
+    if batch:
+        yield start, len(batch)
+
+
+@contextmanager
+def _accounting(batch: Sequence[Outgoing], start: int, end: int) -> Generator[None]:
+    """Say what became of every call if a chunk after the first fails."""
+    try:
+        yield
+    except errors.ServerError as error:
+        if start == 0:
+            raise
+        ids = [outgoing.id for outgoing in batch]
+        sent = end if isinstance(error, errors.EnqueueUncertain) else start
+        raise errors.EnqueueFailed(
+            error.url,
+            str(error).removeprefix(f"{error.url}: "),
+            accepted=ids[:start],
+            uncertain=ids[start:sent],
+            not_sent=ids[sent:],
+        ) from error

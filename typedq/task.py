@@ -1,0 +1,163 @@
+"""A task as its author and its callers see it: a function that can also be enqueued.
+
+A task knows where calls go only as an `Outlet` that was handed down; it knows no app and no worker.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
+
+import msgspec
+
+from typedq import policy
+from typedq.contracts import Contract
+from typedq.envelope import new_ids
+from typedq.errors import ConfigurationError
+from typedq.policy import Context, Options, Plan, Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """A task's name, encoded arguments and options, not sent yet; equal if all three are."""
+
+    task: str
+    body: bytes
+    options: Plan = Plan()
+
+    def __repr__(self) -> str:
+        # Arguments may be secret or long, and a repr ends up in logs.
+        return f"<Call of {self.task}, {len(self.body)} bytes>"
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """An accepted message. `due`: aware UTC datetime, by this machine's clock."""
+
+    id: str
+    task: str
+    queue: str
+    due: datetime
+
+
+class Outlet(Protocol):
+    """What a task needs from its app."""
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Bytes and levels of nesting that a body may have."""
+        ...
+
+    @property
+    def queues(self) -> Collection[str] | None:
+        """The names of the app's queues, or None while they are not known."""
+        ...
+
+    def send(self, calls: Sequence[Call], /) -> list[Receipt]: ...
+
+    async def asend(self, calls: Sequence[Call], /) -> list[Receipt]: ...
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sender(Generic[P]):
+    """A task with the options its calls will have."""
+
+    contract: Contract
+    _outlet: Outlet
+    _plan: Plan
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
+        body, depth = self._outlet.limits
+        encoded = self.contract.encode(args, kwargs, max_body=body, max_depth=depth)
+        return Call(self.contract.task, encoded, self._plan)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
+        return self._outlet.send((self.call(*args, **kwargs),))[0]
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
+        return (await self._outlet.asend((self.call(*args, **kwargs),)))[0]
+
+
+class Task(Sender[P], Generic[P, R_co]):
+    """A function with a contract. Calling it runs it here and now, without a queue.
+
+    queue: its name, or None for the app's default
+    retry: None buries after the first failure
+    soft_timeout, hard_timeout: seconds, or None for the queue's or the app's
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., R_co],
+        contract: Contract,
+        outlet: Outlet,
+        *,
+        queue: str | None = None,
+        retry: Retry | None = None,
+        timeouts: tuple[float | timedelta | None, float | timedelta | None] = (None, None),
+    ) -> None:
+        super().__init__(contract, outlet, Plan())
+        try:
+            self.soft_timeout, self.hard_timeout = policy.timeouts(*timeouts)
+        except ValueError as error:
+            raise ConfigurationError([f"task {contract.task!r}: {error}"]) from None
+        self.fn: Final = fn
+        self.name: Final = contract.task
+        self.queue: Final = queue
+        self.retry: Final = retry
+        functools.update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        if self.contract.takes_context:
+            return self.fn(self._local(), *args, **kwargs)
+        return self.fn(*args, **kwargs)
+
+    def options(self, **options: Unpack[Options]) -> Sender[P]:
+        """Return a sender whose calls have these options. Raises InvalidOptions."""
+        now, queues = datetime.now(UTC), self._outlet.queues
+        checked = policy.plan(self.name, options, now=now, queues=queues)
+        return Sender(self.contract, self._outlet, checked)
+
+    def _local(self) -> Context:
+        (fresh,), now = new_ids(1), datetime.now(UTC)
+        return Context(
+            id=fresh,
+            task=self.name,
+            queue=self.queue or "local",
+            attempt=1,
+            enqueued_at=now,
+            due=now,
+            deadline=None,
+            fence=fresh,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}{self.contract.signature}>"
+
+
+class Decorator(Protocol):
+    """What `app.task(...)` with options returns."""
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
