@@ -23,19 +23,11 @@ _EXAMPLES: Final[Mapping[Kind, str]] = {
     "embedded": "embedded://",
 }
 _TLS: Final = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
-_TOPOLOGIES: Final[dict[str, Kind]] = {
-    "": "single",
-    "+sentinel": "sentinel",
-    "+cluster": "cluster",
-}
+_KINDS: Final[dict[str, Kind]] = {"": "single", "+sentinel": "sentinel", "+cluster": "cluster"}
 _SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
     "unix": ("unix", False),
     "embedded": ("embedded", False),
-    **{
-        name + suffix: (kind, tls)
-        for suffix, kind in _TOPOLOGIES.items()
-        for name, tls in _TLS.items()
-    },
+    **{name + more: (kind, tls) for more, kind in _KINDS.items() for name, tls in _TLS.items()},
 }
 _PORTS: Final = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+)(?::(\d{1,5}))?")
@@ -43,15 +35,10 @@ _YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fa
 _CERT_REQS: Final = {"required": "required", "optional": "optional", "none": "none"}
 # Option of the query -> what it may be (None: any text). TLS options are named as redis-py's are.
 _OPTIONS: Final[dict[str, Mapping[str, bool | str] | None]] = {
-    "ssl_ca_certs": None,
-    "ssl_ca_path": None,
-    "ssl_certfile": None,
-    "ssl_keyfile": None,
-    "ssl_password": None,
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password")),
     "ssl_check_hostname": _YES_NO,
     "ssl_cert_reqs": _CERT_REQS,
-    "sentinel_username": None,
-    "sentinel_password": None,
+    **dict.fromkeys(("sentinel_username", "sentinel_password")),
 }
 _MOVED: Final = ("db", "username", "password")  # options that are fields of the address
 _SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -96,7 +83,7 @@ def project(start: Path | None = None) -> Path | None:
 
 def redact(url: str) -> str:
     """`url` without its secrets: fit for a log, even where the URL itself is malformed."""
-    scheme, mark, rest = url.rpartition("://") if url.count("://") == 1 else url.partition("://")
+    scheme, mark, rest = url.partition("://")
     if not mark:
         return "***"
     secret, at, place = rest.rpartition("@")
@@ -131,10 +118,8 @@ def _parse(url: str, kind: Kind, tls: bool, rest: str) -> tuple[Address, list[st
     secret, _, place = before.rpartition("@")
     hosts, slash, path = place.partition("/")
     if "@" in query or "@" in path or "#" in rest or "/" in secret:
-        what = (
-            "a password with any of / ? # @ in it must have them percent-encoded (%2F %3F %23 %40)"
-        )
-        return Address(url, kind), [what]
+        reason = "any of / ? # @ in a password must be percent-encoded: %2F %3F %23 %40"
+        return Address(url, kind), [reason]
     if kind == "embedded" and rest:
         return Address(url, kind), ["embedded:// takes nothing after it"]
     user, _, password = secret.partition(":")

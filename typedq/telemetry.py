@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
 
@@ -51,7 +52,8 @@ def configure(
     if problems:
         raise ConfigurationError(problems)
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_FORMATS[format](_coloured(handler.stream)))
+    shape = _Coloured if format == "text" and _wants_colours(handler.stream) else _FORMATS[format]
+    handler.setFormatter(shape())
     for previous in logger.handlers[:]:
         logger.removeHandler(previous)
     logger.addHandler(handler)
@@ -66,7 +68,7 @@ def escape(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _coloured(stream: TextIO) -> bool:
+def _wants_colours(stream: TextIO) -> bool:
     dull = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return not dull and stream.isatty()
 
@@ -89,13 +91,11 @@ def _quoted(value: object) -> str:
 
 
 class _Text(logging.Formatter):
-    def __init__(self, coloured: bool) -> None:
-        super().__init__()
-        self._colours = _COLOURS if coloured else {}
+    colours: Mapping[str, str] = {}
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname:<8}"
-        if colour := self._colours.get(record.levelname):
+        if colour := self.colours.get(record.levelname):
             level = f"\x1b[{colour}m{level}\x1b[0m"
         words = [_time(record), level, escape(record.getMessage())]
         words += [f"{escape(key)}={_quoted(value)}" for key, value in _fields(record).items()]
@@ -107,10 +107,11 @@ class _Text(logging.Formatter):
         return line
 
 
-class _Json(logging.Formatter):
-    def __init__(self, _coloured: bool) -> None:
-        super().__init__()
+class _Coloured(_Text):
+    colours = _COLOURS
 
+
+class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": _time(record),

@@ -320,6 +320,14 @@ def test_a_directory_that_others_may_enter_is_refused(project: Path) -> None:
         ensure("n", start=project)
 
 
+def test_a_recorded_socket_in_a_directory_of_others_is_not_trusted(project: Path) -> None:
+    place = Path(ensure("n", start=project).removeprefix("unix://")).parent
+    place.chmod(0o755)
+    with pytest.raises(ConfigurationError, match="must be a directory of this user alone"):
+        ensure("n", start=project)
+    place.chmod(0o700)
+
+
 def test_data_that_cannot_be_read_are_reported_with_the_log(project: Path) -> None:
     put(ensure("n", start=project), "k", "v")
     found = status("n", start=project)

@@ -78,8 +78,7 @@ def status(namespace: str, *, start: Path | None = None) -> Status | None:
     if path is None or "process_id" not in facts:
         return None
     version = facts.get("valkey_version") or facts["redis_version"]
-    uptime = int(facts["uptime_in_seconds"])
-    pid = int(facts["process_id"])
+    pid, uptime = int(facts["process_id"]), int(facts["uptime_in_seconds"])
     return Status(f"unix://{path}", pid, version, uptime, home, home / "server.log")
 
 
@@ -92,10 +91,10 @@ def stop(namespace: str, *, start: Path | None = None) -> bool:
     if not home.is_dir():
         return False
     with _locked(home / "starting"):
-        if not _alive(home):
-            return False
-        _end(home)
-    return True
+        alive = _alive(home)
+        if alive:
+            _end(home)
+    return alive
 
 
 def _home(namespace: str, start: Path | None) -> Path:
@@ -119,7 +118,8 @@ def _private(directory: Path) -> Path:
 
 def _socket(home: Path) -> Path:
     name = f"typedq-{os.geteuid()}"
-    for base in filter(None, (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")):  # noqa: S108
+    bases = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")  # noqa: S108
+    for base in filter(None, bases):
         path = Path(base) / name / f"{home.name}.sock"
         if os.access(base, os.W_OK) and len(os.fsencode(path)) <= PATH_LIMIT:
             return _private(path.parent) / path.name
@@ -128,9 +128,11 @@ def _socket(home: Path) -> Path:
 
 
 def _recorded(home: Path) -> Path | None:
-    # Not computed: a login session and a system service may disagree about XDG_RUNTIME_DIR.
+    # Not computed: a login session and a system service may disagree about XDG_RUNTIME_DIR. And
+    # not trusted: after a reboot, somebody else may have made that directory, with a socket in it.
     try:
-        return Path((home / "socket").read_text(encoding="utf-8"))
+        path = Path((home / "socket").read_text(encoding="utf-8"))
+        return _private(path.parent) / path.name
     except OSError:
         return None
 
@@ -185,11 +187,8 @@ def _start(home: Path, binary: Path) -> Path:
         while not answers(path):
             if select.select([alive], [], [], 0.005)[0] or time.monotonic() > end:
                 raise died(path, log)
-    event(
-        logging.INFO,
-        "embedded server started; to stop it: typedq server stop",
-        url=f"unix://{path}",
-    )
+    message = "embedded server started; to stop it: typedq server stop"
+    event(logging.INFO, message, url=f"unix://{path}")
     return path
 
 

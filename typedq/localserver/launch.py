@@ -6,7 +6,6 @@ import importlib.util
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from typedq.errors import ConfigurationError, ServerUnavailable
@@ -59,26 +58,13 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 def arguments(directory: Path, path: Path, *more: str) -> list[str]:
     """Options of any server of ours: private socket, append-only file; the last word wins."""
-    options = {
-        "port": "0",
-        "unixsocket": str(path),
-        "unixsocketperm": "700",
-        "dir": str(directory),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "set-proc-title": "no",
-    }
-    return [word for key, value in options.items() for word in (f"--{key}", value)] + list(more)
+    always = ["--port", "0", "--unixsocketperm", "700", "--set-proc-title", "no"]
+    kept = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+    return [*always, *kept, "--unixsocket", str(path), "--dir", str(directory), *more]
 
 
 def died(path: Path, log: Path) -> ServerUnavailable:
     """The error for a server that did not start: the end of its log says why."""
-    with suppress(OSError):
-        lines = log.read_bytes()[-4000:].decode(errors="replace").splitlines()[-10:]
-        return ServerUnavailable(
-            f"unix://{path}", "the server did not start; its log says:\n" + "\n".join(lines)
-        )
-    return ServerUnavailable(
-        f"unix://{path}", f"the server did not start, and left no log in {log}"
-    )
+    lines = log.read_bytes()[-4000:].decode(errors="replace").splitlines()[-10:]
+    said = "\n".join(["the server did not start; its log says:", *lines])
+    return ServerUnavailable(f"unix://{path}", said)
