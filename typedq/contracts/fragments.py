@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import inspect
 import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from msgspec import inspect as mi
 
+from typedq.contracts.json_tree import is_array, is_object
+
 Schema = dict[str, Any]
 
 _ANNOTATIONS = frozenset(("title", "description", "examples", "deprecated", "$comment"))
-_EMPTY_FACTORIES: dict[Any, Any] = {list: [], dict: {}, set: [], frozenset: [], tuple: []}
+_PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 _MAX_LISTED_BITS = 6
 _KEY_PATTERNS = {
     "integer": "^-?(0|[1-9][0-9]*)$",
@@ -32,6 +36,16 @@ class NoSchema(TypeError):
         super().__init__(f"{reason} - at {path}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CopyOf:
+    """A default factory: a task may change what it is given, the next call gets a fresh copy."""
+
+    default: Any
+
+    def __call__(self) -> Any:
+        return copy.deepcopy(self.default)
+
+
 def is_pydantic(kind: Any) -> bool:
     """Whether `kind` is a pydantic model; imports nothing for those who do not use pydantic."""
     pydantic = sys.modules.get("pydantic")
@@ -41,7 +55,7 @@ def is_pydantic(kind: Any) -> bool:
 def builtins_of(value: Any) -> Any:
     """What the encoder does with a value msgspec does not know: a pydantic model, or nothing."""
     if is_pydantic(type(value)):
-        return value.model_dump(mode="json", by_alias=True)
+        return value.model_dump(mode="json", by_alias=True, warnings=False)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -132,7 +146,7 @@ def as_text(schema: Schema, path: str) -> Schema:
         kind = schema["type"]
         return {**schema, "type": "string", "pattern": _KEY_PATTERNS[kind], "x-typedq-type": kind}
     values = schema.get("enum", [None])
-    kinds = {type(value) for value in values}
+    kinds: set[type] = {type(value) for value in values}
     if kinds == {str}:
         return {**schema, "type": "string"}
     if kinds == {int}:
@@ -149,10 +163,10 @@ def default(field: mi.Field) -> Schema:
     """`{"default": value}` where a field has one that JSON can say."""
     value = field.default
     if value is msgspec.NODEFAULT:
-        try:
-            value = _EMPTY_FACTORIES[field.default_factory]
-        except (KeyError, TypeError):
+        factory = field.default_factory
+        if not isinstance(factory, CopyOf) and factory not in _PURE_FACTORIES:
             return {}
+        value = factory()
     try:
         plain = msgspec.to_builtins(value, str_keys=True, enc_hook=builtins_of)
         json.dumps(plain, allow_nan=False)
@@ -163,9 +177,9 @@ def default(field: mi.Field) -> Schema:
 
 def redirect(schema: Any, refs: Mapping[str, str]) -> Any:
     """`schema` with each `$ref` exchanged for its new address."""
-    if isinstance(schema, list):
+    if is_array(schema):
         return [redirect(item, refs) for item in schema]
-    if not isinstance(schema, dict):
+    if not is_object(schema):
         return schema
     return {
         key: refs.get(value, value)

@@ -9,6 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema as core
 
 from typedq.contracts.fragments import NoSchema, Schema, as_text
+from typedq.contracts.json_tree import is_array, is_object
 from typedq.contracts.scalars import moment
 
 _DECIMAL_BOUNDS = (
@@ -39,13 +40,13 @@ def schema_of(model: type[BaseModel], path: str) -> Schema:
 
 
 def _check_secrets(schema: Any, path: str) -> None:
-    if isinstance(schema, dict):
+    if is_object(schema):
         if schema.get("writeOnly") is True:
             raise NoSchema(path, "a secret is written as asterisks; pass a reference to it")
         schema.pop("discriminator", None)  # OpenAPI, and its mapping names `$defs`
         for value in schema.values():
             _check_secrets(value, path)
-    elif isinstance(schema, list):
+    elif is_array(schema):
         for value in schema:
             _check_secrets(value, path)
 

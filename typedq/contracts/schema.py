@@ -70,7 +70,8 @@ class _Builder:
     def build(self, kind: mi.Type, path: str, *, tagged: bool = False) -> Schema:
         annotations: Schema = {}
         while isinstance(kind, mi.Metadata):
-            annotations = {**(kind.extra_json_schema or {}), **annotations}
+            extra: Schema = getattr(kind, "extra_json_schema", None) or {}
+            annotations = {**extra, **annotations}
             kind = kind.type
         if isinstance(kind, mi.StructType) and tagged and not kind.array_like:
             schema = self._named(

@@ -1,0 +1,137 @@
+"""The contract of one task: what it takes, how that travels, and what it is called."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, final
+
+import msgspec
+
+from typedq.contracts.canonical import fingerprint
+from typedq.contracts.codec import Codec
+from typedq.contracts.fragments import NoSchema
+from typedq.contracts.schema import document
+from typedq.contracts.signature import Parameter, TaskSignature, read_signature
+from typedq.errors import ContractError, InvalidArguments, InvalidBody
+
+MAX_BODY = 1 << 20  # bytes
+MAX_DEPTH = 64
+
+
+def contract_of(fn: Callable[..., Any], *, task: str, context: type) -> Contract:
+    """The contract of `fn`. `context` is the class that a task may take first.
+
+    Raises `ContractError`.
+    """
+    return Contract(read_signature(fn, task=task, context=context), task)
+
+
+@final
+class Contract:
+    """Built once, when a task is defined. Attributes are for reading.
+
+    Fields: `task` (name), `fingerprint` (16 hex digits), `id` (`task@fingerprint`), `schema` (a
+    standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people),
+    and the bounds of `decode`, which may be set: `max_body` (bytes), `max_depth` (levels).
+    """
+
+    def __init__(self, signature: TaskSignature, task: str) -> None:
+        self.task = task
+        self.takes_context, self.is_async = signature.takes_context, signature.is_async
+        self.signature = signature.text
+        self.schema = _document(signature, task)
+        self.fingerprint = fingerprint(self.schema)
+        self.id = f"{task}@{self.fingerprint}"
+        self.max_body, self.max_depth = MAX_BODY, MAX_DEPTH
+        self._codec = Codec(signature.payload)
+        self._read = self._codec.read
+        self._payload, self._lone = signature.payload, signature.lone
+        self._parameters = {p.name: p for p in signature.parameters}
+        by_place = [p for p in signature.parameters if p.place is not p.place.KEYWORD_ONLY]
+        self._positional = tuple(p.name for p in by_place)
+        self._by_keyword = tuple(n for n in self._parameters if n not in self._positional)
+        self._no_keyword = {p.name for p in by_place if p.place is p.place.POSITIONAL_ONLY}
+        self._whole = self._lone and bool(self._positional)
+        for parameter in signature.parameters:
+            _check_default(parameter, task)
+
+    def __repr__(self) -> str:
+        return f"<Contract {self.id} {self.signature}>"
+
+    def encode(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        max_body: int = MAX_BODY,
+        max_depth: int = MAX_DEPTH,
+    ) -> bytes:
+        """The body of a call, which `decode` reads back unchanged. Raises `InvalidArguments`."""
+        payload = self._bind(args, kwargs)
+        try:
+            return self._codec.write(payload, max_body, max_depth)
+        except InvalidBody as error:
+            raise InvalidArguments(self.task, error.path, error.reason) from error
+
+    def decode(self, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call, without the context. Raises `InvalidBody`."""
+        payload = self._read(body, self.max_body, self.max_depth)
+        if self._whole:
+            return (payload,), {}
+        if self._lone:
+            return (), {self._by_keyword[0]: payload}
+        return (
+            tuple([getattr(payload, name) for name in self._positional]),
+            {name: getattr(payload, name) for name in self._by_keyword},
+        )
+
+    def schema_json(self) -> bytes:
+        """The schema as compact JSON, keys sorted."""
+        return msgspec.json.encode(self.schema, order="sorted")
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._whole and len(args) == 1 and not kwargs:
+            return args[0]
+        positional = self._positional
+        if len(args) > len(positional):
+            count = f"takes {len(positional)} positional argument(s), got {len(args)}"
+            raise InvalidArguments(self.task, "$", count)
+        given = dict(zip(positional, args, strict=False))
+        for name in kwargs:
+            if name in given or name not in self._parameters or name in self._no_keyword:
+                raise self._unexpected(name)
+        given |= kwargs
+        for name, parameter in self._parameters.items():
+            if parameter.required and name not in given:
+                raise InvalidArguments(self.task, f"$.{name}", "missing required argument")
+        return next(iter(given.values())) if self._lone else self._payload(**given)
+
+    def _unexpected(self, name: str) -> InvalidArguments:
+        reason = "unexpected argument"
+        if name in self._no_keyword:
+            reason = "is positional-only"
+        elif name in self._parameters:
+            reason = "given twice, by position and by name"
+        elif near := difflib.get_close_matches(name, self._parameters, n=1):
+            reason += f"; did you mean {near[0]!r}?"
+        return InvalidArguments(self.task, f"$.{name}", reason)
+
+
+def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
+    try:
+        return document(signature.payload, payload=None if signature.lone else "parameters")
+    except NoSchema as error:
+        lone = signature.parameters[0].name if signature.lone else None
+        parameter = lone or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
+        raise ContractError(task, parameter, str(error)) from error
+
+
+def _check_default(parameter: Parameter, task: str) -> None:
+    if parameter.required or parameter.default is msgspec.UNSET:
+        return
+    try:
+        Codec(parameter.kind).write(parameter.default, MAX_BODY, MAX_DEPTH)
+    except InvalidBody as error:
+        reason = f"its type refuses its default {parameter.default!r}: {error}"
+        raise ContractError(task, parameter.name, reason) from error
