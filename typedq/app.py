@@ -64,9 +64,7 @@ class TypedQ:
         dead_max_age: float | timedelta | None = None,
         dead_max_count: int | None = None,
     ) -> None:
-        self._arguments: dict[str, Any] = {
-            name: given for name, given in locals().items() if name != "self" and given is not None
-        }
+        self._arguments = {name: given for name, given in locals().items() if name != "self"}
         self._lock = Lock()
         self._tasks: dict[str, Task[..., Any]] = {}
         self._routes: dict[str, tuple[str, str]] = {}
@@ -124,8 +122,8 @@ class TypedQ:
 
     def _check_name(self, name: str, fn: Callable[..., Any]) -> None:
         if not NAME.fullmatch(name):
-            rule = "1 to 64 of a-z 0-9 _ . - are allowed, beginning with a letter or digit"
-            raise errors.ContractError(name, None, f"a task's name has {rule}; give one with name=")
+            rule = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
+            raise errors.ContractError(name, None, f"{rule}; give one with name=")
         other = self._tasks.get(name)
         if other is not None and _place(other.fn) != _place(fn):
             reason = f"the name is taken by the one at {_place(other.fn)}; give another with name="

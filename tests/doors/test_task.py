@@ -20,7 +20,7 @@ class Box:
     """An outlet that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.limits = (1_000, 8)
+        self.limits: tuple[int, int] = (1_000, 8)
         self.queues: tuple[str, ...] | None = ("high", "low")
         self.calls: list[Call] = []
 

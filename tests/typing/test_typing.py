@@ -112,11 +112,11 @@ class Mailer:
         (keyword_context, "ctx"),
         (second_context, "ctx"),
         (any_inside, "numbers"),
-        (Mailer.send, "self"),
+        (Mailer.send, None),
     ],
 )
 def test_what_checkers_cannot_see_is_refused_at_import(
-    fn: Callable[..., None], parameter: str
+    fn: Callable[..., None], parameter: str | None
 ) -> None:
     app = TypedQ("myapp")
     with pytest.raises(ContractError) as caught:
