@@ -61,7 +61,7 @@ BORDERS = {
 PURE = {"contracts", "policy"}
 IMPURE = {
     *("asyncio", "io", "logging", "os", "pathlib", "random", "secrets", "select", "shutil"),
-    *("signal", "socket", "subprocess", "tempfile", "threading", "time", "urllib", "uuid"),
+    *("signal", "socket", "subprocess", "tempfile", "threading", "time", "urllib"),
 }
 NOT_A_NAME = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 LINES = {"py": 4_500, "lua": 450}
@@ -186,6 +186,8 @@ def pure_rooms_are_pure(house: House) -> Iterator[str]:
                 match node:
                     case ast.Call(func=ast.Attribute(attr="now" | "utcnow" | "today")):
                         yield f"{path}:{node.lineno} reads a clock"
+                    case ast.Attribute(attr="uuid1" | "uuid4") | ast.alias(name="uuid1" | "uuid4"):
+                        yield f"{path}:{node.lineno} throws dice"
                     case ast.Call(func=ast.Name(id="open" | "print" | "input")):
                         yield f"{path}:{node.lineno} does I/O"
                     case _:
@@ -347,6 +349,7 @@ BREACHES: list[tuple[Callable[[House], Iterator[str]], dict[str, str], str]] = [
     (only_the_worker_forks, {"cli/a.py": "from os import fork"}, "imports fork"),
     (pure_rooms_are_pure, {"policy/a.py": "import time"}, "policy/a.py imports time"),
     (pure_rooms_are_pure, {"contracts/a.py": "datetime.now(UTC)"}, "reads a clock"),
+    (pure_rooms_are_pure, {"contracts/a.py": "uuid.uuid4()"}, "throws dice"),
     (pure_rooms_are_pure, {"contracts/a.py": "open('x')"}, "does I/O"),
     (each_move_has_one_script, {"broker/lua/tick.lua": ""}, "tick: 0 moves, 1 scripts"),
     (
