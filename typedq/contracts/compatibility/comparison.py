@@ -1,0 +1,233 @@
+"""The comparison of two schema documents, told as a list of changes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from typedq.contracts.compatibility.covering import Choice, Covering, Option, Pair
+from typedq.contracts.compatibility.documents import NOTHING, Document, Json, is_object
+from typedq.contracts.compatibility.examples import Examples
+from typedq.contracts.compatibility.gaps import Gap, Step
+from typedq.contracts.compatibility.rules import VERDICTS, Rule
+from typedq.contracts.compatibility.scalars import describe
+from typedq.contracts.compatibility.shapes import Alternative, Shape
+
+_BACKWARD = {"when": "before this change", "who": "the new worker"}
+_FORWARD = {"when": "after this change", "who": "an old worker"}
+# A gap of these kinds says nothing of the other values of its writer, so none of them is an example.
+_PARTIAL = frozenset(
+    ("bound", "pattern", "length", "repeated", "ambiguous", "keyword", "collapsing")
+) | {"members lost", "open member", "default", "renamed", "dropped", "undeclared"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One finding. `backward`: the new code reads what the old one wrote, as far as this change is
+    concerned; `forward`: the old code reads what the new one writes. A `warning` breaks neither.
+
+    `path` is a JSON path such as `$.customer.zip`, with `[*]` for any element and `.*` for any key.
+    `example` is a JSON value that one side writes and the other refuses or misreads, or None.
+    `old` and `new` are the parts of the schemas concerned, or None where there is none.
+    """
+
+    rule: Rule
+    path: str
+    backward: bool
+    forward: bool
+    warning: bool
+    message: str
+    example: Any
+    fix: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`backward`: the new schema reads all that the old one writes; `forward`: the reverse."""
+
+    backward: bool
+    forward: bool
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    gap: Gap
+    path: str
+    example: Any
+    writer_part: Any
+    reader_part: Any
+
+
+def compare(old_schema: Json, new_schema: Json) -> Comparison:
+    """What changed between two JSON Schema documents, and which way it is safe. Pure.
+
+    A difference that is not understood counts as a break.
+    """
+    try:
+        return _compare(Document(old_schema), Document(new_schema))
+    except RecursionError:
+        gap = Gap("keyword", what="the schema, too deeply nested to be compared,")
+        change = _change(_Finding(gap, "$", NOTHING, old_schema, new_schema), None)
+        return Comparison(False, False, (change,))
+
+
+def _compare(old: Document, new: Document) -> Comparison:
+    payloads = [_payload(document.root) for document in (old, new)]
+    if payloads[0] != payloads[1]:
+        gap = Gap("payload", writer=payloads[0], reader=payloads[1])
+        found = _Finding(gap, "$", NOTHING, old.root, new.root)
+        return Comparison(False, False, (_change(found, found),))
+    backward, forward = Covering(old, new), Covering(new, old)
+    broken: dict[tuple[Rule, str], list[_Finding | None]] = {}
+    for side, solved in enumerate((backward, forward)):
+        for finding in _findings(solved):
+            if finding.gap.breaks or side == 0:
+                verdict = VERDICTS[finding.gap.kind]
+                rule = verdict.forward if side else verdict.backward
+                slot = broken.setdefault((rule, finding.path), [None, None])
+                slot[side] = slot[side] or finding
+    changes = tuple(_change(*sides) for sides in broken.values())
+    return Comparison(backward.root.holds, forward.root.holds, changes)
+
+
+def _payload(root: object) -> str:
+    several = is_object(root) and root.get("x-typedq-payload") == "parameters"
+    return "an object with one entry a parameter" if several else "the one parameter itself"
+
+
+def _change(backward: _Finding | None, forward: _Finding | None) -> Change:
+    found = backward or forward
+    assert found is not None  # noqa: S101 - a change has been found by somebody
+    gap, verdict = found.gap, VERDICTS[found.gap.kind]
+    words = {**(_BACKWARD if backward else _FORWARD), "what": gap.what}
+    words |= {"writer": gap.writer, "reader": gap.reader}
+    parts = [None if x is NOTHING else x for x in (found.writer_part, found.reader_part)]
+    old, new = parts if backward else reversed(parts)
+    return Change(
+        rule=verdict.backward if backward else verdict.forward,
+        path=found.path,
+        backward=backward is None or not verdict.breaks,
+        forward=forward is None or not verdict.breaks,
+        warning=not verdict.breaks,
+        message=verdict.sentence.format(**words),
+        example=None if found.example is NOTHING else found.example,
+        fix=verdict.fix if backward else verdict.forward_fix or verdict.fix,
+        old=old,
+        new=new,
+    )
+
+
+_Wrap = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    pair: Pair
+    path: str
+    wrap: _Wrap  # from an example of the pair's writer to one of the whole document
+    quiet: bool  # warnings only: the pair is no reason for a break
+    instead: _Finding | None = None
+
+
+def _findings(solved: Covering) -> Iterator[_Finding]:
+    """Breaks and warnings, nearest to the root first; of shared definitions only once."""
+    examples = Examples(solved.writer_shapes)
+    todo = deque([_Visit(solved.root, "$", lambda value: value, solved.root.holds)])
+    seen = set[tuple[int, bool, str]]()
+    while todo:
+        visit = todo.popleft()
+        key = (id(visit.pair), visit.quiet, visit.instead.path if visit.instead else "")
+        if key in seen:
+            continue
+        seen.add(key)
+        for choice in visit.pair.choices:
+            fine = any(map(solved.holds, choice.options)) and not choice.ambiguous
+            best = _best(solved, choice)
+            if not fine and not visit.quiet and (whole := _whole(visit.pair, choice, best)):
+                yield _located(whole, visit, choice.writer, examples)
+                continue
+            if best is None:
+                continue
+            for gap in best.difference.gaps:
+                if not (gap.breaks and (visit.quiet or fine)):
+                    yield _located(gap, visit, choice.writer, examples)
+            todo.extend(_next(solved, visit, choice.writer, best, fine, examples))
+
+
+def _best(solved: Covering, choice: Choice) -> Option | None:
+    """The option that holds, or the one that fails least and so explains most."""
+
+    def failures(option: Option) -> tuple[bool, bool, int]:
+        gaps = [gap.kind for gap in option.difference.gaps if gap.breaks]
+        links = sum(not solved.pair(link).holds for link in option.difference.links)
+        return not solved.holds(option), "tag" in gaps, len(gaps) + links
+
+    return min(choice.options, key=failures, default=None)
+
+
+def _whole(pair: Pair, choice: Choice, best: Option | None) -> Gap | None:
+    """The gap, where it is this alternative as a whole that finds no reader."""
+    w, kind = choice.writer, choice.writer.kind
+    words = {"writer": describe(w), "reader": _described(pair.reader)}
+    if choice.ambiguous:
+        return Gap("ambiguous")
+    if w.constant is not NOTHING and any(r.kind == kind for r in pair.reader.constants.values()):
+        return Gap("null" if kind == "null" else "value", what=describe(w), example=w.constant)
+    if best is None:
+        if kind == "null":
+            return Gap("null")
+        kinds = {r.kind for r in pair.reader.alternatives}
+        part = any(c.options for c in pair.choices) or kind in kinds
+        part = part or (kind == "number" and "integer" in kinds)
+        return Gap("narrower" if part else "other type", **words)
+    tag = next((gap for gap in best.difference.gaps if gap.kind == "tag"), None)
+    variants = sum(other.writer.kind == kind for other in pair.choices)
+    if tag is not None and (variants > 1 or len(choice.options) > 1):
+        return Gap("variant", what=tag.writer)
+    return None
+
+
+def _described(shape: Shape) -> str:
+    words = list(dict.fromkeys(map(describe, shape.alternatives)))
+    return " or ".join([*words[:5], "more"] if len(words) > 5 else words) or "nothing"
+
+
+def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Finding:
+    example = gap.example
+    if gap.kind == "undeclared" and gap.at is not None:
+        example = examples.inside(w, gap.at, examples.of(gap.writer_part))
+    elif example is NOTHING and gap.kind not in _PARTIAL:
+        example = examples.of_alternative(w)
+    parts = (gap.writer_part, gap.reader_part)
+    if gap.at is None:
+        parts = visit.pair.writer.schema, visit.pair.reader.schema
+    example = NOTHING if example is NOTHING else visit.wrap(example)
+    if visit.instead is not None:
+        return replace(visit.instead, example=example)
+    return _Finding(gap, visit.path + str(gap.at or ""), example, *parts)
+
+
+def _next(
+    solved: Covering, visit: _Visit, w: Alternative, best: Option, fine: bool, examples: Examples
+) -> Iterator[_Visit]:
+    for link in best.difference.links:
+        pair, instead = solved.pair(link), visit.instead
+        path = visit.path + str(link.step)
+        if instead is None and link.instead is not None:
+            gap = link.instead
+            if gap.kind == "key" and not gap.writer:
+                gap = replace(gap, writer=_described(pair.writer), reader=_described(pair.reader))
+            instead = _Finding(gap, path, NOTHING, link.writer, link.reader)
+        wrap = partial(_wrap, visit.wrap, examples, w, link.step)
+        yield _Visit(pair, path, wrap, visit.quiet or fine or pair.holds, instead)
+
+
+def _wrap(outer: _Wrap, examples: Examples, w: Alternative, step: Step, part: Any) -> Any:
+    value = examples.inside(w, step, part)
+    return NOTHING if value is NOTHING else outer(value)

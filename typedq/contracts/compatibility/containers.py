@@ -1,0 +1,278 @@
+"""How alternatives that hold other values differ: objects and arrays.
+
+A writer with declared members or elements writes those only: it is closed. Without, it is open.
+A reader with declared members or elements drops what it does not declare, unless it forbids it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from typedq.contracts.compatibility.documents import NOTHING, Schema, is_object, same, text_of
+from typedq.contracts.compatibility.gaps import Difference, Gap, Link, Step, quoted
+from typedq.contracts.compatibility.shapes import Alternative, member_constants, names_in
+
+_ANY_TEXT = {"type": "string"}
+
+
+class Members:
+    """The members of an object, seen from either side."""
+
+    def __init__(self, source: Alternative) -> None:
+        facets = source.facets
+        self.source = source
+        self.declared: dict[str, Schema] = facets.get("properties", {})
+        self.patterns: dict[str, Schema] = facets.get("patternProperties", {})
+        self.required = frozenset(names_in(facets, "required"))
+        self.fixed = "properties" in facets
+        self.drops = self.fixed and "additionalProperties" not in facets  # as a reader
+        self.accepted: Schema = facets.get("additionalProperties", True)
+        self.written: Schema = False if self.drops else self.accepted  # beside the declared ones
+        names = facets.get("propertyNames", True)
+        self.keys: Schema = {**names, **_ANY_TEXT} if is_object(names) else names
+
+    @property
+    def always(self) -> frozenset[str]:
+        """What a writer always writes: required members, and the tag of a lone tagged Struct."""
+        if not self.source.facets.get("x-typedq-lone-tag"):
+            return self.required
+        tags = [
+            name
+            for name, schema in self.declared.items()
+            if name not in self.required and "default" not in schema and self.constant(name)
+        ]
+        return self.required | set(tags if len(tags) == 1 else ())
+
+    def constant(self, name: str) -> str | None:
+        """The one value a member can have, as JSON."""
+        values = member_constants(self.source.document, self.source.facets, name)
+        return values[0] if values and len(values) == 1 else None
+
+
+def objects(w: Alternative, r: Alternative) -> Difference:
+    found, writer, reader = Difference(), Members(w), Members(r)
+    for name in sorted(reader.required - writer.always):
+        if name in reader.declared or name not in writer.declared:
+            kind = "omitted" if name in writer.declared else "missing"
+            part = reader.declared.get(name, NOTHING)
+            found.gap(kind, Step("member", name), what=quoted(name), reader_part=part)
+        else:
+            found.gap("omitted", Step("member", name), what=quoted(name))
+    for name, schema in writer.declared.items():
+        if schema is not False:
+            _member(found, writer, reader, name, schema)
+    _undeclared(found, writer, reader)
+    _keys(found, writer, reader)
+    fewest, most = len(writer.always), len(writer.declared) if writer.written is False else inf
+    fewest, most = (
+        max(fewest, w.facets.get("minProperties", 0)),
+        min(most, w.facets.get("maxProperties", inf)),
+    )
+    if fewest < (least := r.facets.get("minProperties", 0)):
+        found.gap("bound", what=f"at least {least} entries")
+    if most > (limit := r.facets.get("maxProperties", inf)):
+        found.gap("bound", what=f"at most {limit} entries")
+    _renames(found, writer, reader)
+    return found
+
+
+def _member(found: Difference, writer: Members, reader: Members, name: str, schema: Schema) -> None:
+    step = Step("member", name)
+    if name in reader.declared:
+        theirs = reader.declared[name]
+        mine, other = writer.constant(name), reader.constant(name)
+        if mine and other and mine != other and name in writer.always:
+            found.gap(
+                "tag", step, writer=mine, reader=other, writer_part=schema, reader_part=theirs
+            )
+        else:
+            found.links.append(Link(step, schema, theirs))
+        old, new = (
+            s.get("default", NOTHING) if is_object(s) else NOTHING for s in (schema, theirs)
+        )
+        if NOTHING not in (old, new) and text_of(old) != text_of(new):
+            words = {"writer": quoted(old), "reader": quoted(new)}
+            found.gap(
+                "default", step, what=quoted(name), **words, writer_part=schema, reader_part=theirs
+            )
+    elif reader.patterns:
+        found.gap("keyword", step, what="the names that patternProperties covers")
+    elif reader.accepted is False:
+        found.gap("undeclared", step, what=quoted(name), writer_part=schema)
+    elif reader.drops:
+        if name not in writer.required:
+            found.gap("dropped", step, what=quoted(name), writer_part=schema)
+    else:
+        found.links.append(Link(step, schema, reader.accepted))
+
+
+def _undeclared(found: Difference, writer: Members, reader: Members) -> None:
+    """Members of an open writer that it does not declare."""
+    sources = dict(writer.patterns)
+    if writer.written is not False:
+        sources[""] = writer.written
+    for pattern, schema in sources.items():
+        for name, theirs in reader.declared.items():
+            if name not in writer.declared:
+                gap = Gap("open member", Step("member", name), quoted(name), reader_part=theirs)
+                found.links.append(Link(Step("member", name), schema, theirs, gap))
+        if pattern in reader.patterns:
+            found.links.append(Link(Step("value"), schema, reader.patterns[pattern]))
+        elif reader.accepted is False:
+            found.gap("undeclared", what="members of any name")
+        elif not reader.drops:
+            found.links.append(Link(Step("value"), schema, reader.accepted))
+        elif writer.fixed:
+            found.gap("dropped", what="undeclared members")
+        else:
+            found.gap("members lost")
+    if reader.patterns.keys() - writer.patterns.keys():
+        found.gap("keyword", what="patternProperties")
+
+
+def _keys(found: Difference, writer: Members, reader: Members) -> None:
+    if reader.keys is not True:
+        for name in writer.declared:
+            gap = Gap("key", what=quoted(name), writer=quoted(name), reader="keys of its own type")
+            found.links.append(Link(Step("key"), {"const": name}, reader.keys, gap))
+    if (writer.keys is not True or reader.keys is not True) and writer.written is not False:
+        left = _ANY_TEXT if writer.keys is True else writer.keys
+        right = _ANY_TEXT if reader.keys is True else reader.keys
+        if not reader.drops:
+            found.links.append(Link(Step("key"), left, right, Gap("key")))
+
+
+def _renames(found: Difference, writer: Members, reader: Members) -> None:
+    fresh = {n: s for n, s in reader.declared.items() if n not in writer.declared}
+    for name, schema in writer.declared.items():
+        if name in reader.declared or not reader.drops:
+            continue
+        left, right = writer.source.document, reader.source.document
+        alike = [n for n, theirs in fresh.items() if same(left, schema, right, theirs)]
+        if len(alike) == 1:
+            found.gap(
+                "renamed",
+                Step("member", alike[0]),
+                writer=quoted(name),
+                reader=quoted(alike[0]),
+                writer_part=schema,
+                reader_part=fresh[alike[0]],
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Elements:
+    prefix: list[Schema]
+    rest: Schema
+    names: list[str]
+    least: int
+    most: float
+    drops: bool  # as a reader
+
+    @staticmethod
+    def of(source: Alternative, *, writes: bool) -> _Elements:
+        facets = source.facets
+        prefix: list[Schema] = facets.get("prefixItems", [])
+        named = "x-typedq-elements" in facets
+        drops = (named or bool(prefix)) and "items" not in facets and "maxItems" not in facets
+        rest = facets.get("items", not (writes and (prefix or named)))
+        most = facets.get("maxItems", inf)
+        most = min(most, len(prefix)) if rest is False else most
+        names = names_in(facets, "x-typedq-elements")
+        return _Elements(prefix, rest, names, facets.get("minItems", 0), most, drops)
+
+    def at(self, index: int) -> Schema:
+        return self.prefix[index] if index < len(self.prefix) else self.rest
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return f"exactly {self.least}"
+        return f"{self.least} or more" if self.most == inf else f"{self.least} to {self.most:g}"
+
+
+def arrays(w: Alternative, r: Alternative) -> Difference:
+    found = Difference()
+    writer, reader = _Elements.of(w, writes=True), _Elements.of(r, writes=False)
+    for i, (mine, other) in enumerate(zip(writer.names, reader.names, strict=False)):
+        if mine != other:
+            found.gap("element", Step("index", i), writer=quoted(mine), reader=quoted(other))
+    _lengths(found, writer, reader)
+    if r.facets.get("uniqueItems") and writer.most > 1:
+        _unique(found, w, r, writer.rest, reader.rest)
+    known = max(len(writer.prefix), len(reader.prefix))
+    for i in range(int(min(known, writer.most))):
+        if i < len(reader.prefix) or not reader.drops:
+            tag = _tag(w, i), _tag(r, i)
+            if i == 0 and None not in tag and tag[0] != tag[1]:
+                found.gap("tag", Step("index", 0), writer=str(tag[0]), reader=str(tag[1]))
+            else:
+                found.links.append(Link(Step("index", i), writer.at(i), reader.at(i)))
+        elif i >= writer.least:
+            what = quoted(writer.names[i]) if i < len(writer.names) else f"element {i}"
+            found.gap("dropped", Step("index", i), what=what)
+    if writer.most > known:
+        if reader.drops:
+            found.gap("members lost")
+        else:
+            found.links.append(Link(Step("item"), writer.rest, reader.rest))
+    return found
+
+
+def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
+    records = writer.names and reader.names
+    if records:
+        for i in range(writer.least, reader.least):
+            kind = "omitted" if i < len(writer.names) else "missing"
+            name = reader.names[i] if i < len(reader.names) else f"element {i}"
+            found.gap(kind, Step("index", i), what=quoted(name), reader_part=reader.at(i))
+        for i in range(len(reader.names), len(writer.names)):
+            if writer.most > reader.most:
+                what = quoted(writer.names[i])
+                found.gap("undeclared", Step("index", i), what=what, writer_part=writer.at(i))
+        return
+    fixed = writer.prefix or reader.prefix or writer.least == writer.most
+    if reader.least > writer.least or reader.most < writer.most:
+        if fixed or reader.least == reader.most:
+            found.gap("length", writer=str(writer), reader=str(reader))
+        else:
+            found.gap("bound", what=f"{reader} elements")
+
+
+def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, other: Schema) -> None:
+    if not w.facets.get("uniqueItems"):
+        found.gap("repeated")
+    elif _holds_records(w, mine) and not same(w.document, mine, r.document, other):
+        found.gap("collapsing")
+
+
+def _holds_records(source: Alternative, schema: Schema) -> bool:
+    """Whether its values may lose parts when read, so that two of them become equal."""
+    text, refs = source.document.skeleton(schema)
+    return bool(refs) or '"properties"' in text or '"prefixItems"' in text
+
+
+def _tag(source: Alternative, index: int) -> str | None:
+    values = member_constants(source.document, source.facets, index)
+    return values[0] if values and len(values) == 1 else None
+
+
+def disjoint(w: Alternative, r: Alternative) -> bool:
+    """Whether no value of the writer can be taken for one of this reader's. Objects and arrays."""
+    if w.kind == "array":
+        writer, reader = _Elements.of(w, writes=True), _Elements.of(r, writes=False)
+        tags = [member_constants(a.document, a.facets, 0) for a in (w, r)]
+        apart = tags[0] is not None and tags[1] is not None and not set(tags[0]) & set(tags[1])
+        return (
+            writer.most < reader.least or writer.least > reader.most or (apart and writer.least > 0)
+        )
+    mine, other = Members(w), Members(r)
+    if mine.written is False and not mine.patterns and other.required - mine.declared.keys():
+        return True
+    if other.accepted is False and not other.patterns and mine.always - other.declared.keys():
+        return True
+    for name in mine.always & other.declared.keys():
+        values = [member_constants(a.document, a.facets, name) for a in (w, r)]
+        if values[0] is not None and values[1] is not None and not set(values[0]) & set(values[1]):
+            return True
+    return False

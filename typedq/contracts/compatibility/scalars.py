@@ -1,0 +1,206 @@
+"""How alternatives of plain values differ: numbers, text, constants."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from typedq.contracts.compatibility.documents import NOTHING, Json
+from typedq.contracts.compatibility.gaps import Difference, quoted
+from typedq.contracts.compatibility.shapes import Alternative
+
+_BY_FORMAT = {
+    "date-time": "aware-datetime",
+    "time": "aware-time",
+    "duration": "timedelta",
+    "binary": "utf8-bytes",
+}
+# Text that may be read as a plain string without a change of meaning.
+_READABLE = frozenset(
+    ("aware-datetime", "naive-datetime", "datetime", "aware-time", "naive-time", "time", "date")
+) | {"timedelta", "uuid", "decimal", "email", "uri", "hostname", "ipv4", "ipv6", "regex"}
+_WIDER = frozenset(
+    (f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")
+) | {("integer", "number"), ("integer", "decimal"), ("number", "decimal")}
+_BYTES = frozenset(("bytes", "utf8-bytes"))
+_NUMERIC = frozenset(("integer", "number"))  # as text, in the keys of objects
+_NAMES = {
+    "": "any text",
+    "bytes": "bytes in base64",
+    "utf8-bytes": "bytes as text",
+    "decimal": "a decimal number as text",
+    "timedelta": "a duration",
+    "uuid": "a UUID",
+    "aware-datetime": "a datetime with time zone",
+    "naive-datetime": "a datetime without time zone",
+    "aware-time": "a time of day with time zone",
+    "naive-time": "a time of day without time zone",
+    "integer": "whole numbers",
+}
+_KIND_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+def text_form(alternative: Alternative) -> str:
+    """What the text of a string stands for; "" for plain text."""
+    facets = alternative.facets
+    if form := facets.get("x-typedq-type"):
+        return str(form)
+    if encoding := facets.get("contentEncoding"):
+        return "bytes" if encoding == "base64" else f"{encoding} text"
+    form = str(facets.get("format", ""))
+    return _BY_FORMAT.get(form, form)
+
+
+def describe(alternative: Alternative) -> str:
+    """A few words for a person."""
+    if alternative.constant is not NOTHING:
+        return quoted(alternative.constant)
+    if alternative.kind == "string":
+        form = text_form(alternative)
+        return _NAMES.get(form, f"a {form}")
+    return _KIND_NAMES.get(alternative.kind, alternative.kind)
+
+
+def constants(w: Alternative, r: Alternative) -> Difference:
+    """The writer writes one value, the reader takes values of that kind."""
+    found = Difference()
+    text = w.kind == "string"
+    if text and (form := text_form(r)) != text_form(w):
+        found.gap("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
+    value = w.constant
+    low, high = limits(r.facets, whole=w.kind == "integer") if not text else (None, None)
+    if low is not None and (value < low[0] or (value == low[0] and low[1])):
+        found.gap("bound", what=_bound(low, "at least"))
+    if high is not None and (value > high[0] or (value == high[0] and high[1])):
+        found.gap("bound", what=_bound(high, "at most"))
+    if not text and (step := r.facets.get("multipleOf")) and not _divides(step, value):
+        found.gap("bound", what=f"multiple of {step}")
+    if text and not r.facets.get("minLength", 0) <= len(value) <= r.facets.get(
+        "maxLength", math.inf
+    ):
+        found.gap("bound", what="its limits of length")
+    if text and "pattern" in r.facets:
+        found.gap("pattern", writer=describe(w), reader=r.facets["pattern"])
+    return found
+
+
+def numbers(w: Alternative, r: Alternative) -> Difference:
+    found = Difference()
+    if [w.facets.get(k) for k in _FORMS] != [r.facets.get(k) for k in _FORMS]:
+        found.gap("format", writer=describe(w), reader=describe(r))
+    _limits(found, w.facets, r.facets, whole=w.kind == "integer")
+    return found
+
+
+_FORMS = ("format", "contentEncoding", "x-typedq-type")
+
+
+def decimals(w: Alternative, r: Alternative) -> Difference:
+    """A JSON number read as a decimal, which takes numbers too; any other text does not."""
+    found = Difference()
+    if text_form(r) != "decimal":
+        found.gap("other type", writer=describe(w), reader=describe(r))
+    elif set(w.facets) & set(_FORMS):
+        found.gap("format", writer=describe(w), reader=describe(r))
+    elif "pattern" in r.facets or "maxLength" in r.facets or "minLength" in r.facets:
+        found.gap("bound", what="its limits of length")
+    return found
+
+
+def strings(w: Alternative, r: Alternative) -> Difference:
+    found = Difference()
+    left, right = text_form(w), text_form(r)
+    evidence = {"writer": describe(w), "reader": describe(r)}
+    if left != right and (left, right) not in _WIDER and not (left in _READABLE and not right):
+        if _BYTES & {left, right}:
+            found.gap("encoding", **evidence)
+        elif (left, right) in {(b, a) for a, b in _WIDER} or not left:
+            found.gap("narrower", **evidence)
+        else:
+            found.gap("format", **evidence)
+    if {left, right} <= _NUMERIC:
+        _limits(found, w.facets, r.facets, whole=left == "integer")
+        return found
+    for low, high, unit in _LENGTHS:
+        _at_least(found, w.facets.get(low, 0), r.facets.get(low, 0), f"at least {{}} {unit}")
+        _at_most(found, w.facets.get(high), r.facets.get(high), f"at most {{}} {unit}")
+    patterns = w.facets.get("pattern"), r.facets.get("pattern")
+    if patterns[1] is not None and patterns[0] != patterns[1]:
+        if patterns[0] is None:
+            found.gap("bound", what=f"the pattern {patterns[1]}")
+        else:
+            found.gap("pattern", writer=patterns[0], reader=patterns[1])
+    return found
+
+
+_LENGTHS = (
+    ("minLength", "maxLength", "characters"),
+    ("x-typedq-minBytes", "x-typedq-maxBytes", "bytes"),
+)
+Limit = tuple[float, bool]  # the bound, and whether it is itself excluded
+
+
+def limits(facets: Json, *, whole: bool) -> tuple[Limit | None, Limit | None]:
+    """The tightest bounds; of whole numbers, the last ones allowed."""
+    lows = [(facets[k], x) for k, x in (("minimum", 0), ("exclusiveMinimum", 1)) if k in facets]
+    highs = [(facets[k], -x) for k, x in (("maximum", 0), ("exclusiveMaximum", 1)) if k in facets]
+    low, high = max(lows, default=None), min(highs, default=None)
+    if whole:
+        low = low and ((math.floor(low[0]) + 1 if low[1] else math.ceil(low[0])), 0)
+        high = high and ((math.ceil(high[0]) - 1 if high[1] else math.floor(high[0])), 0)
+    return low and (low[0], bool(low[1])), high and (high[0], bool(high[1]))
+
+
+def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
+    (low, high), (least, most) = limits(w, whole=whole), limits(r, whole=whole)
+    if least is not None and (low is None or low < least):
+        example = _below(least, low, -1)
+        fits = not w.get("multipleOf") and (high is None or example <= high[0])
+        found.gap("bound", what=_bound(least, "at least"), example=example if fits else NOTHING)
+    if most is not None:
+        tight = high is not None and (
+            high[0] < most[0] or (high[0] == most[0] and high[1] >= most[1])
+        )
+        if not tight:
+            example = _below(most, high, 1)
+            fits = not w.get("multipleOf") and (low is None or example >= low[0])
+            found.gap("bound", what=_bound(most, "at most"), example=example if fits else NOTHING)
+    steps = w.get("multipleOf"), r.get("multipleOf")
+    if steps[1] is not None and not _divides(steps[1], steps[0] or (1 if whole else None)):
+        found.gap("bound", what=f"multiple of {steps[1]}")
+
+
+def _below(wanted: Limit, written: Limit | None, step: int) -> float:
+    """A value that the writer's bound allows, and the reader's does not."""
+    if written is None:
+        return wanted[0] + step
+    return (written[0] + wanted[0]) / 2 if written[1] else written[0]
+
+
+def _bound(limit: Limit, words: str) -> str:
+    strict = {"at least": "more than", "at most": "less than"}[words]
+    return f"{strict if limit[1] else words} {limit[0]}"
+
+
+def _divides(step: Any, value: Any) -> bool:
+    """Of fractions only the same one counts: 0.3 is no multiple of 0.1 in binary."""
+    if step == value:
+        return True
+    return isinstance(step, int) and isinstance(value, int) and step > 0 and value % step == 0
+
+
+def _at_least(found: Difference, written: int, wanted: int, words: str) -> None:
+    if written < wanted:
+        found.gap("bound", what=words.format(wanted))
+
+
+def _at_most(found: Difference, written: int | None, wanted: int | None, words: str) -> None:
+    if wanted is not None and (written is None or written > wanted):
+        example = "x" * (wanted + 1) if wanted < 100 and "characters" in words else NOTHING
+        found.gap("bound", what=words.format(wanted), example=example)

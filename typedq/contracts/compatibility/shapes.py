@@ -1,0 +1,264 @@
+"""From a schema to its shape: the alternatives a value can be, each of one JSON kind.
+
+References, unions, `allOf`, enums and lists of types are resolved here, so that a comparison sees
+only alternatives. What is not understood is kept as `unknown`; nothing is dropped but annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import combinations, product
+from math import isfinite
+from typing import Any
+
+from typedq.contracts.compatibility.documents import (
+    ANNOTATIONS,
+    NOTHING,
+    Document,
+    Json,
+    Schema,
+    is_list,
+    is_object,
+    text_of,
+)
+
+_TEXT = {"format", "contentEncoding"}
+_NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+_BYTES = {"x-typedq-minBytes", "x-typedq-maxBytes"}
+FACETS = {
+    "null": set[str](),
+    "boolean": set[str](),
+    "integer": _NUMBER | _TEXT,
+    "number": _NUMBER | _TEXT,
+    "string": {"minLength", "maxLength", "pattern"} | _TEXT | _BYTES | _NUMBER,
+    "array": {"prefixItems", "items", "minItems", "maxItems", "uniqueItems", "x-typedq-elements"},
+    "object": {"properties", "required", "additionalProperties", "patternProperties"}
+    | {"propertyNames", "minProperties", "maxProperties", "x-typedq-lone-tag"},
+}
+_ALL_KINDS = ("null", "boolean", "number", "string", "array", "object")
+_EXPECTED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_NUMBER, (int, float)),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), (int,)),
+    **dict.fromkeys(("minProperties", "maxProperties", *_BYTES), (int,)),
+    **dict.fromkeys(("pattern", "format", "contentEncoding", "x-typedq-type"), (str,)),
+    **dict.fromkeys(("uniqueItems", "x-typedq-lone-tag"), (bool,)),
+    **dict.fromkeys(("prefixItems", "required", "enum", "x-typedq-elements"), (list,)),
+    **dict.fromkeys(("properties", "patternProperties"), (dict,)),
+    **dict.fromkeys(("items", "additionalProperties", "propertyNames"), (dict, bool)),
+    "type": (str, list),
+    "const": (str, int, float, bool, type(None), list, dict),
+}
+_COMBINATORS = ("$ref", "allOf", "anyOf", "oneOf", "discriminator")
+_MOST = 500  # alternatives that a product of unions may grow to
+_KIND_OF: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternative:
+    """Values of one kind, or one constant. `facets`: keywords that apply to the kind."""
+
+    document: Document
+    kind: str
+    facets: Json
+    unknown: Json
+    constant: Any = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    schema: Schema
+    alternatives: tuple[Alternative, ...]
+    constants: dict[str, Alternative] = field(default_factory=dict[str, Alternative])
+
+
+class Shapes:
+    """The shapes of one document, each made once."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._made: dict[int, Shape] = {}
+
+    def __call__(self, schema: Schema) -> Shape:
+        if id(schema) not in self._made:
+            alternatives = tuple(
+                alternative
+                for flat in self._flatten(schema, ())
+                for alternative in self._split(flat)
+            )
+            constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
+            self._made[id(schema)] = Shape(schema, alternatives, constants)
+        return self._made[id(schema)]
+
+    def _flatten(self, schema: Schema, above: tuple[int, ...]) -> list[Json]:
+        """The union of flat schemas that `schema` amounts to, or contains."""
+        if schema is False:
+            return []
+        if not is_object(schema):
+            return [{} if schema is True else {"?schema": schema}]
+        if id(schema) in above or len(above) > 100:
+            return [{"?endless": True}]
+        above = (*above, id(schema))
+        flat = {k: v for k, v in schema.items() if k not in ANNOTATIONS and k not in _COMBINATORS}
+        factors = [[flat]]
+        if "$ref" in schema:
+            target = self.document.target(schema["$ref"])
+            if target is NOTHING:
+                flat["?ref"] = schema["$ref"]
+            else:
+                factors.append(self._flatten(target, above))
+        for key in ("allOf", "anyOf", "oneOf"):
+            if not is_list(branches := schema.get(key, [])):
+                flat[f"?{key}"] = branches
+                continue
+            flats = [self._flatten(branch, above) for branch in branches]
+            if key == "allOf":
+                factors += flats
+            elif flats:
+                factors.append([one for branch in flats for one in branch])
+        tag = schema.get("discriminator", {})
+        if is_object(tag) and isinstance(tag.get("propertyName"), str):
+            factors.append([{"required": [tag["propertyName"]]}])
+        if not is_list(schema.get("oneOf", [])) or not self._exclusive(schema, above):
+            flat["oneOf"] = schema["oneOf"]
+        return _product(factors) or ([{"?product": schema}] if all(factors) else [])
+
+    def _exclusive(self, schema: Json, above: tuple[int, ...]) -> bool:
+        """Whether no value can be of two branches of a `oneOf`, which then is an `anyOf`."""
+        tag = schema.get("discriminator", {})
+        tags = [tag["propertyName"]] if is_object(tag) and "propertyName" in tag else []
+        branches = [
+            [{**one, "required": [*names_in(one, "required"), *tags]} for one in flats]
+            for flats in (self._flatten(branch, above) for branch in schema.get("oneOf", []))
+        ]
+        return all(
+            self._apart(a, b)
+            for left, right in combinations(branches, 2)
+            for a in left
+            for b in right
+        )
+
+    def _apart(self, a: Json, b: Json) -> bool:
+        kinds = [{"number" if k == "integer" else k for k in _kinds(flat)} for flat in (a, b)]
+        if not kinds[0] & kinds[1]:
+            return True
+        values = [set(map(text_of, v)) if (v := _values(f)) else None for f in (a, b)]
+        if values[0] is not None and values[1] is not None:
+            return not values[0] & values[1]
+        return any(
+            left is not None and right is not None and not set(left) & set(right)
+            for name in {*names_in(a, "required")} & {*names_in(b, "required")}
+            for left, right in [[member_constants(self.document, f, name) for f in (a, b)]]
+        )
+
+    def _split(self, flat: Json) -> Iterable[Alternative]:
+        kinds, values = _kinds(flat), _values(flat)
+        known = {k: v for k, v in flat.items() if k in _EXPECTED and _fits(k, v)}
+        strange = {k: v for k, v in flat.items() if k not in known}
+        finer = {"x-typedq-type": flat["x-typedq-type"]} if "x-typedq-type" in known else {}
+        if values is None:
+            for kind in kinds:
+                facets = {k: v for k, v in known.items() if k in FACETS[kind]}
+                yield Alternative(self.document, kind, {**facets, **finer}, strange)
+            return
+        for value in values:
+            kind = _KIND_OF[type(value)]
+            if kind in kinds or (kind == "integer" and "number" in kinds):
+                text = {k: v for k, v in known.items() if k in _TEXT and kind == "string"}
+                rest = {k: v for k, v in known.items() if k in FACETS[kind] and k not in text}
+                yield Alternative(
+                    self.document, kind, {**text, **finer}, {**strange, **rest}, value
+                )
+
+
+def names_in(facets: Json, key: str) -> list[str]:
+    names = facets.get(key, [])
+    return [name for name in names if isinstance(name, str)] if is_list(names) else []
+
+
+def member_constants(document: Document, facets: Json, name: str | int) -> list[str] | None:
+    """The only values, as JSON, that a declared member or element has; None if it is not so plain.
+
+    It looks at the schema itself and not at its shape, which may be in the making.
+    """
+    members = facets.get("properties" if isinstance(name, str) else "prefixItems")
+    by_name = dict(enumerate(members)) if is_list(members) else members
+    here: Schema = by_name.get(name) if is_object(by_name) else None
+    for _ in range(10):
+        if not is_object(here) or "$ref" not in here:
+            break
+        here = document.target(here["$ref"])
+    values = _values(here) if is_object(here) else None
+    return None if values is None else [text_of(value) for value in values]
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key in ("required", "x-typedq-elements"):
+        return is_list(value) and all(isinstance(name, str) for name in value)
+    if key in _NUMBER and isinstance(value, float) and not isfinite(value):
+        return False
+    of_type = isinstance(value, _EXPECTED[key])
+    return of_type and (bool in _EXPECTED[key] or not isinstance(value, bool))
+
+
+def _kinds(flat: Json) -> tuple[str, ...]:
+    given = flat.get("type")
+    if not isinstance(given, (str, list)):
+        return _ALL_KINDS
+    return tuple(k for k in FACETS if k == given or (is_list(given) and k in given))
+
+
+def _values(flat: Json) -> list[Any] | None:
+    listed = flat["enum"] if is_list(flat.get("enum")) else None
+    if "const" not in flat:
+        return listed
+    fixed = text_of(flat["const"])
+    return [flat["const"]] if listed is None or fixed in map(text_of, listed) else []
+
+
+def _product(factors: list[list[Json]]) -> list[Json]:
+    """Every choice of one flat schema a factor, merged; nothing if there are too many."""
+    size = reduce(lambda n, flats: n * len(flats), factors, 1)
+    return [reduce(_merge, choice) for choice in product(*factors)] if size <= _MOST else []
+
+
+def _merge(a: Json, b: Json) -> Json:
+    """What satisfies both; what cannot be merged is kept beside it, as an unknown keyword."""
+    merged, odd = {**b, **a}, dict[str, Any]()
+    for key in a.keys() & b.keys():
+        left, right = a[key], b[key]
+        if text_of(left) == text_of(right):
+            continue
+        if key == "required" and is_list(left) and is_list(right):
+            merged[key] = list(dict.fromkeys([*left, *right]))
+        elif key == "type":
+            merged[key] = _common_kinds(a, b)
+        elif key == "properties" and is_object(left) and is_object(right):
+            clash = [n for n in left.keys() & right.keys() if text_of(left[n]) != text_of(right[n])]
+            merged[key] = {**left, **right, **dict.fromkeys(clash, True)}
+            odd |= {f"?properties/{name}": [left[name], right[name]] for name in clash}
+        else:
+            odd[f"?{key}"] = sorted([left, right], key=text_of)
+    members = ("properties", "patternProperties")
+    if any(
+        x.get("additionalProperties", True) is not True and any(y.get(m) for m in members)
+        for x, y in ((a, b), (b, a))
+    ):
+        odd["?additionalProperties"] = [a.get("properties"), b.get("properties")]
+    return {**merged, **odd}
+
+
+def _common_kinds(a: Json, b: Json) -> list[str]:
+    left, right = _kinds(a), _kinds(b)
+    both = [k for k in left if k in right]
+    ints = "integer" in {*left, *right} and "number" in {*left, *right} and "integer" not in both
+    return [*(k for k in both if k != "number" or not ints), *(["integer"] if ints else [])]
