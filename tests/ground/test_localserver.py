@@ -328,6 +328,30 @@ def test_a_recorded_socket_in_a_directory_of_others_is_not_trusted(project: Path
     place.chmod(0o700)
 
 
+def test_a_server_that_hangs_is_reported_by_ensure_and_stop(
+    project: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    url, pid = ensure("n", start=project), pid_of(project)
+    monkeypatch.setattr(embedded, "START_DEADLINE", 0.1)
+    monkeypatch.setattr(embedded, "STOP_DEADLINE", 0.1)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ServerUnavailable) as caught:
+            ensure("n", start=project)
+        assert str(caught.value) == f"{url}: the server (pid {pid}) does not answer"
+        with pytest.raises(ServerUnavailable, match=rf"\(pid {pid}\) does not end within 0.1 s"):
+            stop("n", start=project)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: gone(pid))
+
+
+def test_no_place_for_a_socket_is_reported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "PATH_LIMIT", 10)
+    with pytest.raises(ConfigurationError, match="its path may have 10 bytes; set XDG_RUNTIME_DIR"):
+        ensure("n", start=project)
+
+
 def test_data_that_cannot_be_read_are_reported_with_the_log(project: Path) -> None:
     put(ensure("n", start=project), "k", "v")
     found = status("n", start=project)

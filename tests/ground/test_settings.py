@@ -59,6 +59,11 @@ def test_the_nearest_project_file_above_is_read(project: Path) -> None:
     assert resolve({"namespace": "n"}, start=inside, environ={}).lease == 30
 
 
+def test_no_project_is_needed(project: Path) -> None:
+    (project / "pyproject.toml").unlink()
+    assert resolve({"namespace": "n"}, start=project, environ={}) == Settings(namespace="n")
+
+
 def test_queues_from_every_source(project: Path) -> None:
     assert settings(project, queues=[Queue("high"), "low"]).queues == (Queue("high"), Queue("low"))
     found = settings(project, {"TYPEDQ_QUEUES": "high, low"})
