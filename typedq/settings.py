@@ -96,34 +96,34 @@ class Settings(BaseModel):
 
     # The description says what would be right: it ends the problem of that setting.
     namespace: Annotated[str, Field(pattern=_NAME)] = Field(
-        description="a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit"
+       default= description="a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit"
     )
-    url: str | None = Field(None, repr=False, description="a URL such as redis://localhost:6379/0")
+    url: str | None = Field(default=None, repr=False, description="a URL such as redis://localhost:6379/0")
     queues: Annotated[
         tuple[InstanceOf[Queue], ...], BeforeValidator(_queues), Field(min_length=1)
-    ] = Field((Queue("default"),), description='queues by name, first is served first: "high,low"')
+    ] = Field(default=(Queue("default"),), description='queues by name, first is served first: "high,low"')
     default_queue: str = Field(
-        "", validate_default=True, description="the name of one of the queues"
+        default="", validate_default=True, description="the name of one of the queues"
     )
     imports: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")], ...],
         BeforeValidator(_names),
-    ] = Field((), description="modules that define tasks, such as myapp.tasks")
-    soft_timeout: _Limit | None = Field(None, description=_ABOVE_0)
-    hard_timeout: _Limit | None = Field(None, description=f"{_ABOVE_0}, and above soft_timeout")
+    ] = Field(default=(), description="modules that define tasks, such as myapp.tasks")
+    soft_timeout: _Limit | None = Field(default=None, description=_ABOVE_0)
+    hard_timeout: _Limit | None = Field(default=None, description=f"{_ABOVE_0}, and above soft_timeout")
     max_mem_percent: Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)] | None = Field(
-        None, description="a percentage from 1 to 100"
+        default=None, description="a percentage from 1 to 100"
     )
-    max_tasks_per_child: _Count | None = Field(None, description=_FROM_1)
-    max_body: _Count = Field(1 << 20, description="bytes, from 1 upward")
-    max_depth: _Count = Field(64, description=_FROM_1)
-    lease: Annotated[_Seconds, Field(ge=1)] = Field(30.0, description="seconds, from 1 upward")
-    enqueue_deadline: _Limit = Field(10.0, description=_ABOVE_0)
-    concurrency: _Count | None = Field(None, description=_FROM_1)
-    async_concurrency: _Count = Field(100, description=_FROM_1)
-    grace: _Seconds = Field(30.0, description="seconds from 0 upward or a timedelta")
-    dead_max_age: _Limit = Field(30 * 86_400.0, description=_ABOVE_0)
-    dead_max_count: _Count = Field(100_000, description=_FROM_1)
+    max_tasks_per_child: _Count | None = Field(default=None, description=_FROM_1)
+    max_body: _Count = Field(default=1 << 20, description="bytes, from 1 upward")
+    max_depth: _Count = Field(default=64, description=_FROM_1)
+    lease: Annotated[_Seconds, Field(ge=1)] = Field(default=30.0, description="seconds, from 1 upward")
+    enqueue_deadline: _Limit = Field(default=10.0, description=_ABOVE_0)
+    concurrency: _Count | None = Field(default=None, description=_FROM_1)
+    async_concurrency: _Count = Field(default=100, description=_FROM_1)
+    grace: _Seconds = Field(default=30.0, description="seconds from 0 upward or a timedelta")
+    dead_max_age: _Limit = Field(default=30 * 86_400.0, description=_ABOVE_0)
+    dead_max_count: _Count = Field(default=100_000, description=_FROM_1)
 
     @field_validator("url")
     @classmethod
