@@ -39,17 +39,24 @@ def script(name: str) -> Script:
 @final
 @dataclass(frozen=True, slots=True)
 class Move(Generic[T]):
-    """One step of the state machine as a value: built once, sent by `call` or by `acall`."""
+    """One step of the state machine as a value: built once, sent by `call` or by `acall`.
 
-    script: Script
+    `script` is the name of a command where a single one does it.
+    """
+
+    script: Script | str
     keys: Sequence[str]
     args: Sequence[Argument]
     parse: Callable[[Any], T]
 
     def by_sha(self) -> tuple[Argument, ...]:
         """The command for a server that knows the script."""
+        if isinstance(self.script, str):
+            return (self.script, *self.keys, *self.args)
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
 
     def by_source(self) -> tuple[Argument, ...]:
         """The command for a server that does not: it runs the script and remembers it."""
+        if isinstance(self.script, str):
+            return self.by_sha()
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)

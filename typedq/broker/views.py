@@ -15,18 +15,15 @@ class Session(NamedTuple):
 
     name: str
     expires_ms: int
-    queues: list[str]
 
 
 def sessions(keys: Keys) -> Move[list[Session]]:
-    """Every session that is not yet ended."""
+    """Every session that is not yet ended, the next to expire first."""
     return Move(
-        script("sessions"),
-        [keys.sessions, keys.session_queues],
-        [],
-        lambda reply: [
-            Session(s.decode(), int(ms), q.decode().split()) for s, ms, q in in_groups(reply, 3)
-        ],
+        "ZRANGE",
+        [keys.sessions],
+        [0, -1, "WITHSCORES"],
+        lambda reply: [Session(name.decode(), int(ms)) for name, ms in reply],
     )
 
 
@@ -83,26 +80,38 @@ def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Move[S
     )
 
 
-class Letter(NamedTuple):
-    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were."""
+class Grave(NamedTuple):
+    """Where a dead letter lies."""
 
     id: str
     died_ms: int
+
+
+def graves(keys: Keys, first: int = 0, last: int = 499) -> Move[list[Grave]]:
+    """Dead letters by place, youngest first."""
+    return Move(
+        "ZRANGE",
+        [keys.dead],
+        [first, last, "REV", "WITHSCORES"],
+        lambda reply: [Grave(id.decode(), int(ms)) for id, ms in reply],
+    )
+
+
+class Letter(NamedTuple):
+    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were."""
+
     reason: bytes
     message: bytes
 
 
-def letters(keys: Keys, first: int = 0, last: int = 499) -> Move[list[Letter]]:
-    """Dead letters by place, youngest first."""
-
-    def parse(reply: list[Any]) -> list[Letter]:
-        return [
-            Letter(id.decode(), int(float(ms)), *letter.split(b"\n", 1))
-            for id, ms, letter in in_groups(reply, 3)
-            if letter is not None
-        ]
-
-    return Move(script("letters"), [keys.dead, keys.dead_letters], [first, last], parse)
+def letters(keys: Keys, ids: Sequence[str]) -> Move[list[Letter | None]]:
+    """Dead letters by id, at least one; None for each that is no more."""
+    return Move(
+        "HMGET",
+        [keys.dead_letters],
+        list(ids),
+        lambda reply: [text and Letter(*text.split(b"\n", 1)) for text in reply],
+    )
 
 
 class Revived(NamedTuple):
