@@ -82,7 +82,7 @@ class Ack(NamedTuple):
     ids: Sequence[bytes]
 
     def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
-        return ("ack", self.contract, len(self.ids), *self.ids)
+        return ("ack", self.contract, len(self.ids), *self.ids) if self.ids else ()
 
 
 class Again(NamedTuple):
@@ -206,7 +206,7 @@ def rotate(keys: Keys, old: str, fresh: str, queues: Sequence[str], lease_ms: in
     """Go on under a fresh session id after a lost reply; answers everything in flight."""
     return Move(
         script("rotate"),
-        [keys.sessions, keys.session_queues, keys.flight(old), keys.flight(fresh)],
+        [keys.sessions, keys.session_queues, keys.flight(old), keys.flight(fresh), keys.pardoned],
         [old, fresh, lease_ms, " ".join(queues)],
         lambda reply: Rotated(reply[0] == b"kept", reply[1:]),
     )

@@ -2,10 +2,11 @@
 --[[ enqueue: accept messages, all or none of them, and at most once however often it is sent.
 
 Guarantee: a lane's sequence number is accepted once; a resend is answered "seen" and does nothing.
-A contract the server does not know is refused before anything is written; sent again with its
+A contract the server does not know is refused before a message is written; sent again with its
 schema, it is accepted. At maxmemory the server refuses the script before it starts.
 
-KEYS    1 lane  2 contracts  3 counts  4 supervisors' wake token; then per queue ready, delayed, wake
+KEYS    1 lane  2 contracts  3 counts  4 supervisors' wake token;
+        then per queue ready, delayed, wake
 ARGV    1 sequence number  2 lane's time to live (s)  3 number of schemas, then (contract, schema)*;
         then groups of messages: (queue's place, "now" | "delay" | "eta", ms, contract, number,
         message*)
@@ -13,6 +14,7 @@ returns {"accepted"} | {"seen"} | {"unknown", contract*}
 ]]
 --@include message
 --@include wake
+--@include due
 
 local seq = tonumber(ARGV[1])
 if seq <= tonumber(redis.call('GET', KEYS[1]) or '0') then return {'seen'} end
@@ -41,8 +43,7 @@ while at <= #ARGV do
     end
     plant(KEYS[line + 3])
   else
-    for i = first, last do redis.call('ZADD', KEYS[line + 2], due, with_due(ARGV[i], due)) end
-    plant_if_first(KEYS[line + 2], due, KEYS[4])
+    for i = first, last do delay(KEYS[line + 2], with_due(ARGV[i], due), due, KEYS[4]) end
   end
   at = last + 1
 end

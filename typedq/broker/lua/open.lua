@@ -11,7 +11,7 @@ returns number of sessions opened
 
 local until_ms, opened = now_ms() + tonumber(ARGV[1]), 0
 for i = 3, #ARGV do
-  redis.call('HSET', KEYS[2], ARGV[i], ARGV[2])
   opened = opened + redis.call('ZADD', KEYS[1], 'NX', until_ms, ARGV[i])
+  redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[2])
 end
 return opened

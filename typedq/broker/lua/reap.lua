@@ -49,17 +49,17 @@ function outcome.done(_, m)
   ended(m, 'done')
   done = done + 1
 end
-function outcome.crash(id, m)
-  local n = tonumber(string.sub(m, 3, 3)) + 1
-  redis.call('HINCRBY', KEYS[7], 'crashed', 1)
-  put_back(id, string.sub(m, 1, 2) .. math.min(n, 9) .. string.sub(m, 4), n >= tonumber(ARGV[3]) and ARGV[7])
+local function counted(counter, place, form, most, limit, reason)
+  local size = #string.format(form, most)
+  return function(id, m)
+    local n = math.min(tonumber(string.sub(m, place, place + size - 1)) + 1, most)
+    redis.call('HINCRBY', KEYS[7], counter, 1)
+    m = string.sub(m, 1, place - 1) .. string.format(form, n) .. string.sub(m, place + size)
+    put_back(id, m, n >= math.min(tonumber(limit), most) and reason)
+  end
 end
-function outcome.lost(id, m)
-  local n = tonumber(string.sub(m, 5, 6)) + 1
-  redis.call('HINCRBY', KEYS[7], 'lost', 1)
-  local counted = string.sub(m, 1, 4) .. string.format('%02d', math.min(n, 99)) .. string.sub(m, 7)
-  put_back(id, counted, n >= tonumber(ARGV[4]) and ARGV[8])
-end
+outcome.crash = counted('crashed', 3, '%d', 9, ARGV[3], ARGV[7])
+outcome.lost = counted('lost', 5, '%02d', 99, ARGV[4], ARGV[8])
 function outcome.back(id, m) put_back(id, m) end
 
 local flight, ids = {}, {}

@@ -11,11 +11,12 @@ returns {ms until the next is due or -1, messages moved, (session, its queues)*}
 ]]
 --@include message
 --@include wake
+--@include due
 
 local now, lease = now_ms(), tonumber(ARGV[2])
 local last = tonumber(redis.call('GET', KEYS[4]) or '0')
 if now - last > tonumber(ARGV[1]) or last - now > tonumber(ARGV[1]) then
-  for _, session in ipairs(redis.call('ZRANGE', KEYS[1], 0, 499)) do
+  for _, session in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     if redis.call('SADD', KEYS[3], session) == 1 then
       redis.call('ZADD', KEYS[1], 'XX', now + lease, session)
     end
@@ -25,13 +26,8 @@ redis.call('SET', KEYS[4], now)
 
 local moved, next_due = 0, -1
 for k = 4, #KEYS - 3, 3 do
-  local due = redis.call('ZRANGE', KEYS[k + 2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 500 - moved)
-  if #due > 0 then
-    redis.call('RPUSH', KEYS[k + 1], unpack(due))
-    redis.call('ZREM', KEYS[k + 2], unpack(due))
-    moved = moved + #due
-  end
-  if redis.call('LLEN', KEYS[k + 1]) > 0 then plant(KEYS[k + 3]) end
+  moved = moved + promote(KEYS[k + 1], KEYS[k + 2], now, 500 - moved)
+  pass_on(KEYS[k + 1], KEYS[k + 3])
   local head = redis.call('ZRANGE', KEYS[k + 2], 0, 0, 'WITHSCORES')
   if head[2] then
     local ms = math.max(0, head[2] - now)

@@ -19,19 +19,21 @@ returns {"gone"} if the session has ended, else {"ok", number settled, message*}
 ]]
 --@include message
 --@include wake
+--@include due
 --@include bury
 
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'gone'} end
-local flight, now, settled, at = KEYS[2], now_ms(), 0, 7
-local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 local function line(place) return 7 + 3 * (tonumber(place) - 1) end
+local flight, now, settled, at = KEYS[2], now_ms(), 0, 7
+local owed = ARGV[3] ~= '0' and line(ARGV[3])
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+  if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
+  return {'gone'}
+end
+local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 
 local function take(id)
   local m = redis.call('HGET', flight, id)
-  if m then
-    redis.call('HDEL', flight, id)
-    settled = settled + 1
-  end
+  if m then settled = settled + redis.call('HDEL', flight, id) end
   return m
 end
 
@@ -46,15 +48,13 @@ end
 function settle.again()
   local k, m, ms = line(ARGV[at + 1]), take(ARGV[at + 2]), tonumber(ARGV[at + 4])
   if m then
-    local due = now + ms
-    m = with_due(string.sub(m, 1, 7) .. ARGV[at + 3] .. string.sub(m, 11), due)
+    m = with_due(string.sub(m, 1, 7) .. ARGV[at + 3] .. string.sub(m, 11), now + ms)
     redis.call('HINCRBY', KEYS[6], 'retried', 1)
     if ms <= 0 then
       redis.call('RPUSH', KEYS[k + 1], m)
       plant(KEYS[k + 3])
     else
-      redis.call('ZADD', KEYS[k + 2], due, m)
-      plant_if_first(KEYS[k + 2], due, KEYS[7])
+      delay(KEYS[k + 2], m, now + ms, KEYS[7])
     end
   end
   at = at + 5
@@ -77,47 +77,31 @@ function settle.back()
 end
 while at <= #ARGV do settle[ARGV[at]]() end
 
-local reply, wanted, moves_left, closed = {'ok', settled}, tonumber(ARGV[2]), 500, false
+-- more would not fit on Lua's stack
+local reply, wanted, moves_left = {'ok', settled}, math.min(tonumber(ARGV[2]), 1000), 500
 
-local function promote(k)
-  local due = redis.call('ZRANGE', KEYS[k + 2], '-inf', now, 'BYSCORE', 'LIMIT', 0, moves_left)
-  if #due > 0 then
-    moves_left = moves_left - #due
-    redis.call('RPUSH', KEYS[k + 1], unpack(due))
-    redis.call('ZREM', KEYS[k + 2], unpack(due))
-  end
-end
-
-local function fetch(k)
-  local popped = redis.call('LPOP', KEYS[k + 1], wanted) or {}
-  local pairs_in, last = {}, #popped
+local function fetch(ready)
+  local popped = redis.call('LPOP', ready, wanted) or {}
+  local held, last = {}, #popped
   for i, m in ipairs(popped) do
     if is_message(m) then
       reply[#reply + 1] = m
-      pairs_in[#pairs_in + 1] = id_of(m)
-      pairs_in[#pairs_in + 1] = m
+      held[#held + 1], held[#held + 2] = id_of(m), m
       wanted = wanted - 1
-      if is_lost_before(m) then last, closed = i, true break end
+      if is_lost_before(m) then wanted, last = 0, i break end
     else
       bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[6], now)
     end
   end
-  for i = #popped, last + 1, -1 do redis.call('LPUSH', KEYS[k + 1], popped[i]) end
-  if #pairs_in > 0 then redis.call('HSET', flight, unpack(pairs_in)) end
+  for i = #popped, last + 1, -1 do redis.call('LPUSH', ready, popped[i]) end
+  if #held > 0 then redis.call('HSET', flight, unpack(held)) end
 end
 
--- The baton: whoever leaves something behind in a queue it looked at leaves a token there too.
-local function pass_on(k)
-  if redis.call('LLEN', KEYS[k + 1]) > 0 then plant(KEYS[k + 3]) else redis.call('DEL', KEYS[k + 3]) end
-end
-
-local eaten = tonumber(ARGV[3])
 for k = 7, #KEYS - 3, 3 do
-  if wanted <= 0 or closed then break end
-  if moves_left > 0 then promote(k) end
-  fetch(k)
-  pass_on(k)
-  if k == line(eaten) then eaten = 0 end
+  if wanted <= 0 then break end
+  moves_left = moves_left - promote(KEYS[k + 1], KEYS[k + 2], now, moves_left)
+  fetch(KEYS[k + 1])
+  if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end
 end
-if eaten > 0 then pass_on(line(eaten)) end
+if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
 return reply

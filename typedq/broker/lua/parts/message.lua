@@ -8,9 +8,12 @@ end
 local function id_of(m) return string.sub(m, 26, 51) end
 local function contract_of(m) return string.match(m, '^[^ ]+', 53) end
 local function queue_of(m) return string.match(m, '^[^ ]+ ([^ ]+)', 53) end
-local function with_due(m, due) return string.sub(m, 1, 11) .. string.format('%013d', due) .. string.sub(m, 25) end
 local function is_lost_before(m) return string.sub(m, 2, 7) ~= ' 0 00 ' end
-local function is_message(m)
-  return string.find(m, '^1 %d %d%d %d%d%d %d%d%d%d%d%d%d%d%d%d%d%d%d %x+ [^ @]+@%x+ [^ ]+ [^ ]+ .')
-    and string.sub(m, 52, 52) == ' '
+local function with_due(m, due)
+  return string.sub(m, 1, 11) .. string.format('%013d', due) .. string.sub(m, 25)
 end
+
+local DIGITS, HEX, NAME = string.rep('%d', 13), string.rep('%x', 26), '[%l%d_.-]+'
+local MESSAGE = '^1 %d %d%d %d%d%d ' .. DIGITS .. ' ' .. HEX
+  .. ' ' .. NAME .. '@%x+ ' .. NAME .. ' [^ ]+ .'
+local function is_message(m) return string.find(m, MESSAGE) end

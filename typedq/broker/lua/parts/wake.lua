@@ -4,7 +4,12 @@ local function plant(wake)
   if redis.call('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
 end
 
-local function plant_if_first(delayed, due, supervisors)
-  local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
-  if head[2] and tonumber(head[2]) >= due then plant(supervisors) end
+-- The baton: whoever leaves something behind in a queue leaves a token there too.
+local function pass_on(ready, wake)
+  if redis.call('LLEN', ready) == 0 then
+    redis.call('DEL', wake)
+    return false
+  end
+  plant(wake)
+  return true
 end
