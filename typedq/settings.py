@@ -77,12 +77,16 @@ def _meant(word: object, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+_Queues = Annotated[tuple[InstanceOf[Queue], ...], BeforeValidator(_queues), Field(min_length=1)]
+_Module = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]
+_Modules = Annotated[tuple[_Module, ...], BeforeValidator(_names)]
 _ABOVE_0 = "seconds above 0 or a timedelta, such as 30"
 _FROM_1 = "a whole number from 1 upward"
 _Seconds = Annotated[
     float, BeforeValidator(_number), Field(ge=0, le=315_360_000, allow_inf_nan=False)
 ]
 _Limit = Annotated[_Seconds, Field(gt=0)]
+_Percent = Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)]
 _Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 
 
@@ -96,28 +100,27 @@ class Settings(BaseModel):
 
     # The description says what would be right: it ends the problem of that setting.
     namespace: Annotated[str, Field(pattern=_NAME)] = Field(
-       default= description="a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit"
+        description="a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit"
     )
-    url: str | None = Field(default=None, repr=False, description="a URL such as redis://localhost:6379/0")
-    queues: Annotated[
-        tuple[InstanceOf[Queue], ...], BeforeValidator(_queues), Field(min_length=1)
-    ] = Field(default=(Queue("default"),), description='queues by name, first is served first: "high,low"')
+    url: str | None = Field(
+        default=None, repr=False, description="such as redis://localhost:6379/0"
+    )
+    queues: _Queues = Field(
+        default=(Queue("default"),), description="queues by name, served first to last: high,low"
+    )
     default_queue: str = Field(
         default="", validate_default=True, description="the name of one of the queues"
     )
-    imports: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")], ...],
-        BeforeValidator(_names),
-    ] = Field(default=(), description="modules that define tasks, such as myapp.tasks")
+    imports: _Modules = Field(default=(), description="modules that define tasks: myapp.tasks")
     soft_timeout: _Limit | None = Field(default=None, description=_ABOVE_0)
-    hard_timeout: _Limit | None = Field(default=None, description=f"{_ABOVE_0}, and above soft_timeout")
-    max_mem_percent: Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)] | None = Field(
-        default=None, description="a percentage from 1 to 100"
-    )
+    hard_timeout: _Limit | None = Field(default=None, description=f"{_ABOVE_0}, above soft_timeout")
+    max_mem_percent: _Percent | None = Field(default=None, description="a percentage, 1 to 100")
     max_tasks_per_child: _Count | None = Field(default=None, description=_FROM_1)
     max_body: _Count = Field(default=1 << 20, description="bytes, from 1 upward")
     max_depth: _Count = Field(default=64, description=_FROM_1)
-    lease: Annotated[_Seconds, Field(ge=1)] = Field(default=30.0, description="seconds, from 1 upward")
+    lease: Annotated[_Seconds, Field(ge=1)] = Field(
+        default=30.0, description="seconds from 1 upward"
+    )
     enqueue_deadline: _Limit = Field(default=10.0, description=_ABOVE_0)
     concurrency: _Count | None = Field(default=None, description=_FROM_1)
     async_concurrency: _Count = Field(default=100, description=_FROM_1)

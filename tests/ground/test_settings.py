@@ -129,8 +129,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "zero timeout": ({"soft_timeout": 0}, "it should be greater than 0; right is seconds above 0"),
     "NaN": ({"grace": float("nan")}, "grace nan (argument)"),
     "negative": ({"lease": timedelta(seconds=-1)}, "lease"),
-    "percent": ({"max_mem_percent": 101}, "right is a percentage from 1 to 100"),
-    "module": ({"imports": ["my-app"]}, "right is modules that define tasks, such as myapp.tasks"),
+    "percent": ({"max_mem_percent": 101}, "right is a percentage, 1 to 100"),
+    "module": ({"imports": ["my-app"]}, "right is modules that define tasks: myapp.tasks"),
     "url": ({"url": "http://h"}, "url (argument): a URL looks like one of redis://"),
     "unknown": ({"concurency": 3}, "did you mean 'concurrency'?"),
 }
