@@ -112,6 +112,8 @@ class House:
                     args=[ast.Constant(value=str(name)), *_],
                 ):
                     yield name
+                case _:
+                    pass
 
     def arrows(self) -> Iterator[tuple[str, str]]:
         """(importing path, imported path), inside the package."""
