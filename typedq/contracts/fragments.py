@@ -159,6 +159,38 @@ def as_text(schema: Schema, path: str) -> Schema:
     raise NoSchema(path, "cannot be told apart as the key of a JSON object; use one type, as str")
 
 
+def bare(kind: mi.Type) -> mi.Type:
+    """`kind` without the titles and examples around it."""
+    while isinstance(kind, mi.Metadata):
+        kind = kind.type
+    return kind
+
+
+def share(kind: mi.Type, schema: Schema, union: Sequence[mi.Type]) -> Schema | None:
+    """What `kind` accepts as a member of `union`, or None if nothing is left to it.
+
+    The decoder chooses by the kind of JSON token: str before Literal, int before Literal, and any
+    of the integers before float. What it chose then has the last word.
+    """
+    present = {type(member) for member in union}
+    if isinstance(kind, mi.LiteralType):
+        taken = tuple(t for t, by in ((str, mi.StrType), (int, mi.IntType)) if by in present)
+        left = [v for v in kind.values if isinstance(v, bool) or not isinstance(v, taken)]
+        return {**schema, "enum": left} if left else None
+    if isinstance(kind, mi.FloatType) and any(map(_some_integers, union)):
+        return {**schema, "not": {"type": "integer"}}
+    return schema
+
+
+def _some_integers(kind: mi.Type) -> bool:
+    if isinstance(kind, mi.IntType):
+        return kind != mi.IntType()  # all integers leave nothing to say
+    values: Any = kind.values if isinstance(kind, mi.LiteralType) else ()
+    if isinstance(kind, mi.EnumType):
+        values = [member.value for member in kind.cls]
+    return any(type(value) is int for value in values)
+
+
 def default(field: mi.Field) -> Schema:
     """`{"default": value}` where a field has one that JSON can say."""
     value = field.default

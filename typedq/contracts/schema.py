@@ -30,6 +30,7 @@ from typedq.contracts.fragments import (
     Schema,
     about,
     as_text,
+    bare,
     class_name,
     default,
     elements,
@@ -39,6 +40,7 @@ from typedq.contracts.fragments import (
     members,
     only_annotations,
     redirect,
+    share,
 )
 from typedq.contracts.scalars import scalar
 
@@ -132,16 +134,16 @@ class _Builder:
         }
 
     def _key(self, kind: mi.Type, path: str) -> Schema:
-        inner = kind
-        while isinstance(inner, mi.Metadata):
-            inner = inner.type
+        inner = bare(kind)
         if isinstance(inner, mi.EnumType):  # in place: keys are written as text, values are not
             return as_text(enum_values(inner.cls), path)
         return as_text(self.build(kind, path), path)
 
     def union(self, kind: mi.UnionType, path: str) -> Schema:
-        structs = sum(_object_struct(member) for member in kind.types)
-        members = [self.build(m, path, tagged=structs > 1) for m in kind.types]
+        kinds = [bare(member) for member in kind.types]
+        structs = sum(isinstance(k, mi.StructType) and not k.array_like for k in kinds)
+        built = (self.build(member, path, tagged=structs > 1) for member in kind.types)
+        members = [m for k, s in zip(kinds, built, strict=True) if (m := share(k, s, kinds))]
         return {"anyOf": members} if len(members) > 1 else members[0]
 
     # --- records -------------------------------------------------------------------------------
@@ -219,12 +221,6 @@ def _refuse(kind: mi.Type, path: str) -> NoReturn:
     }
     name = getattr(what, "__name__", str(what))
     raise NoSchema(path, hints.get(what, f"{name} has no JSON Schema; use a type that has"))
-
-
-def _object_struct(kind: mi.Type) -> bool:
-    while isinstance(kind, mi.Metadata):
-        kind = kind.type
-    return isinstance(kind, mi.StructType) and not kind.array_like
 
 
 _WRITERS: dict[type[mi.Type], Callable[[_Builder, Any, str], Schema]] = {

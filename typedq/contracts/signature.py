@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.fragments import CopyOf, is_pydantic
+from typedq.contracts.fragments import CopyOf, bare, is_pydantic
 from typedq.errors import ContractError
 
 _Kind = inspect.Parameter
@@ -132,9 +132,7 @@ def _check(parameter: Parameter, task: str, context: type) -> None:
 
 
 def _is_record(kind: Any) -> bool:
-    info = mi.type_info(kind)
-    while isinstance(info, mi.Metadata):
-        info = info.type
+    info = bare(mi.type_info(kind))
     return isinstance(info, _RECORDS) or is_pydantic(getattr(info, "cls", None))
 
 
