@@ -9,18 +9,7 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import (
-    Any,
-    Concatenate,
-    Final,
-    Generic,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from typing import Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -124,7 +113,7 @@ class Task(Sender[P], Generic[P, R_co]):
         self.name: Final = contract.task
         self.queue: Final = queue
         self.retry: Final = retry
-        functools.update_wrapper(cast("Callable[..., Any]", self), fn, updated=())
+        functools.update_wrapper(self, fn, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         if self.contract.takes_context:
@@ -139,16 +128,8 @@ class Task(Sender[P], Generic[P, R_co]):
 
     def _local(self) -> Context:
         (fresh,), now = new_ids(1), datetime.now(UTC)
-        return Context(
-            id=fresh,
-            task=self.name,
-            queue=self.queue or "local",
-            attempt=1,
-            enqueued_at=now,
-            due=now,
-            deadline=None,
-            fence=fresh,
-        )
+        queue = self.queue or "local"
+        return Context(fresh, self.name, queue, 1, now, now, deadline=None, fence=fresh)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{self.contract.signature}>"

@@ -37,12 +37,18 @@ from typedq.broker import Keys, Outgoing
 from typedq.envelope import Envelope, unseal
 from typedq.localserver import OwnServer
 
+ONE: Any = 1  # where a checker must not look
+NAIVE = datetime(2031, 1, 1)  # noqa: DTZ001
 QUEUES = (Queue("high"), Queue("default"), Queue("low"))
 
 
 class Mail(msgspec.Struct, frozen=True):
     to: str
     subject: str = ""
+
+
+class Tree(msgspec.Struct):
+    branches: list[Tree]
 
 
 def send_mail(args: Mail) -> None: ...
@@ -317,6 +323,75 @@ def test_limits_from_the_environment_hold(
 def test_a_call_of_another_app_is_refused(app: TypedQ) -> None:
     with pytest.raises(UnknownTask, match="no task named 'elsewhere'"):
         app.enqueue_many([Call("elsewhere", b"{}")])
+
+
+@pytest.mark.parametrize(
+    ("send", "message"),
+    [
+        (
+            lambda mail, _: mail.enqueue(Mail(to=ONE)),
+            "send_mail: Expected `str`, got `int` - at $.to",
+        ),
+        (
+            lambda _, resize: resize.enqueue("7"),
+            "resize: Expected `int`, got `str` - at $.image_id",
+        ),
+        (lambda _, resize: resize.enqueue(), "resize: missing required argument - at $.image_id"),
+        (
+            lambda mail, _: mail.enqueue(Mail("x" * (1 << 20))),
+            "send_mail: 1,048,598 bytes; the limit is 1,048,576 - at $",
+        ),
+        (
+            lambda mail, _: mail.options(queue="mid").enqueue(Mail("a")),
+            "send_mail: option 'queue': no queue named 'mid'; this app has: high, default, low",
+        ),
+        (
+            lambda mail, _: mail.options(eta=NAIVE).enqueue(Mail("a")),
+            f"send_mail: option 'eta': {NAIVE:%FT%T} has no time zone; add one, such as tzinfo=UTC",
+        ),
+        (
+            lambda mail, _: mail.options(delay=-1).enqueue(Mail("a")),
+            "send_mail: option 'delay': it cannot be negative (-1 s)",
+        ),
+        (
+            lambda mail, _: mail.options(delay=float("nan")).enqueue(Mail("a")),
+            "send_mail: option 'delay': it takes a finite number of seconds, not nan",
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_a_reason_and_nothing_is_sent(
+    send: Callable[[Any, Any], object], message: str, app: TypedQ, waiting: Waiting
+) -> None:
+    mail, sized = app.task(queue="high")(send_mail), app.task(queue="high")(resize)
+    with pytest.raises((InvalidArguments, InvalidOptions)) as caught:
+        send(mail, sized)
+    assert str(caught.value) == message
+    assert waiting("high") == []
+
+
+def ratio(value: float) -> None: ...
+
+
+def nested(tree: Tree) -> None: ...
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_json_cannot_say_is_refused(app: TypedQ, value: float) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        app.task(ratio).enqueue(value)
+    assert caught.value.path == "$.value"
+    assert caught.value.reason == "NaN and infinity cannot be said in JSON"
+
+
+def test_what_is_nested_too_deep_is_refused(app: TypedQ) -> None:
+    task, tree = app.task(nested), Tree([])
+    for _ in range(29):
+        tree = Tree([tree])  # two levels each, and one for the parameter
+    task.enqueue(tree)
+    for _ in range(40):
+        tree = Tree([tree])
+    with pytest.raises(InvalidArguments, match="64"):
+        task.enqueue(tree)
 
 
 def test_many_calls_keep_their_order(app: TypedQ, waiting: Waiting) -> None:
