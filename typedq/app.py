@@ -1,7 +1,4 @@
-"""The app: declares tasks and queues, and lets calls in.
-
-Declaring does no I/O and resolves no settings, so that application factories work.
-"""
+"""The app: declares tasks and queues, without any I/O, and lets calls in."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from inspect import unwrap
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, overload
@@ -29,7 +27,7 @@ CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
 
 
 class TypedQ:
-    """An app: a namespace with its queues and tasks.
+    """An app: a namespace with its queues and tasks. Settings are resolved at first use.
 
     Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
     pyproject.toml, then the defaults. Lengths of time are seconds or timedelta.
@@ -70,8 +68,8 @@ class TypedQ:
         self._routes: dict[str, tuple[str, str]] = {}
         self._settings: Settings | None = None
         self._broker: Broker | None = None
-        # Calls may be made before settings are known: for cron, or at import.
-        self.limits = (max_body or 1 << 20, max_depth or 64)
+        # For calls made before settings are known: bytes are counted again when they are sent.
+        self._early = (max_body or 1 << 62, max_depth or 64)
         self.queues = tuple(queue.name for queue in queues) if queues else None
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
 
@@ -155,9 +153,13 @@ class TypedQ:
             settings = resolve(self._arguments)
             names = tuple(queue.name for queue in settings.queues)
             _refuse_strays(self._tasks.values(), names)
-            self.queues, self.limits = names, (settings.max_body, settings.max_depth)
-            self._settings = settings
+            self.queues, self._settings = names, settings
         return self._settings
+
+    def limits(self, *, early: bool) -> tuple[int, int]:
+        """Bytes and levels of nesting that a body may have; `early` resolves no settings."""
+        settings = self._settings if early else self.settings
+        return (settings.max_body, settings.max_depth) if settings else self._early
 
     @property
     def broker(self) -> Broker:
@@ -209,7 +211,6 @@ class TypedQ:
         return receipts
 
     async def asend(self, calls: Sequence[Call], /) -> list[Receipt]:
-        """As `send`."""
         broker = await self._aconnect()
         batch, receipts = self._pack(calls)
         await broker.aenqueue(batch, self._document)
@@ -252,7 +253,7 @@ class TypedQ:
 
 def _place(fn: Callable[..., Any]) -> str:
     """Where a function was written: the same when its module is imported again."""
-    code = getattr(fn, "__code__", None)
+    code = getattr(unwrap(fn), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)
 
 

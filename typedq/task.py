@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -48,9 +48,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 class Outlet(Protocol):
     """What a task needs from its app."""
 
-    @property
-    def limits(self) -> tuple[int, int]:
-        """Bytes and levels of nesting that a body may have."""
+    def limits(self, *, early: bool) -> tuple[int, int]:
+        """Bytes and levels of nesting that a body may have; `early` resolves no settings."""
         ...
 
     @property
@@ -71,19 +70,22 @@ class Sender(Generic[P]):
     _outlet: Outlet
     _plan: Plan
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
-        body, depth = self._outlet.limits
+        return self._call(args, kwargs, early=True)
+
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
+        return self._outlet.send((self._call(args, kwargs, early=False),))[0]
+
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
+        return (await self._outlet.asend((self._call(args, kwargs, early=False),)))[0]
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, early: bool) -> Call:
+        body, depth = self._outlet.limits(early=early)
         encoded = self.contract.encode(args, kwargs, max_body=body, max_depth=depth)
         return Call(self.contract.task, encoded, self._plan)
-
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
-        """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return self._outlet.send((self.call(*args, **kwargs),))[0]
-
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
-        """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return (await self._outlet.asend((self.call(*args, **kwargs),)))[0]
 
 
 class Task(Sender[P], Generic[P, R_co]):
@@ -115,7 +117,7 @@ class Task(Sender[P], Generic[P, R_co]):
         self.retry: Final = retry
         functools.update_wrapper(self, fn, updated=())
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         if self.contract.takes_context:
             return self.fn(self._local(), *args, **kwargs)
         return self.fn(*args, **kwargs)

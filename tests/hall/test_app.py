@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import subprocess
 import sys
@@ -139,6 +140,25 @@ def test_a_name_is_given_once() -> None:
         f"the name is taken by the one at {__file__}:{line}; give another with name="
     )
     assert app.find("send_mail").fn is send_mail
+
+
+def test_functions_in_the_same_wrapper_are_told_apart() -> None:
+    def logged(fn: Callable[[int], None]) -> Callable[[int], None]:
+        @functools.wraps(fn)
+        def wrapper(n: int) -> None:
+            fn(n)
+
+        return wrapper
+
+    def one(n: int) -> None: ...
+
+    def two(n: int) -> None: ...
+
+    app = TypedQ("n")
+    app.task(name="count")(logged(one))
+    line = one.__code__.co_firstlineno
+    with pytest.raises(ContractError, match=f"the name is taken by the one at .*:{line};"):
+        app.task(name="count")(logged(two))
 
 
 def test_a_module_that_is_imported_again_may_declare_its_tasks_again(
@@ -318,6 +338,21 @@ def test_limits_from_the_environment_hold(
     assert caught.value.reason == f"{len(early.body)} bytes; the limit is 100"
     with pytest.raises(InvalidArguments, match="the limit is 100"):
         task.call("x" * 101)
+
+
+def test_limits_raised_by_the_environment_hold_from_the_first_call(
+    server: OwnServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TYPEDQ_MAX_BODY", str(2 << 20))
+    monkeypatch.setenv("TYPEDQ_MAX_DEPTH", "200")
+    app = TypedQ(namespace, url=server.url)
+    tree = Tree([])
+    for _ in range(50):
+        tree = Tree([tree])
+    app.task(nested).enqueue(tree)
+    app = TypedQ(namespace, url=server.url)
+    call = app.task(store).call("x" * (3 << 19))
+    assert len(app.enqueue_many([call])) == 1
 
 
 def test_a_call_of_another_app_is_refused(app: TypedQ) -> None:
