@@ -1,0 +1,151 @@
+"""A namespace on a real server, with eyes of its own that do not go through the moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+import redis
+
+from typedq.broker import Broker, Keys, Move, Outgoing, moves
+from typedq.envelope import new_ids, seal
+
+if TYPE_CHECKING:
+    from typedq.localserver import OwnServer
+
+T = TypeVar("T")
+CONTRACT = "t@0123456789abcdef"
+LEASE = 30_000
+
+
+def id_of(message: bytes) -> str:
+    return message[25:51].decode()
+
+
+class Place:
+    """One namespace: make moves, and look at the keys behind their back."""
+
+    queues = ("high", "mid", "low")
+    contract = CONTRACT
+
+    def __init__(self, server: OwnServer, namespace: str) -> None:
+        self.namespace, self.url = namespace, server.url
+        self.broker = Broker(server.url, namespace)
+        self.keys = Keys(namespace)
+        self.redis: Any = redis.Redis.from_url(server.url)
+
+    def __call__(self, move: Move[T]) -> T:
+        return self.broker.call(move)
+
+    @staticmethod
+    def document(contract: str) -> bytes:
+        return f'{{"title":"{contract}"}}'.encode()
+
+    @staticmethod
+    def outgoing(
+        queue: str = "mid", *, contract: str = CONTRACT, body: bytes = b"{}", **due: int
+    ) -> Outgoing:
+        id = new_ids(1)[0]
+        message = seal(id=id, contract=contract, queue=queue, options=b"-", body=body)
+        return Outgoing(id, queue, contract, message, **due)
+
+    def put(self, *batch: Outgoing) -> list[str]:
+        self.broker.enqueue(batch, self.document)
+        return [out.id for out in batch]
+
+    def fill(self, count: int, queue: str = "mid", **due: int) -> list[str]:
+        return self.put(*(self.outgoing(queue, **due) for _ in range(count)))
+
+    def open(self, *sessions: str, lease_ms: int = LEASE) -> None:
+        self(moves.open(self.keys, sessions, self.queues, lease_ms))
+
+    def work(
+        self, session: str, want: int = 0, *settle: moves.Settlement, token: str | None = None
+    ) -> moves.Worked:
+        return self(
+            moves.work(self.keys, session, self.queues, settle=settle, want=want, token=token)
+        )
+
+    def fetch(self, session: str, want: int = 1) -> list[str]:
+        return [id_of(m) for m in self.work(session, want).messages]
+
+    def tick(self, grace_ms: int = LEASE, lease_ms: int = LEASE) -> moves.Ticked:
+        return self(moves.tick(self.keys, self.queues, grace_ms=grace_ms, lease_ms=lease_ms))
+
+    def expire(self, *sessions: str) -> None:
+        """End leases by hand, so that no test waits for one."""
+        for session in sessions:
+            self.redis.zadd(self.keys.sessions, {session: 1}, xx=True)
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def ready(self, queue: str = "mid") -> list[str]:
+        return [id_of(m) for m in self.redis.lrange(self.keys.ready(queue), 0, -1)]
+
+    def delayed(self, queue: str = "mid") -> list[str]:
+        return [id_of(m) for m in self.redis.zrange(self.keys.delayed(queue), 0, -1)]
+
+    def flying(self, session: str) -> set[str]:
+        return {id.decode() for id in self.redis.hkeys(self.keys.flight(session))}
+
+    def dead(self) -> list[str]:
+        return [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]
+
+    def letter(self, id: str) -> bytes:
+        text: bytes = self.redis.hget(self.keys.dead_letters, id)
+        return text
+
+    def token(self, queue: str = "mid") -> int:
+        count: int = self.redis.llen(self.keys.wake(queue))
+        return count
+
+    def tokens(self) -> str:
+        return " ".join(q for q in self.queues if self.token(q))
+
+    def supervisors_token(self) -> bool:
+        return bool(self.redis.llen(self.keys.supervisors))
+
+    def stats(self) -> dict[str, int]:
+        return {k.decode(): int(v) for k, v in self.redis.hgetall(self.keys.stats).items()}
+
+    def waiting(self, contract: str = CONTRACT) -> int:
+        return int(self.redis.hget(self.keys.counts, contract) or 0)
+
+    def names(self) -> set[str]:
+        """Every key there is, without the namespace."""
+        tag = self.keys.tag
+        return {k.decode().removeprefix(tag + ":") for k in self.redis.scan_iter(f"{tag}:*")}
+
+    def snapshot(self) -> dict[str, bytes]:
+        """Everything there is, byte by byte; equal snapshots mean that nothing was changed."""
+        tag = self.keys.tag
+        return {k.decode(): self.redis.dump(k) for k in self.redis.scan_iter(f"{tag}:*")}
+
+    def everywhere(self) -> Counter[str]:
+        """How often each id that has not ended lies anywhere: never more than once."""
+        found: Counter[str] = Counter()
+        for key in self.redis.scan_iter(f"{self.keys.tag}:*"):
+            name = key.decode().split("}:")[1].split(":")[0]
+            if name in _HOLDERS:
+                found.update(id_of(m) for m in _HOLDERS[name](self.redis, key))
+        return found
+
+    def close(self) -> None:
+        self.broker.close()
+        self.redis.close()
+
+
+_HOLDERS: dict[str, Callable[[Any, bytes], list[bytes]]] = {
+    "ready": lambda server, key: server.lrange(key, 0, -1),
+    "delayed": lambda server, key: server.zrange(key, 0, -1),
+    "flight": lambda server, key: server.hvals(key),
+}
+
+
+@pytest.fixture
+def place(server: OwnServer, namespace: str) -> Iterator[Place]:
+    here = Place(server, namespace)
+    yield here
+    here.close()
