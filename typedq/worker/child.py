@@ -1,0 +1,221 @@
+"""A child process: fetch a batch, run it, settle it, wait; until told to stop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import final
+
+from typedq.app import TypedQ
+from typedq.broker import DeadBounds
+from typedq.broker.moves import Settlement
+from typedq.worker.coroutines import Coroutines
+from typedq.worker.execute import Job, opener
+from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.session import Delivery, Session
+from typedq.worker.waiting import Waiter
+
+MOST_PREFETCHED = 64
+BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
+SLOW_S = 0.005  # before a task that takes longer, what is owed is settled
+LOOK_S = 1.0  # how often an idle child looks whether its supervisor lives
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a child is to do. `prefetch` is the most messages it may hold unstarted."""
+
+    queues: Sequence[str]
+    async_concurrency: int
+    lease_s: float
+    bounds: DeadBounds
+    prefetch: int = MOST_PREFETCHED
+    max_tasks: int | None = None
+
+    @property
+    def slots(self) -> int:
+        """How many messages its journal must have room for."""
+        return 2 * MOST_PREFETCHED + self.async_concurrency
+
+
+class Pace:
+    """How long tasks typically take (s), and so how many to fetch at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._by_task = most, dict[str, float]()
+        self._typical = BATCH_S
+
+    def ran(self, task: str, took: float) -> None:
+        """A sync task took this long; rises at once, falls slowly."""
+        known = self._by_task.get(task, took)
+        self._by_task[task] = 0.8 * known + 0.2 * took
+        self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
+
+    def handed_over(self) -> None:
+        """A coroutine does not hold the batch up."""
+        self._typical *= 0.8
+
+    def is_slow(self, task: str) -> bool:
+        """Whether what is owed should not wait for this task."""
+        return self._by_task.get(task, 1.0) > SLOW_S
+
+    @property
+    def batch(self) -> int:
+        """How many messages make about 20 ms of work."""
+        return max(1, min(self._most, int(BATCH_S / max(self._typical, 1e-6))))
+
+
+@final
+class Child:
+    """Runs the tasks of an app; one per process, or the only one under `--solo`."""
+
+    def __init__(self, app: TypedQ, journal: Journal, plan: Plan) -> None:
+        self._journal, self._plan = journal, plan
+        broker = app.broker
+        self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in plan.queues])
+        self._session = Session(
+            broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
+        )
+        self._open = opener(app)
+        self._coroutines = Coroutines(journal, self.waiter.poke)
+        self._buffer = deque[Delivery]()
+        self._pace = Pace(plan.prefetch)
+        self._alone = False
+        self._ran = 0
+        self._parent = os.getppid()
+        self.stopping = False
+
+    def stop(self) -> None:
+        """Fetch nothing more; hand back what was not started; end when nothing runs."""
+        self.stopping = True
+        self.waiter.poke()
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Stop, as a signal handler."""
+        self.stop()
+
+    def run(self) -> None:
+        """Work until stopped and everything that runs has ended."""
+        token: str | None = None
+        while True:
+            self._take_ended()
+            self.stopping = self.stopping or self._is_full()
+            if self.stopping:
+                self._session.hand_back(self._unstarted())
+            want = self._appetite()
+            fenced = bool(self._buffer) and self._journal.is_fenced()
+            if want or token or fenced or self._session.owes:
+                self._buffer.extend(self._session.exchange(want, token))
+                token = None
+            if self._buffer and not self.stopping:
+                self._run_buffer()
+            if self._session.owes or (self.stopping and self._buffer):
+                continue
+            if self._buffer:
+                # The lease has ended, or a message that was lost before waits to run alone.
+                token = self._wait(fetching=False, timeout=0.1)
+            elif self.stopping and not self._coroutines.running:
+                return
+            else:
+                token = self._wait(fetching=self._appetite() > 0)
+
+    def _is_full(self) -> bool:
+        return self._plan.max_tasks is not None and self._ran >= self._plan.max_tasks
+
+    def _appetite(self) -> int:
+        if self._buffer or self._alone or self.stopping:
+            return 0
+        spare = self._plan.async_concurrency - self._coroutines.running
+        return max(0, min(self._pace.batch, spare, self._session.room))
+
+    def _wait(self, *, fetching: bool, timeout: float = LOOK_S) -> str | None:
+        idle = fetching and not self._coroutines.running
+        self._journal.phase = Phase.IDLE if idle else Phase.BUSY
+        place = self.waiter.wait(timeout, tokens=fetching)
+        self._journal.phase = Phase.BUSY
+        if os.getppid() != self._parent:
+            raise SystemExit("the supervisor is gone")
+        return None if place is None else self._plan.queues[place]
+
+    def _unstarted(self) -> list[Delivery]:
+        mine = [d for d in self._buffer if self._session.is_mine(d)]
+        self._buffer.clear()
+        return [d for d in mine if not self._journal.is_marked(d.slot)]
+
+    def _run_buffer(self) -> None:
+        """Run what was fetched, in order, as far as it may run now."""
+        handover: list[Job] = []
+        while self._buffer and not self.stopping and not self._alone:
+            delivery = self._buffer.popleft()
+            if not self._session.is_mine(delivery) or self._journal.is_marked(delivery.slot):
+                self._session.drop(delivery)
+                continue
+            job = self._open(delivery)
+            if not isinstance(job, Job):
+                self._session.settle(job, delivery)
+                self._journal.count(failed=1)
+                continue
+            if job.envelope.alone:
+                self._hand_over(handover)
+            if (job.envelope.alone and self._coroutines.running) or self._journal.is_fenced():
+                self._journal.put(delivery.slot, State.WAITING)
+                self._buffer.appendleft(delivery)
+                break
+            if job.task.contract.is_async:
+                handover.append(job)
+                self._alone = job.envelope.alone
+                self._pace.handed_over()
+            else:
+                self._hand_over(handover)
+                self._run_sync(job)
+        self._hand_over(handover)
+
+    def _hand_over(self, jobs: list[Job]) -> None:
+        if jobs:
+            self._coroutines.start(jobs.copy())
+            jobs.clear()
+
+    def _run_sync(self, job: Job) -> None:
+        session, name = self._session, job.task.name
+        if session.owes and (session.urgent or self._pace.is_slow(name)):
+            self._buffer.extend(session.exchange())
+        if not session.is_mine(job.delivery) or not self._journal.claim(job.slot):
+            self._not_run(job)
+            return
+        started = time.monotonic()
+        try:
+            job.start(self._journal.session)
+        except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
+            self._settle(job, job.failed(error))
+        else:
+            self._journal.done(job.slot)
+            self._settle(job, None)
+        self._pace.ran(name, time.monotonic() - started)
+
+    def _settle(self, job: Job, settlement: Settlement | None) -> None:
+        self._ran += 1
+        if settlement is None:
+            self._session.ack(job.envelope.contract, job.delivery)
+            self._journal.count(done=1)
+        else:
+            self._session.settle(settlement, job.delivery)
+            self._journal.count(failed=1)
+
+    def _not_run(self, job: Job) -> None:
+        """Revoked, or no longer ours: others have it. Fenced off: ours, to be looked at again."""
+        if self._session.is_mine(job.delivery) and not self._journal.is_marked(job.slot):
+            self._buffer.appendleft(job.delivery)
+        else:
+            self._session.drop(job.delivery)
+
+    def _take_ended(self) -> None:
+        for job, settlement, ran in self._coroutines.take_ended():
+            self._alone = False
+            if ran:
+                self._settle(job, settlement)
+            else:
+                self._not_run(job)

@@ -1,0 +1,77 @@
+"""Coroutine tasks: an event loop in a thread of its own, so that a sync task never stalls them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, final
+
+from typedq.broker.moves import Settlement
+from typedq.worker.execute import Job
+from typedq.worker.journal import Journal
+
+_STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
+
+
+class Ended(NamedTuple):
+    """A job that is over; `settlement` is None if it ended well, `ran` False if it never began."""
+
+    job: Job
+    settlement: Settlement | None
+    ran: bool = True
+
+
+@final
+class Coroutines:
+    """Runs jobs handed over in batches; `poke` is called when something ended."""
+
+    def __init__(self, journal: Journal, poke: Callable[[], None]) -> None:
+        self._journal, self._poke = journal, poke
+        self._ended = deque[Ended]()
+        self._tasks = set[asyncio.Task[None]]()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.running = 0
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Hand over jobs; they start as soon as the loop comes round."""
+        self.running += len(jobs)
+        (self._loop or self._begin()).call_soon_threadsafe(self._start, jobs)
+
+    def take_ended(self) -> list[Ended]:
+        """What ended since the last time."""
+        taken = [self._ended.popleft() for _ in range(len(self._ended))]
+        self.running -= len(taken)
+        return taken
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        self._loop = loop = asyncio.new_event_loop()
+        before = threading.stack_size(_STACK)
+        threading.Thread(target=loop.run_forever, name="typedq-coroutines", daemon=True).start()
+        threading.stack_size(before)
+        return loop
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            task = asyncio.ensure_future(self._run(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job: Job) -> None:
+        if not self._journal.claim(job.slot):
+            self._end(Ended(job, None, ran=False))
+            return
+        try:
+            await job.start(self._journal.session)
+        except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
+            self._end(Ended(job, job.failed(error)))
+        else:
+            self._journal.done(job.slot)
+            self._end(Ended(job, None))
+
+    def _end(self, ended: Ended) -> None:
+        first = not self._ended
+        self._ended.append(ended)
+        if first:
+            self._poke()

@@ -1,0 +1,196 @@
+"""The children of one supervisor: forked, watched, and their messages settled when they die."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn, final
+
+from typedq.app import TypedQ
+from typedq.broker import moves
+from typedq.telemetry import event
+from typedq.worker.child import Child, Plan
+from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.session import new_session
+
+EARLY_DEATHS = 5
+LONGEST_BACKOFF_S = 5.0
+
+
+@dataclass
+class Member:
+    """One child. `status` is set once it has died, as `waitpid` gave it."""
+
+    pid: int
+    journal: Journal
+    status: int | None = None
+    born: float = field(default_factory=time.monotonic)
+
+    @property
+    def exit_code(self) -> int:
+        """Its exit code; negative: the signal that killed it."""
+        return 0 if self.status is None else os.waitstatus_to_exitcode(self.status)
+
+
+class ChildrenDie(Exception):
+    """Children die as soon as they start, again and again."""
+
+
+@final
+class Family:
+    """Keeps `size` children alive, and ends the sessions of those that are not."""
+
+    def __init__(self, app: TypedQ, plan: Plan, size: int) -> None:
+        self._app, self._plan, self._size = app, plan, size
+        self.members: list[Member] = []
+        self._dead: list[Member] = []
+        self._early_deaths = 0
+        self._fork_at = 0.0
+        self._growing = True
+        self.killing = False
+        self.interrupted = 0
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no child is left, nor a session of one."""
+        return not self.members and not self._dead
+
+    def journals(self) -> list[Journal]:
+        """Of the living."""
+        return [member.journal for member in self.members]
+
+    def living(self) -> Sequence[Member]:
+        """Those that have not died."""
+        return self.members
+
+    def totals(self) -> tuple[int, int]:
+        """Done and failed, of the living."""
+        done, failed = 0, 0
+        for journal in self.journals():
+            more_done, more_failed = journal.totals[:2]
+            done, failed = done + more_done, failed + more_failed
+        return done, failed
+
+    def signal(self, number: signal.Signals) -> None:
+        """To every child; from SIGTERM on, none is born any more."""
+        self._growing = False
+        self.killing = self.killing or number == signal.SIGKILL
+        for member in self.members:
+            os.kill(member.pid, number)
+
+    def step(self, now: float) -> float:
+        """Bury the dead, then raise the young. Raises ServerError, ChildrenDie."""
+        self._collect()
+        while self._dead:
+            self._end(self._dead[0])
+            self._dead.pop(0)
+        while self._growing and len(self.members) < self._size:
+            if now < self._fork_at:
+                return self._fork_at - now
+            self._fork()
+        return 1.0
+
+    def _collect(self) -> None:
+        for member in self.members:
+            if member.status is None:
+                pid, status = os.waitpid(member.pid, os.WNOHANG)
+                member.status = status if pid else None
+            if member.status is not None:
+                self._dead.append(member)
+        self.members = [m for m in self.members if m.status is None]
+
+    def _end(self, member: Member) -> None:
+        entries = list(member.journal.entries())
+        running = [e.id for e in entries if e.state == State.RUNNING]
+        fates: dict[bytes, moves.Fate] = {e.id: "done" for e in entries if e.state == State.DONE}
+        for id in running:
+            fates[id] = "back" if self.killing else "crash" if len(running) == 1 else "lost"
+        keys, bounds = self._app.broker.keys, self._plan.bounds
+        for session in filter(None, (member.journal.session, member.journal.fresh)):
+            self._app.broker.call(
+                moves.reap(
+                    keys,
+                    session,
+                    self._plan.queues,
+                    owner=True,
+                    fates=fates,
+                    others="back",
+                    bounds=bounds,
+                )
+            )
+        if self.killing:
+            self.interrupted += len(running)
+        elif member.exit_code != 0:
+            self._mourn(member, running)
+
+    def _mourn(self, member: Member, running: Sequence[bytes]) -> None:
+        event(
+            logging.ERROR,
+            "child died",
+            pid=member.pid,
+            exit=member.exit_code,
+            running=",".join(id.decode() for id in running),
+        )
+        if member.journal.phase != Phase.STARTING:
+            self._early_deaths = 0
+            return
+        self._early_deaths += 1
+        if self._early_deaths >= EARLY_DEATHS:
+            raise ChildrenDie(f"{self._early_deaths} children in a row died as they started")
+        backoff = min(0.1 * 2**self._early_deaths, LONGEST_BACKOFF_S)
+        self._fork_at = time.monotonic() + backoff
+
+    def _fork(self) -> None:
+        journal, broker = Journal(self._plan.slots), self._app.broker
+        journal.session = new_session()
+        lease_ms = round(self._plan.lease_s * 1000)
+        journal.fence(time.monotonic() + self._plan.lease_s)
+        broker.call(moves.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
+        gc.collect()
+        gc.freeze()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            _be_a_child(self._app, journal, self._plan)
+        self.members.append(Member(pid, journal))
+
+
+def _be_a_child(app: TypedQ, journal: Journal, plan: Plan) -> NoReturn:
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        _die_with_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        child = Child(app, journal, plan)
+        signal.signal(signal.SIGTERM, child.on_signal)
+        child.waiter.on_signals()
+        journal.phase = Phase.BUSY
+        child.run()
+        code = 0
+    except BaseException:  # noqa: BLE001 - a forked child must never run its parent's code
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the supervisor is gone; elsewhere the child looks itself."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)

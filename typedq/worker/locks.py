@@ -1,0 +1,68 @@
+"""Which sessions of this machine have outlived their supervisor: known by a lock nobody holds.
+
+Each supervisor keeps a locked file that lists its sessions; its children inherit the lock. Whoever
+obtains the lock knows that the whole group is gone, and may end the sessions before their leases.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+
+def directory(url: str, namespace: str) -> Path:
+    """Where the supervisors of one namespace on one server keep their files; the user's own."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
+    folder = base / f"typedq-{os.getuid()}" / f"workers-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
+
+
+@final
+class HostLock:
+    """The file of one supervisor, locked from construction until it and its children are gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def record(self, sessions: Sequence[str], queues: Sequence[str]) -> None:
+        """List the sessions that may be alive, and the queues they serve."""
+        text = "\n".join([" ".join(queues), *sessions]).encode()
+        os.pwrite(self._file, text, 0)
+        os.ftruncate(self._file, len(text))
+
+    def orphans(self) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield (sessions, queues) of each dead group; its file goes when the caller is done."""
+        for path in self._folder.iterdir():
+            if path == self._path:
+                continue
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                queues, *sessions = os.read(file, 1 << 20).decode().split("\n")
+                yield sessions, queues.split()
+                path.unlink(missing_ok=True)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(file)
+
+    def release(self) -> None:
+        """The group ended in good order."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)

@@ -1,0 +1,167 @@
+"""A child's standing with the server: what it holds, what it owes, how it outlives a loss."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+from typedq.broker import Broker, DeadBounds
+from typedq.broker.moves import Ack, Back, Settlement, rotate, work
+from typedq.errors import ServerError
+from typedq.telemetry import event
+from typedq.worker.journal import Journal, State
+
+LONGEST_PAUSE_S = 0.5
+
+
+def new_session() -> str:
+    """A session id, never used before."""
+    return secrets.token_hex(8)
+
+
+class Delivery(NamedTuple):
+    """A message that was fetched, and its slot in the journal."""
+
+    message: bytes
+    slot: int
+
+    @property
+    def id(self) -> bytes:
+        """The message's id."""
+        return self.message[25:51]
+
+    @property
+    def queue(self) -> bytes:
+        """The name of its queue."""
+        return self.message.split(b" ", 8)[7]
+
+
+@final
+class Session:
+    """Fetches and settles for one child, one round trip a batch."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        journal: Journal,
+        queues: Sequence[str],
+        *,
+        lease_s: float,
+        bounds: DeadBounds,
+    ) -> None:
+        self._broker, self._journal, self._queues = broker, journal, list(queues)
+        self._lease_ms, self._bounds = round(lease_s * 1000), bounds
+        self._places = {queue.encode(): place for place, queue in enumerate(queues)}
+        self._free = list(range(journal.slots))
+        self._acks = defaultdict[bytes, list[bytes]](list)
+        self._others: list[Settlement] = []
+        self._owed: list[int] = []
+        self._held: set[bytes] = set()
+        self.urgent = False
+
+    @property
+    def room(self) -> int:
+        """How many more messages can be held, once what is owed is settled."""
+        return len(self._free) + len(self._owed)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something waits to be settled."""
+        return bool(self._owed)
+
+    def ack(self, contract: bytes, delivery: Delivery) -> None:
+        """It ended well: tell the server with the next exchange."""
+        self._acks[contract].append(delivery.id)
+        self._owed.append(delivery.slot)
+        self._held.discard(delivery.id)
+
+    def settle(self, settlement: Settlement, delivery: Delivery) -> None:
+        """It ended otherwise: tell the server with the next exchange, which should be soon."""
+        self._others.append(settlement)
+        self._owed.append(delivery.slot)
+        self._held.discard(delivery.id)
+        self.urgent = True
+
+    def hand_back(self, deliveries: Sequence[Delivery]) -> None:
+        """These were not started; the oldest will be next again."""
+        for delivery in reversed(deliveries):
+            self.settle(Back(delivery.id, delivery.queue.decode()), delivery)
+
+    def drop(self, delivery: Delivery) -> None:
+        """Others have it by now."""
+        self._held.discard(delivery.id)
+        self._release([delivery.slot])
+
+    def is_mine(self, delivery: Delivery) -> bool:
+        """Whether it is still held: a session that was ended by others holds nothing."""
+        return delivery.id in self._held
+
+    def exchange(self, want: int = 0, token: str | None = None) -> list[Delivery]:
+        """Settle what is owed and fetch up to `want`; `token` is the queue whose token was taken.
+
+        Outlives a server that is away: it returns when the server is back.
+        """
+        owed = [*(Ack(contract, ids) for contract, ids in self._acks.items()), *self._others]
+        try:
+            worked = self._broker.call(
+                work(
+                    self._broker.keys,
+                    self._journal.session,
+                    self._queues,
+                    settle=owed,
+                    want=want,
+                    token=token,
+                    bounds=self._bounds,
+                )
+            )
+        except ServerError as error:
+            event(logging.WARNING, "server does not answer, going on when it does", why=str(error))
+            return self._rotate()
+        if not worked.alive:
+            return self._rotate()
+        self._acks.clear()
+        self._others.clear()
+        self._release(self._owed)
+        self._owed = []
+        self.urgent = False
+        return [self._hold(message) for message in worked.messages]
+
+    def _hold(self, message: bytes) -> Delivery:
+        delivery = Delivery(message, self._free.pop())
+        self._journal.hold(delivery.slot, delivery.id, self._places[delivery.queue])
+        self._held.add(delivery.id)
+        return delivery
+
+    def _release(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            self._journal.put(slot, State.FREE)
+        self._free.extend(slots)
+
+    def _rotate(self) -> list[Delivery]:
+        """Go on under a fresh id; return what was fetched without this process being told.
+
+        What is owed is sent again with the next exchange: the server settles it once at most.
+        """
+        journal, pause = self._journal, 0.05
+        journal.fresh = journal.fresh or new_session()
+        while True:
+            move = rotate(
+                self._broker.keys, journal.session, journal.fresh, self._queues, self._lease_ms
+            )
+            try:
+                rotated = self._broker.call(move)
+                break
+            except ServerError:
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+        journal.session, journal.fresh = journal.fresh, ""
+        event(logging.INFO, "went on under a new session", kept=rotated.kept)
+        ours = {message[25:51]: message for message in rotated.messages}
+        owed = {id for ids in self._acks.values() for id in ids}
+        owed |= {s.id for s in self._others if not isinstance(s, Ack)}
+        self._held &= ours.keys()
+        return [self._hold(ours[id]) for id in sorted(ours.keys() - self._held - owed)]

@@ -1,0 +1,73 @@
+"""However an attempt ended, this is the one place that decides what becomes of its message."""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from typing import Any
+
+import msgspec
+
+from typedq.broker.moves import Again, Bury, Settlement
+from typedq.envelope import Envelope
+from typedq.errors import InvalidBody, Reject, RetryIn
+from typedq.task import Task
+from typedq.telemetry import event
+
+_LONGEST_TRACE = 8_000  # characters: the end of a traceback says what happened
+_to_json = msgspec.json.Encoder().encode
+
+
+def reason(kind: str, error: str, **more: object) -> bytes:
+    """The line of JSON that a dead letter carries."""
+    return _to_json({"kind": kind, "error": error, **more})
+
+
+def unreadable(message: bytes, why: str) -> Bury:
+    """A message whose header or options make no sense."""
+    return Bury(message[25:51], reason("bad_message", why))
+
+
+def unknown_task(envelope: Envelope) -> Bury:
+    """A message of a task that this app does not have."""
+    _refused(envelope, "unknown task")
+    return Bury(envelope.id, reason("unknown_task", f"this worker has no task {envelope.task!r}"))
+
+
+def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> Bury:
+    """A body that the contract refuses: never retried, since it never changes."""
+    contract = envelope.contract.decode()
+    _refused(envelope, "invalid body", path=error.path)
+    why = reason("invalid_body", str(error), path=error.path, contract=contract, known=known)
+    return Bury(envelope.id, why)
+
+
+def after_failure(envelope: Envelope, task: Task[..., object], error: BaseException) -> Settlement:
+    """Retry or bury, after the task raised `error`."""
+    queue, attempts = envelope.queue.decode(), envelope.attempt + 1
+    if isinstance(error, RetryIn):
+        return Again(envelope.id, queue, attempts, round(error.seconds * 1000))
+    about: dict[str, Any] = {"task": task.name, "id": envelope.id.decode(), "attempt": attempts}
+    if isinstance(error, Reject):
+        event(logging.WARNING, "task rejected its message", reason=error.reason, **about)
+        return Bury(envelope.id, reason("rejected", error.reason, attempts=attempts))
+    delay = task.retry.next(error, attempts, random.random()) if task.retry else None
+    if delay is not None:
+        event(logging.WARNING, "task failed, will retry", error=error, **about, again_in_s=delay)
+        return Again(envelope.id, queue, attempts, round(delay * 1000))
+    event(logging.ERROR, "task failed", error=error, **about)
+    trace = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
+    what = "".join(traceback.format_exception_only(error)).strip()[-_LONGEST_TRACE:]
+    return Bury(envelope.id, reason("failed", what, attempts=attempts, traceback=trace))
+
+
+def _refused(envelope: Envelope, why: str, **more: str) -> None:
+    event(
+        logging.ERROR,
+        f"message buried: {why}",
+        contract=envelope.contract.decode(errors="replace"),
+        id=envelope.id.decode(),
+        error=None,
+        **more,
+    )

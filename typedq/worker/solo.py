@@ -1,0 +1,106 @@
+"""One process without forks, for a debugger; the duties of the supervisor run in a thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+
+from typedq.app import TypedQ
+from typedq.broker import moves
+from typedq.broker.views import survey
+from typedq.errors import ServerError
+from typedq.telemetry import event
+from typedq.worker.child import Child
+from typedq.worker.clockwork import Keeper, Role, Ticker
+from typedq.worker.journal import Journal
+from typedq.worker.locks import HostLock, directory
+from typedq.worker.session import new_session
+from typedq.worker.supervisor import Orders
+from typedq.worker.waiting import Waiter
+
+
+def run_solo(app: TypedQ, orders: Orders) -> int:
+    """Run the app's tasks in this process until a signal, or the end of the burst; answers 0.
+
+    A message at a time is held, because nobody could hand back what waits behind a long task.
+    """
+    broker, settings = app.broker, app.settings
+    plan = orders.plan(app, prefetch=1)
+    journal = Journal(plan.slots)
+    journal.session = new_session()
+    journal.fence(time.monotonic() + settings.lease)
+    lease_ms = round(settings.lease * 1000)
+    broker.call(moves.open(broker.keys, [journal.session], plan.queues, lease_ms))
+    lock = HostLock(directory(broker.url, settings.namespace))
+    child = Child(app, journal, plan)
+    keeper = Keeper(
+        broker,
+        lambda: [journal],
+        lock,
+        name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+        queues=plan.queues,
+        reads=[task.contract.id for task in app.tasks.values()],
+        lease_s=settings.lease,
+    )
+    names = [queue.name for queue in settings.queues]
+    roles: list[Role] = [
+        keeper,
+        Ticker(broker, lock, queues=names, lease_s=settings.lease, bounds=plan.bounds),
+    ]
+    if orders.burst:
+        roles.append(_Drained(app, orders, journal, child))
+    waiter = Waiter(broker, [broker.keys.supervisors], insist=True)
+    done = threading.Event()
+    clock = threading.Thread(target=_keep, args=(roles, waiter, done), name="typedq-clockwork")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, child.on_signal)
+    child.waiter.on_signals()
+    event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
+    clock.start()
+    try:
+        child.run()
+    finally:
+        done.set()
+        waiter.poke()
+        clock.join()
+        broker.call(
+            moves.reap(broker.keys, journal.session, plan.queues, owner=True, others="back")
+        )
+        keeper.sign_off()
+        lock.release()
+    event(logging.INFO, "worker stopped")
+    return 0
+
+
+class _Drained:
+    """Stops the child when nothing is ready and nothing runs."""
+
+    def __init__(self, app: TypedQ, orders: Orders, journal: Journal, child: Child) -> None:
+        self._broker, self._queues = app.broker, orders.queues
+        self._journal, self._child = journal, child
+
+    def step(self, now: float) -> float:
+        seen = self._broker.call(survey(self._broker.keys, self._queues, [self._journal.session]))
+        if not seen.in_flight and not any(queue.ready for queue in seen.queues.values()):
+            self._child.stop()
+        return 0.05
+
+
+def _keep(roles: list[Role], waiter: Waiter, done: threading.Event) -> None:
+    due = [0.0] * len(roles)
+    while not done.is_set():
+        for place, role in enumerate(roles):
+            if due[place] <= time.monotonic():
+                try:
+                    pause = role.step(time.monotonic())
+                except ServerError as error:
+                    event(logging.ERROR, "server does not answer, trying again", why=str(error))
+                    pause = 0.3
+                due[place] = time.monotonic() + pause
+        if waiter.wait(max(0.0, min(due) - time.monotonic())) is not None:
+            due[1] = 0.0

@@ -1,0 +1,209 @@
+"""The supervisor: one thread that runs no user code after the fork, and never waits for a task."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import final
+
+from typedq.app import TypedQ
+from typedq.broker import DeadBounds
+from typedq.broker.views import survey
+from typedq.errors import ServerError
+from typedq.telemetry import event
+from typedq.worker.child import Plan
+from typedq.worker.clockwork import Keeper, Role, Ticker
+from typedq.worker.family import ChildrenDie, Family
+from typedq.worker.limits import Overruns
+from typedq.worker.locks import HostLock, directory
+from typedq.worker.waiting import Waiter
+
+SUMMARY_S = 10.0
+RETRY_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What `typedq worker` was told. Lengths of time are seconds."""
+
+    queues: Sequence[str]
+    concurrency: int
+    async_concurrency: int = 100
+    burst: bool = False
+    grace_s: float = 30.0
+    max_tasks: int | None = None
+
+    def plan(self, app: TypedQ, *, prefetch: int = 64) -> Plan:
+        """What each child is to do."""
+        settings = app.settings
+        bounds = DeadBounds(settings.dead_max_count, round(settings.dead_max_age * 1000))
+        return Plan(
+            self.queues,
+            self.async_concurrency,
+            settings.lease,
+            bounds,
+            prefetch=prefetch,
+            max_tasks=self.max_tasks,
+        )
+
+
+@final
+class Summary:
+    """A line every 10 s, if anything was done."""
+
+    def __init__(self, family: Family) -> None:
+        self._family, self._last = family, (0, 0)
+
+    def step(self, now: float) -> float:
+        """Log what the living did since the last time."""
+        totals = self._family.totals()
+        done, failed = (max(0, a - b) for a, b in zip(totals, self._last, strict=True))
+        self._last = totals
+        if done or failed:
+            event(logging.INFO, "worked", done=done, failed=failed, seconds=SUMMARY_S)
+        return SUMMARY_S
+
+
+@final
+class Burst:
+    """Tells when nothing is ready and nothing of its own runs."""
+
+    def __init__(self, app: TypedQ, family: Family, queues: Sequence[str]) -> None:
+        self._app, self._family, self._queues = app, family, queues
+        self.is_over = False
+
+    def step(self, now: float) -> float:
+        """Look once at everything."""
+        broker = self._app.broker
+        sessions = [journal.session for journal in self._family.journals()]
+        seen = broker.call(survey(broker.keys, self._queues, sessions))
+        if sessions and not seen.in_flight and not any(q.ready for q in seen.queues.values()):
+            self.is_over = True
+        return 0.05
+
+
+@final
+class Supervisor:
+    """Runs the roles in turn until told to stop; `run` answers the exit code."""
+
+    def __init__(self, app: TypedQ, orders: Orders) -> None:
+        self._orders, broker, settings = orders, app.broker, app.settings
+        plan = orders.plan(app)
+        self._lock = HostLock(directory(broker.url, settings.namespace))
+        self._family = Family(app, plan, orders.concurrency)
+        self._waiter = Waiter(broker, [broker.keys.supervisors], insist=True)
+        self._burst = Burst(app, self._family, orders.queues)
+        self._keeper = Keeper(
+            broker,
+            self._family.journals,
+            self._lock,
+            name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            queues=orders.queues,
+            reads=[task.contract.id for task in app.tasks.values()],
+            lease_s=settings.lease,
+        )
+        names = [queue.name for queue in settings.queues]
+        self._ticker = Ticker(
+            broker, self._lock, queues=names, lease_s=settings.lease, bounds=plan.bounds
+        )
+        overruns = Overruns(broker, self._family.living, orders.queues)
+        self._roles: list[Role] = [
+            self._ticker,
+            self._family,
+            self._keeper,
+            overruns,
+            Summary(self._family),
+        ]
+        if orders.burst:
+            self._roles.append(self._burst)
+        self._signals = 0
+        self._failing = ""
+
+    def run(self) -> int:
+        """Work until a signal or the end of the burst; 0 if nothing was interrupted."""
+        self._listen()
+        event(
+            logging.INFO,
+            "worker started",
+            pid=os.getpid(),
+            children=self._orders.concurrency,
+            queues=",".join(self._orders.queues),
+        )
+        others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+        if others:
+            event(logging.WARNING, "threads run at the fork; they may break children", names=others)
+        stopped_at: float | None = None
+        plan = [(0.0, place) for place in range(len(self._roles))]
+        code = 0
+        while stopped_at is None or not self._family.is_gone:
+            try:
+                self._run_due(plan)
+            except ChildrenDie as error:
+                event(logging.CRITICAL, "giving up: children die at start", why=str(error))
+                self._signals, code = max(self._signals, 1), 1
+            stopped_at = self._stop(stopped_at)
+            if stopped_at is None or not self._family.is_gone:
+                woken = self._waiter.wait(max(0.0, plan[0][0] - time.monotonic()))
+                self._wake(plan, 0 if woken is not None else 1)
+        self._say_goodbye()
+        return code or int(self._family.interrupted > 0)
+
+    def _listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, self._record)
+        self._waiter.on_signals()
+
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self._signals += number != signal.SIGCHLD
+
+    def _run_due(self, plan: list[tuple[float, int]]) -> None:
+        now = time.monotonic()
+        while plan[0][0] <= now:
+            _, place = heapq.heappop(plan)
+            pause = RETRY_S
+            try:
+                pause = self._roles[place].step(now)
+                self._failing = ""
+            except ServerError as error:
+                if not self._failing:
+                    event(logging.ERROR, "server does not answer, trying again", why=str(error))
+                self._failing = str(error)
+            finally:
+                heapq.heappush(plan, (time.monotonic() + pause, place))
+
+    def _wake(self, plan: list[tuple[float, int]], place: int) -> None:
+        """A token wakes the ticker, anything else the family."""
+        plan[:] = [(0.0 if entry[1] == place else entry[0], entry[1]) for entry in plan]
+        heapq.heapify(plan)
+
+    def _stop(self, since: float | None) -> float | None:
+        """First signal: drain. Second, or the end of the grace: interrupt and hand back."""
+        now = time.monotonic()
+        wanted = self._signals or self._burst.is_over
+        if since is None and wanted:
+            event(logging.INFO, "stopping: no new tasks, waiting for those that run")
+            self._family.signal(signal.SIGTERM)
+            return now
+        late = since is not None and now - since > self._orders.grace_s
+        if since is not None and not self._family.killing and (late or self._signals > 1):
+            event(logging.WARNING, "stopping now: what still runs is handed back")
+            self._family.signal(signal.SIGKILL)
+        return since
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._keeper.sign_off()
+        except ServerError as error:
+            event(logging.WARNING, "could not sign off", why=str(error))
+        self._lock.release()
+        self._waiter.close()
+        event(logging.INFO, "worker stopped", interrupted=self._family.interrupted)
