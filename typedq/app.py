@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -180,6 +179,8 @@ class TypedQ:
             return self._broker
 
     async def _aconnect(self) -> Broker:
+        import asyncio
+
         # Starting a server of one's own takes time, so it must not hold the loop.
         return await asyncio.to_thread(self._connect) if self._broker is None else self._broker
 
