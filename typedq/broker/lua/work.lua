@@ -41,8 +41,10 @@ local settle = {}
 function settle.ack()
   local last = at + 2 + tonumber(ARGV[at + 2])
   local ended = redis.call('HDEL', flight, unpack(ARGV, at + 3, last))
-  redis.call('HINCRBY', KEYS[3], ARGV[at + 1], -ended)
-  redis.call('HINCRBY', KEYS[6], 'done', ended)
+  if ended > 0 then -- minus zero is "-0", which is no integer to Redis 7.0
+    redis.call('HINCRBY', KEYS[3], ARGV[at + 1], -ended)
+    redis.call('HINCRBY', KEYS[6], 'done', ended)
+  end
   settled, at = settled + ended, last + 1
 end
 function settle.again()
