@@ -45,18 +45,31 @@ class Place:
 
     @staticmethod
     def outgoing(
-        queue: str = "mid", *, contract: str = CONTRACT, body: bytes = b"{}", **due: int
+        queue: str = "mid",
+        *,
+        contract: str = CONTRACT,
+        body: bytes = b"{}",
+        delay_ms: int | None = None,
+        eta_ms: int | None = None,
     ) -> Outgoing:
         id = new_ids(1)[0]
         message = seal(id=id, contract=contract, queue=queue, options=b"-", body=body)
-        return Outgoing(id, queue, contract, message, **due)
+        return Outgoing(id, queue, contract, message, delay_ms, eta_ms)
 
     def put(self, *batch: Outgoing) -> list[str]:
         self.broker.enqueue(batch, self.document)
         return [out.id for out in batch]
 
-    def fill(self, count: int, queue: str = "mid", **due: int) -> list[str]:
-        return self.put(*(self.outgoing(queue, **due) for _ in range(count)))
+    def fill(
+        self,
+        count: int,
+        queue: str = "mid",
+        *,
+        delay_ms: int | None = None,
+        eta_ms: int | None = None,
+    ) -> list[str]:
+        batch = (self.outgoing(queue, delay_ms=delay_ms, eta_ms=eta_ms) for _ in range(count))
+        return self.put(*batch)
 
     def open(self, *sessions: str, lease_ms: int = LEASE) -> None:
         self(moves.open(self.keys, sessions, self.queues, lease_ms))
@@ -93,8 +106,8 @@ class Place:
     def dead(self) -> list[str]:
         return [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]
 
-    def letter(self, id: str) -> bytes:
-        text: bytes = self.redis.hget(self.keys.dead_letters, id)
+    def letter(self, id: str) -> bytes | None:
+        text: bytes | None = self.redis.hget(self.keys.dead_letters, id)
         return text
 
     def token(self, queue: str = "mid") -> int:

@@ -132,5 +132,5 @@ def revive(keys: Keys, queues: Sequence[str], ids: Sequence[str]) -> Move[Revive
 
 
 def forget(keys: Keys, ids: Sequence[str]) -> Move[int]:
-    """Drop at most 500 dead letters for good; answers how many."""
+    """Drop 1 to 500 dead letters for good; answers how many."""
     return Move(script("forget"), [keys.dead, keys.dead_letters], list(ids), int)
