@@ -3,7 +3,8 @@
 Standard keywords, plus what they cannot say. A validator that shall agree with the decoder to the
 last value must also know:
 
-- `type: integer`: written without fraction or exponent; `1.0` is refused. Numbers fit a double.
+- `type: integer` and integers in `enum`: written without fraction or exponent; `1.0` is refused.
+  Numbers fit a double.
 - `x-typedq-type`: a finer type. Strings: `aware-datetime`, `naive-datetime`, `datetime` (either),
   `aware-time`, `naive-time`, `time` (either), `date`, `timedelta`, `uuid`, `decimal` (writers write
   a string, readers take a JSON number too), `bytes` (base64), `utf8-bytes`. In `propertyNames`:
@@ -141,6 +142,9 @@ class _Builder:
 
     def union(self, kind: mi.UnionType, path: str) -> Schema:
         kinds = [bare(member) for member in kind.types]
+        scalars = [type(k) for k in kinds if scalar(k) and not isinstance(k, mi.LiteralType)]
+        if len(scalars) > len(set(scalars)):
+            raise NoSchema(path, "a union of one type under two constraints; keep one of them")
         structs = sum(isinstance(k, mi.StructType) and not k.array_like for k in kinds)
         built = (self.build(member, path, tagged=structs > 1) for member in kind.types)
         members = [m for k, s in zip(kinds, built, strict=True) if (m := share(k, s, kinds))]

@@ -1,0 +1,196 @@
+"""What a call accepts arrives as it was given; all else is refused with its path."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pydantic
+import pytest
+
+from typedq.contracts import Contract, contract_of
+from typedq.errors import InvalidArguments, InvalidBody
+
+
+class Context:
+    pass
+
+
+class Email(msgspec.Struct):
+    to: str
+    subject: str = ""
+    cc: list[str] = []
+    weight: float | None = None
+
+
+class Extended(Email):
+    extra: int = 0
+
+
+class Row(msgspec.Struct, array_like=True):
+    a: int
+    b: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class NoEquality(msgspec.Struct, eq=False):
+    a: float
+
+
+class Model(pydantic.BaseModel):
+    a: int
+    weight: float | None = None
+
+
+class Renamed(pydantic.BaseModel):
+    a: int = pydantic.Field(default=0, serialization_alias="b")
+
+
+def send(args: Email) -> None: ...
+def resize(image_id: int, width: int = 100, *, tags: list[str] = []) -> None: ...  # noqa: B006
+def only_place(a: int, /) -> None: ...
+def none() -> None: ...
+def rows(rows: list[Row]) -> None: ...
+def unequal(args: NoEquality) -> None: ...
+def model(args: Model) -> None: ...
+def models(all: list[Model], one: Model | None = None) -> None: ...
+def renamed(args: Renamed) -> None: ...
+def loads(by_load: dict[float, int], ids: set[int]) -> None: ...
+
+
+def contract(fn: Callable[..., Any]) -> Contract:
+    return contract_of(fn, task="t", context=Context)
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs"),
+    [
+        (send, (Email("a"),), {}),
+        (resize, (7, 50), {"tags": ["x"]}),
+        (only_place, (1,), {}),
+        (none, (), {}),
+        (rows, ([Row(1, 2)],), {}),
+        (model, (Model(a=1),), {}),
+        (models, ([Model(a=1)], None), {}),
+        (loads, ({1.5: 2}, {1, 2}), {}),
+    ],
+)
+def test_what_is_encoded_is_decoded(fn: Any, args: Any, kwargs: Any) -> None:
+    found = contract(fn)
+    assert found.decode(found.encode(args, kwargs)) == (args, kwargs)
+
+
+def test_defaults_and_names_are_filled_in() -> None:
+    found = contract(resize)
+    assert found.decode(found.encode((), {"image_id": 7})) == ((7, 100), {"tags": []})
+    assert contract(unequal).encode((NoEquality(1),), {}) == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "kwargs", "path", "reason"),
+    [
+        (send, (Email(1),), {}, "$.to", "Expected `str`, got `int`"),  # type: ignore[arg-type]
+        (send, (), {}, "$.args", "missing required argument"),
+        (send, (1, 2), {}, "$", "takes 1 positional argument(s), got 2"),
+        (resize, ("7",), {}, "$.image_id", "Expected `int`, got `str`"),
+        (resize, (7,), {"widht": 1}, "$.widht", "unexpected argument; did you mean 'width'?"),
+        (resize, (7,), {"image_id": 1}, "$.image_id", "given twice, by position and by name"),
+        (resize, (7,), {"tags": ["a", 1]}, "$.tags[1]", "Expected `str`, got `int`"),
+        (only_place, (), {"a": 1}, "$.a", "is positional-only"),
+        (send, (Email("a", weight=math.nan),), {}, "$.weight", "NaN and infinity"),
+        (loads, ({math.inf: 1}, set()), {}, "$.by_load[inf]", "NaN and infinity"),
+        (loads, ({}, [1, 1]), {}, "$.ids", "not arrive as it was given"),
+        (rows, ([Row(1)],), {}, "$.rows[0][1]", "UnsetType"),
+        (send, (Email("a", subject=object()),), {}, "$.subject", "object has no JSON form"),  # type: ignore[arg-type]
+        (send, (Email(b"a"),), {}, "$.to", "Expected `str`, got `bytes`"),  # type: ignore[arg-type]
+        (send, (Email(uuid.UUID(int=0)),), {}, "$.to", "Expected `str`, got `uuid`"),  # type: ignore[arg-type]
+        (send, (Extended("a"),), {}, "$.extra", "not arrive as it was given"),
+        (send, ({"to": 1},), {}, "$.to", "Expected `str`, got `int`"),
+        (send, (Email("\ud800"),), {}, "$.to", "surrogates not allowed"),
+        (model, (Model.model_construct(a="5"),), {}, "$.a", "valid integer"),
+        (models, ([Model.model_construct(a="5")],), {}, "$.all[0].a", "valid integer"),
+        (model, (Model(a=1, weight=math.inf),), {}, "$.weight", "NaN and infinity"),
+        (renamed, (Renamed(a=1),), {}, "$.b", "not arrive as it was given"),
+    ],
+)
+def test_what_is_refused(fn: Any, args: Any, kwargs: Any, path: str, reason: str) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        contract(fn).encode(args, kwargs)
+    assert (caught.value.task, caught.value.path) == ("t", path)
+    assert reason in caught.value.reason
+
+
+class Nest(msgspec.Struct):
+    inner: list[Nest] = []
+
+
+def nested(args: Nest) -> None: ...
+
+
+def _nest(levels: int) -> Nest:
+    nest = Nest()
+    for _ in range(levels - 1):
+        nest = Nest([nest])
+    return nest
+
+
+def test_bounds_of_a_call() -> None:
+    found = contract(nested)
+    found.encode((_nest(32),), {})
+    with pytest.raises(InvalidArguments, match="nested more than 64 levels deep"):
+        found.encode((_nest(33),), {})
+    circle = Nest()
+    circle.inner.append(circle)
+    with pytest.raises(InvalidArguments, match="contains itself"):
+        found.encode((circle,), {})
+    with pytest.raises(InvalidArguments, match="1,000,031 bytes; the limit is 1,000"):
+        contract(send).encode((Email("a" * 999_987),), {}, max_body=1_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "reason"),
+    [
+        (b'{"to":1}', "$.to", "Expected `str`, got `int`"),
+        (b"{}", "$.to", "missing required field"),
+        (b'{"to":"\xff"}', "$", "utf-8"),
+        (b'{"to":NaN}', "$", "malformed"),
+        (b'{"to":"a', "$", "truncated"),
+        (b"", "$", "truncated"),
+        (b"[" * 100_000, "$", "nested more than 64 levels"),
+        (b'{"x":' + b"[" * 64 + b"]" * 64 + b"}", "$", "nested more than 64 levels"),
+        (b'{"weight":' + b"1" * 5_000 + b"}", "$.weight", "out of range"),
+        (b'{"weight":1e999,"to":""}', "$.weight", "out of range"),
+        (b" " * (1 << 20) + b"{}", "$", "1,048,578 bytes; the limit is 1,048,576"),
+    ],
+)
+def test_a_body_that_cannot_be_read(body: bytes, path: str, reason: str) -> None:
+    with pytest.raises(InvalidBody) as caught:
+        contract(send).decode(body)
+    assert reason in caught.value.reason
+    assert caught.value.path == path
+
+
+def test_brackets_count_only_where_they_nest() -> None:
+    text = "[" * 100 + '"' + "\\"
+    body = contract(send).encode((Email(text, cc=["{"] * 100),), {})
+    assert contract(send).decode(body)[0][0].to == text
+    many = contract(rows).encode(([Row(1, 2)] * 1_000,), {})
+    assert len(contract(rows).decode(many)[0][0]) == 1_000
+
+
+def test_the_bounds_of_the_worker_can_be_set() -> None:
+    found = contract(nested)
+    found.max_depth, found.max_body = 3, 40
+    with pytest.raises(InvalidBody, match="3 levels"):
+        found.decode(b'{"inner":[{"inner":[]}]}')
+    with pytest.raises(InvalidBody, match="41 bytes"):
+        found.decode(b" " * 41)
+
+
+def test_a_default_is_not_shared_between_calls() -> None:
+    found = contract(resize)
+    first = found.decode(b'{"image_id":1}')
+    first[1]["tags"].append("changed")
+    assert found.decode(b'{"image_id":1}')[1] == {"tags": []}

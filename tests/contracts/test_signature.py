@@ -1,0 +1,166 @@
+"""Which functions have a contract, and what is said of those that have none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+from typedq.contracts import Contract, contract_of
+from typedq.errors import ContractError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+
+class Context:
+    pass
+
+
+class Args(msgspec.Struct):
+    to: str
+    subject: str = ""
+
+
+@dataclass
+class Data:
+    a: int
+
+
+class Typed(TypedDict):
+    a: int
+    b: NotRequired[str]
+
+
+class Named(NamedTuple):
+    a: int
+
+
+@attrs.define
+class Attrs:
+    a: int
+
+
+class Model(pydantic.BaseModel):
+    a: int
+
+
+def contract(fn: Callable[..., Any]) -> Contract:
+    return contract_of(fn, task="t", context=Context)
+
+
+def takes_struct(args: Args) -> Fraction: ...
+def takes_data(args: Data) -> None: ...
+def takes_typed(args: Typed) -> None: ...
+def takes_attrs(args: Attrs) -> None: ...
+def takes_model(args: Model) -> None: ...
+def by_keyword(*, args: Args) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "fn", [takes_struct, takes_data, takes_typed, takes_attrs, takes_model, by_keyword]
+)
+def test_one_record_is_the_payload(fn: Callable[..., Any]) -> None:
+    schema = contract(fn).schema
+    assert "x-typedq-payload" not in schema
+    assert "args" not in schema["properties"]
+
+
+def takes_named(args: Named) -> None: ...
+def takes_optional(args: Args | None) -> None: ...
+def takes_default(args: Args = Args("x")) -> None: ...  # noqa: B008
+def takes_two(args: Args, n: int) -> None: ...
+
+
+@pytest.mark.parametrize("fn", [takes_named, takes_optional, takes_default, takes_two])
+def test_anything_else_is_a_member_of_the_payload(fn: Callable[..., Any]) -> None:
+    schema = contract(fn).schema
+    assert schema["x-typedq-payload"] == "parameters"
+    assert "args" in schema["properties"]
+
+
+async def resize(ctx: Context, image_id: int, /, *, width: int = 100) -> list[Args]: ...  # type: ignore[empty-body]
+
+
+def test_the_context_is_no_part_of_it() -> None:
+    found = contract(resize)
+    assert (found.takes_context, found.is_async) == (True, True)
+    assert found.signature == "(image_id: int, /, *, width: int = 100) -> list[Args]"
+    assert list(found.schema["properties"]) == ["image_id", "width"]
+    assert found.id == f"t@{found.fingerprint}"
+
+
+def test_the_return_annotation_need_not_resolve() -> None:
+    assert contract(takes_struct).signature == "(args: Args) -> Fraction"
+
+
+def test_the_schema_is_written_with_sorted_keys() -> None:
+    assert contract(takes_data).schema_json().startswith(b'{"$schema":"https://json-schema.org')
+
+
+class Owner:
+    def method(self, a: int) -> None: ...
+
+    @staticmethod
+    def below(a: int) -> None: ...
+
+
+def bare(a) -> None: ...  # type: ignore[no-untyped-def]
+def stars(*args: int) -> None: ...
+def doubles(**kwargs: int) -> None: ...
+def anything(a: Any) -> None: ...
+def an_object(a: object) -> None: ...
+def deep(a: int, meta: dict[str, list[Any]]) -> None: ...
+def second(a: int, ctx: Context) -> None: ...
+def maybe(ctx: Context | None) -> None: ...
+def named_context(*, ctx: Context) -> None: ...
+def unknown(a: Fraction) -> None: ...
+def number(a: complex) -> None: ...
+def bad_default(a: int = "x") -> None: ...  # type: ignore[assignment]
+def bad_nested(a: list[int] = ["x"]) -> None: ...  # type: ignore[list-item]  # noqa: B006
+def generator(a: int) -> Iterator[int]:
+    yield a
+
+
+async def agenerator(a: int) -> AsyncIterator[int]:
+    yield a
+
+
+@pytest.mark.parametrize(
+    ("fn", "parameter", "reason"),
+    [
+        (Owner.method, None, "a method of Owner"),
+        (Owner().method, None, "not method"),
+        (Owner, None, "not type"),
+        (bare, "a", "no annotation; write its type"),
+        (stars, "args", "take a list"),
+        (doubles, "kwargs", "take a dict"),
+        (anything, "a", "says nothing"),
+        (an_object, "a", "object says nothing"),
+        (deep, "meta", "at $.meta[...][...]"),
+        (second, "ctx", "only be the first"),
+        (maybe, "ctx", "without anything around"),
+        (named_context, "ctx", "not by keyword"),
+        (unknown, "a", "outside `if TYPE_CHECKING:`"),
+        (number, "a", "complex has no JSON Schema"),
+        (bad_default, "a", "refuses its default 'x'"),
+        (bad_nested, "a", "at $[0]"),
+        (generator, None, "a generator"),
+        (agenerator, None, "a generator"),
+    ],
+)
+def test_a_function_without_a_contract(fn: Any, parameter: str | None, reason: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        contract(fn)
+    assert (caught.value.task, caught.value.parameter) == ("t", parameter)
+    assert reason in caught.value.reason
+
+
+def test_a_static_method_is_a_plain_function() -> None:
+    static = Owner.__dict__["below"]
+    assert contract(static).signature == "(a: int) -> None"
