@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from typedq.contracts.compatibility.covering import Choice, Covering, Option, Pair
-from typedq.contracts.compatibility.documents import NOTHING, Document, Json, is_object
+from typedq.contracts.compatibility.documents import NOTHING, Document, Json, is_object, text_of
 from typedq.contracts.compatibility.examples import Examples
 from typedq.contracts.compatibility.gaps import Gap, Step
 from typedq.contracts.compatibility.rules import VERDICTS, Rule
@@ -20,7 +20,7 @@ _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
 # A gap of these kinds says nothing of the other values of its writer, so none of them is an example.
 _PARTIAL = frozenset(
-    ("bound", "pattern", "length", "repeated", "ambiguous", "keyword", "collapsing")
+    ("bound", "pattern", "length", "element", "repeated", "ambiguous", "keyword", "collapsing")
 ) | {"members lost", "open member", "default", "renamed", "dropped", "undeclared"}
 
 
@@ -204,6 +204,8 @@ def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Fi
         example = examples.inside(w, gap.at, examples.of(gap.writer_part))
     elif example is NOTHING and gap.kind not in _PARTIAL:
         example = examples.of_alternative(w)
+    if example is not NOTHING and gap.at is None and text_of(example) in visit.pair.reader.constants:
+        example = NOTHING
     parts = (gap.writer_part, gap.reader_part)
     if gap.at is None:
         parts = visit.pair.writer.schema, visit.pair.reader.schema

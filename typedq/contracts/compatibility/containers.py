@@ -112,9 +112,10 @@ def _undeclared(found: Difference, writer: Members, reader: Members) -> None:
     sources = dict(writer.patterns)
     if writer.written is not False:
         sources[""] = writer.written
+    keeps = not reader.drops and reader.accepted is not False
     for pattern, schema in sources.items():
         for name, theirs in reader.declared.items():
-            if name not in writer.declared:
+            if name not in writer.declared and (writer.fixed or keeps):
                 gap = Gap("open member", Step("member", name), quoted(name), reader_part=theirs)
                 found.links.append(Link(Step("member", name), schema, theirs, gap))
         if pattern in reader.patterns:
@@ -248,8 +249,14 @@ def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, oth
 
 def _holds_records(source: Alternative, schema: Schema) -> bool:
     """Whether its values may lose parts when read, so that two of them become equal."""
-    text, refs = source.document.skeleton(schema)
-    return bool(refs) or '"properties"' in text or '"prefixItems"' in text
+    todo, seen = [schema], set[str]()
+    while todo:
+        text, refs = source.document.skeleton(todo.pop())
+        if '"properties"' in text or '"prefixItems"' in text:
+            return True
+        todo += [source.document.target(ref) for ref in set(refs) - seen]
+        seen.update(refs)
+    return False
 
 
 def _tag(source: Alternative, index: int) -> str | None:

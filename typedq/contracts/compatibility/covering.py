@@ -29,6 +29,11 @@ _DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]]
     ("array", "array"): arrays,
     ("object", "object"): objects,
 }
+_DIFFER_CONSTANT = {
+    kinds: differ if differ is decimals else constants
+    for kinds, differ in _DIFFER.items()
+    if not {*kinds} & {"array", "object"}
+}
 _RESTRICTING = frozenset(("x-typedq-mask", "x-typedq-decimal"))
 
 
@@ -120,9 +125,9 @@ def _choice(w: Alternative, reader: Shape) -> Choice:
         listed = reader.constants.get(text_of(w.constant))
         options = [Option(listed, _unknown(w, listed, Difference()))] if listed else []
         options += [
-            Option(r, _unknown(w, r, constants(w, r)))
+            Option(r, _unknown(w, r, differ(w, r)))
             for r in reader.alternatives
-            if r.constant is NOTHING and w.kind in _PLAIN and r.kind in _PLAIN[w.kind]
+            if r.constant is NOTHING and (differ := _DIFFER_CONSTANT.get((w.kind, r.kind)))
         ]
         return Choice(w, options)
     options = [
@@ -136,15 +141,6 @@ def _choice(w: Alternative, reader: Shape) -> Choice:
         and sum(not disjoint(w, option.reader) for option in options) > 1
     )
     return Choice(w, options, rivals)
-
-
-_PLAIN = {
-    "null": ("null",),
-    "boolean": ("boolean",),
-    "integer": ("integer", "number"),
-    "number": ("number",),
-    "string": ("string",),
-}
 
 
 def _unknown(w: Alternative, r: Alternative, difference: Difference) -> Difference:

@@ -49,8 +49,11 @@ class Examples:
         value = self.of_alternative(whole)
         if value is NOTHING or part is NOTHING:
             return NOTHING
-        if step.to in ("member", "value"):
-            return {**value, (step.name or "key"): part}
+        if step.to == "member":
+            return {**value, step.name: part}
+        if step.to == "value":
+            name = self._of_shape(self._shapes(Members(whole).keys))[0] or "key"
+            return {**value, name: part} if isinstance(name, str) else NOTHING
         if step.to == "key":
             return NOTHING
         index = (

@@ -22,6 +22,11 @@ _READABLE = frozenset(
 _WIDER = frozenset(
     (f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")
 ) | {("integer", "number"), ("integer", "decimal"), ("number", "decimal")}
+_NARROWER = {
+    **{(wide, narrow): NOTHING for narrow, wide in _WIDER},
+    ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",
+    ("time", "naive-time"): "12:00:00Z",
+}
 _BYTES = frozenset(("bytes", "utf8-bytes"))
 _NUMERIC = frozenset(("integer", "number"))  # as text, in the keys of objects
 _NAMES = {
@@ -120,16 +125,15 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     if left != right and (left, right) not in _WIDER and not (left in _READABLE and not right):
         if _BYTES & {left, right}:
             found.gap("encoding", **evidence)
-        elif (left, right) in {(b, a) for a, b in _WIDER} or not left:
-            found.gap("narrower", **evidence)
+        elif (left, right) in _NARROWER or not left:
+            example = _NARROWER.get((left, right), NOTHING)
+            found.gap("narrower", **evidence, example=example)
         else:
             found.gap("format", **evidence)
     if {left, right} <= _NUMERIC:
         _limits(found, w.facets, r.facets, whole=left == "integer")
         return found
-    for low, high, unit in _LENGTHS:
-        _at_least(found, w.facets.get(low, 0), r.facets.get(low, 0), f"at least {{}} {unit}")
-        _at_most(found, w.facets.get(high), r.facets.get(high), f"at most {{}} {unit}")
+    _lengths(found, w, r)
     patterns = w.facets.get("pattern"), r.facets.get("pattern")
     if patterns[1] is not None and patterns[0] != patterns[1]:
         if patterns[0] is None:
@@ -195,12 +199,15 @@ def _divides(step: Any, value: Any) -> bool:
     return isinstance(step, int) and isinstance(value, int) and step > 0 and value % step == 0
 
 
-def _at_least(found: Difference, written: int, wanted: int, words: str) -> None:
-    if written < wanted:
-        found.gap("bound", what=words.format(wanted))
-
-
-def _at_most(found: Difference, written: int | None, wanted: int | None, words: str) -> None:
-    if wanted is not None and (written is None or written > wanted):
-        example = "x" * (wanted + 1) if wanted < 100 and "characters" in words else NOTHING
-        found.gap("bound", what=words.format(wanted), example=example)
+def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
+    plain = not text_form(w) and "pattern" not in w.facets
+    for low, high, unit in _LENGTHS:
+        written, wanted = w.facets.get(low, 0), r.facets.get(low, 0)
+        if written < wanted:
+            example = "x" * written if plain else NOTHING
+            found.gap("bound", what=f"at least {wanted} {unit}", example=example)
+        written, wanted = w.facets.get(high), r.facets.get(high)
+        if wanted is not None and (written is None or written > wanted):
+            fits = plain and w.facets.get(low, 0) <= wanted < 100
+            example = "x" * (wanted + 1) if fits else NOTHING
+            found.gap("bound", what=f"at most {wanted} {unit}", example=example)
