@@ -170,14 +170,17 @@ def share(kind: mi.Type, schema: Schema, union: Sequence[mi.Type]) -> Schema | N
     """What `kind` accepts as a member of `union`, or None if nothing is left to it.
 
     The decoder chooses by the kind of JSON token: str before Literal, int before Literal, and any
-    of the integers before float. What it chose then has the last word.
+    of the integers before float, float before Decimal. What it chose then has the last word.
     """
     present = {type(member) for member in union}
     if isinstance(kind, mi.LiteralType):
         taken = tuple(t for t, by in ((str, mi.StrType), (int, mi.IntType)) if by in present)
         left = [v for v in kind.values if isinstance(v, bool) or not isinstance(v, taken)]
         return {**schema, "enum": left} if left else None
-    if isinstance(kind, mi.FloatType) and any(map(_some_integers, union)):
+    numbers = any(isinstance(k, mi.FloatType) and k != mi.FloatType() for k in union)
+    if isinstance(kind, mi.DecimalType) and numbers:
+        return {**schema, "not": {"type": "number"}}
+    if isinstance(kind, (mi.FloatType, mi.DecimalType)) and any(map(_some_integers, union)):
         return {**schema, "not": {"type": "integer"}}
     return schema
 
