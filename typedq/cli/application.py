@@ -1,0 +1,122 @@
+"""Which app a command is about, and how it is loaded from `module:attr`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import tomllib
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from typedq import telemetry
+from typedq.addresses import project
+from typedq.app import TypedQ
+from typedq.cli.console import meant
+from typedq.errors import AppNotFound, ConfigurationError, TypedQError
+
+_HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."
+AppArgument = Annotated[str | None, typer.Argument(metavar="APP", help=_HELP)]
+AppOption = Annotated[str | None, typer.Option("-A", "--app", metavar="APP", help=_HELP)]
+AppDir = Annotated[
+    Path, typer.Option("--app-dir", file_okay=False, exists=True, help="Import from here.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+HERE = Path()
+
+
+def load(
+    app: str | None, app_dir: Path, place: str | None = None, *, log: tuple[str, Any] | None = None
+) -> TypedQ:
+    """The app, with its tasks, given by option or by place. `log` is (level, format).
+
+    Raises AppNotFound (with a cause, if the app's own code raised it), ConfigurationError.
+    """
+    if place and app and place != app:
+        raise typer.BadParameter(f"{place!r} and {app!r}: give one of them", param_hint="APP")
+    telemetry.configure(*log or ("info", "text"))
+    path = place or app or os.environ.get("TYPEDQ_APP") or _configured()
+    if not path:
+        ways = "give module:attr with -A, in TYPEDQ_APP, or as app in [tool.typedq]"
+        raise ConfigurationError([f"app: missing; {ways}"])
+    sys.path.insert(0, str(app_dir.resolve()))
+    found = _find(path)
+    try:
+        found.load()
+    except AppNotFound as error:
+        if not _is_absent(error.__cause__, error.path):
+            raise
+        raise AppNotFound(error.path, "imports= names it, but there is no such module") from None
+    return found
+
+
+def show_trace(error: BaseException) -> None:
+    """Write a traceback to stderr, from the first line of the user's own code on."""
+    trace, ours = error.__traceback__, (str(Path(__file__).parents[1]), "<frozen importlib")
+    while trace and trace.tb_frame.f_code.co_filename.startswith((*ours, importlib.__file__)):
+        trace = trace.tb_next
+    for text in traceback.format_exception(type(error), error, trace):
+        sys.stderr.write("".join(f"{telemetry.escape(line)}\n" for line in text.splitlines()))
+
+
+def _configured() -> str | None:
+    root = project()
+    try:
+        text = (root / "pyproject.toml").read_text(encoding="utf-8") if root else ""
+        app: object = tomllib.loads(text).get("tool", {}).get("typedq", {}).get("app")
+    except (OSError, ValueError, AttributeError):
+        return None  # what is wrong with the file is said when settings are resolved
+    return app if isinstance(app, str) else None
+
+
+def _find(path: str) -> TypedQ:
+    module, colon, names = path.partition(":")
+    if not (module and colon and names):
+        raise AppNotFound(path, "write it as module:attr, such as myapp.tasks:app")
+    found: object = _import(path, module)
+    for name in names.split("."):
+        if not hasattr(found, name):
+            raise AppNotFound(path, f"{module} has no {name!r}{meant(name, dir(found))}")
+        found = getattr(found, name)
+    return found if isinstance(found, TypedQ) else _made_by(found, path)
+
+
+def _import(path: str, module: str) -> object:
+    try:
+        return importlib.import_module(module)
+    except TypedQError:
+        raise
+    except Exception as error:
+        if _is_absent(error, module):
+            raise AppNotFound(path, f"{error}, here (or in --app-dir) or installed") from None
+        raise AppNotFound(path, f"importing it raised {type(error).__name__}") from error
+
+
+def _is_absent(error: BaseException | None, module: str) -> bool:
+    """Whether it is the module itself that is missing, and not one that it imports."""
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    return bool(absent) and f"{module}.".startswith(f"{absent}.")
+
+
+def _made_by(found: object, path: str) -> TypedQ:
+    """Call a factory. What else can be called, such as a task, is not for us to call."""
+    if not inspect.isroutine(found):
+        kind = type(found).__name__
+        raise AppNotFound(path, f"it is a {kind}, not a TypedQ or a function that returns one")
+    try:
+        inspect.signature(found).bind()
+    except TypeError:
+        raise AppNotFound(path, "this function takes arguments; an app factory has none") from None
+    try:
+        made = found()
+    except TypedQError:
+        raise
+    except Exception as error:
+        raise AppNotFound(path, f"calling it raised {type(error).__name__}") from error
+    if not isinstance(made, TypedQ):
+        raise AppNotFound(path, f"this function returned a {type(made).__name__}, not a TypedQ")
+    return made

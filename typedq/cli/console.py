@@ -1,0 +1,94 @@
+"""What people see: tables, times, JSON, one clear message for an error.
+
+What came from outside is escaped. Colours only on a terminal and not with NO_COLOR, as rich does;
+where no terminal is, a line is as long as it must be, for grep.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from typedq.telemetry import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for stdout or stderr."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 10_000
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """One line on stdout."""
+    console().print(escape(text), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """An error on stderr; its lines are kept."""
+    from rich.text import Text
+
+    lines = "\n".join(map(escape, message.splitlines()))
+    console(stderr=True).print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
+
+
+def tell_json(value: object) -> None:
+    """JSON on stdout, in ASCII."""
+    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+    sys.stdout.flush()
+
+
+def table(heads: str, rows: Iterable[Sequence[object]]) -> Table:
+    """A plain table; `heads` is separated by commas, None is a dash, numbers are on the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows, made = list(rows), Table(box=None, pad_edge=False, header_style="bold")
+    for place, head in enumerate(heads.split(", ")):
+        numbers = bool(rows) and all(isinstance(row[place], int) for row in rows)
+        made.add_column(head, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(_cell(value)) for value in row))
+    return made
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "-" if value in (None, "") else escape(str(value))
+
+
+def age(seconds: float | None) -> str | None:
+    """A length of time as one number and its unit."""
+    if seconds is None:
+        return None
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.{int(abs(seconds) < 10)}f} s"
+
+
+def instant(ms: int | None) -> str | None:
+    """Milliseconds since the epoch as ISO 8601 in UTC."""
+    return None if ms is None else iso(datetime.fromtimestamp(ms / 1000, UTC))
+
+
+def iso(moment: datetime) -> str:
+    """An aware moment as ISO 8601 in UTC."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A hint such as " (did you mean 'high'?)", or nothing."""
+    near = get_close_matches(word, list(known), 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
