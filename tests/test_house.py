@@ -23,7 +23,7 @@ FLOORS = (
         {"contracts", "policy", "broker", "envelope", "settings", "addresses", "localserver"},
     ),
     ("doors", {"task", "registry", "compat"}),
-    ("hall", {"app"}),
+    ("hall", {"app", "dispatch"}),
     ("engine", {"worker"}),
     ("roof", {"cli", "testing"}),
     ("sign", {"__init__", "__main__"}),
@@ -35,6 +35,7 @@ SIDEWAYS = {
     ("settings", "addresses"),
     ("localserver", "addresses"),
     ("broker", "addresses"),
+    ("app", "dispatch"),
 }
 # ... and these rooms may import less than their floor would allow.
 ONLY = {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from importlib import import_module
 from inspect import unwrap
 from threading import Lock
@@ -14,15 +12,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from typedq import errors
 from typedq.contracts import contract_of
-from typedq.envelope import new_ids, seal
-from typedq.policy import NAME, Context, Queue, Retry, unknown_queue
+from typedq.policy import NAME, Context, Queue, Retry
 from typedq.task import Call, Decorator, P, R, Receipt, Task
 
 if TYPE_CHECKING:
     from typedq.broker import Broker, Outgoing
     from typedq.settings import Settings
-
-CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
 
 
 class TypedQ:
@@ -58,12 +53,14 @@ class TypedQ:
         concurrency: int | None = None,
         async_concurrency: int | None = None,
         grace: float | timedelta | None = None,
+        parked_max_age: float | timedelta | None = None,
         dead_max_age: float | timedelta | None = None,
         dead_max_count: int | None = None,
     ) -> None:
         self._arguments = {name: given for name, given in locals().items() if name != "self"}
         self._lock = Lock()
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._by_alias: dict[str, Task[..., Any]] = {}
         self._routes: dict[str, tuple[str, str]] = {}
         self._settings: Settings | None = None
         self._broker: Broker | None = None
@@ -82,6 +79,7 @@ class TypedQ:
         /,
         *,
         name: str | None = None,
+        aliases: Sequence[str] = (),
         queue: str | None = None,
         retry: Retry | None = None,
         soft_timeout: float | timedelta | None = None,
@@ -93,6 +91,7 @@ class TypedQ:
         /,
         *,
         name: str | None = None,
+        aliases: Sequence[str] = (),
         queue: str | None = None,
         retry: Retry | None = None,
         soft_timeout: float | timedelta | None = None,
@@ -100,18 +99,27 @@ class TypedQ:
     ) -> Any:
         """Make a function a task; its name is the function's, unless `name` says otherwise.
 
+        aliases: names it had before, whose messages it still takes
         retry: None buries after the first failure; timeouts: None leaves them to the queue or app
         Raises ContractError, ConfigurationError.
         """
 
         def declare(fn: Callable[..., Any]) -> Task[..., Any]:
             chosen = name or str(getattr(fn, "__name__", type(fn).__name__))
-            self._check_name(chosen, fn)
-            contract = contract_of(fn, task=chosen, context=Context)
-            limits = (soft_timeout, hard_timeout)
-            task = Task[..., Any](fn, contract, self, queue=queue, retry=retry, timeouts=limits)
+            for known_as in (chosen, *aliases):
+                self._check_name(known_as, fn)
+            task = Task[..., Any](
+                fn,
+                contract_of(fn, task=chosen, context=Context),
+                self,
+                aliases=tuple(aliases),
+                queue=queue,
+                retry=retry,
+                timeouts=(soft_timeout, hard_timeout),
+            )
             _refuse_strays([task], self.queues)
             self._tasks[chosen] = task
+            self._by_alias.update(dict.fromkeys(aliases, task))
             self._routes.pop(chosen, None)
             return task
 
@@ -121,17 +129,17 @@ class TypedQ:
         if not NAME.fullmatch(name):
             rule = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
             raise errors.ContractError(name, None, f"{rule}; give one with name=")
-        other = self._tasks.get(name)
+        other = self._tasks.get(name) or self._by_alias.get(name)
         if other is not None and _place(other.fn) != _place(fn):
             reason = f"the name is taken by the one at {_place(other.fn)}; give another with name="
             raise errors.ContractError(name, None, reason)
 
     def find(self, name: str) -> Task[..., Any]:
-        """Return the task of that name. Raises UnknownTask."""
-        try:
-            return self._tasks[name]
-        except KeyError:
-            raise errors.UnknownTask(name, list(self._tasks)) from None
+        """Return the task of that name or alias. Raises UnknownTask."""
+        task = self._tasks.get(name) or self._by_alias.get(name)
+        if task is None:
+            raise errors.UnknownTask(name, list(self._tasks))
+        return task
 
     def load(self) -> None:
         """Import the modules of `imports`. Raises AppNotFound, ContractError."""
@@ -190,18 +198,22 @@ class TypedQ:
         Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
         the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
         """
+        from typedq.dispatch import accounting, chunks
+
         batch, receipts = self._pack(list(calls))
-        for start, end in _chunks(batch, chunk):
-            with _accounting(batch, start, end):
+        for start, end in chunks(batch, chunk):
+            with accounting(batch, start, end):
                 self.broker.enqueue(batch[start:end], self._document)
         return receipts
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
         """As `enqueue_many`."""
+        from typedq.dispatch import accounting, chunks
+
         broker = await self._aconnect()
         batch, receipts = self._pack(list(calls))
-        for start, end in _chunks(batch, chunk):
-            with _accounting(batch, start, end):
+        for start, end in chunks(batch, chunk):
+            with accounting(batch, start, end):
                 await broker.aenqueue(batch[start:end], self._document)
         return receipts
 
@@ -218,35 +230,18 @@ class TypedQ:
         return receipts
 
     def _pack(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
-        from typedq.broker import Outgoing
+        from typedq.dispatch import pack
 
-        limit, queues = self.settings.max_body, self.queues or ()
-        now = time.time_ns() // 1_000_000
-        at_once = datetime.fromtimestamp(now / 1000, UTC)
-        batch, receipts = list[Outgoing](), list[Receipt]()
-        for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
-            plan, body = call.options, call.body
-            contract, queue = self._routes.get(call.task) or self._route(call.task)
-            if plan.queue is not None:
-                queue = plan.queue
-                if queue not in queues:
-                    raise unknown_queue(call.task, queue, queues)
-            if len(body) > limit:
-                reason = f"{len(body):,} bytes; the limit is {limit:,}"
-                raise errors.InvalidArguments(call.task, "$", reason)
-            message = seal(id=id_, contract=contract, queue=queue, options=plan.limits, body=body)
-            batch.append(Outgoing(id_, queue, contract, message, plan.delay_ms, plan.eta_ms))
-            due = at_once
-            if plan.delay_ms or plan.eta_ms:
-                due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
-                due = datetime.fromtimestamp(due_ms / 1000, UTC)
-            receipts.append(Receipt(id_, call.task, queue, due))
-        return batch, receipts
+        settings, queues = self.settings, self.queues or ()
+        return pack(calls, self._route, queues=queues, max_body=settings.max_body)
 
     def _route(self, name: str) -> tuple[str, str]:
-        task, settings = self.find(name), self.settings
-        queue = task.queue or settings.default_queue
-        return self._routes.setdefault(name, (task.contract.id, queue))
+        known = self._routes.get(name)
+        if known is None:
+            task = self.find(name)
+            queue = task.queue or self.settings.default_queue
+            known = self._routes[name] = (task.contract.id, queue)
+        return known
 
     def _document(self, contract: str) -> bytes:
         return self.find(contract.partition("@")[0]).contract.schema_json()
@@ -265,36 +260,3 @@ def _refuse_strays(tasks: Iterable[Task[..., Any]], queues: Sequence[str] | None
         raise errors.ConfigurationError(
             [f"task {t.name!r} names the queue {t.queue!r}; {has}" for t in strays]
         )
-
-
-def _chunks(batch: Sequence[Outgoing], most: int) -> Iterator[tuple[int, int]]:
-    if most < 1:
-        raise ValueError(f"chunk takes 1 or more, not {most}")
-    start = size = 0
-    for end, outgoing in enumerate(batch):
-        length = len(outgoing.message)
-        if end - start == most or (size and size + length > CHUNK_BYTES):
-            yield start, end
-            start, size = end, 0
-        size += length
-    if batch:
-        yield start, len(batch)
-
-
-@contextmanager
-def _accounting(batch: Sequence[Outgoing], start: int, end: int) -> Generator[None]:
-    """Say what became of every call if a chunk after the first fails."""
-    try:
-        yield
-    except errors.ServerError as error:
-        if start == 0:
-            raise
-        ids = [outgoing.id for outgoing in batch]
-        sent = end if isinstance(error, errors.EnqueueUncertain) else start
-        raise errors.EnqueueFailed(
-            error.url,
-            str(error).removeprefix(f"{error.url}: "),
-            accepted=ids[:start],
-            uncertain=ids[start:sent],
-            not_sent=ids[sent:],
-        ) from error

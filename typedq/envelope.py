@@ -74,12 +74,13 @@ def seal(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> 
 
 
 def unseal(message: bytes) -> Envelope:
-    """Split a message into its fields. Raises `BadMessage` if they are not all there."""
+    """Split a message into its fields. Raises `BadMessage` if they are not all there.
+
+    Later formats keep these fields and their places; only the rest may mean something else.
+    """
     fields = message.split(b" ", _FIELDS - 1)
     if len(fields) != _FIELDS:
         raise BadMessage(f"a message has {_FIELDS} fields, this one has {len(fields)}")
-    if fields[0] != VERSION:
-        raise BadMessage(f"message format {fields[0][:8]!r} is not one this version reads")
     return Envelope._make(fields)
 
 

@@ -125,6 +125,7 @@ class Settings(BaseModel):
     concurrency: _Count | None = Field(default=None, description=_FROM_1)
     async_concurrency: _Count = Field(default=100, description=_FROM_1)
     grace: _Seconds = Field(default=30.0, description="seconds from 0 upward or a timedelta")
+    parked_max_age: _Limit = Field(default=90 * 86_400.0, description=_ABOVE_0)
     dead_max_age: _Limit = Field(default=30 * 86_400.0, description=_ABOVE_0)
     dead_max_count: _Count = Field(default=100_000, description=_FROM_1)
 

@@ -9,19 +9,31 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 import msgspec
 
 from typedq import policy
-from typedq.contracts import Contract
+from typedq.contracts import Contract, contract_of
 from typedq.envelope import new_ids
-from typedq.errors import ConfigurationError
+from typedq.errors import ConfigurationError, ContractError
 from typedq.policy import Context, Options, Plan, Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+Old = ParamSpec("Old")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
@@ -88,9 +100,17 @@ class Sender(Generic[P]):
         return Call(self.contract.task, encoded, self._plan)
 
 
+class Upcaster(NamedTuple):
+    """Makes a call of today's task of a payload of an older contract."""
+
+    contract: Contract
+    fn: Callable[..., Call]
+
+
 class Task(Sender[P], Generic[P, R_co]):
     """A function with a contract. Calling it runs it here and now, without a queue.
 
+    aliases: names it had before; upcasters: for older contracts
     queue: its name, or None for the app's default
     retry: None buries after the first failure
     soft_timeout, hard_timeout: seconds, or None for the queue's or the app's
@@ -102,6 +122,7 @@ class Task(Sender[P], Generic[P, R_co]):
         contract: Contract,
         outlet: Outlet,
         *,
+        aliases: tuple[str, ...] = (),
         queue: str | None = None,
         retry: Retry | None = None,
         timeouts: tuple[float | timedelta | None, float | timedelta | None] = (None, None),
@@ -113,6 +134,8 @@ class Task(Sender[P], Generic[P, R_co]):
             raise ConfigurationError([f"task {contract.task!r}: {error}"]) from None
         self.fn: Final = fn
         self.name: Final = contract.task
+        self.aliases: Final = aliases
+        self.upcasters: Final = list[Upcaster]()
         self.queue: Final = queue
         self.retry: Final = retry
         functools.update_wrapper(self, fn, updated=())
@@ -127,6 +150,20 @@ class Task(Sender[P], Generic[P, R_co]):
         now, queues = datetime.now(UTC), self._outlet.queues
         checked = policy.plan(self.name, options, now=now, queues=queues)
         return Sender(self.contract, self._outlet, checked)
+
+    def upcast(self, fn: Callable[Old, Call], /) -> Callable[Old, Call]:
+        """Read messages of an older contract: `fn` makes a call of today's task of the old payload.
+
+        The old contract is that of the signature of `fn`. Raises ContractError.
+        """
+        contract = contract_of(fn, task=self.name, context=Context)
+        if contract.is_async or contract.takes_context:
+            reason = "an upcaster is a plain function of the old payload, without a context"
+            raise ContractError(self.name, None, reason)
+        if contract.fingerprint == self.contract.fingerprint:
+            raise ContractError(self.name, None, "the upcaster's payload is that of today's task")
+        self.upcasters.append(Upcaster(contract, fn))
+        return fn
 
     def _local(self) -> Context:
         (fresh,), now = new_ids(1), datetime.now(UTC)

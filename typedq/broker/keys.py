@@ -27,6 +27,7 @@ class Keys:
         self.dead_letters = f"{tag}:dead_letters"
         self.stats = f"{tag}:stats"
         self.workers = f"{tag}:workers"
+        self.parked_groups = f"{tag}:parked"
         self.supervisors = f"{tag}:wake_supervisors"
 
     def ready(self, queue: str) -> str:
@@ -40,6 +41,10 @@ class Keys:
     def wake(self, queue: str) -> str:
         """List of 0 or 1 wake tokens, on which idle workers block."""
         return f"{self.tag}:wake:{queue}"
+
+    def parked(self, queue: str, group: str) -> str:
+        """List of messages of one queue that wait for a worker that can read their contract."""
+        return f"{self.tag}:parked:{queue}:{group}"
 
     def flight(self, session: str) -> str:
         """Hash: id -> message, of one session."""

@@ -40,6 +40,9 @@ class DeadBounds:
     age_ms: int = 30 * 86_400_000
 
 
+DEFAULT_BOUNDS = DeadBounds()
+
+
 class Accepted(NamedTuple):
     """Answer to enqueue; `unknown` are the contracts to publish first."""
 
@@ -142,7 +145,7 @@ def work(
     settle: Iterable[Settlement] = (),
     want: int = 0,
     token: str | None = None,
-    bounds: DeadBounds = DeadBounds(),
+    bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Move[Worked]:
     """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken."""
 
@@ -165,11 +168,12 @@ def work(
             NO_MESSAGE,
             *words,
         ],
-        _worked,
+        worked,
     )
 
 
-def _worked(reply: list[Any]) -> Worked:
+def worked(reply: list[Any]) -> Worked:
+    """Read what `work` and `unpark` answer."""
     return Worked(False, 0, []) if reply[0] == b"gone" else Worked(True, reply[1], reply[2:])
 
 
@@ -234,7 +238,7 @@ def reap(
     others: Literal["back", "lost"] = "lost",
     crashes: int = 3,
     losses: int = 10,
-    bounds: DeadBounds = DeadBounds(),
+    bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Move[Reaped]:
     """End a session; `fates` (by message id) come from its journal, `others` is for the rest."""
     named = [word for id, fate in (fates or {}).items() for word in (fate, id)]

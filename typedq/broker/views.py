@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from typedq.broker.keys import Keys
@@ -25,6 +25,17 @@ def sessions(keys: Keys) -> Move[list[Session]]:
         [0, -1, "WITHSCORES"],
         lambda reply: [Session(name.decode(), int(ms)) for name, ms in reply],
     )
+
+
+def publish(keys: Keys, schemas: Mapping[str, bytes]) -> Move[None]:
+    """Make contracts known: contract id -> its schema as JSON."""
+    words = [word for pair in schemas.items() for word in pair]
+    return Move("HSET", [keys.contracts], words, lambda _: None)
+
+
+def schema(keys: Keys, contract: str) -> Move[bytes | None]:
+    """The schema of a contract id, or None if nobody published it."""
+    return Move("HGET", [keys.contracts], [contract], lambda reply: reply)
 
 
 class Depth(NamedTuple):

@@ -14,8 +14,10 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.broker.moves import Settlement
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.execute import Job, opener
+from typedq.worker.execute import Job, open_message
 from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.parked import Readable
+from typedq.worker.reading import Readings
 from typedq.worker.session import Delivery, Session
 from typedq.worker.waiting import Waiter
 
@@ -80,7 +82,8 @@ class Child:
         self._session = Session(
             broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
         )
-        self._open = opener(app)
+        self._readings = Readings(app)
+        self._parked = Readable(broker, self._readings, plan.queues)
         self._coroutines = Coroutines(journal, self.waiter.poke)
         self._buffer = deque[Delivery]()
         self._pace = Pace(plan.prefetch)
@@ -109,7 +112,7 @@ class Child:
             want = self._appetite()
             fenced = bool(self._buffer) and self._journal.is_fenced()
             if want or token or fenced or self._session.owes:
-                self._buffer.extend(self._session.exchange(want, token))
+                self._buffer.extend(self._fetch(want, token))
                 token = None
             if self._buffer and not self.stopping:
                 self._run_buffer()
@@ -120,8 +123,20 @@ class Child:
                 token = self._wait(fetching=False, timeout=0.1)
             elif self.stopping and not self._coroutines.running:
                 return
+            elif self._parked and self._appetite():
+                continue  # nothing wakes us for what is parked
             else:
                 token = self._wait(fetching=self._appetite() > 0)
+
+    def _fetch(self, want: int, token: str | None) -> list[Delivery]:
+        group = self._parked.next() if want else None
+        if group is None:
+            return self._session.exchange(want, token)
+        late = self._session.exchange(token=token) if token or self._session.owes else []
+        fetched = self._session.unpark(group, want)
+        if not fetched:
+            self._parked.is_empty(group)
+        return [*late, *fetched]
 
     def _is_full(self) -> bool:
         return self._plan.max_tasks is not None and self._ran >= self._plan.max_tasks
@@ -154,10 +169,9 @@ class Child:
             if not self._session.is_mine(delivery) or self._journal.is_marked(delivery.slot):
                 self._session.drop(delivery)
                 continue
-            job = self._open(delivery)
+            job = open_message(delivery, self._readings)
             if not isinstance(job, Job):
                 self._session.settle(job, delivery)
-                self._journal.count(failed=1)
                 continue
             if job.envelope.alone:
                 self._hand_over(handover)

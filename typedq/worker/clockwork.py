@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import msgspec
 
-from typedq.broker import Broker, DeadBounds
+from typedq.app import TypedQ
 from typedq.broker.moves import reap, renew, tick
+from typedq.broker.parking import groups, release
+from typedq.broker.views import publish
 from typedq.telemetry import event
+from typedq.worker.child import Plan
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock
 
 TICK_S = 1.0
+PARKED_LOOK_S = 60.0
 GRACE_S = 3.0  # nobody ticked for longer: then time did not pass for the workers either
 
 
@@ -37,24 +42,20 @@ class Keeper:
     """Renews the leases of the sessions of this host's children, and says that they live."""
 
     def __init__(
-        self,
-        broker: Broker,
-        journals: Callable[[], Sequence[Journal]],
-        lock: HostLock,
-        *,
-        name: str,
-        queues: Sequence[str],
-        reads: Sequence[str],
-        lease_s: float,
+        self, app: TypedQ, lock: HostLock, plan: Plan, journals: Callable[[], Sequence[Journal]]
     ) -> None:
-        self._broker, self._journals, self._lock = broker, journals, lock
-        self._name, self._queues, self._lease_s = name, queues, lease_s
-        self._about = {
+        self._broker, self._lock, self._journals = app.broker, lock, journals
+        self._queues, self._lease_s = plan.queues, plan.lease_s
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        contracts = [task.contract for task in app.tasks.values()]
+        self._schemas = {contract.id: contract.schema_json() for contract in contracts}
+        self._published = False
+        self._about: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_ms": time.time_ns() // 1_000_000,
-            "queues": list(queues),
-            "reads": list(reads),
+            "queues": list(plan.queues),
+            "reads": list(self._schemas),
         }
 
     def step(self, now: float) -> float:
@@ -68,6 +69,10 @@ class Keeper:
         about = msgspec.json.encode(self._about)
         move = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
         ended: list[str] = self._broker.call(move)
+        if self._schemas and (ended or not self._published):
+            # Sessions that ended are also the sign of a server that was emptied.
+            self._broker.call(publish(self._broker.keys, self._schemas))
+            self._published = True
         for journal in journals:
             journal.fence(0.0 if journal.session in ended else before + self._lease_s)
         return min(self._lease_s / 10, 0.2 if ended else self._lease_s)
@@ -78,20 +83,32 @@ class Keeper:
 
 
 @final
+class Undertaker:
+    """Buries what was parked for longer than the app allows."""
+
+    def __init__(self, app: TypedQ, plan: Plan) -> None:
+        self._broker, self._bounds = app.broker, plan.bounds
+        self._most_ms = app.settings.parked_max_age * 1000
+
+    def step(self, now: float) -> float:
+        """Look at the oldest of every group; at most 500 of each go at once."""
+        keys, before_ms = self._broker.keys, round(time.time() * 1000 - self._most_ms)
+        for group, since_ms in self._broker.call(groups(keys)).items():
+            if since_ms < before_ms:
+                move = release(keys, group, "dead", before_ms=before_ms, bounds=self._bounds)
+                if buried := self._broker.call(move).released:
+                    event(logging.WARNING, "buried what was parked too long", messages=buried)
+        return PARKED_LOOK_S
+
+
+@final
 class Ticker:
     """Makes due messages ready, and ends the sessions whose leases ran out."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        lock: HostLock,
-        *,
-        queues: Sequence[str],
-        lease_s: float,
-        bounds: DeadBounds,
-    ) -> None:
-        self._broker, self._lock, self._queues = broker, lock, queues
-        self._lease_s, self._bounds = lease_s, bounds
+    def __init__(self, app: TypedQ, lock: HostLock, plan: Plan) -> None:
+        self._broker, self._lock, self._bounds = app.broker, lock, plan.bounds
+        self._queues = [queue.name for queue in app.settings.queues]
+        self._lease_s = plan.lease_s
 
     def step(self, now: float) -> float:
         """Tick until nothing more is due, and sleep until something is."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, final
 
-from typedq.app import TypedQ
-from typedq.broker.moves import Bury, Settlement
-from typedq.envelope import Envelope, unseal
-from typedq.errors import BadMessage, InvalidBody
+from typedq.broker.moves import Back, Settlement
+from typedq.broker.parking import Parked
+from typedq.envelope import VERSION, Envelope, unseal
+from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.policy import Context
 from typedq.task import Task
 from typedq.worker import settle
+from typedq.worker.reading import Readings
 from typedq.worker.session import Delivery
 
 
@@ -62,28 +62,22 @@ class Job:
         return settle.after_failure(self.envelope, self.task, error)
 
 
-def opener(app: TypedQ) -> Callable[[Delivery], Job | Bury]:
-    """Return a function that makes a job of a message, or says why it must be buried."""
-    by_contract = {task.contract.id.encode(): task for task in app.tasks.values()}
-    by_name = app.tasks
-
-    def open_message(delivery: Delivery) -> Job | Bury:
-        try:
-            envelope = unseal(delivery.message)
-        except BadMessage as error:
-            return settle.unreadable(delivery.message, error.reason)
-        task = by_contract.get(envelope.contract)
-        if task is None:
-            task = by_name.get(envelope.task)
-            if task is None:
-                return settle.unknown_task(envelope)
-        try:
-            args, kwargs = task.contract.decode(envelope.body)
-        except InvalidBody as error:
-            return settle.invalid_body(envelope, error, task.contract.id)
-        return Job(delivery, envelope, task, args, kwargs)
-
-    return open_message
+def open_message(delivery: Delivery, readings: Readings) -> Job | Settlement | Parked:
+    """Make a job of a message, or say what else must become of it."""
+    try:
+        envelope = unseal(delivery.message)
+        reading = readings.of(envelope.contract)
+    except BadMessage as error:
+        return settle.bad_message(delivery.message, error.reason)
+    except ServerError:
+        return Back(delivery.id, delivery.queue.decode())
+    if reading is None or envelope.version != VERSION:
+        return settle.unreadable(envelope)
+    try:
+        args, kwargs = reading.decode(envelope.body)
+    except InvalidBody as error:
+        return settle.invalid_body(envelope, error, reading.task.contract.id)
+    return Job(delivery, envelope, reading.task, args, kwargs)
 
 
 def _instant(ms: int) -> datetime:

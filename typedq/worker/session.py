@@ -11,6 +11,7 @@ from typing import NamedTuple, final
 
 from typedq.broker import Broker, DeadBounds
 from typedq.broker.moves import Ack, Back, Settlement, rotate, work
+from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.errors import ServerError
 from typedq.telemetry import event
 from typedq.worker.journal import Journal, State
@@ -59,6 +60,7 @@ class Session:
         self._free = list(range(journal.slots))
         self._acks = defaultdict[bytes, list[bytes]](list)
         self._others: list[Settlement] = []
+        self._parked: list[Parked] = []
         self._owed: list[int] = []
         self._held: set[bytes] = set()
         self.urgent = False
@@ -79,9 +81,12 @@ class Session:
         self._owed.append(delivery.slot)
         self._held.discard(delivery.id)
 
-    def settle(self, settlement: Settlement, delivery: Delivery) -> None:
+    def settle(self, settlement: Settlement | Parked, delivery: Delivery) -> None:
         """It ended otherwise: tell the server with the next exchange, which should be soon."""
-        self._others.append(settlement)
+        if isinstance(settlement, Parked):
+            self._parked.append(settlement)
+        else:
+            self._others.append(settlement)
         self._owed.append(delivery.slot)
         self._held.discard(delivery.id)
         self.urgent = True
@@ -105,12 +110,15 @@ class Session:
 
         Outlives a server that is away: it returns when the server is back.
         """
+        keys, name = self._broker.keys, self._journal.session
         owed = [*(Ack(contract, ids) for contract, ids in self._acks.items()), *self._others]
         try:
+            if self._parked:
+                self._broker.call(park(keys, name, self._parked, self._bounds))
             worked = self._broker.call(
                 work(
-                    self._broker.keys,
-                    self._journal.session,
+                    keys,
+                    name,
                     self._queues,
                     settle=owed,
                     want=want,
@@ -125,9 +133,21 @@ class Session:
             return self._rotate()
         self._acks.clear()
         self._others.clear()
+        self._parked.clear()
         self._release(self._owed)
         self._owed = []
         self.urgent = False
+        return [self._hold(message) for message in worked.messages]
+
+    def unpark(self, group: Group, want: int) -> list[Delivery]:
+        """Fetch parked messages instead of those of the queues."""
+        try:
+            move = unpark(self._broker.keys, self._journal.session, group, want)
+            worked = self._broker.call(move)
+        except ServerError:
+            return self._rotate()
+        if not worked.alive:
+            return self._rotate()
         return [self._hold(message) for message in worked.messages]
 
     def _hold(self, message: bytes) -> Delivery:
@@ -162,6 +182,6 @@ class Session:
         event(logging.INFO, "went on under a new session", kept=rotated.kept)
         ours = {message[25:51]: message for message in rotated.messages}
         owed = {id for ids in self._acks.values() for id in ids}
-        owed |= {s.id for s in self._others if not isinstance(s, Ack)}
+        owed |= {s.id for s in (*self._others, *self._parked) if not isinstance(s, Ack)}
         self._held &= ours.keys()
         return [self._hold(ours[id]) for id in sorted(ours.keys() - self._held - owed)]

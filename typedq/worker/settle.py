@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from typedq.broker.moves import Again, Bury, Settlement
-from typedq.envelope import Envelope
+from typedq.broker.parking import Group, Parked
+from typedq.envelope import VERSION, Envelope
 from typedq.errors import InvalidBody, Reject, RetryIn
 from typedq.task import Task
 from typedq.telemetry import event
@@ -24,15 +25,23 @@ def reason(kind: str, error: str, **more: object) -> bytes:
     return _to_json({"kind": kind, "error": error, **more})
 
 
-def unreadable(message: bytes, why: str) -> Bury:
-    """A message whose header or options make no sense."""
+def bad_message(message: bytes, why: str) -> Bury:
+    """A message whose header makes no sense."""
     return Bury(message[25:51], reason("bad_message", why))
 
 
-def unknown_task(envelope: Envelope) -> Bury:
-    """A message of a task that this app does not have."""
-    _refused(envelope, "unknown task")
-    return Bury(envelope.id, reason("unknown_task", f"this worker has no task {envelope.task!r}"))
+def unreadable(envelope: Envelope) -> Parked:
+    """A message that another worker may be able to read: kept as it is, uncounted."""
+    contract = envelope.contract.decode()
+    if envelope.version != VERSION:
+        contract += f"#{envelope.version.decode()}"
+    event(
+        logging.WARNING,
+        "message parked: this worker cannot read its contract",
+        contract=contract,
+        id=envelope.id.decode(),
+    )
+    return Parked(Group(envelope.queue.decode(), contract), envelope.id)
 
 
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> Bury:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
-import socket
 import threading
 import time
 
@@ -16,7 +14,7 @@ from typedq.broker.views import survey
 from typedq.errors import ServerError
 from typedq.telemetry import event
 from typedq.worker.child import Child
-from typedq.worker.clockwork import Keeper, Role, Ticker
+from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.session import new_session
@@ -38,20 +36,8 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
     broker.call(moves.open(broker.keys, [journal.session], plan.queues, lease_ms))
     lock = HostLock(directory(broker.url, settings.namespace))
     child = Child(app, journal, plan)
-    keeper = Keeper(
-        broker,
-        lambda: [journal],
-        lock,
-        name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-        queues=plan.queues,
-        reads=[task.contract.id for task in app.tasks.values()],
-        lease_s=settings.lease,
-    )
-    names = [queue.name for queue in settings.queues]
-    roles: list[Role] = [
-        keeper,
-        Ticker(broker, lock, queues=names, lease_s=settings.lease, bounds=plan.bounds),
-    ]
+    keeper, ticker = Keeper(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
+    roles: list[Role] = [keeper, ticker, Undertaker(app, plan)]
     if orders.burst:
         roles.append(_Drained(app, orders, journal, child))
     waiter = Waiter(broker, [broker.keys.supervisors], insist=True)

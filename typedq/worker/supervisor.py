@@ -5,9 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from typedq.broker.views import survey
 from typedq.errors import ServerError
 from typedq.telemetry import event
 from typedq.worker.child import Plan
-from typedq.worker.clockwork import Keeper, Role, Ticker
+from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.family import ChildrenDie, Family
 from typedq.worker.limits import Overruns
 from typedq.worker.locks import HostLock, directory
@@ -102,25 +100,15 @@ class Supervisor:
         self._family = Family(app, plan, orders.concurrency)
         self._waiter = Waiter(broker, [broker.keys.supervisors], insist=True)
         self._burst = Burst(app, self._family, orders.queues)
-        self._keeper = Keeper(
-            broker,
-            self._family.journals,
-            self._lock,
-            name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
-            queues=orders.queues,
-            reads=[task.contract.id for task in app.tasks.values()],
-            lease_s=settings.lease,
-        )
-        names = [queue.name for queue in settings.queues]
-        self._ticker = Ticker(
-            broker, self._lock, queues=names, lease_s=settings.lease, bounds=plan.bounds
-        )
+        self._keeper = Keeper(app, self._lock, plan, self._family.journals)
+        self._ticker = Ticker(app, self._lock, plan)
         overruns = Overruns(broker, self._family.living, orders.queues)
         self._roles: list[Role] = [
             self._ticker,
             self._family,
             self._keeper,
             overruns,
+            Undertaker(app, plan),
             Summary(self._family),
         ]
         if orders.burst:

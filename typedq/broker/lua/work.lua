@@ -21,6 +21,7 @@ returns {"gone"} if the session has ended, else {"ok", number settled, message*}
 --@include wake
 --@include due
 --@include bury
+--@include fetch
 
 local function line(place) return 7 + 3 * (tonumber(place) - 1) end
 local flight, now, settled, at = KEYS[2], now_ms(), 0, 7
@@ -82,27 +83,12 @@ while at <= #ARGV do settle[ARGV[at]]() end
 -- more would not fit on Lua's stack
 local reply, wanted, moves_left = {'ok', settled}, math.min(tonumber(ARGV[2]), 1000), 500
 
-local function fetch(ready)
-  local popped = redis.call('LPOP', ready, wanted) or {}
-  local held, last = {}, #popped
-  for i, m in ipairs(popped) do
-    if is_message(m) then
-      reply[#reply + 1] = m
-      held[#held + 1], held[#held + 2] = id_of(m), m
-      wanted = wanted - 1
-      if is_lost_before(m) then wanted, last = 0, i break end
-    else
-      bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[6], now)
-    end
-  end
-  for i = #popped, last + 1, -1 do redis.call('LPUSH', ready, popped[i]) end
-  if #held > 0 then redis.call('HSET', flight, unpack(held)) end
-end
+local function odd(m, i) bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[6], now) end
 
 for k = 7, #KEYS - 3, 3 do
   if wanted <= 0 then break end
   moves_left = moves_left - promote(KEYS[k + 1], KEYS[k + 2], now, moves_left)
-  fetch(KEYS[k + 1])
+  wanted = fetch(KEYS[k + 1], flight, wanted, reply, odd)
   if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end
 end
 if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end

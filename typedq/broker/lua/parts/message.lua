@@ -14,6 +14,6 @@ local function with_due(m, due)
 end
 
 local DIGITS, HEX, NAME = string.rep('%d', 13), string.rep('%x', 26), '[%l%d_.-]+'
-local MESSAGE = '^1 %d %d%d %d%d%d ' .. DIGITS .. ' ' .. HEX
+local MESSAGE = '^[1-9] %d %d%d %d%d%d ' .. DIGITS .. ' ' .. HEX
   .. ' ' .. NAME .. '@%x+ ' .. NAME .. ' [^ ]+ .'
 local function is_message(m) return string.find(m, MESSAGE) end

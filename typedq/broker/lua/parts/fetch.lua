@@ -1,0 +1,20 @@
+-- Messages from the head of a list into a session's hands. What was lost before ends the batch.
+-- needs: message; `odd`, if given, takes what is no message
+
+local function fetch(list, flight, wanted, reply, odd)
+  local popped = redis.call('LPOP', list, wanted) or {}
+  local held, last = {}, #popped
+  for i, m in ipairs(popped) do
+    if odd and not is_message(m) then
+      odd(m, i)
+    else
+      reply[#reply + 1] = m
+      held[#held + 1], held[#held + 2] = id_of(m), m
+      wanted = wanted - 1
+      if is_lost_before(m) then wanted, last = 0, i break end
+    end
+  end
+  for i = #popped, last + 1, -1 do redis.call('LPUSH', list, popped[i]) end
+  if #held > 0 then redis.call('HSET', flight, unpack(held)) end
+  return wanted
+end

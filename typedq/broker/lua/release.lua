@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+--[[ release: end the parking of one group's oldest messages, at most 500 a call.
+
+Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged.
+
+KEYS    1 parked list  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then ready,
+        delayed, wake of the group's queue
+ARGV    1 group  2 "ready" | "dead" | "purged"  3 only what was due before (ms)
+        4 most dead letters  5 their greatest age (ms)  6 reason to bury them
+returns {number released, number left}
+]]
+--@include message
+--@include wake
+--@include bury
+
+local now, released = now_ms(), 0
+local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
+while released < 500 do
+  local m = redis.call('LINDEX', KEYS[1], 0)
+  if not m then break end
+  local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16))
+  if due >= tonumber(ARGV[3]) then break end
+  redis.call('LPOP', KEYS[1])
+  released = released + 1
+  if ARGV[2] == 'ready' then
+    redis.call('RPUSH', KEYS[7], m)
+    plant(KEYS[9])
+  else
+    redis.call('HINCRBY', KEYS[3], contract_of(m), -1)
+    if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6], now) end
+  end
+end
+local left = redis.call('LLEN', KEYS[1])
+if left == 0 then redis.call('HDEL', KEYS[2], ARGV[1]) end
+return {released, left}

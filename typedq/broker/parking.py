@@ -1,0 +1,109 @@
+"""Messages that nobody here can read: set aside by queue and contract, until somebody can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from typedq.broker.keys import Keys
+from typedq.broker.moves import DEFAULT_BOUNDS, DeadBounds, Worked, worked
+from typedq.broker.script import Argument, Move, script
+
+MOST_GROUPS = 1_000
+CROWDED = (
+    b'{"kind":"unreadable","error":"no worker can read it, and too many contracts are parked"}'
+)
+EXPIRED = b'{"kind":"unreadable","error":"no worker could read its contract for too long"}'
+
+
+class Group(NamedTuple):
+    """Parked messages of one queue and contract (`contract#2`: of message format 2)."""
+
+    queue: str
+    contract: str
+
+    def __str__(self) -> str:
+        return f"{self.queue} {self.contract}"
+
+
+class Parked(NamedTuple):
+    """A message to be parked."""
+
+    group: Group
+    id: bytes
+
+
+def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds) -> Move[int]:
+    """Set messages aside that this session holds; answers how many it did hold."""
+    places: dict[Group, int] = {}
+    words: list[Argument] = []
+    for group, id in parked:
+        words += (places.setdefault(group, len(places) + 1), str(group), id)
+    return Move(
+        script("park"),
+        [
+            *(keys.flight(session), keys.parked_groups, keys.counts, keys.dead),
+            *(keys.dead_letters, keys.stats, *(keys.parked(*group) for group in places)),
+        ],
+        [MOST_GROUPS, bounds.count, bounds.age_ms, CROWDED, *words],
+        int,
+    )
+
+
+def unpark(keys: Keys, session: str, group: Group, want: int) -> Move[Worked]:
+    """Fetch up to `want` parked messages of a group."""
+    return Move(
+        script("unpark"),
+        [keys.sessions, keys.flight(session), keys.parked_groups, keys.parked(*group)],
+        [session, want, str(group)],
+        worked,
+    )
+
+
+class Released(NamedTuple):
+    """How many left the group, and how many are still parked."""
+
+    released: int
+    left: int
+
+
+def release(
+    keys: Keys,
+    group: Group,
+    fate: Literal["ready", "dead", "purged"],
+    *,
+    before_ms: int = 1 << 52,
+    bounds: DeadBounds = DEFAULT_BOUNDS,
+) -> Move[Released]:
+    """End the parking of at most 500 messages, those due before `before_ms`."""
+    return Move(
+        script("release"),
+        [
+            *(keys.parked(*group), keys.parked_groups, keys.counts, keys.dead),
+            *(keys.dead_letters, keys.stats, *keys.lines([group.queue])),
+        ],
+        [str(group), fate, before_ms, bounds.count, bounds.age_ms, EXPIRED],
+        lambda reply: Released(*reply),
+    )
+
+
+def groups(keys: Keys) -> Move[dict[Group, int]]:
+    """Every group that is not empty, with the server ms at which it was begun."""
+    return Move(
+        "HGETALL",
+        [keys.parked_groups],
+        [],
+        lambda reply: {
+            Group(*field.decode().split(" ", 1)): int(ms) for field, ms in reply.items()
+        },
+    )
+
+
+def parked(keys: Keys, group: Group, first: int = 0, last: int = 499) -> Move[list[bytes]]:
+    """Parked messages of a group by place, oldest first."""
+    return Move("LRANGE", [keys.parked(*group)], [first, last], list)
+
+
+def count(keys: Keys, group: Group) -> Move[int]:
+    """How many messages a group holds."""
+    return Move("LLEN", [keys.parked(*group)], [], int)

@@ -1,0 +1,84 @@
+"""Calls on their way to the broker: sealed, cut into chunks, and accounted for if one fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from typedq import errors
+from typedq.broker import Outgoing
+from typedq.envelope import new_ids, seal
+from typedq.policy import unknown_queue
+from typedq.task import Call, Receipt
+
+CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
+
+
+def pack(
+    calls: Sequence[Call],
+    route: Callable[[str], tuple[str, str]],
+    *,
+    queues: Collection[str],
+    max_body: int,
+) -> tuple[list[Outgoing], list[Receipt]]:
+    """Seal calls; `route` gives the contract and the queue of a task.
+
+    Raises InvalidArguments, InvalidOptions, UnknownTask.
+    """
+    now = time.time_ns() // 1_000_000
+    at_once = datetime.fromtimestamp(now / 1000, UTC)
+    batch, receipts = list[Outgoing](), list[Receipt]()
+    for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
+        plan, body = call.options, call.body
+        contract, queue = route(call.task)
+        if plan.queue is not None:
+            queue = plan.queue
+            if queue not in queues:
+                raise unknown_queue(call.task, queue, queues)
+        if len(body) > max_body:
+            reason = f"{len(body):,} bytes; the limit is {max_body:,}"
+            raise errors.InvalidArguments(call.task, "$", reason)
+        message = seal(id=id_, contract=contract, queue=queue, options=plan.limits, body=body)
+        batch.append(Outgoing(id_, queue, contract, message, plan.delay_ms, plan.eta_ms))
+        due = at_once
+        if plan.delay_ms or plan.eta_ms:
+            due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
+            due = datetime.fromtimestamp(due_ms / 1000, UTC)
+        receipts.append(Receipt(id_, call.task, queue, due))
+    return batch, receipts
+
+
+def chunks(batch: Sequence[Outgoing], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of chunks of at most `most` messages and about 4 MiB."""
+    if most < 1:
+        raise ValueError(f"chunk takes 1 or more, not {most}")
+    start = size = 0
+    for end, outgoing in enumerate(batch):
+        length = len(outgoing.message)
+        if end - start == most or (size and size + length > CHUNK_BYTES):
+            yield start, end
+            start, size = end, 0
+        size += length
+    if batch:
+        yield start, len(batch)
+
+
+@contextmanager
+def accounting(batch: Sequence[Outgoing], start: int, end: int) -> Generator[None]:
+    """Say what became of every call if a chunk after the first fails."""
+    try:
+        yield
+    except errors.ServerError as error:
+        if start == 0:
+            raise
+        ids = [outgoing.id for outgoing in batch]
+        sent = end if isinstance(error, errors.EnqueueUncertain) else start
+        raise errors.EnqueueFailed(
+            error.url,
+            str(error).removeprefix(f"{error.url}: "),
+            accepted=ids[:start],
+            uncertain=ids[start:sent],
+            not_sent=ids[sent:],
+        ) from error
