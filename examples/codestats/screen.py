@@ -1,0 +1,67 @@
+"""What the demo shows: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from types import TracebackType
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from examples.codestats.promises import Promise
+
+TITLE = 24
+
+
+class Screen:
+    """Lines with a tick, and how far the counting has come."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self._marks = ("✓", "✗") if "utf" in self.console.encoding else ("ok", "FAILED")
+        columns = (TextColumn("counting"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=self.console, transient=True)
+        self._task = self._bar.add_task("counting", total=None)
+        self._quarter = 0
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, title: str, text: str = "", *, mark: str = " ", style: str = "dim") -> None:
+        """Print one line."""
+        line = Text.assemble((f"{mark} ", style), (f"{title:<{TITLE}}", "bold"), text)
+        self.console.print(line, soft_wrap=True)
+
+    def promise(self, promise: Promise) -> None:
+        """Print a promise with its tick."""
+        mark, style = self._marks[not promise.kept], "green" if promise.kept else "bold red"
+        self.say(promise.title, promise.evidence, mark=mark, style=style)
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar, or print a line at each quarter."""
+        self._bar.update(self._task, completed=done, total=total)
+        quarter = 4 * done // total
+        if quarter > self._quarter and not self.console.is_terminal:
+            self.say("counting", f"{done:,} of {total:,} files")
+        self._quarter = quarter
+
+    def mail(self, mail: EmailMessage) -> None:
+        """Show a mail as it came."""
+        body = mail.get_body()
+        text = body.get_content().rstrip() if body else ""
+        heads = "\n".join(f"{name}: {mail[name]}" for name in ("From", "To", "Subject"))
+        panel = Panel(Text(f"{heads}\n\n{text}"), box=box.ROUNDED, expand=False, title="mail")
+        self.console.print(panel)
