@@ -38,6 +38,26 @@ def schema(keys: Keys, contract: str) -> Move[bytes | None]:
     return Move("HGET", [keys.contracts], [contract], lambda reply: reply)
 
 
+def contracts(keys: Keys) -> Move[dict[str, bytes]]:
+    """Every contract ever published: contract id -> its schema as JSON."""
+    return Move(
+        "HGETALL",
+        [keys.contracts],
+        [],
+        lambda reply: {id.decode(): schema for id, schema in reply.items()},
+    )
+
+
+def last_due(keys: Keys, queue: str) -> Move[int | None]:
+    """When the last delayed message of a queue is due, in server ms; None if there is none."""
+    return Move(
+        "ZRANGE",
+        [keys.delayed(queue)],
+        [-1, -1, "WITHSCORES"],
+        lambda reply: int(reply[0][1]) if reply else None,
+    )
+
+
 class Depth(NamedTuple):
     """One queue; `oldest` is the header of the message at the head, b"" if none."""
 
