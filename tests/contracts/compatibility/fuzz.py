@@ -215,11 +215,11 @@ def kept(old: tuple[str, Any], new: tuple[str, Any], body: Any) -> bool:
             return len(was) == len(now) and all(
                 kept(w, n, b) for w, n, b in zip(was, now, body, strict=True)
             )
-        case ("list" | "set"), ("list" | "set"):
+        case (("list" | "set"), ("list" | "set")):
             return len(was) == len(now) == len(body) and all(
                 any(kept(w, n, b) for n in now) for w, b in zip(was, body, strict=True)
             )
-        case ("number" | "decimal"), ("number" | "decimal"):
+        case (("number" | "decimal"), ("number" | "decimal")):
             return float(was) == float(now)
         case "decimal", "text":
             return str(was) == now

@@ -105,7 +105,9 @@ class Maker:
         if name == "set":
             made = Node("set", {}, [self.scalar(("int", "str", "uuid", "date", "enum"))])
         elif name == "tuple":
-            made = Node("tuple", {}, [self.node(depth + 1) for _ in range(self.random.randint(1, 3))])
+            made = Node(
+                "tuple", {}, [self.node(depth + 1) for _ in range(self.random.randint(1, 3))]
+            )
         elif name == "dict":
             keys = KEYS[:4] if self.models else KEYS
             made = Node("dict", {}, [self.scalar(keys), self.node(depth + 1)])
@@ -358,10 +360,14 @@ class Builder:
 
     def _spare_msgspec(self, node: Node) -> None:
         """msgspec 0.22 dies of a union of a fixed tuple and anything that has bounds."""
-        if any(p.name == "tuple" for p in node.parts) and any(
-            p.options.keys() - {"pattern", "tz", "values"} and p.name not in RECORDS
-            for p in node.parts
-        ):
+        members = list[Node]()
+        todo = [node]
+        while todo:
+            part = todo.pop()
+            todo += part.parts if part.name == "union" else []
+            members.append(part)
+        bounded = (p for p in members if p.options.keys() - {"pattern", "tz", "values"})
+        if {"tuple"} & {p.name for p in members} and any(p.name not in RECORDS for p in bounded):
             raise TypeError("a fixed tuple beside bounds")
 
     def _constrained(self, kind: Any, node: Node) -> Any:
@@ -438,7 +444,7 @@ class Builder:
                 made[field] = (kind, pydantic.Field(default_factory=lambda v=given: v))
         if options.get("recursive"):
             made["next"] = (Optional[name], None)  # noqa: UP045
-        config = pydantic.ConfigDict(strict=True, extra=options["extra"], defer_build=True)
+        config = pydantic.ConfigDict(strict=True, extra=options["extra"])
         cls = pydantic.create_model(name, __config__=config, __module__=__name__, **made)
         setattr(sys.modules[__name__], name, cls)
         cls.model_rebuild(_types_namespace={name: cls})
@@ -592,7 +598,9 @@ class Writer:
     _dataclass = _typeddict = _model = _object
 
     def _struct(self, node: Node, depth: int) -> Json:
-        return self._row(node, depth) if node.options.get("array_like") else self._object(node, depth)
+        return (
+            self._row(node, depth) if node.options.get("array_like") else self._object(node, depth)
+        )
 
     def _row(self, node: Node, depth: int) -> Json:
         made = [self.value(field.kind, depth + 1) for field in node.fields]

@@ -204,7 +204,11 @@ def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Fi
         example = examples.inside(w, gap.at, examples.of(gap.writer_part))
     elif example is NOTHING and gap.kind not in _PARTIAL:
         example = examples.of_alternative(w)
-    if example is not NOTHING and gap.at is None and text_of(example) in visit.pair.reader.constants:
+    if (
+        example is not NOTHING
+        and gap.at is None
+        and text_of(example) in visit.pair.reader.constants
+    ):
         example = NOTHING
     parts = (gap.writer_part, gap.reader_part)
     if gap.at is None:

@@ -202,7 +202,7 @@ def arrays(w: Alternative, r: Alternative) -> Difference:
     if r.facets.get("uniqueItems") and writer.most > 1:
         _unique(found, w, r, writer.rest, reader.rest)
     known = max(len(writer.prefix), len(reader.prefix))
-    for i in range(int(min(known, writer.most))):
+    for i in range(int(min(known, writer.most, reader.most))):
         if i < len(reader.prefix) or not reader.drops:
             tag = _tag(w, i), _tag(r, i)
             if i == 0 and None not in tag and tag[0] != tag[1]:
@@ -212,7 +212,7 @@ def arrays(w: Alternative, r: Alternative) -> Difference:
         elif i >= writer.least:
             what = quoted(writer.names[i]) if i < len(writer.names) else f"element {i}"
             found.gap("dropped", Step("index", i), what=what)
-    if writer.most > known:
+    if writer.most > known and reader.most > known:
         if reader.drops:
             found.gap("members lost")
         else:
@@ -231,7 +231,8 @@ def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
             if writer.most > reader.most:
                 what = quoted(writer.names[i])
                 found.gap("undeclared", Step("index", i), what=what, writer_part=writer.at(i))
-        return
+        if found.refused or writer.most <= reader.most:
+            return
     fixed = writer.prefix or reader.prefix or writer.least == writer.most
     if reader.least > writer.least or reader.most < writer.most:
         if fixed or reader.least == reader.most:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typedq.contracts.compatibility.containers import arrays, disjoint, objects
 from typedq.contracts.compatibility.documents import NOTHING, Document, Schema, same, text_of
 from typedq.contracts.compatibility.gaps import Difference, Link
-from typedq.contracts.compatibility.scalars import constants, decimals, numbers, strings
+from typedq.contracts.compatibility.scalars import (
+    NOT_TEXT,
+    constants,
+    decimals,
+    numbers,
+    strings,
+    text_form,
+)
 from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
 
 _DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
@@ -90,7 +97,7 @@ class Covering:
             left, right = todo.pop()
             if (id(left), id(right)) in self._pairs:
                 continue
-            pair = Pair(left, right, [_choice(w, right) for w in left.alternatives])
+            pair = Pair(left, right, [_choice(w, left, right) for w in left.alternatives])
             self._pairs[id(left), id(right)] = pair
             for choice in pair.choices:
                 for option in choice.options:
@@ -120,7 +127,7 @@ class Covering:
         )
 
 
-def _choice(w: Alternative, reader: Shape) -> Choice:
+def _choice(w: Alternative, writer: Shape, reader: Shape) -> Choice:
     if w.constant is not NOTHING:
         listed = reader.constants.get(text_of(w.constant))
         options = [Option(listed, _unknown(w, listed, Difference()))] if listed else []
@@ -129,18 +136,29 @@ def _choice(w: Alternative, reader: Shape) -> Choice:
             for r in reader.alternatives
             if r.constant is NOTHING and (differ := _DIFFER_CONSTANT.get((w.kind, r.kind)))
         ]
-        return Choice(w, options)
+        return Choice(w, options, _mistakable(w, writer, reader))
     options = [
         Option(r, _unknown(w, r, differ(w, r)))
         for r in reader.alternatives
         if r.constant is NOTHING and (differ := _DIFFER.get((w.kind, r.kind)))
     ]
-    rivals = (
-        w.kind in ("object", "array")
-        and len(options) > 1
-        and sum(not disjoint(w, option.reader) for option in options) > 1
-    )
-    return Choice(w, options, rivals)
+    rivals = len(options) > 1 and w.kind in ("object", "array")
+    if rivals and sum(not disjoint(w, option.reader) for option in options) > 1:
+        return Choice(w, options, ambiguous=True)
+    return Choice(w, options, _mistakable(w, writer, reader))
+
+
+def _mistakable(w: Alternative, writer: Shape, reader: Shape) -> bool:
+    """Whether text may be taken for another form of text than it is, as "1" for a decimal."""
+    if w.kind != "string":
+        return False
+    forms = [
+        dict.fromkeys(text_form(a) for a in shape.alternatives if a.kind == "string")
+        for shape in (writer, reader)
+    ]
+    own = text_form(w)
+    others = forms[1].keys() - {own} - ({""} if own and own not in NOT_TEXT else set())
+    return len(forms[1]) > 1 and bool(others) and list(forms[0]) != list(forms[1])
 
 
 def _unknown(w: Alternative, r: Alternative, difference: Difference) -> Difference:

@@ -27,7 +27,7 @@ _NARROWER = {
     ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",
     ("time", "naive-time"): "12:00:00Z",
 }
-_BYTES = frozenset(("bytes", "utf8-bytes"))
+NOT_TEXT = frozenset(("bytes", "utf8-bytes"))
 _NUMERIC = frozenset(("integer", "number"))  # as text, in the keys of objects
 _NAMES = {
     "": "any text",
@@ -123,7 +123,7 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     left, right = text_form(w), text_form(r)
     evidence = {"writer": describe(w), "reader": describe(r)}
     if left != right and (left, right) not in _WIDER and not (left in _READABLE and not right):
-        if _BYTES & {left, right}:
+        if NOT_TEXT & {left, right}:
             found.gap("encoding", **evidence)
         elif (left, right) in _NARROWER or not left:
             example = _NARROWER.get((left, right), NOTHING)

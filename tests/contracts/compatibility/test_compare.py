@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cases import CASES, TRAPS, node, obj  # noqa: E402
+
+from typedq.compat import compare  # noqa: E402
+from typedq.contracts.compatibility.covering import Covering  # noqa: E402
+from typedq.contracts.compatibility.documents import Document  # noqa: E402
+from typedq.contracts.compatibility.rules import VERDICTS  # noqa: E402
+from typedq.contracts.schema import document  # noqa: E402
+
+INT: Any = {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward", "forward", "rules"),
+    [pytest.param(*case[1:], id=case[0]) for case in CASES],
+)
+def test_table(old: Any, new: Any, backward: bool, forward: bool, rules: set[str]) -> None:
+    there = compare(document(old), document(new))
+    back = compare(document(new), document(old))
+    assert (there.backward, there.forward) == (backward, forward)
+    assert (back.backward, back.forward) == (forward, backward)
+    assert {change.rule for change in there.changes} == rules
+    for found in (there, back):
+        assert found.backward == all(change.backward for change in found.changes)
+        assert found.forward == all(change.forward for change in found.changes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward", "forward"), [pytest.param(*t[1:], id=t[0]) for t in TRAPS]
+)
+def test_traps(old: Any, new: Any, backward: bool, forward: bool) -> None:
+    before = copy.deepcopy((old, new))
+    there, back = compare(old, new), compare(new, old)
+    assert (there.backward, there.forward) == (backward, forward)
+    assert (back.backward, back.forward) == (forward, backward)
+    assert (old, new) == before
+    for found in (there, back):
+        assert found.backward == all(change.backward for change in found.changes)
+        assert found.forward == all(change.forward for change in found.changes)
+
+
+@pytest.mark.parametrize("schema", [t[i] for t in TRAPS for i in (1, 2)])
+def test_what_is_equal_is_compatible_whatever_it_means(schema: Any) -> None:
+    found = compare(schema, copy.deepcopy(schema))
+    assert (found.backward, found.forward, found.changes) == (True, True, ())
+
+
+def test_a_finding_tells_a_stranger_what_breaks_and_how_to_mend_it() -> None:
+    def email(**zip_code: Any) -> Any:
+        address = {"street": {"type": "string"}, **zip_code}
+        return obj(obj({"type": "object", "properties": address, "required": list(address)}))
+
+    (change,) = compare(email(), email(zip={"type": "string"})).changes
+    assert (change.rule, change.path) == ("FIELD_ADDED_REQUIRED", "$.a.a.zip")
+    assert (change.backward, change.forward, change.warning) == (False, True, False)
+    assert change.message == (
+        'messages written before this change have no "zip"; the new worker refuses them'
+    )
+    assert change.example == {"a": {"a": {"street": "x"}}}
+    assert change.fix == "give it a default, or add an upcaster from the old version"
+    assert (change.old, change.new) == (None, {"type": "string"})
+
+
+def test_a_break_of_the_old_code_is_told_from_its_side() -> None:
+    (change,) = compare(INT, {"anyOf": [INT, {"type": "null"}]}).changes
+    assert change.message == (
+        "messages written after this change may hold null here; an old worker refuses null"
+    )
+    assert (change.rule, change.backward, change.forward) == ("NULL_ADDED", True, False)
+    assert change.fix == "deploy the workers before the producers"
+
+
+def test_names_that_are_no_identifiers_are_quoted_in_paths() -> None:
+    old = {"type": "object", "properties": {'a "b"': INT}, "required": []}
+    new = {"type": "object", "properties": {'a "b"': {"type": "string"}}, "required": []}
+    assert compare(old, new).changes[0].path == '$["a \\"b\\""]'
+
+
+def test_payload_shape_is_one_finding() -> None:
+    several = {**obj(INT), "x-typedq-payload": "parameters"}
+    (change,) = compare(several, node(INT)).changes
+    assert (change.rule, change.path) == ("PAYLOAD_SHAPE_CHANGED", "$")
+    assert "one entry a parameter" in change.message
+
+
+def test_findings_in_shared_definitions_are_told_once() -> None:
+    def shared(kind: str) -> Any:
+        ref = {"$ref": "#/$defs/A"}
+        return {
+            "type": "object", "properties": dict.fromkeys("abc", ref), "required": [],
+            "$defs": {"A": {"type": kind}},
+        }  # fmt: skip
+
+    assert len(compare(shared("integer"), shared("string")).changes) == 1
+
+
+def test_every_verdict_has_words_for_everything_it_may_name() -> None:
+    words = dict.fromkeys(("what", "writer", "reader", "when", "who"), "x")
+    for verdict in VERDICTS.values():
+        assert "{" not in verdict.sentence.format(**words)
+        assert verdict.fix
+
+
+# --- how much work it is --------------------------------------------------------------------------
+
+
+def levels(leaf: Any, n: int = 24) -> Any:
+    """A tree of 2 ** n leaves, written down in n shared definitions."""
+    defs: Any = {"L0": leaf}
+    for i in range(n):
+        ref = {"$ref": f"#/$defs/L{i}"}
+        defs[f"L{i + 1}"] = {
+            "type": "object", "properties": {"a": ref, "b": ref}, "required": ["a", "b"]
+        }  # fmt: skip
+    return {"$ref": f"#/$defs/L{n}", "$defs": defs}
+
+
+def variants(leaf: Any, n: int = 8) -> Any:
+    """Tagged variants, each of which may hold any of them, under two names."""
+    any_of = {"anyOf": [{"$ref": f"#/$defs/V{i}"} for i in range(n)]}
+    defs = {
+        f"V{i}": {
+            "type": "object", "required": ["type", "left"],
+            "properties": {"type": {"enum": [f"v{i}"]}, "left": {"$ref": "#/$defs/Any"},
+                           "right": {"$ref": "#/$defs/Any"}, "leaf": leaf},
+        }
+        for i in range(n)
+    }  # fmt: skip
+    return {"$ref": "#/$defs/Any", "$defs": {**defs, "Any": any_of}}
+
+
+@pytest.mark.parametrize(("make", "limit"), [(levels, 60), (variants, 300)])
+@pytest.mark.parametrize(
+    ("leaf", "verdict"), [({"type": "number"}, True), ({"type": "string"}, False)]
+)
+def test_work_grows_with_the_document_and_not_with_its_values(
+    make: Any, limit: int, leaf: Any, verdict: bool
+) -> None:
+    covering = Covering(Document(make(INT)), Document(make(leaf)))
+    assert covering.root.holds is verdict
+    assert covering.steps <= limit
+    assert compare(make(INT), make(leaf)).backward is verdict
+
+
+def test_a_schema_nested_beyond_reason_is_no_crash() -> None:
+    deep: Any = INT
+    for _ in range(5_000):
+        deep = {"type": "array", "items": deep}
+    found = compare(deep, INT)
+    assert (found.backward, found.forward) == (False, False)
+
+
+def test_large_enums_are_compared_by_look_up() -> None:
+    old, new = {"enum": list(range(3_000))}, {"enum": list(range(1, 3_000))}
+    (change,) = compare(old, new).changes
+    assert (change.rule, change.example) == ("ENUM_VALUE_REMOVED", 0)
+
+
+def test_examples_are_json() -> None:
+    for _, old, new, *_ in TRAPS:
+        for change in compare(old, new).changes:
+            json.dumps(change.example)
