@@ -238,6 +238,7 @@ def reap(
     others: Literal["back", "lost"] = "lost",
     crashes: int = 3,
     losses: int = 10,
+    crashed: bytes = CRASHED,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Move[Reaped]:
     """End a session; `fates` (by message id) come from its journal, `others` is for the rest."""
@@ -250,7 +251,7 @@ def reap(
         ],
         [
             *(session, "owner" if owner else "expired", crashes, losses, bounds.count),
-            *(bounds.age_ms, CRASHED, LOST, NO_QUEUE, others, len(queues), *queues, *named),
+            *(bounds.age_ms, crashed, LOST, NO_QUEUE, others, len(queues), *queues, *named),
         ],
         lambda reply: Reaped(True) if reply[0] == b"alive" else Reaped(False, *reply[1:]),
     )

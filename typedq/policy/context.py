@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -26,3 +28,10 @@ class Context:
     due: datetime
     deadline: datetime | None
     fence: str
+    _shield: Callable[[], AbstractContextManager[None]] = field(
+        default=nullcontext, repr=False, compare=False
+    )
+
+    def shield(self) -> AbstractContextManager[None]:
+        """`with ctx.shield():` holds the soft timeout back until the end of the block."""
+        return self._shield()

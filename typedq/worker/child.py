@@ -19,6 +19,7 @@ from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.parked import Readable
 from typedq.worker.reading import Readings
 from typedq.worker.session import Delivery, Session
+from typedq.worker.timing import Alarm, Rules, call_task
 from typedq.worker.waiting import Waiter
 
 MOST_PREFETCHED = 64
@@ -82,7 +83,7 @@ class Child:
         self._session = Session(
             broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
         )
-        self._readings = Readings(app)
+        self._readings, self._rules, self._alarm = Readings(app), Rules(app), Alarm()
         self._parked = Readable(broker, self._readings, plan.queues)
         self._coroutines = Coroutines(journal, self.waiter.poke)
         self._buffer = deque[Delivery]()
@@ -169,7 +170,7 @@ class Child:
             if not self._session.is_mine(delivery) or self._journal.is_marked(delivery.slot):
                 self._session.drop(delivery)
                 continue
-            job = open_message(delivery, self._readings)
+            job = open_message(delivery, self._readings, self._rules)
             if not isinstance(job, Job):
                 self._session.settle(job, delivery)
                 continue
@@ -197,13 +198,18 @@ class Child:
         session, name = self._session, job.task.name
         if session.owes and (session.urgent or self._pace.is_slow(name)):
             self._buffer.extend(session.exchange())
-        if not session.is_mine(job.delivery) or not self._journal.claim(job.slot):
+        soft, hard = job.limits
+        if not session.is_mine(job.delivery) or not self._journal.claim(job.slot, hard):
             self._not_run(job)
             return
-        started = time.monotonic()
+        started, alarm = time.monotonic(), self._alarm
+        alarm.start(soft)
         try:
-            job.start(self._journal.session)
+            args = job.arguments(self._journal.session, alarm.shield)
+            call_task(job.task.fn, args, job.kwargs)
+            alarm.stop()
         except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
+            alarm.stop()
             self._settle(job, job.failed(error))
         else:
             self._journal.done(job.slot)

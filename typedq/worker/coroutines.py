@@ -11,6 +11,7 @@ from typing import NamedTuple, final
 from typedq.broker.moves import Settlement
 from typedq.worker.execute import Job
 from typedq.worker.journal import Journal
+from typedq.worker.timing import Clock
 
 _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
 
@@ -59,11 +60,14 @@ class Coroutines:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: Job) -> None:
-        if not self._journal.claim(job.slot):
+        soft, hard = job.limits
+        if not self._journal.claim(job.slot, hard):
             self._end(Ended(job, None, ran=False))
             return
+        clock = Clock(soft)
         try:
-            await job.start(self._journal.session)
+            args = job.arguments(self._journal.session, clock.shield)
+            await clock.run(job.task.fn(*args, **job.kwargs))
         except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
             self._end(Ended(job, job.failed(error)))
         else:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, final
+
+import msgspec
 
 from typedq.broker.moves import Back, Settlement
 from typedq.broker.parking import Parked
@@ -14,34 +19,36 @@ from typedq.task import Task
 from typedq.worker import settle
 from typedq.worker.reading import Readings
 from typedq.worker.session import Delivery
+from typedq.worker.timing import Limits, Rules
+
+Shield = Callable[[], AbstractContextManager[None]]
 
 
 @final
+@dataclass(slots=True, eq=False)
 class Job:
     """A message ready to run."""
 
-    __slots__ = ("args", "delivery", "envelope", "kwargs", "slot", "task")
+    delivery: Delivery
+    envelope: Envelope
+    task: Task[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    limits: Limits
 
-    def __init__(
-        self,
-        delivery: Delivery,
-        envelope: Envelope,
-        task: Task[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.delivery, self.slot = delivery, delivery.slot
-        self.envelope, self.task = envelope, task
-        self.args, self.kwargs = args, kwargs
+    @property
+    def slot(self) -> int:
+        """Where it stands in the journal."""
+        return self.delivery.slot
 
-    def start(self, fence: str) -> Any:
-        """Call the task's function; a coroutine function answers its coroutine."""
+    def arguments(self, fence: str, shield: Shield) -> tuple[Any, ...]:
+        """The positional arguments, with the context first if the task takes it."""
         if self.task.contract.takes_context:
-            return self.task.fn(self._context(fence), *self.args, **self.kwargs)
-        return self.task.fn(*self.args, **self.kwargs)
+            return (self._context(fence, shield), *self.args)
+        return self.args
 
-    def _context(self, fence: str) -> Context:
-        envelope = self.envelope
+    def _context(self, fence: str, shield: Shield) -> Context:
+        envelope, hard = self.envelope, self.limits.hard
         return Context(
             id=envelope.id.decode(),
             task=self.task.name,
@@ -49,8 +56,9 @@ class Job:
             attempt=envelope.attempt + 1,
             enqueued_at=_instant(envelope.enqueued_ms),
             due=_instant(envelope.due_ms or envelope.enqueued_ms),
-            deadline=None,
+            deadline=None if hard is None else datetime.now(UTC) + timedelta(seconds=hard),
             fence=f"{fence}:{envelope.id.decode()}",
+            _shield=shield,
         )
 
     def failed(self, error: BaseException) -> Settlement:
@@ -62,7 +70,7 @@ class Job:
         return settle.after_failure(self.envelope, self.task, error)
 
 
-def open_message(delivery: Delivery, readings: Readings) -> Job | Settlement | Parked:
+def open_message(delivery: Delivery, readings: Readings, rules: Rules) -> Job | Settlement | Parked:
     """Make a job of a message, or say what else must become of it."""
     try:
         envelope = unseal(delivery.message)
@@ -75,9 +83,12 @@ def open_message(delivery: Delivery, readings: Readings) -> Job | Settlement | P
         return settle.unreadable(envelope)
     try:
         args, kwargs = reading.decode(envelope.body)
+        limits = rules.of(envelope, reading.task)
     except InvalidBody as error:
         return settle.invalid_body(envelope, error, reading.task.contract.id)
-    return Job(delivery, envelope, reading.task, args, kwargs)
+    except msgspec.MsgspecError as error:
+        return settle.bad_message(delivery.message, f"its options: {error}")
+    return Job(delivery, envelope, reading.task, args, kwargs, limits)
 
 
 def _instant(ms: int) -> datetime:

@@ -10,8 +10,11 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn, final
+
+import psutil
 
 from typedq.app import TypedQ
 from typedq.broker import moves
@@ -21,17 +24,37 @@ from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.session import new_session
 
 EARLY_DEATHS = 5
+HARD_TIMEOUT = b'{"kind":"hard_timeout","error":"it ran beyond its hard timeout, too often"}'
 LONGEST_BACKOFF_S = 5.0
 
 
 @dataclass
 class Member:
-    """One child. `status` is set once it has died, as `waitpid` gave it."""
+    """One child.
+
+    status: set once it has died, as `waitpid` gave it
+    overdue: ids of the messages for whose hard timeout it was killed
+    owed: messages taken from it, still to be handed back
+    """
 
     pid: int
     journal: Journal
     status: int | None = None
-    born: float = field(default_factory=time.monotonic)
+    overdue: Sequence[bytes] = ()
+    owed: list[moves.Back] = field(default_factory=list[moves.Back])
+
+    def kill_group(self) -> None:
+        """Kill it with its descendants, also those that left its process group."""
+        # It is the reaper of its descendants, so that they stay below it until it is gone.
+        os.kill(self.pid, signal.SIGSTOP)
+        while running := [p for p in psutil.Process(self.pid).children(recursive=True) if _runs(p)]:
+            for process in running:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     @property
     def exit_code(self) -> int:
@@ -111,7 +134,9 @@ class Family:
         running = [e.id for e in entries if e.state == State.RUNNING]
         fates: dict[bytes, moves.Fate] = {e.id: "done" for e in entries if e.state == State.DONE}
         for id in running:
-            fates[id] = "back" if self.killing else "crash" if len(running) == 1 else "lost"
+            alone = len(running) == 1 or id in member.overdue
+            fates[id] = "back" if self.killing else "crash" if alone else "lost"
+        reason = HARD_TIMEOUT if member.overdue else moves.CRASHED
         keys, bounds = self._app.broker.keys, self._plan.bounds
         for session in filter(None, (member.journal.session, member.journal.fresh)):
             self._app.broker.call(
@@ -123,10 +148,14 @@ class Family:
                     fates=fates,
                     others="back",
                     bounds=bounds,
+                    crashed=reason,
                 )
             )
         if self.killing:
             self.interrupted += len(running)
+        elif member.overdue:
+            ids = ",".join(id.decode() for id in member.overdue)
+            event(logging.ERROR, "hard timeout: child killed", pid=member.pid, running=ids)
         elif member.exit_code != 0:
             self._mourn(member, running)
 
@@ -167,7 +196,7 @@ def _be_a_child(app: TypedQ, journal: Journal, plan: Plan) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
-        _die_with_parent()
+        _tie_to_parent()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -185,12 +214,23 @@ def _be_a_child(app: TypedQ, journal: Journal, plan: Plan) -> NoReturn:
         os._exit(code)
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the supervisor is gone; elsewhere the child looks itself."""
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _tie_to_parent() -> None:
+    """Ask the kernel for SIGKILL when the supervisor is gone; elsewhere the child looks itself.
+
+    And to be the reaper of its descendants, so that a hard timeout finds them all.
+    """
     if sys.platform == "linux":
         import ctypes
 
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+        parent, prctl = os.getppid(), ctypes.CDLL(None).prctl
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
         if os.getppid() != parent:
             os._exit(1)

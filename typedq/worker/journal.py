@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple, final
 
-_HEADER, _SLOT, _ID = 128, 48, 26
+_HEADER, _SLOT, _ID = 128, 56, 26
 _SESSION, _FRESH, _FENCE, _PHASE, _COUNTS = 0, 32, 64, 72, 80
 
 
@@ -30,7 +30,7 @@ class State(IntEnum):
 class Entry(NamedTuple):
     """One message in a journal.
 
-    queue: its place among the child's queues; started: by the monotonic clock, 0 if not running
+    queue: its place among the child's queues; started, deadline: by the monotonic clock, if it runs
     """
 
     slot: int
@@ -38,9 +38,11 @@ class Entry(NamedTuple):
     id: bytes
     queue: int
     started: float
+    deadline: float
 
 
 # Plain ints: an enum member costs more than the write it stands for.
+_NEVER = float("inf")
 _HELD, _RUNNING, _DONE = int(State.HELD), int(State.RUNNING), int(State.DONE)
 
 
@@ -64,14 +66,16 @@ class Journal:
         self._memory[at + 1] = 0
         self._memory[at] = _HELD
 
-    def claim(self, slot: int) -> bool:
-        """Say that a message runs from now; False if it may not, being revoked or fenced off.
+    def claim(self, slot: int, hard: float | None) -> bool:
+        """Say that a message runs from now, at most for `hard` seconds; False if it may not.
 
-        The claim is written before the mark is read, and the supervisor marks only while this
-        process is stopped: one of the two always sees the other.
+        It may not if it was revoked or fenced off. The claim is written before the mark is read,
+        and the supervisor marks only while this process is stopped: one of the two always sees the
+        other.
         """
         now, at = time.monotonic(), _HEADER + slot * _SLOT
         self._doubles[(at + 8) >> 3] = now
+        self._doubles[(at + 48) >> 3] = _NEVER if hard is None else now + hard
         self._memory[at] = _RUNNING
         if self._memory[at + 1] or now >= self._doubles[_FENCE >> 3]:
             self._memory[at] = _HELD
@@ -152,7 +156,8 @@ class Journal:
             if state:
                 started = self._doubles[(at + 8) >> 3] if state == _RUNNING else 0.0
                 id = self._memory[at + 16 : at + 16 + _ID]
-                yield Entry(slot, State(state), id, self._memory[at + 2], started)
+                deadline = self._doubles[(at + 48) >> 3] if state == _RUNNING else _NEVER
+                yield Entry(slot, State(state), id, self._memory[at + 2], started, deadline)
 
     def _text(self, at: int) -> str:
         return self._memory[at : at + 32].rstrip(b"\0").decode()

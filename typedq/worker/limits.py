@@ -1,4 +1,4 @@
-"""What a child may not do to others: hold messages that it does not come round to."""
+"""What a child may not do: run a task beyond its hard timeout, or hold what it does not come to."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LOOK_S = 0.05
 
 
 @final
-class Overruns:
-    """Hands back what waits behind a task that runs long, uncounted and without a race."""
+class Watch:
+    """Looks at the journals of the busy, 20 times a second."""
 
     def __init__(
         self, broker: Broker, members: Callable[[], Sequence[Member]], queues: Sequence[str]
@@ -29,18 +29,30 @@ class Overruns:
         self._broker, self._members, self._queues = broker, members, list(queues)
 
     def step(self, now: float) -> float:
-        """Look at every journal; a child is stopped for a moment only if it must be."""
+        """Kill what is beyond its hard timeout; hand back what waits behind a long task."""
         for member in self._members():
-            busy = member.journal.phase == Phase.BUSY
-            if busy and any(_overrun(entry) for entry in member.journal.entries()):
-                held = [e for e in member.journal.entries() if e.state == State.HELD]
-                if held and not member.journal.is_marked(held[0].slot):
-                    self._hand_back(member)
+            if member.journal.phase == Phase.BUSY and not member.overdue:
+                self._look(member, list(member.journal.entries()), time.monotonic())
+            if member.owed:
+                self._hand_back(member)
         return LOOK_S
 
-    def _hand_back(self, member: Member) -> None:
-        # While it stands still it can claim nothing: what is not claimed now is marked before it
-        # goes on, and it looks at the mark after each claim.
+    def _look(self, member: Member, entries: Sequence[Entry], now: float) -> None:
+        overdue = [e for e in entries if e.state == State.RUNNING and now > e.deadline]
+        if overdue:
+            member.overdue = [e.id for e in overdue]
+            member.kill_group()
+        elif any(e.state == State.RUNNING and now - e.started > OVERRUN_S for e in entries) and any(
+            e.state == State.HELD and not member.journal.is_marked(e.slot) for e in entries
+        ):
+            self._revoke(member)
+
+    def _revoke(self, member: Member) -> None:
+        """Mark what the child has not claimed.
+
+        While it stands still it can claim nothing: what is not claimed now is marked before it
+        goes on, and it looks at the mark after each claim.
+        """
         os.kill(member.pid, signal.SIGSTOP)
         try:
             _, status = os.waitpid(member.pid, os.WUNTRACED)
@@ -48,19 +60,14 @@ class Overruns:
                 member.status = status
                 return
             held = [e for e in member.journal.entries() if e.state == State.HELD]
-            for entry in held:
+            for entry in sorted(held, key=lambda e: e.id, reverse=True):
                 member.journal.mark(entry.slot)
+                member.owed.append(Back(entry.id, self._queues[entry.queue]))
         finally:
             os.kill(member.pid, signal.SIGCONT)
-        session = member.journal.session
-        back = [Back(e.id, self._queues[e.queue]) for e in sorted(held, key=_id, reverse=True)]
-        self._broker.call(work(self._broker.keys, session, self._queues, settle=back))
-        event(logging.DEBUG, "handed back what waited behind a long task", messages=len(back))
 
-
-def _overrun(entry: Entry) -> bool:
-    return entry.state == State.RUNNING and time.monotonic() - entry.started > OVERRUN_S
-
-
-def _id(entry: Entry) -> bytes:
-    return entry.id
+    def _hand_back(self, member: Member) -> None:
+        move = work(self._broker.keys, member.journal.session, self._queues, settle=member.owed)
+        self._broker.call(move)
+        event(logging.DEBUG, "handed back what waited behind a long task", n=len(member.owed))
+        member.owed.clear()

@@ -21,7 +21,7 @@ from typedq.telemetry import event
 from typedq.worker.child import Plan
 from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.family import ChildrenDie, Family
-from typedq.worker.limits import Overruns
+from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.waiting import Waiter
 
@@ -102,12 +102,11 @@ class Supervisor:
         self._burst = Burst(app, self._family, orders.queues)
         self._keeper = Keeper(app, self._lock, plan, self._family.journals)
         self._ticker = Ticker(app, self._lock, plan)
-        overruns = Overruns(broker, self._family.living, orders.queues)
         self._roles: list[Role] = [
             self._ticker,
             self._family,
             self._keeper,
-            overruns,
+            Watch(broker, self._family.living, orders.queues),
             Undertaker(app, plan),
             Summary(self._family),
         ]

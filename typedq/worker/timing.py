@@ -1,0 +1,180 @@
+"""Time limits of one attempt: which hold, and how a task meets the soft one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple, final
+
+import msgspec
+
+from typedq.app import TypedQ
+from typedq.envelope import Envelope
+from typedq.errors import SoftTimeout
+from typedq.task import Task
+
+_AGAIN_S = 0.01
+
+
+class Limits(NamedTuple):
+    """Seconds, or None for no limit."""
+
+    soft: float | None
+    hard: float | None
+
+
+class _Given(msgspec.Struct):
+    soft: float | None = None
+    hard: float | None = None
+
+
+_read_given = msgspec.json.Decoder(_Given).decode
+
+
+@final
+class Rules:
+    """Which limits hold for a message: the call's, else the task's, the queue's, the app's."""
+
+    def __init__(self, app: TypedQ) -> None:
+        settings = app.settings
+        self._app = Limits(settings.soft_timeout, settings.hard_timeout)
+        self._queues = {
+            queue.name.encode(): Limits(queue.soft_timeout, queue.hard_timeout)
+            for queue in settings.queues
+        }
+        self._known: dict[tuple[str, bytes], Limits] = {}
+
+    def of(self, envelope: Envelope, task: Task[..., Any]) -> Limits:
+        """The limits of this attempt. Raises msgspec.MsgspecError for options that are no JSON."""
+        key = (task.name, envelope.queue)
+        known = self._known.get(key) or self._decide(key, task)
+        if envelope.options == b"-":
+            return known
+        given = _read_given(envelope.options)
+        return _first(Limits(given.soft, given.hard), known)
+
+    def _decide(self, key: tuple[str, bytes], task: Task[..., Any]) -> Limits:
+        queue = self._queues.get(key[1], Limits(None, None))
+        chosen = _first(Limits(task.soft_timeout, task.hard_timeout), _first(queue, self._app))
+        return self._known.setdefault(key, chosen)
+
+
+def _first(a: Limits, b: Limits) -> Limits:
+    return Limits(b.soft if a.soft is None else a.soft, b.hard if a.hard is None else a.hard)
+
+
+def _expired(limit: float) -> SoftTimeout:
+    return SoftTimeout(f"it ran longer than its soft timeout of {limit:g} s")
+
+
+def call_task(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a sync task: a soft timeout is raised only in frames that this one called."""
+    return fn(*args, **kwargs)
+
+
+@final
+class Alarm:
+    """The soft timeout of the sync task that runs, by SIGALRM. Main thread only.
+
+    The timer is not taken back when a task ends: for short tasks that would cost more than they
+    do. When it rings, it is set again for what then runs.
+    """
+
+    def __init__(self) -> None:
+        self._limit, self._until, self._rings = 0.0, 0.0, float("inf")
+        self._shields = 0
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def start(self, limit: float | None) -> None:
+        """A task begins."""
+        if limit is not None:
+            self._limit, self._until = limit, time.monotonic() + limit
+            if self._until < self._rings:
+                self._set(limit)
+
+    def stop(self) -> None:
+        """It has ended."""
+        self._until = 0.0
+
+    @contextmanager
+    def shield(self) -> Generator[None]:
+        """Hold the soft timeout back until the end of the block."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    def _set(self, seconds: float) -> None:
+        self._rings = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        self._rings = float("inf")
+        if not self._until:
+            return
+        left = self._until - time.monotonic()
+        if left > 0:
+            self._set(left)
+        elif self._shields or not _may_interrupt(frame):
+            self._set(_AGAIN_S)
+        else:
+            self._until = 0.0
+            raise _expired(self._limit)
+
+
+def _may_interrupt(frame: FrameType | None) -> bool:
+    """Whether a frame is inside a task, and not inside one of our own requests to the server."""
+    inside = False
+    while frame is not None:
+        if frame.f_code is call_task.__code__:
+            return inside
+        if frame.f_globals.get("__name__", "").startswith("typedq.broker"):
+            return False
+        inside, frame = True, frame.f_back
+    return False
+
+
+@final
+class Clock:
+    """The soft timeout of one coroutine: it meets it as cancellation."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._timeout: asyncio.Timeout | None = None
+
+    async def run(self, task: Awaitable[Any]) -> None:
+        """Await a task. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
+        if self._limit is None:
+            await task
+            return
+        own: TimeoutError | None = None
+        try:
+            async with asyncio.timeout(self._limit) as self._timeout:
+                try:
+                    await task
+                except TimeoutError as error:
+                    own = error
+                    raise
+        except TimeoutError as error:
+            if error is own:
+                raise
+            raise _expired(self._limit) from None
+
+    @contextmanager
+    def shield(self) -> Generator[None]:
+        """Hold the soft timeout back until the end of the block."""
+        timeout = self._timeout
+        if timeout is None or timeout.expired():
+            yield
+            return
+        until = timeout.when()
+        timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            timeout.reschedule(until)
