@@ -30,7 +30,9 @@ from typedq.errors import ConfigurationError
 from typedq.policy import Queue
 
 _NAME: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
-_ELSEWHERE: Final = frozenset({"app"})  # keys of [tool.typedq] that the command line reads
+_ELSEWHERE: Final = frozenset(
+    {"app", "schemas"}
+)  # keys of [tool.typedq] that the command line reads
 
 
 def _number(given: object) -> object:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from typedq.cli import dead, info, server, tasks, worker
+from typedq.cli import dead, info, schemas, server, tasks, worker
 from typedq.cli.console import complain
 from typedq.errors import AppNotFound, TypedQError
 
@@ -27,6 +27,8 @@ program.command(epilog=worker.EXAMPLE)(worker.worker)
 program.command(epilog=tasks.EXAMPLE)(tasks.tasks)
 program.command(epilog=tasks.ENQUEUE_EXAMPLE)(tasks.enqueue)
 program.command(epilog=info.EXAMPLE)(info.info)
+program.command(epilog=schemas.EXAMPLE)(schemas.check_schemas)
+program.command(epilog=schemas.EXPORT_EXAMPLE)(schemas.export_schemas)
 program.add_typer(dead.program, name="dead")
 program.add_typer(server.program, name="server")
 

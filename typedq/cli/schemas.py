@@ -1,0 +1,220 @@
+"""`typedq check-schemas` and `typedq export-schemas`: the gate for contracts that change."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from typedq.addresses import project
+from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, AsJson, load, show_trace
+from typedq.cli.console import complain, tell_json
+from typedq.cli.verdicts import facts, shown, tell, tell_live, tell_written
+from typedq.errors import AppNotFound, ConfigurationError
+
+if TYPE_CHECKING:
+    from typedq.app import TypedQ
+    from typedq.registry import Declared, History
+
+EXAMPLE = """Example: typedq check-schemas myapp.tasks:app --against git:origin/main
+
+         typedq check-schemas myapp.tasks:app --live"""
+EXPORT_EXAMPLE = "Example: typedq export-schemas myapp.tasks:app"
+
+Schemas = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False,
+        metavar="DIR",
+        help="The history.",
+        show_default="schemas beside the nearest pyproject.toml",
+    ),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="What is deployed: git:REF, a directory, or redis://... "
+        "(every contract that server was told of). Else the history itself.",
+    ),
+]
+
+
+class Mode(StrEnum):
+    """What must hold; as `registry.MODES`, which is too heavy to import for --help."""
+
+    BACKWARD = "backward"
+    FORWARD = "forward"
+    FULL = "full"
+    BACKWARD_TRANSITIVE = "backward_transitive"
+    FORWARD_TRANSITIVE = "forward_transitive"
+    FULL_TRANSITIVE = "full_transitive"
+
+
+class Format(StrEnum):
+    """How a verdict is told."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+
+
+def check_schemas(
+    place: AppArgument = None,
+    *,
+    app: AppOption = None,
+    app_dir: AppDir = HERE,
+    schemas: Schemas = None,
+    against: Against = None,
+    mode: Annotated[Mode | None, typer.Option(help="For all tasks, whatever they ask for.")] = None,
+    format: Annotated[Format, typer.Option(help="github: annotations.")] = Format.TEXT,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask the server what waits and runs.")
+    ] = False,
+    no_app: Annotated[
+        bool, typer.Option("--no-app", help="Take the newest files for the code; imports nothing.")
+    ] = False,
+) -> None:
+    """Say whether contracts changed safely. Exit code 0: yes, 1: no or not exported, 2: cannot say.
+
+    A contract changed safely if the new code reads every message the old code wrote (the mode
+    backward), the old code every message of the new (forward), or both (full); against the version
+    before, or against all (transitive). It takes no server, but for --live.
+    """
+    if no_app and live:
+        raise typer.BadParameter("--live needs the app")
+    where = schemas or _beside_the_project()
+    with _Gate():
+        from typedq import registry
+
+        local = registry.parse(registry.in_directory(where), shown(where))
+        loaded = None if no_app else load(app, app_dir, place)
+        tasks = registry.newest(local) if loaded is None else _declared(loaded)
+        if live and loaded is not None:
+            fresh_s = 2 * loaded.settings.lease
+            queues = [queue.name for queue in loaded.settings.queues]
+            tell_live(registry.look(loaded.broker, tasks, queues, fresh_s), format)
+            return
+        base = _base(against, where, local, loaded) if against else None
+        if base and against and (bad := registry.tampered(local, base, shown(where), against)):
+            raise ConfigurationError(bad)
+        verdicts = registry.judge(
+            tasks,
+            local,
+            base,
+            mode=mode,
+            default_mode=_default_mode(),
+        )
+    tell(verdicts, where, format)
+    if any(verdict.fails for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def export_schemas(
+    place: AppArgument = None,
+    *,
+    app: AppOption = None,
+    app_dir: AppDir = HERE,
+    schemas: Schemas = None,
+    json: AsJson = False,
+) -> None:
+    """Write the next version of each contract that changed, and say how safe the change is."""
+    where = schemas or _beside_the_project()
+    with _Gate():
+        from typedq import registry
+
+        local = registry.parse(registry.in_directory(where), shown(where))
+        tasks = {task.name: task for task in _declared(load(app, app_dir, place))}
+        verdicts = registry.judge([*tasks.values()], local, default_mode=_default_mode())
+        written = dict[str, Path]()
+        for verdict in verdicts:
+            if not verdict.exported:
+                before = local[verdict.task].versions if verdict.task in local else ()
+                number, own_mode = len(before) + 1, before[-1].mode if before else None
+                file = written[verdict.task] = where / verdict.task / f"{number}.json"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                schema = tasks[verdict.task].schema
+                text = registry.next_version(verdict.task, number, schema, own_mode)
+                file.write_text(text, encoding="utf-8")
+    if json:
+        files = {task: str(file) for task, file in written.items()}
+        tell_json([{**facts(v), "written": files.get(v.task)} for v in verdicts])
+        return
+    tell_written(verdicts, written, where)
+
+
+class _Gate:
+    """Whatever hinders the check ends it with exit code 2."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AppNotFound) and error.__cause__ is not None:
+            show_trace(error.__cause__)
+            complain(str(error))
+            raise typer.Exit(2)
+        if isinstance(error, ConfigurationError):
+            complain(
+                "\n".join(["cannot check the schemas:", *map("  - {}".format, error.problems)])
+            )
+            raise typer.Exit(2)
+
+
+def _declared(app: TypedQ) -> list[Declared]:
+    from typedq.registry import Declared
+
+    return [
+        Declared(
+            task.name,
+            task.contract.fingerprint,
+            task.contract.schema,
+            task.aliases,
+            tuple(upcaster.contract.schema for upcaster in task.upcasters),
+        )
+        for task in app.tasks.values()
+    ]
+
+
+def _base(
+    against: str, where: Path, local: dict[str, History], app: TypedQ | None
+) -> dict[str, History]:
+    from typedq import registry
+
+    if against.startswith("git:"):
+        files = registry.at_git(against.removeprefix("git:"), where)
+        return registry.parse(files, f"{against}, {shown(where)}")
+    if "://" in against:
+        from typedq.broker import Broker
+
+        if app is None:
+            raise typer.BadParameter("a server needs the app, for its namespace")
+        return registry.published(Broker(against, app.settings.namespace), local)
+    if not Path(against).is_dir():
+        raise ConfigurationError(
+            [f"--against: there is no directory {against}; for a git ref, git:{against}"]
+        )
+    return registry.parse(registry.in_directory(Path(against)), against)
+
+
+def _beside_the_project() -> Path:
+    return (project() or Path.cwd()) / "schemas"
+
+
+def _default_mode() -> str:
+    root, known = project(), list(Mode)
+    if root is None:
+        return "backward_transitive"
+    try:
+        tables: Any = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        for name in ("tool", "typedq", "schemas"):
+            tables = tables.get(name, {})
+        mode = tables.get("mode", "backward_transitive")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigurationError([f"[tool.typedq.schemas] cannot be read: {error}"]) from None
+    if mode not in known:
+        problem = f"mode {mode!r} in [tool.typedq.schemas] is not one of {', '.join(known)}"
+        raise ConfigurationError([problem])
+    return str(mode)

@@ -1,0 +1,29 @@
+"""The history of contracts, in files, at a git ref or on a server; and what it allows."""
+
+from typedq.registry.gate import Declared, Finding, Order, Verdict, altogether, judge, newest
+from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
+from typedq.registry.live import Live, Waiting, look, published
+from typedq.registry.sources import at_git, in_directory, tampered
+
+__all__ = [
+    "MODES",
+    "Accepted",
+    "Declared",
+    "Finding",
+    "History",
+    "Live",
+    "Order",
+    "Verdict",
+    "Version",
+    "Waiting",
+    "altogether",
+    "at_git",
+    "in_directory",
+    "judge",
+    "look",
+    "newest",
+    "next_version",
+    "parse",
+    "published",
+    "tampered",
+]

@@ -1,0 +1,158 @@
+"""The files of a history: `<task>/<n>.json`, one contract each, and `<task>/accepted.json`.
+
+A version is a standalone JSON Schema document whose `x-typedq` block says what it is. It is never
+changed once it was committed; its `document` hash proves that. Only `mode` there may be edited: one
+of MODES for this task alone, null for the app's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+from typedq.compat import Rule
+from typedq.contracts import document_hash, fingerprint
+from typedq.contracts.json_tree import is_array, is_object
+from typedq.errors import ConfigurationError
+
+MODES: Final = tuple(
+    f"{m}{far}" for m in ("backward", "forward", "full") for far in ("", "_transitive")
+)
+_CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+_RESTORE = (
+    "history is never changed: restore the file, and run typedq export-schemas for a next version"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One contract that a task had. `number`: of its file, from 1; 0 if it has none."""
+
+    number: int
+    fingerprint: str
+    schema: dict[str, Any]
+    mode: str | None = None
+
+    def __str__(self) -> str:
+        return f"version {self.number}" if self.number else f"contract {self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A break that a person allowed, for messages of version `version` and before."""
+
+    rule: str
+    path: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All contracts of one task name, oldest first; not `ordered` where nobody knows which was."""
+
+    task: str
+    versions: tuple[Version, ...]
+    accepted: tuple[Accepted, ...] = ()
+    ordered: bool = True
+
+
+def next_version(task: str, number: int, schema: dict[str, Any], mode: str | None) -> str:
+    """The text of a version's file: the same for the same arguments."""
+    block = {
+        "task": task,
+        "version": number,
+        "fingerprint": fingerprint(schema),
+        "document": document_hash(schema),
+        "mode": mode,
+    }
+    head = {"$schema": schema["$schema"]} if "$schema" in schema else {}
+    return json.dumps(head | {"x-typedq": block} | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def parse(files: Mapping[str, bytes], where: str) -> dict[str, History]:
+    """Histories by task name, of files by path. Raises ConfigurationError with all problems."""
+    problems, histories = list[str](), dict[str, History]()
+    tasks: dict[str, dict[str, bytes]] = {}
+    for path, content in files.items():
+        task, _, name = path.partition("/")
+        tasks.setdefault(task, {})[name] = content
+    for task, named in sorted(tasks.items()):
+        versions, accepted = list[Version](), tuple[Accepted, ...]()
+        for name, content in named.items():
+            try:
+                if name == "accepted.json":
+                    accepted = _accepted(_json(content))
+                else:
+                    versions.append(_version(task, name.removesuffix(".json"), _json(content)))
+            except (ValueError, RecursionError) as error:
+                problems.append(f"{where}/{task}/{name}: {error}")
+        versions.sort(key=lambda version: version.number)
+        histories[task] = History(task, tuple(versions), accepted)
+        present = {name.removesuffix(".json") for name in named}
+        last = max((int(name) for name in present if name.isdecimal()), default=0)
+        missing = [str(n) for n in range(1, last) if str(n) not in present]
+        if missing:
+            gap = f"there is version {last}, but not {', '.join(missing)}"
+            problems.append(f"{where}/{task}: {gap}; restore what is missing, history has no gaps")
+    if problems:
+        raise ConfigurationError(problems)
+    return histories
+
+
+def _json(content: bytes) -> Any:
+    text = content.decode()
+    if _CONFLICT.search(text):
+        raise ValueError(
+            "holds a merge conflict: two branches wrote it; keep the file of the branch you merge"
+            " into, and run typedq export-schemas again"
+        )
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON ({error}); restore the file") from None
+
+
+def _version(task: str, name: str, document: Any) -> Version:
+    block: Any = document.get("x-typedq") if is_object(document) else None
+    if not is_object(document) or not is_object(block):
+        raise ValueError("has no x-typedq block, so typedq export-schemas did not write it")
+    schema = {key: value for key, value in document.items() if key != "x-typedq"}
+    if block.get("task") != task:
+        raise ValueError(f"says that it is of the task {block.get('task')!r}, not {task!r}")
+    if str(block.get("version")) != name or not re.fullmatch(r"[1-9]\d*", name):
+        raise ValueError(f"says that it is version {block.get('version')!r}; the name disagrees")
+    if block.get("document") != document_hash(schema):
+        raise ValueError(f"was edited after it was written; {_RESTORE}")
+    if block.get("fingerprint") != fingerprint(schema):
+        raise ValueError(f"has a fingerprint that is not the schema's; {_RESTORE}")
+    mode = block.get("mode")
+    if mode is not None and mode not in MODES:
+        raise ValueError(f"has the mode {mode!r}, which is not one of {', '.join(MODES)}")
+    return Version(int(name), block["fingerprint"], schema, mode)
+
+
+def _accepted(entries: Any) -> tuple[Accepted, ...]:
+    form = 'an entry is {"rule": ..., "path": "$...", "from": version number, "reason": "..."}'
+    if not is_array(entries):
+        raise ValueError(f"is not a list; {form}")
+    found = list[Accepted]()
+    for number, entry in enumerate(entries, 1):
+        match entry:
+            case {
+                "rule": str(rule),
+                "path": str(path),
+                "from": int(version),
+                "reason": str(reason),
+            }:
+                found.append(Accepted(rule, path, version, reason.strip()))
+            case _:
+                raise ValueError(f"entry {number} cannot be read; {form}")
+        if rule not in get_args(Rule):
+            raise ValueError(f"entry {number}: there is no rule {rule!r}")
+        if not reason.strip():
+            raise ValueError(f"entry {number}: the reason is empty; say why this may break")
+    return tuple(found)

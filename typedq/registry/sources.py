@@ -1,0 +1,87 @@
+"""Where the files of a history are read from: a directory, or a git ref."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from typedq.errors import ConfigurationError
+from typedq.registry.history import History
+
+
+def in_directory(directory: Path) -> dict[str, bytes]:
+    """Files by path, such as `send_email/1.json`; none if there is no such directory."""
+    return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in sorted(directory.glob("*/*.json"))}
+
+
+def at_git(ref: str, directory: Path) -> dict[str, bytes]:
+    """The same at a git ref; none if the ref has no such directory. Raises ConfigurationError."""
+    here = directory.resolve()
+    while not here.is_dir():
+        here = here.parent
+    below = directory.resolve().relative_to(here).as_posix()
+    if (
+        ref.startswith("-")
+        or _git(here, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None
+    ):
+        raise ConfigurationError([_no_ref(ref, here)])
+    prefix = (_git(here, "rev-parse", "--show-prefix") or b"").decode().strip()
+    tree = f"{ref}:{prefix}{'' if below == '.' else below}"
+    listed = _git(here, "ls-tree", "-r", "-z", "--name-only", "--full-tree", tree) or b""
+    names = [name.decode() for name in listed.split(b"\0") if name.count(b"/") == 1]
+    names = [name for name in names if name.endswith(".json")]
+    asked = "".join(
+        f"{tree.rstrip('/')}{'' if tree.endswith(':') else '/'}{name}\n" for name in names
+    )
+    answer = _git(here, "cat-file", "--batch", given=asked.encode()) or b""
+    files, at = dict[str, bytes](), 0
+    for name in names:
+        end = answer.index(b"\n", at)
+        size = int(answer[at:end].rsplit(b" ", 1)[1])
+        files[name], at = answer[end + 1 : end + 1 + size], end + 2 + size
+    return files
+
+
+def _git(here: Path, *words: str, given: bytes = b"") -> bytes | None:
+    """What git answers; None if it says no."""
+    try:
+        command = ("git", "-C", str(here), *words)
+        done = subprocess.run(command, input=given, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise ConfigurationError(["git is not installed; give --against a directory"]) from None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _no_ref(ref: str, here: Path) -> str:
+    shallow = _git(here, "rev-parse", "--is-shallow-repository")
+    if shallow is None:
+        return f"{here} is in no git repository, so there is no {ref!r}"
+    remote, _, branch = ref.partition("/")
+    if not branch and shallow.strip() != b"true":
+        return f"git does not know {ref!r}; it takes a branch, a tag or a commit"
+    target = f"+{branch}:refs/remotes/{ref}" if branch else ref
+    fetch = f"git fetch --depth=1 {remote if branch else 'origin'} {target}"
+    return f"git does not know {ref!r}, which this clone may lack; first `{fetch}`"
+
+
+def tampered(
+    local: Mapping[str, History], base: Mapping[str, History], where: str, against: str
+) -> list[str]:
+    """What `local` lacks or says differently of the versions of `base`, as problems."""
+    problems = list[str]()
+    for task, history in base.items():
+        if task not in local:
+            continue  # removed as a whole, which is a finding of its own
+        ours = {version.number: version for version in local[task].versions}
+        for version in history.versions:
+            file = f"{where}/{task}/{version.number}.json"
+            mine = ours.get(version.number)
+            if mine is None:
+                problems.append(f"{file} is missing, {against} has it; merge it first")
+            elif mine.schema != version.schema:
+                problems.append(
+                    f"{file} is another one at {against}: keep that one, and run typedq"
+                    " export-schemas again"
+                )
+    return problems
