@@ -30,9 +30,7 @@ from typedq.errors import ConfigurationError
 from typedq.policy import Queue
 
 _NAME: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
-_ELSEWHERE: Final = frozenset(
-    {"app", "schemas"}
-)  # keys of [tool.typedq] that the command line reads
+_ELSEWHERE: Final = frozenset({"app", "schemas"})  # what the command line reads of [tool.typedq]
 
 
 def _number(given: object) -> object:

@@ -54,7 +54,6 @@ def tell(verdicts: Sequence[Verdict], where: Path, format: str) -> None:
     if format == "github":
         _print_lines([*((line, None) for v in verdicts for line in _annotations(v, where)), end])
         return
-    lines = [_headline(verdict) for verdict in verdicts]
     _print_lines(
         [
             *map(_headline, verdicts),

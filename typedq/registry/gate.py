@@ -120,7 +120,7 @@ def judge(
         for task in sorted(tasks, key=lambda task: task.name)
     ]
     for name, history in sorted(past.items()):
-        if name not in known and history.versions:
+        if name not in known and history.versions and history.ordered:
             verdicts.append(_removed(history, local.get(name), mode_of(name)))
     return verdicts
 
@@ -157,47 +157,52 @@ class _Case:
     past: Mapping[str, History]
     mode: str
     apart: bool
-    used: set[tuple[str, Accepted]] = field(default_factory=set[tuple[str, Accepted]])
+    seen: dict[int, tuple[bool, bool, list[Change]]] = field(
+        default_factory=dict[int, tuple[bool, bool, list[Change]]]
+    )
 
     def verdict(self) -> Verdict:
+        histories = [self.past[n] for n in self._names() if n in self.past]
+        histories = [history for history in histories if history.versions]
+        last = [(h, v) for h in histories[-1:] for v in h.versions]
+        last = last[-1:] if last and last[0][0].ordered else last
+        same = [self._is_todays(v) and h.task == self.task.name for h, v in last]
         own = self.local.get(self.task.name)
-        exported = (
-            own is not None
-            and own.versions[-1:] != ()
-            and (own.versions[-1].fingerprint == self.task.fingerprint)
-        )
-        histories = [
-            self.past[n] for n in self._names() if n in self.past and self.past[n].versions
-        ]
-        references = [
-            v for h in histories[-1:] for v in (h.versions[-1:] if h.ordered else h.versions)
-        ]
-        changed = any(v.fingerprint != self.task.fingerprint for v in references)
-        findings = self._merged(self._findings(histories, references))
-        compared = [self._seen(version) for version in references]
-        sides = [(b, f) for b, f, _ in compared] or [(True, False)]  # old workers know no new task
+        exported = own is not None and any(map(self._is_todays, own.versions[-1:]))
+        findings = self._merged(self._findings(histories, [v for _, v in last]))
         unsafe = any(finding.fails for finding in findings)
-        quiet: Status = "safe" if changed or not references else "unchanged"
+        quiet: Status = "unchanged" if same and all(same) else "safe"
         return Verdict(
             task=self.task.name,
             mode=self.mode,
             status="unsafe" if unsafe else quiet if exported else "not exported",
             exported=exported,
-            order=order_of(all(b for b, _ in sides), all(f for _, f in sides)),
+            order=order_of(
+                all(self._seen(v)[0] for _, v in last),
+                # Old workers know no new task, and no new name.
+                bool(last) and all(self._seen(v)[1] and h.task == self.task.name for h, v in last),
+            ),
             findings=tuple(findings),
             unneeded=tuple(self._unneeded()),
             upcast=tuple(v for h in histories for v in h.versions if self._upcast(v)),
         )
 
+    def _is_todays(self, version: Version) -> bool:
+        return version.fingerprint == self.task.fingerprint
+
     def _names(self) -> list[str]:
         return [*reversed(self.task.aliases), self.task.name]
 
     def _upcast(self, version: Version) -> dict[str, Any] | None:
-        same = version.fingerprint == self.task.fingerprint
-        return None if same else self.task.upcaster(version.schema)
+        return None if self._is_todays(version) else self.task.upcaster(version.schema)
 
     def _seen(self, version: Version) -> tuple[bool, bool, list[Change]]:
         """Backward, forward, and what an upcaster does not take out of the way."""
+        if id(version) not in self.seen:
+            self.seen[id(version)] = self._compared(version)
+        return self.seen[id(version)]
+
+    def _compared(self, version: Version) -> tuple[bool, bool, list[Change]]:
         compared = compare(version.schema, self.task.schema)
         upcaster = self._upcast(version)
         if upcaster is None:
@@ -213,7 +218,7 @@ class _Case:
         if self.mode.endswith("_transitive") or not all(h.ordered for h in histories):
             return every
         if not self.apart:  # exporting an unsafe version must not be the way through the gate
-            while every and every[-1][1].fingerprint == self.task.fingerprint:
+            while every and self._is_todays(every[-1][1]):
                 every.pop()
         return every[-1:]
 
