@@ -181,7 +181,10 @@ def share(kind: mi.Type, schema: Schema, union: Sequence[mi.Type]) -> Schema | N
     if isinstance(kind, mi.DecimalType) and numbers:
         return {**schema, "not": {"type": "number"}}
     if isinstance(kind, (mi.FloatType, mi.DecimalType)) and any(map(_some_integers, union)):
-        return {**schema, "not": {"type": "integer"}}
+        whole: Schema = {"type": "integer"}
+        if mi.IntType not in present:  # Literal and enums leave what has no 64 bits to the float
+            whole |= {"minimum": -(1 << 63), "maximum": (1 << 64) - 1}
+        return {**schema, "not": whole}
     return schema
 
 
