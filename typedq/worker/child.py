@@ -76,8 +76,10 @@ class Pace:
 class Child:
     """Runs the tasks of an app; one per process, or the only one under `--solo`."""
 
-    def __init__(self, app: TypedQ, journal: Journal, plan: Plan) -> None:
-        self._journal, self._plan = journal, plan
+    def __init__(
+        self, app: TypedQ, journal: Journal, plan: Plan, *, parent: int | None = None
+    ) -> None:
+        self._journal, self._plan, self._parent = journal, plan, parent
         broker = app.broker
         self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in plan.queues])
         self._session = Session(
@@ -90,7 +92,6 @@ class Child:
         self._pace = Pace(plan.prefetch)
         self._alone = False
         self._ran = 0
-        self._parent = os.getppid()
         self.stopping = False
 
     def stop(self) -> None:
@@ -108,19 +109,19 @@ class Child:
         while True:
             self._take_ended()
             self.stopping = self.stopping or self._is_full()
-            if self.stopping:
-                self._session.hand_back(self._unstarted())
+            if self.stopping or self._journal.is_fenced():
+                self._session.hand_back(self._buffer)
+                self._buffer.clear()
             want = self._appetite()
-            fenced = bool(self._buffer) and self._journal.is_fenced()
-            if want or token or fenced or self._session.owes:
+            if want or token or self._session.owes:
                 self._buffer.extend(self._fetch(want, token))
-                token = None
+                self._journal.phase, token = Phase.BUSY, None
             if self._buffer and not self.stopping:
                 self._run_buffer()
             if self._session.owes or (self.stopping and self._buffer):
                 continue
             if self._buffer:
-                # The lease has ended, or a message that was lost before waits to run alone.
+                # A message that was lost before waits to run alone.
                 token = self._wait(fetching=False, timeout=0.1)
             elif self.stopping and not self._coroutines.running:
                 return
@@ -143,7 +144,7 @@ class Child:
         return self._plan.max_tasks is not None and self._ran >= self._plan.max_tasks
 
     def _appetite(self) -> int:
-        if self._buffer or self._alone or self.stopping:
+        if self._buffer or self._alone or self.stopping or self._journal.is_fenced():
             return 0
         spare = self._plan.async_concurrency - self._coroutines.running
         return max(0, min(self._pace.batch, spare, self._session.room))
@@ -153,14 +154,9 @@ class Child:
         self._journal.phase = Phase.IDLE if idle else Phase.BUSY
         place = self.waiter.wait(timeout, tokens=fetching)
         self._journal.phase = Phase.BUSY
-        if os.getppid() != self._parent:
+        if self._parent not in (None, os.getppid()):
             raise SystemExit("the supervisor is gone")
         return None if place is None else self._plan.queues[place]
-
-    def _unstarted(self) -> list[Delivery]:
-        mine = [d for d in self._buffer if self._session.is_mine(d)]
-        self._buffer.clear()
-        return [d for d in mine if not self._journal.is_marked(d.slot)]
 
     def _run_buffer(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
@@ -168,7 +164,7 @@ class Child:
         while self._buffer and not self.stopping and not self._alone:
             delivery = self._buffer.popleft()
             if not self._session.is_mine(delivery) or self._journal.is_marked(delivery.slot):
-                self._session.drop(delivery)
+                self._session.hand_back([delivery])
                 continue
             job = open_message(delivery, self._readings, self._rules)
             if not isinstance(job, Job):
@@ -200,7 +196,7 @@ class Child:
             self._buffer.extend(session.exchange())
         soft, hard = job.limits
         if not session.is_mine(job.delivery) or not self._journal.claim(job.slot, hard):
-            self._not_run(job)
+            self._session.hand_back([job.delivery])
             return
         started, alarm = time.monotonic(), self._alarm
         alarm.start(soft)
@@ -225,17 +221,10 @@ class Child:
             self._session.settle(settlement, job.delivery)
             self._journal.count(failed=1)
 
-    def _not_run(self, job: Job) -> None:
-        """Revoked, or no longer ours: others have it. Fenced off: ours, to be looked at again."""
-        if self._session.is_mine(job.delivery) and not self._journal.is_marked(job.slot):
-            self._buffer.appendleft(job.delivery)
-        else:
-            self._session.drop(job.delivery)
-
     def _take_ended(self) -> None:
         for job, settlement, ran in self._coroutines.take_ended():
             self._alone = False
             if ran:
                 self._settle(job, settlement)
             else:
-                self._not_run(job)
+                self._session.hand_back([job.delivery])

@@ -42,7 +42,9 @@ class Coroutines:
 
     def take_ended(self) -> list[Ended]:
         """What ended since the last time."""
-        taken = [self._ended.popleft() for _ in range(len(self._ended))]
+        taken = list[Ended]()
+        while self._ended:
+            taken.append(self._ended.popleft())
         self.running -= len(taken)
         return taken
 
@@ -75,7 +77,7 @@ class Coroutines:
             self._end(Ended(job, None))
 
     def _end(self, ended: Ended) -> None:
-        first = not self._ended
+        # Whoever adds to others need not poke: they are taken until none is left.
         self._ended.append(ended)
-        if first:
+        if len(self._ended) == 1:
             self._poke()

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, final
 
 import psutil
@@ -23,6 +23,7 @@ from typedq.worker.child import Child, Plan
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.session import new_session
 
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 EARLY_DEATHS = 5
 HARD_TIMEOUT = b'{"kind":"hard_timeout","error":"it ran beyond its hard timeout, too often"}'
 LONGEST_BACKOFF_S = 5.0
@@ -34,14 +35,12 @@ class Member:
 
     status: set once it has died, as `waitpid` gave it
     overdue: ids of the messages for whose hard timeout it was killed
-    owed: messages taken from it, still to be handed back
     """
 
     pid: int
     journal: Journal
     status: int | None = None
     overdue: Sequence[bytes] = ()
-    owed: list[moves.Back] = field(default_factory=list[moves.Back])
 
     def kill_group(self) -> None:
         """Kill it with its descendants, also those that left its process group."""
@@ -106,14 +105,15 @@ class Family:
         self._growing = False
         self.killing = self.killing or number == signal.SIGKILL
         for member in self.members:
-            os.kill(member.pid, number)
+            if member.status is None:
+                os.kill(member.pid, number)
 
     def step(self, now: float) -> float:
         """Bury the dead, then raise the young. Raises ServerError, ChildrenDie."""
         self._collect()
         while self._dead:
-            self._end(self._dead[0])
-            self._dead.pop(0)
+            running = self._end(self._dead[0])
+            self._account(self._dead.pop(0), running)
         while self._growing and len(self.members) < self._size:
             if now < self._fork_at:
                 return self._fork_at - now
@@ -129,7 +129,8 @@ class Family:
                 self._dead.append(member)
         self.members = [m for m in self.members if m.status is None]
 
-    def _end(self, member: Member) -> None:
+    def _end(self, member: Member) -> list[bytes]:
+        """End its sessions; answers the ids of what it was running."""
         entries = list(member.journal.entries())
         running = [e.id for e in entries if e.state == State.RUNNING]
         fates: dict[bytes, moves.Fate] = {e.id: "done" for e in entries if e.state == State.DONE}
@@ -151,12 +152,15 @@ class Family:
                     crashed=reason,
                 )
             )
+        return running
+
+    def _account(self, member: Member, running: Sequence[bytes]) -> None:
         if self.killing:
             self.interrupted += len(running)
-        elif member.overdue:
+        if member.overdue:
             ids = ",".join(id.decode() for id in member.overdue)
             event(logging.ERROR, "hard timeout: child killed", pid=member.pid, running=ids)
-        elif member.exit_code != 0:
+        elif not self.killing and member.exit_code != 0:
             self._mourn(member, running)
 
     def _mourn(self, member: Member, running: Sequence[bytes]) -> None:
@@ -186,24 +190,27 @@ class Family:
         gc.freeze()
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal that comes before the child has handlers of its own waits until it has.
+        parent, _ = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         pid = os.fork()
         if pid == 0:
-            _be_a_child(self._app, journal, self._plan)
+            _be_a_child(self._app, journal, self._plan, parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         self.members.append(Member(pid, journal))
 
 
-def _be_a_child(app: TypedQ, journal: Journal, plan: Plan) -> NoReturn:
+def _be_a_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoReturn:
     code = 1
     try:
         os.setpgid(0, 0)
-        _tie_to_parent()
+        _tie_to(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        child = Child(app, journal, plan)
+        child = Child(app, journal, plan, parent=parent)
         signal.signal(signal.SIGTERM, child.on_signal)
         child.waiter.on_signals()
-        journal.phase = Phase.BUSY
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         child.run()
         code = 0
     except BaseException:  # noqa: BLE001 - a forked child must never run its parent's code
@@ -221,7 +228,7 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _tie_to_parent() -> None:
+def _tie_to(parent: int) -> None:
     """Ask the kernel for SIGKILL when the supervisor is gone; elsewhere the child looks itself.
 
     And to be the reaper of its descendants, so that a hard timeout finds them all.
@@ -229,7 +236,7 @@ def _tie_to_parent() -> None:
     if sys.platform == "linux":
         import ctypes
 
-        parent, prctl = os.getppid(), ctypes.CDLL(None).prctl
+        prctl = ctypes.CDLL(None).prctl
         prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
         if os.getppid() != parent:

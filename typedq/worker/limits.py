@@ -16,6 +16,7 @@ from typedq.worker.family import Member
 from typedq.worker.journal import Entry, Phase, State
 
 OVERRUN_S = 0.1
+STOP_S = 0.05  # a process in the middle of a long system call does not stop at once
 LOOK_S = 0.05
 
 
@@ -31,10 +32,9 @@ class Watch:
     def step(self, now: float) -> float:
         """Kill what is beyond its hard timeout; hand back what waits behind a long task."""
         for member in self._members():
-            if member.journal.phase == Phase.BUSY and not member.overdue:
+            gone = member.overdue or member.status is not None
+            if member.journal.phase == Phase.BUSY and not gone:
                 self._look(member, list(member.journal.entries()), time.monotonic())
-            if member.owed:
-                self._hand_back(member)
         return LOOK_S
 
     def _look(self, member: Member, entries: Sequence[Entry], now: float) -> None:
@@ -45,29 +45,43 @@ class Watch:
         elif any(e.state == State.RUNNING and now - e.started > OVERRUN_S for e in entries) and any(
             e.state == State.HELD and not member.journal.is_marked(e.slot) for e in entries
         ):
-            self._revoke(member)
-
-    def _revoke(self, member: Member) -> None:
-        """Mark what the child has not claimed.
-
-        While it stands still it can claim nothing: what is not claimed now is marked before it
-        goes on, and it looks at the mark after each claim.
-        """
-        os.kill(member.pid, signal.SIGSTOP)
-        try:
-            _, status = os.waitpid(member.pid, os.WUNTRACED)
-            if not os.WIFSTOPPED(status):
-                member.status = status
-                return
-            held = [e for e in member.journal.entries() if e.state == State.HELD]
-            for entry in sorted(held, key=lambda e: e.id, reverse=True):
-                member.journal.mark(entry.slot)
-                member.owed.append(Back(entry.id, self._queues[entry.queue]))
-        finally:
-            os.kill(member.pid, signal.SIGCONT)
+            self._hand_back(member)
 
     def _hand_back(self, member: Member) -> None:
-        move = work(self._broker.keys, member.journal.session, self._queues, settle=member.owed)
-        self._broker.call(move)
-        event(logging.DEBUG, "handed back what waited behind a long task", n=len(member.owed))
-        member.owed.clear()
+        session, held = member.journal.session, self._revoke(member)
+        if not held:
+            return
+        # If this is lost, the child hands them back itself, once it comes round to the marks.
+        back = [Back(e.id, self._queues[e.queue]) for e in held]
+        self._broker.call(work(self._broker.keys, session, self._queues, settle=back))
+        event(logging.DEBUG, "handed back what waited behind a long task", messages=len(back))
+
+    def _revoke(self, member: Member) -> list[Entry]:
+        """Mark what is held but not claimed, while the child stands still and can claim nothing.
+
+        It looks at the mark after each claim. Nothing is marked if it does not stop.
+        """
+        held = list[Entry]()
+        os.kill(member.pid, signal.SIGSTOP)
+        if _stops(member):
+            found = (e for e in member.journal.entries() if e.state == State.HELD)
+            held = sorted(found, key=lambda entry: entry.id, reverse=True)
+            for entry in held:
+                member.journal.mark(entry.slot)
+        if member.status is None:
+            os.kill(member.pid, signal.SIGCONT)
+        return held
+
+
+def _stops(member: Member) -> bool:
+    """Wait for it to stand still; whoever died instead is left to the family with its status."""
+    until = time.monotonic() + STOP_S
+    while time.monotonic() < until:
+        pid, status = os.waitpid(member.pid, os.WUNTRACED | os.WNOHANG)
+        if pid and os.WIFSTOPPED(status):
+            return True
+        if pid:
+            member.status = status
+            return False
+        time.sleep(0.0005)
+    return False

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, final
 
 from typedq.broker import Broker, DeadBounds
@@ -15,6 +15,7 @@ from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.errors import ServerError
 from typedq.telemetry import event
 from typedq.worker.journal import Journal, State
+from typedq.worker.settle import bad_message
 
 LONGEST_PAUSE_S = 0.5
 
@@ -62,7 +63,7 @@ class Session:
         self._others: list[Settlement] = []
         self._parked: list[Parked] = []
         self._owed: list[int] = []
-        self._held: set[bytes] = set()
+        self._held: dict[bytes, int] = {}  # id -> slot: a message may come to us a second time
         self.urgent = False
 
     @property
@@ -77,33 +78,36 @@ class Session:
 
     def ack(self, contract: bytes, delivery: Delivery) -> None:
         """It ended well: tell the server with the next exchange."""
-        self._acks[contract].append(delivery.id)
-        self._owed.append(delivery.slot)
-        self._held.discard(delivery.id)
+        if self._let_go(delivery):
+            self._acks[contract].append(delivery.id)
 
     def settle(self, settlement: Settlement | Parked, delivery: Delivery) -> None:
         """It ended otherwise: tell the server with the next exchange, which should be soon."""
+        if not self._let_go(delivery):
+            return
         if isinstance(settlement, Parked):
             self._parked.append(settlement)
         else:
             self._others.append(settlement)
-        self._owed.append(delivery.slot)
-        self._held.discard(delivery.id)
         self.urgent = True
 
     def hand_back(self, deliveries: Sequence[Delivery]) -> None:
-        """These were not started; the oldest will be next again."""
+        """These were not started; the oldest will be next again. What others have is let go."""
         for delivery in reversed(deliveries):
             self.settle(Back(delivery.id, delivery.queue.decode()), delivery)
 
-    def drop(self, delivery: Delivery) -> None:
-        """Others have it by now."""
-        self._held.discard(delivery.id)
-        self._release([delivery.slot])
+    def _let_go(self, delivery: Delivery) -> bool:
+        """Hold it no more; whether it was ours, and so is to be settled before its slot is free."""
+        if not self.is_mine(delivery):
+            self._release([delivery.slot])
+            return False
+        del self._held[delivery.id]
+        self._owed.append(delivery.slot)
+        return True
 
     def is_mine(self, delivery: Delivery) -> bool:
         """Whether it is still held: a session that was ended by others holds nothing."""
-        return delivery.id in self._held
+        return self._held.get(delivery.id) == delivery.slot
 
     def exchange(self, want: int = 0, token: str | None = None) -> list[Delivery]:
         """Settle what is owed and fetch up to `want`; `token` is the queue whose token was taken.
@@ -137,7 +141,7 @@ class Session:
         self._release(self._owed)
         self._owed = []
         self.urgent = False
-        return [self._hold(message) for message in worked.messages]
+        return self._hold(worked.messages)
 
     def unpark(self, group: Group, want: int) -> list[Delivery]:
         """Fetch parked messages instead of those of the queues."""
@@ -148,13 +152,20 @@ class Session:
             return self._rotate()
         if not worked.alive:
             return self._rotate()
-        return [self._hold(message) for message in worked.messages]
+        return self._hold(worked.messages)
 
-    def _hold(self, message: bytes) -> Delivery:
-        delivery = Delivery(message, self._free.pop())
-        self._journal.hold(delivery.slot, delivery.id, self._places[delivery.queue])
-        self._held.add(delivery.id)
-        return delivery
+    def _hold(self, messages: Iterable[bytes]) -> list[Delivery]:
+        held = list[Delivery]()
+        for message in messages:
+            delivery = Delivery(message, self._free.pop())
+            place = self._places.get(delivery.queue)
+            self._journal.hold(delivery.slot, delivery.id, place or 0)
+            self._held[delivery.id] = delivery.slot
+            if place is None:
+                self.settle(bad_message(message, "it names another queue than it lay in"), delivery)
+            else:
+                held.append(delivery)
+        return held
 
     def _release(self, slots: Sequence[int]) -> None:
         for slot in slots:
@@ -183,5 +194,5 @@ class Session:
         ours = {message[25:51]: message for message in rotated.messages}
         owed = {id for ids in self._acks.values() for id in ids}
         owed |= {s.id for s in (*self._others, *self._parked) if not isinstance(s, Ack)}
-        self._held &= ours.keys()
-        return [self._hold(ours[id]) for id in sorted(ours.keys() - self._held - owed)]
+        self._held = {id: slot for id, slot in self._held.items() if id in ours}
+        return self._hold(ours[id] for id in sorted(ours.keys() - self._held.keys() - owed))

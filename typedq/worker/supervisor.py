@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import final
 
+import psutil
+
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.broker.views import survey
@@ -113,7 +115,7 @@ class Supervisor:
         if orders.burst:
             self._roles.append(self._burst)
         self._signals = 0
-        self._failing = ""
+        self._failing = set[int]()
 
     def run(self) -> int:
         """Work until a signal or the end of the burst; 0 if nothing was interrupted."""
@@ -125,24 +127,28 @@ class Supervisor:
             children=self._orders.concurrency,
             queues=",".join(self._orders.queues),
         )
-        others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-        if others:
-            event(logging.WARNING, "threads run at the fork; they may break children", names=others)
+        _warn_of_threads()
         stopped_at: float | None = None
         plan = [(0.0, place) for place in range(len(self._roles))]
         code = 0
-        while stopped_at is None or not self._family.is_gone:
+        while stopped_at is None or not self._is_over:
             try:
                 self._run_due(plan)
             except ChildrenDie as error:
                 event(logging.CRITICAL, "giving up: children die at start", why=str(error))
                 self._signals, code = max(self._signals, 1), 1
             stopped_at = self._stop(stopped_at)
-            if stopped_at is None or not self._family.is_gone:
+            if stopped_at is None or not self._is_over:
                 woken = self._waiter.wait(max(0.0, plan[0][0] - time.monotonic()))
                 self._wake(plan, 0 if woken is not None else 1)
         self._say_goodbye()
-        return code or int(self._family.interrupted > 0)
+        return code or int(self._family.interrupted > 0 or not self._family.is_gone)
+
+    @property
+    def _is_over(self) -> bool:
+        """No child is left; and no session of one, unless there is no server to end it."""
+        family = self._family
+        return family.is_gone or bool(family.killing and not family.members and self._failing)
 
     def _listen(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
@@ -159,11 +165,11 @@ class Supervisor:
             pause = RETRY_S
             try:
                 pause = self._roles[place].step(now)
-                self._failing = ""
+                self._failing.discard(place)
             except ServerError as error:
                 if not self._failing:
                     event(logging.ERROR, "server does not answer, trying again", why=str(error))
-                self._failing = str(error)
+                self._failing.add(place)
             finally:
                 heapq.heappush(plan, (time.monotonic() + pause, place))
 
@@ -194,3 +200,12 @@ class Supervisor:
         self._lock.release()
         self._waiter.close()
         event(logging.INFO, "worker stopped", interrupted=self._family.interrupted)
+
+
+def _warn_of_threads() -> None:
+    """A lock that another thread holds at the fork is never released in the child."""
+    names = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    foreign = psutil.Process().num_threads() - threading.active_count()
+    names += [f"{foreign} that Python did not start"] if foreign > 0 else []
+    if names:
+        event(logging.WARNING, "threads run at the fork; they may break children", names=names)

@@ -1,0 +1,191 @@
+"""The app under fault: every task writes down what it does, the effect seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import mmap
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from typedq import Context, Queue, Reject, Retry, RetryIn, TypedQ
+
+EFFECTS, NAMESPACE, BIRTH = "FAULTS_EFFECTS", "FAULTS_NAMESPACE", "FAULTS_BIRTH"
+_pause = threading.Event().wait
+_POISON = {
+    "exit": lambda: os._exit(3),
+    "segv": lambda: ctypes.string_at(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
+class Effects:
+    """The file of one process, in memory shared with the page cache, so that a kill loses nothing.
+
+    A write to a file gives up the interpreter: a process killed before it is given back has
+    written the end of a task that has not ended. A write to memory leaves no such gap.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.pid, self._at, self._lock = os.getpid(), 0, threading.Lock()
+        path = directory / f"{self.pid}-{time.time_ns()}"
+        path.touch()
+        os.truncate(path, 1 << 23)
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+
+    def add(self, line: bytes) -> None:
+        with self._lock:
+            self._memory[self._at : self._at + len(line)] = line
+            self._at += len(line)
+
+
+_mine: list[Effects] = []
+
+
+def note(ctx: Context, what: str) -> None:
+    """Write one line."""
+    if not _mine or _mine[0].pid != os.getpid():
+        _mine[:] = [Effects(Path(os.environ[EFFECTS]))]
+    line = f"{ctx.id} {ctx.attempt} {os.getpid()} {what} {time.time():.6f} {ctx.task}\n"
+    _mine[0].add(line.encode())
+
+
+def noted(directory: Path) -> list[str]:
+    """The lines of all processes, in the order in which they were written."""
+    lines = list[str]()
+    for path in directory.iterdir():
+        with path.open("rb") as file, suppress(ValueError):  # a file that is empty as yet
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            lines += memory[: memory.find(b"\0")].decode().splitlines()
+    return sorted(lines, key=lambda line: line.split()[4])
+
+
+def build(namespace: str | None = None, *, url: str | None = None) -> TypedQ:
+    """The app, as workers and producers know it."""
+    app = TypedQ(
+        namespace or os.environ[NAMESPACE],
+        url=url,
+        queues=[Queue("high"), Queue("mid"), Queue("low")],
+        default_queue="mid",
+    )
+    _steady(app)
+    _gated(app)
+    _failing(app)
+    return app
+
+
+def _steady(app: TypedQ) -> None:
+    @app.task
+    def nap(ctx: Context, seconds: float = 0.0) -> None:
+        note(ctx, "start")
+        _pause(seconds) if seconds else None
+        note(ctx, "end")
+
+    @app.task
+    async def anap(ctx: Context, seconds: float = 0.0) -> None:
+        note(ctx, "start")
+        await asyncio.sleep(seconds)
+        note(ctx, "end")
+
+
+def _gated(app: TypedQ) -> None:
+    """They run until a file is there, so that a test decides when they end."""
+
+    @app.task
+    def hold(ctx: Context, gate: str) -> None:
+        note(ctx, "start")
+        while not Path(gate).exists():
+            _pause(0.002)
+        note(ctx, "end")
+
+    @app.task
+    async def ahold(ctx: Context, gate: str) -> None:
+        note(ctx, "start")
+        while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - a look at a local file
+            await asyncio.sleep(0.002)
+        note(ctx, "end")
+
+    @app.task
+    def crash_at(ctx: Context, gate: str, times: int = 1, how: str = "exit") -> None:
+        """Ends its process at the gate, so many times; `times` is counted in the effects."""
+        note(ctx, "start")
+        while not Path(gate).exists():
+            _pause(0.002)
+        lines = noted(Path(os.environ[EFFECTS]))
+        if sum(line.startswith(ctx.id) and " start " in line for line in lines) <= times:
+            _POISON[how]()
+        note(ctx, "end")
+
+
+def _failing(app: TypedQ) -> None:
+    @app.task
+    def poison(ctx: Context, how: str) -> None:
+        note(ctx, "start")
+        _POISON[how]()
+
+    @app.task
+    async def apoison(ctx: Context, how: str) -> None:
+        note(ctx, "start")
+        _POISON[how]()
+
+    @app.task(retry=Retry(max_retries=2, on=(OSError,), backoff=0.05, jitter=False))
+    def flaky(ctx: Context, failures: int) -> None:
+        note(ctx, "start")
+        if ctx.attempt <= failures:
+            raise OSError("not yet")
+        note(ctx, "end")
+
+    @app.task
+    def later(ctx: Context, seconds: float, times: int) -> None:
+        note(ctx, "start")
+        if ctx.attempt <= times:
+            raise RetryIn(seconds)
+        note(ctx, "end")
+
+    @app.task
+    def rejecting(ctx: Context, why: str) -> None:
+        note(ctx, "start")
+        raise Reject(why)
+
+    @app.task
+    def raising(ctx: Context, what: str) -> None:
+        note(ctx, "start")
+        raise _RAISED[what]
+
+    @app.task
+    async def araising(ctx: Context, what: str) -> None:
+        note(ctx, "start")
+        raise _RAISED[what]
+
+
+_RAISED: dict[str, BaseException] = {
+    "value": ValueError("no such thing"),
+    "exit": SystemExit(5),
+    "interrupt": KeyboardInterrupt(),
+    "cancelled": asyncio.CancelledError(),
+    "generator": GeneratorExit(),
+}
+
+
+def die_at_birth() -> None:
+    """In every fork: the end of the process, if a test asks for it."""
+    if os.environ.get(BIRTH) == "raise":
+        threading.Thread.start = _cannot_start  # type: ignore[method-assign]
+        raise SystemExit("born to die")
+    if os.environ.get(BIRTH) == "exit":
+        os.write(2, b"born to die\n")
+        os._exit(7)
+
+
+def _cannot_start(self: Any) -> None:
+    raise RuntimeError("born to die")
+
+
+if BIRTH in os.environ:
+    os.register_at_fork(after_in_child=die_at_birth)

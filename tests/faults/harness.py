@@ -1,0 +1,303 @@
+"""A stage for faults: a real server, real workers, what tasks write down, one checker for all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+import psutil
+import redis
+
+from tests.faults.app import EFFECTS, NAMESPACE, build, noted
+from typedq import Call, Receipt
+from typedq.broker import Keys
+from typedq.broker.moves import Move
+from typedq.broker.views import Survey, letters, survey
+from typedq.errors import EnqueueUncertain
+
+pause = threading.Event().wait
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+QUEUES = ("high", "mid", "low")
+
+
+class Effect(NamedTuple):
+    """One line that a task wrote."""
+
+    id: str
+    attempt: int
+    pid: int
+    what: str
+    at: float
+    task: str
+
+
+class Worker:
+    """A worker process of its own session; `log` holds its lines of JSON."""
+
+    def __init__(self, flags: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.worker", *flags],
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    def children(self) -> list[psutil.Process]:
+        """The living, the oldest first."""
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(self.pid).children()
+            return [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
+        return []
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self, deadline: float = 15.0) -> int:
+        """Its exit code. Raises TimeoutExpired."""
+        return self._process.wait(deadline)
+
+    def stop(self, deadline: float = 15.0) -> int:
+        """SIGTERM, and wait."""
+        self.signal(signal.SIGTERM)
+        return self.wait(deadline)
+
+    def kill(self) -> None:
+        """kill -9 of the supervisor alone."""
+        self._process.kill()
+        self._process.wait()
+
+    def kill_group(self) -> None:
+        """kill -9 of everybody, as when a machine goes."""
+        family = [psutil.Process(self.pid), *self.children()] if self.exit_code is None else []
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        psutil.wait_procs(family, timeout=5)
+
+    def events(self, message: str = "") -> list[dict[str, Any]]:
+        """Its log so far: the lines whose message holds this."""
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        records: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        return [record for record in records if message in record["message"]]
+
+    def close(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+        for child in self.children():
+            with suppress(psutil.NoSuchProcess):
+                child.resume()
+        self.kill_group()
+
+
+@dataclass
+class Verdict:
+    """What became of a run; `broken` lists the promises that were not kept."""
+
+    accepted: int = 0
+    lost: int = 0
+    buried: int = 0
+    extra_runs: int = 0
+    starts_without_end: int = 0
+    broken: tuple[str, ...] = ()
+
+    def write(self, path: Path, **more: object) -> None:
+        """The machine-readable history of a run."""
+        path.write_text(json.dumps(asdict(self) | more, indent=1) + "\n")
+
+
+class Stage:
+    """One namespace on a server, with a directory for what its tasks and workers write."""
+
+    def __init__(self, url: str, namespace: str, directory: Path, *, lease: float = 30.0) -> None:
+        self.url, self.directory, self.keys = url, directory, Keys(namespace)
+        self._effects = directory / "effects"
+        self._effects.mkdir()
+        self.environment = {
+            EFFECTS: str(self._effects),
+            NAMESPACE: namespace,
+            "TYPEDQ_URL": url,
+            "TYPEDQ_LEASE": str(lease),
+            "XDG_RUNTIME_DIR": str(directory),
+        }
+        self.app = build(namespace, url=url)
+        self.accepted, self.uncertain = list[str](), list[str]()
+        self.workers: list[Worker] = []
+
+    @cached_property
+    def redis(self) -> Any:
+        """Eyes and hands of its own, that do not go through the moves."""
+        return redis.Redis.from_url(self.url)
+
+    def worker(self, *flags: str, **environment: str) -> Worker:
+        """Start a worker; what is given in `environment` replaces what the stage has."""
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        self.workers.append(Worker(flags, self.environment | environment, log))
+        return self.workers[-1]
+
+    # --- producers -------------------------------------------------------------------------
+
+    def send(self, task: str, *args: object, **options: Any) -> str:
+        """Enqueue one message and return its id."""
+        sender = self.app.find(task)
+        return self._account([sender.options(**options).call(*args)])[0].id
+
+    def send_many(self, calls: Sequence[Call]) -> list[str]:
+        """Enqueue in chunks of 100, each noted as accepted or uncertain after the reply."""
+        chunks = [calls[at : at + 100] for at in range(0, len(calls), 100)]
+        return [receipt.id for chunk in chunks for receipt in self._account(chunk)]
+
+    def call(self, task: str, *args: object) -> Call:
+        return self.app.find(task).call(*args)
+
+    def _account(self, calls: Sequence[Call]) -> list[Receipt]:
+        try:
+            receipts = self.app.send(calls)
+        except EnqueueUncertain as error:
+            self.uncertain += error.ids
+            return []
+        self.accepted += [receipt.id for receipt in receipts]
+        return receipts
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def effects(self, what: str = "", task: str = "") -> list[Effect]:
+        """What tasks have written, in that order."""
+        fields = (line.split() for line in noted(self._effects))
+        found = (Effect(f[0], int(f[1]), int(f[2]), f[3], float(f[4]), f[5]) for f in fields)
+        return [e for e in found if what in ("", e.what) and task in ("", e.task)]
+
+    def ids(self, what: str) -> list[str]:
+        return [effect.id for effect in self.effects(what)]
+
+    def ended(self) -> set[str]:
+        return set(self.ids("end"))
+
+    def gate(self, name: str = "gate") -> str:
+        """Where a gated task looks; `open_gate` lets it pass."""
+        return str(self.directory / name)
+
+    def open_gate(self, name: str = "gate") -> None:
+        (self.directory / name).touch()
+
+    def ask(self, move: Move[T]) -> T:
+        return self.app.broker.call(move)
+
+    def look(self) -> Survey:
+        """Everything at once, by typedq's own view."""
+        sessions = [name.decode() for name in self.redis.zrange(self.keys.sessions, 0, -1)]
+        return self.ask(survey(self.keys, QUEUES, sessions))
+
+    def flying(self, session: str) -> dict[str, bytes]:
+        found = self.redis.hgetall(self.keys.flight(session))
+        return {id.decode(): message for id, message in found.items()}
+
+    def in_flight(self) -> dict[str, bytes]:
+        """id -> message, of all sessions."""
+        names = [name.decode() for name in self.redis.zrange(self.keys.sessions, 0, -1)]
+        return {id: message for name in names for id, message in self.flying(name).items()}
+
+    def dead(self) -> dict[str, dict[str, Any]]:
+        """id -> reason, of every dead letter."""
+        ids = [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]
+        found = self.ask(letters(self.keys, ids)) if ids else []
+        return {
+            id: json.loads(letter.reason)
+            for id, letter in zip(ids, found, strict=True)
+            if letter is not None
+        }
+
+    def is_drained(self) -> bool:
+        """Nothing waits, nothing runs."""
+        seen = self.look()
+        return not seen.in_flight and not any(q.ready or q.delayed for q in seen.queues.values())
+
+    # --- the checker -------------------------------------------------------------------------
+
+    def check(self, *, buried: int = 0, batches: int = 0) -> Verdict:
+        """The same questions after every run, which must be drained and have no worker left.
+
+        buried: dead letters that were provoked; batches: messages finished but not acknowledged
+        that a kill of whole groups may cost.
+        """
+        starts, ends = Counter(self.ids("start")), Counter(self.ids("end"))
+        sent = set(self.accepted)
+        dead = self.dead()
+        verdict = Verdict(len(sent), len(sent - ends.keys() - dead.keys()), len(dead))
+        verdict.extra_runs = sum(count - 1 for count in starts.values())
+        verdict.starts_without_end = sum(starts.values()) - sum(ends.values())
+        verdict.broken = tuple(self._broken(verdict, buried, batches))
+        return verdict
+
+    def _broken(self, verdict: Verdict, buried: int, batches: int) -> Iterator[str]:
+        if verdict.lost:
+            yield f"{verdict.lost} lost"
+        if verdict.buried != buried:
+            yield f"{verdict.buried} buried, not {buried}: {list(self.dead().values())[:3]}"
+        if verdict.extra_runs > verdict.starts_without_end + batches:
+            yield f"{verdict.extra_runs} extra runs"
+        if strangers := set(self.ids("start")) - {*self.accepted, *self.uncertain}:
+            yield f"{len(strangers)} ids that nobody sent"
+        seen = self.look()
+        if not self.uncertain and seen.stats.get("done", 0) + verdict.buried != verdict.accepted:
+            yield f"{seen.stats} ends for {verdict.accepted} messages"
+        if left := {name: count for name, count in seen.counts.items() if count}:
+            yield f"waiting counts are left: {left}"
+        if left_keys := sorted(self.leaked()):
+            yield f"keys are left: {left_keys}"
+        for worker in self.workers:
+            if worker.exit_code is None or worker.children():
+                yield f"worker {worker.pid} still lives"
+
+    def leaked(self) -> set[str]:
+        """Keys that are not static: a drained namespace has none. Tokens are one at most."""
+        tag, keys = self.keys.tag + ":", self.keys
+        static = {keys.contracts, keys.counts, keys.stats, keys.workers, keys.last_tick}
+        static |= {keys.supervisors, *map(keys.wake, QUEUES), keys.dead, keys.dead_letters}
+        found = {name.decode() for name in self.redis.scan_iter(f"{tag}*", count=1000)}
+        return {name for name in found - static if not name.startswith(keys.lane(""))}
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        self.app.broker.close()
+        self.redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def wait_until(condition: Callable[[], T], deadline: float = 10.0, *, every: float = 0.005) -> T:
+    """For commands: in tests there is a fixture of this name."""
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {deadline:g} s; last answer: {value!r}")
+        pause(every)
+    return value

@@ -1,0 +1,130 @@
+"""kill -9 of random children under load: `python -m tests.faults.kill_loop --kills 200`.
+
+Prints its seed, with which the same run can be had again, and writes what it saw as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.faults.harness import Stage, Verdict, Worker, pause, wait_until
+from typedq import Call
+from typedq.localserver import OwnServer
+
+LONGEST_TASK_S = 0.02
+
+
+class KillLoop:
+    """A worker whose children are killed one by one until all messages have ended."""
+
+    def __init__(self, stage: Stage, *, messages: int, kills: int, children: int, seed: int):
+        self.stage, self.messages, self.kills = stage, messages, kills
+        self.children, self.dice = children, random.Random(seed)
+        self.killed, self.recoveries = 0, list[float]()
+
+    def _calls(self, count: int) -> list[Call]:
+        """Half sync, half coroutines; half of both take no time, the others up to 20 ms."""
+        dice, call = self.dice, self.stage.call
+        return [
+            call(dice.choice(("nap", "anap")), max(0.0, dice.uniform(-LONGEST_TASK_S, 0.02)))
+            for _ in range(count)
+        ]
+
+    def run(self) -> Verdict:
+        worker = self.stage.worker("-c", str(self.children))
+        wait_until(lambda: len(worker.children()) == self.children)
+        # The load is fed in step with the kills, so that there is work at every one of them.
+        per_kill = -(-self.messages // max(1, self.kills))
+        while (missing := self.messages - len(self.stage.accepted)) > 0:
+            self.stage.send_many(self._calls(min(per_kill, missing)))
+            if self.killed < self.kills:
+                pause(self.dice.uniform(0.02, 0.12))
+                self._kill_one(worker)
+        wait_until(self.stage.is_drained, 120, every=0.05)
+        code = worker.stop()
+        verdict = self.stage.check()
+        if code:
+            verdict.broken += (f"the worker ended with {code}",)
+        return verdict
+
+    def _kill_one(self, worker: Worker) -> None:
+        victims = wait_until(lambda: self._victims(worker))
+        before = self._sessions()
+        with suppress(psutil.NoSuchProcess):
+            self.dice.choice(victims).kill()
+        at = time.monotonic()
+        self.killed += 1
+        # Its session ends in the step that makes its messages ready again: that is "back".
+        wait_until(lambda: before - self._sessions(), every=0.0005)
+        self.recoveries.append(time.monotonic() - at)
+
+    def _victims(self, worker: Worker) -> list[psutil.Process]:
+        # What dies three times alone is rightly taken for poison: chance shall not make it so.
+        if any(message[2:3] >= b"2" for message in self.stage.in_flight().values()):
+            return []
+        return worker.children()
+
+    def _sessions(self) -> set[bytes]:
+        return set(self.stage.redis.zrange(self.stage.keys.sessions, 0, -1))
+
+
+def report(loop: KillLoop, verdict: Verdict, seconds: float) -> str:
+    v, times = verdict, sorted(loop.recoveries) or [0.0]
+    median, worst = statistics.median(times) * 1000, times[-1] * 1000
+    broken = "".join(f"\nBROKEN: {what}" for what in v.broken)
+    return f"""\
+messages {v.accepted:,}   kills {loop.killed}   seconds {seconds:.1f}
+lost {v.lost}   buried {v.buried}
+extra runs {v.extra_runs}   starts without an end {v.starts_without_end}
+back after a kill: median {median:.1f} ms, worst {worst:.1f} ms{broken}"""
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("--kills", type=int, default=200)
+    flags.add_argument("--messages", type=int, default=20_000)
+    flags.add_argument("--children", type=int, default=2)
+    flags.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    flags.add_argument("--history", type=Path, default=None, help="file for the JSON")
+    given = flags.parse_args()
+    print(
+        f"python -m tests.faults.kill_loop --kills {given.kills} --messages {given.messages}"
+        f" --children {given.children} --seed {given.seed}"
+    )
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        OwnServer() as server,
+        Stage(server.url, f"kill{given.seed}", Path(directory)) as stage,
+    ):
+        loop = KillLoop(
+            stage,
+            messages=given.messages,
+            kills=given.kills,
+            children=given.children,
+            seed=given.seed,
+        )
+        started = time.monotonic()
+        try:
+            verdict = loop.run()
+        except TimeoutError:
+            print("".join(worker.log.read_text()[-4000:] for worker in stage.workers))
+            raise
+        print(report(loop, verdict, time.monotonic() - started))
+        if given.history:
+            verdict.write(
+                given.history, seed=given.seed, kills=loop.killed, recovery_s=loop.recoveries
+            )
+    return int(bool(verdict.broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

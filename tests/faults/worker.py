@@ -1,0 +1,43 @@
+"""A worker process for tests: `python -m tests.faults.worker -c 2 ...`, told what to do by flags.
+
+The command `typedq worker` is tested in tests/cli; here the orders are given to the worker itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.faults.app import build
+from typedq.telemetry import configure
+from typedq.worker import Orders, Supervisor, run_solo
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser()
+    flags.add_argument("-c", "--concurrency", type=int, default=2)
+    flags.add_argument("--async-concurrency", type=int, default=100)
+    flags.add_argument("-Q", "--queues", default="high,mid,low")
+    flags.add_argument("--grace", type=float, default=10.0)
+    flags.add_argument("--max-tasks", type=int)
+    flags.add_argument("--burst", action="store_true")
+    flags.add_argument("--solo", action="store_true")
+    flags.add_argument("--forget", action="append", default=[], help="a task that it does not have")
+    given = flags.parse_args()
+    configure("debug", "json")
+    app = build()
+    for name in given.forget:
+        del app._tasks[name]
+    orders = Orders(
+        given.queues.split(","),
+        given.concurrency,
+        async_concurrency=given.async_concurrency,
+        burst=given.burst,
+        grace_s=given.grace,
+        max_tasks=given.max_tasks,
+    )
+    return run_solo(app, orders) if given.solo else Supervisor(app, orders).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
