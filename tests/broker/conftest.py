@@ -157,6 +157,16 @@ _HOLDERS: dict[str, Callable[[Any, bytes], list[bytes]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def private() -> Iterator[OwnServer]:
+    """A server that the tests of one file may stop, fill and reconfigure."""
+    from typedq.localserver import OwnServer
+
+    slow = ("--loading-process-events-interval-bytes", "1024")
+    with OwnServer(args=("--enable-debug-command", "yes", *slow), tcp=True) as own:
+        yield own
+
+
 @pytest.fixture
 def place(server: OwnServer, namespace: str) -> Iterator[Place]:
     here = Place(server, namespace)

@@ -21,7 +21,18 @@ from typedq.broker.moves import Outgoing
 from typedq.broker.script import Move
 
 T = TypeVar("T")
-_AsyncLinks = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, deque[AsyncLink]]
+MOST_ASYNC_LINKS = 16
+
+
+class _Pool:
+    """Links of one event loop; bounded, because a thousand coroutines may enqueue at once."""
+
+    def __init__(self) -> None:
+        self.idle = deque[AsyncLink]()
+        self.turns = asyncio.Semaphore(MOST_ASYNC_LINKS)
+
+
+_Pools = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool]
 
 
 @final
@@ -29,7 +40,7 @@ class Broker:
     """The one way from this process to a namespace on a server.
 
     Thread-safe; usable from several event loops; a forked child drops its parent's connections.
-    `deadline` (s) bounds how long an enqueue is tried.
+    `deadline` (s) bounds how long an enqueue is tried, and how long any reply is waited for.
     """
 
     def __init__(self, url: str, namespace: str, *, deadline: float = 10.0) -> None:
@@ -43,11 +54,11 @@ class Broker:
 
     def _forget(self) -> None:
         self._links = deque[Link]()
-        self._async_links: _AsyncLinks = weakref.WeakKeyDictionary()
+        self._pools: _Pools = weakref.WeakKeyDictionary()
 
     def link(self) -> Link:
         """A new connection that the caller owns, for waiting on wake tokens."""
-        return Link(self._address)
+        return Link(self._address, self._deadline)
 
     def call(self, move: Move[T]) -> T:
         """Make a move. Raises `ServerRefused`, `ServerUnavailable` (it may have been made)."""
@@ -83,7 +94,10 @@ class Broker:
 
     def _talk(self, say: Callable[[Link], Dialogue[T]]) -> T:
         links = self._links
-        link = links.pop() if links else Link(self._address)
+        try:
+            link = links.pop()
+        except IndexError:
+            link = self.link()
         talk = say(link)
         try:
             request = next(talk)
@@ -103,12 +117,22 @@ class Broker:
             self._connected = True
             result: T = end.value
             return result
-        except (redis_errors.RedisError, OSError) as error:
-            raise dialogue.failure(self.url, error) from error
+        except BaseException as error:
+            # It may have an answer outstanding.
+            link.close()
+            if isinstance(error, redis_errors.RedisError | OSError):
+                raise dialogue.failure(self.url, error) from error
+            raise
 
     async def _atalk(self, say: Callable[[AsyncLink], Dialogue[T]]) -> T:
-        links = self._async_links.setdefault(asyncio.get_running_loop(), deque())
-        link = links.pop() if links else AsyncLink(self._address)
+        pool = self._pools.setdefault(asyncio.get_running_loop(), _Pool())
+        async with pool.turns:
+            return await self._atalk_in_turn(pool.idle, say)
+
+    async def _atalk_in_turn(
+        self, links: deque[AsyncLink], say: Callable[[AsyncLink], Dialogue[T]]
+    ) -> T:
+        link = links.pop() if links else AsyncLink(self._address, self._deadline)
         talk = say(link)
         try:
             request = next(talk)
@@ -128,8 +152,11 @@ class Broker:
             self._connected = True
             result: T = end.value
             return result
-        except (redis_errors.RedisError, OSError) as error:
-            raise dialogue.failure(self.url, error) from error
+        except BaseException as error:
+            await link.close()
+            if isinstance(error, redis_errors.RedisError | OSError):
+                raise dialogue.failure(self.url, error) from error
+            raise
 
     def close(self) -> None:
         """Close the idle sync connections; the broker stays usable."""
@@ -138,14 +165,14 @@ class Broker:
 
     async def aclose(self) -> None:
         """Close the idle connections of the running event loop."""
-        links = self._async_links.pop(asyncio.get_running_loop(), deque())
-        while links:
-            await links.pop().close()
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        while pool and pool.idle:
+            await pool.idle.pop().close()
 
     def drop_after_fork(self) -> None:
         """Leave the parent's connections to the parent."""
         # Kept alive: collecting an async connection would touch the parent's event loop.
-        _parents.append((self._links, self._async_links))
+        _parents.append((self._links, self._pools))
         self._forget()
 
 

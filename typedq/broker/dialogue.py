@@ -64,6 +64,7 @@ def enqueue(
         except redis_errors.AuthenticationError:
             raise
         except NotTaken as error:
+            patient = patient or isinstance(error.__cause__, redis_errors.BusyLoadingError)
             if not sent and (not patient or time.monotonic() + pause > until):
                 raise unavailable(url, error) from error
         except Lost:

@@ -77,6 +77,11 @@ def _before_sending() -> Generator[None]:
         raise
     except Lost as error:
         raise NotTaken(str(error)) from error
+    except Refused as error:
+        if "unknown command" in str(error):
+            needed = " or ".join(f"{name} {a}.{b}" for name, (a, b) in OLDEST.items())
+            raise Unsupported(f"this server is too old: typedq needs {needed}, or newer") from error
+        raise
 
 
 class Lane:
@@ -94,10 +99,11 @@ class Lane:
 class Link(Lane):
     """A blocking connection. Raises what `Lost` and `Refused` name."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, deadline_s: float) -> None:
         super().__init__()
         kind = _kind(address, sync_connection)
-        self._connection: Any = kind(socket_timeout=REPLY_TIMEOUT_S, **_settings(address))
+        wait = min(REPLY_TIMEOUT_S, deadline_s)
+        self._connection: Any = kind(socket_timeout=wait, **_settings(address))
 
     def connect(self) -> None:
         """Connect if it is not connected. Raises `NotTaken`."""
@@ -142,16 +148,17 @@ class Link(Lane):
 class AsyncLink(Lane):
     """The same for one event loop."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, deadline_s: float) -> None:
         super().__init__()
         kind = _kind(address, async_connection)
+        self._wait = min(REPLY_TIMEOUT_S, deadline_s)
         self._connection: Any = kind(socket_timeout=None, **_settings(address))
 
     async def ask(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply."""
         connection = self._connection
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
+            async with asyncio.timeout(self._wait):
                 if not connection.is_connected:
                     with _before_sending():
                         await connection.connect()
