@@ -22,7 +22,7 @@ FLOORS = (
         "ground",
         {"contracts", "policy", "broker", "envelope", "settings", "addresses", "localserver"},
     ),
-    ("doors", {"task", "registry", "compat"}),
+    ("doors", {"task", "hooks", "registry", "compat"}),
     ("hall", {"app", "dispatch"}),
     ("engine", {"worker"}),
     ("roof", {"cli", "testing"}),

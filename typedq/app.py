@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from typedq import errors
 from typedq.contracts import contract_of
+from typedq.hooks import Hooks
 from typedq.policy import NAME, Context, Queue, Retry
 from typedq.task import Call, Decorator, P, R, Receipt, Task
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 
-class TypedQ:
+class TypedQ(Hooks):
     """An app: a namespace with its queues and tasks. Settings are resolved at first use.
 
     Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
@@ -45,6 +46,7 @@ class TypedQ:
         soft_timeout: float | timedelta | None = None,
         hard_timeout: float | timedelta | None = None,
         max_mem_percent: float | None = None,
+        max_child_mem_mb: float | None = None,
         max_tasks_per_child: int | None = None,
         max_body: int | None = None,
         max_depth: int | None = None,
@@ -57,6 +59,7 @@ class TypedQ:
         dead_max_age: float | timedelta | None = None,
         dead_max_count: int | None = None,
     ) -> None:
+        Hooks.__init__(self)
         self._arguments = {name: given for name, given in locals().items() if name != "self"}
         self._lock = Lock()
         self._tasks: dict[str, Task[..., Any]] = {}

@@ -115,6 +115,7 @@ class Settings(BaseModel):
     soft_timeout: _Limit | None = Field(default=None, description=_ABOVE_0)
     hard_timeout: _Limit | None = Field(default=None, description=f"{_ABOVE_0}, above soft_timeout")
     max_mem_percent: _Percent | None = Field(default=None, description="a percentage, 1 to 100")
+    max_child_mem_mb: _Limit | None = Field(default=None, description="megabytes above 0")
     max_tasks_per_child: _Count | None = Field(default=None, description=_FROM_1)
     max_body: _Count = Field(default=1 << 20, description="bytes, from 1 upward")
     max_depth: _Count = Field(default=64, description=_FROM_1)

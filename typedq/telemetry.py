@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
 
@@ -18,6 +19,9 @@ from typedq.errors import ConfigurationError
 
 logger: Final = logging.getLogger("typedq")
 logger.addHandler(logging.NullHandler())
+
+# What a record made while a task runs says of it; set by whoever runs tasks.
+running: ContextVar[Callable[[], dict[str, str]] | None] = ContextVar("running", default=None)
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
@@ -76,6 +80,18 @@ def _wants_colours(stream: TextIO) -> bool:
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     found = getattr(record, "typedq", None)
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def label_records() -> None:
+    """Give every log record of this process, whoever makes it, the attributes `task` and `id`."""
+    make = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record, labels = make(*args, **kwargs), running.get()
+        record.__dict__.update(labels() if labels else {"task": "-", "id": "-"})
+        return record
+
+    logging.setLogRecordFactory(factory)
 
 
 def _time(record: logging.LogRecord) -> str:

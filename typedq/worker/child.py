@@ -13,6 +13,7 @@ from typing import final
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.broker.moves import Settlement
+from typedq.telemetry import running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.execute import Job, open_message
 from typedq.worker.journal import Journal, Phase, State
@@ -87,12 +88,21 @@ class Child:
         )
         self._readings, self._rules, self._alarm = Readings(app), Rules(app), Alarm()
         self._parked = Readable(broker, self._readings, plan.queues)
-        self._coroutines = Coroutines(journal, self.waiter.poke)
+        self._coroutines = Coroutines(app, journal, self.waiter.poke)
+        self._around = self._coroutines.around
         self._buffer = deque[Delivery]()
         self._pace = Pace(plan.prefetch)
         self._alone = False
         self._ran = 0
         self.stopping = False
+
+    def begin(self) -> None:
+        """Run the app's hooks of the start. Raises what they raise."""
+        self._around.begin()
+
+    def end(self) -> None:
+        """Run the app's hooks of the end."""
+        self._around.end()
 
     def stop(self) -> None:
         """Fetch nothing more; hand back what was not started; end when nothing runs."""
@@ -194,23 +204,34 @@ class Child:
         session, name = self._session, job.task.name
         if session.owes and (session.urgent or self._pace.is_slow(name)):
             self._buffer.extend(session.exchange())
-        soft, hard = job.limits
+        hard = job.limits.hard
         if not session.is_mine(job.delivery) or not self._journal.claim(job.slot, hard):
             self._session.hand_back([job.delivery])
             return
-        started, alarm = time.monotonic(), self._alarm
-        alarm.start(soft)
+        started = time.monotonic()
+        running.set(job.labels)
         try:
-            args = job.arguments(self._journal.session, alarm.shield)
-            call_task(job.task.fn, args, job.kwargs)
-            alarm.stop()
+            if self._around:
+                with self._around.sync(job.context(self._journal.session, self._alarm.shield)):
+                    self._attempt(job)
+            else:
+                self._attempt(job)
         except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
-            alarm.stop()
             self._settle(job, job.failed(error))
         else:
             self._journal.done(job.slot)
             self._settle(job, None)
+        running.set(None)
         self._pace.ran(name, time.monotonic() - started)
+
+    def _attempt(self, job: Job) -> None:
+        alarm = self._alarm
+        args = job.arguments(self._journal.session, alarm.shield)
+        alarm.start(job.limits.soft)
+        try:
+            call_task(job.task.fn, args, job.kwargs)
+        finally:
+            alarm.stop()
 
     def _settle(self, job: Job, settlement: Settlement | None) -> None:
         self._ran += 1

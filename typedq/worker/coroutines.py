@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, final
 
+from typedq.app import TypedQ
 from typedq.broker.moves import Settlement
+from typedq.telemetry import running
+from typedq.worker.around import Around
 from typedq.worker.execute import Job
 from typedq.worker.journal import Journal
 from typedq.worker.timing import Clock
@@ -28,8 +31,9 @@ class Ended(NamedTuple):
 class Coroutines:
     """Runs jobs handed over in batches; `poke` is called when something ended."""
 
-    def __init__(self, journal: Journal, poke: Callable[[], None]) -> None:
+    def __init__(self, app: TypedQ, journal: Journal, poke: Callable[[], None]) -> None:
         self._journal, self._poke = journal, poke
+        self.around = Around(app, self.wait)
         self._ended = deque[Ended]()
         self._tasks = set[asyncio.Task[None]]()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,6 +51,10 @@ class Coroutines:
             taken.append(self._ended.popleft())
         self.running -= len(taken)
         return taken
+
+    def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the loop, from another thread, and answer its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop or self._begin()).result()
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         self._loop = loop = asyncio.new_event_loop()
@@ -66,10 +74,15 @@ class Coroutines:
         if not self._journal.claim(job.slot, hard):
             self._end(Ended(job, None, ran=False))
             return
-        clock = Clock(soft)
+        clock, fence = Clock(soft), self._journal.session
+        running.set(job.labels)
         try:
-            args = job.arguments(self._journal.session, clock.shield)
-            await clock.run(job.task.fn(*args, **job.kwargs))
+            args = job.arguments(fence, clock.shield)
+            if self.around:
+                async with self.around.awaited(job.context(fence, clock.shield)):
+                    await clock.run(job.task.fn(*args, **job.kwargs))
+            else:
+                await clock.run(job.task.fn(*args, **job.kwargs))
         except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
             self._end(Ended(job, job.failed(error)))
         else:

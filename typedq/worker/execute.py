@@ -44,10 +44,15 @@ class Job:
     def arguments(self, fence: str, shield: Shield) -> tuple[Any, ...]:
         """The positional arguments, with the context first if the task takes it."""
         if self.task.contract.takes_context:
-            return (self._context(fence, shield), *self.args)
+            return (self.context(fence, shield), *self.args)
         return self.args
 
-    def _context(self, fence: str, shield: Shield) -> Context:
+    def labels(self) -> dict[str, str]:
+        """What log records say of it."""
+        return {"task": self.task.name, "id": self.envelope.id.decode()}
+
+    def context(self, fence: str, shield: Shield) -> Context:
+        """What the task may know of its message."""
         envelope, hard = self.envelope, self.limits.hard
         return Context(
             id=envelope.id.decode(),

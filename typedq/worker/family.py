@@ -18,7 +18,7 @@ import psutil
 
 from typedq.app import TypedQ
 from typedq.broker import moves
-from typedq.telemetry import event
+from typedq.telemetry import event, label_records
 from typedq.worker.child import Child, Plan
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.session import new_session
@@ -211,7 +211,10 @@ def _be_a_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoRet
         signal.signal(signal.SIGTERM, child.on_signal)
         child.waiter.on_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        label_records()
+        child.begin()
         child.run()
+        child.end()
         code = 0
     except BaseException:  # noqa: BLE001 - a forked child must never run its parent's code
         traceback.print_exc()

@@ -49,7 +49,9 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
     event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
     clock.start()
     try:
+        child.begin()
         child.run()
+        child.end()
     finally:
         done.set()
         waiter.poke()

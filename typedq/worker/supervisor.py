@@ -25,6 +25,7 @@ from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.family import ChildrenDie, Family
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
+from typedq.worker.memory import MemoryLimit
 from typedq.worker.waiting import Waiter
 
 SUMMARY_S = 10.0
@@ -41,6 +42,7 @@ class Orders:
     burst: bool = False
     grace_s: float = 30.0
     max_tasks: int | None = None
+    max_mem_percent: float | None = None
 
     def plan(self, app: TypedQ, *, prefetch: int = 64) -> Plan:
         """What each child is to do."""
@@ -110,6 +112,11 @@ class Supervisor:
             self._keeper,
             Watch(broker, self._family.living, orders.queues),
             Undertaker(app, plan),
+            MemoryLimit(
+                self._family.living,
+                percent=orders.max_mem_percent,
+                child_mb=settings.max_child_mem_mb,
+            ),
             Summary(self._family),
         ]
         if orders.burst:

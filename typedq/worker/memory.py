@@ -1,0 +1,101 @@
+"""How much memory the children may use, and who is recycled when it is too much."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import final
+
+import psutil
+
+from typedq.telemetry import event
+from typedq.worker.family import Member
+
+LOOK_S = 1.0
+PAUSE_S = 10.0  # memory is given back slowly; one child at a time
+_CGROUPS = (  # (limit, use) in bytes, of version 2 and of version 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+
+def used_percent(cgroups: Sequence[tuple[str, str]] = _CGROUPS) -> float:
+    """Memory in use, in percent of what this process may use: of its cgroup, else of the host."""
+    host = psutil.virtual_memory()
+    for limit_file, use_file in cgroups:
+        try:
+            limit = int(Path(limit_file).read_text())
+            use = int(Path(use_file).read_text())
+        except (OSError, ValueError):  # no such cgroup, or "max"
+            continue
+        if 0 < limit < host.total:
+            return 100.0 * use / limit
+    return host.percent
+
+
+def private_bytes(pid: int) -> int:
+    """What would be free if this process ended: what it does not share with its parent."""
+    try:
+        return int(psutil.Process(pid).memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+@final
+class MemoryLimit:
+    """Recycles the child with the most private memory when too much is in use.
+
+    A child is recycled between tasks, only if it grew since its fork; otherwise the memory is in
+    other hands, and recycling for ever would help nobody: that is said once.
+    """
+
+    def __init__(
+        self,
+        members: Callable[[], Sequence[Member]],
+        *,
+        percent: float | None,
+        child_mb: float | None,
+    ) -> None:
+        self._members, self._percent = members, percent
+        self._child_bytes = None if child_mb is None else child_mb * 1e6
+        self._at_birth: dict[int, int] = {}
+        self._not_before = 0.0
+        self._warned = False
+
+    def step(self, now: float) -> float:
+        """Look, and recycle one child at most."""
+        if self._percent is None and self._child_bytes is None:
+            return 3_600.0
+        sizes = {m.pid: private_bytes(m.pid) for m in self._members()}
+        self._at_birth = {pid: self._at_birth.get(pid, size) for pid, size in sizes.items()}
+        if not sizes or now < self._not_before:
+            return LOOK_S
+        largest = max(sizes, key=lambda pid: sizes[pid])
+        size, used = sizes[largest], used_percent() if self._percent is not None else 0.0
+        too_big = self._child_bytes is not None and size > self._child_bytes
+        too_much = self._percent is not None and used > self._percent
+        if too_big or (too_much and size > 1.1 * self._at_birth[largest]):
+            self._recycle(largest, size, used)
+        elif too_much and not self._warned:
+            self._warned = True
+            event(logging.WARNING, "memory is short, but not through our children", percent=used)
+        return LOOK_S
+
+    def _recycle(self, pid: int, size: int, used: float) -> None:
+        self._not_before = time.monotonic() + (PAUSE_S if self._child_bytes is None else LOOK_S)
+        self._warned = False
+        event(
+            logging.WARNING,
+            "recycling a child for its memory",
+            pid=pid,
+            private_mb=round(size / 1e6, 1),
+            percent=round(used, 1),
+        )
+        os.kill(pid, signal.SIGTERM)
