@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from examples.codestats import promises, tasks
 from examples.codestats.counting import NotPython, count
-from examples.codestats.promises import Promise, Tally
+from examples.codestats.promises import Promise
 from examples.codestats.screen import Screen
 from examples.codestats.store import Run, runs, store
 from examples.codestats.surroundings import CHILDREN, Surroundings, WorkerDied, surroundings
@@ -53,6 +53,7 @@ class Demo:
         self.promises: list[Promise] = []
         self.accepted: dict[str, Path | None] = {}
         self.started = time.monotonic()
+        self.is_counting = False
 
     def run(self) -> int:
         """Everything in turn; return the exit code."""
@@ -66,10 +67,13 @@ class Demo:
         ran = self.wait_for(reminder.id)
         self.judge(promises.on_time(ran[0] if ran else None))
         self.count()
-        pings = [self.wait_for(self.accept(tasks.ping.enqueue()).id) for _ in range(PINGS)]
+        for _ in range(PINGS):
+            if not self.wait_for(self.accept(tasks.ping.enqueue()).id):
+                break
         self.mail()
-        self.account([run for ran in pings for run in ran])
+        self.account()
         self.judge(promises.drained(self.around.stop_worker()))
+        self.sum_up()
         return promises.exit_code(self.promises)
 
     # --- the steps ---------------------------------------------------------------------------
@@ -90,20 +94,18 @@ class Demo:
     def refuse(self) -> None:
         """A type checker would flag this call; the contract refuses it at run time too."""
         wrong: Any = 42
-        before, error = self.survey(), None
+        before, error = self.waiting(), None
         try:
             tasks.count_file.enqueue(wrong, module="os")
         except InvalidArguments as refusal:
             error = refusal
-        after = self.survey()
-        sent = sum(after.counts.values()) - sum(before.counts.values())
-        self.judge(promises.refused(error, sent))
+        self.judge(promises.refused(error, self.waiting() - before))
 
     def enqueue_files(self) -> None:
         """One message per file, atomic per chunk of 1,000."""
         start = time.perf_counter()
         calls = [tasks.count_file.call(str(f), module=name) for f, name in self.files.items()]
-        receipts = app.enqueue_many(calls)
+        receipts, self.is_counting = app.enqueue_many(calls), True
         took = time.perf_counter() - start
         self.accepted.update(zip((receipt.id for receipt in receipts), self.files, strict=True))
         self.screen.say("enqueued", f"{len(receipts):,} files in {took * 1e3:.0f} ms")
@@ -161,21 +163,26 @@ class Demo:
         for mail in box.mails:
             self.screen.mail(mail)
 
-    def account(self, pings: list[Run]) -> None:
-        """Where every message is, by the application's own notes and by the server's."""
-        self.around.until(lambda: not sum(self.survey().counts.values()), PATIENCE_S)
-        seen, ran = self.survey(), runs()
-        done = {run.id for run in ran if run.ended}
-        tally = Tally(self.accepted, done, self.dead(), sum(seen.counts.values()))
-        self.judge(promises.accounted(tally))
-        low = [run for run in ran if run.queue == "low" and run.ended]
-        took = max(run.ended or 0 for run in low) - min(run.enqueued for run in low)
+    def account(self) -> None:
+        """Where every message is, by the application's own notes and by the server's counts."""
+        self.around.until(lambda: not self.waiting(), PATIENCE_S)
+        done = {run.id for run in runs("ended IS NOT NULL")}
+        self.judge(promises.accounted(self.accepted, done, self.dead(), self.waiting()))
+
+    def sum_up(self) -> None:
+        """All figures are read from the run."""
+        seen, say = self.survey(), self.screen.say
+        low, pings = runs("queue = 'low' AND ended"), runs("task = 'ping'")[-PINGS:]
         lines = store().execute("SELECT sum(code + comments + blanks) FROM files").fetchone()[0]
-        stats, say = seen.stats, self.screen.say
-        say("messages", f"{len(tally.accepted):,}, dead letters {seen.dead}, lost {tally.lost}")
-        say("rate", f"{len(low) / took:,.0f} files/s, {lines / took:,.0f} lines/s")
+        ends = {word: seen.stats.get(word, 0) for word in ("done", "retried", "crashed", "dead")}
+        self.screen.console.print()
+        say("messages", ", ".join(f"{word} {number:,}" for word, number in ends.items()))
+        if low:
+            took = max(run.ended or 0 for run in low) - min(run.enqueued for run in low)
+            say("rate", f"{len(low) / took:,.0f} files/s, {lines / took:,.0f} lines/s")
         say("latency", latencies("idle", pings) + "; " + latencies("in the backlog", low))
-        say("retries", f"{stats.get('retried', 0)}, crashes {stats.get('crashed', 0)}")
+        kept, took = sum(p.kept for p in self.promises), time.monotonic() - self.started
+        say("promises", f"{kept} of {len(self.promises)} kept, in {took:.1f} s")
 
     # --- what they share ---------------------------------------------------------------------
 
@@ -204,10 +211,14 @@ class Demo:
         found = broker.call(letters(broker.keys, ids)) if ids else []
         return {id: json.loads(it.reason) for id, it in zip(ids, found, strict=True) if it}
 
+    def waiting(self) -> int:
+        """Messages that have not ended, as the server counts them."""
+        return sum(self.survey().counts.values())
+
     def counted(self) -> int:
-        """Files whose message has ended, as the server counts them."""
+        """Files whose message has ended."""
         waiting = self.survey().counts.get(tasks.count_file.contract.id, 0)
-        return max(0, len(self.files) - waiting)
+        return max(0, len(self.files) - waiting) if self.is_counting else 0
 
     def show(self) -> None:
         self.screen.progress(self.counted(), len(self.files))

@@ -24,21 +24,6 @@ class Promise(NamedTuple):
     evidence: str
 
 
-class Tally(NamedTuple):
-    """Where all messages are in the end: ids, and how many the server says still wait."""
-
-    accepted: Collection[str]
-    done: Collection[str]
-    dead: Collection[str]
-    waiting: int
-
-    @property
-    def lost(self) -> int:
-        """Accepted, and neither done nor dead, nor waiting."""
-        missing = set(self.accepted) - set(self.done) - set(self.dead)
-        return max(0, len(missing) - self.waiting)
-
-
 def refused(error: InvalidArguments | None, sent: int) -> Promise:
     """`error` is what enqueue raised; `sent` counts what reached the server all the same."""
     evidence = "it was accepted" if error is None else str(error)
@@ -98,12 +83,15 @@ def mailed(mails: int, turned_away: int, runs: Sequence[Run]) -> Promise:
     return Promise("report mailed", kept, evidence)
 
 
-def accounted(tally: Tally) -> Promise:
-    """Every accepted message ended exactly once, and nothing else did."""
-    done, dead, accepted = set(tally.done), set(tally.dead), set(tally.accepted)
-    kept = not tally.waiting and not done & dead and done | dead == accepted != set()
+def accounted(
+    accepted: Collection[str], done: Collection[str], dead: Collection[str], waiting: int
+) -> Promise:
+    """Ids of the messages; each must have ended in exactly one way. `waiting` is a number."""
+    ended, both = {*done, *dead}, {*done} & {*dead}
+    lost, strange = {*accepted} - ended, ended - {*accepted}
+    kept = bool(accepted) and not (lost or strange or both or waiting)
     evidence = f"{len(accepted):,} accepted = {len(done):,} done + {len(dead):,} dead letters"
-    return Promise("nothing lost", kept, f"{evidence}; lost {tally.lost}, waiting {tally.waiting}")
+    return Promise("nothing lost", kept, f"{evidence}; lost {len(lost)}, waiting {waiting}")
 
 
 def drained(code: int | None) -> Promise:

@@ -46,7 +46,7 @@ class Surroundings:
                 raise WorkerDied(self._log.read_text()[-4000:])
             if each:
                 each()
-            time.sleep(0.01)
+            time.sleep(0.02)
         return answer
 
     def stop_worker(self) -> int | None:
