@@ -12,13 +12,13 @@ from typedq.contracts.compatibility.covering import Choice, Covering, Option, Pa
 from typedq.contracts.compatibility.documents import NOTHING, Document, Json, is_object, text_of
 from typedq.contracts.compatibility.examples import Examples
 from typedq.contracts.compatibility.gaps import Gap, Step
-from typedq.contracts.compatibility.rules import VERDICTS, Rule
+from typedq.contracts.compatibility.rules import VERDICTS, Kind, Rule
 from typedq.contracts.compatibility.scalars import describe
 from typedq.contracts.compatibility.shapes import Alternative, Shape
 
 _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
-# A gap of these kinds says nothing of the other values of its writer, so none of them is an example.
+# A gap of these kinds does not touch every value of its writer, so not any of them is an example.
 _PARTIAL = frozenset(
     ("bound", "pattern", "length", "element", "repeated", "ambiguous", "keyword", "collapsing")
 ) | {"members lost", "open member", "default", "renamed", "dropped", "undeclared"}
@@ -157,7 +157,8 @@ def _findings(solved: Covering) -> Iterator[_Finding]:
             for gap in best.difference.gaps:
                 if not (gap.breaks and (visit.quiet or fine)):
                     yield _located(gap, visit, choice.writer, examples)
-            todo.extend(_next(solved, visit, choice.writer, best, fine, examples))
+            quiet = visit.quiet or fine
+            todo.extend(_next(solved, replace(visit, quiet=quiet), choice.writer, best, examples))
 
 
 def _best(solved: Covering, choice: Choice) -> Option | None:
@@ -174,7 +175,6 @@ def _best(solved: Covering, choice: Choice) -> Option | None:
 def _whole(pair: Pair, choice: Choice, best: Option | None) -> Gap | None:
     """The gap, where it is this alternative as a whole that finds no reader."""
     w, kind = choice.writer, choice.writer.kind
-    words = {"writer": describe(w), "reader": _described(pair.reader)}
     if choice.ambiguous:
         return Gap("ambiguous")
     if w.constant is not NOTHING and any(r.kind == kind for r in pair.reader.constants.values()):
@@ -185,7 +185,8 @@ def _whole(pair: Pair, choice: Choice, best: Option | None) -> Gap | None:
         kinds = {r.kind for r in pair.reader.alternatives}
         part = any(c.options for c in pair.choices) or kind in kinds
         part = part or (kind == "number" and "integer" in kinds)
-        return Gap("narrower" if part else "other type", **words)
+        name: Kind = "narrower" if part else "other type"
+        return Gap(name, writer=describe(w), reader=_described(pair.reader))
     tag = next((gap for gap in best.difference.gaps if gap.kind == "tag"), None)
     variants = sum(other.writer.kind == kind for other in pair.choices)
     if tag is not None and (variants > 1 or len(choice.options) > 1):
@@ -220,7 +221,7 @@ def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Fi
 
 
 def _next(
-    solved: Covering, visit: _Visit, w: Alternative, best: Option, fine: bool, examples: Examples
+    solved: Covering, visit: _Visit, w: Alternative, best: Option, examples: Examples
 ) -> Iterator[_Visit]:
     for link in best.difference.links:
         pair, instead = solved.pair(link), visit.instead
@@ -231,7 +232,7 @@ def _next(
                 gap = replace(gap, writer=_described(pair.writer), reader=_described(pair.reader))
             instead = _Finding(gap, path, NOTHING, link.writer, link.reader)
         wrap = partial(_wrap, visit.wrap, examples, w, link.step)
-        yield _Visit(pair, path, wrap, visit.quiet or fine or pair.holds, instead)
+        yield _Visit(pair, path, wrap, visit.quiet or pair.holds, instead)
 
 
 def _wrap(outer: _Wrap, examples: Examples, w: Alternative, step: Step, part: Any) -> Any:

@@ -11,6 +11,7 @@ from math import inf
 
 from typedq.contracts.compatibility.documents import NOTHING, Schema, is_object, same, text_of
 from typedq.contracts.compatibility.gaps import Difference, Gap, Link, Step, quoted
+from typedq.contracts.compatibility.rules import Kind
 from typedq.contracts.compatibility.shapes import Alternative, member_constants, names_in
 
 _ANY_TEXT = {"type": "string"}
@@ -51,10 +52,11 @@ class Members:
 
 
 def objects(w: Alternative, r: Alternative) -> Difference:
+    """Objects read as objects."""
     found, writer, reader = Difference(), Members(w), Members(r)
     for name in sorted(reader.required - writer.always):
         if name in reader.declared or name not in writer.declared:
-            kind = "omitted" if name in writer.declared else "missing"
+            kind: Kind = "omitted" if name in writer.declared else "missing"
             part = reader.declared.get(name, NOTHING)
             found.gap(kind, Step("member", name), what=quoted(name), reader_part=part)
         else:
@@ -193,6 +195,7 @@ class _Elements:
 
 
 def arrays(w: Alternative, r: Alternative) -> Difference:
+    """Arrays read as arrays: lists, sets, tuples, and records whose elements have names."""
     found = Difference()
     writer, reader = _Elements.of(w, writes=True), _Elements.of(r, writes=False)
     for i, (mine, other) in enumerate(zip(writer.names, reader.names, strict=False)):
@@ -224,7 +227,7 @@ def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
     records = writer.names and reader.names
     if records:
         for i in range(writer.least, reader.least):
-            kind = "omitted" if i < len(writer.names) else "missing"
+            kind: Kind = "omitted" if i < len(writer.names) else "missing"
             name = reader.names[i] if i < len(reader.names) else f"element {i}"
             found.gap(kind, Step("index", i), what=quoted(name), reader_part=reader.at(i))
         for i in range(len(reader.names), len(writer.names)):

@@ -18,6 +18,7 @@ from typedq.contracts.compatibility.scalars import (
     NOT_TEXT,
     constants,
     decimals,
+    no_difference,
     numbers,
     strings,
     text_form,
@@ -25,8 +26,8 @@ from typedq.contracts.compatibility.scalars import (
 from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
 
 _DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
-    ("null", "null"): lambda w, r: Difference(),
-    ("boolean", "boolean"): lambda w, r: Difference(),
+    ("null", "null"): no_difference,
+    ("boolean", "boolean"): no_difference,
     ("integer", "integer"): numbers,
     ("integer", "number"): numbers,
     ("number", "number"): numbers,
@@ -36,7 +37,7 @@ _DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]]
     ("array", "array"): arrays,
     ("object", "object"): objects,
 }
-_DIFFER_CONSTANT = {
+_DIFFER_CONSTANT: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
     kinds: differ if differ is decimals else constants
     for kinds, differ in _DIFFER.items()
     if not {*kinds} & {"array", "object"}
@@ -63,6 +64,8 @@ class Choice:
 
 @dataclass(slots=True, eq=False)
 class Pair:
+    """A shape of the writer against one of the reader. `equal`: it holds as both are the same."""
+
     writer: Shape
     reader: Shape
     choices: list[Choice]
@@ -99,10 +102,12 @@ class Covering:
                 continue
             pair = Pair(left, right, [_choice(w, left, right) for w in left.alternatives])
             self._pairs[id(left), id(right)] = pair
-            for choice in pair.choices:
-                for option in choice.options:
-                    for link in option.difference.links:
-                        todo.append((self._shapes[0](link.writer), self._shapes[1](link.reader)))
+            todo += [
+                (self._shapes[0](link.writer), self._shapes[1](link.reader))
+                for choice in pair.choices
+                for option in choice.options
+                for link in option.difference.links
+            ]
         return self._pairs[id(first[0]), id(first[1])]
 
     def _solve(self) -> None:
@@ -128,20 +133,15 @@ class Covering:
 
 
 def _choice(w: Alternative, writer: Shape, reader: Shape) -> Choice:
-    if w.constant is not NOTHING:
-        listed = reader.constants.get(text_of(w.constant))
-        options = [Option(listed, _unknown(w, listed, Difference()))] if listed else []
-        options += [
-            Option(r, _unknown(w, r, differ(w, r)))
-            for r in reader.alternatives
-            if r.constant is NOTHING and (differ := _DIFFER_CONSTANT.get((w.kind, r.kind)))
-        ]
-        return Choice(w, options, _mistakable(w, writer, reader))
+    fixed = w.constant is not NOTHING
+    table = _DIFFER_CONSTANT if fixed else _DIFFER
     options = [
         Option(r, _unknown(w, r, differ(w, r)))
-        for r in reader.alternatives
-        if r.constant is NOTHING and (differ := _DIFFER.get((w.kind, r.kind)))
+        for r in reader.open
+        if (differ := table.get((w.kind, r.kind)))
     ]
+    if fixed and (listed := reader.constants.get(text_of(w.constant))):
+        options.insert(0, Option(listed, _unknown(w, listed, Difference())))
     rivals = len(options) > 1 and w.kind in ("object", "array")
     if rivals and sum(not disjoint(w, option.reader) for option in options) > 1:
         return Choice(w, options, ambiguous=True)

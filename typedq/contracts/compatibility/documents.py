@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeGuard
 Schema: TypeAlias = Any  # a dict, True or False; whatever else is found where a schema should be
 Json: TypeAlias = dict[str, Any]
 
-NOTHING: Any = type("Nothing", (), {"__repr__": lambda _: "NOTHING"})()
+NOTHING: Any = object()
 ANNOTATIONS = frozenset(
     ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly")
 ) | {"$comment", "$schema", "$defs", "definitions", "x-typedq", "x-typedq-payload"}
@@ -22,10 +22,12 @@ _UNORDERED = frozenset(("enum", "required", "type"))
 
 
 def is_object(value: object) -> TypeGuard[Json]:
+    """Whether it is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether it is a JSON array."""
     return isinstance(value, list)
 
 

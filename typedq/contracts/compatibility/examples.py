@@ -27,6 +27,7 @@ _TEXTS = {
     "integer": "1",
     "number": "1.5",
 }
+_PLAIN = {"null": None, "boolean": True}
 _LARGEST = 200  # values in an example; larger ones help nobody
 
 
@@ -60,8 +61,7 @@ class Examples:
             step.name if isinstance(step.name, int) else len(whole.facets.get("prefixItems", ()))
         )
         filled = list(value)
-        for i in range(len(filled), index):
-            filled.append(self._element(whole, i)[0])
+        filled += [self._element(whole, i)[0] for i in range(len(filled), index)]
         filled[index : index + 1] = [part]
         return NOTHING if NOTHING in filled else filled
 
@@ -91,6 +91,8 @@ class Examples:
             return alternative.constant, 1
         if alternative.unknown:
             return NOTHING, 0
+        if alternative.kind in _PLAIN:
+            return _PLAIN[alternative.kind], 1
         return _MAKERS[alternative.kind](self, alternative)
 
     def string(self, alternative: Alternative) -> tuple[Any, int]:
@@ -139,8 +141,6 @@ def _gather(kind: type[list[Any]] | type[dict[Any, Any]], parts: list[Any]) -> t
 
 
 _MAKERS: dict[str, Callable[[Examples, Alternative], tuple[Any, int]]] = {
-    "null": lambda self, alternative: (None, 1),
-    "boolean": lambda self, alternative: (True, 1),
     "integer": Examples.number,
     "number": Examples.number,
     "string": Examples.string,

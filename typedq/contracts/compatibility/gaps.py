@@ -59,6 +59,8 @@ class Link:
 
 @dataclass(slots=True)
 class Difference:
+    """All that stands between two alternatives: gaps here, and links to parts of them."""
+
     gaps: list[Gap] = field(default_factory=list[Gap])
     links: list[Link] = field(default_factory=list[Link])
 
@@ -71,4 +73,5 @@ class Difference:
 
 
 def quoted(name: object) -> str:
+    """A name or a value as a person expects to see it."""
     return json.dumps(name, ensure_ascii=False)

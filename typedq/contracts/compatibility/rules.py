@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-# Names of all findings, as they stand in reports and in accepted breaks. TASK_REMOVED is for whoever
-# compares whole sets of tasks, and never found here.
+# Names of all findings, as they stand in reports and in accepted breaks. TASK_REMOVED is for those
+# who compare whole sets of tasks; it is never found here.
 # fmt: off
 Rule = Literal[
     "FIELD_ADDED_REQUIRED", "FIELD_REMOVED_REQUIRED", "FIELD_BECAME_REQUIRED",

@@ -72,6 +72,11 @@ def describe(alternative: Alternative) -> str:
     return _KIND_NAMES.get(alternative.kind, alternative.kind)
 
 
+def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
+    """Values of a kind that has no keywords."""
+    return Difference()
+
+
 def constants(w: Alternative, r: Alternative) -> Difference:
     """The writer writes one value, the reader takes values of that kind."""
     found = Difference()
@@ -96,6 +101,7 @@ def constants(w: Alternative, r: Alternative) -> Difference:
 
 
 def numbers(w: Alternative, r: Alternative) -> Difference:
+    """Numbers read as numbers; a reader of whole numbers is never asked about others."""
     found = Difference()
     if [w.facets.get(k) for k in _FORMS] != [r.facets.get(k) for k in _FORMS]:
         found.gap("format", writer=describe(w), reader=describe(r))
@@ -119,17 +125,18 @@ def decimals(w: Alternative, r: Alternative) -> Difference:
 
 
 def strings(w: Alternative, r: Alternative) -> Difference:
+    """Text read as text: what it stands for, its length and its pattern."""
     found = Difference()
     left, right = text_form(w), text_form(r)
-    evidence = {"writer": describe(w), "reader": describe(r)}
+    ours, theirs = describe(w), describe(r)
     if left != right and (left, right) not in _WIDER and not (left in _READABLE and not right):
         if NOT_TEXT & {left, right}:
-            found.gap("encoding", **evidence)
+            found.gap("encoding", writer=ours, reader=theirs)
         elif (left, right) in _NARROWER or not left:
             example = _NARROWER.get((left, right), NOTHING)
-            found.gap("narrower", **evidence, example=example)
+            found.gap("narrower", writer=ours, reader=theirs, example=example)
         else:
-            found.gap("format", **evidence)
+            found.gap("format", writer=ours, reader=theirs)
     if {left, right} <= _NUMERIC:
         _limits(found, w.facets, r.facets, whole=left == "integer")
         return found

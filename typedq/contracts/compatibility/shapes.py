@@ -7,7 +7,7 @@ only alternatives. What is not understood is kept as `unknown`; nothing is dropp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations, product
 from math import isfinite
@@ -76,9 +76,12 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
+    """What a schema amounts to. `constants`: alternatives that are one value, by its JSON."""
+
     schema: Schema
     alternatives: tuple[Alternative, ...]
-    constants: dict[str, Alternative] = field(default_factory=dict[str, Alternative])
+    constants: dict[str, Alternative]
+    open: tuple[Alternative, ...]
 
 
 class Shapes:
@@ -96,7 +99,12 @@ class Shapes:
                 for alternative in self._split(flat)
             )
             constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
-            self._made[id(schema)] = Shape(schema, alternatives, constants)
+            self._made[id(schema)] = Shape(
+                schema,
+                alternatives,
+                constants,
+                tuple(a for a in alternatives if a.constant is NOTHING),
+            )
         return self._made[id(schema)]
 
     def _flatten(self, schema: Schema, above: tuple[int, ...]) -> list[Json]:
@@ -109,18 +117,28 @@ class Shapes:
             return [{"?endless": True}]
         above = (*above, id(schema))
         flat = {k: v for k, v in schema.items() if k not in ANNOTATIONS and k not in _COMBINATORS}
-        factors = [[flat]]
-        if "$ref" in schema:
-            target = self.document.target(schema["$ref"])
-            if target is NOTHING:
-                flat["?ref"] = schema["$ref"]
-            else:
-                factors.append(self._flatten(target, above))
+        factors = [[flat], *self._referred(schema, flat, above), *self._unions(schema, flat, above)]
+        return _product(factors) or ([{"?product": schema}] if all(factors) else [])
+
+    def _referred(self, schema: Json, flat: Json, above: tuple[int, ...]) -> list[list[Json]]:
+        if "$ref" not in schema:
+            return []
+        target = self.document.target(schema["$ref"])
+        if target is NOTHING:
+            flat["?ref"] = schema["$ref"]
+            return []
+        return [self._flatten(target, above)]
+
+    def _unions(self, schema: Json, flat: Json, above: tuple[int, ...]) -> list[list[Json]]:
+        """What all of must hold beside `flat`, which takes what is not understood."""
+        factors = list[list[Json]]()
         for key in ("allOf", "anyOf", "oneOf"):
             if not is_list(branches := schema.get(key, [])):
                 flat[f"?{key}"] = branches
                 continue
             flats = [self._flatten(branch, above) for branch in branches]
+            if key == "oneOf" and not self._exclusive(schema, above):
+                flat["?oneOf"] = branches
             if key == "allOf":
                 factors += flats
             elif flats:
@@ -128,14 +146,12 @@ class Shapes:
         tag = schema.get("discriminator", {})
         if is_object(tag) and isinstance(tag.get("propertyName"), str):
             factors.append([{"required": [tag["propertyName"]]}])
-        if not is_list(schema.get("oneOf", [])) or not self._exclusive(schema, above):
-            flat["oneOf"] = schema["oneOf"]
-        return _product(factors) or ([{"?product": schema}] if all(factors) else [])
+        return factors
 
     def _exclusive(self, schema: Json, above: tuple[int, ...]) -> bool:
         """Whether no value can be of two branches of a `oneOf`, which then is an `anyOf`."""
         tag = schema.get("discriminator", {})
-        tags = [tag["propertyName"]] if is_object(tag) and "propertyName" in tag else []
+        tags = names_in({"": [tag.get("propertyName")]}, "") if is_object(tag) else []
         branches = [
             [{**one, "required": [*names_in(one, "required"), *tags]} for one in flats]
             for flats in (self._flatten(branch, above) for branch in schema.get("oneOf", []))
@@ -181,6 +197,7 @@ class Shapes:
 
 
 def names_in(facets: Json, key: str) -> list[str]:
+    """The names listed under a keyword; what is no name is left out."""
     names = facets.get(key, [])
     return [name for name in names if isinstance(name, str)] if is_list(names) else []
 
@@ -190,9 +207,12 @@ def member_constants(document: Document, facets: Json, name: str | int) -> list[
 
     It looks at the schema itself and not at its shape, which may be in the making.
     """
-    members = facets.get("properties" if isinstance(name, str) else "prefixItems")
-    by_name = dict(enumerate(members)) if is_list(members) else members
-    here: Schema = by_name.get(name) if is_object(by_name) else None
+    members: Any = facets.get("properties" if isinstance(name, str) else "prefixItems")
+    here: Schema = NOTHING
+    if is_object(members) and isinstance(name, str):
+        here = members.get(name)
+    elif is_list(members) and isinstance(name, int) and name < len(members):
+        here = members[name]
     for _ in range(10):
         if not is_object(here) or "$ref" not in here:
             break
@@ -211,10 +231,9 @@ def _fits(key: str, value: Any) -> bool:
 
 
 def _kinds(flat: Json) -> tuple[str, ...]:
-    given = flat.get("type")
-    if not isinstance(given, (str, list)):
-        return _ALL_KINDS
-    return tuple(k for k in FACETS if k == given or (is_list(given) and k in given))
+    given: Any = flat.get("type")
+    listed = given if is_list(given) else [given]
+    return tuple(k for k in FACETS if k in listed) if isinstance(given, str | list) else _ALL_KINDS
 
 
 def _values(flat: Json) -> list[Any] | None:
