@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from typedq.broker import Broker, views
-from typedq.compat import compare
+from typedq.contracts.compatibility import compare
 from typedq.registry.gate import Declared, Order, altogether, order_of
 from typedq.registry.history import History, Version
 
