@@ -27,6 +27,7 @@ AppDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 HERE = Path()
+_PLACE = "the current directory or --app-dir"
 
 
 def load(
@@ -92,7 +93,7 @@ def _import(path: str, module: str) -> object:
         raise
     except Exception as error:
         if _is_absent(error, module):
-            raise AppNotFound(path, f"{error}, here (or in --app-dir) or installed") from None
+            raise AppNotFound(path, f"{error}; it is neither installed nor in {_PLACE}") from None
         raise AppNotFound(path, f"importing it raised {type(error).__name__}") from error
 
 

@@ -42,9 +42,9 @@ def complain(message: str) -> None:
     console(stderr=True).print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
 
 
-def tell_json(value: object) -> None:
+def tell_json(value: object, *, one_line: bool = False) -> None:
     """JSON on stdout, in ASCII."""
-    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+    sys.stdout.write(f"{json.dumps(value, indent=None if one_line else 2)}\n")
     sys.stdout.flush()
 
 

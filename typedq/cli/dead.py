@@ -33,7 +33,7 @@ _SINCE = "Only younger: 30m, 1h, 2d or 2027-01-31."
 OfTask = Annotated[str | None, Option("--task", metavar="NAME", help="Only of this task.")]
 Since = Annotated[datetime | None, Option(parser=read_since, metavar="WHEN", help=_SINCE)]
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
-Ids = Annotated[list[str] | None, Argument(metavar="ID...", help="Only these.")]
+Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these.")]
 All = Annotated[bool, Option("--all", help="All of them.")]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="At most so many.")]

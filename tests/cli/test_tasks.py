@@ -1,0 +1,68 @@
+"""Tasks as they are listed, and one message by hand."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shop
+
+REFUSED = [
+    (["send_email", '{"to": 1}'], "send_email: Expected `str`, got `int` - at $.to"),
+    (["send_email", "{}"], "send_email: missing required field - at $.to"),
+    (["resize", '{"image_id": '], "resize: this is not JSON: Input data was truncated - at $"),
+    (["resize", "seven"], "resize: this is not JSON: JSON is malformed"),
+    (["resize", "[7]"], "resize: Expected `object`, got `array` - at $"),
+    (["resize", '{"image_id": 7, "width": NaN}'], "this is not JSON"),
+    (["resize", '{"image_id": 7}', "--queue", "hihg"], "'hihg' (did you mean 'high'?)"),
+    (["hold", "--delay", "-5"], "hold: option 'delay': it cannot be negative (-5 s)"),
+    (["hold", "--delay", "soon"], "'soon' is no length of time; write it as 90, 30m, 2h or 1d"),
+    (["hold", "--delay", "9999d"], "longer than 10 years"),
+    (["hold", "--eta", "tomorrow"], "'tomorrow' is no moment such as 2027-01-31T09:30:00Z"),
+    (["hold", "--eta", "2027-01-31T09:30"], "has no time zone; add Z for UTC"),
+    (["hold", "--eta", "2027-01-31T09:30Z", "--delay", "1"], "delay and eta exclude each other"),
+    (["resiz"], "no task named 'resiz' (did you mean 'resize'?)"),
+    (["zzz"], "no task named 'zzz'; this app has: fail, hold, resize, send_email"),
+]
+
+
+def test_tasks_are_listed_with_what_applies_in_the_end(shop: Shop) -> None:
+    rows = [re.split(r"  +", line.strip()) for line in shop.out("tasks").splitlines()]
+    assert rows[0] == ["task", "signature", "queue", "retry", "limits", "fingerprint"]
+    assert [row[0] for row in rows[1:]] == ["fail", "hold", "resize", "send_email"]
+    resize, send_email = rows[3], rows[4]
+    assert resize[1:5] == [
+        "(image_id: int, *, width: int = 100) -> None",
+        "low",
+        "-",
+        "soft 5.0 s",
+    ]
+    assert send_email[1:5] == ["(args: Email) -> None", "high", "2 on OSError", "hard 2 h"]
+    facts = {task["name"]: task for task in shop.json("tasks")}
+    assert facts["send_email"]["fingerprint"] == send_email[5]
+    assert facts["send_email"]["retry"]["max_retries"] == 2
+    assert (facts["resize"]["async"], facts["resize"]["soft_timeout"]) == (True, 5.0)
+
+
+def test_enqueue_prints_a_receipt_and_info_sees_the_message(shop: Shop) -> None:
+    words = shop.out("enqueue", "send_email", '{"to": "a@b.c"}').split()
+    assert re.fullmatch(r"[0-9a-f]{26}", words[0])
+    assert words[1:5] == ["send_email", "in", "high,", "due"]
+    receipt = shop.json("enqueue", "resize", "-", "--delay", "1h", stdin='{"image_id": 7}')
+    due = datetime.fromisoformat(receipt["due"]) - datetime.now(UTC)
+    assert timedelta(minutes=59) < due <= timedelta(hours=1)
+    shop.out("enqueue", "resize", '{"image_id": 8}', "--eta", "2035-01-31T09:30:00+01:00")
+    shop.out("enqueue", "hold", "--queue", "high")
+    high, low = shop.json("info")["queues"]
+    assert (high["ready"], high["delayed"]) == (2, 0)
+    assert (low["ready"], low["delayed"]) == (0, 2)
+    assert low["next_due"][:19] == receipt["due"][:19]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_what_is_refused_is_explained(words: list[str], message: str, shop: Shop) -> None:
+    assert message in shop.error("enqueue", *words)

@@ -1,0 +1,91 @@
+"""`typedq worker` as it is started by hand or by a service manager."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shop
+
+REFUSED = [
+    ("-Q hihg -X lo", "no queue named 'hihg' (did you mean 'high'?); this app has: high, low"),
+    ("-Q hihg -X lo", "no queue named 'lo' (did you mean 'low'?)"),
+    ("-X high,low", "no queue is left to serve"),
+    ("-c 0", "'0' is not a number from 1 upward, cores, or such as cores*2"),
+    ("-c many", "'many' is not a number from 1 upward"),
+    ("--solo -c 2", "it is one process: leave out --concurrency and --max-tasks-per-child"),
+    ("--grace -1", "it cannot be negative"),
+    ("-l loud", "log level 'loud' is not one of debug, info, warning, error, critical"),
+    ("--log-format xml", "log format 'xml' is not one of text, json"),
+    ("--max-tasks-per-child 0", "Invalid value for '--max-tasks-per-child'"),
+]
+
+
+@pytest.mark.parametrize("more", ["-c 1", "--solo", "-c cores*2 -Q low -Q high --grace 5s"])
+def test_burst_runs_what_was_enqueued(more: str, shop: Shop) -> None:
+    shop.out("enqueue", "send_email", '{"to": "a@b.c", "subject": "hi"}')
+    shop.out("enqueue", "resize", '{"image_id": 7}')
+    shop.run("worker", "shop:app", "-b", *more.split())
+    assert sorted(shop.ran) == ["7 100", "a@b.c hi"]
+    assert shop.json("info")["waiting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("choice", "ran"),
+    [("-Q high", ["a@b.c "]), ("-X high", ["7 100"]), ("-Q high -X low", ["a@b.c "])],
+)
+def test_only_the_chosen_queues_are_served(choice: str, ran: list[str], shop: Shop) -> None:
+    shop.out("enqueue", "send_email", '{"to": "a@b.c"}')
+    shop.out("enqueue", "resize", '{"image_id": 7}')
+    shop.run("worker", "-b", "--solo", *choice.split())
+    assert shop.ran == ran
+
+
+def test_a_failure_is_logged_as_json_and_ends_as_a_dead_letter(shop: Shop) -> None:
+    shop.out("enqueue", "fail")
+    done = shop.run("worker", "-b", "-c", "1", "--log-format", "json", "-l", "error")
+    (line,) = (json.loads(line) for line in done.stderr.splitlines())
+    assert (line["level"], line["task"]) == ("error", "fail")
+    (letter,) = shop.json("dead", "list")
+    assert letter["error"] == "RuntimeError: red \x1b[31m herring"
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_bad_options_are_explained(words: str, message: str, shop: Shop) -> None:
+    assert message in shop.error("worker", *words.split())
+
+
+def test_an_app_without_tasks_is_warned_about(shop: Shop) -> None:
+    shop.file("bare.py", "import os, typedq\napp = typedq.TypedQ(os.environ['SHOP'])\n")
+    assert "WARNING  the app has no tasks" in shop.run("worker", "bare:app", "-b", "--solo").stderr
+
+
+@pytest.mark.parametrize("more", [["-c", "1"], ["--solo"]])
+def test_sigterm_lets_the_running_task_end(more: list[str], shop: Shop, wait_until: Any) -> None:
+    shop.out("enqueue", "hold")
+    with shop.start("worker", *more) as worker:
+        wait_until((shop.directory / "started").exists)
+        worker.send_signal(signal.SIGTERM)
+        if "--solo" not in more:
+            wait_until(lambda: "stopping: no new tasks" in shop.log)
+        assert worker.poll() is None
+        shop.file("go", "")
+        assert worker.wait(20) == 0
+    facts = shop.json("info")
+    assert (facts["waiting"], facts["in_flight"], facts["dead"]) == (0, 0, 0)
+
+
+def test_a_second_sigterm_hands_the_running_task_back(shop: Shop, wait_until: Any) -> None:
+    shop.out("enqueue", "hold")
+    with shop.start("worker", "-c", "1") as worker:
+        wait_until((shop.directory / "started").exists)
+        worker.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping: no new tasks" in shop.log)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 1
+    facts = shop.json("info")
+    assert (facts["queues"][1]["ready"], facts["in_flight"], facts["dead"]) == (1, 0, 0)
