@@ -207,7 +207,12 @@ class _Case:
         upcaster = self._upcast(version)
         if upcaster is None:
             return compared.backward, compared.forward, list(compared.changes)
-        changes = [replace(c, backward=True) for c in compared.changes if not c.forward]
+        told = "an upcaster reads what was written before; old workers cannot read what comes after"
+        changes = [
+            c if c.backward else replace(c, backward=True, message=told, example=None)
+            for c in compared.changes
+            if not c.forward
+        ]
         dropped = [
             c for c in compare(version.schema, upcaster).changes if c.rule == "VALUE_DROPPED"
         ]
