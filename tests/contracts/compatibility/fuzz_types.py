@@ -359,16 +359,17 @@ class Builder:
                 return Union[tuple(parts)]  # noqa: UP007
 
     def _spare_msgspec(self, node: Node) -> None:
-        """msgspec 0.22 dies of a union of a fixed tuple and anything that has bounds."""
+        """msgspec 0.22 dies of some unions of a collection and anything with bounds or a pattern."""
         members = list[Node]()
         todo = [node]
         while todo:
             part = todo.pop()
             todo += part.parts if part.name == "union" else []
             members.append(part)
-        bounded = (p for p in members if p.options.keys() - {"pattern", "tz", "values"})
-        if {"tuple"} & {p.name for p in members} and any(p.name not in RECORDS for p in bounded):
-            raise TypeError("a fixed tuple beside bounds")
+        collections = {"tuple", "list", "set", "vartuple", "dict"}
+        bounded = (p for p in members if p.options.keys() - {"tz", "values"})
+        if collections & {p.name for p in members} and any(p.name not in RECORDS for p in bounded):
+            raise TypeError("a collection beside bounds")
 
     def _constrained(self, kind: Any, node: Node) -> Any:
         if not node.options:

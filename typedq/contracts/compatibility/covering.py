@@ -85,6 +85,11 @@ class Covering:
         self.root = self._collect(writer.root, reader.root)
         self._solve()
 
+    @property
+    def pairs(self) -> int:
+        """How many pairs of shapes had to be looked at."""
+        return len(self._pairs)
+
     def pair(self, link: Link) -> Pair:
         writer, reader = self._shapes[0](link.writer), self._shapes[1](link.reader)
         return self._pairs[id(writer), id(reader)]

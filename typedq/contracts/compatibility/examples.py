@@ -38,11 +38,14 @@ class Examples:
         self._shapes = shapes
         self._found: dict[int, tuple[Any, int]] = {}
         self._active = set[int]()
+        self._tries = 0
 
     def of(self, schema: Schema) -> Any:
+        self._tries = 0
         return self._of_shape(self._shapes(schema))[0]
 
     def of_alternative(self, alternative: Alternative) -> Any:
+        self._tries = 0
         return self._make(alternative)[0]
 
     def inside(self, whole: Alternative, step: Step, part: Any) -> Any:
@@ -89,7 +92,8 @@ class Examples:
     def _make(self, alternative: Alternative) -> tuple[Any, int]:
         if alternative.constant is not NOTHING:
             return alternative.constant, 1
-        if alternative.unknown:
+        self._tries += 1  # a type that requires itself has no value, which is costly to find out
+        if alternative.unknown or self._tries > _LARGEST:
             return NOTHING, 0
         if alternative.kind in _PLAIN:
             return _PLAIN[alternative.kind], 1

@@ -92,6 +92,12 @@ class Shapes:
         self._made: dict[int, Shape] = {}
 
     def __call__(self, schema: Schema) -> Shape:
+        for _ in range(100):  # all mere references to one definition share its shape
+            if not is_object(schema) or schema.keys() - ANNOTATIONS != {"$ref"}:
+                break
+            if (target := self.document.target(schema["$ref"])) is NOTHING:
+                break
+            schema = target
         if id(schema) not in self._made:
             alternatives = tuple(
                 alternative
