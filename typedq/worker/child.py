@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import final
 
+import psutil
+
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.broker.moves import Settlement
-from typedq.telemetry import running
+from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.execute import Job, open_message
 from typedq.worker.journal import Journal, Phase, State
@@ -39,6 +42,7 @@ class Plan:
     bounds: DeadBounds
     prefetch: int = MOST_PREFETCHED
     max_tasks: int | None = None
+    max_mb: float | None = None
 
     @property
     def slots(self) -> int:
@@ -93,7 +97,7 @@ class Child:
         self._buffer = deque[Delivery]()
         self._pace = Pace(plan.prefetch)
         self._alone = False
-        self._ran = 0
+        self._ran, self._process = 0, psutil.Process()
         self.stopping = False
 
     def begin(self) -> None:
@@ -118,7 +122,6 @@ class Child:
         token: str | None = None
         while True:
             self._take_ended()
-            self.stopping = self.stopping or self._is_full()
             if self.stopping or self._journal.is_fenced():
                 self._session.hand_back(self._buffer)
                 self._buffer.clear()
@@ -151,7 +154,14 @@ class Child:
         return [*late, *fetched]
 
     def _is_full(self) -> bool:
-        return self._plan.max_tasks is not None and self._ran >= self._plan.max_tasks
+        plan = self._plan
+        if plan.max_mb is not None:
+            memory = self._process.memory_info()
+            if memory.rss - getattr(memory, "shared", 0) > plan.max_mb * 1e6:
+                rss_mb = round(memory.rss / 1e6, 1)
+                event(logging.WARNING, "memory limit: another child goes on", rss_mb=rss_mb)
+                return True
+        return plan.max_tasks is not None and self._ran >= plan.max_tasks
 
     def _appetite(self) -> int:
         if self._buffer or self._alone or self.stopping or self._journal.is_fenced():
@@ -235,6 +245,7 @@ class Child:
 
     def _settle(self, job: Job, settlement: Settlement | None) -> None:
         self._ran += 1
+        self.stopping = self.stopping or self._is_full()
         if settlement is None:
             self._session.ack(job.envelope.contract, job.delivery)
             self._journal.count(done=1)

@@ -15,7 +15,7 @@ import psutil
 from typedq.telemetry import event
 from typedq.worker.family import Member
 
-LOOK_S = 1.0
+LOOK_S = 0.25
 PAUSE_S = 10.0  # memory is given back slowly; one child at a time
 _CGROUPS = (  # (limit, use) in bytes, of version 2 and of version 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -56,41 +56,31 @@ class MemoryLimit:
     other hands, and recycling for ever would help nobody: that is said once.
     """
 
-    def __init__(
-        self,
-        members: Callable[[], Sequence[Member]],
-        *,
-        percent: float | None,
-        child_mb: float | None,
-    ) -> None:
+    def __init__(self, members: Callable[[], Sequence[Member]], percent: float | None) -> None:
         self._members, self._percent = members, percent
-        self._child_bytes = None if child_mb is None else child_mb * 1e6
         self._at_birth: dict[int, int] = {}
         self._not_before = 0.0
         self._warned = False
 
     def step(self, now: float) -> float:
         """Look, and recycle one child at most."""
-        if self._percent is None and self._child_bytes is None:
+        if self._percent is None:
             return 3_600.0
-        sizes = {m.pid: private_bytes(m.pid) for m in self._members()}
-        self._at_birth = {pid: self._at_birth.get(pid, size) for pid, size in sizes.items()}
-        if not sizes or now < self._not_before:
-            return LOOK_S
-        largest = max(sizes, key=lambda pid: sizes[pid])
-        size, used = sizes[largest], used_percent() if self._percent is not None else 0.0
-        too_big = self._child_bytes is not None and size > self._child_bytes
-        too_much = self._percent is not None and used > self._percent
-        if too_big or (too_much and size > 1.1 * self._at_birth[largest]):
-            self._recycle(largest, size, used)
-        elif too_much and not self._warned:
-            self._warned = True
-            event(logging.WARNING, "memory is short, but not through our children", percent=used)
+        members, known = self._members(), self._at_birth
+        self._at_birth = {m.pid: known.get(m.pid) or private_bytes(m.pid) for m in members}
+        used = used_percent()
+        if members and used > self._percent and now >= self._not_before:
+            sizes = {m.pid: private_bytes(m.pid) for m in members}
+            largest = max(sizes, key=lambda pid: sizes[pid])
+            if sizes[largest] > 1.1 * self._at_birth[largest]:
+                self._recycle(largest, sizes[largest], used)
+            elif not self._warned:
+                self._warned = True
+                event(logging.WARNING, "memory is short, but not through our children", used=used)
         return LOOK_S
 
     def _recycle(self, pid: int, size: int, used: float) -> None:
-        self._not_before = time.monotonic() + (PAUSE_S if self._child_bytes is None else LOOK_S)
-        self._warned = False
+        self._not_before, self._warned = time.monotonic() + PAUSE_S, False
         event(
             logging.WARNING,
             "recycling a child for its memory",

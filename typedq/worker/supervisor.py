@@ -55,6 +55,7 @@ class Orders:
             bounds,
             prefetch=prefetch,
             max_tasks=self.max_tasks,
+            max_mb=settings.max_child_mem_mb,
         )
 
 
@@ -112,11 +113,7 @@ class Supervisor:
             self._keeper,
             Watch(broker, self._family.living, orders.queues),
             Undertaker(app, plan),
-            MemoryLimit(
-                self._family.living,
-                percent=orders.max_mem_percent,
-                child_mb=settings.max_child_mem_mb,
-            ),
+            MemoryLimit(self._family.living, orders.max_mem_percent),
             Summary(self._family),
         ]
         if orders.burst:
