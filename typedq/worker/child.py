@@ -226,7 +226,7 @@ class Child:
                     self._attempt(job)
             else:
                 self._attempt(job)
-        except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             self._settle(job, job.failed(error))
         else:
             self._journal.done(job.slot)

@@ -83,7 +83,7 @@ class Coroutines:
                     await clock.run(job.task.fn(*args, **job.kwargs))
             else:
                 await clock.run(job.task.fn(*args, **job.kwargs))
-        except BaseException as error:  # noqa: BLE001 - a task may raise anything; it must be settled
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             self._end(Ended(job, job.failed(error)))
         else:
             self._journal.done(job.slot)

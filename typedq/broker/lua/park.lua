@@ -5,8 +5,8 @@ Guarantee: only the session that holds a message parks it; no attempt is counted
 time and attempts are kept. A group too many is buried with the reason instead.
 
 KEYS    1 in flight  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then parked lists
-ARGV    1 most groups  2 most dead letters  3 their greatest age (ms)  4 reason for a group too many;
-        then (list's place, group, id)*
+ARGV    1 most groups  2 most dead letters  3 their greatest age (ms)  4 reason for a group too
+        many; then (list's place, group, id)*
 returns number parked or buried
 ]]
 --@include message
