@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq import Queue, TypedQ
+from typedq import Queue, Task, TypedQ
 from typedq.broker import moves
 from typedq.broker.moves import Bury
 from typedq.telemetry import logger
@@ -21,7 +21,7 @@ from typedq.telemetry import logger
 if TYPE_CHECKING:
     from typedq.localserver import OwnServer
 
-COMMAND = Path(sys.executable).with_name("typedq")
+COMMAND = str(Path(sys.executable).with_name("typedq"))
 Place = tuple[Path, str, pytest.CaptureFixture[str]]
 APP = """
 import os, threading
@@ -178,7 +178,7 @@ class Cemetery:
         @self.app.task
         def fail(secret: str) -> None: ...
 
-        self.calls = {"send_email": send_email, "fail": fail}
+        self.calls: dict[str, Task[..., Any]] = {"send_email": send_email, "fail": fail}
 
     def bury(self, task: str, count: int = 1, reason: bytes | None = None) -> list[str]:
         """The ids of so many new dead letters, oldest first."""

@@ -95,8 +95,9 @@ def test_drop_asks_at_a_terminal(
     (id,) = cemetery.bury("fail")
     master, slave = pty.openpty()
     words = [shop.command, "dead", "drop", id]
-    ends = {"stdin": slave, "stdout": slave, "stderr": slave}
-    with subprocess.Popen(words, cwd=shop.directory, env=shop.env, **ends) as process:
+    with subprocess.Popen(
+        words, cwd=shop.directory, env=shop.env, stdin=slave, stdout=slave, stderr=slave
+    ) as process:
         os.close(slave)
         os.write(master, answer)
         said = b""
