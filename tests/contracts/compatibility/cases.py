@@ -1,4 +1,4 @@
-"""The table of compatibility rules as data: what changes, which way it is safe, what it is called."""
+"""The table of compatibility rules as data: what changes, which way it is safe, its names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import uuid
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import pydantic
@@ -25,7 +25,7 @@ def row(_options: dict[str, Any] | None = None, **fields: Any) -> Any:
 
 
 def model(_extra: str = "ignore", **fields: Any) -> Any:
-    made = {n: f if isinstance(f, tuple) else (f, ...) for n, f in fields.items()}
+    made: dict[str, Any] = {n: f if isinstance(f, tuple) else (f, ...) for n, f in fields.items()}
     config = pydantic.ConfigDict(strict=True, extra=_extra)  # type: ignore[typeddict-item]
     return pydantic.create_model("M", __config__=config, **made)
 
@@ -57,7 +57,7 @@ CASES: list[Case] = [
      struct("S", FORBID, a=int, b=(int, 0)), True, False, {"UNKNOWN_FIELD_REFUSED"}),
     ("required field added", struct(a=int), struct(a=int, b=str), False, True,
      {"FIELD_ADDED_REQUIRED"}),
-    ("Optional without default added", struct(), struct(a=Optional[int]), False, True,
+    ("Optional without default added", struct(), struct(a=int | None), False, True,
      {"FIELD_ADDED_REQUIRED"}),
     ("required field removed", struct(a=int, b=int), struct(a=int), True, False,
      {"FIELD_REMOVED_REQUIRED"}),
@@ -78,16 +78,16 @@ CASES: list[Case] = [
     ("default removed", struct(a=(int, 0)), struct(a=int), False, True, {"FIELD_BECAME_REQUIRED"}),
     ("default added", struct(a=int), struct(a=(int, 0)), True, False, {"FIELD_BECAME_OPTIONAL"}),
     ("default changed", struct(a=(int, 0)), struct(a=(int, 1)), True, True, {"DEFAULT_CHANGED"}),
-    ("default changed from 1 to true", struct(a=(Union[int, bool], 1)),
-     struct(a=(Union[int, bool], True)), True, True, {"DEFAULT_CHANGED"}),
+    ("default changed from 1 to true", struct(a=(int | bool, 1)),
+     struct(a=(int | bool, True)), True, True, {"DEFAULT_CHANGED"}),
     ("forbid switched on", struct(a=int), struct("S", FORBID, a=int), True, True, set()),
-    ("None allowed", int, Optional[int], True, False, {"NULL_ADDED"}),
+    ("None allowed", int, int | None, True, False, {"NULL_ADDED"}),
     ("int to float", int, float, True, False, {"TYPE_WIDENED"}),
     ("bool to int", bool, int, False, False, {"TYPE_CHANGED"}),
     ("int to str", int, str, False, False, {"TYPE_CHANGED"}),
-    ("union member added", Union[int, str], Union[int, str, bool], True, False, {"TYPE_WIDENED"}),
-    ("union reordered", Union[int, str, None], Union[None, str, int], True, True, set()),
-    *((f"{t} to str", t, str, True, False, {"TYPE_WIDENED"} if t is not Color else set())
+    ("union member added", int | str, int | str | bool, True, False, {"TYPE_WIDENED"}),
+    ("union reordered", int | str | None, None | str | int, True, True, set()),
+    *((f"{t} to str", t, str, True, False, {"TYPE_WIDENED"})
       for t in (uuid.UUID, dt.date, Aware, dt.datetime, dt.time, dt.timedelta, Decimal)),
     ("date to datetime", dt.date, Aware, False, False, {"FORMAT_CHANGED"}),
     ("aware to any datetime", Aware, dt.datetime, True, False, {"TYPE_WIDENED"}),
@@ -102,21 +102,21 @@ CASES: list[Case] = [
     ("enum to str", Color, str, True, False, {"TYPE_WIDENED"}),
     ("Literal to int", Literal[1, 2], int, True, False, {"TYPE_WIDENED"}),
     ("int Literal to Decimal", Literal[1, 2], Decimal, True, False, {"TYPE_CHANGED"}),
-    ("variant added", Union[Cat, Dog], Union[Cat, Dog, Eel], True, False, {"VARIANT_ADDED"}),
-    ("tag changed", struct("S", {"tag": "a"}, a=int), struct("S", {"tag": "b"}, a=int), False, False,
-     {"TAG_CHANGED"}),
+    ("variant added", Cat | Dog, Cat | Dog | Eel, True, False, {"VARIANT_ADDED"}),
+    ("tag changed", struct("S", {"tag": "a"}, a=int), struct("S", {"tag": "b"}, a=int),
+     False, False, {"TAG_CHANGED"}),
     ("lone tag added", struct(a=int), struct("S", {"tag": "a"}, a=int), True, True, set()),
     ("lone tag to required Literal", struct("S", {"tag": "a"}, x=int),
      struct(type=Literal["a"], x=int), True, True, set()),
     ("required Literal to lone tag", struct(type=Literal["a"], x=int),
      struct("S", {"tag": "a"}, x=int), True, True, set()),
-    ("tag field changed", Union[Cat, Dog], Union[Kind, Kind2], False, False,
+    ("tag field changed", Cat | Dog, Kind | Kind2, False, False,
      {"FIELD_ADDED_REQUIRED", "FIELD_REMOVED_REQUIRED", "POSSIBLE_RENAME"}),
-    ("untagged class renamed", Optional[struct("A", a=int)], Optional[struct("B", a=int)],
+    ("untagged class renamed", struct("A", a=int) | None, struct("B", a=int) | None,
      True, True, set()),
     ("row: default element appended", row(a=int), row(a=int, b=(int, 0)), True, True, set()),
-    ("row: default element appended, forbidding", row(FORBID, a=int), row(FORBID, a=int, b=(int, 0)),
-     True, False, {"UNKNOWN_FIELD_REFUSED"}),
+    ("row: default element appended, forbidding", row(FORBID, a=int),
+     row(FORBID, a=int, b=(int, 0)), True, False, {"UNKNOWN_FIELD_REFUSED"}),
     ("NamedTuple: default element appended", named("a"), named("a", "b", spare=1), True, False,
      {"UNKNOWN_FIELD_REFUSED"}),
     ("row: required element appended", row(a=int), row(a=int, b=int), False, True,
@@ -156,13 +156,13 @@ CASES: list[Case] = [
     ("dict key type changed", dict[int, int], dict[str, int], False, False, {"KEY_TYPE_CHANGED"}),
     ("Struct to dict", struct(a=int), dict[str, int], True, False,
      {"FIELD_REMOVED_REQUIRED", "TYPE_CHANGED"}),
-    ("typed field added to an open writer", model("allow", a=int), model("allow", a=int, b=(int, 0)),
-     False, True, {"OPEN_MEMBER_NARROWED"}),
+    ("typed field added to an open writer", model("allow", a=int),
+     model("allow", a=int, b=(int, 0)), False, True, {"OPEN_MEMBER_NARROWED"}),
     ("extra switched from allow to ignore", model("allow", a=int), model(a=int), True, True,
      {"VALUE_DROPPED"}),
     ("extra switched from allow to forbid", model("allow", a=int), model("forbid", a=int),
      False, True, {"UNKNOWN_FIELD_REFUSED"}),
-    ("text that may be a decimal", model(a=str), model(a=Union[Decimal, str]), False, True,
+    ("text that may be a decimal", model(a=str), model(a=Decimal | str), False, True,
      {"TYPE_CHANGED"}),
 ]  # fmt: skip
 
@@ -225,7 +225,8 @@ TRAPS: list[tuple[str, Any, Any, bool, bool]] = [
      False, True),
     ("bare dict to typed dict", {"type": "object"}, {"type": "object", "additionalProperties": INT},
      False, True),
-    ("additionalProperties narrowed", {"type": "object", "additionalProperties": {"type": "number"}},
+    ("additionalProperties narrowed",
+     {"type": "object", "additionalProperties": {"type": "number"}},
      {"type": "object", "additionalProperties": INT}, False, True),
     ("patternProperties widened", {"type": "object", "patternProperties": {"^a": INT}},
      {"type": "object", "patternProperties": {"^a": {"type": "number"}}}, True, False),
@@ -237,7 +238,8 @@ TRAPS: list[tuple[str, Any, Any, bool, bool]] = [
      {"type": "array", "items": INT}, False, False),
     ("nested unions flattened", {"anyOf": [INT, {"anyOf": [STR, {"type": "null"}]}]},
      {"anyOf": [{"type": "null"}, STR, INT]}, True, True),
-    ("list of types", {"type": ["integer", "null"]}, {"anyOf": [{"type": "null"}, INT]}, True, True),
+    ("list of types", {"type": ["integer", "null"]}, {"anyOf": [{"type": "null"}, INT]},
+     True, True),
     ("anything accepts", INT, True, True, False),
     ("nothing is accepted", INT, False, False, True),
     ("empty schema is true", {}, True, True, True),

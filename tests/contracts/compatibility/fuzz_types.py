@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypedDict, Union
 
@@ -46,7 +47,18 @@ class Node:
 
 # --- making trees -------------------------------------------------------------------------------
 
-SCALARS = ("int", "float", "str", "bool", "bytes", "datetime", "date", "time", "timedelta", "uuid")
+SCALARS: tuple[str, ...] = (
+    "int",
+    "float",
+    "str",
+    "bool",
+    "bytes",
+    "datetime",
+    "date",
+    "time",
+    "timedelta",
+    "uuid",
+)
 SCALARS += ("decimal", "literal", "enum")
 KEYS = ("str", "str", "int", "uuid", "date", "enum", "literal", "float", "bytes")
 NAMES = "abcdef"
@@ -84,9 +96,8 @@ class Maker:
             )
             if node.name == "str" and random.random() < 0.3:
                 node.options = {"pattern": random.choice(["^a", "b$"])}
-        elif node.name in ("datetime", "time"):
-            if not self.models:
-                node.options = {"tz": random.choice([True, False])}
+        elif node.name in ("datetime", "time") and not self.models:
+            node.options = {"tz": random.choice([True, False])}
 
     def node(self, depth: int = 0) -> Node:
         random, roll = self.random, self.random.random()
@@ -319,6 +330,14 @@ _SIMPLE = {
     "uuid": uuid.UUID, "decimal": Decimal,
 }  # fmt: skip
 
+_GENERIC: dict[str, Any] = {
+    "list": list, "set": set, "vartuple": tuple, "tuple": tuple, "dict": dict, "union": Union,
+}  # fmt: skip
+
+
+def _same(value: Any) -> Any:
+    return value
+
 
 class Builder:
     """Classes get names of their own in this module, so that forward references find them."""
@@ -335,31 +354,21 @@ class Builder:
             return self._constrained(_SIMPLE[node.name], node)
         if node.name in RECORDS:
             return self._record(node)
-        parts = [self.build(part) for part in node.parts]
-        match node.name:
-            case "literal":
-                return Literal[tuple(node.options["values"])]
-            case "enum":
-                members = [(f"M{i}", v) for i, v in enumerate(node.options["values"])]
-                return enum.Enum("E", members)
-            case "list":
-                return self._constrained(list[parts[0]], node)
-            case "set":
-                if node.parts[0].name not in SCALARS:
-                    raise TypeError("elements of a set must be hashable")
-                return self._constrained(set[parts[0]], node)
-            case "vartuple":
-                return self._constrained(tuple[parts[0], ...], node)
-            case "tuple":
-                return tuple[tuple(parts)]
-            case "dict":
-                return self._constrained(dict[parts[0], parts[1]], node)
-            case _:
-                self._spare_msgspec(node)
-                return Union[tuple(parts)]  # noqa: UP007
+        parts: Any = [self.build(part) for part in node.parts]
+        if node.name == "literal":
+            return Literal[tuple(node.options["values"])]
+        if node.name == "enum":
+            return enum.Enum("E", [(f"M{i}", v) for i, v in enumerate(node.options["values"])])
+        if node.name == "union":
+            self._spare_msgspec(node)
+            return _GENERIC["union"][tuple(parts)]
+        if node.name == "set" and node.parts[0].name not in SCALARS:
+            raise TypeError("elements of a set must be hashable")
+        inner = (*parts, ...) if node.name == "vartuple" else tuple(parts)
+        return self._constrained(_GENERIC[node.name][inner], node)
 
     def _spare_msgspec(self, node: Node) -> None:
-        """msgspec 0.22 dies of some unions of a collection and anything with bounds or a pattern."""
+        """msgspec 0.22 dies of some unions of a collection and what has bounds or a pattern."""
         members = list[Node]()
         todo = [node]
         while todo:
@@ -405,7 +414,7 @@ class Builder:
                 made.append((field, kind))
             else:
                 given = self._default(kind, default)
-                made.append((field, kind, msgspec.field(default_factory=lambda v=given: v)))
+                made.append((field, kind, msgspec.field(default_factory=partial(_same, given))))
         if options.get("recursive"):
             made.append(("next", Optional[name], None))  # noqa: UP045
         return msgspec.defstruct(
@@ -421,7 +430,7 @@ class Builder:
                 made.append((field, kind))
             else:
                 given = self._default(kind, default)
-                made.append((field, kind, dataclasses.field(default_factory=lambda v=given: v)))
+                made.append((field, kind, dataclasses.field(default_factory=partial(_same, given))))
         return dataclasses.make_dataclass(name, made, kw_only=True)
 
     def _typeddict(self, name: str, fields: list[Any], options: dict[str, Any]) -> Any:
@@ -442,7 +451,7 @@ class Builder:
                 made[field] = (kind, ...)
             else:
                 given = self._default(kind, default)
-                made[field] = (kind, pydantic.Field(default_factory=lambda v=given: v))
+                made[field] = (kind, pydantic.Field(default_factory=partial(_same, given)))
         if options.get("recursive"):
             made["next"] = (Optional[name], None)  # noqa: UP045
         config = pydantic.ConfigDict(strict=True, extra=options["extra"])
@@ -493,9 +502,9 @@ class Writer:
         return float(self.random.choice([*edges, (low + high) / 2, low + 0.25]))
 
     def _length(self, node: Node, most: int = 4) -> int:
-        low = node.options.get("min_length", 0)
+        low: int = node.options.get("min_length", 0)
         most = 8 if self.random.random() < 0.15 else most
-        high = node.options.get("max_length", max(most, low))
+        high: int = node.options.get("max_length", max(most, low))
         return self.random.choice([low, high, self.random.randint(low, high)])
 
     def _str(self, node: Node, depth: int) -> Json:
@@ -509,7 +518,7 @@ class Writer:
 
     def _allows(self, node: Node, text: str) -> bool:
         o = node.options
-        return o.get("min_length", 0) <= len(text) <= o.get("max_length", 99)
+        return bool(o.get("min_length", 0) <= len(text) <= o.get("max_length", 99))
 
     def _bytes(self, node: Node, depth: int) -> Json:
         return base64.b64encode(self.random.randbytes(self._length(node))).decode()
@@ -560,7 +569,7 @@ class Writer:
 
     def _fits(self, node: Node, value: Any) -> bool:
         o = node.options
-        return o.get("min_length", 0) <= len(value) <= o.get("max_length", 99)
+        return bool(o.get("min_length", 0) <= len(value) <= o.get("max_length", 99))
 
     def _tuple(self, node: Node, depth: int) -> Json:
         return [self.value(part, depth + 1) for part in node.parts]

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from cases import CASES, TRAPS, node, obj  # noqa: E402
-
-from typedq.compat import compare  # noqa: E402
-from typedq.contracts.compatibility.covering import Covering  # noqa: E402
-from typedq.contracts.compatibility.documents import Document  # noqa: E402
-from typedq.contracts.compatibility.rules import VERDICTS  # noqa: E402
-from typedq.contracts.schema import document  # noqa: E402
+from tests.contracts.compatibility.cases import CASES, TRAPS, node, obj
+from typedq.compat import compare
+from typedq.contracts.compatibility.covering import Covering
+from typedq.contracts.compatibility.documents import Document
+from typedq.contracts.compatibility.rules import VERDICTS
+from typedq.contracts.schema import document
 
 INT: Any = {"type": "integer"}
 

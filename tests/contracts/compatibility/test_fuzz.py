@@ -4,9 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from fuzz import run  # noqa: E402
+from tests.contracts.compatibility.fuzz import run
 
 
 def test_no_verdict_promises_more_than_the_decoders_keep() -> None:
