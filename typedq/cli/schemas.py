@@ -140,7 +140,7 @@ def export_schemas(
                 text = registry.next_version(verdict.task, number, schema, own_mode)
                 file.write_text(text, encoding="utf-8")
     if json:
-        files = {task: str(file) for task, file in written.items()}
+        files = {task: shown(file) for task, file in written.items()}
         tell_json([{**facts(v), "written": files.get(v.task)} for v in verdicts])
         return
     tell_written(verdicts, written, where)

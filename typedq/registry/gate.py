@@ -171,6 +171,8 @@ class _Case:
         exported = own is not None and any(map(self._is_todays, own.versions[-1:]))
         findings = self._merged(self._findings(histories, [v for _, v in last]))
         unsafe = any(finding.fails for finding in findings)
+        if unsafe and all(same) and not self.apart:  # it was exported, which does not deploy it
+            last = [(h, v) for h in histories for v in h.versions if not self._is_todays(v)][-1:]
         quiet: Status = "unchanged" if same and all(same) else "safe"
         return Verdict(
             task=self.task.name,
