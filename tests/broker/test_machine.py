@@ -1,0 +1,347 @@
+"""Every move in any order, against a model in memory: one place per id, always.
+
+The model keeps where each id is and in which order a queue holds it. Time is not waited for: what
+is delayed becomes due by hand, and a lease ends by hand.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from typedq.broker import Outgoing, moves, views
+from typedq.envelope import unseal
+
+if TYPE_CHECKING:
+    from tests.broker.conftest import Place
+    from typedq.localserver import OwnServer
+
+QUEUES = ("high", "mid", "low")
+CONTRACTS = ("a@0123456789abcdef", "b@0123456789abcdef")
+FATES: tuple[moves.Fate, ...] = ("done", "crash", "lost", "back")
+CRASHES, LOSSES = 2, 3
+STATIC = {
+    *("sessions", "session_queues", "pardoned", "last_tick", "contracts", "counts", "stats"),
+    *("workers", "dead", "dead_letters", "wake_supervisors"),
+}
+
+
+class Mail:
+    """What the model knows of one message."""
+
+    def __init__(self, contract: str, queue: str) -> None:
+        self.contract, self.queue = contract, queue
+        self.crashes = self.losses = self.attempts = 0
+
+    @property
+    def alone(self) -> bool:
+        return bool(self.crashes or self.losses)
+
+
+class Moves(RuleBasedStateMachine):
+    """Rules make a move on the server and on the model, and compare the answers."""
+
+    place: Place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mail: dict[str, Mail] = {}
+        self.ready: dict[str, list[str]] = {queue: [] for queue in QUEUES}
+        self.delayed: dict[str, list[str]] = {queue: [] for queue in QUEUES}
+        self.flight: dict[str, list[str]] = {}
+        self.dead: list[str] = []
+        self.ended: Counter[str] = Counter()
+        self.names = (f"s{n}" for n in range(10_000))
+        self.gone: list[str] = []
+        self.last: tuple[str, int, list[Outgoing]] | None = None
+        self.seq = 0
+
+    @initialize()
+    def steady(self) -> None:
+        here = self.place
+        here.redis.set(here.keys.last_tick, time.time_ns() // 1_000_000)
+
+    # --- enqueue ---------------------------------------------------------------------------
+
+    @rule(
+        parts=st.lists(
+            st.tuples(st.sampled_from(QUEUES), st.sampled_from(CONTRACTS), st.booleans()),
+            max_size=5,
+        )
+    )
+    def enqueue(self, parts: list[tuple[str, str, bool]]) -> None:
+        due = 3_600_000 + len(self.mail)  # later ones are due later, so that their order is known
+        batch = [
+            self.place.outgoing(queue, contract=contract, delay_ms=due + n if late else None)
+            for n, (queue, contract, late) in enumerate(parts)
+        ]
+        self.seq += 1
+        self.last = ("lane", self.seq, batch)
+        assert self.send().status == "accepted"
+        for out in batch:
+            self.mail[out.id] = Mail(out.contract, out.queue)
+            (self.ready if out.delay_ms is None else self.delayed)[out.queue].append(out.id)
+
+    def send(self) -> moves.Accepted:
+        assert self.last is not None
+        lane, seq, batch = self.last
+        schemas = {contract: self.place.document(contract) for contract in CONTRACTS}
+        return self.place(moves.enqueue(self.place.keys, lane, seq, batch, schemas))
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def resend(self) -> None:
+        assert self.send().status == "seen"
+
+    # --- sessions --------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.flight) < 4)
+    @rule()
+    def open(self) -> None:
+        name = next(self.names)
+        self.place.open(name)
+        self.flight[name] = []
+
+    @precondition(lambda self: self.flight)
+    @rule(data=st.data())
+    def rotate(self, data: st.DataObject) -> None:
+        old, fresh = self.session(data), next(self.names)
+        move = moves.rotate(self.place.keys, old, fresh, QUEUES, 30_000)
+        kept, messages = self.place(move)
+        assert kept
+        assert sorted(unseal(m).id.decode() for m in messages) == sorted(self.flight[old])
+        self.flight[fresh] = self.flight.pop(old)
+        self.gone.append(old)
+
+    @precondition(lambda self: self.flight)
+    @rule(data=st.data(), owner=st.booleans(), others=st.sampled_from(("back", "lost")))
+    def reap(self, data: st.DataObject, owner: bool, others: moves.Fate) -> None:
+        name = self.session(data)
+        held = sorted(self.flight[name])
+        drawn: list[moves.Fate | None] = [data.draw(st.sampled_from((*FATES, None))) for _ in held]
+        named = dict(zip(held, drawn, strict=True))
+        fates = {id.encode(): fate for id, fate in named.items() if fate is not None}
+        if not owner:
+            assert self.reap_move(name, fates, others, owner=False).alive
+            self.place.expire(name)
+            ticked = self.place.tick(grace_ms=3_600_000)
+            assert [session for session, _ in ticked.expired] == [name]
+        assert not self.reap_move(name, fates, others, owner=owner).alive
+        del self.flight[name]
+        self.gone.append(name)
+        for id in reversed(held):
+            self.judge(id, named[id] or others)
+
+    def reap_move(
+        self, name: str, fates: dict[bytes, moves.Fate], others: moves.Fate, *, owner: bool
+    ) -> moves.Reaped:
+        return self.place(
+            moves.reap(
+                self.place.keys,
+                name,
+                QUEUES,
+                owner=owner,
+                fates=fates,
+                others="back" if others == "back" else "lost",
+                crashes=CRASHES,
+                losses=LOSSES,
+            )
+        )
+
+    def judge(self, id: str, fate: moves.Fate) -> None:
+        mail = self.mail[id]
+        mail.crashes += fate == "crash"
+        mail.losses += fate == "lost"
+        if fate == "done":
+            self.end(id)
+        elif (fate, mail.crashes) == ("crash", CRASHES) or (fate, mail.losses) == ("lost", LOSSES):
+            self.dead.append(id)
+        else:
+            self.ready[mail.queue].insert(0, id)
+
+    @precondition(lambda self: self.flight)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        asked = [*self.flight, *self.gone[-2:]]
+        ended = self.place(moves.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
+        assert ended == self.gone[-2:]
+
+    # --- work ------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.flight)
+    @rule(data=st.data(), want=st.integers(0, 6), token=st.sampled_from((None, *QUEUES)))
+    def work(self, data: st.DataObject, want: int, token: str | None) -> None:
+        name = self.session(data)
+        held = self.flight[name]
+        settle = list(self.settlements(data, held))
+        wanted = self.place.work(name, want, *settle, token=token)
+        assert (wanted.alive, wanted.settled) == (True, len(settle))
+        got = [unseal(m) for m in wanted.messages]
+        assert [e.id.decode() for e in got] == list(self.fetch(want))
+        for envelope in got:
+            id = envelope.id.decode()
+            held.append(id)
+            mail = self.mail[id]
+            assert envelope.contract.decode() == mail.contract
+            marks = (int(envelope.crashes), int(envelope.losses), envelope.attempt)
+            assert marks == (mail.crashes, mail.losses, mail.attempts)
+
+    def settlements(self, data: st.DataObject, held: list[str]) -> Iterator[moves.Settlement]:
+        """Settle some of what is held; the model moves along."""
+        chosen = data.draw(st.lists(st.sampled_from(held), unique=True)) if held else []
+        for id in chosen:
+            mail, raw = self.mail[id], id.encode()
+            held.remove(id)
+            match data.draw(st.sampled_from(("ack", "again", "later", "bury", "back"))):
+                case "ack":
+                    self.end(id)
+                    yield moves.Ack(mail.contract.encode(), [raw])
+                case "bury":
+                    self.dead.append(id)
+                    yield moves.Bury(raw, b'{"kind":"test"}')
+                case "back":
+                    self.ready[mail.queue].insert(0, id)
+                    yield moves.Back(raw, mail.queue)
+                case kind:
+                    mail.attempts += 1
+                    (self.ready if kind == "again" else self.delayed)[mail.queue].append(id)
+                    wait = 0 if kind == "again" else 7_200_000
+                    yield moves.Again(raw, mail.queue, mail.attempts, wait)
+
+    def fetch(self, want: int) -> Iterator[str]:
+        for queue in QUEUES:
+            while want and self.ready[queue]:
+                id = self.ready[queue].pop(0)
+                yield id
+                want = 0 if self.mail[id].alone else want - 1
+
+    @precondition(lambda self: self.gone and self.mail)
+    @rule(data=st.data(), want=st.integers(0, 3))
+    def stale(self, data: st.DataObject, want: int) -> None:
+        """A session that was ended changes nothing, whatever it settles."""
+        id = data.draw(st.sampled_from(sorted(self.mail))).encode()
+        settle = (
+            moves.Ack(self.mail[id.decode()].contract.encode(), [id]),
+            moves.Bury(id, b"{}"),
+            moves.Back(id, "mid"),
+        )
+        name = data.draw(st.sampled_from(self.gone))
+        assert self.place.work(name, want, *settle) == (False, 0, [])
+
+    # --- time and the dead -----------------------------------------------------------------
+
+    @rule(queue=st.sampled_from(QUEUES), count=st.integers(1, 3))
+    def time_passes(self, queue: str, count: int) -> None:
+        """The next few become due, and a tick sees it."""
+        here = self.place
+        key = here.keys.delayed(queue)
+        for n, message in enumerate(here.redis.zrange(key, 0, count - 1)):
+            here.redis.zadd(key, {message: n + 1})
+            id = unseal(message).id.decode()
+            self.delayed[queue].remove(id)
+            self.ready[queue].append(id)
+        here.tick(grace_ms=3_600_000)
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data(), keep=st.booleans())
+    def exhume(self, data: st.DataObject, keep: bool) -> None:
+        ids = data.draw(st.lists(st.sampled_from(self.dead), unique=True, min_size=1))
+        keys = self.place.keys
+        if keep:
+            assert self.place(views.revive(keys, QUEUES, ids)) == (len(ids), [])
+        else:
+            assert self.place(views.forget(keys, ids)) == len(ids)
+        for id in ids:
+            self.dead.remove(id)
+            if keep:
+                old = self.mail[id]
+                self.mail[id] = Mail(old.contract, old.queue)
+                self.ready[old.queue].append(id)
+            else:
+                self.end(id)
+
+    # --- what always holds -----------------------------------------------------------------
+
+    @invariant()
+    def same_places(self) -> None:
+        here = self.place
+        for queue in QUEUES:
+            assert here.ready(queue) == self.ready[queue]
+            assert Counter(here.delayed(queue)) == Counter(self.delayed[queue])
+            if self.ready[queue]:
+                assert here.token(queue) == 1, "somebody must be told"
+        for name, held in self.flight.items():
+            assert here.flying(name) == set(held)
+        assert sorted(here.dead()) == sorted(self.dead)
+        assert here.redis.hlen(here.keys.dead_letters) == len(self.dead)
+        live = set(self.mail) - set(self.dead) - set(self.ended)
+        assert here.everywhere() == dict.fromkeys(live, 1)
+        assert set(self.ended.values()) <= {1}
+
+    @invariant()
+    def same_counts(self) -> None:
+        live = set(self.mail) - set(self.dead) - set(self.ended)
+        counted = Counter(self.mail[id].contract for id in live)
+        assert {c: self.place.waiting(c) for c in CONTRACTS} == {c: counted[c] for c in CONTRACTS}
+
+    def end(self, id: str) -> None:
+        self.ended[id] += 1
+
+    def session(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.flight)))
+
+    def teardown(self) -> None:
+        """Drain: then no key is left but the static ones, and no static one holds a session."""
+        here = self.place
+        for name in self.flight:
+            here(moves.reap(here.keys, name, QUEUES, owner=True, others="back"))
+        for queue in QUEUES:
+            key = here.keys.delayed(queue)
+            for message in here.redis.zrange(key, 0, -1):
+                here.redis.zadd(key, {message: 1})
+        here.open("last")
+        while messages := here.work("last", 50).messages:
+            for envelope in map(unseal, messages):
+                here.work("last", 0, moves.Ack(envelope.contract, [envelope.id]))
+        here(moves.reap(here.keys, "last", QUEUES, owner=True))
+        left = here.names()
+        assert left <= STATIC | {"lane:lane"}
+        assert not left & {"sessions", "session_queues", "pardoned"}
+        assert all(here.waiting(contract) == 0 for contract in CONTRACTS)
+        if left:
+            here.redis.delete(*(f"{here.keys.tag}:{name}" for name in left))
+        here.close()
+
+
+def test_every_move_in_any_order(server: OwnServer, place: Place) -> None:
+    kind = type(place)
+
+    class OnServer(Moves):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = kind(server, f"m{uuid.uuid4().hex[:12]}")
+
+    run_state_machine_as_test(
+        OnServer,
+        settings=settings(
+            max_examples=80,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
