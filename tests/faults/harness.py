@@ -65,7 +65,7 @@ class Worker:
         """The living, the oldest first."""
         with suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid).children()
-            return [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
+            return [child for child in found if lives(child)]
         return []
 
     def signal(self, number: signal.Signals) -> None:
@@ -96,7 +96,7 @@ class Worker:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        psutil.wait_procs(family, timeout=5)
+        wait_until(lambda: not any(map(lives, family)))
 
     def events(self, message: str = "") -> list[dict[str, Any]]:
         """Its log so far: the lines whose message holds this."""
@@ -291,6 +291,14 @@ class Stage:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def lives(process: psutil.Process) -> bool:
+    """A zombie does not: in a container nobody may collect the orphans."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition: Callable[[], T], deadline: float = 10.0, *, every: float = 0.005) -> T:

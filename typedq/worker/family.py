@@ -21,6 +21,7 @@ from typedq.broker import moves
 from typedq.telemetry import event, label_records
 from typedq.worker.child import Child, Plan
 from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.locks import HostLock
 from typedq.worker.session import new_session
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -69,8 +70,8 @@ class ChildrenDie(Exception):
 class Family:
     """Keeps `size` children alive, and ends the sessions of those that are not."""
 
-    def __init__(self, app: TypedQ, plan: Plan, size: int) -> None:
-        self._app, self._plan, self._size = app, plan, size
+    def __init__(self, app: TypedQ, plan: Plan, size: int, lock: HostLock) -> None:
+        self._app, self._plan, self._size, self._lock = app, plan, size, lock
         self.members: list[Member] = []
         self._dead: list[Member] = []
         self._early_deaths = 0
@@ -185,6 +186,9 @@ class Family:
         journal.session = new_session()
         lease_ms = round(self._plan.lease_s * 1000)
         journal.fence(time.monotonic() + self._plan.lease_s)
+        # Listed before it can take anything: who finds the group dead must find all of it.
+        names = [j.session for j in (*self.journals(), journal)]
+        self._lock.record(names, self._plan.queues)
         broker.call(moves.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
         gc.collect()
         gc.freeze()

@@ -34,8 +34,12 @@ class HostLock:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        while True:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if self._path.exists():
+                break
+            os.close(self._file)  # others took it for an orphan's before it was locked
 
     def record(self, sessions: Sequence[str], queues: Sequence[str]) -> None:
         """List the sessions that may be alive, and the queues they serve."""

@@ -102,7 +102,7 @@ class Supervisor:
         self._orders, broker, settings = orders, app.broker, app.settings
         plan = orders.plan(app)
         self._lock = HostLock(directory(broker.url, settings.namespace))
-        self._family = Family(app, plan, orders.concurrency)
+        self._family = Family(app, plan, orders.concurrency, self._lock)
         self._waiter = Waiter(broker, [broker.keys.supervisors], insist=True)
         self._burst = Burst(app, self._family, orders.queues)
         self._keeper = Keeper(app, self._lock, plan, self._family.journals)

@@ -1,0 +1,185 @@
+"""Supervisors that die or stand still: who may take over their messages, and when."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.faults.harness import lives
+from typedq.worker.locks import HostLock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import WaitUntil
+    from tests.faults.harness import Stage
+
+
+def test_children_end_with_their_supervisor_and_another_of_the_host_takes_over_at_once(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    first = stage.worker("-c", "2")
+    ids = stage.send_many([stage.call("hold", stage.gate())] * 2)
+    wait_until(lambda: len(stage.effects("start")) == 2)
+    children = first.children()
+    first.kill()
+    wait_until(lambda: not any(map(lives, children)), 1.0)
+    second, started = stage.worker("-c", "2"), time.monotonic()
+    wait_until(lambda: len(stage.effects("start")) == 4)
+    assert time.monotonic() - started < 5.0  # B1 is 2 s; the lease is 30 s
+    assert all(message[4:6] == b"01" for message in stage.in_flight().values())
+    stage.open_gate()
+    wait_until(stage.is_drained)
+    assert second.stop() == 0
+    assert stage.ended() == set(ids)
+    verdict = stage.check()
+    assert not verdict.broken
+
+
+def test_a_child_born_a_moment_ago_is_known_to_the_other_supervisor(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    first = stage.worker("-c", "1")
+    id = stage.send("hold", stage.gate())
+    wait_until(lambda: stage.effects("start"))
+    first.children()[0].kill()
+    wait_until(lambda: len(stage.effects("start")) == 2)
+    first.kill_group()
+    second, started = stage.worker("-c", "1"), time.monotonic()
+    wait_until(lambda: len(stage.effects("start")) == 3)
+    assert time.monotonic() - started < 5.0
+    stage.open_gate()
+    wait_until(lambda: id in stage.ended())
+    assert second.stop() == 0
+    assert not stage.check().broken
+
+
+def test_elsewhere_the_lease_must_end_first(
+    brief: Stage, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    second = brief.worker("-c", "2", XDG_RUNTIME_DIR=str(elsewhere))
+    wait_until(lambda: second.events("worker started"))
+    first = brief.worker("-c", "1")
+    # Two at most run there already: of three, one is the first worker's.
+    ids = brief.send_many([brief.call("hold", brief.gate())] * 3)
+    wait_until(lambda: len(brief.effects("start")) == 3)
+    killed = time.monotonic()
+    first.kill_group()
+    brief.open_gate()
+    wait_until(lambda: brief.ended() == set(ids))
+    assert 0.5 < time.monotonic() - killed < 6.0  # the lease, and a tick
+    wait_until(brief.is_drained)
+    assert second.stop() == 0
+    verdict = brief.check()
+    assert not verdict.broken
+    assert verdict.extra_runs == verdict.starts_without_end == 1
+
+
+def test_a_supervisor_that_stood_still_for_three_leases(
+    brief: Stage, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    """Others take the work; its own children start nothing more, and settle nothing late."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    first = brief.worker("-c", "1")
+    held = brief.send("hold", brief.gate())
+    (start,) = wait_until(lambda: brief.effects("start"))
+    first.signal(signal.SIGSTOP)
+    stopped = time.time()
+    second = brief.worker("-c", "1", XDG_RUNTIME_DIR=str(elsewhere))
+    wait_until(lambda: len(brief.effects("start")) == 2)
+    others = [brief.send("nap") for _ in range(5)]
+    brief.open_gate()
+    wait_until(lambda: {held, *others} <= brief.ended() and time.time() - stopped > 3.0)
+    late = [e for e in brief.effects("start") if e.pid == start.pid and e.at > stopped]
+    assert not late
+    first.signal(signal.SIGCONT)
+    again = brief.send("nap", queue="high")
+    wait_until(lambda: again in brief.ended())
+    wait_until(brief.is_drained)
+    assert [first.stop(), second.stop()] == [0, 0]
+    verdict = brief.check()
+    assert verdict.extra_runs == 1  # it could not know, and ended what it had begun
+    assert (verdict.lost, verdict.buried) == (0, 0)
+    assert brief.look().stats["done"] == 7  # one of the two ends was refused
+    assert not brief.leaked()
+
+
+def test_a_child_without_a_lease_takes_nothing_from_others(
+    brief: Stage, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    """It used to fetch what it was not allowed to start, a lease long, again and again."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    first = brief.worker("-c", "1")
+    brief.send("nap")
+    wait_until(brief.ended)
+    own = brief.redis.zrange(brief.keys.sessions, 0, -1)
+    first.signal(signal.SIGSTOP)
+    second = brief.worker("-c", "1", XDG_RUNTIME_DIR=str(elsewhere))
+    wait_until(
+        lambda: (
+            second.events("ended a session") or not brief.redis.zscore(brief.keys.sessions, own[0])
+        )
+    )
+    ids = brief.send_many([brief.call("nap")] * 30)
+    started = time.monotonic()
+    wait_until(lambda: set(ids) <= brief.ended())
+    assert time.monotonic() - started < 1.0
+    assert brief.look().stats.get("lost", 0) == 0
+    first.signal(signal.SIGCONT)
+    assert [first.stop(), second.stop()] == [0, 0]
+    assert not brief.check().broken
+
+
+def test_a_child_that_stands_still_keeps_its_lease(brief: Stage, wait_until: WaitUntil) -> None:
+    worker = brief.worker("-c", "2")
+    id = brief.send("hold", brief.gate())
+    (start,) = wait_until(lambda: brief.effects("start"))
+    psutil.Process(start.pid).suspend()
+    stopped = time.monotonic()
+    wait_until(lambda: time.monotonic() - stopped > 3.2)
+    assert id in brief.in_flight()
+    assert brief.ids("start") == [id]
+    psutil.Process(start.pid).resume()
+    brief.open_gate()
+    wait_until(brief.is_drained)
+    assert worker.stop() == 0
+    verdict = brief.check()
+    assert not verdict.broken
+    assert verdict.extra_runs == 0
+
+
+def test_a_lock_is_free_when_its_group_is_gone(tmp_path: Path) -> None:
+    first, second = HostLock(tmp_path), HostLock(tmp_path)
+    first.record(["s1", "s2"], ["high", "low"])
+    assert list(second.orphans()) == []
+    first.record(["s2"], ["high", "low"])  # shorter than before
+    path = first._path
+    first._path = tmp_path / "left behind"
+    first.release()
+    assert list(second.orphans()) == [(["s2"], ["high", "low"])]
+    assert not path.exists()
+    assert list(second.orphans()) == []
+    second.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_orphan_stays_until_its_sessions_were_ended(tmp_path: Path) -> None:
+    first, second = HostLock(tmp_path), HostLock(tmp_path)
+    first.record(["s1"], ["mid"])
+    first._path = tmp_path / "left behind"
+    first.release()
+    for _ in second.orphans():
+        break  # as when the server does not answer
+    with pytest.raises(StopIteration):
+        for found in second.orphans():
+            assert found == (["s1"], ["mid"])
+        next(second.orphans())
+    second.release()

@@ -1,0 +1,249 @@
+"""How a worker ends: drained, interrupted, done, worn out, or never well begun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.faults.harness import ROOT, Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import WaitUntil
+
+from typedq.localserver import OwnServer
+
+
+def counted(message: bytes) -> bytes:
+    """Crashes, losses and attempts, as they stand in the header."""
+    return message[2:10]
+
+
+UNCOUNTED = b"0 00 000"
+
+
+@pytest.mark.parametrize("task", ["hold", "ahold"])
+def test_the_first_signal_lets_what_runs_end_and_hands_back_the_rest(
+    stage: Stage, wait_until: WaitUntil, task: str
+) -> None:
+    worker = stage.worker("-c", "1", "--async-concurrency", "1")
+    stage.send_many([stage.call("nap")] * 40)
+    wait_until(stage.is_drained)
+    first, *rest = stage.send_many([stage.call(task, stage.gate()), *[stage.call("nap")] * 9])
+    wait_until(lambda: first in stage.ids("start"))
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: worker.events("stopping"))
+    stage.open_gate()
+    assert worker.wait() == 0
+    waiting = stage.redis.lrange(stage.keys.ready("mid"), 0, -1)
+    ready = [message[25:51].decode() for message in waiting]
+    assert ready == [id for id in rest if id not in stage.ended()]  # in their old order
+    assert all(counted(message) == UNCOUNTED for message in waiting)
+    assert first in stage.ended()
+    assert stage.redis.hlen(stage.keys.workers) == 0
+    assert stage.worker("-c", "1", "--burst").wait() == 0
+    assert not stage.check().broken
+
+
+def test_the_second_signal_interrupts_and_hands_back_uncounted(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    worker = stage.worker("-c", "2")
+    ids = stage.send_many([stage.call("hold", stage.gate())] * 2)
+    wait_until(lambda: len(stage.effects("start")) == 2)
+    worker.signal(signal.SIGINT)
+    wait_until(lambda: worker.events("stopping"))
+    worker.signal(signal.SIGINT)
+    assert worker.wait() == 1
+    waiting = stage.redis.lrange(stage.keys.ready("mid"), 0, -1)
+    assert [message[25:51].decode() for message in waiting] == ids
+    assert all(counted(message) == UNCOUNTED for message in waiting)
+    assert not stage.leaked() - {stage.keys.ready("mid")}
+
+
+def test_the_grace_bounds_a_stop(stage: Stage, wait_until: WaitUntil) -> None:
+    worker = stage.worker("-c", "1", "--grace", "0.3")
+    stage.send("hold", stage.gate())
+    wait_until(lambda: stage.effects("start"))
+    asked = time.monotonic()
+    assert worker.stop() == 1
+    assert 0.3 <= time.monotonic() - asked < 2.3
+    assert worker.events("worker stopped")[0]["interrupted"] == 1
+
+
+def test_leases_are_renewed_while_a_stop_waits(brief: Stage, wait_until: WaitUntil) -> None:
+    worker = brief.worker("-c", "1")
+    id = brief.send("hold", brief.gate())
+    wait_until(lambda: brief.effects("start"))
+    worker.signal(signal.SIGTERM)
+    stopped = time.monotonic()
+    wait_until(lambda: time.monotonic() - stopped > 2.2)
+    assert id in brief.in_flight()
+    brief.open_gate()
+    assert worker.wait() == 0
+    verdict = brief.check()
+    assert not verdict.broken
+    assert verdict.extra_runs == 0
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_signal_in_the_moments_of_a_start_is_not_lost(
+    stage: Stage, wait_until: WaitUntil, moment: int
+) -> None:
+    worker = stage.worker("-c", "4")
+    wait_until(lambda: worker.events("worker started"))
+    wait_until(lambda: len(worker.children()) >= moment % 4)
+    assert worker.stop(5.0) == 0
+
+
+def test_a_worker_ends_though_its_server_is_gone(
+    namespace: str, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    with OwnServer() as own, Stage(own.url, namespace, tmp_path) as stage:
+        worker = stage.worker("-c", "2")
+        stage.send("hold", stage.gate())
+        wait_until(lambda: stage.effects("start"))
+        own.kill()
+        worker.signal(signal.SIGTERM)
+        wait_until(lambda: worker.events("stopping"))
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(15.0) == 1
+        assert len(worker.events("server does not answer, trying again")) <= 3
+        own.start()  # so that the stage can look once more
+
+
+@pytest.mark.parametrize("flags", [("-c", "2", "--burst"), ("--solo", "--burst")])
+def test_a_burst_ends_when_nothing_is_ready_and_nothing_runs(
+    stage: Stage, flags: tuple[str, ...]
+) -> None:
+    calls = [stage.call(("nap", "anap")[n % 2], 0.002) for n in range(200)]
+    ids = stage.send_many([*calls, stage.call("flaky", 0)])
+    later = stage.send("nap", delay=3600)
+    assert stage.worker(*flags).wait(30.0) == 0
+    assert stage.ended() == set(ids)
+    assert stage.look().queues["mid"].delayed == 1
+    stage.redis.zrem(
+        stage.keys.delayed("mid"), *stage.redis.zrange(stage.keys.delayed("mid"), 0, -1)
+    )
+    stage.accepted.remove(later)
+    assert not [what for what in stage.check().broken if "counts" not in what]
+
+
+def test_a_solo_worker_stops_in_good_order(stage: Stage, wait_until: WaitUntil) -> None:
+    worker = stage.worker("--solo")
+    ids = stage.send_many([stage.call("hold", stage.gate()), stage.call("ahold", stage.gate())])
+    wait_until(lambda: len(stage.effects("start")) >= 1)
+    assert len(worker.children()) == 0
+    worker.signal(signal.SIGTERM)
+    stage.open_gate()
+    assert worker.wait() == 0
+    assert stage.worker("--solo", "--burst").wait() == 0
+    assert stage.ended() == set(ids)
+    assert not stage.check().broken
+
+
+def test_a_solo_worker_outlives_the_shell_that_started_it(
+    stage: Stage, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    """Its parent is not a supervisor."""
+    import subprocess
+    import sys
+
+    command = f"{sys.executable} -m tests.faults.worker --solo >{tmp_path}/solo.log 2>&1 & echo $!"
+    shell = subprocess.run(
+        ["sh", "-c", command],
+        env=os.environ | stage.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    worker = psutil.Process(int(shell.stdout))
+    try:
+        id = stage.send("nap")
+        wait_until(lambda: id in stage.ended())
+        idle = time.monotonic()
+        wait_until(lambda: time.monotonic() - idle > 1.5)  # it looks every second
+        id = stage.send("nap")
+        wait_until(lambda: id in stage.ended())
+    finally:
+        worker.terminate()
+        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    assert "gone" not in (tmp_path / "solo.log").read_text()
+
+
+def test_a_child_is_replaced_after_its_share_of_tasks(stage: Stage) -> None:
+    ids = stage.send_many([stage.call(("nap", "anap")[n % 2]) for n in range(120)])
+    worker = stage.worker("-c", "2", "--max-tasks", "20", "--burst")
+    assert worker.wait(30.0) == 0
+    assert stage.ended() == set(ids)
+    assert len({effect.pid for effect in stage.effects("start")}) >= 3
+    assert not worker.events("child died")
+    verdict = stage.check()
+    assert not verdict.broken
+    assert verdict.extra_runs == 0
+
+
+@pytest.mark.parametrize("how", ["exit", "raise"])
+def test_children_that_die_at_birth_are_given_up(stage: Stage, how: str) -> None:
+    worker = stage.worker("-c", "2", FAULTS_BIRTH=how)
+    started = time.monotonic()
+    assert worker.wait(20.0) == 1
+    assert time.monotonic() - started < 15.0
+    log = worker.log.read_text()
+    assert 3 <= log.count("born to die\n") <= 10
+    assert worker.events("giving up: children die at start")
+    if how == "raise":
+        assert "Traceback" in log
+    assert not stage.leaked()
+
+
+def test_no_server_at_the_start_is_said_clearly_and_outlived(
+    namespace: str, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    with OwnServer(tcp=True) as own, Stage(own.url, namespace, tmp_path) as stage:
+        own.kill()
+        worker = stage.worker("-c", "1")
+        (event,) = wait_until(lambda: worker.events("server does not answer"))
+        assert own.url in event["why"]
+        assert "is it running" in event["why"]
+        own.start()
+        id = stage.send("nap")
+        wait_until(lambda: id in stage.ended())
+        assert worker.stop() == 0
+        assert not stage.check().broken
+
+
+def test_other_threads_at_the_fork_are_named(stage: Stage) -> None:
+    script = """
+import ctypes, threading
+from tests.faults.app import build
+from typedq.telemetry import configure
+from typedq.worker import Orders, Supervisor
+configure("info", "json")
+threading.Thread(target=threading.Event().wait, name="reporter", daemon=True).start()
+libc = ctypes.CDLL(None)
+libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
+Supervisor(build(), Orders(["mid"], 1, burst=True)).run()
+"""
+    import json
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | stage.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    (line,) = [line for line in done.stderr.splitlines() if "threads run at the fork" in line]
+    assert json.loads(line)["names"] == ["reporter", "1 that Python did not start"]
