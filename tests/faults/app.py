@@ -11,9 +11,10 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from typedq import Context, Queue, Reject, Retry, RetryIn, TypedQ
+from typedq.worker import family
 
 EFFECTS, NAMESPACE, BIRTH = "FAULTS_EFFECTS", "FAULTS_NAMESPACE", "FAULTS_BIRTH"
 _pause = threading.Event().wait
@@ -176,14 +177,13 @@ _RAISED: dict[str, BaseException] = {
 def die_at_birth() -> None:
     """In every fork: the end of the process, if a test asks for it."""
     if os.environ.get(BIRTH) == "raise":
-        threading.Thread.start = _cannot_start  # type: ignore[method-assign]
-        raise SystemExit("born to die")
+        family.Child = _cannot_be  # type: ignore[assignment,misc]
     if os.environ.get(BIRTH) == "exit":
         os.write(2, b"born to die\n")
         os._exit(7)
 
 
-def _cannot_start(self: Any) -> None:
+def _cannot_be(*args: object, **kwargs: object) -> NoReturn:
     raise RuntimeError("born to die")
 
 

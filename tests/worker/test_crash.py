@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,9 +162,9 @@ def test_a_child_that_dies_while_others_wait_behind_it_does_not_end_the_supervis
             [*[stage.call("nap")] * 20, stage.call("crash_at", stage.gate(gate), 1)]
         )
         stage.send_many([stage.call("nap")] * 20)
-        wait_until(lambda id=first[-1]: id in stage.ids("start"))
+        wait_until(partial(lambda last: last in stage.ids("start"), first[-1]))
         stage.open_gate(gate)
-        wait_until(lambda id=first[-1]: id in stage.ended())
+        wait_until(partial(lambda last: last in stage.ended(), first[-1]))
     wait_until(stage.is_drained)
     assert worker.stop() == 0
     assert not stage.check().broken

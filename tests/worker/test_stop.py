@@ -62,7 +62,7 @@ def test_the_second_signal_interrupts_and_hands_back_uncounted(
     worker.signal(signal.SIGINT)
     assert worker.wait() == 1
     waiting = stage.redis.lrange(stage.keys.ready("mid"), 0, -1)
-    assert [message[25:51].decode() for message in waiting] == ids
+    assert {message[25:51].decode() for message in waiting} == set(ids)
     assert all(counted(message) == UNCOUNTED for message in waiting)
     assert not stage.leaked() - {stage.keys.ready("mid")}
 
@@ -128,9 +128,7 @@ def test_a_burst_ends_when_nothing_is_ready_and_nothing_runs(
     assert stage.worker(*flags).wait(30.0) == 0
     assert stage.ended() == set(ids)
     assert stage.look().queues["mid"].delayed == 1
-    stage.redis.zrem(
-        stage.keys.delayed("mid"), *stage.redis.zrange(stage.keys.delayed("mid"), 0, -1)
-    )
+    stage.redis.delete(stage.keys.delayed("mid"))
     stage.accepted.remove(later)
     assert not [what for what in stage.check().broken if "counts" not in what]
 

@@ -4,13 +4,17 @@
 Guarantee: a session that was ended stays ended; it is named in the reply.
 
 KEYS    1 sessions  2 pardoned  3 workers
-ARGV    1 lease (ms)  2 supervisor  3 what it says of itself, then session*
+ARGV    1 lease (ms)  2 supervisor  3 what it says of itself or '' if it leaves, then session*
 returns {session that has ended*}
 ]]
 --@include message
 
 local until_ms, ended = now_ms() + tonumber(ARGV[1]), {}
-redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+if ARGV[3] == '' then
+  redis.call('HDEL', KEYS[3], ARGV[2])
+else
+  redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+end
 for i = 4, #ARGV do
   if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
     redis.call('ZADD', KEYS[1], 'XX', until_ms, ARGV[i])
