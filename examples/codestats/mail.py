@@ -50,8 +50,8 @@ class Postbox:
         def protocol() -> SMTP:
             return SMTP(self, hostname="localhost", loop=self._loop)
 
-        server = await self._loop.create_server(protocol, "127.0.0.1", 0)
-        return "{}:{}".format(*server.sockets[0].getsockname())
+        self._server = await self._loop.create_server(protocol, "127.0.0.1", 0)
+        return "{}:{}".format(*self._server.sockets[0].getsockname())
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -59,6 +59,7 @@ class Postbox:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from email.message import EmailMessage
-from types import TracebackType
+from typing import Self
 
 from rich import box
 from rich.console import Console
@@ -27,17 +27,12 @@ class Screen:
         self._task = self._bar.add_task("counting", total=None)
         self._quarter = 0
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._bar.stop()
 
     def say(self, title: str, text: str = "", *, mark: str = " ", style: str = "dim") -> None:

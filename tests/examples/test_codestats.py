@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from examples.codestats import promises
-from examples.codestats.__main__ import library
+from examples.codestats.__main__ import library, main
 from examples.codestats.counting import Lines, NotPython, count
 from examples.codestats.promises import Promise
 from examples.codestats.store import Run
@@ -127,6 +127,12 @@ def test_a_worker_that_does_not_start_is_said_with_its_log(tmp_path: Path) -> No
     assert "the worker ended before its time:\nnone today" in output
     assert code == 1
     assert not left_in(tmp_path)
+
+
+def test_too_few_files_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--files", "5"])
+    assert "--files takes 50 or more, not 5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
