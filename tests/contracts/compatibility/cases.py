@@ -154,6 +154,8 @@ CASES: list[Case] = [
     ("dict key type widened", dict[uuid.UUID, int], dict[str, int], True, False,
      {"KEY_TYPE_CHANGED"}),
     ("dict key type changed", dict[int, int], dict[str, int], False, False, {"KEY_TYPE_CHANGED"}),
+    ("dict key Literal 1 to text 1", dict[Literal[1], int], dict[Literal["1"], int], False, False,
+     {"KEY_TYPE_CHANGED"}),
     ("Struct to dict", struct(a=int), dict[str, int], True, False,
      {"FIELD_REMOVED_REQUIRED", "TYPE_CHANGED"}),
     ("typed field added to an open writer", model("allow", a=int),

@@ -364,6 +364,8 @@ class Builder:
             return _GENERIC["union"][tuple(parts)]
         if node.name == "set" and node.parts[0].name not in SCALARS:
             raise TypeError("elements of a set must be hashable")
+        if node.name == "dict" and node.parts[0].name not in KEYS:
+            raise TypeError("keys of a dict must be text or numbers")
         inner = (*parts, ...) if node.name == "vartuple" else tuple(parts)
         return self._constrained(_GENERIC[node.name][inner], node)
 

@@ -18,6 +18,7 @@ from typedq.contracts.compatibility.scalars import (
     NOT_TEXT,
     constants,
     decimals,
+    listed_constant,
     no_difference,
     numbers,
     strings,
@@ -146,7 +147,7 @@ def _choice(w: Alternative, writer: Shape, reader: Shape) -> Choice:
         if (differ := table.get((w.kind, r.kind)))
     ]
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
-        options.insert(0, Option(listed, _unknown(w, listed, Difference())))
+        options.insert(0, Option(listed, _unknown(w, listed, listed_constant(w, listed))))
     rivals = len(options) > 1 and w.kind in ("object", "array")
     if rivals and sum(not disjoint(w, option.reader) for option in options) > 1:
         return Choice(w, options, ambiguous=True)

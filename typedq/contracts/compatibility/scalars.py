@@ -77,12 +77,17 @@ def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
     return Difference()
 
 
+def listed_constant(w: Alternative, r: Alternative) -> Difference:
+    """The reader has the same constant, but text can stand for something else: keys 1 and "1"."""
+    found = Difference()
+    if w.kind == "string" and (form := text_form(r)) != text_form(w):
+        found.gap("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
+    return found
+
+
 def constants(w: Alternative, r: Alternative) -> Difference:
     """The writer writes one value, the reader takes values of that kind."""
-    found = Difference()
-    text = w.kind == "string"
-    if text and (form := text_form(r)) != text_form(w):
-        found.gap("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
+    found, text = listed_constant(w, r), w.kind == "string"
     value = w.constant
     low, high = limits(r.facets, whole=w.kind == "integer") if not text else (None, None)
     if low is not None and (value < low[0] or (value == low[0] and low[1])):
