@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from typedq import TypedQ
 from typedq.broker import views
@@ -564,6 +566,18 @@ def test_the_contracts_of_a_server_are_a_history(live: Project, old: Old, namesp
     assert f"(against version {fingerprint})" in told
     assert f"add an upcaster from contract {fingerprint}" in told
     assert "accept it" not in told
+
+
+def test_the_contracts_of_the_examples_are_exported_and_safe() -> None:
+    from tests.cli.conftest import COMMAND
+
+    root = Path(__file__).parents[2]
+    app = "examples.codestats.tasks:app"
+    command = [COMMAND, "check-schemas", app, "--schemas", "schemas"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for file in (root / "schemas").glob("*/[0-9]*.json"):
+        Draft202012Validator.check_schema(json.loads(file.read_text()))
 
 
 def test_help_shows_an_example(project: Project) -> None:
