@@ -22,8 +22,8 @@ FLOORS = (
         "ground",
         {"contracts", "policy", "broker", "envelope", "settings", "addresses", "localserver"},
     ),
-    ("doors", {"task", "hooks", "registry", "compat"}),
-    ("hall", {"app", "dispatch"}),
+    ("doors", {"task", "hooks", "around", "attempt", "registry", "compat"}),
+    ("hall", {"app", "dispatch", "outbox"}),
     ("engine", {"worker"}),
     ("roof", {"cli", "testing"}),
     ("sign", {"__init__", "__main__"}),
@@ -35,7 +35,11 @@ SIDEWAYS = {
     ("settings", "addresses"),
     ("localserver", "addresses"),
     ("broker", "addresses"),
+    ("around", "hooks"),
+    ("attempt", "task"),
     ("app", "dispatch"),
+    ("app", "outbox"),
+    ("outbox", "dispatch"),
 }
 # ... and these rooms may import less than their floor would allow.
 ONLY = {

@@ -14,6 +14,7 @@ from typing import final
 import psutil
 
 from typedq.app import TypedQ
+from typedq.attempt import Rules
 from typedq.broker import DeadBounds
 from typedq.broker.moves import Settlement
 from typedq.telemetry import event, running
@@ -23,7 +24,7 @@ from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.parked import Readable
 from typedq.worker.reading import Readings
 from typedq.worker.session import Delivery, Session
-from typedq.worker.timing import Alarm, Rules, call_task
+from typedq.worker.timing import Alarm, call_task
 from typedq.worker.waiting import Waiter
 
 MOST_PREFETCHED = 64
@@ -90,7 +91,7 @@ class Child:
         self._session = Session(
             broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
         )
-        self._readings, self._rules, self._alarm = Readings(app), Rules(app), Alarm()
+        self._readings, self._rules, self._alarm = Readings(app), Rules(app.settings), Alarm()
         self._parked = Readable(broker, self._readings, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.poke)
         self._around = self._coroutines.around

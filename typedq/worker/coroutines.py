@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
+from typedq.around import Around
 from typedq.broker.moves import Settlement
 from typedq.telemetry import running
-from typedq.worker.around import Around
 from typedq.worker.execute import Job
 from typedq.worker.journal import Journal
 from typedq.worker.timing import Clock

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, final
 
 import msgspec
 
+from typedq import attempt
+from typedq.attempt import Limits, Rules, Shield
 from typedq.broker.moves import Back, Settlement
 from typedq.broker.parking import Parked
 from typedq.envelope import VERSION, Envelope, unseal
@@ -19,9 +18,6 @@ from typedq.task import Task
 from typedq.worker import settle
 from typedq.worker.reading import Readings
 from typedq.worker.session import Delivery
-from typedq.worker.timing import Limits, Rules
-
-Shield = Callable[[], AbstractContextManager[None]]
 
 
 @final
@@ -53,18 +49,7 @@ class Job:
 
     def context(self, fence: str, shield: Shield) -> Context:
         """What the task may know of its message."""
-        envelope, hard = self.envelope, self.limits.hard
-        return Context(
-            id=envelope.id.decode(),
-            task=self.task.name,
-            queue=envelope.queue.decode(),
-            attempt=envelope.attempt + 1,
-            enqueued_at=_instant(envelope.enqueued_ms),
-            due=_instant(envelope.due_ms or envelope.enqueued_ms),
-            deadline=None if hard is None else datetime.now(UTC) + timedelta(seconds=hard),
-            fence=f"{fence}:{envelope.id.decode()}",
-            _shield=shield,
-        )
+        return attempt.context(self.envelope, self.task, self.limits, fence=fence, shield=shield)
 
     def failed(self, error: BaseException) -> Settlement:
         """What becomes of the message after `error`."""
@@ -94,7 +79,3 @@ def open_message(delivery: Delivery, readings: Readings, rules: Rules) -> Job | 
     except msgspec.MsgspecError as error:
         return settle.bad_message(delivery.message, f"its options: {error}")
     return Job(delivery, envelope, reading.task, args, kwargs, limits)
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from typedq.attempt import again
 from typedq.broker.moves import Again, Bury, Settlement
 from typedq.broker.parking import Group, Parked
 from typedq.envelope import VERSION, Envelope
@@ -61,7 +62,7 @@ def after_failure(envelope: Envelope, task: Task[..., object], error: BaseExcept
     if isinstance(error, Reject):
         event(logging.WARNING, "task rejected its message", reason=error.reason, **about)
         return Bury(envelope.id, reason("rejected", error.reason, attempts=attempts))
-    delay = task.retry.next(error, attempts, random.random()) if task.retry else None
+    delay = again(task, error, attempts, random.random())
     if delay is not None:
         event(logging.WARNING, "task failed, will retry", error=error, **about, again_in_s=delay)
         return Again(envelope.id, queue, attempts, round(delay * 1000))

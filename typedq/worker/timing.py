@@ -1,4 +1,4 @@
-"""Time limits of one attempt: which hold, and how a task meets the soft one."""
+"""How a task meets its soft timeout."""
 
 from __future__ import annotations
 
@@ -8,63 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
-import msgspec
-
-from typedq.app import TypedQ
-from typedq.envelope import Envelope
 from typedq.errors import SoftTimeout
-from typedq.task import Task
 
 _AGAIN_S = 0.01
-
-
-class Limits(NamedTuple):
-    """Seconds, or None for no limit."""
-
-    soft: float | None
-    hard: float | None
-
-
-class _Given(msgspec.Struct):
-    soft: float | None = None
-    hard: float | None = None
-
-
-_read_given = msgspec.json.Decoder(_Given).decode
-
-
-@final
-class Rules:
-    """Which limits hold for a message: the call's, else the task's, the queue's, the app's."""
-
-    def __init__(self, app: TypedQ) -> None:
-        settings = app.settings
-        self._app = Limits(settings.soft_timeout, settings.hard_timeout)
-        self._queues = {
-            queue.name.encode(): Limits(queue.soft_timeout, queue.hard_timeout)
-            for queue in settings.queues
-        }
-        self._known: dict[tuple[str, bytes], Limits] = {}
-
-    def of(self, envelope: Envelope, task: Task[..., Any]) -> Limits:
-        """The limits of this attempt. Raises msgspec.MsgspecError for options that are no JSON."""
-        key = (task.name, envelope.queue)
-        known = self._known.get(key) or self._decide(key, task)
-        if envelope.options == b"-":
-            return known
-        given = _read_given(envelope.options)
-        return _first(Limits(given.soft, given.hard), known)
-
-    def _decide(self, key: tuple[str, bytes], task: Task[..., Any]) -> Limits:
-        queue = self._queues.get(key[1], Limits(None, None))
-        chosen = _first(Limits(task.soft_timeout, task.hard_timeout), _first(queue, self._app))
-        return self._known.setdefault(key, chosen)
-
-
-def _first(a: Limits, b: Limits) -> Limits:
-    return Limits(b.soft if a.soft is None else a.soft, b.hard if a.hard is None else a.hard)
 
 
 def _expired(limit: float) -> SoftTimeout:

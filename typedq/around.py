@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, cast, final
 
-from typedq.app import TypedQ
+from typedq.hooks import Hooks
 from typedq.policy import Context
 
 Wait = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -19,9 +19,9 @@ _Async = Callable[[Context], AbstractAsyncContextManager[None]]
 
 @final
 class Around:
-    """Middleware as context managers; `wait` runs a coroutine on the child's event loop."""
+    """Middleware as context managers; `wait` runs a coroutine on the event loop of the process."""
 
-    def __init__(self, app: TypedQ, wait: Wait) -> None:
+    def __init__(self, app: Hooks, wait: Wait) -> None:
         self._app, self._wait = app, wait
         self._layers: list[tuple[_Sync | None, _Async | None]] = [
             (None, contextlib.asynccontextmanager(cast("Any", layer)))
