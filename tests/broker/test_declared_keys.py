@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import redis
 
-from typedq.broker import Move, moves, views
+from typedq.broker import Move, moves, parking, views
 from typedq.broker.script import Script
 from typedq.errors import ServerRefused
 from typedq.localserver import OwnServer
@@ -115,6 +115,14 @@ def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
     yield lambda: moves.reap(keys, "c", queues, owner=True, fates=fates, crashes=1, bounds=bounds)
     yield lambda: moves.tick(keys, queues, grace_ms=1, lease_ms=1)
     yield lambda: views.survey(keys, queues, ["a", "b"])
+    group = parking.Group("low", place.contract)
+    aside = [parking.Parked(group, out.id.encode()) for out in batch]
+    yield lambda: moves.open(keys, ["d"], queues, 30_000)
+    yield lambda: moves.work(keys, "d", queues, want=99)
+    yield lambda: parking.park(keys, "d", aside, bounds)
+    yield lambda: parking.unpark(keys, "d", group, 1)
+    yield lambda: parking.release(keys, group, "ready", bounds=bounds)
+    yield lambda: views.purge(keys, "low")
     yield lambda: views.sessions(keys)
     yield lambda: views.graves(keys)
     yield lambda: views.letters(keys, ["x"])

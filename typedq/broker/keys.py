@@ -27,6 +27,7 @@ class Keys:
         self.dead_letters = f"{tag}:dead_letters"
         self.stats = f"{tag}:stats"
         self.workers = f"{tag}:workers"
+        self.paused = f"{tag}:paused"
         self.parked_groups = f"{tag}:parked"
         self.supervisors = f"{tag}:wake_supervisors"
 

@@ -157,7 +157,7 @@ def work(
         script("work"),
         [
             *(keys.sessions, keys.flight(session), keys.counts, keys.dead, keys.dead_letters),
-            *(keys.stats, keys.supervisors, *keys.lines(queues)),
+            *(keys.stats, keys.supervisors, keys.paused, *keys.lines(queues)),
         ],
         [
             session,

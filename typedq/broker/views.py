@@ -165,3 +165,44 @@ def revive(keys: Keys, queues: Sequence[str], ids: Sequence[str]) -> Move[Revive
 def forget(keys: Keys, ids: Sequence[str]) -> Move[int]:
     """Drop 1 to 500 dead letters for good; answers how many."""
     return Move(script("forget"), [keys.dead, keys.dead_letters], list(ids), int)
+
+
+def purge(keys: Keys, queue: str) -> Move[int]:
+    """Drop at most 500 waiting messages of a queue; answers how many, 0 when it is empty."""
+    ready, delayed, _ = keys.lines([queue])
+    return Move(script("purge"), [ready, delayed, keys.counts, keys.stats], [], int)
+
+
+def pause(keys: Keys, queue: str) -> Move[bool]:
+    """Let workers take nothing more from a queue; answers whether that is new."""
+    return Move("SADD", [keys.paused], [keys.ready(queue)], bool)
+
+
+def resume(keys: Keys, queue: str) -> Move[bool]:
+    """Let workers take from a queue again, within a second; answers whether it was paused."""
+    return Move("SREM", [keys.paused], [keys.ready(queue)], bool)
+
+
+def paused(keys: Keys, queues: Sequence[str]) -> Move[list[str]]:
+    """Those of the queues that are paused."""
+    lists = {keys.ready(queue).encode(): queue for queue in queues}
+    return Move(
+        "SMEMBERS", [keys.paused], [], lambda reply: sorted(lists[r] for r in reply if r in lists)
+    )
+
+
+def peek(keys: Keys, queue: str, count: int) -> Move[list[bytes]]:
+    """The next messages of a queue, the next one first; they stay where they are."""
+    return Move("LRANGE", [keys.ready(queue)], [0, count - 1], list)
+
+
+def workers(keys: Keys) -> Move[dict[str, bytes]]:
+    """What each worker last said of itself, as JSON."""
+    return Move(
+        "HGETALL", [keys.workers], [], lambda reply: {k.decode(): v for k, v in reply.items()}
+    )
+
+
+def forget_worker(keys: Keys, name: str) -> Move[int]:
+    """Drop what a worker that is long gone said of itself."""
+    return Move("HDEL", [keys.workers], [name], int)

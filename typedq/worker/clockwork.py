@@ -18,7 +18,7 @@ import msgspec
 from typedq.app import TypedQ
 from typedq.broker.moves import reap, renew, tick
 from typedq.broker.parking import groups, release
-from typedq.broker.views import publish
+from typedq.broker.views import forget_worker, publish, workers
 from typedq.telemetry import event
 from typedq.worker.child import Plan
 from typedq.worker.journal import Journal
@@ -26,6 +26,7 @@ from typedq.worker.locks import HostLock
 
 TICK_S = 1.0
 PARKED_LOOK_S = 60.0
+GONE_S = 3_600.0  # so long the list of workers shows one that died
 GRACE_S = 3.0  # nobody ticked for longer: then time did not pass for the workers either
 
 
@@ -84,7 +85,7 @@ class Keeper:
 
 @final
 class Undertaker:
-    """Buries what was parked for longer than the app allows."""
+    """Buries what was parked for longer than the app allows, and forgets workers long dead."""
 
     def __init__(self, app: TypedQ, plan: Plan) -> None:
         self._broker, self._bounds = app.broker, plan.bounds
@@ -98,6 +99,9 @@ class Undertaker:
                 move = release(keys, group, "dead", before_ms=before_ms, bounds=self._bounds)
                 if buried := self._broker.call(move).released:
                     event(logging.WARNING, "buried what was parked too long", messages=buried)
+        for name, about in self._broker.call(workers(keys)).items():
+            if _seen_ms(about) < (time.time() - GONE_S) * 1000:
+                self._broker.call(forget_worker(keys, name))
         return PARKED_LOOK_S
 
 
@@ -136,3 +140,14 @@ class Ticker:
                 handed_back=reaped.back,
                 buried=reaped.buried,
             )
+
+
+class _About(msgspec.Struct):
+    seen_ms: int = 0
+
+
+def _seen_ms(about: bytes) -> int:
+    try:
+        return msgspec.json.decode(about, type=_About).seen_ms
+    except msgspec.MsgspecError:
+        return 0

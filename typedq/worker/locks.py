@@ -12,6 +12,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -35,6 +36,7 @@ class HostLock:
         self._folder = folder
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
         while True:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             if self._path.exists():
@@ -70,3 +72,5 @@ class HostLock:
         """The group ended in good order."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
+        with suppress(OSError):  # others are still here
+            self._folder.rmdir()

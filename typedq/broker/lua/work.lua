@@ -3,11 +3,12 @@
 
 Guarantee: only the session that holds a message settles it (HDEL answers 1), so a stale worker
 changes nothing; what is fetched is in flight before the reply leaves. Strict priority: a queue is
-read only when those before it are empty. What is due comes first to its queue, at most 500 a call.
-A message that was lost before ends the batch. Never sent twice: after a lost reply, rotate.
+read only when those before it are empty or paused. What is due comes first to its queue, at most
+500 a call. A message that was lost before ends the batch. Never sent twice: after a lost reply,
+rotate.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
-        token; then per queue ready, delayed, wake
+        token  8 paused (ready lists); then per queue ready, delayed, wake
 ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken, or 0
         4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
         then settlements:
@@ -23,7 +24,7 @@ returns {"gone"} if the session has ended, else {"ok", number settled, message*}
 --@include bury
 --@include fetch
 
-local function line(place) return 7 + 3 * (tonumber(place) - 1) end
+local function line(place) return 8 + 3 * (tonumber(place) - 1) end
 local flight, now, settled, at = KEYS[2], now_ms(), 0, 7
 local owed = ARGV[3] ~= '0' and line(ARGV[3])
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
@@ -85,11 +86,15 @@ local reply, wanted, moves_left = {'ok', settled}, math.min(tonumber(ARGV[2]), 1
 
 local function odd(m, i) bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[6], now) end
 
-for k = 7, #KEYS - 3, 3 do
+local paused = {}
+for _, ready in ipairs(redis.call('SMEMBERS', KEYS[8])) do paused[ready] = true end
+for k = 8, #KEYS - 3, 3 do
   if wanted <= 0 then break end
-  moves_left = moves_left - promote(KEYS[k + 1], KEYS[k + 2], now, moves_left)
-  wanted = fetch(KEYS[k + 1], flight, wanted, reply, odd)
-  if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end
+  if not paused[KEYS[k + 1]] then
+    moves_left = moves_left - promote(KEYS[k + 1], KEYS[k + 2], now, moves_left)
+    wanted = fetch(KEYS[k + 1], flight, wanted, reply, odd)
+    if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end
+  end
 end
-if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
+if owed and not paused[KEYS[owed + 1]] then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
 return reply
