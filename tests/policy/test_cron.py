@@ -1,0 +1,284 @@
+"""Cron arithmetic: a golden table, a slow and obvious oracle, and what was missed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from croniter import croniter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from typedq import ConfigurationError
+from typedq.policy import CatchUp, Cron
+
+MINUTE = timedelta(minutes=1)
+SPRING, AUTUMN = "2026-03-29", "2026-10-25"  # when the clocks of Europe jump in 2026
+
+# expression, zone, after this wall time -> the next wall times there, with their offsets
+GOLDEN: dict[str, tuple[str, str, str, list[str]]] = {
+    "a time that is jumped over comes later by the jump": (
+        "30 2 * * *",
+        "Europe/Berlin",
+        "2026-03-28T12:00+01:00",
+        [f"{SPRING}T03:30+02:00", "2026-03-30T02:30+02:00"],
+    ),
+    "the hour that is missing leaves no hole in a series": (
+        "*/20 * * * *",
+        "Europe/Berlin",
+        f"{SPRING}T01:30+01:00",
+        [f"{SPRING}T01:40+01:00", f"{SPRING}T03:00+02:00", f"{SPRING}T03:20+02:00"],
+    ),
+    "two times that become one fire once": (
+        "30 2,3 * * *",
+        "Europe/Berlin",
+        f"{SPRING}T00:00+01:00",
+        [f"{SPRING}T03:30+02:00", "2026-03-30T02:30+02:00", "2026-03-30T03:30+02:00"],
+    ),
+    "a time that comes twice fires the first time": (
+        "30 2 * * *",
+        "Europe/Berlin",
+        f"{AUTUMN}T00:00+02:00",
+        [f"{AUTUMN}T02:30+02:00", "2026-10-26T02:30+01:00"],
+    ),
+    "asked between the two, it does not fire again": (
+        "30 2 * * *",
+        "Europe/Berlin",
+        f"{AUTUMN}T02:10+01:00",
+        ["2026-10-26T02:30+01:00"],
+    ),
+    "every hour means the hour that comes twice too": (
+        "30 * * * *",
+        "Europe/Berlin",
+        f"{AUTUMN}T01:30+02:00",
+        [f"{AUTUMN}T02:30+02:00", f"{AUTUMN}T02:30+01:00", f"{AUTUMN}T03:30+01:00"],
+    ),
+    "in America the clocks jump at another hour": (
+        "30 1,2 * * *",
+        "America/New_York",
+        "2026-03-08T00:00-05:00",
+        ["2026-03-08T01:30-05:00", "2026-03-08T03:30-04:00", "2026-03-09T01:30-04:00"],
+    ),
+    "a jump of half an hour": (
+        "15 2 * * *",
+        "Australia/Lord_Howe",
+        "2026-10-03T12:00+10:30",
+        ["2026-10-04T02:45+11:00", "2026-10-05T02:15+11:00"],
+    ),
+    "a jump at midnight": (
+        "0 0 * * *",
+        "America/Santiago",
+        "2026-09-05T12:00-04:00",
+        ["2026-09-06T01:00-03:00", "2026-09-07T00:00-03:00"],
+    ),
+    "a day that never was": (
+        "0 12 * * *",
+        "Pacific/Apia",
+        "2011-12-29T00:00-10:00",
+        ["2011-12-29T12:00-10:00", "2011-12-31T12:00+14:00", "2012-01-01T12:00+14:00"],
+    ),
+    "leap day": (
+        "0 0 29 2 *",
+        "UTC",
+        "2026-01-01T00:00+00:00",
+        ["2028-02-29T00:00+00:00", "2032-02-29T00:00+00:00"],
+    ),
+    "leap day, across the year that has none": (
+        "0 0 29 2 *",
+        "UTC",
+        "2096-03-01T00:00+00:00",
+        ["2104-02-29T00:00+00:00"],
+    ),
+    "the 31st, only where there is one": (
+        "0 6 31 * *",
+        "UTC",
+        "2026-03-31T06:00+00:00",
+        ["2026-05-31T06:00+00:00", "2026-07-31T06:00+00:00", "2026-08-31T06:00+00:00"],
+    ),
+    "the last of a month": (
+        "59 23 L * *",
+        "Europe/Berlin",
+        "2028-02-01T00:00+01:00",
+        ["2028-02-29T23:59+01:00", "2028-03-31T23:59+02:00", "2028-04-30T23:59+02:00"],
+    ),
+    "the second, as a sixth field": (
+        "*/5 * * * * 10,40",
+        "Asia/Kolkata",
+        "2026-01-01T00:00+05:30",
+        ["2026-01-01T00:00:10+05:30", "2026-01-01T00:00:40+05:30", "2026-01-01T00:05:10+05:30"],
+    ),
+    "every second, into the hour that comes twice": (
+        "* * * * * *",
+        "Europe/Berlin",
+        f"{AUTUMN}T02:59:58+02:00",
+        [f"{AUTUMN}T02:59:59+02:00", f"{AUTUMN}T02:00+01:00", f"{AUTUMN}T02:00:01+01:00"],
+    ),
+    "weekdays": (
+        "0 9 * * mon-fri",
+        "Europe/Berlin",
+        "2026-11-20T09:00+01:00",
+        ["2026-11-23T09:00+01:00", "2026-11-24T09:00+01:00"],
+    ),
+    "day and weekday: either": (
+        "0 0 13 * 5",
+        "UTC",
+        "2026-11-10T00:00+00:00",
+        ["2026-11-13T00:00+00:00", "2026-11-20T00:00+00:00"],
+    ),
+    "a name for it": (
+        "@monthly",
+        "Europe/Berlin",
+        "2026-03-15T00:00+01:00",
+        ["2026-04-01T00:00+02:00", "2026-05-01T00:00+02:00"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "tz", "start", "expected"), GOLDEN.values(), ids=GOLDEN.keys()
+)
+def test_golden(expression: str, tz: str, start: str, expected: list[str]) -> None:
+    cron, now, found = Cron(expression, tz), datetime.fromisoformat(start), list[datetime]()
+    for _ in expected:
+        now = cron.after(now)
+        found.append(now)
+    want = [datetime.fromisoformat(text).isoformat() for text in expected]
+    assert [slot.astimezone(ZoneInfo(tz)).isoformat() for slot in found] == want
+    for earlier, later in pairwise(found):
+        assert cron.last(later - timedelta(seconds=1)) == earlier
+        assert cron.last(later) == later
+
+
+def test_a_fraction_of_a_second_changes_nothing() -> None:
+    cron, at = Cron("* * * * * *"), datetime(2026, 1, 1, 0, 0, 5, 700_000, tzinfo=UTC)
+    assert cron.after(at) == datetime(2026, 1, 1, 0, 0, 6, tzinfo=UTC)
+    assert cron.last(at) == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+
+
+# --- against an oracle that looks at every minute ------------------------------------------------
+
+JUMPS = [
+    ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    ("America/New_York", datetime(2026, 3, 8, 7, tzinfo=UTC)),
+    ("America/New_York", datetime(2026, 11, 1, 6, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
+]
+
+
+def oracle(expression: str, tz: str, jump: datetime) -> set[datetime]:
+    """Every slot within some hours of a jump, a minute at a time."""
+    zone, twice = ZoneInfo(tz), expression.split()[1].startswith("*")
+    before = (jump - MINUTE).astimezone(zone).utcoffset() or timedelta()
+    slots = set[datetime]()
+    for minute in range(-180, 240):
+        instant = jump + minute * MINUTE
+        shown = instant.astimezone(zone)
+        if croniter.match(expression, shown.replace(tzinfo=UTC)) and (twice or not shown.fold):
+            slots.add(instant)
+        unshown = (instant + before).replace(tzinfo=zone)
+        if unshown.astimezone(UTC).astimezone(zone).time() != unshown.time() and croniter.match(
+            expression, unshown.replace(tzinfo=UTC)
+        ):
+            slots.add(instant)
+    return slots
+
+
+minutes = st.one_of(
+    st.sampled_from(["*", "*/7", "*/20"]),
+    st.lists(st.integers(0, 59), min_size=1, max_size=3).map(lambda m: ",".join(map(str, m))),
+)
+hours = st.one_of(
+    st.sampled_from(["*", "*/2", "*/3", "1-3"]),
+    st.lists(st.integers(0, 5), min_size=1, max_size=3).map(lambda m: ",".join(map(str, m))),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(minute=minutes, hour=hours, where=st.sampled_from(JUMPS))
+def test_every_slot_around_a_jump(minute: str, hour: str, where: tuple[str, datetime]) -> None:
+    (tz, jump), expression = where, f"{minute} {hour} * * *"
+    cron, found = Cron(expression, tz), set[datetime]()
+    slot = cron.after(jump - 180 * MINUTE - timedelta(seconds=1))
+    while slot < jump + 240 * MINUTE:
+        assert slot not in found
+        found.add(slot)
+        slot = cron.after(slot)
+    assert found == oracle(expression, tz, jump)
+
+
+# --- what was missed ------------------------------------------------------------------------------
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def missed(expression: str, catch_up: CatchUp, since_s: float) -> list[float]:
+    """Seconds before noon of the slots that fire at noon, `since_s` after the last one."""
+    cron = Cron(expression, catch_up=catch_up)
+    slots = cron.pending(NOON - timedelta(seconds=since_s), NOON)
+    return [(NOON - slot).total_seconds() for slot in slots]
+
+
+@pytest.mark.parametrize(
+    ("expression", "since_s", "skip", "once"),
+    [
+        ("* * * * * *", 0, [], []),
+        ("* * * * * *", 3.5, [3, 2, 1, 0], [3, 2, 1, 0]),
+        ("* * * * *", 60, [0], [0]),
+        ("* * * * *", 86_400, [0], [0]),
+        ("30 * * * *", 7_200, [], [1_800]),
+        ("0 3 * * *", 90 * 86_400, [], [9 * 3_600]),
+        ("0 0 29 2 *", 86_400, [], []),
+        ("0 3 * * *", 8 * 3_600, [], []),
+    ],
+)
+def test_what_fires_after_a_pause(
+    expression: str, since_s: float, skip: list[float], once: list[float]
+) -> None:
+    assert missed(expression, "skip", since_s) == skip
+    assert missed(expression, "once", since_s) == once
+
+
+def test_slots_up_to_a_minute_late_still_fire() -> None:
+    late = missed("* * * * * *", "skip", 3_600)
+    assert late == list(range(59, -1, -1))
+    assert missed("* * * * * *", "once", 3_600) == [0]
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problems"),
+    [
+        (("* * *",), ["3 fields; right are 5 (minute hour day month weekday), or 6 with"]),
+        (("* * * * * * 2030",), ["7 fields"]),
+        (("61 * * * *",), ["out of range"]),
+        (("0 0 30 2 *",), ["there is no such date"]),
+        (("R * * * *",), ["H and R mean another time in every process"]),
+        (("0 h(1-3) * * *",), ["H and R mean another time in every process"]),
+        (("0 0 * * *", "Europe/Berln"), ["tz 'Europe/Berln': no such time zone here; right is"]),
+        (("0 0 * * *", "../../etc/passwd"), ["no such time zone"]),
+        (("0 0 * * *", "UTC", "twice"), ["catch_up 'twice': right is 'skip' or 'once'"]),
+        (("x", "", "y"), ["1 fields", "no such time zone", "right is 'skip' or 'once'"]),
+    ],
+)
+def test_what_cannot_work_is_refused(arguments: Any, problems: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Cron(*arguments)
+    assert len(caught.value.problems) == len(problems)
+    for told, expected in zip(caught.value.problems, problems, strict=True):
+        assert expected in told
+
+
+def test_names_of_days_and_months_are_no_dice() -> None:
+    assert Cron("0 0 * mar,apr thu,fri").after(NOON) == datetime(2027, 3, 4, tzinfo=UTC)
+
+
+def test_equal_entries_are_equal() -> None:
+    assert Cron("0 0 * * *", "UTC") == Cron("0 0 * * *")
+    assert Cron("0 0 * * *") != Cron("0 0 * * *", catch_up="once")

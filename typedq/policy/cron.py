@@ -1,0 +1,150 @@
+"""When a cron entry fires: a wall clock with its jumps, and what was missed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Literal, final, get_args
+from zoneinfo import ZoneInfo
+
+from typedq.errors import ConfigurationError
+
+CatchUp = Literal["skip", "once"]
+LATE = timedelta(seconds=60)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_NEAR = timedelta(days=2)  # no zone ever jumped farther
+_ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_DICE = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
+
+Wall = datetime  # what the clock on the wall shows, written as if it were UTC
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A cron expression on the wall clock of a time zone; its slots are whole seconds.
+
+    expression: minute, hour, day, month, weekday and, if there is a sixth, second; or @daily etc.
+    tz: name of a time zone
+    catch_up: what becomes of slots that were missed for more than 60 s; "skip": nothing, "once":
+        one run for all of them
+    A time that the clock jumps over in spring comes as much later as it jumps: 02:30 at 03:30. Of a
+    time that comes twice in autumn both count if the hour field begins with *, else the first.
+    Raises ConfigurationError with every problem.
+    """
+
+    expression: str
+    tz: str = "UTC"
+    catch_up: CatchUp = "skip"
+    _zone: tzinfo = field(init=False, repr=False, compare=False)
+    _next: Callable[[Wall], Wall] = field(init=False, repr=False, compare=False)
+    _twice: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        problems = list[str]()
+        try:
+            fields = _fields(self.expression)
+            object.__setattr__(self, "_next", _walls(fields))
+            object.__setattr__(self, "_twice", fields[1].startswith("*"))
+        except ValueError as error:
+            problems.append(f"cron expression {self.expression!r}: {error}")
+        try:
+            # UTC is also there where no time zones are installed.
+            object.__setattr__(self, "_zone", UTC if self.tz == "UTC" else ZoneInfo(self.tz))
+        except (KeyError, ValueError, OSError, TypeError, AttributeError):
+            problems.append(
+                f"tz {self.tz!r}: no such time zone here; right is such as 'Europe/Berlin'"
+                " (a system without any needs the package tzdata)"
+            )
+        if self.catch_up not in get_args(CatchUp):
+            problems.append(f"catch_up {self.catch_up!r}: right is 'skip' or 'once'")
+        if problems:
+            raise ConfigurationError(problems)
+
+    def after(self, now: datetime) -> datetime:
+        """The first slot after `now` (aware), in UTC."""
+        now = now.astimezone(UTC).replace(microsecond=0)
+        best: datetime | None = None
+        # Near `now` a slot is a wall time less one of these offsets: one search for each.
+        for offset in {self._offset(now + days) for days in (-_NEAR, 0 * _NEAR, _NEAR)}:
+            wall = now + offset
+            while best is None or wall - offset < best:
+                wall = self._next(wall)
+                later = [slot for slot in self._slots(wall) if slot > now]
+                best = min([*later, best] if best else later, default=None)
+        if best is None:
+            raise AssertionError("an expression that never comes was let in")
+        return best if best - now <= _NEAR else self.after(best - _NEAR)
+
+    def last(self, now: datetime) -> datetime:
+        """The last slot not after `now` (aware), in UTC."""
+        span = _SECOND
+        while self.after(now - span) > now:
+            span *= 2
+        early, late = now - span, now
+        while late - early > _SECOND:
+            middle = early + (late - early) / 2
+            early, late = (middle, late) if self.after(middle) <= now else (early, middle)
+        return self.after(early)
+
+    def pending(self, since: datetime, now: datetime) -> list[datetime]:
+        """The slots to fire at `now` if the last one fired was `since`, oldest first."""
+        recent = now - LATE
+        if self.catch_up == "once" and self.after(since) <= recent:
+            return [self.last(now)]
+        slots, slot = list[datetime](), self.after(max(since, recent))
+        while slot <= now:
+            slots.append(slot)
+            slot = self.after(slot)
+        return slots
+
+    def _offset(self, instant: datetime) -> timedelta:
+        return instant.astimezone(self._zone).utcoffset() or timedelta()
+
+    def _slots(self, wall: Wall) -> list[datetime]:
+        """When the clock shows this: fold=0 is the time before a jump, fold=1 the one after it."""
+        local = wall.replace(tzinfo=self._zone)
+        before = local.utcoffset() or timedelta()
+        after = local.replace(fold=1).utcoffset() or timedelta()
+        return [wall - before, wall - after] if after < before and self._twice else [wall - before]
+
+
+def _fields(expression: object) -> list[str]:
+    if not isinstance(expression, str):
+        raise ValueError(f"it takes text, not {type(expression).__name__}")
+    fields = _ALIASES.get(expression.strip().lower(), expression).split()
+    if len(fields) not in (5, 6):
+        raise ValueError(
+            f"{len(fields)} fields; right are 5 (minute hour day month weekday), or 6 with the"
+            " second last"
+        )
+    if _DICE.search(" ".join(fields)):
+        raise ValueError("H and R mean another time in every process")
+    return fields
+
+
+def _walls(fields: list[str]) -> Callable[[Wall], Wall]:
+    from croniter import croniter
+
+    matches = croniter(" ".join(fields), _EPOCH)
+
+    def following(wall: Wall) -> Wall:
+        found: Wall = matches.get_next(datetime, start_time=wall)
+        return found
+
+    try:
+        following(_EPOCH)
+    except ValueError:
+        raise ValueError("there is no such date") from None
+    return following
