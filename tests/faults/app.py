@@ -63,7 +63,9 @@ def noted(directory: Path) -> list[str]:
     for path in directory.iterdir():
         with path.open("rb") as file, suppress(ValueError):  # a file that is empty as yet
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            lines += memory[: memory.find(b"\0")].decode().splitlines()
+            written = memory[: memory.find(b"\0")]
+            whole = written[: written.rfind(b"\n") + 1]  # the last may be half written
+            lines += whole.decode().splitlines()
     return sorted(lines, key=lambda line: line.split()[4])
 
 
