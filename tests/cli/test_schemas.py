@@ -313,6 +313,25 @@ def test_the_apps_mode_is_configured(deployed: Project) -> None:
     assert "mode 'fully' in [tool.typedq.schemas] is not one of backward, forward, full" in told
 
 
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("[tool.typedq.schemas]\nmod = 1", "[tool.typedq.schemas] has no 'mod'"),
+        ("[tool.typedq]\nschemas = 1", "pyproject.toml cannot be read"),
+        ("[tool", "pyproject.toml cannot be read"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_told(table: str, told: str, project: Project) -> None:
+    project.shop.file("pyproject.toml", table)
+    assert told in project.check(code=2)
+
+
+def test_the_directory_is_configured(project: Project) -> None:
+    project.shop.file("pyproject.toml", '[tool.typedq.schemas]\ndirectory = "a/b"\n')
+    assert project.export() == "ship: wrote a/b/ship/1.json, its first version\n"
+    assert "\nsafe: " in project.check()
+
+
 def test_json_says_the_same(deployed: Project) -> None:
     deployed.change(("    street: str", "    street: str\n    zip: str"))
     told = json.loads(deployed.check("--format", "json", code=1))

@@ -86,10 +86,11 @@ def check_schemas(
     """
     if no_app and live:
         raise typer.BadParameter("--live needs the app")
-    where = schemas or _beside_the_project()
     with _Gate():
         from typedq import registry
 
+        directory, default_mode = _configured()
+        where = schemas or directory
         local = registry.parse(registry.in_directory(where), shown(where))
         loaded = None if no_app else load(app, app_dir, place)
         tasks = registry.newest(local) if loaded is None else _declared(loaded)
@@ -106,7 +107,7 @@ def check_schemas(
             local,
             base,
             mode=mode,
-            default_mode=_default_mode(),
+            default_mode=default_mode,
         )
     tell(verdicts, where, format)
     if any(verdict.fails for verdict in verdicts):
@@ -122,13 +123,14 @@ def export_schemas(
     json: AsJson = False,
 ) -> None:
     """Write the next version of each contract that changed, and say how safe the change is."""
-    where = schemas or _beside_the_project()
     with _Gate():
         from typedq import registry
 
+        directory, default_mode = _configured()
+        where = schemas or directory
         local = registry.parse(registry.in_directory(where), shown(where))
         tasks = {task.name: task for task in _declared(load(app, app_dir, place))}
-        verdicts = registry.judge([*tasks.values()], local, default_mode=_default_mode())
+        verdicts = registry.judge([*tasks.values()], local, default_mode=default_mode)
         written = dict[str, Path]()
         for verdict in verdicts:
             if not verdict.exported:
@@ -199,22 +201,21 @@ def _base(
     return registry.parse(registry.in_directory(Path(against)), against)
 
 
-def _beside_the_project() -> Path:
-    return (project() or Path.cwd()) / "schemas"
-
-
-def _default_mode() -> str:
-    root, known = project(), list(Mode)
-    if root is None:
-        return "backward_transitive"
+def _configured() -> tuple[Path, str]:
+    """The directory of the history and the mode: [tool.typedq.schemas], or the defaults."""
+    root = project() or Path.cwd()
+    table: dict[str, Any] = {"directory": "schemas", "mode": Mode.BACKWARD_TRANSITIVE}
+    known = set(table)
     try:
-        tables: Any = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-        for name in ("tool", "typedq", "schemas"):
-            tables = tables.get(name, {})
-        mode = tables.get("mode", "backward_transitive")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigurationError([f"[tool.typedq.schemas] cannot be read: {error}"]) from None
-    if mode not in known:
-        problem = f"mode {mode!r} in [tool.typedq.schemas] is not one of {', '.join(known)}"
-        raise ConfigurationError([problem])
-    return str(mode)
+        text = (root / "pyproject.toml").read_text(encoding="utf-8") if project() else ""
+        table |= tomllib.loads(text).get("tool", {}).get("typedq", {}).get("schemas", {})
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        problem = f"[tool.typedq.schemas] in {root / 'pyproject.toml'} cannot be read: {error}"
+        raise ConfigurationError([problem]) from None
+    problems = [f"[tool.typedq.schemas] has no {name!r}" for name in sorted(table.keys() - known)]
+    if (mode := table["mode"]) not in list(Mode):
+        modes = ", ".join(Mode)
+        problems.append(f"mode {mode!r} in [tool.typedq.schemas] is not one of {modes}")
+    if problems:
+        raise ConfigurationError(problems)
+    return root / str(table["directory"]), str(mode)

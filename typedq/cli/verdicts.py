@@ -71,9 +71,9 @@ def tell_written(verdicts: Sequence[Verdict], written: Mapping[str, Path], where
     for verdict in verdicts:
         told, unsafe = str(verdict.status), any(finding.fails for finding in verdict.findings)
         if file := written.get(verdict.task):
-            how = "not safe" if unsafe else f"safe, deploy order: {verdict.order}"
-            how = "its first version" if file.name == "1.json" else how
-            told = f"wrote {shown(file)}, {how}"
+            first = file.name == "1.json" and not verdict.findings
+            safe = "its first version" if first else f"safe, deploy order: {verdict.order}"
+            told = f"wrote {shown(file)}, {'not safe' if unsafe else safe}"
         lines.append((f"{verdict.task}: {told}", "red" if unsafe else None))
     _print_lines([*lines, *_details(verdicts, where)])
 

@@ -136,11 +136,15 @@ def _removed(history: History, local: History | None, mode: str) -> Verdict:
         " --live` finds none of its messages, and then accept the removal"
     )
     change = Change("TASK_REMOVED", "$", False, True, False, message, None, fix, None, None)
-    accepted = (*history.accepted, *(local.accepted if local else ()))
-    reason = next((a.reason for a in accepted if _covers(a, change, last)), None)
+    deployed, new = [
+        next((a.reason for a in each if _covers(a, change, last)), None)
+        for each in (history.accepted, local.accepted if local else ())
+    ]
+    reason = deployed or new
     fails = reason is None and not mode.startswith("forward")
     finding = Finding(history.task, change, True, False, fails, (last,), reason)
-    return Verdict(history.task, mode, "removed", True, "producers first", (finding,))
+    order: Order = "any" if deployed else "producers first"
+    return Verdict(history.task, mode, "removed", True, order, (finding,))
 
 
 def _covers(accepted: Accepted, change: Change, version: Version) -> bool:

@@ -153,6 +153,6 @@ def _accepted(entries: Any) -> tuple[Accepted, ...]:
                 raise ValueError(f"entry {number} cannot be read; {form}")
         if rule not in get_args(Rule):
             raise ValueError(f"entry {number}: there is no rule {rule!r}")
-        if not reason.strip():
-            raise ValueError(f"entry {number}: the reason is empty; say why this may break")
+        if not reason.strip(" ."):
+            raise ValueError(f"entry {number} has no reason; say why this may break")
     return tuple(found)
