@@ -95,11 +95,11 @@ def _edited(**block: Any) -> bytes:
 BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
     "edited": (
         {"t/1.json": file(A, 1).replace(b"integer", b"string")},
-        "s/t/1.json: was edited after it was written; history is never changed",
+        "s/t/1.json: was edited; history is never changed",
     ),
     "other task": (
         {"t/1.json": file(A, 1, "u")},
-        "s/t/1.json: says that it is of the task 'u', not 't'",
+        "s/t/1.json: says that its task is 'u', not 't'",
     ),
     "other number": ({"t/1.json": file(A, 2)}, "says that it is version 2; the name disagrees"),
     "no number": ({"t/one.json": file(A, 1)}, "s/t/one.json: says that it is version 1"),
@@ -117,7 +117,10 @@ BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
     "too deep": ({"t/1.json": b"[" * 200_000}, "s/t/1.json: maximum recursion depth"),
     "no block": ({"t/1.json": b"{}"}, "has no x-typedq block, so typedq export-schemas did not"),
     "no object": ({"t/1.json": b"[]"}, "has no x-typedq block"),
-    "fingerprint": ({"t/1.json": _edited(fingerprint="0" * 16)}, "is not the schema's"),
+    "fingerprint": (
+        {"t/1.json": _edited(fingerprint="0" * 16)},
+        "s/t/1.json: has a wrong fingerprint; history",
+    ),
     "mode": ({"t/1.json": _edited(mode="sideways")}, "the mode 'sideways', which is not one of"),
     "accepted": ({"t/accepted.json": b"{}"}, 'is not a list; an entry is {"rule": ..., "path"'),
     "entry": ({"t/accepted.json": b'[{"rule": "X"}]'}, "entry 1 cannot be read; an entry is"),

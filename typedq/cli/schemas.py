@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from enum import StrEnum
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,8 @@ EXAMPLE = """Example: typedq check-schemas myapp.tasks:app --against git:origin/
 
          typedq check-schemas myapp.tasks:app --live"""
 EXPORT_EXAMPLE = "Example: typedq export-schemas myapp.tasks:app"
+FORMATS = ("text", "json", "github")
+_TABLE = "[tool.typedq.schemas]"
 
 Schemas = Annotated[
     Path | None,
@@ -31,6 +34,14 @@ Schemas = Annotated[
         metavar="DIR",
         help="The history.",
         show_default="schemas beside the nearest pyproject.toml",
+    ),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        help="backward, forward or full, each also with _transitive; for all tasks, whatever they"
+        " ask for.",
+        show_default="backward_transitive",
     ),
 ]
 Against = Annotated[
@@ -43,25 +54,6 @@ Against = Annotated[
 ]
 
 
-class Mode(StrEnum):
-    """What must hold; as `registry.MODES`, which is too heavy to import for --help."""
-
-    BACKWARD = "backward"
-    FORWARD = "forward"
-    FULL = "full"
-    BACKWARD_TRANSITIVE = "backward_transitive"
-    FORWARD_TRANSITIVE = "forward_transitive"
-    FULL_TRANSITIVE = "full_transitive"
-
-
-class Format(StrEnum):
-    """How a verdict is told."""
-
-    TEXT = "text"
-    JSON = "json"
-    GITHUB = "github"
-
-
 def check_schemas(
     place: AppArgument = None,
     *,
@@ -69,8 +61,8 @@ def check_schemas(
     app_dir: AppDir = HERE,
     schemas: Schemas = None,
     against: Against = None,
-    mode: Annotated[Mode | None, typer.Option(help="For all tasks, whatever they ask for.")] = None,
-    format: Annotated[Format, typer.Option(help="github: annotations.")] = Format.TEXT,
+    mode: Mode = None,
+    format: Annotated[str, typer.Option(help="text, json or github (annotations).")] = "text",
     live: Annotated[
         bool, typer.Option("--live", help="Ask the server what waits and runs.")
     ] = False,
@@ -86,7 +78,10 @@ def check_schemas(
     """
     if no_app and live:
         raise typer.BadParameter("--live needs the app")
-    with _Gate():
+    if format not in FORMATS:
+        problem = f"{format!r} is not one of {', '.join(FORMATS)}"
+        raise typer.BadParameter(problem, param_hint="--format")
+    with _gate():
         from typedq import registry
 
         directory, default_mode = _configured()
@@ -106,7 +101,7 @@ def check_schemas(
             tasks,
             local,
             base,
-            mode=mode,
+            mode=mode and _checked(mode, "--mode"),
             default_mode=default_mode,
         )
     tell(verdicts, where, format)
@@ -123,7 +118,7 @@ def export_schemas(
     json: AsJson = False,
 ) -> None:
     """Write the next version of each contract that changed, and say how safe the change is."""
-    with _Gate():
+    with _gate():
         from typedq import registry
 
         directory, default_mode = _configured()
@@ -148,21 +143,19 @@ def export_schemas(
     tell_written(verdicts, written, where)
 
 
-class _Gate:
+@contextmanager
+def _gate() -> Generator[None]:
     """Whatever hinders the check ends it with exit code 2."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AppNotFound) and error.__cause__ is not None:
+    try:
+        yield
+    except AppNotFound as error:
+        if error.__cause__ is not None:
             show_trace(error.__cause__)
-            complain(str(error))
-            raise typer.Exit(2)
-        if isinstance(error, ConfigurationError):
-            complain(
-                "\n".join(["cannot check the schemas:", *map("  - {}".format, error.problems)])
-            )
-            raise typer.Exit(2)
+        complain(str(error))
+        raise typer.Exit(2) from None
+    except ConfigurationError as error:
+        complain("\n  - ".join(["cannot check the schemas:", *error.problems]))
+        raise typer.Exit(2) from None
 
 
 def _declared(app: TypedQ) -> list[Declared]:
@@ -204,18 +197,22 @@ def _base(
 def _configured() -> tuple[Path, str]:
     """The directory of the history and the mode: [tool.typedq.schemas], or the defaults."""
     root = project() or Path.cwd()
-    table: dict[str, Any] = {"directory": "schemas", "mode": Mode.BACKWARD_TRANSITIVE}
+    table: dict[str, Any] = {"directory": "schemas", "mode": "backward_transitive"}
     known = set(table)
     try:
         text = (root / "pyproject.toml").read_text(encoding="utf-8") if project() else ""
         table |= tomllib.loads(text).get("tool", {}).get("typedq", {}).get("schemas", {})
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        problem = f"[tool.typedq.schemas] in {root / 'pyproject.toml'} cannot be read: {error}"
+        problem = f"{_TABLE} in {root / 'pyproject.toml'} cannot be read: {error}"
         raise ConfigurationError([problem]) from None
-    problems = [f"[tool.typedq.schemas] has no {name!r}" for name in sorted(table.keys() - known)]
-    if (mode := table["mode"]) not in list(Mode):
-        modes = ", ".join(Mode)
-        problems.append(f"mode {mode!r} in [tool.typedq.schemas] is not one of {modes}")
-    if problems:
-        raise ConfigurationError(problems)
-    return root / str(table["directory"]), str(mode)
+    if unknown := sorted(table.keys() - known):
+        raise ConfigurationError([f"{_TABLE} has no {name!r}" for name in unknown])
+    return root / str(table["directory"]), _checked(table["mode"], f"mode in {_TABLE}")
+
+
+def _checked(mode: str, where: str) -> str:
+    from typedq.registry import MODES
+
+    if mode not in MODES:
+        raise ConfigurationError([f"{where}: {mode!r} is not one of {', '.join(MODES)}"])
+    return mode

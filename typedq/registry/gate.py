@@ -248,15 +248,10 @@ class _Case:
                         history.task, change, backward, forward, fails, (version,), reason
                     )
 
-    def _accepted(self, task: str) -> list[Accepted]:
-        both = [a for h in (self.local, self.past) if task in h for a in h[task].accepted]
-        return list(dict.fromkeys(both))
-
     def _reason(self, history: History, change: Change, version: Version) -> str | None:
-        for accepted in self._accepted(history.task):
-            if _covers(accepted, change, version):
-                return accepted.reason
-        return None
+        both = [self.local[history.task]] if history.task in self.local else []
+        accepted = (a for h in (*both, history) for a in h.accepted if _covers(a, change, version))
+        return next((a.reason for a in accepted), None)
 
     def _unneeded(self) -> Iterator[tuple[str, Accepted]]:
         """Against all versions: what one mode does not ask for may be needed by another."""
@@ -272,15 +267,11 @@ class _Case:
         merged: dict[object, Finding] = {}
         for new in findings:
             key = (new.history, new.change.rule, new.change.path, new.fails, new.accepted)
-            old = merged.get(key)
-            merged[key] = (
-                new
-                if old is None
-                else replace(
-                    old,
-                    backward=old.backward or new.backward,
-                    forward=old.forward or new.forward,
-                    versions=(*new.versions, *old.versions),
-                )
+            first = merged.setdefault(key, new)
+            merged[key] = replace(
+                first,
+                backward=first.backward or new.backward,
+                forward=first.forward or new.forward,
+                versions=first.versions if first is new else (*new.versions, *first.versions),
             )
         return sorted(merged.values(), key=lambda finding: not finding.fails)

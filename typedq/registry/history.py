@@ -121,17 +121,23 @@ def _version(task: str, name: str, document: Any) -> Version:
     if not is_object(document) or not is_object(block):
         raise ValueError("has no x-typedq block, so typedq export-schemas did not write it")
     schema = {key: value for key, value in document.items() if key != "x-typedq"}
-    if block.get("task") != task:
-        raise ValueError(f"says that it is of the task {block.get('task')!r}, not {task!r}")
-    if str(block.get("version")) != name or not re.fullmatch(r"[1-9]\d*", name):
-        raise ValueError(f"says that it is version {block.get('version')!r}; the name disagrees")
-    if block.get("document") != document_hash(schema):
-        raise ValueError(f"was edited after it was written; {_RESTORE}")
-    if block.get("fingerprint") != fingerprint(schema):
-        raise ValueError(f"has a fingerprint that is not the schema's; {_RESTORE}")
-    mode = block.get("mode")
-    if mode is not None and mode not in MODES:
-        raise ValueError(f"has the mode {mode!r}, which is not one of {', '.join(MODES)}")
+    number, mode = block.get("version"), block.get("mode")
+    checks = [
+        (block.get("task") == task, f"says that its task is {block.get('task')!r}, not {task!r}"),
+        (
+            re.fullmatch(r"[1-9]\d*", name) and str(number) == name,
+            f"says that it is version {number!r}; the name disagrees",
+        ),
+        (block.get("document") == document_hash(schema), f"was edited; {_RESTORE}"),
+        (block.get("fingerprint") == fingerprint(schema), f"has a wrong fingerprint; {_RESTORE}"),
+        (
+            mode is None or mode in MODES,
+            f"has the mode {mode!r}, which is not one of {', '.join(MODES)}",
+        ),
+    ]
+    for holds, problem in checks:
+        if not holds:
+            raise ValueError(problem)
     return Version(int(name), block["fingerprint"], schema, mode)
 
 
