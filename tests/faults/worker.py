@@ -6,6 +6,7 @@ The command `typedq worker` is tested in tests/cli; here the orders are given to
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from tests.faults.app import build
@@ -24,7 +25,7 @@ def main() -> int:
     flags.add_argument("--solo", action="store_true")
     flags.add_argument("--forget", action="append", default=[], help="a task that it does not have")
     given = flags.parse_args()
-    configure("debug", "json")
+    configure(os.environ.get("FAULTS_LOG", "debug"), "json")
     app = build()
     for name in given.forget:
         del app._tasks[name]

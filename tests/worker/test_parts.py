@@ -1,0 +1,274 @@
+"""The parts of a child, without processes: journal, pace, waiter, who holds which message."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from typedq.broker import Broker, moves
+from typedq.broker.moves import Again, Outgoing
+from typedq.envelope import new_ids, seal
+from typedq.worker.child import Pace
+from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.session import Delivery, Session, new_session
+from typedq.worker.waiting import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.harness import Stage
+
+ID = b"0123456789abcdef0123456789"
+
+
+@pytest.fixture
+def journal() -> Journal:
+    made = Journal(200)
+    made.fence(time.monotonic() + 60)
+    return made
+
+
+def test_a_journal_tells_what_its_child_holds(journal: Journal) -> None:
+    journal.hold(3, ID, 2)
+    journal.hold(199, ID[::-1], 0)
+    assert [(e.slot, e.state, e.id, e.queue) for e in journal.entries()] == [
+        (3, State.HELD, ID, 2),
+        (199, State.HELD, ID[::-1], 0),
+    ]
+    before = time.monotonic()
+    assert journal.claim(3, None)
+    (entry, _) = journal.entries()
+    assert entry.state == State.RUNNING
+    assert before <= entry.started <= time.monotonic()
+    journal.done(3)
+    assert [e.state for e in journal.entries()] == [State.DONE, State.HELD]
+    journal.put(3, State.FREE)
+    assert [e.slot for e in journal.entries()] == [199]
+
+
+def test_a_marked_message_cannot_be_claimed_and_its_slot_can_be_used_again(
+    journal: Journal,
+) -> None:
+    journal.hold(0, ID, 0)
+    journal.mark(0)
+    assert not journal.claim(0, None)
+    assert [e.state for e in journal.entries()] == [State.HELD]
+    journal.hold(0, ID, 0)
+    assert not journal.is_marked(0)
+    assert journal.claim(0, None)
+
+
+def test_nothing_can_be_claimed_behind_the_fence(journal: Journal) -> None:
+    journal.hold(0, ID, 0)
+    journal.fence(time.monotonic() - 0.001)
+    assert journal.is_fenced()
+    assert not journal.claim(0, None)
+    journal.fence(time.monotonic() + 1)
+    assert journal.claim(0, None)
+
+
+def test_a_journal_outlives_a_kill_of_its_child(journal: Journal) -> None:
+    journal.session = "a" * 16
+    pid = os.fork()
+    if pid == 0:
+        journal.fresh, journal.phase = "b" * 16, Phase.BUSY
+        journal.hold(7, ID, 1)
+        journal.claim(7, None)
+        journal.count(done=3, failed=1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert (journal.session, journal.fresh, journal.phase) == ("a" * 16, "b" * 16, Phase.BUSY)
+    assert journal.totals[:2] == (3, 1)
+    assert [(e.slot, e.state) for e in journal.entries()] == [(7, State.RUNNING)]
+
+
+def test_the_pace_is_about_twenty_milliseconds_of_work() -> None:
+    pace = Pace(64)
+    assert pace.batch == 1  # a task not seen yet
+    assert pace.is_slow("unseen")
+    for _ in range(60):
+        pace.ran("quick", 0.0001)
+    assert pace.batch == 64
+    assert not pace.is_slow("quick")
+    pace.ran("slow", 0.5)
+    assert pace.batch == 1  # at once
+    for _ in range(10):
+        pace.ran("quick", 0.0001)
+    assert pace.batch < 64  # slowly
+    assert pace.is_slow("slow")
+    for _ in range(60):
+        pace.ran("middling", 0.004)
+    assert pace.batch in {4, 5}
+    assert Pace(1).batch == 1
+
+
+@pytest.fixture
+def waiter(stage: Stage) -> Iterator[Waiter]:
+    keys = stage.keys
+    made = Waiter(stage.app.broker, [keys.wake("high"), keys.wake("low")])
+    yield made
+    made.close()
+
+
+def test_a_waiter_answers_whose_token_it_took(stage: Stage, waiter: Waiter) -> None:
+    stage.redis.rpush(stage.keys.wake("low"), "1")
+    assert waiter.wait(5.0) == 1
+    stage.redis.rpush(stage.keys.wake("high"), "1")
+    assert waiter.wait(5.0) == 0
+    assert waiter.wait(0.01) is None
+
+
+def test_a_waiter_that_was_called_away_takes_no_token(stage: Stage, waiter: Waiter) -> None:
+    """Nobody may eat a token and then be busy."""
+    for _ in range(50):
+        waiter.poke()
+        assert waiter.wait(5.0) is None
+        assert stage.redis.info("clients")["blocked_clients"] == 0
+    stage.redis.rpush(stage.keys.wake("low"), "1")
+    assert waiter.wait(1.0, tokens=False) is None or stage.redis.llen(stage.keys.wake("low")) == 1
+    assert stage.redis.llen(stage.keys.wake("low")) == 1
+
+
+def test_no_token_is_lost_between_a_call_away_and_a_token(stage: Stage, waiter: Waiter) -> None:
+    """The token may be taken in the moment in which the request is taken back."""
+    key, taken = stage.keys.wake("low"), 0
+    for round in range(200):
+        stage.redis.delete(key)
+        push = threading.Thread(target=stage.redis.rpush, args=(key, "1"))
+        if round % 2:
+            waiter.poke()
+        push.start()
+        answer = waiter.wait(1.0)
+        push.join()
+        assert (answer == 1) != bool(stage.redis.llen(key))
+        taken += answer == 1
+    assert taken
+
+
+def test_a_waiter_outlives_its_connection(stage: Stage, waiter: Waiter) -> None:
+    stage.redis.rpush(stage.keys.wake("low"), "1")
+    waiter.wait(5.0)
+    stage.redis.client_kill_filter(_id=str(waiter._link.id))
+    assert waiter.wait(1.0) is None
+    stage.redis.rpush(stage.keys.wake("low"), "1")
+    assert waiter.wait(5.0) == 1
+
+
+# --- who holds what --------------------------------------------------------------------------
+
+
+class Held:
+    """A session with a journal, on a queue with messages."""
+
+    def __init__(self, stage: Stage, journal: Journal, count: int) -> None:
+        self.stage, self.broker, self.journal = stage, stage.app.broker, journal
+        journal.session = new_session()
+        self._open(journal.session)
+        bounds = moves.DeadBounds()
+        self.session = Session(self.broker, journal, ["mid"], lease_s=30, bounds=bounds)
+        stage.send_many([stage.call("nap")] * count)
+
+    def _open(self, name: str) -> None:
+        self.broker.call(moves.open(self.stage.keys, [name], ["mid"], 30_000))
+
+    def contract(self, delivery: Delivery) -> bytes:
+        return delivery.message.split(b" ", 8)[6]
+
+    def end(self) -> None:
+        """Others end the session, as if its lease had run out."""
+        name = self.journal.session
+        self.broker.call(moves.reap(self.stage.keys, name, ["mid"], owner=True, others="back"))
+
+    def ready(self) -> list[bytes]:
+        return [m[25:51] for m in self.stage.redis.lrange(self.stage.keys.ready("mid"), 0, -1)]
+
+
+def test_an_old_delivery_settles_nothing_of_a_new_one(stage: Stage, journal: Journal) -> None:
+    """The same message, handed back by others and fetched again by the same child."""
+    held = Held(stage, journal, 1)
+    (old,) = held.session.exchange(1)
+    held.end()
+    assert held.session.exchange() == []  # gone: goes on under a fresh id
+    assert not held.session.is_mine(old)
+    (new,) = held.session.exchange(1)
+    assert new.id == old.id
+    assert held.session.is_mine(new)
+    assert not held.session.is_mine(old)
+    held.session.ack(held.contract(old), old)
+    held.session.hand_back([old])
+    held.session.settle(Again(old.id, "mid", 1, 0), old)
+    assert not held.session.owes
+    assert held.session.exchange() == []
+    assert list(stage.in_flight()) == [new.id.decode()]
+    held.session.ack(held.contract(new), new)
+    held.session.exchange()
+    assert not stage.in_flight()
+    assert not held.ready()
+
+
+def test_what_is_owed_survives_a_lost_reply_and_a_lost_session(
+    stage: Stage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(stage, journal, 4)
+    first = held.session.exchange(2)
+    old = journal.session
+    for delivery in first:
+        held.session.ack(held.contract(delivery), delivery)
+    _lose_the_next_reply(held.broker, monkeypatch)
+    more = held.session.exchange(2)  # settled and fetched, though nobody was told so
+    assert journal.session != old
+    assert journal.fresh == ""
+    assert len(more) == 2
+    assert all(held.session.is_mine(d) for d in more)
+    assert held.session.owes
+    held.session.exchange()
+    assert not held.session.owes
+    assert stage.look().stats["done"] == 2
+    assert stage.flying(old) == {}
+    held.session.hand_back(more)
+    held.session.exchange()
+    assert held.ready() == [d.id for d in more]
+    assert held.session.room == journal.slots
+    assert list(journal.entries()) == []
+
+
+def _lose_the_next_reply(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = broker._links[-1]
+    reply = link.reply
+
+    def lost() -> None:
+        monkeypatch.undo()
+        reply()
+        link.close()
+        raise TimeoutError("lost on the way")
+
+    monkeypatch.setattr(type(link), "reply", lambda self: lost())
+
+
+def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Journal) -> None:
+    held = Held(stage, journal, 0)
+    (id,) = new_ids(1)
+    contract = stage.app.find("nap").contract.id
+    message = seal(id=id, contract=contract, queue="low", options=b"-", body=b"{}")
+    stage.app.broker.enqueue([Outgoing(id, "mid", contract, message)], lambda _: b"{}")
+    assert held.session.exchange(5) == []
+    held.session.exchange()
+    assert stage.dead()[id]["kind"] == "bad_message"
+    assert not stage.in_flight()
+
+
+def test_each_settlement_is_made_with_the_next_exchange(stage: Stage, journal: Journal) -> None:
+    held = Held(stage, journal, 3)
+    one, two, three = held.session.exchange(3)
+    held.session.ack(held.contract(one), one)
+    held.session.settle(Again(two.id, "mid", 1, 60_000), two)
+    held.session.hand_back([three])
+    held.session.exchange()
+    assert stage.look().stats == {"done": 1, "retried": 1}
+    assert held.ready() == [three.id]
+    assert held.session.room == journal.slots
