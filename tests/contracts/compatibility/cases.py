@@ -129,6 +129,8 @@ CASES: list[Case] = [
     ("list to fixed tuple", list[int], tuple[int, int], False, True, {"LENGTH_CHANGED"}),
     ("another fixed length", tuple[int, int], tuple[int, int, int], False, False,
      {"LENGTH_CHANGED"}),
+    ("tuple to a row that drops elements", tuple[int, int], row(a=int), False, False,
+     {"TYPE_CHANGED", "LENGTH_CHANGED"}),
     ("list to set", list[int], set[int], False, True, {"UNIQUE_ADDED"}),
     ("set to list", set[int], list[int], True, False, {"TYPE_WIDENED"}),
     ("bound tightened", int, Annotated[int, Meta(ge=0)], False, True, {"CONSTRAINT_TIGHTENED"}),

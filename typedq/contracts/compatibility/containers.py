@@ -215,18 +215,17 @@ def arrays(w: Alternative, r: Alternative) -> Difference:
         elif i >= writer.least:
             what = quoted(writer.names[i]) if i < len(writer.names) else f"element {i}"
             found.gap("dropped", Step("index", i), what=what)
-    if writer.most > known and reader.most > known:
-        if reader.drops:
-            found.gap("members lost")
-        else:
-            found.links.append(Link(Step("item"), writer.rest, reader.rest))
+    if reader.drops and writer.most > (known if writer.names else len(reader.prefix)):
+        found.gap("members lost")
+    elif writer.most > known and reader.most > known:
+        found.links.append(Link(Step("item"), writer.rest, reader.rest))
     return found
 
 
 def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
     records = writer.names and reader.names
     if records:
-        for i in range(writer.least, reader.least):
+        for i in range(writer.least, min(reader.least, writer.least + len(reader.names) + 1)):
             kind: Kind = "omitted" if i < len(writer.names) else "missing"
             name = reader.names[i] if i < len(reader.names) else f"element {i}"
             found.gap(kind, Step("index", i), what=quoted(name), reader_part=reader.at(i))
