@@ -546,6 +546,14 @@ def test_the_last_due_time_is_a_bound(live: Project, old: Old, namespace: str) -
     assert data["due_until"] in told
 
 
+def test_what_nobody_described_cannot_be_read(live: Project, old: Old, namespace: str) -> None:
+    old.ship.enqueue(1)
+    broken = {old.ship.contract.id: b"{", "other@0": b"[]"}
+    old.app.broker.call(views.publish(old.app.broker.keys, broken))
+    _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
+    assert "this code: the server does not know this contract" in live.check("--live", code=1)
+
+
 @pytest.mark.parametrize(
     ("code", "order"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +79,12 @@ def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh
     return Live(waiting, len(workers), altogether(orders), max(filter(None, dues), default=None))
 
 
-def _schemas(broker: Broker) -> dict[str, dict[str, Any]]:
-    found = broker.call(views.contracts(broker.keys))
-    return {id: msgspec.json.decode(text, type=dict[str, Any]) for id, text in found.items()}
+def _schemas(broker: Broker) -> Schemas:
+    found: dict[str, dict[str, Any]] = {}
+    for id, text in broker.call(views.contracts(broker.keys)).items():
+        with suppress(msgspec.MsgspecError):  # what another producer wrote may be anything
+            found[id] = msgspec.json.decode(text, type=dict[str, Any])
+    return found
 
 
 def _about(line: bytes) -> _About:
