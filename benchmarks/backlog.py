@@ -11,7 +11,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ import psutil
 from tests.faults.harness import Stage, Worker, wait_until
 from typedq.localserver import OwnServer
 
-ROUNDS, ONE_BY_ONE, AT_ONCE = 5, 100, 2_000
+ROUNDS, ONE_BY_ONE, AT_ONCE = 10, 500, 2_000
 # A ratio is a verdict only with room for the noise of a shared machine.
 MOST_SLOWER, MOST_GROWN_MB = 1.5, 8.0
 
@@ -55,16 +55,17 @@ class Side:
     def _done(self) -> int:
         return int(self.stage.redis.hget(self.stage.keys.stats, "done") or 0)
 
-    def measure(self) -> None:
+    def many(self) -> None:
         self.rates.append(self._together(AT_ONCE))
-        for _ in range(ONE_BY_ONE):
-            done, sent = self._done(), time.monotonic()
-            self.stage.send("nap")
-            wait_until(lambda done=done: self._done() > done, every=0.0002)  # type: ignore[misc]
-            self.latencies.append(time.monotonic() - sent)
-            looked = time.monotonic()
-            self.stage.look()
-            self.looks.append(time.monotonic() - looked)
+
+    def one(self) -> None:
+        done, sent = self._done(), time.monotonic()
+        self.stage.send("nap")
+        wait_until(lambda: self._done() > done, every=0.0002)
+        self.latencies.append(time.monotonic() - sent)
+        looked = time.monotonic()
+        self.stage.look()
+        self.looks.append(time.monotonic() - looked)
 
 
 @contextmanager
@@ -87,15 +88,19 @@ def delay(stage: Stage, messages: int) -> None:
         stage.app.send([sender.call()] * 1000)
 
 
+Measure = tuple[str, Callable[[Side], float]]
+MEASURES: tuple[Measure, ...] = (
+    ("latency p50, ms", lambda s: statistics.median(s.latencies) * 1e3),
+    ("latency p99, ms", lambda s: sorted(s.latencies)[len(s.latencies) * 99 // 100] * 1e3),
+    ("2,000 at once, ms", lambda s: AT_ONCE / statistics.median(s.rates) * 1e3),
+    ("one look (`typedq info`), ms", lambda s: statistics.median(s.looks) * 1e3),
+)
+
+
 def rows(empty: Side, full: Side, grown: tuple[float, float]) -> Iterator[tuple[str, float, float]]:
     """What, beside an empty queue, beside the backlog."""
-    for name, of, scale in (
-        ("latency p50, ms", lambda s: statistics.median(s.latencies), 1e3),
-        ("latency p99, ms", lambda s: sorted(s.latencies)[len(s.latencies) * 99 // 100], 1e3),
-        ("2,000 at once, ms", lambda s: AT_ONCE / statistics.median(s.rates), 1e3),
-        ("one look (`typedq info`), ms", lambda s: statistics.median(s.looks), 1e3),
-    ):
-        yield name, of(empty) * scale, of(full) * scale
+    for name, of in MEASURES:
+        yield name, of(empty), of(full)
     yield "worker's memory grown, MB", *grown
 
 
@@ -115,9 +120,9 @@ def main() -> int:
     flags.add_argument("--messages", type=int, default=1_000_000)
     messages = flags.parse_args().messages
     with sides(messages) as (empty, full):
-        for _ in range(ROUNDS):
-            empty.measure()
-            full.measure()
+        for turn in [Side.many] * ROUNDS + [Side.one] * ONE_BY_ONE:
+            turn(empty)
+            turn(full)
         grown = empty.memory() - empty.before, full.memory() - full.before
         delayed = full.stage.look().queues["mid"].delayed
         table = list(rows(empty, full, grown))

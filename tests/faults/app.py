@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +19,7 @@ from typedq.worker import family
 
 EFFECTS, NAMESPACE, BIRTH = "FAULTS_EFFECTS", "FAULTS_NAMESPACE", "FAULTS_BIRTH"
 _pause = threading.Event().wait
-_POISON = {
+_POISON: dict[str, Callable[[], object]] = {
     "exit": lambda: os._exit(3),
     "segv": lambda: ctypes.string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -179,7 +180,7 @@ _RAISED: dict[str, BaseException] = {
 def die_at_birth() -> None:
     """In every fork: the end of the process, if a test asks for it."""
     if os.environ.get(BIRTH) == "raise":
-        family.Child = _cannot_be  # type: ignore[assignment,misc]
+        setattr(family, "Child", _cannot_be)  # noqa: B010
     if os.environ.get(BIRTH) == "exit":
         os.write(2, b"born to die\n")
         os._exit(7)

@@ -22,8 +22,7 @@ import redis
 
 from tests.faults.app import EFFECTS, NAMESPACE, build, noted
 from typedq import Call, Receipt
-from typedq.broker import Keys
-from typedq.broker.moves import Move
+from typedq.broker import Keys, Move
 from typedq.broker.views import Survey, letters, survey
 from typedq.errors import EnqueueUncertain
 
