@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -133,8 +133,10 @@ class Moves(RuleBasedStateMachine):
         name = self.session(data)
         held = sorted(self.flight[name])
         drawn: list[moves.Fate | None] = [data.draw(st.sampled_from((*FATES, None))) for _ in held]
-        named = dict(zip(held, drawn, strict=True))
-        fates = {id.encode(): fate for id, fate in named.items() if fate is not None}
+        named: dict[str, moves.Fate | None] = dict(zip(held, drawn, strict=True))
+        fates: dict[bytes, moves.Fate] = {
+            id.encode(): fate for id, fate in named.items() if fate is not None
+        }
         if not owner:
             assert self.reap_move(name, fates, others, owner=False).alive
             self.place.expire(name)
@@ -342,6 +344,7 @@ def test_every_move_in_any_order(server: OwnServer, place: Place) -> None:
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
+            phases=[Phase.generate],  # shrinking may take longer than a test may
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
