@@ -39,7 +39,6 @@ SIDEWAYS = {
     ("attempt", "task"),
     ("app", "dispatch"),
     ("app", "outbox"),
-    ("outbox", "dispatch"),
 }
 # ... and these rooms may import less than their floor would allow.
 ONLY = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from inspect import unwrap
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, overload
+from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
 
 from typedq import errors
 from typedq.contracts import contract_of
@@ -18,6 +19,7 @@ from typedq.task import Call, Decorator, P, R, Receipt, Task
 
 if TYPE_CHECKING:
     from typedq.broker import Broker, Outgoing
+    from typedq.outbox import Outbox
     from typedq.settings import Settings
 
 
@@ -67,6 +69,7 @@ class TypedQ(Hooks):
         self._routes: dict[str, tuple[str, str]] = {}
         self._settings: Settings | None = None
         self._broker: Broker | None = None
+        self._outbox: Outbox | None = None
         # For calls made before settings are known: bytes are counted again when they are sent.
         self._early = (max_body or 1 << 62, max_depth or 64)
         self.queues = tuple(queue.name for queue in queues) if queues else None
@@ -171,6 +174,27 @@ class TypedQ(Hooks):
         settings = self._settings if early else self.settings
         return (settings.max_body, settings.max_depth) if settings else self._early
 
+    @contextmanager
+    def testing(self) -> Generator[Outbox]:
+        """`with app.testing() as outbox:` captures calls instead of sending them to a server.
+
+        Raises RuntimeError where it is on already.
+        """
+        from typedq.outbox import NoServer, Outbox
+
+        if self._outbox is not None:
+            raise RuntimeError("app.testing() is on already: use the outbox of the outer `with`")
+        before = self._arguments, self._settings, self._broker, self.queues
+        # Whatever URL is configured, right or wrong, does not matter here.
+        self._arguments = {**self._arguments, "url": "redis://testing"}
+        self._broker = cast("Broker", NoServer())
+        self._outbox = outbox = Outbox(self, self.find, lambda: self.settings)
+        try:
+            yield outbox
+        finally:
+            outbox.closed, self._outbox = True, None
+            self._arguments, self._settings, self._broker, self.queues = before
+
     @property
     def broker(self) -> Broker:
         """The connection, made at first use. Raises ConfigurationError."""
@@ -236,7 +260,10 @@ class TypedQ(Hooks):
         from typedq.dispatch import pack
 
         settings, queues = self.settings, self.queues or ()
-        return pack(calls, self._route, queues=queues, max_body=settings.max_body)
+        packed = pack(calls, self._route, queues=queues, max_body=settings.max_body)
+        if self._outbox is not None:
+            self._outbox.take(calls, packed[0])
+        return packed
 
     def _route(self, name: str) -> tuple[str, str]:
         known = self._routes.get(name)

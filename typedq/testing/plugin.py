@@ -1,0 +1,62 @@
+"""The pytest plugin: an outbox without a server, and a real server of the tests' own.
+
+Every pytest run where typedq is installed imports this file, so what it imports is light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from typedq.app import TypedQ
+from typedq.errors import AppNotFound
+
+if TYPE_CHECKING:
+    from typedq.localserver import OwnServer
+    from typedq.outbox import Outbox
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini option."""
+    parser.addini("typedq_app", "the app under test as module:attr, for typedq_outbox", default="")
+
+
+@pytest.fixture
+def typedq_app(pytestconfig: pytest.Config) -> TypedQ:
+    """The app that the ini option `typedq_app` names; write a fixture of this name to choose.
+
+    Raises AppNotFound.
+    """
+    path = str(pytestconfig.getini("typedq_app"))
+    module, _, name = path.partition(":")
+    if not (module and name):
+        ways = "set typedq_app = module:attr in pytest's configuration, or a fixture of that name"
+        raise AppNotFound(path, f"typedq_outbox needs to know the app; {ways}")
+    found: object = getattr(import_module(module), name, None)
+    if not isinstance(found, TypedQ):
+        way = "where a function makes it, write a fixture typedq_app that calls it"
+        raise AppNotFound(path, f"{module} has no TypedQ of that name; {way}")
+    return found
+
+
+@pytest.fixture
+def typedq_outbox(typedq_app: TypedQ) -> Generator[Outbox]:
+    """`app.testing()` for the length of one test."""
+    with typedq_app.testing() as outbox:
+        yield outbox
+
+
+@pytest.fixture(scope="session")
+def typedq_server() -> Generator[OwnServer]:
+    """A real server, private and empty, for the whole run; its URL is in TYPEDQ_URL meanwhile.
+
+    Needs the `embedded` extra, or a binary in TYPEDQ_TEST_SERVER. Raises ConfigurationError.
+    """
+    from typedq.localserver import OwnServer
+
+    with OwnServer() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TYPEDQ_URL", server.url)
+        yield server
