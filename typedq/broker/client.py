@@ -58,7 +58,7 @@ class Broker:
 
     def link(self) -> Link:
         """A new connection that the caller owns, for waiting on wake tokens."""
-        return Link(self._address, self._deadline)
+        return Link(self._address, self.keys.tag, self._deadline)
 
     def call(self, move: Move[T]) -> T:
         """Make a move. Raises `ServerRefused`, `ServerUnavailable` (it may have been made)."""
@@ -132,7 +132,7 @@ class Broker:
     async def _atalk_in_turn(
         self, links: deque[AsyncLink], say: Callable[[AsyncLink], Dialogue[T]]
     ) -> T:
-        link = links.pop() if links else AsyncLink(self._address, self._deadline)
+        link = links.pop() if links else AsyncLink(self._address, self.keys.tag, self._deadline)
         talk = say(link)
         try:
             request = next(talk)

@@ -18,10 +18,10 @@ from redis import exceptions as redis_errors
 from redis.asyncio import connection as async_connection
 
 from typedq.addresses import Address
+from typedq.broker.connecting import MOVED_ON, connection, locate, moves_about
 from typedq.broker.script import Argument
 
 OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
-CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 5.0
 
 Lost = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
@@ -34,28 +34,6 @@ class Unsupported(redis_errors.RedisError):
 
 class NotTaken(redis_errors.RedisError):
     """The request was certainly not carried out: no connection, or the server is still loading."""
-
-
-def _settings(address: Address) -> dict[str, Any]:
-    settings: dict[str, Any] = {
-        "db": address.db,
-        "username": address.username,
-        "password": address.password,
-        "protocol": 3,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "driver_info": None,
-    }
-    if address.kind == "unix":
-        return settings | {"path": address.path}
-    host, port = address.hosts[0]
-    tls = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
-    return settings | {"host": host, "port": port} | tls
-
-
-def _kind(address: Address, module: Any) -> Any:
-    if address.kind == "unix":
-        return module.UnixDomainSocketConnection
-    return module.SSLConnection if address.tls else module.Connection
 
 
 def _check_version(greeting: dict[bytes, Any] | None) -> None:
@@ -99,16 +77,19 @@ class Lane:
 class Link(Lane):
     """A blocking connection. Raises what `Lost` and `Refused` name."""
 
-    def __init__(self, address: Address, deadline_s: float) -> None:
+    def __init__(self, address: Address, tag: str, deadline_s: float) -> None:
         super().__init__()
-        kind = _kind(address, sync_connection)
+        self._address, self._tag = address, tag
         wait = min(REPLY_TIMEOUT_S, deadline_s)
-        self._connection: Any = kind(socket_timeout=wait, **_settings(address))
+        self._connection = connection(address, sync_connection, socket_timeout=wait)
 
     def connect(self) -> None:
         """Connect if it is not connected. Raises `NotTaken`."""
         if not self._connection.is_connected:
             with _before_sending():
+                if moves_about(self._address):
+                    place = locate(self._address, self._tag)
+                    self._connection.host, self._connection.port = place
                 self._connection.connect()
                 _check_version(self._connection.handshake_metadata)
 
@@ -127,6 +108,11 @@ class Link(Lane):
         try:
             return self._connection.read_response(disable_decoding=True)
         except redis_errors.BusyLoadingError as error:
+            raise NotTaken(str(error)) from error
+        except MOVED_ON as error:
+            if not moves_about(self._address):
+                raise
+            self.close()  # the next request looks for the server anew
             raise NotTaken(str(error)) from error
 
     @property
@@ -148,34 +134,44 @@ class Link(Lane):
 class AsyncLink(Lane):
     """The same for one event loop."""
 
-    def __init__(self, address: Address, deadline_s: float) -> None:
+    def __init__(self, address: Address, tag: str, deadline_s: float) -> None:
         super().__init__()
-        kind = _kind(address, async_connection)
+        self._address, self._tag = address, tag
         self._wait = min(REPLY_TIMEOUT_S, deadline_s)
-        self._connection: Any = kind(socket_timeout=None, **_settings(address))
+        self._connection = connection(address, async_connection, socket_timeout=None)
 
     async def ask(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply."""
-        connection = self._connection
         try:
             async with asyncio.timeout(self._wait):
-                if not connection.is_connected:
-                    with _before_sending():
-                        await connection.connect()
-                        # The async client does not keep the answer to its own HELLO.
-                        await connection.send_command("HELLO", 3, check_health=False)
-                        _check_version(await connection.read_response(disable_decoding=True))
-                await connection.send_command(*command, check_health=False)
-                return await connection.read_response(disable_decoding=True)
+                if not self._connection.is_connected:
+                    await self._connect()
+                await self._connection.send_command(*command, check_health=False)
+                return await self._connection.read_response(disable_decoding=True)
         except redis_errors.BusyLoadingError as error:
             raise NotTaken(str(error)) from error
+        except MOVED_ON as error:
+            if not moves_about(self._address):
+                raise
+            await self.close()  # the next request looks for the server anew
+            raise NotTaken(str(error)) from error
         except TimeoutError as error:
-            await connection.disconnect(nowait=True)
+            await self.close()
             raise redis_errors.TimeoutError("no reply in time") from error
         except asyncio.CancelledError:
             # The reply would be taken for that of the next request.
-            await connection.disconnect(nowait=True)
+            await self.close()
             raise
+
+    async def _connect(self) -> None:
+        with _before_sending():
+            if moves_about(self._address):
+                place = await asyncio.to_thread(locate, self._address, self._tag)
+                self._connection.host, self._connection.port = place
+            await self._connection.connect()
+            # The async client does not keep the answer to its own HELLO.
+            await self._connection.send_command("HELLO", 3, check_health=False)
+            _check_version(await self._connection.read_response(disable_decoding=True))
 
     async def close(self) -> None:
         """Close the connection; the lane stays."""
