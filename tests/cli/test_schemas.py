@@ -589,6 +589,11 @@ def test_the_contracts_of_a_server_are_a_history(live: Project, old: Old, namesp
     assert "TYPE_CHANGED  breaks backward and forward (against version 1)" in live.check(
         "--against", url, code=1
     )
+    live.export()
+    (live.directory / "schemas/ship/1.json").unlink()
+    (live.directory / "schemas/ship/2.json").unlink()
+    live.export()
+    assert "TYPE_CHANGED" in live.check("--against", url, code=1)  # not in these files
     shutil.rmtree(live.directory / "schemas")
     fingerprint = old.ship.contract.fingerprint
     told = live.check("--against", url, code=1)

@@ -95,15 +95,8 @@ def check_schemas(
             tell_live(registry.look(loaded.broker, tasks, queues, fresh_s), format)
             return
         base = _base(against, where, local, loaded) if against else None
-        if base and against and (bad := registry.tampered(local, base, shown(where), against)):
-            raise ConfigurationError(bad)
-        verdicts = registry.judge(
-            tasks,
-            local,
-            base,
-            mode=mode and _checked(mode, "--mode"),
-            default_mode=default_mode,
-        )
+        own_mode = mode and _checked(mode, "--mode")
+        verdicts = registry.judge(tasks, local, base, mode=own_mode, default_mode=default_mode)
     tell(verdicts, where, format)
     if any(verdict.fails for verdict in verdicts):
         raise typer.Exit(1)
@@ -178,20 +171,23 @@ def _base(
 ) -> dict[str, History]:
     from typedq import registry
 
-    if against.startswith("git:"):
-        files = registry.at_git(against.removeprefix("git:"), where)
-        return registry.parse(files, f"{against}, {shown(where)}")
     if "://" in against:
         from typedq.broker import Broker
 
         if app is None:
             raise typer.BadParameter("a server needs the app, for its namespace")
         return registry.published(Broker(against, app.settings.namespace), local)
-    if not Path(against).is_dir():
-        raise ConfigurationError(
-            [f"--against: there is no directory {against}; for a git ref, git:{against}"]
-        )
-    return registry.parse(registry.in_directory(Path(against)), against)
+    if against.startswith("git:"):
+        files = registry.at_git(against.removeprefix("git:"), where)
+    elif Path(against).is_dir():
+        files = registry.in_directory(Path(against))
+    else:
+        problem = f"there is no directory {against}; for a git ref, git:{against}"
+        raise ConfigurationError([f"--against: {problem}"])
+    base = registry.parse(files, against)
+    if problems := registry.tampered(local, base, shown(where), against):
+        raise ConfigurationError(problems)
+    return base
 
 
 def _configured() -> tuple[Path, str]:
