@@ -272,7 +272,7 @@ GARBAGE = {
     "text": b"hello",
     "cut": HEAD + ID,
     "no body": HEAD + ID + b" t@00 q - ",
-    "version": b"2" + HEAD[1:] + ID + b" t@00 q - {}",
+    "version": b"0" + HEAD[1:] + ID + b" t@00 q - {}",
     "short id": HEAD + b"abc t@00 aaaaaaaaaaaaaaaaaaa q - {}",
     "id not hex": HEAD + b"g" * 26 + b" t@00 q - {}",
     "space at the place of the contract": HEAD + b"abc t@00 qqqqqqqqqqqqqqqqq  - {}",
@@ -295,6 +295,13 @@ def test_garbage_is_buried_with_its_bytes(place: Place, raw: bytes) -> None:
     assert place.letter(grave) == moves.NO_MESSAGE + b"\n" + raw
     assert place.waiting() == 1
     assert place.stats() == {"dead": 1}
+
+
+def test_a_newer_format_is_fetched_for_the_worker_to_park(place: Place) -> None:
+    place.open("s")
+    raw = b"2" + HEAD[1:] + ID + b" t@00 mid - what comes then"
+    place.redis.rpush(place.keys.ready("mid"), raw)
+    assert place.work("s", 1).messages == [raw]
 
 
 def test_the_same_garbage_many_times_is_kept_each_time(place: Place) -> None:
