@@ -205,6 +205,15 @@ def test_a_ref_is_read_as_it_was(repository: Repository) -> None:
     assert at_git("main", repository.root / "nowhere" / "deeper") == {}
 
 
+def test_a_hook_of_git_is_no_other_place(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit({"sub/schemas/t/1.json": file(A, 1)})
+    for place in (".git", str(repository.root / ".git")):
+        monkeypatch.setenv("GIT_DIR", place)
+        assert set(at_git("main", repository.root / "sub" / "schemas")) == {"t/1.json"}
+
+
 def test_the_root_of_a_repository_may_be_the_history(repository: Repository) -> None:
     repository.commit({"t/1.json": file(A, 1)})
     assert set(at_git("HEAD", repository.root)) == {"t/1.json"}
@@ -220,7 +229,7 @@ def test_an_unknown_ref_is_told(repository: Repository, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as refused:
             at_git(ref, repository.root)
         assert told in refused.value.problems[0]
-    with pytest.raises(ConfigurationError, match="is in no git repository"):
+    with pytest.raises(ConfigurationError, match=r"git cannot read 'main' in .*: fatal: not a git"):
         at_git("main", tmp_path)
 
 

@@ -89,6 +89,8 @@ def check_schemas(
         local = registry.parse(registry.in_directory(where), shown(where))
         loaded = None if no_app else load(app, app_dir, place)
         tasks = registry.newest(local) if loaded is None else _declared(loaded)
+        if not (tasks or local):
+            raise ConfigurationError([f"there are no tasks, and no history in {shown(where)}"])
         if live and loaded is not None:
             fresh_s = 2 * loaded.settings.lease
             queues = [queue.name for queue in loaded.settings.queues]
@@ -187,6 +189,8 @@ def _base(
     base = registry.parse(files, against)
     if problems := registry.tampered(local, base, shown(where), against):
         raise ConfigurationError(problems)
+    if not base:
+        typer.echo(f"note: {against} has no history, so that all tasks count as new", err=True)
     return base
 
 

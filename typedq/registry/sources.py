@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from typedq.errors import ConfigurationError
 from typedq.registry.history import History
+
+_IN_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def in_directory(directory: Path) -> dict[str, bytes]:
@@ -45,20 +48,27 @@ def at_git(ref: str, directory: Path) -> dict[str, bytes]:
 
 def _git(here: Path, *words: str, given: bytes = b"") -> bytes | None:
     """What git answers; None if it says no."""
-    try:
-        command = ("git", "-C", str(here), *words)
-        done = subprocess.run(command, input=given, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise ConfigurationError(["git is not installed; give --against a directory"]) from None
+    done = _run(here, *words, given=given)
     return done.stdout if done.returncode == 0 else None
 
 
+def _run(here: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    # In a hook git says where it is at work, and would then not look where `here` belongs.
+    env = {name: value for name, value in os.environ.items() if name not in _IN_HOOKS}
+    command = ("git", "-C", str(here), *words)
+    try:
+        return subprocess.run(command, input=given, env=env, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise ConfigurationError(["git is not installed; give --against a directory"]) from None
+
+
 def _no_ref(ref: str, here: Path) -> str:
-    shallow = _git(here, "rev-parse", "--is-shallow-repository")
-    if shallow is None:
-        return f"{here} is in no git repository, so there is no {ref!r}"
+    shallow = _run(here, "rev-parse", "--is-shallow-repository")
+    if shallow.returncode:
+        why = shallow.stderr.decode(errors="replace").strip().partition("\n")[0]
+        return f"git cannot read {ref!r} in {here}: {why}"
     remote, _, branch = ref.partition("/")
-    if not branch and shallow.strip() != b"true":
+    if not branch and shallow.stdout.strip() != b"true":
         return f"git does not know {ref!r}; it takes a branch, a tag or a commit"
     target = f"+{branch}:refs/remotes/{ref}" if branch else ref
     fetch = f"git fetch --depth=1 {remote if branch else 'origin'} {target}"
