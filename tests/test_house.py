@@ -23,7 +23,7 @@ FLOORS = (
         {"contracts", "policy", "broker", "envelope", "settings", "addresses", "localserver"},
     ),
     ("doors", {"task", "hooks", "around", "attempt", "registry", "compat"}),
-    ("hall", {"app", "dispatch", "outbox"}),
+    ("hall", {"app", "schedule", "dispatch", "outbox"}),
     ("engine", {"worker"}),
     ("roof", {"cli", "testing"}),
     ("sign", {"__init__", "__main__"}),
@@ -37,6 +37,7 @@ SIDEWAYS = {
     ("broker", "addresses"),
     ("around", "hooks"),
     ("attempt", "task"),
+    ("app", "schedule"),
     ("app", "dispatch"),
     ("app", "outbox"),
 }

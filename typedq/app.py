@@ -15,6 +15,7 @@ from typedq import errors
 from typedq.contracts import contract_of
 from typedq.hooks import Hooks
 from typedq.policy import NAME, Context, Queue, Retry
+from typedq.schedule import Schedule
 from typedq.task import Call, Decorator, P, R, Receipt, Task
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 
-class TypedQ(Hooks):
+class TypedQ(Hooks, Schedule):
     """An app: a namespace with its queues and tasks. Settings are resolved at first use.
 
     Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
@@ -61,7 +62,6 @@ class TypedQ(Hooks):
         dead_max_age: float | timedelta | None = None,
         dead_max_count: int | None = None,
     ) -> None:
-        Hooks.__init__(self)
         self._arguments = {name: given for name, given in locals().items() if name != "self"}
         self._lock = Lock()
         self._tasks: dict[str, Task[..., Any]] = {}
@@ -74,6 +74,8 @@ class TypedQ(Hooks):
         self._early = (max_body or 1 << 62, max_depth or 64)
         self.queues = tuple(queue.name for queue in queues) if queues else None
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
+        Hooks.__init__(self)
+        Schedule.__init__(self, self.tasks)
 
     @overload
     def task(self, fn: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...

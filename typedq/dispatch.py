@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from typedq import errors
 from typedq.broker import Outgoing
-from typedq.envelope import new_ids, seal
+from typedq.envelope import BROADCAST, new_ids, seal
 from typedq.policy import unknown_queue
 from typedq.task import Call, Receipt
 
@@ -35,13 +35,14 @@ def pack(
         contract, queue = route(call.task)
         if plan.queue is not None:
             queue = plan.queue
-            if queue not in queues:
+            if queue not in queues and queue != BROADCAST:
                 raise unknown_queue(call.task, queue, queues)
         if len(body) > max_body:
             reason = f"{len(body):,} bytes; the limit is {max_body:,}"
             raise errors.InvalidArguments(call.task, "$", reason)
         message = seal(id=id_, contract=contract, queue=queue, options=plan.limits, body=body)
-        batch.append(Outgoing(id_, queue, contract, message, plan.delay_ms, plan.eta_ms))
+        to_all = queue == BROADCAST
+        batch.append(Outgoing(id_, queue, contract, message, plan.delay_ms, plan.eta_ms, to_all))
         due = at_once
         if plan.delay_ms or plan.eta_ms:
             due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)

@@ -17,6 +17,9 @@ from typing import NamedTuple
 from typedq.errors import BadMessage
 
 VERSION = b"1"
+# The queue of a broadcast; in a supervisor's hands, with a suffix of its own. No queue that an app
+# declares can begin with "_".
+BROADCAST = "_broadcast"
 _FIELDS = 10
 _FRESH = b"1 0 00 000 0000000000000"
 
@@ -54,6 +57,11 @@ class Envelope(NamedTuple):
     def task(self) -> str:
         """The name of the task: the contract id without the fingerprint."""
         return self.contract.partition(b"@")[0].decode()
+
+    @property
+    def is_broadcast(self) -> bool:
+        """Whether every worker has one: then it is neither parked nor counted as waiting."""
+        return self.queue.startswith(b"_")
 
     @property
     def alone(self) -> bool:

@@ -23,10 +23,11 @@ from typing import (
 )
 
 import msgspec
+from msgspec import structs
 
 from typedq import policy
 from typedq.contracts import Contract, contract_of
-from typedq.envelope import new_ids
+from typedq.envelope import BROADCAST, new_ids
 from typedq.errors import ConfigurationError, ContractError
 from typedq.policy import Context, Options, Plan, Retry
 
@@ -93,6 +94,26 @@ class Sender(Generic[P]):
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
         return (await self._outlet.asend((self._call(args, kwargs, early=False),)))[0]
+
+    def broadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Run it once on every worker (`typedq worker`) that is running now.
+
+        Each takes it once at most, before the messages of its queues, also after it lost its
+        connection for less than an hour; then retries and crashes are those of any message. What a
+        worker did not come to ends with it; one that cannot read it says so in its log.
+        Raises InvalidArguments, InvalidOptions for a delay, eta or queue, ServerError.
+        """
+        return self._outlet.send((self._call_of_all(args, kwargs),))[0]
+
+    async def abroadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """As `broadcast`."""
+        return (await self._outlet.asend((self._call_of_all(args, kwargs),)))[0]
+
+    def _call_of_all(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        why = "a broadcast goes to every worker, at once; leave it out"
+        policy.refuse(self.contract.task, self._plan, why, "delay", "eta", "queue")
+        call = self._call(args, kwargs, early=False)
+        return structs.replace(call, options=structs.replace(self._plan, queue=BROADCAST))
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, early: bool) -> Call:
         body, depth = self._outlet.limits(early=early)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import redis
 
-from typedq.broker import Move, moves, parking, views
+from typedq.broker import Move, moves, parking, schedule, views
 from typedq.broker.script import Script
 from typedq.errors import ServerRefused
 from typedq.localserver import OwnServer
@@ -123,6 +123,13 @@ def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)
     yield lambda: views.purge(keys, "low")
+    began = [schedule.Firing("entry"), schedule.Firing("entry", 5, batch[0])]
+    yield lambda: schedule.cron(keys, began, schemas)
+    told = place.outgoing()
+    yield lambda: schedule.broadcast(keys, "told", 1, told, schemas)
+    yield lambda: schedule.deliver(keys, "_own", schedule.Heard("0-0"))
+    yield lambda: schedule.last_slots(keys)
+    yield lambda: schedule.abandon(keys, "_own")
     yield lambda: views.sessions(keys)
     yield lambda: views.graves(keys)
     yield lambda: views.letters(keys, ["x"])
@@ -140,4 +147,4 @@ def test_every_script_touches_declared_keys_only(
         made.add(move.script if isinstance(move.script, str) else move.script.name)
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
-    assert made == scripts | {"ZRANGE", "HMGET"}
+    assert made == scripts | {"ZRANGE", "HMGET", "HGETALL", "UNLINK"}

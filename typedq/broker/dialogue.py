@@ -15,6 +15,7 @@ from redis import exceptions as redis_errors
 from typedq.broker import moves
 from typedq.broker.keys import Keys
 from typedq.broker.link import Lane, Lost, NotTaken
+from typedq.broker.schedule import broadcast
 from typedq.broker.script import Argument, Move
 from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUnavailable
 
@@ -59,7 +60,7 @@ def enqueue(
     pause, sent, schemas = FIRST_PAUSE_S, False, dict[str, bytes]()
     while True:
         try:
-            move = moves.enqueue(keys, lane.lane, lane.seq, batch, schemas)
+            move = _way_in(keys, lane, batch, schemas)
             answer = yield from perform(move)
         except redis_errors.AuthenticationError:
             raise
@@ -84,6 +85,14 @@ def enqueue(
             raise EnqueueUncertain(url, [m.id for m in batch], deadline_s)
         yield Pause(pause)
         pause = min(pause * 2, LONGEST_PAUSE_S)
+
+
+def _way_in(
+    keys: Keys, lane: Lane, batch: Sequence[moves.Outgoing], schemas: dict[str, bytes]
+) -> Move[moves.Accepted]:
+    if batch and batch[0].to_all:
+        return broadcast(keys, lane.lane, lane.seq, batch[0], schemas)
+    return moves.enqueue(keys, lane.lane, lane.seq, batch, schemas)
 
 
 def unavailable(url: str, error: BaseException) -> ServerUnavailable:

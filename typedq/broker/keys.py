@@ -29,6 +29,8 @@ class Keys:
         self.workers = f"{tag}:workers"
         self.paused = f"{tag}:paused"
         self.parked_groups = f"{tag}:parked"
+        self.cron = f"{tag}:cron"
+        self.broadcasts = f"{tag}:broadcasts"
         self.supervisors = f"{tag}:wake_supervisors"
 
     def ready(self, queue: str) -> str:
@@ -50,6 +52,10 @@ class Keys:
     def flight(self, session: str) -> str:
         """Hash: id -> message, of one session."""
         return f"{self.tag}:flight:{session}"
+
+    def heard(self, queue: str) -> str:
+        """A supervisor's place among the broadcasts, by its own queue; expires."""
+        return f"{self.tag}:heard:{queue}"
 
     def lane(self, lane: str) -> str:
         """Last sequence number of one producer connection; expires."""

@@ -5,13 +5,13 @@ Times are in ms, on the server's clock; delays travel as delays. Messages are op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.script import Argument, Move, script
+from typedq.broker.script import Argument, Move, in_groups, script
 
 LANE_TTL_S = 3_600
 TICK_MOVES = 500
@@ -22,7 +22,10 @@ LOST = b'{"kind":"lost","error":"its worker was lost while it held this message,
 
 
 class Outgoing(NamedTuple):
-    """A message on its way in. `delay_ms` and `eta_ms` (since the epoch) exclude each other."""
+    """A message on its way in. `delay_ms` and `eta_ms` (since the epoch) exclude each other.
+
+    to_all: a broadcast, alone in its batch
+    """
 
     id: str
     queue: str
@@ -30,6 +33,7 @@ class Outgoing(NamedTuple):
     message: bytes
     delay_ms: int | None = None
     eta_ms: int | None = None
+    to_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,18 @@ def enqueue(
         script("enqueue"),
         [keys.lane(lane), keys.contracts, keys.counts, keys.supervisors, *keys.lines(places)],
         [seq, LANE_TTL_S, len(schemas), *published, *groups],
-        lambda reply: Accepted(reply[0].decode(), tuple(c.decode() for c in reply[1:])),
+        accepted,
     )
 
 
+def accepted(reply: list[bytes]) -> Accepted:
+    """Read what `enqueue` and `broadcast` answer."""
+    status: Any = reply[0].decode()
+    return Accepted(status, tuple(contract.decode() for contract in reply[1:]))
+
+
 class Ack(NamedTuple):
-    """These ended well; ids of one contract."""
+    """These ended well; ids of one contract, or of broadcasts with the contract b""."""
 
     contract: bytes
     ids: Sequence[bytes]
@@ -116,6 +126,15 @@ class Bury(NamedTuple):
         return ("bury", self.id, self.reason)
 
 
+class Drop(NamedTuple):
+    """Leave no trace of it: a broadcast that this worker cannot read."""
+
+    id: bytes
+
+    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
+        return ("drop", self.id)
+
+
 class Back(NamedTuple):
     """Hand it back uncounted, to the head of its queue."""
 
@@ -126,7 +145,7 @@ class Back(NamedTuple):
         return ("back", place(self.queue), self.id)
 
 
-Settlement = Ack | Again | Bury | Back
+Settlement = Ack | Again | Bury | Drop | Back
 
 
 class Worked(NamedTuple):
@@ -277,8 +296,3 @@ def tick(keys: Keys, queues: Sequence[str], *, grace_ms: int, lease_ms: int) -> 
             [(s.decode(), q.decode().split()) for s, q in in_groups(reply[2:], 2)],
         ),
     )
-
-
-def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """Cut a flat reply into tuples."""
-    return zip(*[iter(flat)] * size, strict=True)

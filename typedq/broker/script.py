@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -60,3 +60,8 @@ class Move(Generic[T]):
         if isinstance(self.script, str):
             return self.by_sha()
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+
+
+def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    """Cut a flat reply into tuples."""
+    return zip(*[iter(flat)] * size, strict=True)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.moves import in_groups
-from typedq.broker.script import Move, script
+from typedq.broker.script import Move, in_groups, script
 
 
 class Session(NamedTuple):

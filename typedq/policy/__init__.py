@@ -3,7 +3,7 @@
 from typedq.policy.context import Context
 from typedq.policy.cron import CatchUp, Cron
 from typedq.policy.durations import seconds, timeouts
-from typedq.policy.options import Options, Plan, plan, unknown_queue
+from typedq.policy.options import Options, Plan, plan, refuse, unknown_queue
 from typedq.policy.queue import NAME, Queue
 from typedq.policy.retry import Retry
 
@@ -17,6 +17,7 @@ __all__ = [
     "Queue",
     "Retry",
     "plan",
+    "refuse",
     "seconds",
     "timeouts",
     "unknown_queue",

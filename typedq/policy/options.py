@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -60,6 +60,14 @@ def plan(
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
     return Plan(queue, _delay(task, options), _eta(task, options, now), _limits(task, options))
+
+
+def refuse(task: str, plan: Plan, why: str, *options: Literal["delay", "eta", "queue"]) -> None:
+    """Raise InvalidOptions if a call that is made by others has one of these options."""
+    given = {"delay": plan.delay_ms, "eta": plan.eta_ms, "queue": plan.queue}
+    for option in options:
+        if given[option] is not None:
+            raise InvalidOptions(task, option, why)
 
 
 def unknown_queue(task: str, queue: str, queues: Collection[str]) -> InvalidOptions:

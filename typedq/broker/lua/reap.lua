@@ -26,12 +26,13 @@ for i = 12 + names, #ARGV, 2 do fate[ARGV[i + 1]] = ARGV[i] end
 
 local done, buried, back = 0, 0, 0
 local function ended(m, counter)
-  redis.call('HINCRBY', KEYS[4], contract_of(m), -1)
+  no_longer_waits(KEYS[4], m)
   if counter then redis.call('HINCRBY', KEYS[7], counter, 1) end
 end
 
 local function put_back(id, m, reason)
   local k = lines[queue_of(m)]
+  if not k and is_broadcast(m) then return end
   if not k then reason = ARGV[9] end
   if reason then
     ended(m)

@@ -12,9 +12,10 @@ KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 su
 ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken, or 0
         4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
         then settlements:
-        "ack", contract, number, id*      ended well
+        "ack", contract, number, id*      ended well; contract "": they did not count as waiting
         "again", queue's place, id, attempts, delay ms
         "bury", id, reason
+        "drop", id                        leave no trace of it
         "back", queue's place, id         handed back uncounted, to the head of its queue
 returns {"gone"} if the session has ended, else {"ok", number settled, message*}
 ]]
@@ -44,7 +45,7 @@ function settle.ack()
   local last = at + 2 + tonumber(ARGV[at + 2])
   local ended = redis.call('HDEL', flight, unpack(ARGV, at + 3, last))
   if ended > 0 then -- minus zero is "-0", which is no integer to Redis 7.0
-    redis.call('HINCRBY', KEYS[3], ARGV[at + 1], -ended)
+    if ARGV[at + 1] ~= '' then redis.call('HINCRBY', KEYS[3], ARGV[at + 1], -ended) end
     redis.call('HINCRBY', KEYS[6], 'done', ended)
   end
   settled, at = settled + ended, last + 1
@@ -66,10 +67,14 @@ end
 function settle.bury()
   local m = take(ARGV[at + 1])
   if m then
-    redis.call('HINCRBY', KEYS[3], contract_of(m), -1)
+    no_longer_waits(KEYS[3], m)
     bury(dead, ARGV[at + 1], m, ARGV[at + 2], now)
   end
   at = at + 3
+end
+function settle.drop()
+  take(ARGV[at + 1])
+  at = at + 2
 end
 function settle.back()
   local k, m = line(ARGV[at + 1]), take(ARGV[at + 2])

@@ -1,0 +1,261 @@
+"""Cron slots and broadcasts on the server: each slot once, each broadcast once per supervisor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from typedq.broker import moves, schedule
+from typedq.broker.schedule import Fired, Firing, Heard
+from typedq.envelope import new_ids, seal, unseal
+
+if TYPE_CHECKING:
+    from tests.broker.conftest import Place
+
+MINE, OTHERS = "_broadcast.aaaaaaaa", "_broadcast.bbbbbbbb"
+
+
+def server_ms(place: Place) -> int:
+    s, us = place.redis.time()
+    return int(s) * 1000 + int(us) // 1000
+
+
+def fire(place: Place, entry: str, *slots: int, queue: str = "mid") -> Fired:
+    firings = [Firing(entry, slot, place.outgoing(queue)) for slot in slots] or [Firing(entry)]
+    return place(schedule.cron(place.keys, firings, {place.contract: b"{}"}))
+
+
+def begin(place: Place, entry: str = "e", ago_ms: int = 60_000) -> int:
+    """Let an entry have begun a while ago; answers when, on the server's clock."""
+    fire(place, entry)
+    began = server_ms(place) - ago_ms
+    place.redis.hset(place.keys.cron, entry, -began)
+    return began
+
+
+def test_an_entry_begins_when_it_is_first_heard_of(place: Place) -> None:
+    before = server_ms(place)
+    fired = fire(place, "e", before - 1000, before - 10)
+    assert [now for _, now in fired.slots] == [False, False]
+    assert all(before <= last <= fired.now_ms for last, _ in fired.slots)
+    assert place.ready() == []
+    assert place(schedule.last_slots(place.keys)) == {}
+
+
+def test_a_slot_fires_once_however_often_it_is_asked_for(place: Place) -> None:
+    began = begin(place)
+    slots = [began + 1000, began + 2000]
+    assert [now for _, now in fire(place, "e", *slots).slots] == [True, True]
+    assert fire(place, "e", *slots).slots == [(slots[1], False)] * 2
+    assert fire(place, "e").slots == [(slots[1], False)]
+    assert len(place.ready()) == place.waiting() == 2
+    assert place.tokens() == "mid"
+    assert place(schedule.last_slots(place.keys)) == {"e": slots[1]}
+
+
+def test_an_older_slot_never_fires_after_a_newer_one(place: Place) -> None:
+    began = begin(place)
+    fire(place, "e", began + 2000)
+    assert fire(place, "e", began + 1000).slots == [(began + 2000, False)]
+
+
+def test_a_slot_later_than_the_servers_clock_waits(place: Place) -> None:
+    began = begin(place)
+    assert fire(place, "e", server_ms(place) + 60_000).slots == [(began, False)]
+    assert place.ready() == []
+
+
+def test_entries_do_not_know_each_other(place: Place) -> None:
+    began = begin(place, "a")
+    begin(place, "b")
+    fire(place, "a", began + 3000)
+    assert fire(place, "b", began + 1000, queue="low").slots == [(began + 1000, True)]
+    assert (len(place.ready("mid")), len(place.ready("low"))) == (1, 1)
+
+
+def test_the_message_tells_its_slot_and_its_contract_is_published(place: Place) -> None:
+    began = begin(place)
+    place.redis.delete(place.keys.contracts)
+    fire(place, "e", began + 1000)
+    (message,) = place.redis.lrange(place.keys.ready("mid"), 0, -1)
+    assert unseal(message).due_ms == began + 1000
+    assert place.redis.hexists(place.keys.contracts, place.contract)
+    place.open("s")
+    assert place.fetch("s") == [unseal(message).id.decode()]
+    place.work("s", 0, moves.Ack(place.contract.encode(), [unseal(message).id]))
+    assert place.waiting() == 0
+
+
+# --- broadcasts -----------------------------------------------------------------------------------
+
+
+def tell(place: Place, count: int = 1) -> list[str]:
+    ids = new_ids(count)
+    for id in ids:
+        message = seal(
+            id=id, contract=place.contract, queue="_broadcast", options=b"-", body=b'{"a":" b"}'
+        )
+        place.put(moves.Outgoing(id, "_broadcast", place.contract, message, to_all=True))
+    return ids
+
+
+def hear(place: Place, queue: str, heard: Heard | None = None) -> Heard:
+    return place(schedule.deliver(place.keys, queue, heard or Heard()))
+
+
+def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
+    tell(place)
+    mine = hear(place, MINE)
+    assert (mine.number, mine.delivered, mine.missed) == (1, 0, 0)
+    ids = tell(place, 2)
+    others = hear(place, OTHERS)
+    assert others.delivered == 0
+    ids += tell(place)
+    assert hear(place, MINE, mine).delivered == 3
+    assert hear(place, OTHERS, others).delivered == 1
+    assert (place.ready(MINE), place.ready(OTHERS)) == (ids, ids[2:])
+    assert (place.token(MINE), place.token(OTHERS)) == (1, 1)
+    assert place.stats() == {"broadcast": 4, "delivered": 4}
+
+
+def test_the_first_ever_broadcast_is_heard(place: Place) -> None:
+    mine = hear(place, MINE)
+    tell(place)
+    assert hear(place, MINE, mine).delivered == 1
+
+
+def test_asking_twice_delivers_once(place: Place) -> None:
+    mine = hear(place, MINE)
+    ids = tell(place)
+    assert hear(place, MINE, mine).delivered == 1
+    assert hear(place, MINE, mine).delivered == 0  # as after a reply that was lost
+    assert place.ready(MINE) == ids
+
+
+def test_a_resend_is_told_once(place: Place) -> None:
+    mine, out = hear(place, MINE), place.outgoing()
+    schemas = {place.contract: b"{}"}
+    move = schedule.broadcast(place.keys, "lane", 1, out, {})
+    assert place(move) == moves.Accepted("unknown", (place.contract,))
+    told = [place(schedule.broadcast(place.keys, "lane", 1, out, schemas)) for _ in range(2)]
+    assert [answer.status for answer in told] == ["accepted", "seen"]
+    assert hear(place, MINE, mine).delivered == 1
+
+
+def test_only_the_queue_in_the_header_changes(place: Place) -> None:
+    mine = hear(place, MINE)
+    (id,) = tell(place)
+    hear(place, MINE, mine)
+    (message,) = place.redis.lrange(place.keys.ready(MINE), 0, -1)
+    expected = seal(id=id, contract=place.contract, queue=MINE, options=b"-", body=b'{"a":" b"}')
+    assert message == expected
+
+
+def test_more_than_a_call_may_move_comes_in_several(place: Place) -> None:
+    mine = hear(place, MINE)
+    place.redis.hset(place.keys.contracts, place.contract, b"{}")
+    tell(place, 501)
+    mine = hear(place, MINE, mine)
+    assert mine.delivered == schedule.MOST_DELIVERED
+    assert hear(place, MINE, mine).delivered == 1
+
+
+def test_what_was_missed_is_counted(place: Place) -> None:
+    mine = hear(place, MINE)
+    tell(place, 3)
+    place.redis.xtrim(place.keys.broadcasts, maxlen=1, approximate=False)
+    mine = hear(place, MINE, mine)
+    assert (mine.delivered, mine.missed, mine.number) == (1, 2, 3)
+    assert place.stats()["missed"] == 2
+
+
+def test_a_server_that_was_emptied_is_no_gap(place: Place) -> None:
+    tell(place, 3)
+    mine = hear(place, MINE)
+    place.redis.delete(*place.redis.scan_iter(f"{place.keys.tag}:*"))
+    assert hear(place, MINE, mine).delivered == 0
+    tell(place)
+    mine = hear(place, MINE, mine)
+    assert (mine.delivered, mine.missed, mine.number) == (1, 0, 1)
+
+
+def test_old_broadcasts_are_trimmed_by_age(place: Place) -> None:
+    old = (server_ms(place) - schedule.KEPT_MS - 1000, server_ms(place) - 60_000)
+    for ms in old:
+        place.redis.xadd(place.keys.broadcasts, {"n": 1, "m": "x"}, id=f"{ms}-0")
+    tell(place)
+    assert place.redis.xlen(place.keys.broadcasts) == 2
+
+
+def test_every_key_of_a_supervisor_expires(place: Place) -> None:
+    mine = hear(place, MINE)
+    tell(place)
+    hear(place, MINE, mine)
+    own = [*place.keys.lines([MINE]), place.keys.heard(MINE)]
+    there = [key for key in own if place.redis.exists(key)]
+    assert len(there) == 3
+    assert all(0 < place.redis.ttl(key) <= schedule.OWN_TTL_S for key in there)
+    place(schedule.abandon(place.keys, MINE))
+    assert not place.redis.exists(*own)
+
+
+# --- in a supervisor's hands it is an ordinary message, but never counted -------------------------
+
+
+@pytest.fixture
+def holding(place: Place) -> tuple[list[bytes], list[str]]:
+    """Session s holds three broadcasts and has just settled nothing."""
+    queues = [MINE, *place.queues]
+    place(moves.open(place.keys, ["s"], queues, 30_000))
+    mine = hear(place, MINE)
+    tell(place, 3)
+    hear(place, MINE, mine)
+    worked = place(moves.work(place.keys, "s", queues, want=9))
+    return [unseal(m).id for m in worked.messages], queues
+
+
+def test_every_way_to_settle_leaves_the_counts_alone(
+    place: Place, holding: tuple[list[bytes], list[str]]
+) -> None:
+    (done, dropped, failed), queues = holding
+    settle: list[moves.Settlement] = [
+        moves.Ack(b"", [done]),
+        moves.Drop(dropped),
+        moves.Bury(failed, b"{}"),
+    ]
+    assert place(moves.work(place.keys, "s", queues, settle=settle)).settled == 3
+    assert place.flying("s") == set()
+    assert place.dead() == [failed.decode()]
+    assert place.waiting() == 0
+
+
+def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
+    place: Place, holding: tuple[list[bytes], list[str]]
+) -> None:
+    (again, later, back), queues = holding
+    settle = [moves.Again(again, MINE, 1, 0), moves.Again(later, MINE, 1, 99_000)]
+    place(moves.work(place.keys, "s", queues, settle=[*settle, moves.Back(back, MINE)]))
+    assert place.ready(MINE) == [back.decode(), again.decode()]
+    assert place.delayed(MINE) == [later.decode()]
+
+
+def test_after_a_crash_it_comes_back_to_the_same_supervisor(
+    place: Place, holding: tuple[list[bytes], list[str]]
+) -> None:
+    ids, queues = holding
+    fates: dict[bytes, moves.Fate] = {ids[0]: "done", ids[1]: "crash"}
+    reaped = place(moves.reap(place.keys, "s", queues, owner=True, fates=fates, others="back"))
+    assert (reaped.done, reaped.back) == (1, 2)
+    assert set(place.ready(MINE)) == {id.decode() for id in ids[1:]}
+    assert place.waiting() == 0
+
+
+def test_what_a_lost_supervisor_held_goes_with_it(
+    place: Place, holding: tuple[list[bytes], list[str]]
+) -> None:
+    place.expire("s")
+    reaped = place(moves.reap(place.keys, "s", place.queues, owner=False))
+    assert (reaped.buried, reaped.back) == (0, 0)
+    assert place.names().isdisjoint({"flight:s", "dead"})
+    assert place.waiting() == 0

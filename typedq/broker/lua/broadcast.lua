@@ -1,0 +1,22 @@
+#!lua
+--[[ broadcast: accept a message for every supervisor; kept a while for those that are away.
+
+Guarantee: as `enqueue`, at most once however often it is sent. Broadcasts are numbered without a
+hole, so that a supervisor that was away too long can tell how many it missed.
+
+KEYS    1 lane  2 contracts  3 stats  4 broadcasts (stream)
+ARGV    1 sequence number  2 lane's time to live (s)  3 how long broadcasts are kept (ms)
+        4 contract  5 message; then (contract, schema)*
+returns {"accepted"} | {"seen"} | {"unknown", contract}
+]]
+--@include message
+
+if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[1]) or '0') then return {'seen'} end
+for i = 6, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
+if redis.call('HEXISTS', KEYS[2], ARGV[4]) == 0 then return {'unknown', ARGV[4]} end
+
+local number = redis.call('HINCRBY', KEYS[3], 'broadcast', 1)
+local oldest = string.format('%d', now_ms() - tonumber(ARGV[3]))
+redis.call('XADD', KEYS[4], 'MINID', oldest, '*', 'n', number, 'm', ARGV[5])
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return {'accepted'}

@@ -1,0 +1,34 @@
+#!lua
+--[[ cron: fire slots of cron entries, each once, however many supervisors ask for it.
+
+Guarantee: a slot is fired if it is newer than the last one of its entry and not later than this
+server's clock, in the step that makes it the last one. An entry begins when it is first heard of:
+nothing before that is fired.
+
+KEYS    1 cron  2 contracts  3 counts; then per queue ready, delayed, wake
+ARGV    1 number of schemas, then (contract, schema)*; then (entry, slot (ms), queue's place,
+        contract, message)*, the slots of an entry in their order; slot 0 only asks
+returns {server ms, (last slot of the entry, or when it began (ms), 1 if it was fired now else 0)*}
+]]
+--@include message
+--@include wake
+
+local now, at = now_ms(), 2 + 2 * tonumber(ARGV[1])
+for i = 2, at - 1, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
+
+local reply = {now}
+for i = at, #ARGV, 5 do
+  local entry, slot, line = ARGV[i], tonumber(ARGV[i + 1]), 3 * tonumber(ARGV[i + 2])
+  redis.call('HSETNX', KEYS[1], entry, -now) -- negative: it began, and has not fired
+  local last, fired = math.abs(redis.call('HGET', KEYS[1], entry)), 0
+  if slot > last and slot <= now then
+    redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
+    redis.call('HINCRBY', KEYS[3], ARGV[i + 3], 1)
+    redis.call('RPUSH', KEYS[line + 1], with_due(ARGV[i + 4], slot))
+    plant(KEYS[line + 3])
+    last, fired = slot, 1
+  end
+  reply[#reply + 1] = last
+  reply[#reply + 1] = fired
+end
+return reply

@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+--[[ deliver: hand broadcasts to one supervisor, into a queue of its own; at most 500 a call.
+
+Guarantee: a broadcast and the supervisor's place in the stream move in one step, so it is handed
+over at most once. A supervisor that is new begins at the end. From there it is an ordinary message,
+except that it counts neither as waiting nor as parked. The queue ends with those who use it.
+
+KEYS    1 broadcasts (stream)  2 its place in the stream  3 stats; then ready, delayed, wake
+ARGV    1 its queue  2 place as it remembers it: entry id or ""  3 and number of that entry
+        4 time to live of its keys (s)
+returns {entry id, number of that entry, number handed over, number missed}
+]]
+--@include wake
+
+local id, number = ARGV[2], ARGV[3]
+local place = redis.call('GET', KEYS[2])
+if place then
+  id, number = string.match(place, '(%S+) (%d+)')
+elseif id == '' then
+  local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  id = last and last[1] or '0-0'
+  number = redis.call('HGET', KEYS[3], 'broadcast') or '0'
+end
+number = tonumber(number)
+
+local entries, missed = redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', 500), 0
+for _, entry in ipairs(entries) do
+  local n, m = tonumber(entry[2][2]), entry[2][4]
+  missed = missed + math.max(0, n - number - 1)
+  id, number = entry[1], n
+  local _, contract = string.find(m, '^[^ ]+', 53)
+  local rest = string.find(m, ' ', contract + 2, true)
+  redis.call('RPUSH', KEYS[4], string.sub(m, 1, contract + 1) .. ARGV[1] .. string.sub(m, rest))
+end
+if #entries > 0 then
+  redis.call('HINCRBY', KEYS[3], 'delivered', #entries)
+  plant(KEYS[6])
+end
+if missed > 0 then redis.call('HINCRBY', KEYS[3], 'missed', missed) end
+redis.call('SET', KEYS[2], id .. ' ' .. number, 'EX', ARGV[4])
+for k = 4, 6 do redis.call('EXPIRE', KEYS[k], ARGV[4]) end
+return {id, number, #entries, missed}

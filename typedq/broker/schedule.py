@@ -1,0 +1,98 @@
+"""Messages that nobody enqueues for one worker: slots of cron entries, and broadcasts to all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from typedq.broker.keys import Keys
+from typedq.broker.moves import LANE_TTL_S, Accepted, Outgoing, accepted
+from typedq.broker.script import Argument, Move, in_groups, script
+
+KEPT_MS = 3_600_000
+OWN_TTL_S = 3_600
+MOST_DELIVERED = 500
+
+
+class Firing(NamedTuple):
+    """A slot of a cron entry, in ms since the epoch, and its message; without one it only asks."""
+
+    entry: str
+    slot_ms: int = 0
+    outgoing: Outgoing | None = None
+
+
+class Fired(NamedTuple):
+    """Answer to cron: for each firing the last slot of its entry, and whether it was fired now."""
+
+    now_ms: int
+    slots: list[tuple[int, bool]]
+
+
+def cron(keys: Keys, firings: Sequence[Firing], schemas: Mapping[str, bytes]) -> Move[Fired]:
+    """Fire slots, those of one entry in their order; `schemas` are the contracts of all."""
+    places: dict[str, int] = {}
+    words: list[Argument] = []
+    for entry, slot_ms, out in firings:
+        if out is None:
+            words += (entry, 0, 0, "", "")
+        else:
+            place = places.setdefault(out.queue, len(places) + 1)
+            words += (entry, slot_ms, place, out.contract, out.message)
+    published = [part for pair in schemas.items() for part in pair]
+    return Move(
+        script("cron"),
+        [keys.cron, keys.contracts, keys.counts, *keys.lines(places)],
+        [len(schemas), *published, *words],
+        lambda reply: Fired(reply[0], [(ms, bool(now)) for ms, now in in_groups(reply[1:], 2)]),
+    )
+
+
+def last_slots(keys: Keys) -> Move[dict[str, int]]:
+    """Every cron entry that ever fired: name -> its last slot, in ms since the epoch."""
+    return Move(
+        "HGETALL",
+        [keys.cron],
+        [],
+        lambda reply: {name.decode(): int(ms) for name, ms in reply.items() if int(ms) > 0},
+    )
+
+
+def broadcast(
+    keys: Keys, lane: str, seq: int, message: Outgoing, schemas: Mapping[str, bytes]
+) -> Move[Accepted]:
+    """Accept a message for every supervisor, as `enqueue` accepts one for a queue."""
+    published = [part for pair in schemas.items() for part in pair]
+    return Move(
+        script("broadcast"),
+        [keys.lane(lane), keys.contracts, keys.stats, keys.broadcasts],
+        [seq, LANE_TTL_S, KEPT_MS, message.contract, message.message, *published],
+        accepted,
+    )
+
+
+class Heard(NamedTuple):
+    """A supervisor's place among the broadcasts: the entry's id, "" for none yet, and its number.
+
+    delivered, missed: by the move that answered this
+    """
+
+    id: str = ""
+    number: int = 0
+    delivered: int = 0
+    missed: int = 0
+
+
+def deliver(keys: Keys, queue: str, heard: Heard) -> Move[Heard]:
+    """Put what is new into a supervisor's own queue, at most `MOST_DELIVERED`."""
+    return Move(
+        script("deliver"),
+        [keys.broadcasts, keys.heard(queue), keys.stats, *keys.lines([queue])],
+        [queue, heard.id, heard.number, OWN_TTL_S],
+        lambda reply: Heard(reply[0].decode(), *reply[1:]),
+    )
+
+
+def abandon(keys: Keys, queue: str) -> Move[None]:
+    """Drop the queue of a supervisor that is gone, with what it did not come to."""
+    return Move("UNLINK", [*keys.lines([queue]), keys.heard(queue)], [], lambda _: None)
