@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -156,27 +157,49 @@ def test_a_child_that_stands_still_keeps_its_lease(brief: Stage, wait_until: Wai
 
 
 def test_a_lock_is_free_when_its_group_is_gone(tmp_path: Path) -> None:
-    first, second = HostLock(tmp_path), HostLock(tmp_path)
+    first, second = HostLock(tmp_path / "locks"), HostLock(tmp_path / "locks")
     first.record(["s1", "s2"], ["high", "low"])
     assert list(second.orphans()) == []
     first.record(["s2"], ["high", "low"])  # shorter than before
     path = first._path
-    first._path = tmp_path / "left behind"
+    first._path = tmp_path / "another"
     first.release()
     assert list(second.orphans()) == [(["s2"], ["high", "low"])]
     assert not path.exists()
     assert list(second.orphans()) == []
     second.release()
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "locks").exists()
 
 
 def test_an_orphan_stays_until_its_sessions_were_ended(tmp_path: Path) -> None:
-    first, second = HostLock(tmp_path), HostLock(tmp_path)
+    first, second = HostLock(tmp_path / "locks"), HostLock(tmp_path / "locks")
     first.record(["s1"], ["mid"])
-    first._path = tmp_path / "left behind"
+    first._path = tmp_path / "another"
     first.release()
     for _ in second.orphans():
         break  # as when the server does not answer
     assert list(second.orphans()) == [(["s1"], ["mid"])]
     assert list(second.orphans()) == []
     second.release()
+
+
+def test_a_lock_can_be_made_while_others_leave(tmp_path: Path) -> None:
+    """The last to leave takes the folder along."""
+    folder, over = tmp_path / "locks", threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            HostLock(folder).release()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(300):
+            lock = HostLock(folder)
+            assert lock._path.exists()
+            list(lock.orphans())
+            assert lock._path.exists()
+            lock.release()
+    finally:
+        over.set()
+        thread.join()

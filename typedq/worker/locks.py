@@ -37,7 +37,10 @@ class HostLock:
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
         while True:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # the last of the others took the folder along
             fcntl.flock(self._file, fcntl.LOCK_EX)
             if self._path.exists():
                 break

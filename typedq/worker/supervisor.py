@@ -87,7 +87,8 @@ class Burst:
     def step(self, now: float) -> float:
         """Look once at everything."""
         broker = self._app.broker
-        sessions = [journal.session for journal in self._family.journals()]
+        journals = self._family.journals()
+        sessions = [name for j in journals for name in (j.session, j.fresh) if name]
         seen = broker.call(survey(broker.keys, self._queues, sessions))
         if sessions and not seen.in_flight and not any(q.ready for q in seen.queues.values()):
             self.is_over = True
