@@ -56,7 +56,11 @@ class Keeper:
             "pid": os.getpid(),
             "started_ms": time.time_ns() // 1_000_000,
             "queues": list(plan.queues),
-            "reads": list(self._schemas),
+            "reads": [
+                f"{name}@{task.contract.fingerprint}"
+                for task in app.tasks.values()
+                for name in (task.name, *task.aliases)
+            ],
         }
 
     def step(self, now: float) -> float:

@@ -12,7 +12,7 @@ from typing import NamedTuple, final
 from typedq.broker import Broker, DeadBounds
 from typedq.broker.moves import Ack, Back, Settlement, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
-from typedq.errors import ServerError
+from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
@@ -132,6 +132,8 @@ class Session:
             )
         except ServerError as error:
             event(logging.WARNING, "server does not answer, going on when it does", why=str(error))
+            if isinstance(error, ServerRefused):
+                time.sleep(LONGEST_PAUSE_S)  # it answers: what is wrong there may last
             return self._rotate()
         if not worked.alive:
             return self._rotate()
