@@ -21,11 +21,7 @@ def directory(url: str, namespace: str) -> Path:
     """Where the supervisors of one namespace on one server keep their files; the user's own."""
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
-    folder = base / f"typedq-{os.getuid()}" / f"workers-{name}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
-    return folder
+    return base / f"typedq-{os.getuid()}" / f"workers-{name}"
 
 
 @final
@@ -35,16 +31,25 @@ class HostLock:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
-        while True:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:
-                continue  # the last of the others took the folder along
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            if self._path.exists():
-                break
-            os.close(self._file)  # others took it for an orphan's before it was locked
+        while not self._take():
+            pass
+
+    def _take(self) -> bool:
+        """Make the file and lock it; False if others tidied it, or its folder, away meanwhile."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._folder.stat().st_uid != os.getuid():
+                raise PermissionError(f"{self._folder} belongs to somebody else")
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (FileNotFoundError, FileExistsError):
+            if self._folder.is_file():
+                raise
+            return False
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        if self._path.exists():
+            return True
+        os.close(self._file)
+        return False
 
     def record(self, sessions: Sequence[str], queues: Sequence[str]) -> None:
         """List the sessions that may be alive, and the queues they serve."""
