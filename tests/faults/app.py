@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import mmap
 import os
 import signal
@@ -18,6 +19,7 @@ from typedq import Context, Queue, Reject, Retry, RetryIn, TypedQ
 from typedq.worker import family
 
 EFFECTS, NAMESPACE, BIRTH = "FAULTS_EFFECTS", "FAULTS_NAMESPACE", "FAULTS_BIRTH"
+MORE = "FAULTS_MORE"
 _pause = threading.Event().wait
 _POISON: dict[str, Callable[[], object]] = {
     "exit": lambda: os._exit(3),
@@ -81,6 +83,8 @@ def build(namespace: str | None = None, *, url: str | None = None) -> TypedQ:
     _steady(app)
     _gated(app)
     _failing(app)
+    for module in os.environ.get(MORE, "").split():
+        importlib.import_module(module).declare(app)
     return app
 
 
