@@ -94,6 +94,8 @@ class Clock:
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
         self._timeout: asyncio.Timeout | None = None
+        self._shields = 0
+        self._until: float | None = None
 
     async def run(self, task: Awaitable[Any]) -> None:
         """Await a task. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
@@ -112,17 +114,23 @@ class Clock:
             if error is own:
                 raise
             raise _expired(self._limit) from None
+        finally:
+            self._timeout = None
 
     @contextmanager
     def shield(self) -> Generator[None]:
-        """Hold the soft timeout back until the end of the block."""
+        """Hold the soft timeout back until the end of the block, and of others beside it."""
         timeout = self._timeout
         if timeout is None or timeout.expired():
             yield
             return
-        until = timeout.when()
-        timeout.reschedule(None)
+        self._shields += 1
+        if self._shields == 1:
+            self._until = timeout.when()
+            timeout.reschedule(None)
         try:
             yield
         finally:
-            timeout.reschedule(until)
+            self._shields -= 1
+            if not self._shields and self._timeout is timeout:
+                timeout.reschedule(self._until)
