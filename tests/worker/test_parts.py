@@ -153,7 +153,7 @@ def test_no_token_is_lost_between_a_call_away_and_a_token(stage: Stage, waiter: 
 def test_a_waiter_outlives_its_connection(stage: Stage, waiter: Waiter) -> None:
     stage.redis.rpush(stage.keys.wake("low"), "1")
     waiter.wait(5.0)
-    stage.redis.client_kill_filter(_id=str(waiter._link.id))
+    stage.redis.client_kill_filter(_id=str(waiter._tokens.link.id))
     assert waiter.wait(1.0) is None
     stage.redis.rpush(stage.keys.wake("low"), "1")
     assert waiter.wait(5.0) == 1

@@ -35,7 +35,10 @@ LOOK_S = 1.0  # how often an idle child looks whether its supervisor lives
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a child is to do. `prefetch` is the most messages it may hold unstarted."""
+    """What a child is to do. `prefetch` is the most messages it may hold unstarted.
+
+    queues: in priority; the first is that of the broadcasts to this supervisor
+    """
 
     queues: Sequence[str]
     async_concurrency: int
@@ -248,7 +251,8 @@ class Child:
         self._ran += 1
         self.stopping = self.stopping or self._is_full()
         if settlement is None:
-            self._session.ack(job.envelope.contract, job.delivery)
+            counted = b"" if job.envelope.is_broadcast else job.envelope.contract
+            self._session.ack(counted, job.delivery)
             self._journal.count(done=1)
         else:
             self._session.settle(settlement, job.delivery)

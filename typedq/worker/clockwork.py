@@ -18,11 +18,13 @@ import msgspec
 from typedq.app import TypedQ
 from typedq.broker.moves import reap, renew, tick
 from typedq.broker.parking import groups, release
+from typedq.broker.schedule import abandon
 from typedq.broker.views import forget_worker, publish, workers
 from typedq.telemetry import event
 from typedq.worker.child import Plan
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock
+from typedq.worker.schedule import is_own
 
 TICK_S = 1.0
 PARKED_LOOK_S = 60.0
@@ -55,7 +57,7 @@ class Keeper:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_ms": time.time_ns() // 1_000_000,
-            "queues": list(plan.queues),
+            "queues": [queue for queue in plan.queues if not is_own(queue)],
             "reads": [
                 f"{name}@{task.contract.fingerprint}"
                 for task in app.tasks.values()
@@ -115,7 +117,9 @@ class Ticker:
 
     def __init__(self, app: TypedQ, lock: HostLock, plan: Plan) -> None:
         self._broker, self._lock, self._bounds = app.broker, lock, plan.bounds
-        self._queues = [queue.name for queue in app.settings.queues]
+        # Its own too: what is retried there is due some day.
+        declared = [queue.name for queue in app.settings.queues]
+        self._queues = list(dict.fromkeys([*plan.queues, *declared]))
         self._lease_s = plan.lease_s
 
     def step(self, now: float) -> float:
@@ -134,7 +138,12 @@ class Ticker:
         return min(tick_s, ticked.next_due_ms / 1000)
 
     def _end(self, session: str, queues: Sequence[str], *, owner: bool) -> None:
-        move = reap(self._broker.keys, session, queues, owner=owner, bounds=self._bounds)
+        keys = self._broker.keys
+        gone = [queue for queue in queues if is_own(queue) and queue not in self._queues]
+        for queue in gone:
+            self._broker.call(abandon(keys, queue))
+        left = [queue for queue in queues if queue not in gone]
+        move = reap(keys, session, left, owner=owner, bounds=self._bounds)
         reaped = self._broker.call(move)
         if reaped.back or reaped.buried:
             event(

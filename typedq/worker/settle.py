@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from typedq.attempt import again
-from typedq.broker.moves import Again, Bury, Settlement
+from typedq.broker.moves import Again, Bury, Drop, Settlement
 from typedq.broker.parking import Group, Parked
 from typedq.envelope import VERSION, Envelope
 from typedq.errors import InvalidBody, Reject, RetryIn
@@ -31,11 +31,19 @@ def bad_message(message: bytes, why: str) -> Bury:
     return Bury(message[25:51], reason("bad_message", why))
 
 
-def unreadable(envelope: Envelope) -> Parked:
+def unreadable(envelope: Envelope) -> Parked | Drop:
     """A message that another worker may be able to read: kept as it is, uncounted."""
     contract = envelope.contract.decode()
     if envelope.version != VERSION:
         contract += f"#{envelope.version.decode()}"
+    if envelope.is_broadcast:  # every worker has one, so there is no other to keep it for
+        event(
+            logging.ERROR,
+            "broadcast dropped: this worker cannot read its contract",
+            contract=contract,
+            id=envelope.id.decode(),
+        )
+        return Drop(envelope.id)
     event(
         logging.WARNING,
         "message parked: this worker cannot read its contract",

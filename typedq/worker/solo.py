@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 from typedq.app import TypedQ
 from typedq.broker import moves
@@ -17,6 +18,7 @@ from typedq.worker.child import Child
 from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
+from typedq.worker.schedule import Cron, Deliver
 from typedq.worker.session import new_session
 from typedq.worker.supervisor import Orders
 from typedq.worker.waiting import Waiter
@@ -37,10 +39,13 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
     lock = HostLock(directory(broker.url, settings.namespace))
     child = Child(app, journal, plan)
     keeper, ticker = Keeper(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
-    roles: list[Role] = [keeper, ticker, Undertaker(app, plan)]
+    deliver = Deliver(app, plan.queues[0])
+    roles: list[Role] = [ticker, deliver, keeper, Undertaker(app, plan)]
+    if orders.cron and app.entries:
+        roles.append(Cron(app))
     if orders.burst:
-        roles.append(_Drained(app, orders, journal, child))
-    waiter = Waiter(broker, [broker.keys.supervisors], insist=True)
+        roles.append(_Drained(app, plan.queues, journal, child))
+    waiter = Waiter(broker, [broker.keys.supervisors], insist=True, news=deliver.news)
     done = threading.Event()
     clock = threading.Thread(target=_keep, args=(roles, waiter, done), name="typedq-clockwork")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,6 +66,7 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
             moves.reap(broker.keys, journal.session, plan.queues, owner=True, others="back")
         )
         keeper.sign_off()
+        deliver.sign_off()
         lock.release()
     event(logging.INFO, "worker stopped")
     return 0
@@ -69,8 +75,8 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
 class _Drained:
     """Stops the child when nothing is ready and nothing runs."""
 
-    def __init__(self, app: TypedQ, orders: Orders, journal: Journal, child: Child) -> None:
-        self._broker, self._queues = app.broker, orders.queues
+    def __init__(self, app: TypedQ, queues: Sequence[str], journal: Journal, child: Child) -> None:
+        self._broker, self._queues = app.broker, queues
         self._journal, self._child = journal, child
 
     def step(self, now: float) -> float:
@@ -91,5 +97,6 @@ def _keep(roles: list[Role], waiter: Waiter, done: threading.Event) -> None:
                     event(logging.ERROR, "server does not answer, trying again", why=str(error))
                     pause = 0.3
                 due[place] = time.monotonic() + pause
-        if waiter.wait(max(0.0, min(due) - time.monotonic())) is not None:
-            due[1] = 0.0
+        woken = waiter.wait(max(0.0, min(due) - time.monotonic()))
+        if woken is not None:
+            due[woken] = 0.0

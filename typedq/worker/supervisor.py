@@ -26,10 +26,12 @@ from typedq.worker.family import ChildrenDie, Family
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
+from typedq.worker.schedule import Cron, Deliver, own_queue
 from typedq.worker.waiting import Waiter
 
 SUMMARY_S = 10.0
 RETRY_S = 0.3
+_FAMILY = 2  # its place among the roles; those before it are in the order of the waiter's answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,14 @@ class Orders:
     grace_s: float = 30.0
     max_tasks: int | None = None
     max_mem_percent: float | None = None
+    cron: bool = True
 
     def plan(self, app: TypedQ, *, prefetch: int = 64) -> Plan:
         """What each child is to do."""
         settings = app.settings
         bounds = DeadBounds(settings.dead_max_count, round(settings.dead_max_age * 1000))
         return Plan(
-            self.queues,
+            [own_queue(), *self.queues],
             self.async_concurrency,
             settings.lease,
             bounds,
@@ -104,19 +107,24 @@ class Supervisor:
         plan = orders.plan(app)
         self._lock = HostLock(directory(broker.url, settings.namespace))
         self._family = Family(app, plan, orders.concurrency, self._lock)
-        self._waiter = Waiter(broker, [broker.keys.supervisors], insist=True)
-        self._burst = Burst(app, self._family, orders.queues)
+        self._deliver = Deliver(app, plan.queues[0])
+        supervisors = [broker.keys.supervisors]
+        self._waiter = Waiter(broker, supervisors, insist=True, news=self._deliver.news)
+        self._burst = Burst(app, self._family, plan.queues)
         self._keeper = Keeper(app, self._lock, plan, self._family.journals)
         self._ticker = Ticker(app, self._lock, plan)
         self._roles: list[Role] = [
             self._ticker,
+            self._deliver,
             self._family,
             self._keeper,
-            Watch(broker, self._family.living, orders.queues),
+            Watch(broker, self._family.living, plan.queues),
             Undertaker(app, plan),
             MemoryLimit(self._family.living, orders.max_mem_percent),
             Summary(self._family),
         ]
+        if orders.cron and app.entries:
+            self._roles.append(Cron(app))
         if orders.burst:
             self._roles.append(self._burst)
         self._signals = 0
@@ -145,7 +153,7 @@ class Supervisor:
             stopped_at = self._stop(stopped_at)
             if stopped_at is None or not self._is_over:
                 woken = self._waiter.wait(max(0.0, plan[0][0] - time.monotonic()))
-                self._wake(plan, 0 if woken is not None else 1)
+                self._wake(plan, _FAMILY if woken is None else woken)
         self._say_goodbye()
         return code or int(self._family.interrupted > 0 or not self._family.is_gone)
 
@@ -179,7 +187,7 @@ class Supervisor:
                 heapq.heappush(plan, (time.monotonic() + pause, place))
 
     def _wake(self, plan: list[tuple[float, int]], place: int) -> None:
-        """A token wakes the ticker, anything else the family."""
+        """A token wakes the ticker, news `Deliver`, anything else the family."""
         plan[:] = [(0.0 if entry[1] == place else entry[0], entry[1]) for entry in plan]
         heapq.heapify(plan)
 
@@ -200,6 +208,7 @@ class Supervisor:
     def _say_goodbye(self) -> None:
         try:
             self._keeper.sign_off()
+            self._deliver.sign_off()
         except ServerError as error:
             event(logging.WARNING, "could not sign off", why=str(error))
         self._lock.release()

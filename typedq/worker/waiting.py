@@ -6,14 +6,43 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import final
+from typing import Any, final
 
 from typedq.broker import Broker
 from typedq.broker.link import Link, Lost, NotTaken, Refused
+from typedq.broker.script import Argument
 
 _BLOCK_S = 5
+
+
+@final
+class _Question:
+    """A request that blocks at the server, on a link of its own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.link, self._asked = broker.link(), 0.0
+
+    def ask(self, command: Sequence[Argument]) -> Link:
+        """Ask, unless the answer to the last time is still to come; select tells when it is."""
+        now = time.monotonic()
+        if not self._asked:
+            self.link.send(command)
+            self._asked = now
+        elif now - self._asked > 2 * _BLOCK_S:
+            raise TimeoutError("no reply")
+        return self.link
+
+    def reply(self) -> Any:
+        """Read the answer; None if nothing came in time."""
+        self._asked = 0.0
+        return self.link.reply()
+
+    def close(self) -> None:
+        """Forget what was asked."""
+        self._asked = 0.0
+        self.link.close()
 
 
 @final
@@ -21,13 +50,22 @@ class Waiter:
     """Blocks on wake tokens at the server and on a pipe of its own at the same time.
 
     With `insist`, the request to the server outlives a wait that something else ended: for those
-    who are never too busy to act on a token.
+    who are never too busy to act on a token. `news` gives another request that blocks, if there is
+    one to make; its reply counts as a token behind the last key.
     """
 
-    def __init__(self, broker: Broker, keys: Sequence[str], *, insist: bool = False) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        keys: Sequence[str],
+        *,
+        insist: bool = False,
+        news: Callable[[], Sequence[Argument] | None] = lambda: None,
+    ) -> None:
         self._keys = list(keys)
-        self._link, self._aside = broker.link(), broker.link()
-        self._insist, self._asked = insist, 0.0
+        self._tokens, self._news = _Question(broker), _Question(broker)
+        self._aside = broker.link()
+        self._insist, self._ask_for_news = insist, news
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -46,9 +84,7 @@ class Waiter:
         try:
             return self._wait(timeout, tokens)
         except (*Lost, Refused, NotTaken):
-            self._link.close()
-            self._aside.close()
-            self._asked = 0.0
+            self._hang_up()
             select.select([self._read], [], [], min(timeout, 0.1))
             self._drain()
             return None
@@ -56,34 +92,28 @@ class Waiter:
     def _wait(self, timeout: float, tokens: bool) -> int | None:
         ears: list[int | Link] = [self._read]
         if tokens:
-            self._ask()
-            ears.append(self._link)
+            ears.append(self._tokens.ask(["BLPOP", *self._keys, _BLOCK_S]))
+        if command := self._ask_for_news():
+            ears.append(self._news.ask(command))
         ready, _, _ = select.select(ears, [], [], timeout)
         self._drain()
+        if self._news.link in ready:
+            return len(self._keys) if self._news.reply() else None
         if not tokens:
             return None
-        if self._link not in ready:
+        if self._tokens.link not in ready:
             if self._insist:
                 return None
             # Nobody may eat a token and then be busy, so the request is taken back first.
             self._take_back()
-        self._asked = 0.0
-        reply = self._link.reply()
+        reply = self._tokens.reply()
         return self._keys.index(reply[0].decode()) if reply else None
-
-    def _ask(self) -> None:
-        now = time.monotonic()
-        if not self._asked:
-            self._link.send(["BLPOP", *self._keys, _BLOCK_S])
-            self._asked = now
-        elif now - self._asked > 2 * _BLOCK_S:
-            raise TimeoutError("no reply")
 
     def _take_back(self) -> None:
         # The server may read this before the request it is about: then it is said again.
         while True:
-            self._aside.ask(["CLIENT", "UNBLOCK", self._link.id])
-            if select.select([self._link], [], [], 0.002)[0]:
+            self._aside.ask(["CLIENT", "UNBLOCK", self._tokens.link.id])
+            if select.select([self._tokens.link], [], [], 0.002)[0]:
                 return
 
     def _drain(self) -> None:
@@ -93,7 +123,10 @@ class Waiter:
 
     def close(self) -> None:
         """Give back what was opened."""
-        self._link.close()
-        self._aside.close()
+        self._hang_up()
         os.close(self._read)
         os.close(self._write)
+
+    def _hang_up(self) -> None:
+        for each in (self._tokens, self._news, self._aside):
+            each.close()

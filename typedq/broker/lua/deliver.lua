@@ -10,6 +10,7 @@ ARGV    1 its queue  2 place as it remembers it: entry id or ""  3 and number of
         4 time to live of its keys (s)
 returns {entry id, number of that entry, number handed over, number missed}
 ]]
+--@include message
 --@include wake
 
 local id, number = ARGV[2], ARGV[3]
@@ -26,17 +27,19 @@ number = tonumber(number)
 local entries, missed = redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', 500), 0
 for _, entry in ipairs(entries) do
   local n, m = tonumber(entry[2][2]), entry[2][4]
-  missed = missed + math.max(0, n - number - 1)
-  id, number = entry[1], n
-  local _, contract = string.find(m, '^[^ ]+', 53)
-  local rest = string.find(m, ' ', contract + 2, true)
-  redis.call('RPUSH', KEYS[4], string.sub(m, 1, contract + 1) .. ARGV[1] .. string.sub(m, rest))
+  id = entry[1]
+  if n and m and is_message(m) then
+    missed, number = missed + math.max(0, n - number - 1), n
+    local _, contract = string.find(m, '^[^ ]+', 53)
+    local rest = string.find(m, ' ', contract + 2, true)
+    redis.call('RPUSH', KEYS[4], string.sub(m, 1, contract + 1) .. ARGV[1] .. string.sub(m, rest))
+    plant(KEYS[6])
+  end
 end
 if #entries > 0 then
   redis.call('HINCRBY', KEYS[3], 'delivered', #entries)
-  plant(KEYS[6])
+  redis.call('SET', KEYS[2], id .. ' ' .. number)
 end
 if missed > 0 then redis.call('HINCRBY', KEYS[3], 'missed', missed) end
-redis.call('SET', KEYS[2], id .. ' ' .. number, 'EX', ARGV[4])
-for k = 4, 6 do redis.call('EXPIRE', KEYS[k], ARGV[4]) end
+for _, k in ipairs({2, 4, 5, 6}) do redis.call('EXPIRE', KEYS[k], ARGV[4]) end
 return {id, number, #entries, missed}
