@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, final
 
+from msgspec.structs import replace as _replace
+
 from typedq import policy
 from typedq.around import Around
 from typedq.attempt import Rules, again, context
-from typedq.envelope import unseal
+from typedq.envelope import BROADCAST, unseal
 from typedq.errors import SoftTimeout
 from typedq.hooks import Hooks
 from typedq.policy import Context
@@ -38,7 +40,10 @@ class DeadLetter(NamedTuple):
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Waiting:
-    """A message: runs by the place of its queue, then in order; `due` is in ms of our clock."""
+    """A message: runs by the place of its queue, then in order; `due` is in ms of our clock.
+
+    Broadcasts are in no queue of the app, and first.
+    """
 
     rank: int
     order: int
@@ -96,6 +101,11 @@ class Outbox:
     def calls(self, task: Task[..., Any] | None = None) -> list[Call]:
         """Every call so far (of one task), run or not, in the order in which they were enqueued."""
         return [call for call in self._captured if task is None or call.task == task.name]
+
+    def broadcasts(self, task: Task[..., Any] | None = None) -> list[Call]:
+        """Those of `calls` that were broadcast, as what `task.call` gives for their arguments."""
+        sent = [call for call in self.calls(task) if call.options.queue == BROADCAST]
+        return [_replace(call, options=_replace(call.options, queue=None)) for call in sent]
 
     def waiting(self, task: Task[..., Any] | None = None) -> list[Call]:
         """The calls (of one task) that are still to run, or to run again; what is due first."""

@@ -102,6 +102,19 @@ def test_calls_are_told_apart_by_their_options(outbox: Outbox) -> None:
     assert outbox.calls() != [send_mail.call(Mail("a"))]
 
 
+def test_broadcasts_are_captured_and_run_first(outbox: Outbox) -> None:
+    look.enqueue()
+    chain.enqueue(1)
+    chain.broadcast(0)
+    asyncio.run(send_mail.options(hard_timeout=5).abroadcast(Mail("a")))
+    assert outbox.broadcasts(chain) == [chain.call(0)]
+    assert outbox.broadcasts(send_mail) == [send_mail.options(hard_timeout=5).call(Mail("a"))]
+    assert len(outbox.calls()) == 4
+    assert outbox.calls(chain) != [chain.call(1), chain.call(0)]
+    outbox.run()
+    assert done[:2] == [0, Mail("a")]
+
+
 def test_what_a_worker_could_not_read_is_refused_as_ever(outbox: Outbox) -> None:
     with pytest.raises(InvalidArguments, match=r"Expected `str`, got `int` - at \$\.to"):
         send_mail.enqueue(Mail(to=ONE))
