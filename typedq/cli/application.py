@@ -8,6 +8,7 @@ import os
 import sys
 import tomllib
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,11 @@ def load(
             raise
         raise AppNotFound(error.path, "imports= names it, but there is no such module") from None
     return found
+
+
+def no_queue(name: str, known: Sequence[str]) -> str:
+    """What is wrong with a name that no queue has."""
+    return f"no queue named {name!r}{meant(name, known)}; this app has: {', '.join(known)}"
 
 
 def show_trace(error: BaseException) -> None:

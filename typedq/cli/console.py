@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+class Loud(str):
+    """A cell of a table that is a warning."""
+
+    __slots__ = ()
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console for stdout or stderr."""
     from rich.console import Console
@@ -58,7 +64,8 @@ def table(heads: str, rows: Iterable[Sequence[object]]) -> Table:
         numbers = bool(rows) and all(isinstance(row[place], int) for row in rows)
         made.add_column(head, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(_cell(value)) for value in row))
+        styles = ("yellow" if isinstance(value, Loud) else "" for value in row)
+        made.add_row(*map(Text, map(_cell, row), styles))
     return made
 
 

@@ -10,14 +10,16 @@ import msgspec
 from typer import BadParameter, Option
 
 from typedq.app import TypedQ
+from typedq.cli import parked
 from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, AsJson, load
-from typedq.cli.console import age, console, instant, table, tell_json
+from typedq.cli.console import Loud, age, console, instant, table, tell_json
 from typedq.cli.quantities import length
 from typedq.envelope import unseal
 from typedq.errors import BadMessage
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
     from typedq.broker.views import Depth, Survey
 
@@ -36,6 +38,7 @@ class _About(msgspec.Struct):
     pid: int = 0
     children: int = 0
     queues: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     started_ms: int | None = None
     seen_ms: int | None = None
 
@@ -64,20 +67,42 @@ def info(
 
 def look(app: TypedQ) -> dict[str, Any]:
     """The keys of `info --json`: times ISO 8601 in UTC, `*_s` in seconds."""
-    from typedq.broker import views
+    from typedq.broker import parking, views
+    from typedq.cli.readable import Readers
 
     broker, settings = app.broker, app.settings
-    names = [queue.name for queue in settings.queues]
-    sessions = [session.name for session in broker.call(views.sessions(broker.keys))]
-    seen = broker.call(views.survey(broker.keys, names, sessions))
+    keys, names = broker.keys, [queue.name for queue in settings.queues]
+    sessions = [session.name for session in broker.call(views.sessions(keys))]
+    seen = broker.call(views.survey(keys, names, sessions))
+    paused = broker.call(views.paused(keys, names))
+    dues = {name: broker.call(views.last_due(keys, name)) for name in names}
     workers = [_worker(name, about, seen.now_ms) for name, about in seen.workers.items() if about]
+    living = [w for w in workers if (w["seen_s"] or 0) <= 2 * settings.lease]
+    readers = Readers(app)
+    begun = broker.call(parking.groups(keys))
+    groups = parked.look(broker, begun)
+    for group in groups:
+        serving = [worker for worker in living if group["queue"] in worker["queues"]]
+        group["read_by"] = readers.of(group["contract"], serving)
     return {
         "namespace": settings.namespace,
         "url": broker.url,
         "time": instant(seen.now_ms),
-        "queues": [_queue(name, seen.queues[name], seen.now_ms) for name in names],
+        "queues": [
+            {
+                **_queue(name, seen.queues[name], seen.now_ms),
+                "last_due": instant(dues[name]),
+                "parked": sum(g["messages"] for g in groups if g["queue"] == name),
+                "paused": name in paused,
+            }
+            for name in names
+        ],
         "workers": sorted(workers, key=lambda worker: (worker["host"], worker["pid"])),
-        "contracts": _contracts(app, seen),
+        "contracts": [
+            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), living)}
+            for each in _contracts(app, seen)
+        ],
+        "parked": groups,
         "waiting": sum(seen.counts.values()),
         "in_flight": seen.in_flight,
         "dead": seen.dead,
@@ -113,6 +138,7 @@ def _worker(name: str, line: bytes, now_ms: int) -> dict[str, Any]:
         "pid": about.pid,
         "children": about.children,
         "queues": about.queues,
+        "reads": about.reads,
         "started": instant(about.started_ms),
         "seen": instant(about.seen_ms),
         "seen_s": None if about.seen_ms is None else max(0, now_ms - about.seen_ms) / 1000,
@@ -134,7 +160,10 @@ def _page(facts: Mapping[str, Any]) -> Group:
     from rich.text import Text
 
     queues = [
-        (q["name"], q["ready"], age(q["oldest_s"]), q["delayed"], age(q["next_due_s"]))
+        (
+            *(Loud(f"{q['name']} (paused)") if q["paused"] else q["name"], q["ready"]),
+            *(age(q["oldest_s"]), q["delayed"], age(q["next_due_s"]), q["last_due"], q["parked"]),
+        )
         for q in facts["queues"]
     ]
     workers = [
@@ -147,16 +176,29 @@ def _page(facts: Mapping[str, Any]) -> Group:
         for w in facts["workers"]
     ]
     contracts = [
-        (c["task"], c["fingerprint"], c["waiting"], "yes" if c["in_app"] else "no")
+        (c["task"], c["fingerprint"], c["waiting"], "yes" if c["in_app"] else "no", _readers(c))
         for c in facts["contracts"]
     ]
+    groups = [
+        (g["queue"], g["contract"], g["messages"], g["since"], _readers(g)) for g in facts["parked"]
+    ]
+    heads = "parked in, contract, messages, since, read by"
+    shelves: list[str | Table] = ["", table(heads, groups)] if groups else []
     total = "{waiting:,} waiting, {in_flight:,} in flight, {dead:,} dead".format(**facts)
     return Group(
         Text("{namespace} at {url}, {time}".format(**facts), style="bold"),
         f"{total}\n",
-        table("queue, ready, oldest, delayed, next due in", queues),
+        table("queue, ready, oldest, delayed, next due in, last due, parked", queues),
         "",
         table("worker, processes, queues, seen", workers) if workers else "no worker runs",
         "",
-        table("task, fingerprint, waiting, in this app", contracts),
+        table("task, fingerprint, waiting, in this app, read by", contracts),
+        *shelves,
     )
+
+
+def _readers(facts: Mapping[str, Any]) -> str:
+    """How many live workers read a contract; nobody is worth a warning where something waits."""
+    if count := len(facts["read_by"]):
+        return f"{count} worker{'s' * (count > 1)}"
+    return Loud("nobody") if facts.get("messages") or facts.get("waiting") else "nobody"

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from typedq.cli import dead, info, schemas, server, tasks, worker
+from typedq.cli import dead, info, parked, queues, schemas, server, tasks, worker
 from typedq.cli.console import complain
 from typedq.errors import AppNotFound, TypedQError
 
@@ -29,7 +29,12 @@ program.command(epilog=tasks.ENQUEUE_EXAMPLE)(tasks.enqueue)
 program.command(epilog=info.EXAMPLE)(info.info)
 program.command(epilog=schemas.EXAMPLE)(schemas.check_schemas)
 program.command(epilog=schemas.EXPORT_EXAMPLE)(schemas.export_schemas)
+program.command(epilog=queues.PEEK_EXAMPLE)(queues.peek)
+program.command(epilog=queues.PURGE_EXAMPLE)(queues.purge)
+program.command(epilog=queues.PAUSE_EXAMPLE)(queues.pause)
+program.command(epilog=queues.RESUME_EXAMPLE)(queues.resume)
 program.add_typer(dead.program, name="dead")
+program.add_typer(parked.program, name="parked")
 program.add_typer(server.program, name="server")
 
 

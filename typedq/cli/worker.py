@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from typedq import telemetry
 from typedq.app import TypedQ
-from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, load
-from typedq.cli.console import meant
+from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, load, no_queue
 from typedq.cli.quantities import cores, length, processes
+from typedq.cli.reload import GRACE_S, run_again_and_again
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
 
@@ -21,7 +22,9 @@ _C_HELP = "Processes: 4, cores or cores*2. \\[default: the setting, else cores]"
 _A_HELP = "Coroutines at a time in each process. \\[default: the setting]"
 _G_HELP = "How long running tasks may go on after SIGTERM. \\[default: the setting]"
 _M_HELP = "Replace a process after so many tasks. \\[default: the setting]"
+_P_HELP = "Replace the largest process when more memory is in use. \\[default: the setting]"
 _NAMES = "NAME,..."
+_OF_PROCESSES = "--concurrency, --max-tasks-per-child and --max-mem-percent"
 
 Processes = Annotated[
     int | None, Option("-c", "--concurrency", parser=processes, metavar="N", help=_C_HELP)
@@ -38,6 +41,15 @@ Solo = Annotated[bool, Option("--solo", help="One process without forks, for a d
 Level = Annotated[str, Option("-l", "--log-level", help="debug, info, warning, error or critical.")]
 Format = Annotated[str, Option("--log-format", help="text or json.")]
 MostTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
+MostMemory = Annotated[
+    float | None,
+    Option("--max-mem-percent", min=1, max=100, metavar="PERCENT", help=_P_HELP),
+]
+Reload = Annotated[
+    bool, Option("-r", "--reload", help="Begin again when a .py file in --app-dir changes.")
+]
+# How the process that watches starts the one that works, with all the other words it was given.
+Reloaded = Annotated[bool, Option("--no-reload", hidden=True)]
 Grace = Annotated[float | None, Option(parser=length, metavar="SECONDS", help=_G_HELP)]
 
 
@@ -55,15 +67,21 @@ def worker(
     log_level: Level = "info",
     log_format: Format = "text",
     max_tasks: MostTasks = None,
+    max_mem_percent: MostMemory = None,
     grace: Grace = None,
+    reload: Reload = False,
+    reloaded: Reloaded = False,
 ) -> None:
     """Run tasks. SIGTERM or Ctrl-C ends it when the running tasks end, a second one at once."""
-    if solo and (concurrency or max_tasks):
-        reason = "it is one process: leave out --concurrency and --max-tasks-per-child"
+    if solo and (concurrency or max_tasks or max_mem_percent):
+        reason = f"it is one process: leave out {_OF_PROCESSES}"
         raise typer.BadParameter(reason, param_hint="--solo")
     if grace is not None and grace < 0:
         raise typer.BadParameter("it cannot be negative", param_hint="--grace")
     format: Any = log_format
+    if reload and not reloaded:
+        telemetry.configure(log_level, format)
+        raise typer.Exit(run_again_and_again(app_dir, GRACE_S if grace is None else grace))
     loaded = load(app, app_dir, place, log=(log_level, format))
     settings = loaded.settings
     from typedq.worker import Orders, Supervisor, run_solo
@@ -75,6 +93,7 @@ def worker(
         burst=burst,
         grace_s=settings.grace if grace is None else grace,
         max_tasks=None if solo else max_tasks or settings.max_tasks_per_child,
+        max_mem_percent=max_mem_percent or settings.max_mem_percent,
     )
     if not loaded.tasks:
         event(logging.WARNING, "the app has no tasks; name their modules in imports=")
@@ -88,11 +107,7 @@ def _names(given: Sequence[str] | None) -> list[str]:
 def _served(app: TypedQ, only: Sequence[str], without: Sequence[str]) -> list[str]:
     """Queues in the app's order of priority. Raises ConfigurationError naming every stranger."""
     known = [queue.name for queue in app.settings.queues]
-    problems = [
-        f"no queue named {name!r}{meant(name, known)}; this app has: {', '.join(known)}"
-        for name in (*only, *without)
-        if name not in known
-    ]
+    problems = [no_queue(name, known) for name in (*only, *without) if name not in known]
     served = [name for name in known if name in (only or known) and name not in without]
     if not served and not problems:
         problems = ["no queue is left to serve by --queues and --exclude-queues"]
