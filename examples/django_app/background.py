@@ -1,0 +1,25 @@
+"""The app of typedq. A worker for it: `typedq worker examples.django_app.background:app`."""
+
+import os
+from collections.abc import Generator
+
+import django
+from django.db import close_old_connections
+
+from typedq import Context, TypedQ
+
+# Before the tasks are imported, for they import models.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.django_app.settings")
+django.setup()
+
+app = TypedQ("newsletter", imports=["examples.django_app.tasks"])
+
+
+@app.middleware
+def fresh_connections(_: Context) -> Generator[None]:
+    """Do around a task what Django does around a request: drop broken and aged connections."""
+    close_old_connections()
+    try:
+        yield
+    finally:
+        close_old_connections()

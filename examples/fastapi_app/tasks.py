@@ -1,0 +1,37 @@
+"""The tasks. A worker for them: `typedq worker examples.fastapi_app.tasks:queue`."""
+
+# pyright: reportUnknownMemberType=false
+import os
+
+import redis.asyncio as redis
+from pydantic import BaseModel, Field
+
+from typedq import Context, Retry, TypedQ
+
+queue = TypedQ("orders", soft_timeout=10)
+# Connects at first use, so in each process to itself.
+store = redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
+
+
+class Order(BaseModel):
+    """One model for both: the request is checked against it, and so is the message."""
+
+    customer: str = Field(min_length=1, max_length=100)
+    items: dict[str, int]
+
+
+class Bill(BaseModel):
+    customer: str
+    pieces: int
+
+
+@queue.task(retry=Retry(max_retries=5, on=redis.ConnectionError))
+async def make_bill(ctx: Context, order: Order) -> None:
+    """Bill an order. The bill has the id of the message, so to run twice makes one bill."""
+    bill = Bill(customer=order.customer, pieces=sum(order.items.values()))
+    await store.set(f"bill:{ctx.id}", bill.model_dump_json())
+
+
+@queue.on_process_stop
+async def disconnect() -> None:
+    await store.aclose()

@@ -1,0 +1,43 @@
+"""Every working day at seven: how full the disk is, by mail to whoever wants to know.
+
+A worker for it: `typedq worker examples.report_mailer.tasks:app`. It is the clock, too: there may
+be any number of workers, and each morning comes once.
+"""
+
+import os
+import shutil
+import smtplib
+from datetime import date
+from email.message import EmailMessage
+from zoneinfo import ZoneInfo
+
+from typedq import Context, Retry, TypedQ
+
+ZONE = "Europe/Berlin"
+app = TypedQ("reports", soft_timeout=60, hard_timeout=120)
+
+
+@app.task
+def report(ctx: Context) -> None:
+    """Enqueue a mail for each reader; one reader's full mailbox does not hold up the others."""
+    day = ctx.due.astimezone(ZoneInfo(ZONE)).date()  # of the slot, however late this runs
+    readers = os.environ["REPORT_READERS"].split(",")
+    app.enqueue_many(mail.call(reader, day) for reader in readers)
+
+
+# smtplib's errors are OSErrors, and a mail server's "try again later" is one of them.
+@app.task(retry=Retry(max_retries=10, on=OSError, backoff=1, factor=3, max_backoff=3600))
+def mail(to: str, day: date) -> None:
+    """Mail the report of a day. Its Message-ID tells a mail server that it has seen it before."""
+    total, used, _ = shutil.disk_usage("/")
+    message = EmailMessage()
+    message["Message-ID"] = f"<{day}.{to}>"
+    message["From"], message["To"] = "reports@example.org", to
+    message["Subject"] = f"{day:%A, %d %B}: {used / total:.0%} full"
+    message.set_content(f"{used >> 30} of {total >> 30} GiB are in use.")
+    host, _, port = os.environ["REPORT_SMTP"].partition(":")
+    with smtplib.SMTP(host, int(port or 25), timeout=30) as server:
+        server.send_message(message)
+
+
+app.cron(os.environ.get("REPORT_CRON", "0 7 * * 1-5"), report.call(), tz=ZONE, catch_up="once")

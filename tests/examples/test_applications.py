@@ -1,0 +1,150 @@
+"""Every example application: its own test client in front, a real worker behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from examples.codestats.mail import Postbox
+from typedq.localserver import OwnServer
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
+ROOT = Path(__file__).parents[2]
+APPLICATIONS = ("django_app", "fastapi_app", "flask_app", "report_mailer")
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server in the environment, and a directory for what the applications write."""
+    directory = tmp_path_factory.mktemp("applications")
+    with OwnServer() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TYPEDQ_URL", server.url)
+        patch.setenv("REDIS_URL", server.url)
+        patch.setenv("NEWSLETTER_DATABASE", str(directory / "newsletter.sqlite"))
+        patch.setenv("NEWSLETTER_MAILS", str(directory / "mails"))
+        patch.setenv("GUESTBOOK_DATABASE", str(directory / "guestbook.sqlite"))
+        yield directory
+
+
+@contextmanager
+def worker(app: str, *options: str) -> Generator[None]:
+    command = [sys.executable, "-m", "typedq", "worker", f"examples.{app}", "-c", "1", *options]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            yield
+        finally:
+            if "-b" not in options:
+                process.terminate()
+            assert process.wait(30) == 0
+
+
+def drain(app: str) -> None:
+    with worker(app, "-b"):
+        pass
+
+
+def dead(app: str) -> object:
+    """The dead letters of an app, as `typedq dead list` tells them."""
+    command = [sys.executable, "-m", "typedq", "dead", "list", "-A", f"examples.{app}", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout or "[]")
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_an_application_is_small(name: str) -> None:
+    texts = [file.read_text() for file in (ROOT / "examples" / name).glob("*.py")]
+    assert 0 < sum(bool(line) for text in texts for line in text.splitlines()) < 80
+
+
+def test_fastapi_takes_an_order_and_a_worker_bills_it(room: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from examples.fastapi_app.web import web
+
+    order = {"customer": "Ada", "items": {"pen": 2, "ink": 1}}
+    with TestClient(web) as client:
+        taken = client.post("/orders", json=order)
+        assert taken.status_code == 202
+        place = f"/orders/{taken.json()['id']}"
+        assert client.get(place).status_code == 404
+        assert client.post("/orders", json={**order, "items": {"pen": "two"}}).status_code == 422
+        drain("fastapi_app.tasks:queue")
+        assert client.get(place).json() == {"customer": "Ada", "pieces": 3}
+    assert dead("fastapi_app.tasks:queue") == []
+
+
+def test_fastapi_says_to_try_again_where_the_server_is_away(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastapi.testclient import TestClient
+
+    from examples.fastapi_app.tasks import make_bill
+    from examples.fastapi_app.web import web
+    from typedq import TypedQ
+
+    away = TypedQ("away", url="unix:///nowhere", enqueue_deadline=0.1)
+    monkeypatch.setattr("examples.fastapi_app.web.make_bill", away.task(make_bill.fn))
+    with TestClient(web) as client:
+        told = client.post("/orders", json={"customer": "Ada", "items": {}})
+    assert (told.status_code, told.headers["Retry-After"]) == (503, "5")
+
+
+def test_django_enqueues_after_the_commit_and_welcomes_once(room: Path) -> None:
+    from examples.django_app import background
+
+    background.app.load()
+    from django.core.management import call_command
+    from django.db import connection
+    from django.test import Client
+
+    from examples.django_app.models import Subscriber
+
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    client = Client(SERVER_NAME="localhost")
+    for _ in range(2):
+        assert client.post("/subscribe", {"email": "ada@example.org"}).status_code == 202
+    drain("django_app.background:app")
+    (mail,) = (room / "mails").iterdir()
+    assert "To: ada@example.org" in mail.read_text()
+    assert Subscriber.objects.get().welcomed
+    connection.close()
+    background.app.broker.close()
+    assert dead("django_app.background:app") == []
+
+
+def test_flask_tasks_have_the_context_of_the_app(room: Path) -> None:
+    from examples.flask_app.tasks import queue
+    from examples.flask_app.web import create_app
+
+    client = create_app().test_client()
+    for text in ("What a lovely page", "Try my CASINO", "Greetings"):
+        assert client.post("/", data={"text": text}).status_code == 202
+    assert client.get("/").json == []
+    drain("flask_app.tasks:queue")
+    assert client.get("/").json == ["What a lovely page", "Greetings"]
+    queue.broker.close()
+    assert dead("flask_app.tasks:queue") == []
+
+
+def test_report_mailer_mails_each_reader_at_every_slot(
+    room: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    monkeypatch.setenv("REPORT_READERS", "ada@example.org,bob@example.org")
+    monkeypatch.setenv("REPORT_CRON", "* * * * * *")  # every second
+    with Postbox() as postbox:
+        monkeypatch.setenv("REPORT_SMTP", postbox.address)
+        with worker("report_mailer.tasks:app"):
+            wait_until(
+                lambda: {m["To"] for m in postbox.mails} == {"ada@example.org", "bob@example.org"}
+            )
+    assert all("% full" in mail["Subject"] for mail in postbox.mails)
+    assert postbox.turned_away == 1
