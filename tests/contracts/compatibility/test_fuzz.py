@@ -4,11 +4,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.contracts.compatibility.fuzz import run
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_no_verdict_promises_more_than_the_decoders_keep() -> None:
     seed = time.time_ns() % 1_000_000
     report = run(3_000, seed)
