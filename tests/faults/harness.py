@@ -275,6 +275,7 @@ class Stage:
         """Keys that are not static: a drained namespace has none. Tokens are one at most."""
         tag, keys = self.keys.tag + ":", self.keys
         static = {keys.contracts, keys.counts, keys.stats, keys.workers, keys.last_tick}
+        static |= {keys.cron, keys.broadcasts}
         static |= {keys.supervisors, *map(keys.wake, QUEUES), keys.dead, keys.dead_letters}
         found = {name.decode() for name in self.redis.scan_iter(f"{tag}*", count=1000)}
         return {name for name in found - static if not name.startswith(keys.lane(""))}

@@ -87,7 +87,31 @@ assert_type(app.enqueue_many([resize.call(1), later.call(2, width=50)]), list[Re
 assert_type(app.enqueue_many((nothing.call() for _ in range(3)), chunk=100), list[Receipt])
 
 
+assert_type(send_email.broadcast(EmailArgs(to="ops@b.c")), Receipt)
+resize.options(soft_timeout=5).broadcast(7, width=50)
+app.cron("*/10 * * * *", resize.call(7), name="thumbs", tz="Europe/Berlin")
+app.cron("@daily", later.call(image_id=7), catch_up="once")
+
+
+class EmailArgsV1(msgspec.Struct, frozen=True):
+    address: str
+
+
+@send_email.upcast
+def from_v1(old: EmailArgsV1) -> Call:
+    return send_email.call(EmailArgs(to=old.address))
+
+
+@settle.upcast
+def from_number(order: int, *, lines: list[str]) -> Call:
+    return settle.call(Order(order, lines))
+
+
+assert_type(from_v1(EmailArgsV1(address="a@b.c")), Call)
+
+
 async def asynchronous() -> None:
+    assert_type(await send_email.abroadcast(EmailArgs(to="ops@b.c")), Receipt)
     assert_type(await resize.aenqueue(7, width=50), Receipt)
     assert_type(await later.aenqueue(7), Receipt)
     assert_type(await app.aenqueue_many([nothing.call()]), list[Receipt])

@@ -54,7 +54,21 @@ app.enqueue_many([send_email.enqueue(email)])  # misuse: a receipt where a call 
 app.enqueue_many(send_email.call(email))  # misuse: one call where several are due
 
 
+send_email.broadcast("a@b.c")  # misuse: wrong type in a broadcast
+resize.broadcast()  # misuse: missing argument of a broadcast
+app.cron("@daily", send_email)  # misuse: a task where a cron entry needs a call
+app.cron("@daily", send_email.call)  # misuse: a method where a cron entry needs a call
+app.cron("@daily", resize.call(7), catch_up="twice")  # misuse: no such way to catch up
+app.cron("@daily", resize.call(7), timezone="UTC")  # misuse: misspelt option of an entry
+
+
+@send_email.upcast  # misuse: an upcaster that returns no call
+def from_old(old: int) -> EmailArgs:
+    return EmailArgs(to=str(old))
+
+
 async def asynchronous() -> None:
+    send_email.abroadcast(email)  # misuse: an unawaited abroadcast
     resize.aenqueue(7)  # misuse: an unawaited aenqueue
     app.aenqueue_many([resize.call(7)])  # misuse: an unawaited aenqueue_many
     await resize.enqueue(7)  # misuse: an awaited enqueue

@@ -1,0 +1,30 @@
+"""What the app under fault does by the clock, and what is told to all its workers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tests.faults.app import note
+from typedq import Context, Retry, TypedQ
+
+CRON, CATCH_UP = "FAULTS_CRON", "FAULTS_CATCH_UP"
+
+
+def declare(app: TypedQ) -> None:
+    """An entry that leaves a line for every slot; a task to tell to all."""
+
+    @app.task
+    def tick(ctx: Context) -> None:
+        note(ctx, f"{ctx.due.timestamp():.3f}")
+
+    @app.task(retry=Retry(max_retries=2, backoff=0.05, jitter=False))
+    def told(ctx: Context, failures: int = 0) -> None:
+        note(ctx, "start")
+        if ctx.attempt <= failures:
+            raise OSError("not yet")
+        note(ctx, f"end-{ctx.queue}-{os.getppid()}")
+
+    if expression := os.environ.get(CRON):
+        catch_up: Any = os.environ.get(CATCH_UP, "skip")
+        app.cron(expression, tick.call(), name="ticks", catch_up=catch_up)

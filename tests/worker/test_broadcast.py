@@ -1,0 +1,187 @@
+"""Broadcasts: once on every live worker, and nobody else's business."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.faults import scheduled
+from tests.faults.harness import Worker
+from typedq import InvalidArguments, InvalidOptions, Receipt, Task
+from typedq.broker.views import contracts
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+    from tests.faults.harness import Stage
+
+MORE = {"FAULTS_MORE": "tests.faults.scheduled"}
+
+
+@pytest.fixture
+def told(stage: Stage) -> Task[..., Any]:
+    scheduled.declare(stage.app)
+    return stage.app.find("told")
+
+
+def ready(stage: Stage, count: int, *flags: str, wait_until: WaitUntil) -> list[Worker]:
+    """Workers that listen."""
+    workers = [stage.worker("-c", "2", *flags, **MORE) for _ in range(count)]
+    wait_until(lambda: len(listening(stage)) >= count, 20.0)
+    return workers
+
+
+def listening(stage: Stage) -> list[Any]:
+    return [client for client in stage.redis.client_list() if client["cmd"] == "xread"]
+
+
+def ends(stage: Stage, receipt: Receipt) -> list[str]:
+    """The supervisors that ran it."""
+    done = (e.what for e in stage.effects() if e.id == receipt.id and e.what.startswith("end-"))
+    return [what.rpartition("-")[2] for what in done]
+
+
+def test_once_on_every_worker(stage: Stage, told: Task[..., Any], wait_until: WaitUntil) -> None:
+    workers = ready(stage, 3, wait_until=wait_until)
+    receipts = [told.broadcast()]
+    receipts += [told.broadcast() for _ in range(20)]
+    wait_until(lambda: all(len(ends(stage, r)) >= 3 for r in receipts))
+    stage.send("nap")
+    wait_until(stage.ended)
+    assert [worker.stop() for worker in workers] == [0, 0, 0]
+    for receipt in receipts:
+        assert sorted(ends(stage, receipt)) == sorted(str(w.pid) for w in workers)
+    assert not stage.leaked()
+    assert not any(stage.look().counts.values())
+    assert (receipts[0].queue, receipts[0].task) == ("_broadcast", "told")
+    assert stage.look().stats["broadcast"] == 21
+    assert stage.look().stats["delivered"] == 63
+    assert told.contract.id in stage.ask(contracts(stage.keys))
+
+
+def test_an_idle_worker_hears_at_once(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    (worker,) = ready(stage, 1, wait_until=wait_until)
+    times = list[float]()
+    for _ in range(5):
+        sent = time.time()
+        receipt = told.broadcast()
+        wait_until(partial(ends, stage, receipt))
+        times.append(next(e.at for e in stage.effects() if e.id == receipt.id) - sent)
+    assert worker.stop() == 0
+    print(f"told in {[round(t * 1000, 1) for t in times]} ms")
+    assert sorted(times)[2] < 0.5
+
+
+def test_a_worker_without_forks_hears_too(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    (worker,) = ready(stage, 1, "--solo", wait_until=wait_until)
+    receipt = told.broadcast()
+    wait_until(lambda: ends(stage, receipt))
+    assert worker.stop() == 0
+    assert not stage.leaked()
+
+
+def test_it_survives_a_reconnect(stage: Stage, told: Task[..., Any], wait_until: WaitUntil) -> None:
+    (worker,) = ready(stage, 1, wait_until=wait_until)
+    receipts = list[Receipt]()
+    for _ in range(10):
+        stage.redis.client_kill_filter(_type="normal", skipme=True)
+        stage.app.broker.close()
+        receipts.append(told.broadcast())
+    wait_until(lambda: all(ends(stage, r) for r in receipts), 20.0)
+    assert worker.stop() == 0
+    assert [len(ends(stage, r)) for r in receipts] == [1] * 10
+
+
+def test_a_retry_stays_with_its_worker_and_a_failure_is_a_dead_letter(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    workers = ready(stage, 2, wait_until=wait_until)
+    good, bad = told.broadcast(2), told.broadcast(9)
+    wait_until(lambda: len(ends(stage, good)) == 2 and bad.id in stage.dead())
+    wait_until(lambda: len([e for e in stage.effects("start") if e.id == bad.id]) == 6)
+    assert [worker.stop() for worker in workers] == [0, 0]
+    assert sorted(ends(stage, good)) == sorted(str(w.pid) for w in workers)
+    assert not any(stage.look().counts.values())
+    assert not stage.leaked()
+
+
+def test_after_a_crash_of_the_child_it_runs_again_on_the_same_worker(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    workers = ready(stage, 2, wait_until=wait_until)
+    receipt = stage.app.find("crash_at").broadcast(stage.gate(), 2)
+    wait_until(lambda: len([e for e in stage.effects("start") if e.id == receipt.id]) == 2)
+    stage.open_gate()
+    wait_until(lambda: len([e for e in stage.effects("end") if e.id == receipt.id]) == 2)
+    assert [worker.stop() for worker in workers] == [0, 0]
+    assert stage.dead() == {}
+
+
+def test_what_a_dead_worker_did_not_come_to_ends_with_it(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    (worker,) = ready(stage, 1, wait_until=wait_until)
+    receipt = stage.app.find("hold").broadcast(stage.gate())
+    wait_until(lambda: stage.effects("start"))
+    worker.kill_group()
+    after = stage.worker("-c", "1", **MORE)
+    wait_until(lambda: not stage.in_flight())
+    stage.send("nap")
+    wait_until(stage.ended)
+    assert after.stop() == 0
+    assert [e.id for e in stage.effects("start")].count(receipt.id) == 1
+    assert stage.dead() == {}
+    assert not stage.leaked()
+
+
+def test_a_worker_that_cannot_read_it_says_so_and_drops_it(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    (worker,) = ready(stage, 1, "--forget", "told", wait_until=wait_until)
+    receipt = told.broadcast()
+    wait_until(lambda: worker.events("broadcast dropped: this worker cannot read"))
+    stage.send("nap")
+    wait_until(stage.ended)
+    assert worker.stop() == 0
+    assert worker.events("broadcast dropped")[0]["level"].lower() == "error"
+    assert (ends(stage, receipt), stage.dead()) == ([], {})
+    assert not any(stage.look().counts.values())
+    assert not stage.leaked()
+
+
+def test_the_front_door_checks_it_like_any_message(told: Task[..., Any]) -> None:
+    with pytest.raises(InvalidArguments, match=r"at \$\.failures"):
+        told.broadcast("many")
+
+
+@pytest.mark.parametrize("option", ["delay", "eta", "queue"])
+def test_what_makes_no_sense_for_a_broadcast_is_refused(told: Task[..., Any], option: Any) -> None:
+    value = {"delay": 5, "eta": datetime(2027, 1, 1, tzinfo=UTC), "queue": "high"}[option]
+    options: Any = {option: value}
+    with pytest.raises(InvalidOptions, match="a broadcast goes to every worker, at once") as caught:
+        told.options(**options).broadcast()
+    assert caught.value.option == option
+
+
+def test_an_async_producer_tells_too(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
+    (worker,) = ready(stage, 1, wait_until=wait_until)
+
+    async def tell() -> Receipt:
+        try:
+            return await told.options(soft_timeout=5).abroadcast()
+        finally:
+            await stage.app.broker.aclose()
+
+    receipt = asyncio.run(tell())
+    wait_until(lambda: ends(stage, receipt))
+    assert worker.stop() == 0
