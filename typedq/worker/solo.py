@@ -16,7 +16,7 @@ from typedq.errors import ServerError
 from typedq.telemetry import event, label_records
 from typedq.worker.child import Child
 from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
-from typedq.worker.journal import Journal
+from typedq.worker.journal import Journal, Phase
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.schedule import Cron, Deliver
 from typedq.worker.session import new_session
@@ -81,7 +81,8 @@ class _Drained:
 
     def step(self, now: float) -> float:
         seen = self._broker.call(survey(self._broker.keys, self._queues, [self._journal.session]))
-        if not seen.in_flight and not any(queue.ready for queue in seen.queues.values()):
+        waits = seen.in_flight or any(queue.ready for queue in seen.queues.values())
+        if self._journal.phase == Phase.IDLE and not waits:
             self._child.stop()
         return 0.05
 

@@ -23,6 +23,7 @@ from typedq.telemetry import event
 from typedq.worker.child import Plan
 from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.family import ChildrenDie, Family
+from typedq.worker.journal import Phase
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
@@ -93,7 +94,9 @@ class Burst:
         journals = self._family.journals()
         sessions = [name for j in journals for name in (j.session, j.fresh) if name]
         seen = broker.call(survey(broker.keys, self._queues, sessions))
-        if sessions and not seen.in_flight and not any(q.ready for q in seen.queues.values()):
+        # An idle child has also looked for parked messages that it can read.
+        idle = bool(journals) and all(journal.phase == Phase.IDLE for journal in journals)
+        if idle and not seen.in_flight and not any(q.ready for q in seen.queues.values()):
             self.is_over = True
         return 0.05
 
