@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from typedq import Queue, Task, TypedQ
-from typedq.broker import moves
+from typedq.broker import DeadBounds, moves
 from typedq.broker.moves import Bury
+from typedq.broker.parking import Group, Parked, park
 from typedq.telemetry import logger
 
 if TYPE_CHECKING:
@@ -91,14 +92,16 @@ class Shop:
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         return done
 
-    def out(self, *words: str, **more: Any) -> str:
-        return self.run(*words, **more).stdout
+    def out(self, *words: str, code: int = 0, **more: Any) -> str:
+        return (
+            self.run(*words, code=code, **more).stdout if more else self.here(*words, code=code)[0]
+        )
 
     def json(self, *words: str, **more: Any) -> Any:
         return json.loads(self.out(*words, "--json", **more))
 
     def here(self, *words: str, code: int) -> tuple[str, str]:
-        """Run a command in this process, for what ends before it reaches a server: it is faster."""
+        """Run a command in this process: a process of its own takes a second to begin."""
         from typedq.cli import main
 
         with self._surroundings(*words), pytest.raises(SystemExit) as end:
@@ -166,7 +169,7 @@ def shop(place: Place, server: OwnServer) -> Shop:
 
 
 class Cemetery:
-    """Buries messages without a worker."""
+    """Buries and parks messages without a worker."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self.app = TypedQ(namespace, url=url, queues=[Queue("high"), Queue("low")])
@@ -178,7 +181,28 @@ class Cemetery:
         @self.app.task
         def fail(secret: str) -> None: ...
 
-        self.calls: dict[str, Task[..., Any]] = {"send_email": send_email, "fail": fail}
+        @self.app.task
+        def legacy(secret: str) -> None: ...
+
+        @self.app.task
+        def resize(image_id: int) -> None: ...
+
+        tasks: list[Task[..., Any]] = [send_email, fail, legacy, resize]
+        self.calls = {task.name: task for task in tasks}
+
+    def park(self, task: str, count: int = 1) -> str:
+        """So many new messages, set aside; returns their contract."""
+        known = self.calls[task]
+        group = Group(known.queue or "low", known.contract.id)
+        receipts = self.app.enqueue_many([known.call("xyz")] * count)
+        keys, queues = self.broker.keys, ["high", "low"]
+        self.broker.call(moves.open(keys, ["s"], queues, 60_000))
+        for start in range(0, count, 500):
+            ids = [receipt.id.encode() for receipt in receipts[start : start + 500]]
+            self.broker.call(moves.work(keys, "s", queues, want=len(ids)))
+            parked = [Parked(group, id) for id in ids]
+            assert self.broker.call(park(keys, "s", parked, DeadBounds())) == len(ids)
+        return group.contract
 
     def bury(self, task: str, count: int = 1, reason: bytes | None = None) -> list[str]:
         """The ids of so many new dead letters, oldest first."""

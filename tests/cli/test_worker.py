@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ REFUSED = [
     ("-X high,low", "no queue is left to serve"),
     ("-c 0", "'0' is not a number from 1 upward, cores, or such as cores*2"),
     ("-c many", "'many' is not a number from 1 upward"),
-    ("--solo -c 2", "it is one process: leave out --concurrency and --max-tasks-per-child"),
+    ("--solo -c 2", "it is one process: leave out --concurrency, --max-tasks-per-child and"),
+    ("--max-mem-percent 0.5", "Invalid value for '--max-mem-percent'"),
     ("--grace -1", "it cannot be negative"),
     ("-l loud", "log level 'loud' is not one of debug, info, warning, error, critical"),
     ("--log-format xml", "log format 'xml' is not one of text, json"),
@@ -62,6 +64,19 @@ def test_bad_options_are_explained(words: str, message: str, shop: Shop) -> None
 def test_an_app_without_tasks_is_warned_about(shop: Shop) -> None:
     shop.file("bare.py", "import os, typedq\napp = typedq.TypedQ(os.environ['SHOP'])\n")
     assert "WARNING  the app has no tasks" in shop.run("worker", "bare:app", "-b", "--solo").stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag"), [("1", []), ("100", ["--max-mem-percent", "1"])], ids=["setting", "flag"]
+)
+def test_memory_is_limited_by_flag_else_by_setting(
+    setting: str, flag: list[str], shop: Shop, wait_until: Any
+) -> None:
+    shop.env["TYPEDQ_MAX_MEM_PERCENT"] = setting
+    with shop.start("worker", "-c", "1", *flag) as worker:
+        wait_until(lambda: re.search("memory is short|for its memory", shop.log), 20)
+        worker.terminate()
+        assert worker.wait(20) == 0
 
 
 @pytest.mark.parametrize("more", [["-c", "1"], ["--solo"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -12,14 +13,13 @@ from typer import BadParameter, Option
 from typedq.app import TypedQ
 from typedq.cli import parked
 from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, AsJson, load
-from typedq.cli.console import Loud, age, console, instant, table, tell_json
+from typedq.cli.console import Loud, age, console, instant, iso, table, tell_json
 from typedq.cli.quantities import length
 from typedq.envelope import unseal
 from typedq.errors import BadMessage
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.table import Table
 
     from typedq.broker.views import Depth, Survey
 
@@ -103,6 +103,7 @@ def look(app: TypedQ) -> dict[str, Any]:
             for each in _contracts(app, seen)
         ],
         "parked": groups,
+        "cron": _cron(app, seen.now_ms),
         "waiting": sum(seen.counts.values()),
         "in_flight": seen.in_flight,
         "dead": seen.dead,
@@ -155,6 +156,25 @@ def _contracts(app: TypedQ, seen: Survey) -> list[dict[str, Any]]:
     return [contract for contract in found if contract["waiting"] or contract["in_app"]]
 
 
+def _cron(app: TypedQ, now_ms: int) -> list[dict[str, Any]]:
+    from typedq.broker.schedule import last_slots
+
+    last = app.broker.call(last_slots(app.broker.keys)) if app.entries else {}
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return [
+        {
+            "name": seen.entry.name,
+            "task": seen.entry.call.task,
+            "expression": seen.entry.cron.expression,
+            "tz": seen.entry.cron.tz,
+            "last": seen.last and iso(seen.last),
+            "next": iso(seen.next),
+            "next_s": (seen.next - now).total_seconds(),
+        }
+        for seen in app.outlook(last, now)
+    ]
+
+
 def _page(facts: Mapping[str, Any]) -> Group:
     from rich.console import Group
     from rich.text import Text
@@ -182,8 +202,18 @@ def _page(facts: Mapping[str, Any]) -> Group:
     groups = [
         (g["queue"], g["contract"], g["messages"], g["since"], _readers(g)) for g in facts["parked"]
     ]
-    heads = "parked in, contract, messages, since, read by"
-    shelves: list[str | Table] = ["", table(heads, groups)] if groups else []
+    entries = [
+        (c["name"], c["task"], f"{c['expression']} {c['tz']}", c["last"], age(c["next_s"]))
+        for c in facts["cron"]
+    ]
+    more = [
+        table(heads, rows)
+        for heads, rows in (
+            ("parked in, contract, messages, since, read by", groups),
+            ("cron, task, when, last, next in", entries),
+        )
+        if rows
+    ]
     total = "{waiting:,} waiting, {in_flight:,} in flight, {dead:,} dead".format(**facts)
     return Group(
         Text("{namespace} at {url}, {time}".format(**facts), style="bold"),
@@ -193,7 +223,7 @@ def _page(facts: Mapping[str, Any]) -> Group:
         table("worker, processes, queues, seen", workers) if workers else "no worker runs",
         "",
         table("task, fingerprint, waiting, in this app, read by", contracts),
-        *shelves,
+        *(part for each in more for part in ("", each)),
     )
 
 

@@ -48,6 +48,7 @@ MostMemory = Annotated[
 Reload = Annotated[
     bool, Option("-r", "--reload", help="Begin again when a .py file in --app-dir changes.")
 ]
+NoCron = Annotated[bool, Option("--no-cron", help="Leave what runs by the clock to others.")]
 # How the process that watches starts the one that works, with all the other words it was given.
 Reloaded = Annotated[bool, Option("--no-reload", hidden=True)]
 Grace = Annotated[float | None, Option(parser=length, metavar="SECONDS", help=_G_HELP)]
@@ -69,6 +70,7 @@ def worker(
     max_tasks: MostTasks = None,
     max_mem_percent: MostMemory = None,
     grace: Grace = None,
+    no_cron: NoCron = False,
     reload: Reload = False,
     reloaded: Reloaded = False,
 ) -> None:
@@ -94,6 +96,7 @@ def worker(
         grace_s=settings.grace if grace is None else grace,
         max_tasks=None if solo else max_tasks or settings.max_tasks_per_child,
         max_mem_percent=max_mem_percent or settings.max_mem_percent,
+        cron=not no_cron,
     )
     if not loaded.tasks:
         event(logging.WARNING, "the app has no tasks; name their modules in imports=")

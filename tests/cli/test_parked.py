@@ -1,0 +1,76 @@
+"""Parked messages: looked at, tried again, dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cemetery, Shop
+
+
+def test_none(shop: Shop) -> None:
+    assert shop.out("parked", "list") == "nothing is parked\n"
+    assert shop.out("parked", "list", "--task", "fail") == "nothing is parked like that\n"
+    assert shop.out("parked", "show", "x", code=1) == "nothing is parked like that\n"
+    assert shop.json("parked", "show", code=1) == []
+    assert shop.out("parked", "drop", "--all", "-y") == "drop: 0 of 0 parked message(s)\n"
+
+
+def test_groups_are_listed_oldest_first_and_can_be_narrowed(shop: Shop, cemetery: Cemetery) -> None:
+    old, young = cemetery.park("legacy", 2), cemetery.park("send_email")
+    head, *rows = (line.split() for line in shop.out("parked", "list").splitlines())
+    assert head == ["queue", "contract", "messages", "parked", "since"]
+    assert [row[:3] for row in rows] == [["low", old, "2"], ["high", young, "1"]]
+    narrowed = {
+        "--task legacy --since 1h": [old],
+        "--queue high": [young],
+        "--task legacy -Q high": [],
+        "--since 2035-01-31": [],
+    }
+    for words, contracts in narrowed.items():
+        found = shop.json("parked", "list", *words.split())
+        assert [group["contract"] for group in found] == contracts
+
+
+def test_show_tells_arguments_only_if_asked(shop: Shop, cemetery: Cemetery) -> None:
+    contract = cemetery.park("legacy", 3)
+    cemetery.park("send_email")
+    shown = shop.json("parked", "show", contract)
+    assert [(m["task"], m["queue"], m["attempts"]) for m in shown] == [("legacy", "low", 0)] * 3
+    assert "xyz" not in shop.out("parked", "show", contract)
+    first = shop.json("parked", "show", "--task", "legacy", "-n", "1", "--payload")
+    assert [(m["id"], m["payload"]) for m in first] == [(shown[0]["id"], '{"secret":"xyz"}')]
+    assert '{"to":"xyz"}' in shop.out("parked", "show", "-Q", "high", "--payload")
+
+
+def test_retry_puts_them_back_in_their_queues(shop: Shop, cemetery: Cemetery) -> None:
+    cemetery.park("legacy", 2)
+    contract = cemetery.park("send_email")
+    told = shop.out("parked", "retry", contract, "-y")
+    assert told == "retry: 1 of 1 parked message(s)\n"
+    facts = shop.json("info")
+    assert [q["ready"] for q in facts["queues"]] == [1, 0]
+    assert [q["parked"] for q in facts["queues"]] == [0, 2]
+    shop.out("parked", "retry", "--all", "-y")
+    facts = shop.json("info")
+    assert ([q["ready"] for q in facts["queues"]], facts["parked"]) == ([1, 2], [])
+
+
+def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -> None:
+    cemetery.park("legacy", 1_100)
+    left = cemetery.park("send_email")
+    told = shop.out("parked", "drop", "--task", "legacy", "-y")
+    assert told == "drop: 1,100 of 1,100 parked message(s)\n"
+    facts = shop.json("info")
+    assert ([g["contract"] for g in facts["parked"]], facts["waiting"]) == ([left], 1)
+
+
+@pytest.mark.parametrize("what", ["retry", "drop"])
+def test_nothing_chosen_is_not_everything(what: str, shop: Shop, cemetery: Cemetery) -> None:
+    cemetery.park("legacy")
+    choose = "name contracts, or choose by --task, --queue, --since or --all"
+    assert choose in shop.error("parked", what)
+    assert choose in shop.error("parked", what, "x", "--all")
+    assert "no terminal to ask at; say yes by -y" in shop.error("parked", what, "--all")

@@ -1,0 +1,79 @@
+"""`typedq worker --reload`: changes are worked with at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.conftest import APP
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Shop
+
+pytest.importorskip("watchfiles")
+
+
+def started(shop: Shop) -> int:
+    return shop.log.count("worker started")
+
+
+@pytest.mark.parametrize("more", [["-c", "1"], ["--solo"]])
+def test_a_change_is_worked_with_at_once(more: list[str], shop: Shop, wait_until: Any) -> None:
+    with shop.start("worker", "-r", *more) as worker:
+        wait_until(lambda: started(shop) == 1, 20)
+        shop.file("notes.txt", "not code")
+        shop.file("shop.py", APP.replace("{image_id} {width}", "new {image_id}"))
+        wait_until(lambda: started(shop) == 2, 20)
+        shop.out("enqueue", "resize", '{"image_id": 7}')
+        wait_until(lambda: shop.ran)
+        worker.terminate()
+        assert worker.wait(20) == 0
+    assert shop.ran == ["new 7"]
+    assert shop.log.count("files=shop.py") == 1
+    assert "notes.txt" not in shop.log
+
+
+def test_code_that_cannot_be_imported_waits_for_a_change(shop: Shop, wait_until: Any) -> None:
+    shop.file("shop.py", "app = (")
+    with shop.start("worker", "--reload", "-c", "1") as worker:
+        wait_until(lambda: "the worker ended: waiting for a change code=1" in shop.log, 20)
+        assert "SyntaxError" in shop.log
+        shop.file("shop.py", APP)
+        wait_until(lambda: started(shop) == 1, 20)
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(20) == 0
+
+
+def test_a_task_that_goes_on_and_on_is_handed_back(shop: Shop, wait_until: Any) -> None:
+    shop.out("enqueue", "hold")
+    with shop.start("worker", "-r", "-c", "1", "--grace", "0") as worker:
+        wait_until((shop.directory / "started").exists, 20)
+        (shop.directory / "started").unlink()
+        shop.file("other.py", "")
+        wait_until((shop.directory / "started").exists, 20)
+        assert started(shop) == 2
+        shop.file("go", "")
+        wait_until(lambda: shop.json("info")["in_flight"] == 0)
+        worker.terminate()
+        assert worker.wait(20) == 0
+    facts = shop.json("info")
+    assert (facts["waiting"], facts["dead"]) == (0, 0)
+
+
+def test_a_second_signal_reaches_the_worker(shop: Shop, wait_until: Any) -> None:
+    shop.out("enqueue", "hold")
+    with shop.start("worker", "-r", "-c", "1") as worker:
+        wait_until((shop.directory / "started").exists, 20)
+        worker.terminate()
+        wait_until(lambda: "stopping: no new tasks" in shop.log)
+        worker.terminate()
+        assert worker.wait(20) == 1
+    assert shop.json("info")["queues"][1]["ready"] == 1
+
+
+def test_the_missing_extra_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    assert "it takes watchfiles: pip install 'typedq[reload]'" in shop.error("worker", "-r")
