@@ -13,14 +13,17 @@ import psutil
 import pytest
 
 from tests.conftest import WaitUntil
-from tests.faults.harness import Stage
+from tests.faults.harness import QUEUES, Stage
 from tests.faults.limited import SERVER
 from tests.faults.limits import LEAK_MB, hammer, leak, prepare
 from typedq import telemetry
+from typedq.broker import DeadBounds, moves
+from typedq.broker.moves import Back
 from typedq.localserver import OwnServer
 from typedq.worker.family import Member
-from typedq.worker.journal import Journal
+from typedq.worker.journal import Journal, State
 from typedq.worker.memory import MemoryLimit, used_percent
+from typedq.worker.session import Session, new_session
 
 SOFT = "typedq.errors.SoftTimeout: it ran longer than its soft timeout of 0.1 s"
 
@@ -137,6 +140,28 @@ def test_beyond_its_hard_timeout_nothing_of_a_task_is_left(
     assert (stats["crashed"], stats["lost"]) == (3, 3)
     assert worker.stop() == 0
     assert limits.check(buried=1).broken == ()
+
+
+def test_what_both_hand_back_is_not_handed_back_while_it_runs_again(stage: Stage) -> None:
+    """The supervisor revokes what waits behind a long task; the child may be quicker to say so."""
+    broker, journal = stage.app.broker, Journal(8)
+    stage.send("nap")
+    second = stage.send("nap")
+    journal.session = old = new_session()
+    journal.fence(float("inf"))
+    broker.call(moves.open(broker.keys, [old], QUEUES, 30_000))
+    session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
+    first, waiting = session.exchange(2)
+    journal.claim(first.slot, None)
+    journal.mark(waiting.slot)
+    session.hand_back([waiting])
+    assert not [e for e in journal.entries() if e.state == State.HELD]
+    (again,) = session.exchange(1)
+    assert again.id.decode() == second
+    late = broker.call(moves.work(broker.keys, old, list(QUEUES), settle=[Back(waiting.id, "mid")]))
+    assert not late.alive
+    assert stage.look().queues["mid"].ready == 0
+    assert stage.flying(journal.session).keys() == {first.id.decode(), second}
 
 
 # --- memory

@@ -64,8 +64,10 @@ class Watch:
         held = list[Entry]()
         os.kill(member.pid, signal.SIGSTOP)
         if _stops(member):
-            found = (e for e in member.journal.entries() if e.state == State.HELD)
-            held = sorted(found, key=lambda entry: entry.id, reverse=True)
+            journal = member.journal
+            found = (e for e in journal.entries() if e.state == State.HELD)
+            fresh = (e for e in found if not journal.is_marked(e.slot))
+            held = sorted(fresh, key=lambda entry: entry.id, reverse=True)
             for entry in held:
                 member.journal.mark(entry.slot)
         if member.status is None:

@@ -64,6 +64,7 @@ class Session:
         self._parked: list[Parked] = []
         self._owed: list[int] = []
         self._held: dict[bytes, int] = {}  # id -> slot: a message may come to us a second time
+        self._revoked = False
         self.urgent = False
 
     @property
@@ -85,6 +86,8 @@ class Session:
         """It ended otherwise: tell the server with the next exchange, which should be soon."""
         if not self._let_go(delivery):
             return
+        # It is not running any more, and not to be revoked; if we die now, it goes back uncounted.
+        self._journal.put(delivery.slot, State.FREE)
         if isinstance(settlement, Parked):
             self._parked.append(settlement)
         else:
@@ -94,6 +97,7 @@ class Session:
     def hand_back(self, deliveries: Sequence[Delivery]) -> None:
         """These were not started; the oldest will be next again. What others have is let go."""
         for delivery in reversed(deliveries):
+            self._revoked = self._revoked or self._journal.is_marked(delivery.slot)
             self.settle(Back(delivery.id, delivery.queue.decode()), delivery)
 
     def _let_go(self, delivery: Delivery) -> bool:
@@ -114,6 +118,11 @@ class Session:
 
         Outlives a server that is away: it returns when the server is back.
         """
+        late = list[Delivery]()
+        if self._revoked:
+            # The supervisor hands them back too, perhaps later than we. If we had fetched one again
+            # under the same session by then, it would be handed back while it runs.
+            late, self._revoked = self._rotate(), False
         keys, name = self._broker.keys, self._journal.session
         owed = [*(Ack(contract, ids) for contract, ids in self._acks.items()), *self._others]
         try:
@@ -143,7 +152,7 @@ class Session:
         self._release(self._owed)
         self._owed = []
         self.urgent = False
-        return self._hold(worked.messages)
+        return [*late, *self._hold(worked.messages)]
 
     def unpark(self, group: Group, want: int) -> list[Delivery]:
         """Fetch parked messages instead of those of the queues."""
