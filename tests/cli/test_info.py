@@ -11,10 +11,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from tests.cli.conftest import APP
 from typedq import Call, Queue, TypedQ
-from typedq.broker import moves
+from typedq.broker import Move, moves
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery, Shop
@@ -62,8 +63,6 @@ def test_contracts_that_the_app_cannot_read_are_shown(shop: Shop, cemetery: Ceme
 
 
 def test_a_head_that_is_no_message_has_no_age(shop: Shop, cemetery: Cemetery) -> None:
-    from typedq.broker import Move
-
     key = cemetery.broker.keys.ready("low")
     cemetery.broker.call(Move("RPUSH", [key], [b"\xff garbage"], int))
     low = shop.json("info")["queues"][1]
@@ -159,11 +158,14 @@ def test_cron_shows_what_fired_and_what_is_next(shop: Shop, wait_until: Any) -> 
     assert "*/10 * * * * Europe/Berlin" in shop.out("info")
 
 
-def test_a_worker_without_cron_leaves_the_clock_alone(shop: Shop) -> None:
+@pytest.mark.parametrize(("flag", "begun"), [([], 2), (["--no-cron"], 0)])
+def test_a_worker_may_leave_the_clock_alone(
+    flag: list[str], begun: int, shop: Shop, cemetery: Cemetery
+) -> None:
     shop.file("shop.py", APP + CLOCK)
-    shop.out("enqueue", "fail")
-    shop.run("worker", "-c", "1", "-b", "--no-cron")
-    assert [entry["last"] for entry in shop.json("info")["cron"]] == [None, None]
+    shop.run("worker", "-c", "1", "-b", *flag)
+    broker = cemetery.broker
+    assert broker.call(Move("HLEN", [broker.keys.cron], [], int)) == begun
 
 
 def test_nobody_is_in_colour_at_a_terminal(shop: Shop, cemetery: Cemetery) -> None:
