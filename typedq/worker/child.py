@@ -190,7 +190,7 @@ class Child:
             if not self._session.is_mine(delivery) or self._journal.is_marked(delivery.slot):
                 self._session.hand_back([delivery])
                 continue
-            job = open_message(delivery, self._readings, self._rules)
+            job = open_message(delivery, self._readings, self._rules, self._journal)
             if not isinstance(job, Job):
                 self._session.settle(job, delivery)
                 continue

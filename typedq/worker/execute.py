@@ -16,7 +16,8 @@ from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.policy import Context
 from typedq.task import Task
 from typedq.worker import settle
-from typedq.worker.reading import Readings
+from typedq.worker.journal import Journal, State
+from typedq.worker.reading import Arguments, Reading, Readings
 from typedq.worker.session import Delivery
 
 
@@ -60,7 +61,9 @@ class Job:
         return settle.after_failure(self.envelope, self.task, error)
 
 
-def open_message(delivery: Delivery, readings: Readings, rules: Rules) -> Job | Settlement | Parked:
+def open_message(
+    delivery: Delivery, readings: Readings, rules: Rules, journal: Journal
+) -> Job | Settlement | Parked:
     """Make a job of a message, or say what else must become of it."""
     try:
         envelope = unseal(delivery.message)
@@ -72,10 +75,24 @@ def open_message(delivery: Delivery, readings: Readings, rules: Rules) -> Job | 
     if reading is None or envelope.version != VERSION:
         return settle.unreadable(envelope)
     try:
-        args, kwargs = reading.decode(envelope.body)
         limits = rules.of(envelope, reading.task)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return settle.bad_message(delivery.message, f"its options: {error}")
+    try:
+        if not reading.upcasts:
+            args, kwargs = reading.decode(envelope.body)
+        elif journal.claim(delivery.slot, limits.hard):
+            args, kwargs = _upcast(reading, envelope.body, delivery.slot, journal)
+        else:
+            return Back(delivery.id, delivery.queue.decode())
     except InvalidBody as error:
         return settle.invalid_body(envelope, error, reading.task.contract.id)
-    except msgspec.MsgspecError as error:
-        return settle.bad_message(delivery.message, f"its options: {error}")
     return Job(delivery, envelope, reading.task, args, kwargs, limits)
+
+
+def _upcast(reading: Reading, body: bytes, slot: int, journal: Journal) -> Arguments:
+    """As claimed: an upcaster that hangs or ends the process counts like a task that does."""
+    try:
+        return reading.decode(body)
+    finally:
+        journal.put(slot, State.HELD)

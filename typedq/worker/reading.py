@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
@@ -12,16 +13,21 @@ from typedq.broker import Broker
 from typedq.broker.views import schema
 from typedq.compat import compare
 from typedq.errors import InvalidBody, UnknownTask
-from typedq.task import Task, Upcaster
+from typedq.task import Call, Task, Upcaster
+from typedq.telemetry import event
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Reading(NamedTuple):
-    """A task, and what makes its arguments of a body. `decode` raises InvalidBody."""
+    """A task, and what makes its arguments of a body. `decode` raises InvalidBody.
+
+    upcasts: it runs an upcaster, which is the app's code and may hang or end the process
+    """
 
     task: Task[..., Any]
     decode: Callable[[bytes], Arguments]
+    upcasts: bool = False
 
 
 @final
@@ -51,40 +57,55 @@ class Readings:
             return self._decided.setdefault(contract, None)
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
-                return self._decided.setdefault(contract, Reading(task, _through(upcaster, task)))
+                return self._decided.setdefault(contract, _through(upcaster, task))
         document = _schema(self._broker, contract.decode())
         if document is None:
             return None  # somebody may publish it yet
-        reading = None
-        for upcaster in task.upcasters:
-            if compare(document, upcaster.contract.schema).backward:
-                reading = Reading(task, _through(upcaster, task))
-                break
-        else:
-            if compare(document, task.contract.schema).backward:
-                reading = Reading(task, task.contract.decode)
-        return self._decided.setdefault(contract, reading)
+        return self._decided.setdefault(contract, _best(contract, document, task))
 
 
 def _schema(broker: Broker, contract: str) -> dict[str, Any] | None:
     document = broker.call(schema(broker.keys, contract))
     try:
         return None if document is None else msgspec.json.decode(document, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):  # what another producer wrote may be anything
         return None
 
 
-def _through(upcaster: Upcaster, task: Task[..., Any]) -> Callable[[bytes], Arguments]:
+def _best(contract: bytes, document: dict[str, Any], task: Task[..., Any]) -> Reading | None:
+    """An upcaster or today's contract: what drops the fewest values; upcasters come first.
+
+    Where all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
+    """
+    ways = [(u.contract.schema, _through(u, task)) for u in task.upcasters]
+    ways.append((task.contract.schema, Reading(task, task.contract.decode)))
+    try:
+        compared = [(compare(document, schema), way) for schema, way in ways]
+    except Exception as error:  # noqa: BLE001 - nor may it be a schema
+        name = contract.decode()
+        event(logging.WARNING, "a published schema makes no sense", contract=name, why=repr(error))
+        return None
+    readable = [
+        (sum(change.rule == "VALUE_DROPPED" for change in found.changes), place, way)
+        for place, (found, way) in enumerate(compared)
+        if found.backward
+    ]
+    return min(readable)[2] if readable else None
+
+
+def _through(upcaster: Upcaster, task: Task[..., Any]) -> Reading:
     def decode(body: bytes) -> Arguments:
         args, kwargs = upcaster.contract.decode(body)
         try:
-            call = upcaster.fn(*args, **kwargs)
-        except Exception as error:
+            call: Any = upcaster.fn(*args, **kwargs)
+        except BaseException as error:  # SystemExit, too, would end the child, and the next one
             raise InvalidBody(
                 "$", f"the upcaster failed: {type(error).__name__}: {error}"
             ) from error
+        if not isinstance(call, Call):
+            raise InvalidBody("$", f"the upcaster made no call, but {type(call).__name__}")
         if call.task != task.name:
             raise InvalidBody("$", f"the upcaster made a call of {call.task!r}")
         return task.contract.decode(call.body)
 
-    return decode
+    return Reading(task, decode, upcasts=True)
