@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import defaultdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -169,6 +170,16 @@ def test_the_same_entry_may_be_declared_again_another_of_its_name_not(app: Typed
         app.cron("0 12 1 * *", report(app))
     with pytest.raises(ConfigurationError, match="the name is taken by another entry"):
         app.cron("0 0 1 * *", app.tasks["report"].call(2))
+
+
+def test_operators_see_the_last_slot_and_the_next(app: TypedQ) -> None:
+    app.cron("0 0 1 * *", report(app), tz="Europe/Berlin")
+    last, now = datetime(2026, 5, 31, 22, tzinfo=UTC), datetime(2026, 6, 9, tzinfo=UTC)
+    (shown,) = app.outlook({"report": round(last.timestamp() * 1000), "gone": 5}, now)
+    assert (shown.entry.name, shown.last) == ("report", last)
+    assert shown.next == datetime(2026, 6, 30, 22, tzinfo=UTC)
+    (unfired,) = app.outlook({}, now)
+    assert unfired.last is None
 
 
 def test_every_problem_is_told_at_once(app: TypedQ) -> None:
