@@ -51,11 +51,14 @@ def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds)
 
 
 def unpark(keys: Keys, session: str, group: Group, want: int) -> Move[Worked]:
-    """Fetch up to `want` parked messages of a group."""
+    """Fetch up to `want` parked messages of a group, none while its queue is paused."""
     return Move(
         script("unpark"),
-        [keys.sessions, keys.flight(session), keys.parked_groups, keys.parked(*group)],
-        [session, want, str(group)],
+        [
+            *(keys.sessions, keys.flight(session), keys.parked_groups, keys.parked(*group)),
+            keys.paused,
+        ],
+        [session, want, str(group), keys.ready(group.queue)],
         worked,
     )
 

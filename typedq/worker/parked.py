@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -38,10 +39,13 @@ class Readable:
             self._look_at = now + LOOK_S
             self._look()
         self._turn = not self._turn and bool(self._groups)
-        return self._groups[0] if self._turn else None
+        if not self._turn:
+            return None
+        # Any of the first queue: one that is filled as fast as it is read must not hide the others.
+        return random.choice([g for g in self._groups if g.queue == self._groups[0].queue])
 
     def is_empty(self, group: Group) -> None:
-        """Nothing was left there."""
+        """Nothing was left there, or its queue is paused: not before the next look."""
         self._groups.remove(group)
 
     def _look(self) -> None:

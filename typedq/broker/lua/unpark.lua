@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 --[[ unpark: fetch parked messages of one group, for a worker that can read them.
 
-Guarantee: what is fetched is in flight before the reply leaves. Never sent twice: after a lost
-reply, rotate.
+Guarantee: what is fetched is in flight before the reply leaves; nothing of a paused queue is. Never
+sent twice: after a lost reply, rotate.
 
-KEYS    1 sessions  2 in flight  3 parked groups  4 parked list
-ARGV    1 session  2 messages wanted  3 group
+KEYS    1 sessions  2 in flight  3 parked groups  4 parked list  5 paused (ready lists)
+ARGV    1 session  2 messages wanted  3 group  4 ready list of its queue
 returns {"gone"} if the session has ended, else {"ok", 0, message*}
 ]]
 --@include message
@@ -13,6 +13,7 @@ returns {"gone"} if the session has ended, else {"ok", 0, message*}
 
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'gone'} end
 local reply = {'ok', 0}
+if redis.call('SISMEMBER', KEYS[5], ARGV[4]) == 1 then return reply end
 fetch(KEYS[4], KEYS[2], tonumber(ARGV[2]), reply)
 if redis.call('LLEN', KEYS[4]) == 0 then redis.call('HDEL', KEYS[3], ARGV[3]) end
 return reply
