@@ -2,8 +2,9 @@
 
 Holds: no two at a time, since the lock outlasts the hard timeout, which ends every run. The lock of
 a worker that was killed is free after LOCK seconds; its message then runs again.
-Does not hold: across a failover of Redis, which may forget a lock. Where that matters, give
-`ctx.fence` to the resource, and let it refuse a token that is not the last it was given.
+Does not hold: across a failover of Redis, which may forget a lock, nor for a machine that stands
+still and wakes up later. Where that matters, a run first tells the resource its `ctx.fence`, and
+the resource refuses writes with any other than the last it was told.
 """
 
 # pyright: reportUnknownMemberType=false

@@ -148,3 +148,4 @@ def test_report_mailer_mails_each_reader_at_every_slot(
             )
     assert all("% full" in mail["Subject"] for mail in postbox.mails)
     assert postbox.turned_away == 1
+    assert dead("report_mailer.tasks:app") == []
