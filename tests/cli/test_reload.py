@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import signal
 import sys
+import termios
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,6 +76,27 @@ def test_a_second_signal_reaches_the_worker(shop: Shop, wait_until: Any) -> None
         worker.terminate()
         assert worker.wait(20) == 1
     assert shop.json("info")["queues"][1]["ready"] == 1
+
+
+def test_ctrl_c_at_a_terminal_cuts_no_task_short(shop: Shop, wait_until: Any) -> None:
+    master, slave = pty.openpty()
+    shop.out("enqueue", "hold")
+    options: dict[str, Any] = {
+        "stdin": slave,
+        "start_new_session": True,
+        "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    }
+    with shop.start("worker", "-r", "-c", "1", **options) as worker:
+        wait_until((shop.directory / "started").exists, 20)
+        os.write(master, b"\x03")
+        wait_until(lambda: "stopping: no new tasks" in shop.log)
+        wait_until(lambda: "watching no more" in shop.log)
+        shop.file("go", "")
+        assert worker.wait(20) == 0
+    os.close(slave)
+    os.close(master)
+    assert "stopping now" not in shop.log
+    assert "interrupted=0" in shop.log
 
 
 def test_the_missing_extra_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

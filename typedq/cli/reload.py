@@ -81,11 +81,14 @@ class _Reloader:
 
     def _follow(self, worker: subprocess.Popen[bytes]) -> int:
         """Hand on every signal until the worker has ended."""
-        sent = 0
+        sent, is_told = 0, False
         while worker.poll() is None:
             while sent < self._owed:
                 worker.send_signal(signal.SIGTERM)
                 sent += 1
+            if not is_told:
+                is_told = True
+                event(logging.INFO, "watching no more, waiting for the worker")
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(_LOOK_MS / 1000)
         return _code(worker)
