@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
 from typing import TYPE_CHECKING
 
 import pytest
+
+from typedq.broker import moves
+from typedq.broker.parking import Group, unpark
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery, Shop
@@ -65,6 +70,27 @@ def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -
     assert told == "drop: 1,100 of 1,100 parked message(s)\n"
     facts = shop.json("info")
     assert ([g["contract"] for g in facts["parked"]], facts["waiting"]) == ([left], 1)
+
+
+def test_what_a_worker_fetched_before_the_answer_is_not_dropped(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    contract = cemetery.park("legacy", 2)
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "r+b", buffering=0) as terminal:
+        with shop.start("parked", "drop", contract, stdin=terminal, stdout=terminal) as process:
+            said = b""
+            while b"[y/N]" not in said:
+                said += os.read(master, 4096)
+            broker = cemetery.broker
+            broker.call(moves.open(broker.keys, ["s"], ["high", "low"], 60_000))
+            broker.call(unpark(broker.keys, "s", Group("low", contract), 1))
+            os.write(master, b"y\n")
+            assert process.wait(20) == 1
+        said += os.read(master, 4096)
+    os.close(master)
+    assert b"drop 2 parked message(s)?" in said
+    assert b"drop: 1 of 2 parked message(s)\r\na worker that can read them fetched" in said
 
 
 @pytest.mark.parametrize("what", ["retry", "drop"])

@@ -134,11 +134,10 @@ def _chosen(
     from typedq.broker.parking import groups
 
     oldest_ms = since.timestamp() * 1000 if since else 0.0
+    begun = broker.call(groups(broker.keys))
     return {
         group: ms
-        for group, ms in sorted(
-            broker.call(groups(broker.keys)).items(), key=lambda each: (each[1], each[0])
-        )
+        for group, ms in sorted(begun.items(), key=lambda each: (each[1], each[0]))
         if (not contracts or group.contract in contracts)
         and task in (None, group.contract.partition("@")[0])
         and queue in (None, group.queue)
@@ -165,25 +164,17 @@ def _each(
     yes: bool,
 ) -> None:
     """Act on all that the groups hold now, after asking; exit code 1 if some is gone meanwhile."""
-    from typedq.broker.parking import count
+    from typedq.broker.parking import count, release
 
     held = {group: broker.call(count(broker.keys, group)) for group in groups}
     total = sum(held.values())
     messages.ask(f"{what} {total:,} parked message(s)?", yes=yes or not total)
-    steps = (step for group, n in held.items() for step in _release(broker, group, fate, n))
+    # As often as it takes for what is held, and no more: others may park the same again meanwhile.
+    rounds = (group for group, n in held.items() for _ in range(0, n, CHUNK))
+    steps = (broker.call(release(broker.keys, group, fate)).released for group in rounds)
     done = messages.tally(what, total, steps)
     why = "a worker that can read them fetched the others meanwhile"
     messages.report(what, done, total, "parked message(s)", why)
-
-
-def _release(
-    broker: Broker, group: Group, fate: Literal["ready", "purged"], held: int
-) -> Iterator[int]:
-    from typedq.broker.parking import release
-
-    # As often as it takes for what is held, and no more: others may park the same again meanwhile.
-    for _ in range(0, held, CHUNK):
-        yield broker.call(release(broker.keys, group, fate)).released
 
 
 def _nothing(chosen: object) -> str:
