@@ -12,7 +12,7 @@ from typedq import Context, TypedQ
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.django_app.settings")
 django.setup()
 
-app = TypedQ("newsletter", imports=["examples.django_app.tasks"])
+app = TypedQ("comments", imports=["examples.django_app.tasks"])
 
 
 @app.middleware

@@ -1,10 +1,10 @@
-"""Who reads the newsletter."""
+"""What readers write."""
 
 from __future__ import annotations
 
 from django.db import models
 
 
-class Subscriber(models.Model):
-    email: models.EmailField[str, str] = models.EmailField(unique=True)
-    welcomed: models.BooleanField[bool, bool] = models.BooleanField(default=False)
+class Comment(models.Model):
+    text: models.TextField[str, str] = models.TextField()
+    words: models.IntegerField[int | None, int | None] = models.IntegerField(null=True)

@@ -6,16 +6,16 @@ from django.db import transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
-from examples.django_app.models import Subscriber
-from examples.django_app.tasks import welcome
+from examples.django_app.models import Comment
+from examples.django_app.tasks import count_words
 
 
 @transaction.atomic
-def subscribe(request: HttpRequest) -> JsonResponse:
-    reader, _ = Subscriber.objects.get_or_create(email=request.POST["email"])
+def write(request: HttpRequest) -> JsonResponse:
+    comment = Comment.objects.create(text=request.POST["text"])
     # A worker is quick: before the commit it would not find the row.
-    transaction.on_commit(partial(welcome.enqueue, reader.pk))
-    return JsonResponse({"reader": reader.pk}, status=202)
+    transaction.on_commit(partial(count_words.enqueue, comment.pk))
+    return JsonResponse({"comment": comment.pk}, status=202)
 
 
-urlpatterns = [path("subscribe", subscribe)]
+urlpatterns = [path("comments", write)]
