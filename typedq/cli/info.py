@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from typedq.broker.views import Depth, Survey
 
-EXAMPLE = "Example: typedq info myapp.tasks:app --watch 2"
 Watch = Annotated[
     float | None,
     Option(parser=length, metavar="SECONDS", help="Show it again and again, so often."),

@@ -7,6 +7,7 @@ heavy (redis, pydantic, the worker) when they run, so that `--help` costs little
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -23,16 +24,20 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-program.command(epilog=worker.EXAMPLE)(worker.worker)
-program.command(epilog=tasks.EXAMPLE)(tasks.tasks)
-program.command(epilog=tasks.ENQUEUE_EXAMPLE)(tasks.enqueue)
-program.command(epilog=info.EXAMPLE)(info.info)
+_COMMANDS: dict[Callable[..., None], str] = {
+    worker.worker: "worker myapp.tasks:app -c cores*2 -Q high,default",
+    tasks.tasks: "tasks myapp.tasks:app",
+    tasks.enqueue: """enqueue send_email '{"to": "a@b.c"}' -A myapp.tasks:app --delay 1h""",
+    info.info: "info myapp.tasks:app --watch 2",
+    queues.peek: "peek low -n 5 --payload -A myapp.tasks:app",
+    queues.purge: "purge low -A myapp.tasks:app",
+    queues.pause: "pause low -A myapp.tasks:app",
+    queues.resume: "resume low -A myapp.tasks:app",
+}
+for command, example in _COMMANDS.items():
+    program.command(epilog=f"Example: typedq {example}")(command)
 program.command(epilog=schemas.EXAMPLE)(schemas.check_schemas)
 program.command(epilog=schemas.EXPORT_EXAMPLE)(schemas.export_schemas)
-program.command(epilog=queues.PEEK_EXAMPLE)(queues.peek)
-program.command(epilog=queues.PURGE_EXAMPLE)(queues.purge)
-program.command(epilog=queues.PAUSE_EXAMPLE)(queues.pause)
-program.command(epilog=queues.RESUME_EXAMPLE)(queues.resume)
 program.add_typer(dead.program, name="dead")
 program.add_typer(parked.program, name="parked")
 program.add_typer(server.program, name="server")

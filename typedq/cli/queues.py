@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from typedq.app import TypedQ
     from typedq.broker import Broker
 
-PEEK_EXAMPLE = "Example: typedq peek low -n 5 --payload -A myapp.tasks:app"
-PURGE_EXAMPLE = "Example: typedq purge low -A myapp.tasks:app"
-PAUSE_EXAMPLE = "Example: typedq pause low -A myapp.tasks:app"
-RESUME_EXAMPLE = "Example: typedq resume low -A myapp.tasks:app"
 Queue = Annotated[str, Argument(metavar="QUEUE", help="The name of a queue of the app.")]
 
 

@@ -19,10 +19,6 @@ from typedq.errors import InvalidArguments, InvalidBody
 if TYPE_CHECKING:
     from typedq.task import Task
 
-EXAMPLE = "Example: typedq tasks myapp.tasks:app"
-ENQUEUE_EXAMPLE = (
-    """Example: typedq enqueue send_email '{"to": "a@b.c"}' -A myapp.tasks:app --delay 1h"""
-)
 Name = Annotated[str, Argument(help="The name of a task.")]
 Payload = Annotated[
     str, Argument(metavar="JSON", help="Its arguments as an object, or - to read stdin.")
@@ -37,10 +33,7 @@ OtherQueue = Annotated[str | None, Option(metavar="NAME", help="Instead of the t
 
 
 def tasks(
-    place: AppArgument = None,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
-    json: AsJson = False,
+    place: AppArgument = None, app: AppOption = None, app_dir: AppDir = HERE, json: AsJson = False
 ) -> None:
     """List the tasks: signature, queue, retries, time limits, fingerprint."""
     loaded = load(app, app_dir, place)

@@ -17,7 +17,6 @@ from typedq.cli.reload import GRACE_S, run_again_and_again
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
 
-EXAMPLE = "Example: typedq worker myapp.tasks:app -c cores*2 -Q high,default"
 _C_HELP = "Processes: 4, cores or cores*2. \\[default: the setting, else cores]"
 _A_HELP = "Coroutines at a time in each process. \\[default: the setting]"
 _G_HELP = "How long running tasks may go on after SIGTERM. \\[default: the setting]"
