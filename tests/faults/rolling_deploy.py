@@ -1,0 +1,261 @@
+"""A deploy under load, and back again: `python -m tests.faults.rolling_deploy --messages 20000`.
+
+Old and new producers and workers, all at once, as real processes; children are killed meanwhile.
+Prints its seed, and the verdict: every message ran once, by code that could read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from tests.faults.harness import ROOT, Stage, Verdict, Worker, pause, wait_until
+from tests.faults.rolling import ERA, READS, SENT
+from typedq.broker.parking import Group, groups
+from typedq.localserver import OwnServer
+
+RELEASED_S = 5.0
+# Atomic, so that it may be asked at any moment; knows nothing but where messages lie.
+_SCAN = """
+local found, counts, read = {}, {}, {
+  ready = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  delayed = function(key) return redis.call('ZRANGE', key, 0, -1) end,
+  flight = function(key) return redis.call('HVALS', key) end,
+}
+read.parked = read.ready
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*:*')) do
+  local messages = read[string.match(key, '}:(%l+):')]
+  for _, m in ipairs(messages and messages(key) or {}) do
+    local contract = string.match(m, '^[^ ]+', 53)
+    found[contract] = (found[contract] or 0) + 1
+  end
+end
+local all = redis.call('HGETALL', ARGV[2])
+for i = 1, #all, 2 do
+  if all[i + 1] ~= '0' then counts[all[i]] = tonumber(all[i + 1]) end
+end
+return cjson.encode({found, counts})
+"""
+
+
+class Sent(NamedTuple):
+    """What a producer was told is accepted."""
+
+    id: str
+    task: str
+    era: str
+    value: str
+
+
+class Deploy:
+    """Runs the deploy on a stage; what was not as it should be is in `broken`."""
+
+    def __init__(self, stage: Stage, *, messages: int, kills: int, seed: int, every: float) -> None:
+        self.stage, self.messages, self.kills, self.every = stage, messages, kills, every
+        self.dice, self.killed, self.scans = random.Random(seed), 0, 0
+        self.broken, self.releases = list[str](), list[float]()
+        self._producers = list[subprocess.Popen[bytes]]()
+        self._ups = list[tuple[str, Worker]]()
+        self._sent = stage.directory / "sent"
+        self._sent.touch()
+        stage.environment |= {"FAULTS_MORE": "tests.faults.rolling", SENT: str(self._sent)}
+
+    # --- the play ------------------------------------------------------------------------------
+
+    def run(self) -> Verdict:
+        """Deploy, roll back, drain."""
+        try:
+            old = self._worker("old")
+            self._produce("old", self.messages // 3)
+            self._produce("new", self.messages // 3)
+            wait_until(lambda: self._is_parked("added@", "moved@", "is_called@"), 30)
+            self._worker("new")
+            self._under_fire()
+            self._drain()
+            codes = [old.stop(60)]
+            self._produce("old", self.messages - len(self.sent()))
+            wait_until(lambda: self._is_parked("removed@", "broken@"), 30)
+            self._worker("old")
+            self._under_fire()
+            self._drain()
+        finally:
+            for producer in self._producers:
+                producer.kill()
+                producer.wait()
+        codes += [worker.stop(60) for worker in self.stage.workers[1:]]
+        self.stage.accepted += [sent.id for sent in self.sent()]
+        verdict = self.stage.check()
+        verdict.broken += (*self.broken, *self._judge(), *(f"exit {c}" for c in codes if c))
+        return verdict
+
+    def _worker(self, era: str) -> Worker:
+        worker = self.stage.worker("-c", "2", **{ERA: era})
+        self._ups.append((era, worker))
+        wait_until(lambda: worker.events("worker started"), 30)
+        return worker
+
+    def _produce(self, era: str, count: int) -> None:
+        flags = ("--count", count, "--seed", self.dice.randrange(1 << 30), "--every", self.every)
+        command = [sys.executable, "-m", "tests.faults.rolling", *map(str, flags)]
+        environment = os.environ | self.stage.environment | {ERA: era}
+        self._producers.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+
+    def _is_parked(self, *beginnings: str) -> bool:
+        found = {group.contract for group in self.groups()}
+        return all(any(c.startswith(beginning) for c in found) for beginning in beginnings)
+
+    def _under_fire(self) -> None:
+        """Kill children and count what waits, until the producers are through."""
+        target = self.killed + self.kills // 2
+        while any(producer.poll() is None for producer in self._producers) or self.killed < target:
+            pause(self.dice.uniform(0.02, 0.1))
+            self._scan()
+            if self.killed < target:
+                self._kill_one()
+        if codes := [producer.returncode for producer in self._producers if producer.returncode]:
+            self.broken.append(f"producers ended with {codes}")
+
+    def _kill_one(self) -> None:
+        # What dies three times alone is rightly taken for poison: chance shall not make it so.
+        if any(message[2:3] >= b"2" for message in self.stage.in_flight().values()):
+            return
+        children = [c for w in self.stage.workers if w.exit_code is None for c in w.children()]
+        if children:
+            with suppress(psutil.NoSuchProcess):
+                self.dice.choice(children).kill()
+                self.killed += 1
+
+    def _drain(self) -> None:
+        wait_until(lambda: self.stage.is_drained() and not self.groups(), 300, every=0.05)
+        self._scan()
+
+    def _scan(self) -> None:
+        keys, server = self.stage.keys, self.stage.redis
+        found, counts = json.loads(server.eval(_SCAN, 0, keys.tag, keys.counts))
+        self.scans += 1
+        if found != counts:
+            self.broken.append(f"counted {counts}, found {found}")
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def groups(self) -> dict[Group, int]:
+        return self.stage.ask(groups(self.stage.keys))
+
+    def sent(self) -> list[Sent]:
+        return [Sent(*line.split()) for line in self._sent.read_text().splitlines()]
+
+    def parkings(self) -> list[tuple[str, float, int]]:
+        """(id, when, by the worker of which place) of each time a message was parked."""
+        return [
+            (event["id"], _at(event), place)
+            for place, worker in enumerate(self.stage.workers)
+            for event in worker.events("message parked")
+        ]
+
+    def _judge(self) -> Iterator[str]:
+        sent = {each.id: each for each in self.sent()}
+        for effect in self.stage.effects():
+            if effect.what.startswith("saw:"):
+                _, era, value = effect.what.split(":")
+                of = sent[effect.id]
+                if era not in READS[of.task, of.era]:
+                    yield f"{of} was run by {era} code"
+                if value != of.value:
+                    yield f"{of} was read as {value}"
+        parked = Counter(id for id, _, _ in self.parkings())
+        if not self.killed and (again := [id for id, n in parked.items() if n > 1]):
+            yield f"{len(again)} were parked more than once"
+        if not parked:
+            yield "nothing was parked"
+        self.releases = sorted(self._released(sent))
+        if not self.releases or self.releases[-1] > RELEASED_S + 2 * (self.killed > 0):
+            yield f"released after {self.releases[-1:]} s"
+
+    def _released(self, sent: dict[str, Sent]) -> Iterator[float]:
+        """Seconds until each parked message ran, from when it was parked and a reader was up."""
+        starts = dict[str, float]()
+        for effect in self.stage.effects("start"):
+            starts.setdefault(effect.id, effect.at)
+        ups = [
+            (era, _at(w.events("worker started")[0]), [_at(e) for e in w.events("worker stopped")])
+            for era, w in self._ups
+        ]
+        for id, at, _ in self.parkings():
+            start, of = starts.get(id, 0.0), sent[id]
+            able = [
+                max(at, up)
+                for era, up, down in ups
+                if era in READS[of.task, of.era] and (not down or down[0] > at)
+            ]
+            if start > at and able:
+                yield start - min(able)
+
+
+def _at(event: dict[str, str]) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def report(deploy: Deploy, verdict: Verdict, seconds: float) -> str:
+    v, times = verdict, deploy.releases or [0.0]
+    worst, median = times[-1], statistics.median(times)
+    broken = "".join(f"\nBROKEN: {what}" for what in v.broken)
+    return f"""\
+messages {v.accepted:,}   kills {deploy.killed}   full scans {deploy.scans}   seconds {seconds:.1f}
+lost {v.lost}   buried {v.buried}
+extra runs {v.extra_runs}   starts without an end {v.starts_without_end}
+parked {len(times):,}, released: median {median:.2f} s, worst {worst:.2f} s{broken}"""
+
+
+def perform(
+    url: str, namespace: str, directory: Path, *, messages: int, kills: int, seed: int, every: float
+) -> tuple[Deploy, Verdict, str]:
+    """One run; answers what to print, too."""
+    began, told = time.monotonic(), f"--messages {messages} --kills {kills} --seed {seed}"
+    with Stage(url, namespace, directory) as stage:
+        deploy = Deploy(stage, messages=messages, kills=kills, seed=seed, every=every)
+        try:
+            verdict = deploy.run()
+        except TimeoutError:
+            print(told, *(worker.log.read_text()[-3000:] for worker in stage.workers), sep="\n")
+            raise
+    return deploy, verdict, f"{told}\n{report(deploy, verdict, time.monotonic() - began)}"
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("--messages", type=int, default=20_000)
+    flags.add_argument("--kills", type=int, default=100)
+    flags.add_argument("--every", type=float, default=0.003, help="seconds between two messages")
+    flags.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    given = flags.parse_args()
+    with tempfile.TemporaryDirectory() as directory, OwnServer() as server:
+        _, verdict, told = perform(
+            server.url,
+            f"deploy{given.seed}",
+            Path(directory),
+            messages=given.messages,
+            kills=given.kills,
+            seed=given.seed,
+            every=given.every,
+        )
+    print(f"python -m tests.faults.rolling_deploy {told}")
+    return int(bool(verdict.broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
