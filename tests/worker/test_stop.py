@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import WaitUntil
 
+from typedq.broker import views
 from typedq.localserver import OwnServer
 
 
@@ -131,6 +132,18 @@ def test_a_burst_ends_when_nothing_is_ready_and_nothing_runs(
     stage.redis.delete(stage.keys.delayed("mid"))
     stage.accepted.remove(later)
     assert not [what for what in stage.check().broken if "counts" not in what]
+
+
+@pytest.mark.parametrize("flags", [("-c", "1", "--burst"), ("--solo", "--burst")])
+def test_a_burst_leaves_a_paused_queue_alone(stage: Stage, flags: tuple[str, ...]) -> None:
+    ids = stage.send_many([stage.call("nap", 0.001) for _ in range(5)])
+    stage.ask(views.pause(stage.keys, "mid"))
+    assert stage.worker(*flags).wait(30.0) == 0
+    assert not stage.ended()
+    assert stage.look().queues["mid"].ready == 5
+    stage.ask(views.resume(stage.keys, "mid"))
+    assert stage.worker(*flags).wait(30.0) == 0
+    assert stage.ended() == set(ids)
 
 
 def test_a_solo_worker_stops_in_good_order(stage: Stage, wait_until: WaitUntil) -> None:

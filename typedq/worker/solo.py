@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from typedq.app import TypedQ
 from typedq.broker import moves
-from typedq.broker.views import survey
 from typedq.errors import ServerError
 from typedq.telemetry import event, label_records
+from typedq.worker.burst import is_drained
 from typedq.worker.child import Child
 from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
-from typedq.worker.journal import Journal, Phase
+from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.schedule import Cron, Deliver
 from typedq.worker.session import new_session
@@ -80,9 +80,7 @@ class _Drained:
         self._journal, self._child = journal, child
 
     def step(self, now: float) -> float:
-        seen = self._broker.call(survey(self._broker.keys, self._queues, [self._journal.session]))
-        waits = seen.in_flight or any(queue.ready for queue in seen.queues.values())
-        if self._journal.phase == Phase.IDLE and not waits:
+        if is_drained(self._broker, [self._journal], self._queues):
             self._child.stop()
         return 0.05
 

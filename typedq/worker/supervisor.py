@@ -17,13 +17,12 @@ import psutil
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
-from typedq.broker.views import survey
 from typedq.errors import ServerError
 from typedq.telemetry import event
+from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
 from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
 from typedq.worker.family import ChildrenDie, Family
-from typedq.worker.journal import Phase
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
@@ -90,14 +89,7 @@ class Burst:
 
     def step(self, now: float) -> float:
         """Look once at everything."""
-        broker = self._app.broker
-        journals = self._family.journals()
-        sessions = [name for j in journals for name in (j.session, j.fresh) if name]
-        seen = broker.call(survey(broker.keys, self._queues, sessions))
-        # An idle child has also looked for parked messages that it can read.
-        idle = bool(journals) and all(journal.phase == Phase.IDLE for journal in journals)
-        if idle and not seen.in_flight and not any(q.ready for q in seen.queues.values()):
-            self.is_over = True
+        self.is_over = is_drained(self._app.broker, self._family.journals(), self._queues)
         return 0.05
 
 
