@@ -12,16 +12,18 @@ import pytest
 from tests.faults.rolling import ERA, Odd
 from typedq import Call, Context, Queue, TypedQ
 from typedq.attempt import Rules
-from typedq.broker import Outgoing
+from typedq.broker import DeadBounds, Outgoing, moves
+from typedq.broker.link import Link
 from typedq.broker.moves import Bury, Settlement
 from typedq.broker.parking import Group, Parked, groups, parked
-from typedq.broker.views import publish
+from typedq.broker.script import script
+from typedq.broker.views import publish, revive
 from typedq.contracts import Contract, contract_of
 from typedq.envelope import new_ids, seal
 from typedq.worker.execute import Job, open_message
 from typedq.worker.journal import Journal, State
 from typedq.worker.reading import Readings
-from typedq.worker.session import Delivery
+from typedq.worker.session import Delivery, Session, new_session
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -357,6 +359,88 @@ def test_an_upcaster_that_ends_its_process_is_buried_after_three(
     assert stage.look().stats.get("crashed", 0) == attempts
     assert worker.stop() == 0
     assert not stage.check(buried=1).broken
+
+
+def test_one_line_tells_of_many_that_are_parked(stage: Stage) -> None:
+    stage.send_many([stage.call("nap")] * 50 + [stage.call("anap")] * 50)
+    worker = stage.worker("-c", "1", "--burst", "--forget", "nap", "--forget", "anap")
+    assert worker.wait(20.0) == 0
+    parkings = worker.events("message parked")
+    assert len(parkings) == 100
+    warnings = [event for event in parkings if event["level"] == "warning"]
+    assert {event["contract"].split("@")[0] for event in warnings} == {"nap", "anap"}
+    assert len(warnings) == 2
+
+
+def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    ids = {stage.send("nap") for _ in range(3)}
+    assert stage.worker("-c", "1", "--burst", "--forget", "nap").wait(20.0) == 0
+    contract = stage.app.find("nap").contract.id
+    stage.redis.hset(stage.keys.parked_groups, f"mid {contract}", 1)
+    patient = stage.worker("-c", "1", "--burst", "--forget", "nap")
+    assert patient.wait(20.0) == 0
+    assert not stage.dead()
+    hasty = {"TYPEDQ_PARKED_MAX_AGE": "0.001"}
+    worker = stage.worker("-c", "1", "--forget", "nap", **hasty)
+    wait_until(lambda: stage.dead().keys() == ids)
+    assert worker.stop() == 0
+    assert {reason["kind"] for reason in stage.dead().values()} == {"unreadable"}
+    assert worker.events("buried what was parked too long")[0]["messages"] == 3
+    assert stage.look().counts[contract] == 0
+    assert stage.ask(groups(stage.keys)) == {}
+    assert stage.ask(revive(stage.keys, ["high", "mid", "low"], list(ids))).revived == 3
+    assert stage.worker("-c", "1", "--burst").wait(20.0) == 0
+    assert stage.ended() == ids
+    assert not stage.check().broken
+
+
+@pytest.mark.parametrize("lost", ["park", "work", "unpark"])
+def test_a_lost_reply_parks_and_fetches_nothing_twice(
+    stage: Stage, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, keys, bounds = Journal(200), stage.keys, DeadBounds()
+    first = journal.session = new_session()
+    stage.ask(moves.open(keys, [first], ["mid"], 30_000))
+    session = Session(stage.app.broker, journal, ["mid"], lease_s=30, bounds=bounds)
+    ids = [id.encode() for id in stage.send_many([stage.call("nap")] * 4)]
+    group = Group("mid", stage.app.find("nap").contract.id)
+    for delivery in session.exchange(4):
+        session.settle(Parked(group, delivery.id), delivery)
+    if lost != "unpark":
+        lose_the_reply(stage, monkeypatch, lost)
+        assert session.exchange() == []
+    while session.owes:
+        assert session.exchange() == []
+    assert [m[25:51] for m in stage.ask(parked(keys, group))] == ids
+    if lost == "unpark":
+        lose_the_reply(stage, monkeypatch, lost)
+    fetched = session.unpark(group, 3)
+    assert journal.session != first
+    assert [delivery.id for delivery in fetched] == ids[:3]
+    assert all(map(session.is_mine, fetched))
+    assert sorted(stage.in_flight()) == sorted(id.decode() for id in ids[:3])
+    for delivery in fetched:
+        session.ack(group.contract.encode(), delivery)
+    session.exchange()
+    assert not stage.in_flight()
+    assert stage.look().counts[group.contract] == 1
+    assert session.room == journal.slots
+
+
+def lose_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch, move: str) -> None:
+    """The server makes the next move of this name, but its answer does not arrive."""
+    ask, sha = Link.ask, script(move).sha
+
+    def ask_and_lose(link: Link, request: Any) -> Any:
+        answer = ask(link, request)
+        if sha in tuple(request):
+            monkeypatch.undo()
+            raise TimeoutError("lost on the way")
+        return answer
+
+    monkeypatch.setattr(Link, "ask", ask_and_lose)
 
 
 def test_a_message_of_a_newer_format_is_kept_byte_by_byte(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import traceback
 from typing import Any
 
@@ -17,6 +18,8 @@ from typedq.errors import InvalidBody, Reject, RetryIn
 from typedq.task import Task
 from typedq.telemetry import event
 
+TELL_AGAIN_S = 60.0
+_told: dict[str, float] = {}  # contract -> until when what is parked of it is no news
 _LONGEST_TRACE = 8_000  # characters: the end of a traceback says what happened
 _to_json = msgspec.json.Encoder().encode
 
@@ -44,8 +47,12 @@ def unreadable(envelope: Envelope) -> Parked | Drop:
             id=envelope.id.decode(),
         )
         return Drop(envelope.id)
+    now = time.monotonic()
+    known = now < _told.get(contract, 0.0)  # a deploy parks many: one line for all is enough
+    if not known:
+        _told[contract] = now + TELL_AGAIN_S
     event(
-        logging.WARNING,
+        logging.DEBUG if known else logging.WARNING,
         "message parked: this worker cannot read its contract",
         contract=contract,
         id=envelope.id.decode(),
