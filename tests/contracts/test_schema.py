@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 from jsonschema.validators import extend
 from msgspec import Meta, Struct
 
+from typedq.compat import compare
 from typedq.contracts import document
 from typedq.contracts.codec import Codec
-from typedq.contracts.fragments import NoSchema
+from typedq.contracts.type_tree import NoSchema
 from typedq.errors import InvalidBody
 
 # --- a validator that knows the keywords typedq adds; a model for other languages ---------------
@@ -314,7 +315,7 @@ def _instances(draw: st.DrawFn, schema: Any, root: Any) -> Any:  # noqa: C901
 def test_what_validates_decodes_and_what_does_not_is_refused(data: st.DataObject) -> None:
     kind = data.draw(_TYPES)
     try:
-        codec, schema = Codec(kind), document(kind)
+        schema, codec = document(kind), Codec(kind)  # in this order: see type_tree.py
     except TypeError:
         assume(False)  # a union whose members nobody can tell apart
     assert META.is_valid(schema)
@@ -435,3 +436,64 @@ def test_what_has_no_schema_says_why_and_where(kind: Any, path: str, reason: str
         document(kind)
     assert caught.value.path == path
     assert reason in caught.value.reason
+
+
+class CatModel(pydantic.BaseModel):
+    kind: Literal["cat"] = "cat"
+
+
+class DogModel(pydantic.BaseModel):
+    kind: Literal["dog", "hound"] = "dog"
+    age: int
+
+
+class EelModel(pydantic.BaseModel):
+    kind: Literal["eel"]
+
+
+class TwoPets(pydantic.BaseModel):
+    pet: CatModel | DogModel = pydantic.Field(discriminator="kind")
+
+
+class ThreePets(pydantic.BaseModel):
+    pet: CatModel | DogModel | EelModel = pydantic.Field(discriminator="kind")
+
+
+class ByPattern(pydantic.BaseModel):
+    by: dict[Annotated[str, pydantic.StringConstraints(pattern="^a", max_length=2)], int]
+
+
+@pytest.mark.parametrize(
+    ("model", "value"),
+    [
+        (TwoPets, {"pet": {"kind": "cat"}}),
+        (TwoPets, {"pet": {"kind": "hound", "age": 1}}),
+        (TwoPets, {"pet": {"age": 1}}),
+        (TwoPets, {"pet": {}}),
+        (TwoPets, {"pet": {"kind": "eel"}}),
+        (ByPattern, {"by": {"ab": 1}}),
+        (ByPattern, {"by": {"ab": "1"}}),
+        (ByPattern, {"by": {"abc": 1}}),
+        (ByPattern, {"by": {"b": 1}}),
+    ],
+)
+def test_pydantic_schemas_agree_with_their_decoder(model: Any, value: Any) -> None:
+    schema = document(model)
+    assert META.is_valid(schema)
+    accepted = _parses(lambda text: model.model_validate_json(text, strict=True), json.dumps(value))
+    assert Validator(schema).is_valid(value) == accepted
+
+
+def test_tagged_models_are_told_apart_by_their_tag_even_if_it_has_a_default() -> None:
+    found = compare(document(TwoPets), document(ThreePets))
+    assert (found.backward, found.forward) == (True, False)
+    assert [(c.rule, c.path) for c in found.changes] == [("VARIANT_ADDED", "$.pet")]
+
+
+def test_keys_with_a_pattern_are_no_open_writer() -> None:
+    by = document(ByPattern)["properties"]["by"]
+    assert by["propertyNames"] == {"maxLength": 2, "pattern": "^a"}
+    assert by["additionalProperties"] == {"type": "integer"}
+    looser = pydantic.create_model("Looser", by=(dict[str, int], ...))
+    found = compare(document(ByPattern), document(looser))
+    assert (found.backward, found.forward) == (True, False)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, TypedDict
 
 import attrs
 import msgspec
 import pydantic
 import pytest
+from msgspec import Meta
 
 from typedq.contracts import Contract, contract_of
-from typedq.errors import ContractError
+from typedq.errors import ContractError, InvalidBody
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -164,3 +165,126 @@ def test_a_function_without_a_contract(fn: Any, parameter: str | None, reason: s
 def test_a_static_method_is_a_plain_function() -> None:
     static = Owner.__dict__["below"]
     assert contract(static).signature == "(a: int) -> None"
+
+
+# msgspec 0.22 kills the interpreter, or mixes up its notes, when it makes a decoder of these.
+Pattern = Annotated[str, Meta(pattern="^a")]
+Positive = Annotated[int, Meta(gt=0)]
+Short = Annotated[str, Meta(max_length=3)]
+
+
+class Holder(msgspec.Struct):
+    inner: list[Pattern | dict[str, int]]
+
+
+def pattern_and_dict(a: Pattern | dict[str, int]) -> None: ...
+def pattern_and_list(a: Pattern | Annotated[list[int], Meta(max_length=2)] | None) -> None: ...
+def pattern_and_any_tuple(a: tuple[int, ...] | Annotated[Pattern, Meta(title="t")]) -> None: ...
+def bound_and_tuple(a: Positive | tuple[int, str]) -> None: ...
+def length_and_tuple(a: tuple[int] | Short | Args) -> None: ...
+def dict_and_tuple(a: Annotated[dict[str, int], Meta(min_length=1)] | tuple[int]) -> None: ...
+def bytes_and_tuple(a: Annotated[bytes, Meta(min_length=1)] | tuple[int]) -> None: ...
+def float_and_tuple(a: Annotated[float, Meta(le=1)] | tuple[int]) -> None: ...
+def inside_a_struct(a: int, b: Holder) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "parameter", "reason"),
+    [
+        (pattern_and_dict, "a", "a str with a pattern beside a dict; take the constraint off"),
+        (pattern_and_list, "a", "a str with a pattern beside a list"),
+        (pattern_and_any_tuple, "a", "a str with a pattern beside a tuple"),
+        (bound_and_tuple, "a", "a bounded int beside a tuple of fixed length"),
+        (length_and_tuple, "a", "a bounded str beside a tuple of fixed length"),
+        (dict_and_tuple, "a", "a bounded dict beside a tuple of fixed length"),
+        (bytes_and_tuple, "a", "a bounded bytes beside a tuple of fixed length"),
+        (float_and_tuple, "a", "or put one of them in a Struct"),
+        (inside_a_struct, "b", "a str with a pattern beside a dict"),
+    ],
+)
+def test_a_union_that_would_crash_the_decoder(fn: Any, parameter: str, reason: str) -> None:
+    test_a_function_without_a_contract(fn, parameter, reason)
+
+
+def pattern_and_tuple(a: Pattern | tuple[int, str]) -> None: ...
+def bounded_list_and_dict(a: Annotated[list[int], Meta(max_length=2)] | dict[str, int]) -> None: ...
+def pattern_and_struct(a: Pattern | Args) -> None: ...
+def bound_and_dict(a: Positive | Short | dict[str, int]) -> None: ...
+def list_of_patterns(a: Positive | list[Pattern]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "bodies"),
+    [
+        (pattern_and_tuple, ["ab", (1, "x")]),
+        (bounded_list_and_dict, [[1], {"a": 1}]),
+        (pattern_and_struct, ["ab", Args("x")]),
+        (bound_and_dict, [1, "ab", {"a": 1}]),
+        (list_of_patterns, [1, ["ab"]]),
+    ],
+)
+def test_a_union_next_to_those_that_crash(fn: Any, bodies: list[Any]) -> None:
+    found = contract(fn)
+    for value in bodies:
+        assert found.decode(found.encode((value,), {})) == ((value,), {})
+
+
+@dataclass(frozen=True)
+class FrozenData:
+    a: list[int]
+
+
+class Frozen(msgspec.Struct, frozen=True):
+    a: int
+
+
+class FrozenAround(msgspec.Struct, frozen=True):
+    a: list[int]
+
+
+class Identity(msgspec.Struct, eq=False):
+    a: int
+
+
+class Loop(msgspec.Struct, frozen=True):
+    next: Loop | None = None
+
+
+def set_of_lists(a: set[list[int]]) -> None: ...
+def set_of_structs(a: frozenset[Args]) -> None: ...
+def set_of_data(a: set[Data | int]) -> None: ...
+def set_of_typed(a: dict[str, set[Typed]]) -> None: ...
+def set_of_models(a: set[Model]) -> None: ...
+def set_of_pairs(a: set[tuple[int, list[int]]]) -> None: ...
+def set_of_frozen_lists(a: set[FrozenAround]) -> None: ...
+def set_of_sets(a: set[tuple[set[int], ...]]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "name"),
+    [
+        (set_of_lists, "list"),
+        (set_of_structs, "Args"),
+        (set_of_data, "Data"),
+        (set_of_typed, "Typed"),
+        (set_of_models, "Model"),
+        (set_of_pairs, "list"),
+        (set_of_frozen_lists, "list"),
+        (set_of_sets, "set"),
+    ],
+)
+def test_a_set_of_what_has_no_hash(fn: Any, name: str) -> None:
+    reason = f"a set cannot hold {name}, which has no hash; make it frozen, or take a list"
+    test_a_function_without_a_contract(fn, "a", reason)
+
+
+def hashable(
+    a: set[Frozen], b: frozenset[frozenset[int]], c: set[Loop], d: set[Identity], e: set[Named]
+) -> None: ...
+def hashable_to_the_eye(a: set[FrozenData]) -> None: ...
+
+
+def test_a_set_of_what_has_a_hash() -> None:
+    contract(hashable)
+    with pytest.raises(InvalidBody, match="unhashable type: 'list'"):
+        contract(hashable_to_the_eye).decode(b'{"a":[{"a":[1]}]}')

@@ -10,9 +10,9 @@ import msgspec
 
 from typedq.contracts.canonical import fingerprint
 from typedq.contracts.codec import Codec
-from typedq.contracts.fragments import NoSchema
 from typedq.contracts.schema import document
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
+from typedq.contracts.type_tree import NoSchema
 from typedq.errors import ContractError, InvalidArguments, InvalidBody
 
 MAX_BODY = 1 << 20  # bytes

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from typedq.contracts.json_tree import is_array, is_object
+from typedq.contracts.type_tree import NoSchema
 
 Schema = dict[str, Any]
 
@@ -26,14 +27,6 @@ _KEY_PATTERNS = {
     "integer": "^-?(0|[1-9][0-9]*)$",
     "number": r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$",
 }
-
-
-class NoSchema(TypeError):
-    """A type that no schema can describe. Fields: `path` (JSON path), `reason`."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path, self.reason = path, reason
-        super().__init__(f"{reason} - at {path}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,13 +150,6 @@ def as_text(schema: Schema, path: str) -> Schema:
             "x-typedq-type": "integer",
         }
     raise NoSchema(path, "cannot be told apart as the key of a JSON object; use one type, as str")
-
-
-def bare(kind: mi.Type) -> mi.Type:
-    """`kind` without the titles and examples around it."""
-    while isinstance(kind, mi.Metadata):
-        kind = kind.type
-    return kind
 
 
 def share(kind: mi.Type, schema: Schema, union: Sequence[mi.Type]) -> Schema | None:

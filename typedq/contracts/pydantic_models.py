@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema as core
 
-from typedq.contracts.fragments import NoSchema, Schema, as_text
+from typedq.contracts.fragments import Schema, as_text
 from typedq.contracts.json_tree import is_array, is_object
 from typedq.contracts.scalars import moment
+from typedq.contracts.type_tree import NoSchema
 
 _DECIMAL_BOUNDS = (
     "ge",
@@ -43,7 +44,6 @@ def _check_secrets(schema: Any, path: str) -> None:
     if is_object(schema):
         if schema.get("writeOnly") is True:
             raise NoSchema(path, "a secret is written as asterisks; pass a reference to it")
-        schema.pop("discriminator", None)  # OpenAPI, and its mapping names `$defs`
         for value in schema.values():
             _check_secrets(value, path)
     elif is_array(schema):
@@ -91,4 +91,16 @@ class _Generator(GenerateJsonSchema):
         keys = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {}
         if keys.get("type") in ("integer", "number") or "x-typedq-type" in keys:
             written["propertyNames"] = as_text(keys, "$")
+        # pydantic says that of other names nothing is known, but it refuses them.
+        for pattern, values in written.pop("patternProperties", {}).items():
+            names = {**written.get("propertyNames", {}), "pattern": pattern}
+            written |= {"propertyNames": names, "additionalProperties": values}
+        return written
+
+    def tagged_union_schema(self, schema: core.TaggedUnionSchema) -> JsonSchemaValue:
+        written = super().tagged_union_schema(schema)
+        # Only OpenAPI knows this keyword, and its mapping names `$defs`. Besides, a tag must be
+        # there to decide, even where its variant has a default for it.
+        if tag := written.pop("discriminator", None):
+            written["required"] = [tag["propertyName"]]
         return written

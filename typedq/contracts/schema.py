@@ -27,11 +27,9 @@ from typing import Any, NoReturn
 from msgspec import inspect as mi
 
 from typedq.contracts.fragments import (
-    NoSchema,
     Schema,
     about,
     as_text,
-    bare,
     class_name,
     default,
     elements,
@@ -44,6 +42,7 @@ from typedq.contracts.fragments import (
     share,
 )
 from typedq.contracts.scalars import scalar
+from typedq.contracts.type_tree import NoSchema, bare, tree_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
@@ -55,7 +54,7 @@ def document(kind: Any, *, payload: str | None = None) -> Schema:
     `payload="parameters"` marks an object made of a task's parameters.
     """
     builder = _Builder()
-    root = builder.build(mi.type_info(kind), "$")
+    root = builder.build(tree_of(kind), "$")
     if set(root) == {"$ref"} and f'"{root["$ref"]}"' not in json.dumps(builder.definitions):
         root = builder.definitions.pop(root["$ref"].removeprefix(_REF))
     marked = {"x-typedq-payload": payload} if payload else {}

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.fragments import CopyOf, bare, is_pydantic
+from typedq.contracts.fragments import CopyOf, is_pydantic
+from typedq.contracts.type_tree import NoSchema, bare, tree_of
 from typedq.errors import ContractError
 
 _Kind = inspect.Parameter
@@ -124,9 +125,11 @@ def _check(parameter: Parameter, task: str, context: type) -> None:
     if context in typing.get_args(kind):
         raise ContractError(task, name, "annotate the context as such, without anything around")
     try:
-        mi.type_info(kind)
+        tree_of(kind)
     except NameError as error:
         _unresolved(task, name, error)
+    except NoSchema as error:
+        raise ContractError(task, name, error.reason) from error
     except Exception as error:
         raise ContractError(task, name, f"{error}; use a type that msgspec knows") from error
 

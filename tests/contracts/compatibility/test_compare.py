@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import json
 import sys
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from msgspec import Meta
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from tests.contracts.compatibility.cases import CASES, TRAPS, node, obj
+from tests.contracts.compatibility.cases import CASES, TRAPS, node, obj, struct
 from typedq.compat import compare
 from typedq.contracts.compatibility.covering import Covering
 from typedq.contracts.compatibility.documents import Document
@@ -171,3 +174,66 @@ def test_examples_are_json() -> None:
     for _, old, new, *_ in TRAPS:
         for change in compare(old, new).changes:
             json.dumps(change.example)
+
+
+# --- how findings read ----------------------------------------------------------------------------
+
+NEW_FIELD = "add a new field of the new type beside the old one, or add an upcaster"
+Short = Annotated[list[int], Meta(max_length=1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule", "words", "example"),
+    [
+        (uuid.UUID, dt.date, "FORMAT_CHANGED",
+         ("hold a UUID here; the new worker expects a date",
+          NEW_FIELD), "0b0f3f8e-6f6f-4c1e-9a51-2f0d7e6f2a10"),
+        (list[int], tuple[int, int], "LENGTH_CHANGED",
+         ("may hold 0 or more elements here; the new worker expects exactly 2",
+          NEW_FIELD), []),
+        (tuple[int, int], tuple[int], "LENGTH_CHANGED",
+         ("may hold exactly 2 elements here; the new worker expects exactly 1",
+          NEW_FIELD), [0, 0]),
+        (list[int], Short, "CONSTRAINT_TIGHTENED",
+         ("the new worker demands 0 to 1 elements",
+          "keep the looser constraint"), [0, 0]),
+        (list[int], set[int], "UNIQUE_ADDED",
+         ("the same element twice",
+          "keep the list"), [0, 0]),
+        (dict[int, str], dict[uuid.UUID, str], "KEY_TYPE_CHANGED",
+         ("keys that are whole numbers; the new worker expects a UUID",
+          "keep accepting the old"), {"1": "x"}),
+        (int, Annotated[int, Meta(ge=5)], "CONSTRAINT_TIGHTENED",
+         ("may hold other values here; the new worker demands at least 5",
+          "in the task's code"), 4),
+        (int, Annotated[int, Meta(multiple_of=3)], "CONSTRAINT_TIGHTENED",
+         ("the new worker demands a multiple of 3",
+          "in the task's code"), None),
+        (int, str, "TYPE_CHANGED",
+         ("hold a whole number here; the new worker expects text",
+          "accept both types for a while (a union)"), 0),
+        (struct(a=Literal["x"]), struct(a=Literal["y"]), "ENUM_VALUE_REMOVED",
+         ('always hold "x" here; the new worker accepts only "y"',
+          "accept both values"), {"a": "x"}),
+        (struct("S", {"tag": "x"}), struct("S", {"tag": "y"}), "TAG_CHANGED",
+         ('carry the tag "x"; the new worker expects "y"',
+          "keep the tag"), {"type": "x"}),
+    ],
+)  # fmt: skip
+def test_how_a_finding_reads(old: Any, new: Any, rule: str, words: Any, example: Any) -> None:
+    change = next(c for c in compare(document(old), document(new)).changes if not c.backward)
+    assert change.rule == rule
+    assert words[0] in change.message
+    assert words[1] in change.fix
+    assert change.example == example
+
+
+def test_another_shape_of_the_payload_names_both() -> None:
+    several = {**obj(INT), "x-typedq-payload": "parameters"}
+    lone = document(struct("Email", to=str))
+    (change,) = compare(several, lone).changes
+    assert change.message == (
+        'messages written before this change hold an object with one entry a parameter ("a"); the'
+        " new worker expects the one parameter itself, Email"
+    )
+    assert "add an upcaster from the old version" in change.fix

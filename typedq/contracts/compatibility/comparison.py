@@ -11,16 +11,17 @@ from typing import Any
 from typedq.contracts.compatibility.covering import Choice, Covering, Option, Pair
 from typedq.contracts.compatibility.documents import NOTHING, Document, Json, is_object, text_of
 from typedq.contracts.compatibility.examples import Examples
-from typedq.contracts.compatibility.gaps import Gap, Step
+from typedq.contracts.compatibility.gaps import Gap, Step, quoted
 from typedq.contracts.compatibility.rules import VERDICTS, Kind, Rule
 from typedq.contracts.compatibility.scalars import describe
 from typedq.contracts.compatibility.shapes import Alternative, Shape
 
+_TAGS = frozenset[Kind](("tag", "only value"))
 _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
 # A gap of these kinds does not touch every value of its writer, so not any of them is an example.
 _PARTIAL = frozenset(
-    ("bound", "pattern", "length", "element", "repeated", "ambiguous", "keyword", "collapsing")
+    ("bound", "pattern", "element", "repeated", "ambiguous", "keyword", "collapsing")
 ) | {"members lost", "open member", "default", "renamed", "dropped", "undeclared"}
 
 
@@ -78,9 +79,9 @@ def compare(old_schema: Json, new_schema: Json) -> Comparison:
 
 
 def _compare(old: Document, new: Document) -> Comparison:
-    payloads = [_payload(document.root) for document in (old, new)]
-    if payloads[0] != payloads[1]:
-        gap = Gap("payload", writer=payloads[0], reader=payloads[1])
+    if _several(old.root) != _several(new.root):
+        words = [_payload_words(document) for document in (old, new)]
+        gap = Gap("payload", writer=words[0], reader=words[1])
         found = _Finding(gap, "$", NOTHING, old.root, new.root)
         return Comparison(False, False, (_change(found, found),))
     backward, forward = Covering(old, new), Covering(new, old)
@@ -96,9 +97,21 @@ def _compare(old: Document, new: Document) -> Comparison:
     return Comparison(backward.root.holds, forward.root.holds, changes)
 
 
-def _payload(root: object) -> str:
-    several = is_object(root) and root.get("x-typedq-payload") == "parameters"
-    return "an object with one entry a parameter" if several else "the one parameter itself"
+def _several(root: object) -> bool:
+    return is_object(root) and root.get("x-typedq-payload") == "parameters"
+
+
+def _payload_words(document: Document) -> str:
+    root: Any = document.root
+    if is_object(root) and "$ref" in root:
+        root = document.target(root["$ref"])
+    facts: Json = root if is_object(root) else {}
+    if not _several(document.root):
+        name = facts.get("title")
+        return f"the one parameter itself, {name}" if name else "the one parameter itself"
+    names: Any = facts.get("properties", {})
+    listed = f" ({', '.join(map(quoted, names))})" if is_object(names) and names else ""
+    return f"an object with one entry a parameter{listed}"
 
 
 def _change(backward: _Finding | None, forward: _Finding | None) -> Change:
@@ -167,7 +180,7 @@ def _best(solved: Covering, choice: Choice) -> Option | None:
     def failures(option: Option) -> tuple[bool, bool, int]:
         gaps = [gap.kind for gap in option.difference.gaps if gap.breaks]
         links = sum(not solved.pair(link).holds for link in option.difference.links)
-        return not solved.holds(option), "tag" in gaps, len(gaps) + links
+        return not solved.holds(option), bool(_TAGS & {*gaps}), len(gaps) + links
 
     return min(choice.options, key=failures, default=None)
 
@@ -187,7 +200,7 @@ def _whole(pair: Pair, choice: Choice, best: Option | None) -> Gap | None:
         part = part or (kind == "number" and "integer" in kinds)
         name: Kind = "narrower" if part else "other type"
         return Gap(name, writer=describe(w), reader=_described(pair.reader))
-    tag = next((gap for gap in best.difference.gaps if gap.kind == "tag"), None)
+    tag = next((gap for gap in best.difference.gaps if gap.kind in _TAGS), None)
     variants = sum(other.writer.kind == kind for other in pair.choices)
     if tag is not None and (variants > 1 or len(choice.options) > 1):
         return Gap("variant", what=tag.writer)
@@ -201,8 +214,8 @@ def _described(shape: Shape) -> str:
 
 def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Finding:
     example = gap.example
-    if gap.kind == "undeclared" and gap.at is not None:
-        example = examples.inside(w, gap.at, examples.of(gap.writer_part))
+    if gap.reaches is not None:
+        example = examples.reaching(w, gap.reaches)
     elif example is NOTHING and gap.kind not in _PARTIAL:
         example = examples.of_alternative(w)
     if (

@@ -50,6 +50,11 @@ class Members:
         values = member_constants(self.source.document, self.source.facets, name)
         return values[0] if values and len(values) == 1 else None
 
+    def tagged(self, name: str) -> bool:
+        """Whether a member is the tag of a Struct that is no variant of a union."""
+        lone = bool(self.source.facets.get("x-typedq-lone-tag"))
+        return lone and name in self.always - self.required
+
 
 def objects(w: Alternative, r: Alternative) -> Difference:
     """Objects read as objects."""
@@ -83,11 +88,11 @@ def _member(found: Difference, writer: Members, reader: Members, name: str, sche
     step = Step("member", name)
     if name in reader.declared:
         theirs = reader.declared[name]
-        mine, other = writer.constant(name), reader.constant(name)
-        if mine and other and mine != other and name in writer.always:
-            found.gap(
-                "tag", step, writer=mine, reader=other, writer_part=schema, reader_part=theirs
-            )
+        values = _apart(writer.source, reader.source, name) if name in writer.always else None
+        if values:
+            kind: Kind = "tag" if writer.tagged(name) or reader.tagged(name) else "only value"
+            words = {"writer": values[0], "reader": values[1]}
+            found.gap(kind, step, **words, writer_part=schema, reader_part=theirs)
         else:
             found.links.append(Link(step, schema, theirs))
         old, new = (
@@ -101,7 +106,7 @@ def _member(found: Difference, writer: Members, reader: Members, name: str, sche
     elif reader.patterns:
         found.gap("keyword", step, what="the names that patternProperties covers")
     elif reader.accepted is False:
-        found.gap("undeclared", step, what=quoted(name), writer_part=schema)
+        found.gap("undeclared", step, what=quoted(name), reaches=step, writer_part=schema)
     elif reader.drops:
         if name not in writer.required:
             found.gap("dropped", step, what=quoted(name), writer_part=schema)
@@ -207,9 +212,10 @@ def arrays(w: Alternative, r: Alternative) -> Difference:
     known = max(len(writer.prefix), len(reader.prefix))
     for i in range(int(min(known, writer.most, reader.most))):
         if i < len(reader.prefix) or not reader.drops:
-            tag = _tag(w, i), _tag(r, i)
-            if i == 0 and None not in tag and tag[0] != tag[1]:
-                found.gap("tag", Step("index", 0), writer=str(tag[0]), reader=str(tag[1]))
+            values = _apart(w, r, 0) if i == 0 and writer.least else None
+            if values:
+                kind: Kind = "tag" if writer.names and reader.names else "only value"
+                found.gap(kind, Step("index", 0), writer=values[0], reader=values[1])
             else:
                 found.links.append(Link(Step("index", i), writer.at(i), reader.at(i)))
         elif i >= writer.least:
@@ -231,21 +237,25 @@ def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
             found.gap(kind, Step("index", i), what=quoted(name), reader_part=reader.at(i))
         for i in range(len(reader.names), len(writer.names)):
             if writer.most > reader.most:
-                what = quoted(writer.names[i])
-                found.gap("undeclared", Step("index", i), what=what, writer_part=writer.at(i))
+                what, step = quoted(writer.names[i]), Step("index", i)
+                part = writer.at(i)
+                found.gap("undeclared", step, what=what, reaches=step, writer_part=part)
         if found.refused or writer.most <= reader.most:
             return
     fixed = writer.prefix or reader.prefix or writer.least == writer.most
     if reader.least > writer.least or reader.most < writer.most:
+        longer = reader.least <= writer.least and reader.most < 100
+        reaches = Step("index", int(reader.most)) if longer else None
         if fixed or reader.least == reader.most:
-            found.gap("length", writer=str(writer), reader=str(reader))
+            found.gap("length", writer=str(writer), reader=str(reader), reaches=reaches)
         else:
-            found.gap("bound", what=f"{reader} elements")
+            found.gap("bound", what=f"{reader} elements", reaches=reaches)
 
 
 def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, other: Schema) -> None:
     if not w.facets.get("uniqueItems"):
-        found.gap("repeated")
+        twice = Step("index", 1) if not w.facets.get("prefixItems") else None
+        found.gap("repeated", reaches=twice)
     elif _holds_records(w, mine) and not same(w.document, mine, r.document, other):
         found.gap("collapsing")
 
@@ -262,27 +272,24 @@ def _holds_records(source: Alternative, schema: Schema) -> bool:
     return False
 
 
-def _tag(source: Alternative, index: int) -> str | None:
-    values = member_constants(source.document, source.facets, index)
-    return values[0] if values and len(values) == 1 else None
+def _apart(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:
+    """The values of a member or element, as JSON, where both sides list some but share none."""
+    left, right = (member_constants(a.document, a.facets, name) for a in (w, r))
+    if not left or not right or set(left) & set(right):
+        return None
+    return " or ".join(left), " or ".join(right)
 
 
 def disjoint(w: Alternative, r: Alternative) -> bool:
     """Whether no value of the writer can be taken for one of this reader's. Objects and arrays."""
     if w.kind == "array":
         writer, reader = _Elements.of(w, writes=True), _Elements.of(r, writes=False)
-        tags = [member_constants(a.document, a.facets, 0) for a in (w, r)]
-        apart = tags[0] is not None and tags[1] is not None and not set(tags[0]) & set(tags[1])
-        return (
-            writer.most < reader.least or writer.least > reader.most or (apart and writer.least > 0)
-        )
+        if writer.most < reader.least or writer.least > reader.most:
+            return True
+        return writer.least > 0 and _apart(w, r, 0) is not None
     mine, other = Members(w), Members(r)
     if mine.written is False and not mine.patterns and other.required - mine.declared.keys():
         return True
     if other.accepted is False and not other.patterns and mine.always - other.declared.keys():
         return True
-    for name in mine.always & other.declared.keys():
-        values = [member_constants(a.document, a.facets, name) for a in (w, r)]
-        if values[0] is not None and values[1] is not None and not set(values[0]) & set(values[1]):
-            return True
-    return False
+    return any(_apart(w, r, name) for name in mine.always & other.declared.keys())

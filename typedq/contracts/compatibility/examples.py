@@ -59,6 +59,10 @@ class Examples:
             name = self._of_shape(self._shapes(Members(whole).keys))[0] or "key"
             return {**value, name: part} if isinstance(name, str) else NOTHING
         if step.to == "key":
+            members = Members(whole)
+            inner = self.of(members.declared.get(part, members.written))
+            return NOTHING if inner is NOTHING else {**value, part: inner}
+        if whole.facets.get("uniqueItems") and step != Step("index", 0):
             return NOTHING
         index = (
             step.name if isinstance(step.name, int) else len(whole.facets.get("prefixItems", ()))
@@ -67,6 +71,12 @@ class Examples:
         filled += [self._element(whole, i)[0] for i in range(len(filled), index)]
         filled[index : index + 1] = [part]
         return NOTHING if NOTHING in filled else filled
+
+    def reaching(self, whole: Alternative, step: Step) -> Any:
+        """A value of `whole` that has a part at `step`."""
+        if isinstance(step.name, int):
+            return self.inside(whole, step, self._element(whole, step.name)[0])
+        return self.inside(whole, step, self.of(Members(whole).declared[step.name]))
 
     def _element(self, whole: Alternative, index: int) -> tuple[Any, int]:
         prefix = whole.facets.get("prefixItems", ())

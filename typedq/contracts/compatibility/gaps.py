@@ -30,6 +30,7 @@ class Gap:
     """Something the reader misses. `at` leads to it from the values compared.
 
     `example` is a value the writer may write and the reader refuses; NOTHING: any value of it.
+    `reaches`: only those are, which have a part there.
     `old` and `new` are not known here: `writer_part` and `reader_part` are the schemas concerned.
     """
 
@@ -39,6 +40,7 @@ class Gap:
     writer: str = ""
     reader: str = ""
     example: Any = NOTHING
+    reaches: Step | None = None
     writer_part: Schema = NOTHING
     reader_part: Schema = NOTHING
 

@@ -27,9 +27,9 @@ Rule = Literal[
 # What a reader can miss in, or do to, a writer's values.
 Kind = Literal[
     "missing", "omitted", "undeclared", "narrower", "other type", "members lost", "ambiguous",
-    "null", "value", "variant", "tag", "format", "encoding", "bound", "pattern", "element",
-    "length", "key", "repeated", "collapsing", "open member", "payload", "keyword", "dropped",
-    "renamed", "default",
+    "null", "value", "only value", "variant", "tag", "format", "encoding", "bound", "pattern",
+    "element", "length", "key", "repeated", "collapsing", "open member", "payload", "keyword",
+    "dropped", "renamed", "default",
 ]
 # fmt: on
 
@@ -47,6 +47,7 @@ class Verdict(NamedTuple):
 
 _UPCAST = "or add an upcaster from the old version"
 _WORKERS_FIRST = "deploy the workers before the producers"
+_NEW_FIELD = f"add a new field of the new type beside the old one, {_UPCAST}"
 _BOTH_TYPES = f"accept both types for a while (a union), {_UPCAST}"
 
 # fmt: off
@@ -70,7 +71,7 @@ VERDICTS: dict[Kind, Verdict] = {
         _WORKERS_FIRST),
     "members lost": Verdict("TYPE_CHANGED", "TYPE_CHANGED",
         "messages written {when} hold any number of entries here; {who} reads only the ones it"
-        " declares, and loses the others", _BOTH_TYPES, _WORKERS_FIRST),
+        " declares, and loses the others", _NEW_FIELD, _WORKERS_FIRST),
     "ambiguous": Verdict("TYPE_CHANGED", "TYPE_CHANGED",
         "a value written {when} could be read by {who} as more than one of its variants, and so"
         " come out as another one", "give the variants a tag (a discriminator)"),
@@ -80,6 +81,9 @@ VERDICTS: dict[Kind, Verdict] = {
     "value": Verdict("ENUM_VALUE_REMOVED", "ENUM_VALUE_ADDED",
         "messages written {when} may hold {what} here, which {who} does not list",
         f"keep the value, {_UPCAST}", _WORKERS_FIRST),
+    "only value": Verdict("ENUM_VALUE_REMOVED", "ENUM_VALUE_ADDED",
+        "messages written {when} always hold {writer} here; {who} accepts only {reader}",
+        f"accept both values, {_UPCAST}", _WORKERS_FIRST),
     "variant": Verdict("VARIANT_REMOVED", "VARIANT_ADDED",
         "messages written {when} may hold the variant tagged {what}, which {who} does not know",
         f"keep the variant, {_UPCAST}", _WORKERS_FIRST),
@@ -87,12 +91,12 @@ VERDICTS: dict[Kind, Verdict] = {
         "messages written {when} carry the tag {writer}; {who} expects {reader}",
         f"keep the tag (tag=, or the one value of the Literal), {_UPCAST}"),
     "format": Verdict("FORMAT_CHANGED", "FORMAT_CHANGED",
-        "messages written {when} hold {writer} here; {who} expects {reader}", _BOTH_TYPES),
+        "messages written {when} hold {writer} here; {who} expects {reader}", _NEW_FIELD),
     "encoding": Verdict("ENCODING_CHANGED", "ENCODING_CHANGED",
         "messages written {when} hold {writer} here; {who} expects {reader}, and would take the"
         " same text for something else", "add a new field beside the old one"),
     "bound": Verdict("CONSTRAINT_TIGHTENED", "CONSTRAINT_LOOSENED",
-        "messages written {when} may hold values that break {what}, which {who} demands",
+        "messages written {when} may hold other values here; {who} demands {what}",
         f"keep the looser constraint and check in the task's code, {_UPCAST}", _WORKERS_FIRST),
     "pattern": Verdict("PATTERN_CHANGED", "PATTERN_CHANGED",
         "text written {when} matches {writer}; {who} demands {reader}, and whether one implies"
@@ -102,7 +106,7 @@ VERDICTS: dict[Kind, Verdict] = {
         "keep the order and append new elements at the end, with a default"),
     "length": Verdict("LENGTH_CHANGED", "LENGTH_CHANGED",
         "messages written {when} may hold {writer} elements here; {who} expects {reader}",
-        _BOTH_TYPES, _WORKERS_FIRST),
+        _NEW_FIELD, _WORKERS_FIRST),
     "key": Verdict("KEY_TYPE_CHANGED", "KEY_TYPE_CHANGED",
         "messages written {when} may hold keys that are {writer}; {who} expects {reader}",
         f"keep accepting the old keys, {_UPCAST}", _WORKERS_FIRST),
@@ -118,7 +122,8 @@ VERDICTS: dict[Kind, Verdict] = {
         "choose a name that cannot have been used yet, or accept any value"),
     "payload": Verdict("PAYLOAD_SHAPE_CHANGED", "PAYLOAD_SHAPE_CHANGED",
         "messages written {when} hold {writer}; {who} expects {reader}",
-        "keep the one structured parameter, and add new fields to its type"),
+        "keep the shape, and add new fields to the one structured type, or parameters with a"
+        f" default beside several; {_UPCAST}"),
     "keyword": Verdict("UNKNOWN_KEYWORD", "UNKNOWN_KEYWORD",
         "{what} differs, and what that means is not known here; so it counts as a break",
         "keep it as it was"),

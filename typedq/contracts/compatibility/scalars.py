@@ -30,7 +30,7 @@ _NARROWER = {
 NOT_TEXT = frozenset(("bytes", "utf8-bytes"))
 _NUMERIC = frozenset(("integer", "number"))  # as text, in the keys of objects
 _NAMES = {
-    "": "any text",
+    "": "text",
     "bytes": "bytes in base64",
     "utf8-bytes": "bytes as text",
     "decimal": "a decimal number as text",
@@ -95,11 +95,11 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     if high is not None and (value > high[0] or (value == high[0] and high[1])):
         found.gap("bound", what=_bound(high, "at most"))
     if not text and (step := r.facets.get("multipleOf")) and not _divides(step, value):
-        found.gap("bound", what=f"multiple of {step}")
-    if text and not r.facets.get("minLength", 0) <= len(value) <= r.facets.get(
-        "maxLength", math.inf
-    ):
-        found.gap("bound", what="its limits of length")
+        found.gap("bound", what=f"a multiple of {step}")
+    if text and len(value) < (least := r.facets.get("minLength", 0)):
+        found.gap("bound", what=f"at least {least} characters")
+    if text and len(value) > (most := r.facets.get("maxLength", math.inf)):
+        found.gap("bound", what=f"at most {most} characters")
     if text and "pattern" in r.facets:
         found.gap("pattern", writer=describe(w), reader=r.facets["pattern"])
     return found
@@ -125,7 +125,7 @@ def decimals(w: Alternative, r: Alternative) -> Difference:
     elif set(w.facets) & set(_FORMS):
         found.gap("format", writer=describe(w), reader=describe(r))
     elif "pattern" in r.facets or "maxLength" in r.facets or "minLength" in r.facets:
-        found.gap("bound", what="its limits of length")
+        found.gap("bound", what="a certain pattern or length")
     return found
 
 
@@ -189,7 +189,7 @@ def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
             found.gap("bound", what=_bound(most, "at most"), example=example if fits else NOTHING)
     steps = w.get("multipleOf"), r.get("multipleOf")
     if steps[1] is not None and not _divides(steps[1], steps[0] or (1 if whole else None)):
-        found.gap("bound", what=f"multiple of {steps[1]}")
+        found.gap("bound", what=f"a multiple of {steps[1]}")
 
 
 def _below(wanted: Limit, written: Limit | None, step: int) -> float:

@@ -158,6 +158,7 @@ class Shapes:
         """Whether no value can be of two branches of a `oneOf`, which then is an `anyOf`."""
         tag = schema.get("discriminator", {})
         tags = names_in({"": [tag.get("propertyName")]}, "") if is_object(tag) else []
+        tags += names_in(schema, "required")
         branches = [
             [{**one, "required": [*names_in(one, "required"), *tags]} for one in flats]
             for flats in (self._flatten(branch, above) for branch in schema.get("oneOf", []))

@@ -1,0 +1,134 @@
+"""From a type to msgspec's description of it, without what would crash its decoder or never read.
+
+msgspec (0.22 at least) mixes up its own notes on a union with a `pattern` beside a dict or a
+collection, or with a bound beside a fixed tuple: making a decoder then kills the interpreter, or
+puts one note in the place of another. `msgspec.inspect.type_info` makes a decoder, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import inspect as mi
+
+_LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
+_NUMBERS = (mi.IntType, mi.FloatType)
+_LENGTHS = (mi.StrType, mi.BytesType, mi.ByteArrayType, mi.MemoryViewType, mi.DictType)
+_NUMBER_BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
+_NEVER_HASHABLE = (mi.ListType, mi.SetType, mi.DictType, mi.TypedDictType, mi.ByteArrayType)
+_WRAP = "take the constraint off and check in the task's code, or put one of them in a Struct"
+
+
+class NoSchema(TypeError):
+    """A type that no schema can describe. Fields: `path` (JSON path), `reason`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{reason} - at {path}")
+
+
+def tree_of(kind: Any) -> mi.Type:
+    """The description of a type. Raises `NoSchema`, and what `msgspec.inspect.type_info` raises."""
+    for part in _parts(_described(kind)):
+        for reason_against in _CHECKS:
+            if reason := reason_against(part):
+                raise NoSchema("$", reason)
+    return mi.type_info(kind)
+
+
+def bare(kind: mi.Type) -> mi.Type:
+    """`kind` without the titles and examples around it."""
+    while isinstance(kind, mi.Metadata):
+        kind = kind.type
+    return kind
+
+
+def _described(kind: Any) -> Any:
+    """What `type_info` would return, made without a decoder; None if that is not possible."""
+    translator: Any = getattr(mi, "_Translator", None)
+    try:
+        return translator((kind,)).translate(kind) if translator else None
+    except Exception:  # noqa: BLE001  type_info tells it better
+        return None
+
+
+def _parts(root: Any) -> Iterator[mi.Type]:
+    """Every type in a tree, which may be recursive, once."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, tuple):
+            waiting += part
+        elif isinstance(part, (mi.Type, mi.Field)) and id(part) not in seen:
+            seen.add(id(part))
+            waiting += [getattr(part, name) for name in part.__struct_fields__]
+            if isinstance(part, mi.Type):
+                yield part
+
+
+def _deadly_union(kind: mi.Type) -> str | None:
+    if not isinstance(kind, mi.UnionType):
+        return None
+    members = [bare(member) for member in kind.types]
+    for member in members:
+        name = _name(member)
+        others = {_name(k) for k in members if isinstance(k, (*_LISTS, mi.DictType))}
+        if getattr(member, "pattern", None) is not None and others:
+            beside = f"a {name} with a pattern beside a {' and a '.join(sorted(others))}"
+            return f"msgspec cannot read a union of {beside}; {_WRAP}"
+        if _bounded(member) and any(isinstance(k, mi.TupleType) for k in members):
+            beside = f"a bounded {name} beside a tuple of fixed length"
+            return f"msgspec cannot read a union of {beside}; {_WRAP}"
+    return None
+
+
+def _bounded(kind: mi.Type) -> bool:
+    names = _NUMBER_BOUNDS if isinstance(kind, _NUMBERS) else ("min_length", "max_length")
+    relevant = isinstance(kind, (*_NUMBERS, *_LENGTHS))
+    return relevant and any(getattr(kind, name) is not None for name in names)
+
+
+def _unhashable_element(kind: mi.Type) -> str | None:
+    if not isinstance(kind, (mi.SetType, mi.FrozenSetType)):
+        return None
+    if (culprit := _unhashable(kind.item_type, ())) is None:
+        return None
+    name = _name(culprit)
+    return f"a set cannot hold {name}, which has no hash; make it frozen, or take a list"
+
+
+def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
+    """The part of `kind` that surely keeps it out of a set."""
+    kind = bare(kind)
+    if any(kind is one for one in above):
+        return None
+    cls = getattr(kind, "cls", None)
+    if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
+        return kind
+    inner: tuple[Any, ...] = ()
+    if isinstance(kind, mi.StructType):
+        origin: Any = getattr(cls, "__origin__", cls)
+        config = origin.__struct_config__
+        if origin.__hash__ is msgspec.Struct.__hash__ and config.eq:
+            if not config.frozen:
+                return kind
+            inner = tuple(field.type for field in kind.fields)
+    elif isinstance(kind, mi.NamedTupleType):
+        inner = tuple(field.type for field in kind.fields)
+    elif isinstance(kind, (mi.UnionType, mi.TupleType)):
+        inner = kind.types if isinstance(kind, mi.UnionType) else kind.item_types
+    elif isinstance(kind, mi.VarTupleType):
+        inner = (kind.item_type,)
+    found = (_unhashable(part, (*above, kind)) for part in inner)
+    return next((part for part in found if part is not None), None)
+
+
+def _name(kind: mi.Type) -> str:
+    cls = getattr(kind, "cls", None)
+    name: str = getattr(getattr(cls, "__origin__", cls), "__name__", type(kind).__name__)
+    return name if cls is not None else name.removesuffix("Type").removeprefix("Var").lower()
+
+
+_CHECKS: tuple[Callable[[mi.Type], str | None], ...] = (_deadly_union, _unhashable_element)
