@@ -182,7 +182,7 @@ class Moves(RuleBasedStateMachine):
 
     def renew(self) -> None:
         asked = [*self.flight, *self.gone[-2:]]
-        ended = self.place(moves.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
+        _, ended = self.place(moves.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
         assert ended == self.gone[-2:]
 
     # --- work ------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def lease(place: Place, session: str) -> int | None:
 
 
 def renew(place: Place, *sessions: str, lease_ms: int = 30_000) -> list[str]:
-    return place(moves.renew(place.keys, sessions, lease_ms, "sup", b"{}"))
+    return place(moves.renew(place.keys, sessions, lease_ms, "sup", b"{}"))[1]
 
 
 def rotate(place: Place, old: str, fresh: str) -> Rotated:
@@ -84,6 +84,15 @@ def test_renew_extends_and_names_the_ended(place: Place) -> None:
     assert lease(place, "a") == 30_000
     assert lease(place, "ended") is None
     assert place.redis.hgetall(place.keys.workers) == {b"sup": b"{}"}
+
+
+def test_renew_tells_a_supervisor_that_the_server_was_emptied(place: Place) -> None:
+    def is_new() -> bool:
+        return place(moves.renew(place.keys, [], 30_000, "sup", b"{}"))[0]
+
+    assert [is_new(), is_new()] == [True, False]
+    place.redis.flushall()
+    assert [is_new(), is_new()] == [True, False]
 
 
 def test_renew_saves_a_session_that_expired_but_was_not_ended(place: Place) -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.script import Argument, Move, in_groups, script
+from typedq.broker.script import Argument, Move, in_groups, script, text
 
 LANE_TTL_S = 3_600
 TICK_MOVES = 500
@@ -208,13 +208,13 @@ def open(keys: Keys, sessions: Sequence[str], queues: Sequence[str], lease_ms: i
 
 def renew(
     keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, about: bytes
-) -> Move[list[str]]:
-    """Extend leases and leave a sign of life; answers the sessions that others have ended."""
+) -> Move[tuple[bool, list[str]]]:
+    """Extend leases; answers if the supervisor was unknown, and sessions that others have ended."""
     return Move(
         script("renew"),
         [keys.sessions, keys.pardoned, keys.workers],
         [lease_ms, supervisor, about, *sessions],
-        lambda reply: [session.decode() for session in reply],
+        lambda reply: (bool(reply[0]), [session.decode() for session in reply[1:]]),
     )
 
 
@@ -293,6 +293,6 @@ def tick(keys: Keys, queues: Sequence[str], *, grace_ms: int, lease_ms: int) -> 
         lambda reply: Ticked(
             None if reply[0] < 0 else reply[0],
             reply[1],
-            [(s.decode(), q.decode().split()) for s, q in in_groups(reply[2:], 2)],
+            [(text(s), text(q).split()) for s, q in in_groups(reply[2:], 2)],
         ),
     )

@@ -75,9 +75,9 @@ class Keeper:
         before = time.monotonic()
         about = msgspec.json.encode(self._about)
         move = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
-        ended: list[str] = self._broker.call(move)
-        if self._schemas and (ended or not self._published):
-            # Sessions that ended are also the sign of a server that was emptied.
+        is_new, ended = self._broker.call(move)
+        self._published = self._published and not is_new  # new again: the server was emptied
+        if self._schemas and not self._published:
             self._broker.call(publish(self._broker.keys, self._schemas))
             self._published = True
         for journal in journals:

@@ -5,22 +5,22 @@ Guarantee: a session that was ended stays ended; it is named in the reply.
 
 KEYS    1 sessions  2 pardoned  3 workers
 ARGV    1 lease (ms)  2 supervisor  3 what it says of itself or '' if it leaves, then session*
-returns {session that has ended*}
+returns {1 if the server had not heard of this supervisor, else 0, session that has ended*}
 ]]
 --@include message
 
-local until_ms, ended = now_ms() + tonumber(ARGV[1]), {}
+local until_ms, told = now_ms() + tonumber(ARGV[1]), {0}
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[3], ARGV[2])
 else
-  redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+  told[1] = redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 end
 for i = 4, #ARGV do
   if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
     redis.call('ZADD', KEYS[1], 'XX', until_ms, ARGV[i])
     redis.call('SREM', KEYS[2], ARGV[i])
   else
-    ended[#ended + 1] = ARGV[i]
+    told[#told + 1] = ARGV[i]
   end
 end
-return ended
+return told
