@@ -39,7 +39,7 @@ class Effects:
         self.pid, self._at, self._lock = os.getpid(), 0, threading.Lock()
         path = directory / f"{self.pid}-{time.time_ns()}"
         path.touch()
-        os.truncate(path, 1 << 23)
+        os.truncate(path, 1 << 25)  # a hole: it takes no room until written
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ from tests.faults.app import EFFECTS, NAMESPACE, build, noted
 from typedq import Call, Receipt
 from typedq.broker import Keys, Move
 from typedq.broker.views import Survey, letters, survey
-from typedq.errors import EnqueueUncertain
+from typedq.errors import EnqueueUncertain, ServerError
 
 pause = threading.Event().wait
 T = TypeVar("T")
@@ -131,8 +131,18 @@ class Verdict:
 class Stage:
     """One namespace on a server, with a directory for what its tasks and workers write."""
 
-    def __init__(self, url: str, namespace: str, directory: Path, *, lease: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        directory: Path,
+        *,
+        lease: float = 30.0,
+        eyes: str | None = None,
+    ) -> None:
+        """`eyes`: the URL by which the stage itself looks, if not the one that is tested."""
         self.url, self.directory, self.keys = url, directory, Keys(namespace)
+        self.eyes = eyes or url
         self._effects = directory / "effects"
         self._effects.mkdir()
         self.environment = {
@@ -144,12 +154,13 @@ class Stage:
         }
         self.app = build(namespace, url=url)
         self.accepted, self.uncertain = list[str](), list[str]()
+        self.accepted_at = dict[str, float]()
         self.workers: list[Worker] = []
 
     @cached_property
     def redis(self) -> Any:
         """Eyes and hands of its own, that do not go through the moves."""
-        return redis.Redis.from_url(self.url)
+        return redis.Redis.from_url(self.eyes)
 
     def worker(self, *flags: str, **environment: str) -> Worker:
         """Start a worker; what is given in `environment` replaces what the stage has."""
@@ -178,7 +189,9 @@ class Stage:
         except EnqueueUncertain as error:
             self.uncertain += error.ids
             return []
-        self.accepted += [receipt.id for receipt in receipts]
+        ids = [receipt.id for receipt in receipts]
+        self.accepted_at |= dict.fromkeys(ids, time.time())
+        self.accepted += ids
         return receipts
 
     # --- looking -----------------------------------------------------------------------------
@@ -202,8 +215,16 @@ class Stage:
     def open_gate(self, name: str = "gate") -> None:
         (self.directory / name).touch()
 
-    def ask(self, move: Move[T]) -> T:
-        return self.app.broker.call(move)
+    def ask(self, move: Move[T], patience: float = 20.0) -> T:
+        """Answer of a move that only looks: asked again while the server is away."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                return self.app.broker.call(move)
+            except ServerError:
+                if time.monotonic() > until:
+                    raise
+                pause(0.05)
 
     def look(self) -> Survey:
         """Everything at once, by typedq's own view."""
@@ -236,22 +257,36 @@ class Stage:
 
     # --- the checker -------------------------------------------------------------------------
 
-    def check(self, *, buried: int = 0, batches: int = 0) -> Verdict:
+    def check(
+        self,
+        *,
+        buried: int = 0,
+        batches: int = 0,
+        raw: int = 0,
+        forgiven: Collection[str] = frozenset(),
+    ) -> Verdict:
         """The same questions after every run, which must be drained and have no worker left.
 
-        buried: dead letters that were provoked; batches: messages finished but not acknowledged
-        that a kill of whole groups may cost.
+        buried: dead letters that were provoked, `raw` of which were not enqueued; batches: messages
+        finished but not acknowledged that a kill of whole groups may cost; forgiven: ids of which
+        the server itself forgot something, so that they may be lost or run again.
         """
         starts, ends = Counter(self.ids("start")), Counter(self.ids("end"))
+        for id in forgiven:
+            starts.pop(id, None)
+            ends.pop(id, None)
         sent = set(self.accepted)
         dead = self.dead()
-        verdict = Verdict(len(sent), len(sent - ends.keys() - dead.keys()), len(dead))
+        lost = sent - ends.keys() - dead.keys() - set(forgiven)
+        verdict = Verdict(len(sent), len(lost), len(dead))
         verdict.extra_runs = sum(count - 1 for count in starts.values())
         verdict.starts_without_end = sum(starts.values()) - sum(ends.values())
-        verdict.broken = tuple(self._broken(verdict, buried, batches))
+        verdict.broken = tuple(self._broken(verdict, buried, batches, bool(forgiven), raw))
         return verdict
 
-    def _broken(self, verdict: Verdict, buried: int, batches: int) -> Iterator[str]:
+    def _broken(
+        self, verdict: Verdict, buried: int, batches: int, forgetful: bool, raw: int
+    ) -> Iterator[str]:
         if verdict.lost:
             yield f"{verdict.lost} lost"
         if verdict.buried != buried:
@@ -261,7 +296,8 @@ class Stage:
         if strangers := set(self.ids("start")) - {*self.accepted, *self.uncertain}:
             yield f"{len(strangers)} ids that nobody sent"
         seen = self.look()
-        if not self.uncertain and seen.stats.get("done", 0) + verdict.buried != verdict.accepted:
+        certain = not self.uncertain and not forgetful
+        if certain and seen.stats.get("done", 0) + verdict.buried != verdict.accepted + raw:
             yield f"{seen.stats} ends for {verdict.accepted} messages"
         if left := {name: count for name, count in seen.counts.items() if count}:
             yield f"waiting counts are left: {left}"

@@ -1,0 +1,13 @@
+"""A task with a body as large as one likes."""
+
+from __future__ import annotations
+
+from tests.faults.app import note
+from typedq import Context, TypedQ
+
+
+def declare(app: TypedQ) -> None:
+    @app.task
+    def bulk(ctx: Context, text: str) -> None:
+        note(ctx, "start")
+        note(ctx, "end")

@@ -1,0 +1,98 @@
+"""Servers in company: a primary with replicas, Sentinels that watch it, a Cluster."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.faults.harness import wait_until
+from typedq.localserver import OwnServer
+
+
+def port_of(server: OwnServer) -> int:
+    return int(server.url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
+
+
+def client(port: int) -> Any:
+    return redis.Redis(port=port, decode_responses=True, single_connection_client=False)
+
+
+@contextmanager
+def replicated() -> Iterator[tuple[OwnServer, OwnServer]]:
+    """A primary and its replica, in step."""
+    with OwnServer(tcp=True) as primary:
+        of = ("--replicaof", f"127.0.0.1 {port_of(primary)}", "--repl-diskless-sync-delay", "0")
+        with OwnServer(args=of, tcp=True) as replica:
+            wait_until(lambda: is_replica_of(replica, primary), 30.0)
+            yield primary, replica
+
+
+def is_replica_of(replica: OwnServer, primary: OwnServer) -> bool:
+    found = client(port_of(replica)).info("replication")
+    up = found.get("master_link_status") == "up"
+    return up and int(found["master_port"]) == port_of(primary)
+
+
+@contextmanager
+def sentinels(directory: Path) -> Iterator[tuple[str, OwnServer, OwnServer]]:
+    """Three Sentinels that watch a primary with a replica: URL, primary, replica."""
+    with ExitStack() as stack:
+        primary, replica = stack.enter_context(replicated())
+        ports = [_free_port() for _ in range(3)]
+        for port in ports:
+            config = directory / f"{port}.conf"
+            config.write_text(
+                f"port {port}\nbind 127.0.0.1\nprotected-mode no\n"
+                f"dir {directory}\nlogfile {directory}/{port}.log\n"
+                f"sentinel monitor jobs 127.0.0.1 {port_of(primary)} 2\n"
+                "sentinel down-after-milliseconds jobs 1000\n"
+                "sentinel failover-timeout jobs 5000\n"
+            )
+            process = subprocess.Popen([primary.binary, str(config), "--sentinel"])
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        wait_until(lambda: all(map(_sees_all, ports)), 30.0, every=0.05)
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        yield f"redis+sentinel://{hosts}/jobs/0", primary, replica
+
+
+def _sees_all(port: int) -> bool:
+    with suppress(redis.RedisError):
+        state: dict[str, Any] = client(port).execute_command("SENTINEL", "MASTER", "jobs")
+        found = {name: int(state[name]) for name in ("num-other-sentinels", "num-slaves")}
+        return found == {"num-other-sentinels": 2, "num-slaves": 1}
+    return False
+
+
+@contextmanager
+def cluster() -> Iterator[list[OwnServer]]:
+    """Three masters that share the slots, and a replica of the first, in step."""
+    args = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
+    with ExitStack() as stack:
+        more = ("--repl-diskless-sync-delay", "0")
+        nodes = [stack.enter_context(OwnServer(args=(*args, *more), tcp=True)) for _ in range(4)]
+        hands = [client(port_of(node)) for node in nodes]
+        for hand, slots in zip(hands, ((0, 5460), (5461, 10922), (10923, 16383)), strict=False):
+            hand.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+        for node in nodes[1:]:
+            hands[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port_of(node))
+        wait_until(lambda: all(_knows(hand, len(nodes)) for hand in hands), 30.0)
+        hands[3].execute_command("CLUSTER", "REPLICATE", hands[0].execute_command("CLUSTER MYID"))
+        wait_until(lambda: hands[3].info("replication").get("master_link_status") == "up", 30.0)
+        yield nodes
+
+
+def _knows(hand: Any, count: int) -> bool:
+    told: str = hand.execute_command("CLUSTER", "INFO")
+    return "cluster_state:ok" in told and f"cluster_known_nodes:{count}\r" in told
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
