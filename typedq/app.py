@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
-from inspect import unwrap
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
@@ -16,7 +15,7 @@ from typedq.contracts import contract_of
 from typedq.hooks import Hooks
 from typedq.policy import NAME, Context, Queue, Retry
 from typedq.schedule import Schedule
-from typedq.task import Call, Decorator, P, R, Receipt, Task
+from typedq.task import Call, Decorator, P, R, Receipt, Task, place_of
 
 if TYPE_CHECKING:
     from typedq.broker import Broker, Outgoing
@@ -138,8 +137,8 @@ class TypedQ(Hooks, Schedule):
             rule = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
             raise errors.ContractError(name, None, f"{rule}; give one with name=")
         other = self._tasks.get(name) or self._by_alias.get(name)
-        if other is not None and _place(other.fn) != _place(fn):
-            reason = f"the name is taken by the one at {_place(other.fn)}; give another with name="
+        if other is not None and other.place != place_of(fn):
+            reason = f"the name is taken by the one at {other.place}; give another with name="
             raise errors.ContractError(name, None, reason)
 
     def find(self, name: str) -> Task[..., Any]:
@@ -221,6 +220,16 @@ class TypedQ(Hooks, Schedule):
         # Starting a server of one's own takes time, so it must not hold the loop.
         return await asyncio.to_thread(self._connect) if self._broker is None else self._broker
 
+    def close(self) -> None:
+        """Close the connections of sync calls; the next call opens them again."""
+        if self._broker is not None:
+            self._broker.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, as at the end of a web app's life."""
+        if self._broker is not None:
+            await self._broker.aclose()
+
     def enqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
         """Send calls in chunks, each all or nothing; `chunk` is also bounded by about 4 MiB.
 
@@ -277,12 +286,6 @@ class TypedQ(Hooks, Schedule):
 
     def _document(self, contract: str) -> bytes:
         return self.find(contract.partition("@")[0]).contract.schema_json()
-
-
-def _place(fn: Callable[..., Any]) -> str:
-    """Where a function was written: the same when its module is imported again."""
-    code = getattr(unwrap(fn), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)
 
 
 def _refuse_strays(tasks: Iterable[Task[..., Any]], queues: Sequence[str] | None) -> None:

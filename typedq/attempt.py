@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, final
 
 import msgspec
 
@@ -27,9 +27,12 @@ class Limits(NamedTuple):
     hard: float | None
 
 
+_Limit = Annotated[float, msgspec.Meta(gt=0, le=315_360_000)]
+
+
 class _Given(msgspec.Struct):
-    soft: float | None = None
-    hard: float | None = None
+    soft: _Limit | None = None
+    hard: _Limit | None = None
 
 
 _read_given = msgspec.json.Decoder(_Given).decode
@@ -70,21 +73,19 @@ def context(
     envelope: Envelope,
     task: Task[..., Any],
     limits: Limits,
-    *,
-    fence: str,
     shield: Shield = nullcontext,
 ) -> Context:
-    """What the task may know of its message; `fence` names who runs it."""
-    id, hard = envelope.id.decode(), limits.hard
+    """What the task may know of its message."""
+    id, hard, attempt = envelope.id.decode(), limits.hard, envelope.runs + 1
     return Context(
         id=id,
         task=task.name,
         queue=envelope.queue.decode(),
-        attempt=envelope.attempt + 1,
+        attempt=attempt,
         enqueued_at=_instant(envelope.enqueued_ms),
         due=_instant(envelope.due_ms or envelope.enqueued_ms),
         deadline=None if hard is None else datetime.now(UTC) + timedelta(seconds=hard),
-        fence=f"{fence}:{id}",
+        fence=f"{id}:{attempt:04d}",
         _shield=shield,
     )
 

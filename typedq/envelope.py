@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -22,6 +23,12 @@ VERSION = b"1"
 BROADCAST = "_broadcast"
 _FIELDS = 10
 _FRESH = b"1 0 00 000 0000000000000"
+
+
+_MESSAGE = re.compile(
+    rb"[1-9] \d \d\d \d{3} \d{13} [0-9a-fA-F]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
+    re.DOTALL,
+)
 
 
 class Envelope(NamedTuple):
@@ -42,6 +49,11 @@ class Envelope(NamedTuple):
     def attempt(self) -> int:
         """How many attempts were counted before this one: 0 for a new message."""
         return int(self.attempts)
+
+    @property
+    def runs(self) -> int:
+        """How often it was begun before and is counted: failures, crashes and losses."""
+        return int(self.attempts) + int(self.crashes) + int(self.losses)
 
     @property
     def due_ms(self) -> int:
@@ -90,6 +102,11 @@ def unseal(message: bytes) -> Envelope:
     if len(fields) != _FIELDS:
         raise BadMessage(f"a message has {_FIELDS} fields, this one has {len(fields)}")
     return Envelope._make(fields)
+
+
+def is_message(found: bytes) -> bool:
+    """Whether bytes are a message of some format, as the server's scripts decide it."""
+    return _MESSAGE.match(found) is not None
 
 
 class _Ids:

@@ -188,7 +188,7 @@ class Outbox:
         task = self._find(envelope.task)
         limits = Rules(self._settings()).of(envelope, task)
         args, kwargs = task.contract.decode(envelope.body)
-        return _Job(task, context(envelope, task, limits, fence="testing"), args, kwargs)
+        return _Job(task, context(envelope, task, limits), args, kwargs)
 
     @contextmanager
     def _settling(
@@ -228,6 +228,10 @@ class NoServer:
     def enqueue(self, *args: object) -> None: ...
 
     async def aenqueue(self, *args: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
 
     def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError("there is no server inside `with app.testing()`")

@@ -6,6 +6,7 @@ A task knows where calls go only as an `Outlet` that was handed down; it knows n
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -186,13 +187,24 @@ class Task(Sender[P], Generic[P, R_co]):
         self.upcasters.append(Upcaster(contract, fn))
         return fn
 
+    @property
+    def place(self) -> str:
+        """Where its function was written."""
+        return place_of(self.fn)
+
     def _local(self) -> Context:
         (fresh,), now = new_ids(1), datetime.now(UTC)
         queue = self.queue or "local"
-        return Context(fresh, self.name, queue, 1, now, now, deadline=None, fence=fresh)
+        return Context(fresh, self.name, queue, 1, now, now, deadline=None, fence=f"{fresh}:0001")
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{self.contract.signature}>"
+
+
+def place_of(fn: Callable[..., Any]) -> str:
+    """Where a function was written: the same when its module is imported again."""
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)
 
 
 class Decorator(Protocol):

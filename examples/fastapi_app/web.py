@@ -15,7 +15,7 @@ from typedq import ServerError
 async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
     queue.load()  # a wrong configuration is told here, not to the first customer
     yield
-    await queue.broker.aclose()
+    await queue.aclose()
     await store.aclose()
 
 

@@ -14,10 +14,11 @@ class Context:
 
     id: the message's id, the same in every attempt
     task, queue: names
-    attempt: 1 for the first
+    attempt: 1 for the first; a failure, RetryIn, a crash or a loss makes it the next
     enqueued_at, due: aware datetimes in UTC
     deadline: when the hard timeout ends this attempt, or None
-    fence: a token of this attempt alone, for systems that should refuse a superseded one
+    fence: id and attempt as text that sorts in their order, for systems that should refuse an
+        attempt that was superseded
     """
 
     id: str

@@ -130,7 +130,8 @@ class Child:
                 self._session.hand_back(self._buffer)
                 self._buffer.clear()
             want = self._appetite()
-            if want or token or self._session.owes:
+            # Fenced off, its session may have been ended: then only an exchange opens another.
+            if want or token or self._session.owes or self._journal.is_fenced():
                 self._buffer.extend(self._fetch(want, token))
                 self._journal.phase, token = Phase.BUSY, None
             if self._buffer and not self.stopping:
@@ -226,7 +227,7 @@ class Child:
         running.set(job.labels)
         try:
             if self._around:
-                with self._around.sync(job.context(self._journal.session, self._alarm.shield)):
+                with self._around.sync(job.context(self._alarm.shield)):
                     self._attempt(job)
             else:
                 self._attempt(job)
@@ -240,7 +241,7 @@ class Child:
 
     def _attempt(self, job: Job) -> None:
         alarm = self._alarm
-        args = job.arguments(self._journal.session, alarm.shield)
+        args = job.arguments(alarm.shield)
         alarm.start(job.limits.soft)
         try:
             call_task(job.task.fn, args, job.kwargs)

@@ -74,12 +74,12 @@ class Coroutines:
         if not self._journal.claim(job.slot, hard):
             self._end(Ended(job, None, ran=False))
             return
-        clock, fence = Clock(soft), self._journal.session
+        clock = Clock(soft)
         running.set(job.labels)
         try:
-            args = job.arguments(fence, clock.shield)
+            args = job.arguments(clock.shield)
             if self.around:
-                async with self.around.awaited(job.context(fence, clock.shield)):
+                async with self.around.awaited(job.context(clock.shield)):
                     await clock.run(job.task.fn(*args, **job.kwargs))
             else:
                 await clock.run(job.task.fn(*args, **job.kwargs))

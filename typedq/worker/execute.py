@@ -38,19 +38,19 @@ class Job:
         """Where it stands in the journal."""
         return self.delivery.slot
 
-    def arguments(self, fence: str, shield: Shield) -> tuple[Any, ...]:
+    def arguments(self, shield: Shield) -> tuple[Any, ...]:
         """The positional arguments, with the context first if the task takes it."""
         if self.task.contract.takes_context:
-            return (self.context(fence, shield), *self.args)
+            return (self.context(shield), *self.args)
         return self.args
 
     def labels(self) -> dict[str, str]:
         """What log records say of it."""
         return {"task": self.task.name, "id": self.envelope.id.decode()}
 
-    def context(self, fence: str, shield: Shield) -> Context:
+    def context(self, shield: Shield) -> Context:
         """What the task may know of its message."""
-        return attempt.context(self.envelope, self.task, self.limits, fence=fence, shield=shield)
+        return attempt.context(self.envelope, self.task, self.limits, shield)
 
     def failed(self, error: BaseException) -> Settlement:
         """What becomes of the message after `error`."""
