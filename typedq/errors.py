@@ -170,8 +170,8 @@ class Reject(TypedQError):
 class RetryIn(TypedQError):
     """Raise inside a task: run it again after this long (seconds or timedelta). Field: `seconds`.
 
-    It is the task's own decision, so `Retry.max_retries` does not limit it. It counts as an attempt,
-    though: a task that waits often and has a `Retry` as well needs a `max_retries` that allows for it.
+    It is the task's own decision, so `Retry.max_retries` does not limit it. It counts as an
+    attempt, though: a task that waits often needs a `max_retries` that allows for its waits.
     """
 
     def __init__(self, delay: float | timedelta) -> None:
