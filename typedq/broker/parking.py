@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.moves import DEFAULT_BOUNDS, DeadBounds, Worked, worked
-from typedq.broker.script import Argument, Move, script
+from typedq.broker.moves import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
+from typedq.broker.script import Argument, Move, number, script, text
 
 MOST_GROUPS = 1_000
 CROWDED = (
@@ -50,15 +50,20 @@ def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds)
     )
 
 
-def unpark(keys: Keys, session: str, group: Group, want: int) -> Move[Worked]:
+def unpark(
+    keys: Keys, session: str, group: Group, want: int, bounds: DeadBounds = DEFAULT_BOUNDS
+) -> Move[Worked]:
     """Fetch up to `want` parked messages of a group, none while its queue is paused."""
     return Move(
         script("unpark"),
         [
             *(keys.sessions, keys.flight(session), keys.parked_groups, keys.parked(*group)),
-            keys.paused,
+            *(keys.paused, keys.dead, keys.dead_letters, keys.stats),
         ],
-        [session, want, str(group), keys.ready(group.queue)],
+        [
+            *(session, want, str(group), keys.ready(group.queue)),
+            *(bounds.count, bounds.age_ms, NO_MESSAGE),
+        ],
         worked,
     )
 
@@ -97,7 +102,9 @@ def groups(keys: Keys) -> Move[dict[Group, int]]:
         [keys.parked_groups],
         [],
         lambda reply: {
-            Group(*field.decode().split(" ", 1)): int(ms) for field, ms in reply.items()
+            Group(*text(field).split(" ", 1)): number(ms)
+            for field, ms in reply.items()
+            if b" " in field
         },
     )
 

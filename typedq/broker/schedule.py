@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from typedq.broker.keys import Keys
 from typedq.broker.moves import LANE_TTL_S, Accepted, Outgoing, accepted
-from typedq.broker.script import Argument, Move, in_groups, script
+from typedq.broker.script import Argument, Move, in_groups, number, script, text
 
 KEPT_MS = 3_600_000
 OWN_TTL_S = 3_600
@@ -54,7 +54,7 @@ def last_slots(keys: Keys) -> Move[dict[str, int]]:
         "HGETALL",
         [keys.cron],
         [],
-        lambda reply: {name.decode(): int(ms) for name, ms in reply.items() if int(ms) > 0},
+        lambda reply: {text(name): number(ms) for name, ms in reply.items() if number(ms) > 0},
     )
 
 

@@ -62,6 +62,20 @@ class Move(Generic[T]):
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
+def text(raw: bytes) -> str:
+    """Text of the server; what is no UTF-8, and so not ours, is escaped."""
+    return raw.decode(errors="backslashreplace")
+
+
+def number(raw: bytes | float) -> int:
+    """A count or a time (ms) of the server; 0 for what is neither."""
+    try:
+        found = int(float(raw))
+    except (ValueError, OverflowError):
+        return 0
+    return found if abs(found) < 10**14 else 0
+
+
 def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
     """Cut a flat reply into tuples."""
     return zip(*[iter(flat)] * size, strict=True)

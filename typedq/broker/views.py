@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.script import Move, in_groups, script
+from typedq.broker.script import Move, in_groups, number, script, text
 
 
 class Session(NamedTuple):
@@ -22,7 +22,7 @@ def sessions(keys: Keys) -> Move[list[Session]]:
         "ZRANGE",
         [keys.sessions],
         [0, -1, "WITHSCORES"],
-        lambda reply: [Session(name.decode(), int(ms)) for name, ms in reply],
+        lambda reply: [Session(text(name), number(ms)) for name, ms in reply],
     )
 
 
@@ -43,7 +43,7 @@ def contracts(keys: Keys) -> Move[dict[str, bytes]]:
         "HGETALL",
         [keys.contracts],
         [],
-        lambda reply: {id.decode(): schema for id, schema in reply.items()},
+        lambda reply: {text(id): schema for id, schema in reply.items()},
     )
 
 
@@ -53,7 +53,7 @@ def last_due(keys: Keys, queue: str) -> Move[int | None]:
         "ZRANGE",
         [keys.delayed(queue)],
         [-1, -1, "WITHSCORES"],
-        lambda reply: int(reply[0][1]) if reply else None,
+        lambda reply: number(reply[0][1]) if reply else None,
     )
 
 
@@ -87,11 +87,11 @@ def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Move[S
             now,
             flying,
             dead,
-            {k.decode(): int(v) for k, v in in_groups(stats, 2)},
-            {k.decode(): int(v) for k, v in in_groups(counts, 2)},
-            {k.decode(): v for k, v in in_groups(workers, 2)},
+            {text(k): number(v) for k, v in in_groups(stats, 2)},
+            {text(k): number(v) for k, v in in_groups(counts, 2)},
+            {text(k): v for k, v in in_groups(workers, 2)},
             {
-                queue: Depth(ready, oldest, delayed, int(float(due)) if due else None)
+                queue: Depth(ready, oldest, delayed, number(due) if due else None)
                 for queue, (ready, oldest, delayed, due) in zip(
                     queues, in_groups(depths, 4), strict=True
                 )
@@ -123,7 +123,7 @@ def graves(keys: Keys, first: int = 0, last: int = 499) -> Move[list[Grave]]:
         "ZRANGE",
         [keys.dead],
         [first, last, "REV", "WITHSCORES"],
-        lambda reply: [Grave(id.decode(), int(ms)) for id, ms in reply],
+        lambda reply: [Grave(text(id), number(ms)) for id, ms in reply],
     )
 
 
@@ -197,9 +197,7 @@ def peek(keys: Keys, queue: str, count: int) -> Move[list[bytes]]:
 
 def workers(keys: Keys) -> Move[dict[str, bytes]]:
     """What each worker last said of itself, as JSON."""
-    return Move(
-        "HGETALL", [keys.workers], [], lambda reply: {k.decode(): v for k, v in reply.items()}
-    )
+    return Move("HGETALL", [keys.workers], [], lambda reply: {text(k): v for k, v in reply.items()})
 
 
 def forget_worker(keys: Keys, name: str) -> Move[int]:

@@ -12,6 +12,7 @@ from typing import NamedTuple, final
 from typedq.broker import Broker, DeadBounds
 from typedq.broker.moves import Ack, Back, Settlement, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
+from typedq.envelope import is_message
 from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
 from typedq.worker.journal import Journal, State
@@ -157,7 +158,7 @@ class Session:
     def unpark(self, group: Group, want: int) -> list[Delivery]:
         """Fetch parked messages instead of those of the queues."""
         try:
-            move = unpark(self._broker.keys, self._journal.session, group, want)
+            move = unpark(self._broker.keys, self._journal.session, group, want, self._bounds)
             worked = self._broker.call(move)
         except ServerError:
             return self._rotate()
@@ -202,8 +203,10 @@ class Session:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         journal.session, journal.fresh = journal.fresh, ""
         event(logging.INFO, "went on under a new session", kept=rotated.kept)
-        ours = {message[25:51]: message for message in rotated.messages}
+        # What is no message stays behind, and is buried when the session ends.
+        ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}
         owed = {id for ids in self._acks.values() for id in ids}
         owed |= {s.id for s in (*self._others, *self._parked) if not isinstance(s, Ack)}
         self._held = {id: slot for id, slot in self._held.items() if id in ours}
-        return self._hold(ours[id] for id in sorted(ours.keys() - self._held.keys() - owed))
+        new = sorted(ours.keys() - self._held.keys() - owed)[: len(self._free)]
+        return self._hold(ours[id] for id in new)

@@ -19,11 +19,14 @@ for i = 2, at - 1, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
 local reply = {now}
 for i = at, #ARGV, 5 do
   local entry, slot, line = ARGV[i], tonumber(ARGV[i + 1]), 3 * tonumber(ARGV[i + 2])
-  redis.call('HSETNX', KEYS[1], entry, -now) -- negative: it began, and has not fired
-  local last, fired = math.abs(redis.call('HGET', KEYS[1], entry)), 0
+  local last, fired = math.abs(tonumber(redis.call('HGET', KEYS[1], entry) or '') or 1e99), 0
+  if not (last < 1e14) then -- not heard of, or no time at all
+    redis.call('HSET', KEYS[1], entry, -now) -- negative: it began, and has not fired
+    last = now
+  end
   if slot > last and slot <= now then
     redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
-    redis.call('HINCRBY', KEYS[3], ARGV[i + 3], 1)
+    count(KEYS[3], ARGV[i + 3], 1)
     redis.call('RPUSH', KEYS[line + 1], with_due(ARGV[i + 4], slot))
     plant(KEYS[line + 3])
     last, fired = slot, 1

@@ -14,32 +14,32 @@ returns {entry id, number of that entry, number handed over, number missed}
 --@include wake
 
 local id, number = ARGV[2], ARGV[3]
-local place = redis.call('GET', KEYS[2])
-if place then
-  id, number = string.match(place, '(%S+) (%d+)')
+local heard, heard_number = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+%-%d+) (%d+)$')
+if heard then
+  id, number = heard, heard_number
 elseif id == '' then
   local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   id = last and last[1] or '0-0'
   number = redis.call('HGET', KEYS[3], 'broadcast') or '0'
 end
-number = tonumber(number)
+number = tonumber(number) or 0
 
 local entries, missed = redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', 500), 0
 for _, entry in ipairs(entries) do
-  local n, m = tonumber(entry[2][2]), entry[2][4]
+  local n, m = tonumber(string.match(entry[2][2], '^%d+$') and entry[2][2]), entry[2][4]
   id = entry[1]
   if n and m and is_message(m) then
     missed, number = missed + math.max(0, n - number - 1), n
     local _, contract = string.find(m, '^[^ ]+', 53)
     local rest = string.find(m, ' ', contract + 2, true)
-    redis.call('RPUSH', KEYS[4], string.sub(m, 1, contract + 1) .. ARGV[1] .. string.sub(m, rest))
     plant(KEYS[6])
+    redis.call('RPUSH', KEYS[4], string.sub(m, 1, contract + 1) .. ARGV[1] .. string.sub(m, rest))
   end
 end
 if #entries > 0 then
-  redis.call('HINCRBY', KEYS[3], 'delivered', #entries)
+  count(KEYS[3], 'delivered', #entries)
   redis.call('SET', KEYS[2], id .. ' ' .. number)
 end
-if missed > 0 then redis.call('HINCRBY', KEYS[3], 'missed', missed) end
+if missed > 0 then count(KEYS[3], 'missed', missed) end
 for _, k in ipairs({2, 4, 5, 6}) do redis.call('EXPIRE', KEYS[k], ARGV[4]) end
 return {id, number, #entries, missed}

@@ -24,7 +24,7 @@ for i = 5, #ARGV, 3 do
       redis.call('RPUSH', KEYS[6 + tonumber(ARGV[i])], m)
       redis.call('HSETNX', KEYS[2], group, now)
     else
-      redis.call('HINCRBY', KEYS[3], contract_of(m), -1)
+      count(KEYS[3], contract_of(m), -1)
       bury(dead, id, m, ARGV[4], now)
     end
   end

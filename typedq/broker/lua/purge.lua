@@ -15,7 +15,7 @@ if #gone == 0 then gone = redis.call('ZRANGE', KEYS[2], 0, 499) end
 if #gone == 0 then return 0 end
 redis.call('ZREM', KEYS[2], unpack(gone))
 for _, m in ipairs(gone) do
-  if is_message(m) then redis.call('HINCRBY', KEYS[3], contract_of(m), -1) end
+  if is_message(m) then count(KEYS[3], contract_of(m), -1) end
 end
-redis.call('HINCRBY', KEYS[4], 'purged', #gone)
+count(KEYS[4], 'purged', #gone)
 return #gone

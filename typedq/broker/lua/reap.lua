@@ -27,7 +27,7 @@ for i = 12 + names, #ARGV, 2 do fate[ARGV[i + 1]] = ARGV[i] end
 local done, buried, back = 0, 0, 0
 local function ended(m, counter)
   no_longer_waits(KEYS[4], m)
-  if counter then redis.call('HINCRBY', KEYS[7], counter, 1) end
+  if counter then count(KEYS[7], counter, 1) end
 end
 
 local function put_back(id, m, reason)
@@ -35,8 +35,8 @@ local function put_back(id, m, reason)
   if not k and is_broadcast(m) then return end
   if not k then reason = ARGV[9] end
   if reason then
-    ended(m)
     bury(dead, id, m, reason, now)
+    ended(m)
     buried = buried + 1
   else
     redis.call('LPUSH', KEYS[k + 1], m)
@@ -54,7 +54,7 @@ local function counted(counter, place, form, most, limit, reason)
   local size = #string.format(form, most)
   return function(id, m)
     local n = math.min(tonumber(string.sub(m, place, place + size - 1)) + 1, most)
-    redis.call('HINCRBY', KEYS[7], counter, 1)
+    count(KEYS[7], counter, 1)
     m = string.sub(m, 1, place - 1) .. string.format(form, n) .. string.sub(m, place + size)
     put_back(id, m, n >= math.min(tonumber(limit), most) and reason)
   end
@@ -68,7 +68,11 @@ local all = redis.call('HGETALL', KEYS[3])
 for i = 1, #all, 2 do flight[all[i]], ids[#ids + 1] = all[i + 1], all[i] end
 -- ids rise in time: the youngest is put back first, so that the oldest is next again
 table.sort(ids, function(a, b) return a > b end)
-for _, id in ipairs(ids) do outcome[fate[id] or ARGV[10]](id, flight[id]) end
+for _, id in ipairs(ids) do
+  local m = flight[id]
+  outcome[is_message(m) and (fate[id] or ARGV[10]) or 'back'](id, m)
+  redis.call('HDEL', KEYS[3], id) -- should the next one fail, this one is not put back twice
+end
 
 redis.call('DEL', KEYS[3])
 redis.call('ZREM', KEYS[1], ARGV[1])

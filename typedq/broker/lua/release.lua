@@ -18,15 +18,18 @@ local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 while released < 500 do
   local m = redis.call('LINDEX', KEYS[1], 0)
   if not m then break end
-  local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16))
-  if due >= tonumber(ARGV[3]) then break end
+  local whole = is_message(m)
+  if whole then
+    local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16))
+    if due >= tonumber(ARGV[3]) then break end
+  end
   redis.call('LPOP', KEYS[1])
   released = released + 1
   if ARGV[2] == 'ready' then
     redis.call('RPUSH', KEYS[7], m)
     plant(KEYS[9])
   else
-    redis.call('HINCRBY', KEYS[3], contract_of(m), -1)
+    if whole then count(KEYS[3], contract_of(m), -1) end
     if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6], now) end
   end
 end

@@ -20,7 +20,7 @@ for i = 2 + names, #ARGV do
     local k = is_message(m) and lines[queue_of(m)]
     if k then
       redis.call('RPUSH', KEYS[k + 1], '1 0 00 000 0000000000000' .. string.sub(m, 25))
-      redis.call('HINCRBY', KEYS[3], contract_of(m), 1)
+      count(KEYS[3], contract_of(m), 1)
       redis.call('HDEL', KEYS[2], ARGV[i])
       redis.call('ZREM', KEYS[1], ARGV[i])
       plant(KEYS[k + 3])

@@ -14,7 +14,7 @@ returns {ms until the next is due or -1, messages moved, (session, its queues)*}
 --@include due
 
 local now, lease = now_ms(), tonumber(ARGV[2])
-local last = tonumber(redis.call('GET', KEYS[4]) or '0')
+local last = tonumber(redis.call('GET', KEYS[4]) or '') or 0
 if now - last > tonumber(ARGV[1]) or last - now > tonumber(ARGV[1]) then
   for _, session in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     if redis.call('SADD', KEYS[3], session) == 1 then
@@ -37,7 +37,12 @@ end
 
 local reply = {next_due, moved}
 for _, session in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, 50)) do
-  reply[#reply + 1] = session
-  reply[#reply + 1] = redis.call('HGET', KEYS[2], session) or ''
+  if string.find(session, '^[%w_-]+$') then
+    reply[#reply + 1] = session
+    reply[#reply + 1] = redis.call('HGET', KEYS[2], session) or ''
+  else -- no session of ours
+    redis.call('ZREM', KEYS[1], session)
+    redis.call('HDEL', KEYS[2], session)
+  end
 end
 return reply

@@ -4,16 +4,22 @@
 Guarantee: what is fetched is in flight before the reply leaves; nothing of a paused queue is. Never
 sent twice: after a lost reply, rotate.
 
-KEYS    1 sessions  2 in flight  3 parked groups  4 parked list  5 paused (ready lists)
-ARGV    1 session  2 messages wanted  3 group  4 ready list of its queue
+KEYS    1 sessions  2 in flight  3 parked groups  4 parked list  5 paused (ready lists)  6 dead
+        7 dead letters  8 stats
+ARGV    1 session  2 messages wanted  3 group  4 ready list of its queue  5 most dead letters
+        6 their greatest age (ms)  7 reason for what is no message
 returns {"gone"} if the session has ended, else {"ok", 0, message*}
 ]]
 --@include message
+--@include bury
 --@include fetch
 
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'gone'} end
 local reply = {'ok', 0}
 if redis.call('SISMEMBER', KEYS[5], ARGV[4]) == 1 then return reply end
-fetch(KEYS[4], KEYS[2], tonumber(ARGV[2]), reply)
+local now = now_ms()
+local dead = {KEYS[6], KEYS[7], KEYS[8], tonumber(ARGV[5]), tonumber(ARGV[6])}
+local function odd(m, i) bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[7], now) end
+fetch(KEYS[4], KEYS[2], tonumber(ARGV[2]), reply, odd)
 if redis.call('LLEN', KEYS[4]) == 0 then redis.call('HDEL', KEYS[3], ARGV[3]) end
 return reply

@@ -34,52 +34,53 @@ if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
 end
 local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 
-local function take(id)
-  local m = redis.call('HGET', flight, id)
-  if m then settled = settled + redis.call('HDEL', flight, id) end
-  return m
-end
+local function held(id) return redis.call('HGET', flight, id) end
+-- Last of all: should a key be spoiled, the message is still held.
+local function let_go(id) settled = settled + redis.call('HDEL', flight, id) end
 
 local settle = {}
 function settle.ack()
   local last = at + 2 + tonumber(ARGV[at + 2])
   local ended = redis.call('HDEL', flight, unpack(ARGV, at + 3, last))
   if ended > 0 then -- minus zero is "-0", which is no integer to Redis 7.0
-    if ARGV[at + 1] ~= '' then redis.call('HINCRBY', KEYS[3], ARGV[at + 1], -ended) end
-    redis.call('HINCRBY', KEYS[6], 'done', ended)
+    if ARGV[at + 1] ~= '' then count(KEYS[3], ARGV[at + 1], -ended) end
+    count(KEYS[6], 'done', ended)
   end
   settled, at = settled + ended, last + 1
 end
 function settle.again()
-  local k, m, ms = line(ARGV[at + 1]), take(ARGV[at + 2]), tonumber(ARGV[at + 4])
+  local k, m, ms = line(ARGV[at + 1]), held(ARGV[at + 2]), tonumber(ARGV[at + 4])
   if m then
     m = with_due(string.sub(m, 1, 7) .. ARGV[at + 3] .. string.sub(m, 11), now + ms)
-    redis.call('HINCRBY', KEYS[6], 'retried', 1)
+    count(KEYS[6], 'retried', 1)
     if ms <= 0 then
       redis.call('RPUSH', KEYS[k + 1], m)
       plant(KEYS[k + 3])
     else
       delay(KEYS[k + 2], m, now + ms, KEYS[7])
     end
+    let_go(ARGV[at + 2])
   end
   at = at + 5
 end
 function settle.bury()
-  local m = take(ARGV[at + 1])
+  local m = held(ARGV[at + 1])
   if m then
-    no_longer_waits(KEYS[3], m)
     bury(dead, ARGV[at + 1], m, ARGV[at + 2], now)
+    no_longer_waits(KEYS[3], m)
+    let_go(ARGV[at + 1])
   end
   at = at + 3
 end
 function settle.drop()
-  take(ARGV[at + 1])
+  let_go(ARGV[at + 1])
   at = at + 2
 end
 function settle.back()
-  local k, m = line(ARGV[at + 1]), take(ARGV[at + 2])
+  local k, m = line(ARGV[at + 1]), held(ARGV[at + 2])
   if m then
     redis.call('LPUSH', KEYS[k + 1], m)
+    let_go(ARGV[at + 2])
     plant(KEYS[k + 3])
   end
   at = at + 3

@@ -4,7 +4,7 @@
 local function bury(dead, id, message, reason, now)
   redis.call('ZADD', dead[1], now, id)
   redis.call('HSET', dead[2], id, reason .. '\n' .. message)
-  redis.call('HINCRBY', dead[3], 'dead', 1)
+  count(dead[3], 'dead', 1)
   local out = redis.call('ZRANGE', dead[1], '-inf', now - dead[5], 'BYSCORE', 'LIMIT', 0, 100)
   local over = redis.call('ZCARD', dead[1]) - #out - dead[4]
   if over > 0 then
@@ -15,6 +15,6 @@ local function bury(dead, id, message, reason, now)
   if #out > 0 then
     redis.call('ZREM', dead[1], unpack(out))
     redis.call('HDEL', dead[2], unpack(out))
-    redis.call('HINCRBY', dead[3], 'dead_dropped', #out)
+    count(dead[3], 'dead_dropped', #out)
   end
 end

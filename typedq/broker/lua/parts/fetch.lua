@@ -1,12 +1,12 @@
 -- Messages from the head of a list into a session's hands. What was lost before ends the batch.
--- needs: message; `odd`, if given, takes what is no message
+-- needs: message; `odd` takes what is no message, once the others are safe
 
 local function fetch(list, flight, wanted, reply, odd)
   local popped = redis.call('LPOP', list, wanted) or {}
-  local held, last = {}, #popped
+  local held, odds, last = {}, {}, #popped
   for i, m in ipairs(popped) do
-    if odd and not is_message(m) then
-      odd(m, i)
+    if not is_message(m) then
+      odds[#odds + 1] = i
     else
       reply[#reply + 1] = m
       held[#held + 1], held[#held + 2] = id_of(m), m
@@ -16,5 +16,6 @@ local function fetch(list, flight, wanted, reply, odd)
   end
   for i = #popped, last + 1, -1 do redis.call('LPUSH', list, popped[i]) end
   if #held > 0 then redis.call('HSET', flight, unpack(held)) end
+  for _, i in ipairs(odds) do odd(popped[i], i) end
   return wanted
 end

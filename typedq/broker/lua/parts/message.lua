@@ -13,13 +13,16 @@ local function with_due(m, due)
   return string.sub(m, 1, 11) .. string.format('%013d', due) .. string.sub(m, 25)
 end
 
--- A broadcast in one supervisor's hands: it never counted as waiting.
-local function is_broadcast(m) return string.find(m, '^[^ ]+ _', 53) end
-local function no_longer_waits(counts, m)
-  if not is_broadcast(m) then redis.call('HINCRBY', counts, contract_of(m), -1) end
-end
+-- Where somebody spoiled a count, it is the count that is given up, not the message.
+local function count(counts, field, by) redis.pcall('HINCRBY', counts, field, by) end
 
 local DIGITS, HEX, NAME = string.rep('%d', 13), string.rep('%x', 26), '[%l%d_.-]+'
 local MESSAGE = '^[1-9] %d %d%d %d%d%d ' .. DIGITS .. ' ' .. HEX
   .. ' ' .. NAME .. '@%x+ ' .. NAME .. ' [^ ]+ .'
 local function is_message(m) return string.find(m, MESSAGE) end
+
+-- A broadcast in one supervisor's hands: it never counted as waiting.
+local function is_broadcast(m) return string.find(m, '^[^ ]+ _', 53) end
+local function no_longer_waits(counts, m)
+  if is_message(m) and not is_broadcast(m) then count(counts, contract_of(m), -1) end
+end

@@ -1,0 +1,176 @@
+"""Raw garbage on every key that a worker reads: nobody dies of it, none of it runs.
+
+The seed is printed; GARBAGE_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from typedq.envelope import new_ids, seal
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+    from tests.faults.harness import Stage, Worker
+
+FAMILIES = ("list", "zset", "hash", "stream", "string", "set")
+_ODD = (
+    *(b"", b"\x00", b"\xff\xfe\x80", b" ", b"\n", b"nan", b"inf", b"-inf", b"1e300", b"-1"),
+    *(b"9" * 19, b"9" * 400, b"{", b"[" * 3000, b"1 0 00 000 0000000000000 ", b"a b", b"@", b"%s"),
+    b'{"seen_ms":' + b"9" * 30 + b"}",
+    b'{"seen_ms":"x","reads":[[]],"queues":5}',
+)
+
+
+class Garbage:
+    """Bytes that nobody would send: odd ones, noise, and messages that were tampered with."""
+
+    def __init__(self, stage: Stage) -> None:
+        seed = os.environ.get("GARBAGE_SEED") or str(random.randrange(1 << 32))
+        print(f"GARBAGE_SEED={seed}")
+        self._dice, self._stage = random.Random(seed), stage
+
+    def some(self) -> Iterator[bytes]:
+        """A handful, different each time."""
+        yield from self._dice.sample(_ODD, 8)
+        for _ in range(4):
+            yield self._dice.randbytes(self._dice.randrange(1, 80))
+        for _ in range(8):
+            yield self._tampered()
+
+    def name(self) -> bytes:
+        return self._dice.choice((*_ODD, self._dice.randbytes(8)))
+
+    def score(self) -> float:
+        return self._dice.choice([0.0, 1.0, -1e308, 1e308, float("inf"), float("-inf"), 1.5])
+
+    def _tampered(self) -> bytes:
+        """A message of a task that writes down when it runs, with a byte or a field changed."""
+        (id,) = new_ids(1)
+        contract = self._stage.app.find("nap").contract.id
+        whole = seal(id=id, contract=contract, queue="mid", options=b"-", body=b'{"seconds":0}')
+        fields = whole.split(b" ", 9)
+        match self._dice.randrange(4):
+            case 0:
+                return whole[: self._dice.randrange(len(whole) - 14)]  # no payload is left
+            case 1:
+                at = self._dice.randrange(8)
+                fields[at] = self.name()
+            case 2:
+                fields[9] = self._dice.choice(
+                    [b'{"seconds":NaN}', b"[" * 5000, b'{"seconds":"\xff"}', b"9" * 5000, b"null"]
+                )
+            case _:
+                fields[8] = self._dice.choice(
+                    [b'{"hard":-1}', b'{"soft":1e308}', b'{"hard":1e999}', b"{", b"[[[", b"\xff"]
+                )
+        return b" ".join(fields)
+
+
+def plant(stage: Stage, garbage: Garbage) -> None:
+    """Put garbage of the right type into everything that workers read."""
+    server, keys = stage.redis, stage.keys
+    owns = [key.decode() for key in server.scan_iter(f"{keys.tag}:ready:_*")]
+    for key in (*map(keys.ready, ("high", "mid", "low")), *owns):
+        server.rpush(key, *garbage.some())
+    for queue in ("high", "mid", "low"):
+        server.zadd(keys.delayed(queue), {g: garbage.score() for g in garbage.some()})
+        server.rpush(keys.wake(queue), *garbage.some())
+    server.rpush(keys.supervisors, *garbage.some())
+    for name in ("contracts", "counts", "dead_letters", "stats", "workers", "parked_groups"):
+        spoil(server, getattr(keys, name), garbage)
+    server.hset(keys.counts, "nap@" + "0" * 16, b"x")
+    groups = [b"mid nap@1", b"mid " + garbage.name(), garbage.name() + b" x", b"mid x#2"]
+    groups.append(f"mid {stage.app.find('nap').contract.id}".encode())
+    for group in groups:
+        server.hset(keys.parked_groups, group, garbage.name())
+        name = group.split(b" ", 1)[-1]
+        server.rpush(keys.parked("mid", "").encode() + name, *garbage.some())
+    sessions = [next(garbage.some()) for _ in range(4)] + [b"gone1", b"gone2"]
+    server.zadd(keys.sessions, {s: garbage.score() for s in sessions} | {b"gone1": 1, b"gone2": 2})
+    for session in (*sessions, *server.zrange(keys.sessions, 0, -1)):
+        known = server.zscore(keys.sessions, session) or 0
+        if known < 1e12:
+            server.hset(keys.session_queues, session, garbage.name())
+        spoil(server, keys.flight("").encode() + session, garbage)
+    server.sadd(keys.pardoned, *garbage.some())
+    server.sadd(keys.paused, *garbage.some())
+    server.set(keys.last_tick, garbage.name())
+    for entry in ("every", "x"):
+        server.hset(keys.cron, entry, garbage.name())
+    for heard in server.scan_iter(f"{keys.tag}:heard:*"):
+        server.set(heard, garbage.name())
+    for g in garbage.some():
+        fields: dict[Any, Any] = {b"n": garbage.name(), b"m": g, garbage.name() + b"_": g}
+        server.xadd(keys.broadcasts, fields)
+
+
+def spoil(server: Any, key: Any, garbage: Garbage) -> None:
+    server.hset(key, mapping={garbage.name() + b".": g for g in garbage.some()})
+
+
+def is_alive(worker: Worker) -> None:
+    assert worker.exit_code is None, worker.log.read_text()[-6000:]
+    assert not worker.events("child died"), worker.log.read_text()[-6000:]
+
+
+def probe(stage: Stage, worker: Worker, wait_until: WaitUntil) -> None:
+    """An honest message is run, now and later, and nothing else was."""
+    stage.redis.delete(stage.keys.counts)  # an enqueue refuses to count on from garbage
+    ids = {stage.send("nap"), stage.send("anap", delay=0.05)}
+
+    def ran() -> bool:
+        is_alive(worker)
+        return ids <= stage.ended()
+
+    wait_until(ran, 20)
+    assert set(stage.ids("start")) <= set(stage.accepted)
+
+
+def test_garbage_of_the_right_type_neither_kills_nor_runs(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    garbage = Garbage(stage)
+    plant(stage, garbage)
+    worker = stage.worker("-c", "2", FAULTS_LOG="info", FAULTS_MORE="tests.faults.scheduled")
+    for _ in range(5):
+        probe(stage, worker, wait_until)
+        plant(stage, garbage)
+        for child in worker.children():
+            for key in stage.redis.zrange(stage.keys.sessions, 0, -1):
+                spoil(stage.redis, stage.keys.flight("").encode() + key, garbage)
+            break
+    probe(stage, worker, wait_until)
+    assert worker.stop() == 0
+
+
+EMPTY: dict[str, Callable[[Any, str], object]] = {
+    "list": lambda server, key: server.rpush(key, "x"),
+    "hash": lambda server, key: server.hset(key, "x", "x"),
+}
+
+
+def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil) -> None:
+    worker = stage.worker("-c", "1", FAULTS_LOG="info", FAULTS_MORE="tests.faults.scheduled")
+    probe(stage, worker, wait_until)
+    keys, server = stage.keys, stage.redis
+    names = [v for k, v in vars(keys).items() if k != "tag"]
+    names += [k for q in ("high", "mid") for k in keys.lines([q])]
+    for name in names:
+        kept = server.dump(name)
+        kind = "hash" if server.type(name) == b"list" else "list"
+        server.delete(name)
+        EMPTY[kind](server, name)
+        server.client_kill_filter(_type="normal", skipme=True)
+        before = server.info("commandstats")["cmdstat_evalsha"]["calls"]
+        wait_until(lambda: server.info("commandstats")["cmdstat_evalsha"]["calls"] > before + 12)
+        server.delete(name)
+        if kept:
+            server.restore(name, 0, kept, replace=True)
+        probe(stage, worker, wait_until)
+    assert worker.stop() == 0
