@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check demo format
+.PHONY: help venv test check demo format faults soak
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,3 +35,9 @@ demo: $(STAMP)  ## run the example application
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
+	$(BIN)/python -m tests.faults all $(ARGS)
+
+soak: $(STAMP)  ## faults mixed at random for 30 minutes; ARGS="--seconds 60" is shorter
+	$(BIN)/python -m tests.faults soak $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+
 from redis.crc import key_slot
 
 from tests.faults import topologies

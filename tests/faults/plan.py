@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import on_network, on_processes, on_server, on_topology
+from tests.faults import on_network, on_processes, on_server, on_topology, soak
 from tests.faults.scene import SCENARIOS
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "on_processes",
     "on_server",
     "on_topology",
+    "soak",
 ]
 
 SOAK = 39

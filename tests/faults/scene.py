@@ -77,9 +77,11 @@ class Scene:
         ]
 
     @contextmanager
-    def producing(self, stage: Stage, *, batch: int = 5, every: float = 0.02) -> Iterator[None]:
+    def producing(
+        self, stage: Stage, *, batch: int = 5, every: float = 0.02, longest: float = 0.02
+    ) -> Iterator[None]:
         """Enqueue all the while; what is refused with a clear error is counted."""
-        calls = self.calls(stage, 997)
+        calls = self.calls(stage, 997, longest)
 
         def step(turn: int = 0) -> None:
             at = self.dice.randrange(len(calls) - batch)
@@ -144,6 +146,7 @@ class Scene:
         """Drain, stop, and ask the one checker."""
         wait_until(stage.is_drained, deadline, every=0.05)
         for worker in stage.workers:
+            wait_until(lambda w=worker: w.exit_code is not None or w.events("worker started"))  # type: ignore[misc]
             code = worker.stop(30.0) if worker.exit_code is None else 0
             self.expect(code in codes, f"a worker ended with {code}")
         verdict = stage.check(buried=buried, batches=batches, raw=raw, forgiven=forgiven)
