@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check demo format faults soak
+.PHONY: help venv test check demo format faults soak bench bench-all
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 venv: $(STAMP)  ## make or refresh .venv
 
@@ -41,3 +41,9 @@ faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 
 soak: $(STAMP)  ## faults mixed at random for 30 minutes; ARGS="--seconds 60" is shorter
 	$(BIN)/python -m tests.faults soak $(ARGS)
+
+bench: $(STAMP)  ## typedq beside floors and its three fastest rivals; see docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+bench-all: $(STAMP)  ## the same beside every rival that installs
+	$(BIN)/python -m benchmarks --all

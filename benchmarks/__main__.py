@@ -1,0 +1,113 @@
+"""typedq beside floors and rivals, in one run: `python -m benchmarks [--all] [NAME...]`.
+
+What is timed and what is not: docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import field, plot, report
+from benchmarks.field import ROOT, SAFE, Contender, Missing
+from benchmarks.server import SETTINGS, binary
+from benchmarks.turn import Failed, take
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def noise() -> dict[str, float]:
+    """How busy the machine is with others, before a turn: half a second's look."""
+    before = psutil.cpu_times()
+    busy = psutil.cpu_percent(interval=0.3)
+    after = psutil.cpu_times()
+    steal = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
+    return {"load": os.getloadavg()[0], "busy %": busy, "steal s": round(steal, 3)}
+
+
+def machine() -> dict[str, Any]:
+    version = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True)
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "server": version.stdout.strip(),
+        "server settings": " ".join(word or "''" for word in SETTINGS),
+        "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def enrol(wanted: list[Contender]) -> tuple[list[Contender], dict[str, str]]:
+    """Who can take part, and why the others cannot."""
+    there, missing = list[Contender](), dict[str, str]()
+    for contender in wanted:
+        try:
+            contender.install()
+            there.append(contender)
+        except Missing as error:
+            missing[contender.name] = str(error)
+            print(f"{contender.name} is left out: {error}", flush=True)
+    return there, missing
+
+
+def run(contenders: list[Contender], rounds: int) -> list[dict[str, Any]]:
+    """Every round has a turn of each, in turning order, so that noise is shared out."""
+    log, turns = RESULTS / "last.log", list[dict[str, Any]]()
+    log.write_text("")
+    for number in range(rounds):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            turn: dict[str, Any] = {"round": number, "name": contender.name, "noise": noise()}
+            started = time.monotonic()
+            try:
+                turn["figures"] = take(contender, log)
+            except Failed as error:
+                turn["failed"] = str(error)
+            turn["took s"] = round(time.monotonic() - started, 1)
+            turns.append(turn)
+            said = turn.get("failed", "")
+            print(
+                f"round {number + 1}  {contender.name:14}{turn['took s']:6} s  {said}", flush=True
+            )
+    return turns
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser(description=__doc__)
+    flags.add_argument("names", nargs="*", help="only these, and the safe floor")
+    flags.add_argument("--all", action="store_true", help="every rival, not only the fastest")
+    flags.add_argument("--rounds", type=int, default=3)
+    flags.add_argument("--name", help="of the files in benchmarks/results")
+    chosen = flags.parse_args()
+    wanted = [*field.MAIN, *(field.MORE if chosen.all or chosen.names else ())]
+    if chosen.names:
+        if unknown := set(chosen.names) - {each.name for each in wanted}:
+            raise SystemExit(f"no such contender: {', '.join(sorted(unknown))}")
+        wanted = [each for each in wanted if each.name in (*chosen.names, SAFE)]
+    contenders, missing = enrol(wanted)
+    RESULTS.mkdir(exist_ok=True)
+    turns = run(contenders, chosen.rounds)
+    settings = {each.name: f"{each.versions()}; {each.settings}" for each in contenders}
+    result = {"machine": machine(), "settings": settings, "missing": missing, "turns": turns}
+    name = chosen.name or ("chosen" if chosen.names else "all" if chosen.all else "latest")
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    text = report.write(result, name)
+    (RESULTS / f"{name}.md").write_text(text)
+    (RESULTS / f"{name}.svg").write_text(plot.draw(report.medians(turns)))
+    print(text)
+    return int(any("failed" in turn for turn in turns))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

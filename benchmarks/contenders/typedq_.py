@@ -1,0 +1,44 @@
+"""typedq, as its documentation says; the payload is a msgspec Struct."""
+
+# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+from __future__ import annotations
+
+import msgspec
+
+from benchmarks.contenders.message import ARGUMENTS, URL
+from benchmarks.ticks import tick
+from typedq import TypedQ
+
+app = TypedQ("bench", url=URL)
+
+
+class Mail(msgspec.Struct):
+    user_id: int
+    address: str
+    template: str
+    urgent: bool
+
+
+@app.task
+def noop(mail: Mail) -> None:
+    tick()
+
+
+@app.task
+async def anoop(mail: Mail) -> None:
+    tick()
+
+
+TASKS = {"noop": noop, "anoop": anoop}
+
+
+def one(task: str) -> None:
+    TASKS[task].enqueue(Mail(**ARGUMENTS))
+
+
+async def aone(task: str) -> None:
+    await TASKS[task].aenqueue(Mail(**ARGUMENTS))
+
+
+def bulk(task: str, count: int) -> None:
+    app.enqueue_many([TASKS[task].call(Mail(**ARGUMENTS)) for _ in range(count)])
