@@ -7,19 +7,19 @@ definition is called; so neither does the fingerprint that travels in the messag
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from typedq.contracts.json_tree import is_array, is_object
+from typedq.contracts.json_tree import is_array, is_object, reachable, redirect, target, text_of
 
 Schema = dict[str, Any]
 
 _REF = "#/$defs/"
-_ANNOTATIONS = frozenset(
+ANNOTATIONS = frozenset(
     (
-        "$comment", "$id", "$schema", "default", "deprecated", "description", "discriminator",
-        "examples", "readOnly", "title", "writeOnly", "x-typedq",
+        "$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated",
+        "description", "examples", "readOnly", "title", "writeOnly", "x-typedq",
     )
 )  # fmt: skip
 _MAPS = frozenset(("properties", "patternProperties", "dependentSchemas"))  # of names to schemas
@@ -47,7 +47,7 @@ def fingerprint(schema: Schema) -> str:
 def document_hash(schema: Schema) -> str:
     """64 hex digits of the whole document, without its `x-typedq` block: proves it unedited."""
     whole = {key: value for key, value in schema.items() if key != "x-typedq"}
-    return hashlib.sha256(_text(whole).encode()).hexdigest()
+    return _hash(text_of(whole))
 
 
 def canonical(schema: Schema) -> bytes:
@@ -55,63 +55,39 @@ def canonical(schema: Schema) -> bytes:
 
     Definitions that say the same become one, whatever they were called.
     """
-    definitions = {_address(name): body for name, body in schema.get("$defs", {}).items()}
-    root = {key: value for key, value in schema.items() if key != "$defs"}
-    colours = _colours(_reachable(root, definitions))
-    bodies = {colour: definitions[ref] for ref, colour in colours.items()}
+    definitions = reachable(schema, partial(target, schema))
+    (painted,) = colours(definitions)
+    bodies = {colour: definitions[ref] for ref, colour in painted.items()}
     names: dict[str, str] = {}
-    wire = _wire(root, colours)
-    waiting = _name_refs(wire, bodies, names)
+    root = wire(schema, painted)
+    waiting = _name_refs(root, bodies, names)
     named: Schema = {}
     for colour in waiting:  # grows while it is walked
-        body = _wire(bodies[colour], colours)
+        body = wire(bodies[colour], painted)
         waiting += _name_refs(body, bodies, names)
         named[names[colour]] = body
-    return _text({**_object(wire), **({"$defs": named} if named else {})}).encode()
+    whole: Schema = {"not": {}} if root is False else root
+    return text_of({**whole, **({"$defs": named} if named else {})}).encode()
 
 
-def _address(name: str) -> str:
-    return _REF + name.replace("~", "~0").replace("/", "~1")
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _object(wire: Any) -> Schema:
-    return {"not": {}} if wire is False else wire
-
-
-def _reachable(root: Schema, definitions: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    waiting: list[Any] = [root]
-    while waiting:
-        part = waiting.pop()
-        if is_object(part):
-            ref: Any = part.get("$ref")
-            if isinstance(ref, str) and ref in definitions and ref not in found:
-                found[ref] = definitions[ref]
-                waiting.append(found[ref])
-            waiting.extend(part.values())
-        elif is_array(part):
-            waiting.extend(part)
-    return found
-
-
-def _colours(definitions: Mapping[str, Any]) -> dict[str, str]:
-    """A colour per definition: the same for two exactly if they say the same.
+def colours(*documents: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A colour per definition of each document: the same for two exactly if they say the same.
 
     Refined round by round, because definitions may refer to each other in circles and their names
     must not count; it ends when a round tells no more of them apart.
     """
-    colours, kinds = dict.fromkeys(definitions, ""), 0
-    while len(set(colours.values())) > kinds:
-        kinds = len(set(colours.values()))
-        colours = {
-            ref: hashlib.sha256(_text(_wire(body, colours)).encode()).hexdigest()
-            for ref, body in definitions.items()
-        }
-    return colours
+    painted, kinds = [dict.fromkeys(document, "") for document in documents], 0
+    while (found := len({colour for known in painted for colour in known.values()})) > kinds:
+        kinds = found
+        painted = [
+            {ref: _hash(text_of(wire(body, known))) for ref, body in document.items()}
+            for document, known in zip(documents, painted, strict=True)
+        ]
+    return painted
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _name_refs(wire: Any, bodies: Mapping[str, Any], names: dict[str, str]) -> list[str]:
@@ -133,71 +109,62 @@ def _name_refs(wire: Any, bodies: Mapping[str, Any], names: dict[str, str]) -> l
     return new
 
 
-def _wire(schema: Any, colours: Mapping[str, str]) -> Any:
+def wire(schema: Any, painted: Mapping[str, str]) -> Any:
     """One schema without annotations, its refs exchanged for colours, its sets sorted."""
     if not is_object(schema):
         return {} if schema is True else schema
-    wire: Schema = {}
-    for key, value in schema.items():
-        if key not in _ANNOTATIONS:
-            name, form = _FORMS.get(key, (key, _as_it_is))
-            wire[name] = form(value, colours)
-    wire = {key: value for key, value in wire.items() if value not in _NOTHING.get(key, [])}
-    if len(wire) == 1 and len(wire.get("anyOf", [])) == 1:
-        return wire["anyOf"][0]
-    return wire
+    plain: Schema = {}
+    for key in schema.keys() - ANNOTATIONS:
+        name, kinds, form = _FORMS.get(key, (key, object, redirect))
+        value = schema[key]
+        plain[name] = form(value, painted) if isinstance(value, kinds) else value
+    plain = {key: value for key, value in plain.items() if value not in _NOTHING.get(key, [])}
+    if len(plain) == 1 and len(plain.get("anyOf", [])) == 1:
+        return plain["anyOf"][0]
+    return plain
 
 
-def _as_it_is(value: Any, _colours: Mapping[str, str]) -> Any:
-    return value
+def _named_schemas(value: Any, painted: Mapping[str, str]) -> Any:
+    return {name: wire(body, painted) for name, body in value.items()}
 
 
-def _ref(value: Any, colours: Mapping[str, str]) -> Any:
-    return colours.get(value, value) if isinstance(value, str) else value
+def _row(value: Any, painted: Mapping[str, str]) -> Any:
+    return [wire(body, painted) for body in value]
 
 
-def _named_schemas(value: Any, colours: Mapping[str, str]) -> Any:
-    return {name: _wire(body, colours) for name, body in value.items()}
-
-
-def _row(value: Any, colours: Mapping[str, str]) -> Any:
-    return [_wire(body, colours) for body in value]
-
-
-def _values(value: Any, _colours: Mapping[str, str]) -> Any:
+def _values(value: Any, _painted: Mapping[str, str]) -> Any:
     """Sorted without duplicates by their JSON text, which tells 1, "1", 1.0 and true apart."""
-    return [text[1] for text in sorted({_text(v): v for v in value}.items())]
+    return [text[1] for text in sorted({text_of(v): v for v in value}.items())]
 
 
-def _set(value: Any, colours: Mapping[str, str]) -> Any:
-    return _values(_row(value, colours), colours)
+def _set(value: Any, painted: Mapping[str, str]) -> Any:
+    return _values(_row(value, painted), painted)
 
 
-def _union(value: Any, colours: Mapping[str, str]) -> Any:
+def _union(value: Any, painted: Mapping[str, str]) -> Any:
     members: list[Any] = []
-    for body in _row(value, colours):
-        inner = body["anyOf"] if is_object(body) and set(body) == {"anyOf"} else [body]
-        members += inner
-    return _values(members, colours)
+    for body in _row(value, painted):
+        members += body["anyOf"] if is_object(body) and set(body) == {"anyOf"} else [body]
+    return _values(members, painted)
 
 
-def _type(value: Any, colours: Mapping[str, str]) -> Any:
-    kinds = _values([value] if isinstance(value, str) else value, colours)
+def _type(value: Any, painted: Mapping[str, str]) -> Any:
+    kinds = _values([value] if isinstance(value, str) else value, painted)
     return kinds[0] if len(kinds) == 1 else kinds
 
 
-# keyword -> its name and form on the wire; other keywords stay as they are
+# keyword -> its name on the wire, what it should hold, and its form; of others, references count
 _Form = Callable[[Any, Mapping[str, str]], Any]
-_FORMS: dict[str, tuple[str, _Form]] = {
-    "$ref": ("$ref", _ref),
-    "allOf": ("allOf", _set),
-    "anyOf": ("anyOf", _union),
-    "const": ("enum", lambda value, _: [value]),
-    "enum": ("enum", _values),
-    "oneOf": ("oneOf", _set),
-    "prefixItems": ("prefixItems", _row),
-    "required": ("required", _values),
-    "type": ("type", _type),
-    **{key: (key, _wire) for key in _NESTED},
-    **{key: (key, _named_schemas) for key in _MAPS},
+_FORMS: dict[str, tuple[str, Any, _Form]] = {
+    "$ref": ("$ref", str, lambda ref, painted: painted.get(ref, ref)),
+    "allOf": ("allOf", list, _set),
+    "anyOf": ("anyOf", list, _union),
+    "const": ("enum", object, lambda value, _: [value]),
+    "enum": ("enum", list, _values),
+    "oneOf": ("oneOf", list, _set),
+    "prefixItems": ("prefixItems", list, _row),
+    "required": ("required", list, _values),
+    "type": ("type", (str, list), _type),
+    **{key: (key, object, wire) for key in _NESTED},
+    **{key: (key, dict, _named_schemas) for key in _MAPS},
 }

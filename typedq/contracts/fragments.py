@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.json_tree import is_array, is_object
 from typedq.contracts.type_tree import NoSchema
 
 Schema = dict[str, Any]
@@ -197,17 +196,3 @@ def default(field: mi.Field) -> Schema:
     except (TypeError, ValueError, RecursionError):
         return {}
     return {"default": plain}
-
-
-def redirect(schema: Any, refs: Mapping[str, str]) -> Any:
-    """`schema` with each `$ref` exchanged for its new address."""
-    if is_array(schema):
-        return [redirect(item, refs) for item in schema]
-    if not is_object(schema):
-        return schema
-    return {
-        key: refs.get(value, value)
-        if key == "$ref" and isinstance(value, str)
-        else redirect(value, refs)
-        for key, value in schema.items()
-    }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
@@ -32,14 +31,29 @@ def too_deep(body: bytes, limit: int) -> bool:
     return brackets.count(b"[") > (0 if brackets.count(b"]") else limit)
 
 
-def leaves(value: Any, path: str = "$") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any) -> Iterator[tuple[str, Any]]:
     """Every value that holds no others, and every key that is no str, with its path."""
-    children = _children(value)
-    if children is None:
+    return _leaves(msgspec.to_builtins(value, enc_hook=_plain), "$")
+
+
+def _plain(value: Any) -> Any:
+    """The members of a pydantic model; of what has no JSON form, text that has none either."""
+    if is_pydantic(type(value)):
+        return value.model_dump(by_alias=True, warnings=False)
+    return "\ud800"
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, child in cast("dict[Any, Any]", value).items():
+            if not isinstance(key, str):
+                yield f"{path}[{key!r}]", key
+            yield from _leaves(child, path + _member(key))
+    elif isinstance(value, (list, tuple)):
+        for i, child in enumerate(cast("list[Any]", value)):
+            yield from _leaves(child, f"{path}[{i}]")
+    else:
         yield path, value
-        return
-    for step, child in children:
-        yield from leaves(child, path + step)
 
 
 def not_finite(value: Any) -> str | None:
@@ -63,42 +77,3 @@ def changed(sent: Any, read: Any, path: str = "$") -> str | None:
 
 def _member(key: Any) -> str:
     return f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]"
-
-
-def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
-    if isinstance(value, (str, bytes, bytearray, int, float)) or value is None:
-        return None
-    if isinstance(value, msgspec.Struct):
-        return _of_struct(value)
-    if isinstance(value, Mapping):
-        return _of_mapping(cast("dict[Any, Any]", value))
-    if isinstance(value, (list, tuple, Set)):
-        return ((f"[{i}]", child) for i, child in enumerate(cast("list[Any]", value)))
-    if is_pydantic(type(value)):
-        extra: dict[str, Any] = getattr(value, "__pydantic_extra__", None) or {}
-        return _of_mapping({**vars(value), **extra})
-    if dataclasses.is_dataclass(value):
-        return _of_names(value, [field.name for field in dataclasses.fields(value)])
-    if hasattr(value, "__attrs_attrs__"):
-        return _of_names(value, [field.name for field in value.__attrs_attrs__])
-    return None
-
-
-def _of_struct(value: msgspec.Struct) -> Iterator[tuple[str, Any]]:
-    names = value.__struct_fields__
-    if value.__struct_config__.array_like:
-        return ((f"[{i}]", getattr(value, name)) for i, name in enumerate(names))
-    written = zip(value.__struct_encode_fields__, names, strict=True)
-    pairs = ((_member(wire), getattr(value, name)) for wire, name in written)
-    return (pair for pair in pairs if pair[1] is not msgspec.UNSET)
-
-
-def _of_mapping(value: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    for key, child in value.items():
-        if not isinstance(key, str):
-            yield f"[{key!r}]", key
-        yield _member(key), child
-
-
-def _of_names(value: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
-    return ((_member(name), getattr(value, name)) for name in names if hasattr(value, name))

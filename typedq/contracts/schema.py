@@ -38,9 +38,9 @@ from typedq.contracts.fragments import (
     is_pydantic,
     members,
     only_annotations,
-    redirect,
     share,
 )
+from typedq.contracts.json_tree import redirect
 from typedq.contracts.scalars import scalar
 from typedq.contracts.type_tree import NoSchema, bare, tree_of
 

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from typedq.contracts.compatibility.covering import Choice, Covering, Option, Pair
-from typedq.contracts.compatibility.documents import NOTHING, Document, Json, is_object, text_of
+from typedq.contracts.compatibility.documents import Document, Json
 from typedq.contracts.compatibility.examples import Examples
 from typedq.contracts.compatibility.gaps import Gap, Step, quoted
 from typedq.contracts.compatibility.rules import VERDICTS, Kind, Rule
 from typedq.contracts.compatibility.scalars import describe
 from typedq.contracts.compatibility.shapes import Alternative, Shape
+from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _TAGS = frozenset[Kind](("tag", "only value"))
 _BACKWARD = {"when": "before this change", "who": "the new worker"}

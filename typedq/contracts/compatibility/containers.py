@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from typedq.contracts.compatibility.documents import NOTHING, Schema, is_object, same, text_of
+from typedq.contracts.compatibility.documents import Schema, same
 from typedq.contracts.compatibility.gaps import Difference, Gap, Link, Step, quoted
 from typedq.contracts.compatibility.rules import Kind
 from typedq.contracts.compatibility.shapes import Alternative, member_constants, names_in
+from typedq.contracts.json_tree import NOTHING, is_object, reachable, text_of
 
 _ANY_TEXT = {"type": "string"}
 
@@ -262,14 +263,9 @@ def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, oth
 
 def _holds_records(source: Alternative, schema: Schema) -> bool:
     """Whether its values may lose parts when read, so that two of them become equal."""
-    todo, seen = [schema], set[str]()
-    while todo:
-        text, refs = source.document.skeleton(todo.pop())
-        if '"properties"' in text or '"prefixItems"' in text:
-            return True
-        todo += [source.document.target(ref) for ref in set(refs) - seen]
-        seen.update(refs)
-    return False
+    bodies = reachable(schema, source.document.target).values()
+    text = text_of([schema, *bodies])
+    return '"properties"' in text or '"prefixItems"' in text
 
 
 def _apart(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from typedq.contracts.compatibility.containers import arrays, disjoint, objects
-from typedq.contracts.compatibility.documents import NOTHING, Document, Schema, same, text_of
+from typedq.contracts.compatibility.documents import Document, Schema, same
 from typedq.contracts.compatibility.gaps import Difference, Link
 from typedq.contracts.compatibility.scalars import (
     NOT_TEXT,
@@ -25,6 +25,7 @@ from typedq.contracts.compatibility.scalars import (
     text_form,
 )
 from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
+from typedq.contracts.json_tree import NOTHING, text_of
 
 _DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
     ("null", "null"): no_difference,

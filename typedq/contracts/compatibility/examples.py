@@ -7,10 +7,11 @@ from math import floor
 from typing import Any
 
 from typedq.contracts.compatibility.containers import Members
-from typedq.contracts.compatibility.documents import NOTHING, Schema
+from typedq.contracts.compatibility.documents import Schema
 from typedq.contracts.compatibility.gaps import Step
 from typedq.contracts.compatibility.scalars import limits, text_form
 from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
+from typedq.contracts.json_tree import NOTHING
 
 _TEXTS = {
     "": "x",

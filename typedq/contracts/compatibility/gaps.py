@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from typedq.contracts.compatibility.documents import NOTHING, Schema
+from typedq.contracts.compatibility.documents import Schema
 from typedq.contracts.compatibility.rules import VERDICTS, Kind
+from typedq.contracts.json_tree import NOTHING
 
 
 @dataclass(frozen=True, slots=True)

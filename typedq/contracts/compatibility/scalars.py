@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-from typedq.contracts.compatibility.documents import NOTHING, Json
+from typedq.contracts.compatibility.documents import Json
 from typedq.contracts.compatibility.gaps import Difference, quoted
 from typedq.contracts.compatibility.shapes import Alternative
+from typedq.contracts.json_tree import NOTHING
 
 _BY_FORMAT = {
     "date-time": "aware-datetime",
@@ -87,20 +89,13 @@ def listed_constant(w: Alternative, r: Alternative) -> Difference:
 
 def constants(w: Alternative, r: Alternative) -> Difference:
     """The writer writes one value, the reader takes values of that kind."""
-    found, text = listed_constant(w, r), w.kind == "string"
-    value = w.constant
-    low, high = limits(r.facets, whole=w.kind == "integer") if not text else (None, None)
-    if low is not None and (value < low[0] or (value == low[0] and low[1])):
-        found.gap("bound", what=_bound(low, "at least"))
-    if high is not None and (value > high[0] or (value == high[0] and high[1])):
-        found.gap("bound", what=_bound(high, "at most"))
-    if not text and (step := r.facets.get("multipleOf")) and not _divides(step, value):
-        found.gap("bound", what=f"a multiple of {step}")
-    if text and len(value) < (least := r.facets.get("minLength", 0)):
-        found.gap("bound", what=f"at least {least} characters")
-    if text and len(value) > (most := r.facets.get("maxLength", math.inf)):
-        found.gap("bound", what=f"at most {most} characters")
-    if text and "pattern" in r.facets:
+    found, value = listed_constant(w, r), w.constant
+    if w.kind != "string":
+        exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), value)
+        _limits(found, exactly, r.facets, whole=w.kind == "integer")
+        return found
+    _lengths(found, replace(w, facets=dict.fromkeys(("minLength", "maxLength"), len(value))), r)
+    if "pattern" in r.facets:
         found.gap("pattern", writer=describe(w), reader=r.facets["pattern"])
     return found
 
@@ -174,34 +169,21 @@ def limits(facets: Json, *, whole: bool) -> tuple[Limit | None, Limit | None]:
 
 
 def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
-    (low, high), (least, most) = limits(w, whole=whole), limits(r, whole=whole)
-    if least is not None and (low is None or low < least):
-        example = _below(least, low, -1)
-        fits = not w.get("multipleOf") and (high is None or example <= high[0])
-        found.gap("bound", what=_bound(least, "at least"), example=example if fits else NOTHING)
-    if most is not None:
-        tight = high is not None and (
-            high[0] < most[0] or (high[0] == most[0] and high[1] >= most[1])
-        )
-        if not tight:
-            example = _below(most, high, 1)
-            fits = not w.get("multipleOf") and (low is None or example >= low[0])
-            found.gap("bound", what=_bound(most, "at most"), example=example if fits else NOTHING)
+    written, wanted = limits(w, whole=whole), limits(r, whole=whole)
+    for side, (words, strict) in enumerate((("at least", "more than"), ("at most", "less than"))):
+        bound, own, sign = wanted[side], written[side], 1 - 2 * side
+        if bound is None or (own and (own[0] * sign, own[1]) >= (bound[0] * sign, bound[1])):
+            continue
+        example: float = bound[0] - sign
+        if own is not None:
+            example = (own[0] + bound[0]) / 2 if own[1] else own[0]
+        end = written[1 - side]
+        fits = not w.get("multipleOf") and (end is None or (end[0] - example) * sign >= 0)
+        what = f"{strict if bound[1] else words} {bound[0]}"
+        found.gap("bound", what=what, example=example if fits else NOTHING)
     steps = w.get("multipleOf"), r.get("multipleOf")
     if steps[1] is not None and not _divides(steps[1], steps[0] or (1 if whole else None)):
         found.gap("bound", what=f"a multiple of {steps[1]}")
-
-
-def _below(wanted: Limit, written: Limit | None, step: int) -> float:
-    """A value that the writer's bound allows, and the reader's does not."""
-    if written is None:
-        return wanted[0] + step
-    return (written[0] + wanted[0]) / 2 if written[1] else written[0]
-
-
-def _bound(limit: Limit, words: str) -> str:
-    strict = {"at least": "more than", "at most": "less than"}[words]
-    return f"{strict if limit[1] else words} {limit[0]}"
 
 
 def _divides(step: Any, value: Any) -> bool:
@@ -212,7 +194,7 @@ def _divides(step: Any, value: Any) -> bool:
 
 
 def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
-    plain = not text_form(w) and "pattern" not in w.facets
+    plain = w.constant is NOTHING and not text_form(w) and "pattern" not in w.facets
     for low, high, unit in _LENGTHS:
         written, wanted = w.facets.get(low, 0), r.facets.get(low, 0)
         if written < wanted:

@@ -13,16 +13,8 @@ from itertools import combinations, product
 from math import isfinite
 from typing import Any
 
-from typedq.contracts.compatibility.documents import (
-    ANNOTATIONS,
-    NOTHING,
-    Document,
-    Json,
-    Schema,
-    is_list,
-    is_object,
-    text_of,
-)
+from typedq.contracts.compatibility.documents import ANNOTATIONS, Document, Json, Schema
+from typedq.contracts.json_tree import NOTHING, is_array, is_object, text_of
 
 _TEXT = {"format", "contentEncoding"}
 _NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
@@ -139,7 +131,7 @@ class Shapes:
         """What all of must hold beside `flat`, which takes what is not understood."""
         factors = list[list[Json]]()
         for key in ("allOf", "anyOf", "oneOf"):
-            if not is_list(branches := schema.get(key, [])):
+            if not is_array(branches := schema.get(key, [])):
                 flat[f"?{key}"] = branches
                 continue
             flats = [self._flatten(branch, above) for branch in branches]
@@ -206,7 +198,7 @@ class Shapes:
 def names_in(facets: Json, key: str) -> list[str]:
     """The names listed under a keyword; what is no name is left out."""
     names = facets.get(key, [])
-    return [name for name in names if isinstance(name, str)] if is_list(names) else []
+    return [name for name in names if isinstance(name, str)] if is_array(names) else []
 
 
 def member_constants(document: Document, facets: Json, name: str | int) -> list[str] | None:
@@ -218,7 +210,7 @@ def member_constants(document: Document, facets: Json, name: str | int) -> list[
     here: Schema = NOTHING
     if is_object(members) and isinstance(name, str):
         here = members.get(name)
-    elif is_list(members) and isinstance(name, int) and name < len(members):
+    elif is_array(members) and isinstance(name, int) and name < len(members):
         here = members[name]
     for _ in range(10):
         if not is_object(here) or "$ref" not in here:
@@ -230,7 +222,7 @@ def member_constants(document: Document, facets: Json, name: str | int) -> list[
 
 def _fits(key: str, value: Any) -> bool:
     if key in ("required", "x-typedq-elements"):
-        return is_list(value) and all(isinstance(name, str) for name in value)
+        return is_array(value) and all(isinstance(name, str) for name in value)
     if key in _NUMBER and isinstance(value, float) and not isfinite(value):
         return False
     of_type = isinstance(value, _EXPECTED[key])
@@ -239,12 +231,12 @@ def _fits(key: str, value: Any) -> bool:
 
 def _kinds(flat: Json) -> tuple[str, ...]:
     given: Any = flat.get("type")
-    listed = given if is_list(given) else [given]
+    listed = given if is_array(given) else [given]
     return tuple(k for k in FACETS if k in listed) if isinstance(given, str | list) else _ALL_KINDS
 
 
 def _values(flat: Json) -> list[Any] | None:
-    listed = flat["enum"] if is_list(flat.get("enum")) else None
+    listed = flat["enum"] if is_array(flat.get("enum")) else None
     if "const" not in flat:
         return listed
     fixed = text_of(flat["const"])
@@ -264,7 +256,7 @@ def _merge(a: Json, b: Json) -> Json:
         left, right = a[key], b[key]
         if text_of(left) == text_of(right):
             continue
-        if key == "required" and is_list(left) and is_list(right):
+        if key == "required" and is_array(left) and is_array(right):
             merged[key] = list(dict.fromkeys([*left, *right]))
         elif key == "type":
             merged[key] = _common_kinds(a, b)
