@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from typedq.cli import dead, info, parked, queues, schemas, server, tasks, worker
+from typedq.cli import dead, doctor, info, parked, queues, schemas, server, tasks, worker
 from typedq.cli.console import complain
 from typedq.errors import AppNotFound, TypedQError
 
@@ -29,6 +29,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     tasks.tasks: "tasks myapp.tasks:app",
     tasks.enqueue: """enqueue send_email '{"to": "a@b.c"}' -A myapp.tasks:app --delay 1h""",
     info.info: "info myapp.tasks:app --watch 2",
+    doctor.doctor: "doctor myapp.tasks:app --json",
     queues.peek: "peek low -n 5 --payload -A myapp.tasks:app",
     queues.purge: "purge low -A myapp.tasks:app",
     queues.pause: "pause low -A myapp.tasks:app",

@@ -11,15 +11,18 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, final
 
 import msgspec
 
 from typedq.app import TypedQ
+from typedq.broker.health import eviction, info
 from typedq.broker.moves import reap, renew, tick
 from typedq.broker.parking import groups, release
 from typedq.broker.schedule import abandon
 from typedq.broker.views import forget_worker, publish, workers
+from typedq.errors import ServerRefused
 from typedq.telemetry import event
 from typedq.worker.child import Plan
 from typedq.worker.journal import Journal
@@ -28,6 +31,7 @@ from typedq.worker.schedule import is_own
 
 TICK_S = 1.0
 PARKED_LOOK_S = 60.0
+EVICTION_LOOK_S = 600.0
 GONE_S = 3_600.0  # so long the list of workers shows one that died
 GRACE_S = 3.0  # nobody ticked for longer: then time did not pass for the workers either
 
@@ -87,6 +91,23 @@ class Keeper:
     def sign_off(self) -> None:
         """Leave the list of the living."""
         self._broker.call(renew(self._broker.keys, [], 0, self._name, b""))
+
+
+@final
+class Guard:
+    """Says once that the server would delete messages when its memory is short."""
+
+    def __init__(self, app: TypedQ) -> None:
+        self._broker, self._said = app.broker, False
+
+    def step(self, now: float) -> float:
+        """Look at its eviction policy; who may not ask says nothing."""
+        with suppress(ServerRefused):
+            (policy,) = eviction(self._broker.call(info("memory")))
+            if policy.level == "problem" and not self._said:
+                event(logging.WARNING, "eviction policy", found=policy.found, fix=policy.fix)
+                self._said = True
+        return EVICTION_LOOK_S
 
 
 @final

@@ -15,7 +15,7 @@ from typedq.errors import ServerError
 from typedq.telemetry import event, label_records
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Child
-from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
+from typedq.worker.clockwork import Guard, Keeper, Role, Ticker, Undertaker
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.schedule import Cron, Deliver
@@ -40,7 +40,7 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
     child = Child(app, journal, plan)
     keeper, ticker = Keeper(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
     deliver = Deliver(app, plan.queues[0])
-    roles: list[Role] = [ticker, deliver, keeper, Undertaker(app, plan)]
+    roles: list[Role] = [ticker, deliver, keeper, Undertaker(app, plan), Guard(app)]
     if orders.cron and app.entries:
         roles.append(Cron(app))
     if orders.burst:

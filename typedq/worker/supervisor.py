@@ -21,7 +21,7 @@ from typedq.errors import ServerError
 from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
-from typedq.worker.clockwork import Keeper, Role, Ticker, Undertaker
+from typedq.worker.clockwork import Guard, Keeper, Role, Ticker, Undertaker
 from typedq.worker.family import ChildrenDie, Family
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
@@ -115,6 +115,7 @@ class Supervisor:
             self._keeper,
             Watch(broker, self._family.living, plan.queues),
             Undertaker(app, plan),
+            Guard(app),
             MemoryLimit(self._family.living, orders.max_mem_percent),
             Summary(self._family),
         ]
