@@ -90,6 +90,14 @@ def build(namespace: str | None = None, *, url: str | None = None) -> TypedQ:
 
 def _steady(app: TypedQ) -> None:
     @app.task
+    def crash_quickly(ctx: Context, times: int) -> None:
+        """Ends its process in its first runs, without a look at a file."""
+        note(ctx, "start")
+        if ctx.attempt <= times:
+            os._exit(3)
+        note(ctx, "end")
+
+    @app.task
     def nap(ctx: Context, seconds: float = 0.0) -> None:
         note(ctx, "start")
         _pause(seconds) if seconds else None

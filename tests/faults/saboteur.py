@@ -137,8 +137,8 @@ SABOTAGES = {
     ),
     "leases are not renewed": Sabotage(
         "worker/clockwork.py",
-        "        return min(self._lease_s / 10,",
-        "        return min(self._lease_s * 10,",
+        "        return min(self._lease_s / 10, 0.2 if ended else self._lease_s)",
+        "        return 3_600.0",
         "tests/worker/test_leases.py -k stands_still_keeps_its_lease",
     ),
     "no bound to what a call moves": Sabotage(

@@ -1,4 +1,4 @@
-"""The tests see a broken engine: one sabotage of each room here, `tests.faults.saboteur` has all."""
+"""The tests see a broken engine: a few here, all by `python -m tests.faults.saboteur`."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_what_is_promised_is_kept(number: int, tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_faults_at_random(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 24)
-    scene = play(SOAK, seed, tmp_path, 16)
+    scene = play(SOAK, seed, tmp_path, 12)
     assert not scene.broken, f"python -m tests.faults soak --seed {seed}\n{scene.outcome()}"
 
 
