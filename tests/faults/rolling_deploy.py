@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -83,13 +83,13 @@ class Deploy:
             old = self._worker("old")
             self._produce("old", self.messages // 3)
             self._produce("new", self.messages // 3)
-            wait_until(lambda: self._is_parked("added@", "moved@", "is_called@"), 30)
+            self._wait(lambda: self._is_parked("added@", "moved@", "is_called@"), 30)
             self._worker("new")
             self._under_fire()
             self._drain()
             codes = [old.stop(60)]
             self._produce("old", self.messages - len(self.sent()))
-            wait_until(lambda: self._is_parked("removed@", "broken@"), 30)
+            self._wait(lambda: self._is_parked("removed@", "broken@"), 30)
             self._worker("old")
             self._under_fire()
             self._drain()
@@ -141,8 +141,19 @@ class Deploy:
                 self.killed += 1
 
     def _drain(self) -> None:
-        wait_until(lambda: self.stage.is_drained() and not self.groups(), 300, every=0.05)
-        self._scan()
+        self._wait(lambda: self.stage.is_drained() and not self.groups(), 300)
+
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Count what waits all the while, and once more at the end."""
+
+        def counted() -> bool:
+            if codes := [p.returncode for p in self._producers if p.poll()]:
+                raise TimeoutError(f"producers ended with {codes}")
+            met = condition()
+            self._scan()
+            return met
+
+        wait_until(counted, deadline, every=0.03)
 
     def _scan(self) -> None:
         keys, server = self.stage.keys, self.stage.redis
