@@ -4,7 +4,7 @@
 local function delay(delayed, message, due, supervisors)
   redis.call('ZADD', delayed, due, message)
   -- they sleep until what they knew to be next
-  if redis.call('ZRANGE', delayed, 0, 0)[1] == message then plant(supervisors) end
+  if redis.call('ZRANK', delayed, message) == 0 then plant(supervisors) end
 end
 
 local function promote(ready, delayed, now, most)
