@@ -97,9 +97,12 @@ def _way_in(
 
 def unavailable(url: str, error: BaseException) -> ServerUnavailable:
     """The error for a server that does not answer."""
-    return ServerUnavailable(
-        url, f"no answer from the server ({error}); is it running, and is the URL right?"
-    )
+    ask = "is it running, and is the URL right?"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        ask = "is its authority named by ssl_ca_certs=, and the host as in its certificate?"
+    elif url.startswith(("rediss", "valkeys")):
+        ask = "does it speak TLS, and want a client's certificate: ssl_certfile=, ssl_keyfile=?"
+    return ServerUnavailable(url, f"no answer from the server ({error}); {ask}")
 
 
 _ADVICE: dict[type[BaseException], str] = {
