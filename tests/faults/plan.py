@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.faults import on_network, on_processes, on_server, on_topology, soak
+from tests.faults import on_disk, on_network, on_processes, on_server, on_topology, soak
 from tests.faults.scene import SCENARIOS
 
 __all__ = [
     "ELSEWHERE",
     "SCENARIOS",
     "SOAK",
+    "on_disk",
     "on_network",
     "on_processes",
     "on_server",
