@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -115,39 +116,26 @@ def enum_values(cls: type[enum.Enum]) -> Schema:
     mask = 0
     for member in cls.__members__.values():
         mask |= member.value
-    if mask.bit_count() <= _MAX_LISTED_BITS:
-        return {"enum": _within(mask)}
+    bits = [1 << i for i in range(mask.bit_length()) if mask >> i & 1]
+    if len(bits) <= _MAX_LISTED_BITS:
+        return {"enum": sorted(map(sum, product(*((0, bit) for bit in bits))))}
     gaps = {} if mask & (mask + 1) == 0 else {"x-typedq-mask": mask}
     return {"type": "integer", "minimum": 0, "maximum": mask, **gaps}
-
-
-def _within(mask: int) -> list[int]:
-    found, bits = [0], mask
-    while bits:
-        lowest = bits & -bits
-        found += [n | lowest for n in found]
-        bits ^= lowest
-    return sorted(found)
 
 
 def as_text(schema: Schema, path: str) -> Schema:
     """The schema of an object's key: what would be a number as a value is text as a key."""
     if schema.get("type") == "string":
         return schema
-    if schema.get("type") in _KEY_PATTERNS:
-        kind = schema["type"]
-        return {**schema, "type": "string", "pattern": _KEY_PATTERNS[kind], "x-typedq-type": kind}
-    values = schema.get("enum", [None])
+    text: Schema = {**schema, "type": "string"}
+    kind, values = schema.get("type"), schema.get("enum", [None])
+    if kind in _KEY_PATTERNS:
+        return {**text, "pattern": _KEY_PATTERNS[kind], "x-typedq-type": kind}
     kinds: set[type] = {type(value) for value in values}
     if kinds == {str}:
-        return {**schema, "type": "string"}
+        return text
     if kinds == {int}:
-        return {
-            **schema,
-            "type": "string",
-            "enum": [str(v) for v in values],
-            "x-typedq-type": "integer",
-        }
+        return {**text, "enum": [str(v) for v in values], "x-typedq-type": "integer"}
     raise NoSchema(path, "cannot be told apart as the key of a JSON object; use one type, as str")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -44,7 +44,7 @@ def _plain(value: Any) -> Any:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         for key, child in cast("dict[Any, Any]", value).items():
             if not isinstance(key, str):
                 yield f"{path}[{key!r}]", key

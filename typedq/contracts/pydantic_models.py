@@ -13,18 +13,9 @@ from typedq.contracts.json_tree import is_array, is_object
 from typedq.contracts.scalars import moment
 from typedq.contracts.type_tree import NoSchema
 
-_DECIMAL_BOUNDS = (
-    "ge",
-    "gt",
-    "le",
-    "lt",
-    "multiple_of",
-    "max_digits",
-    "decimal_places",
-    "allow_inf_nan",
-)
-
-
+_DECIMAL_BOUNDS = frozenset(("ge", "gt", "le", "lt", "multiple_of")) | {
+    *("max_digits", "decimal_places", "allow_inf_nan")
+}
 _ZONES: dict[object, bool] = {"aware": True, "naive": False}
 
 

@@ -8,15 +8,15 @@ puts one note in the place of another. `msgspec.inspect.type_info` makes a decod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import inspect as mi
 
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
-_NUMBERS = (mi.IntType, mi.FloatType)
-_LENGTHS = (mi.StrType, mi.BytesType, mi.ByteArrayType, mi.MemoryViewType, mi.DictType)
-_NUMBER_BOUNDS = ("ge", "gt", "le", "lt", "multiple_of")
+_BYTES = (mi.BytesType, mi.ByteArrayType, mi.MemoryViewType)
+_BOUNDABLE = (mi.IntType, mi.FloatType, mi.StrType, mi.DictType, *_BYTES)
+_BOUNDS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
 _NEVER_HASHABLE = (mi.ListType, mi.SetType, mi.DictType, mi.TypedDictType, mi.ByteArrayType)
 _WRAP = "take the constraint off and check in the task's code, or put one of them in a Struct"
 
@@ -59,35 +59,41 @@ def _parts(root: Any) -> Iterator[mi.Type]:
     waiting, seen = [root], set[int]()
     while waiting:
         part = waiting.pop()
-        if isinstance(part, tuple):
-            waiting += part
-        elif isinstance(part, (mi.Type, mi.Field)) and id(part) not in seen:
+        if isinstance(part, mi.Type) and id(part) not in seen:
             seen.add(id(part))
-            waiting += [getattr(part, name) for name in part.__struct_fields__]
-            if isinstance(part, mi.Type):
-                yield part
+            waiting += _children(part)
+            yield part
+
+
+def _children(kind: mi.Type) -> Iterator[Any]:
+    """The types right below one, and whatever else it is made of."""
+    for name in kind.__struct_fields__:
+        value: Any = getattr(kind, name)
+        parts = value if _is_tuple(value) else (value,)
+        yield from (part.type if isinstance(part, mi.Field) else part for part in parts)
+
+
+def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
 
 
 def _deadly_union(kind: mi.Type) -> str | None:
-    if not isinstance(kind, mi.UnionType):
-        return None
-    members = [bare(member) for member in kind.types]
+    members = [bare(member) for member in kind.types] if isinstance(kind, mi.UnionType) else []
+    growing = sorted({_name(k) for k in members if isinstance(k, (*_LISTS, mi.DictType))})
+    fixed = any(isinstance(k, mi.TupleType) for k in members)
     for member in members:
-        name = _name(member)
-        others = {_name(k) for k in members if isinstance(k, (*_LISTS, mi.DictType))}
-        if getattr(member, "pattern", None) is not None and others:
-            beside = f"a {name} with a pattern beside a {' and a '.join(sorted(others))}"
-            return f"msgspec cannot read a union of {beside}; {_WRAP}"
-        if _bounded(member) and any(isinstance(k, mi.TupleType) for k in members):
-            beside = f"a bounded {name} beside a tuple of fixed length"
+        beside = ""
+        if growing and getattr(member, "pattern", None) is not None:
+            beside = f"a {_name(member)} with a pattern beside a {' and a '.join(growing)}"
+        elif fixed and isinstance(member, _BOUNDABLE) and _bounded(member):
+            beside = f"a bounded {_name(member)} beside a tuple of fixed length"
+        if beside:
             return f"msgspec cannot read a union of {beside}; {_WRAP}"
     return None
 
 
 def _bounded(kind: mi.Type) -> bool:
-    names = _NUMBER_BOUNDS if isinstance(kind, _NUMBERS) else ("min_length", "max_length")
-    relevant = isinstance(kind, (*_NUMBERS, *_LENGTHS))
-    return relevant and any(getattr(kind, name) is not None for name in names)
+    return any(getattr(kind, name, None) is not None for name in _BOUNDS)
 
 
 def _unhashable_element(kind: mi.Type) -> str | None:
@@ -107,20 +113,15 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
     cls = getattr(kind, "cls", None)
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return kind
-    inner: tuple[Any, ...] = ()
+    inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)
-        config = origin.__struct_config__
-        if origin.__hash__ is msgspec.Struct.__hash__ and config.eq:
-            if not config.frozen:
-                return kind
-            inner = tuple(field.type for field in kind.fields)
-    elif isinstance(kind, mi.NamedTupleType):
-        inner = tuple(field.type for field in kind.fields)
-    elif isinstance(kind, (mi.UnionType, mi.TupleType)):
-        inner = kind.types if isinstance(kind, mi.UnionType) else kind.item_types
-    elif isinstance(kind, mi.VarTupleType):
-        inner = (kind.item_type,)
+        by_members = origin.__hash__ is msgspec.Struct.__hash__ and origin.__struct_config__.eq
+        if by_members and not origin.__struct_config__.frozen:
+            return kind
+        inner = [field.type for field in kind.fields if by_members]
+    elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
+        inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)
     return next((part for part in found if part is not None), None)
 

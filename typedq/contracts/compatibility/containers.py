@@ -12,7 +12,12 @@ from math import inf
 from typedq.contracts.compatibility.documents import Schema, same
 from typedq.contracts.compatibility.gaps import Difference, Gap, Link, Step, quoted
 from typedq.contracts.compatibility.rules import Kind
-from typedq.contracts.compatibility.shapes import Alternative, member_constants, names_in
+from typedq.contracts.compatibility.shapes import (
+    Alternative,
+    member_constants,
+    names_in,
+    values_apart,
+)
 from typedq.contracts.json_tree import NOTHING, is_object, reachable, text_of
 
 _ANY_TEXT = {"type": "string"}
@@ -61,22 +66,17 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     """Objects read as objects."""
     found, writer, reader = Difference(), Members(w), Members(r)
     for name in sorted(reader.required - writer.always):
-        if name in reader.declared or name not in writer.declared:
-            kind: Kind = "omitted" if name in writer.declared else "missing"
-            part = reader.declared.get(name, NOTHING)
-            found.gap(kind, Step("member", name), what=quoted(name), reader_part=part)
-        else:
-            found.gap("omitted", Step("member", name), what=quoted(name))
+        kind: Kind = "omitted" if name in writer.declared else "missing"
+        part = reader.declared.get(name, NOTHING)
+        found.gap(kind, Step("member", name), what=quoted(name), reader_part=part)
     for name, schema in writer.declared.items():
         if schema is not False:
             _member(found, writer, reader, name, schema)
     _undeclared(found, writer, reader)
     _keys(found, writer, reader)
-    fewest, most = len(writer.always), len(writer.declared) if writer.written is False else inf
-    fewest, most = (
-        max(fewest, w.facets.get("minProperties", 0)),
-        min(most, w.facets.get("maxProperties", inf)),
-    )
+    fewest = max(len(writer.always), w.facets.get("minProperties", 0))
+    most = len(writer.declared) if writer.written is False else inf
+    most = min(most, w.facets.get("maxProperties", inf))
     if fewest < (least := r.facets.get("minProperties", 0)):
         found.gap("bound", what=f"at least {least} entries")
     if most > (limit := r.facets.get("maxProperties", inf)):
@@ -92,18 +92,15 @@ def _member(found: Difference, writer: Members, reader: Members, name: str, sche
         values = _apart(writer.source, reader.source, name) if name in writer.always else None
         if values:
             kind: Kind = "tag" if writer.tagged(name) or reader.tagged(name) else "only value"
-            words = {"writer": values[0], "reader": values[1]}
-            found.gap(kind, step, **words, writer_part=schema, reader_part=theirs)
+            parts = {"writer_part": schema, "reader_part": theirs}
+            found.gap(kind, step, writer=values[0], reader=values[1], **parts)
         else:
             found.links.append(Link(step, schema, theirs))
-        old, new = (
-            s.get("default", NOTHING) if is_object(s) else NOTHING for s in (schema, theirs)
-        )
-        if NOTHING not in (old, new) and text_of(old) != text_of(new):
-            words = {"writer": quoted(old), "reader": quoted(new)}
-            found.gap(
-                "default", step, what=quoted(name), **words, writer_part=schema, reader_part=theirs
-            )
+        both = is_object(schema) and is_object(theirs) and {"default"} <= schema.keys() & theirs
+        if both and text_of(schema["default"]) != text_of(theirs["default"]):
+            words = {"writer": quoted(schema["default"]), "reader": quoted(theirs["default"])}
+            words |= {"what": quoted(name), "writer_part": schema, "reader_part": theirs}
+            found.gap("default", step, **words)
     elif reader.patterns:
         found.gap("keyword", step, what="the names that patternProperties covers")
     elif reader.accepted is False:
@@ -160,14 +157,9 @@ def _renames(found: Difference, writer: Members, reader: Members) -> None:
         left, right = writer.source.document, reader.source.document
         alike = [n for n, theirs in fresh.items() if same(left, schema, right, theirs)]
         if len(alike) == 1:
-            found.gap(
-                "renamed",
-                Step("member", alike[0]),
-                writer=quoted(name),
-                reader=quoted(alike[0]),
-                writer_part=schema,
-                reader_part=fresh[alike[0]],
-            )
+            parts = {"writer_part": schema, "reader_part": fresh[alike[0]]}
+            words = {"writer": quoted(name), "reader": quoted(alike[0])}
+            found.gap("renamed", Step("member", alike[0]), **words, **parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +261,7 @@ def _holds_records(source: Alternative, schema: Schema) -> bool:
 
 
 def _apart(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:
-    """The values of a member or element, as JSON, where both sides list some but share none."""
-    left, right = (member_constants(a.document, a.facets, name) for a in (w, r))
-    if not left or not right or set(left) & set(right):
-        return None
-    return " or ".join(left), " or ".join(right)
+    return values_apart((w.document, w.facets), (r.document, r.facets), name)
 
 
 def disjoint(w: Alternative, r: Alternative) -> bool:

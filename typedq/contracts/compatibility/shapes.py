@@ -169,11 +169,9 @@ class Shapes:
         values = [set(map(text_of, v)) if (v := _values(f)) else None for f in (a, b)]
         if values[0] is not None and values[1] is not None:
             return not values[0] & values[1]
-        return any(
-            left is not None and right is not None and not set(left) & set(right)
-            for name in {*names_in(a, "required")} & {*names_in(b, "required")}
-            for left, right in [[member_constants(self.document, f, name) for f in (a, b)]]
-        )
+        sides = (self.document, a), (self.document, b)
+        shared = {*names_in(a, "required")} & {*names_in(b, "required")}
+        return any(values_apart(*sides, name) for name in shared)
 
     def _split(self, flat: Json) -> Iterable[Alternative]:
         kinds, values = _kinds(flat), _values(flat)
@@ -218,6 +216,16 @@ def member_constants(document: Document, facets: Json, name: str | int) -> list[
         here = document.target(here["$ref"])
     values = _values(here) if is_object(here) else None
     return None if values is None else [text_of(value) for value in values]
+
+
+def values_apart(
+    one: tuple[Document, Json], other: tuple[Document, Json], name: str | int
+) -> tuple[str, str] | None:
+    """The values of a member or element, as JSON, where both sides list some but share none."""
+    left, right = member_constants(*one, name), member_constants(*other, name)
+    if not left or not right or set(left) & set(right):
+        return None
+    return " or ".join(left), " or ".join(right)
 
 
 def _fits(key: str, value: Any) -> bool:
