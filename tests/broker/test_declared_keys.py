@@ -122,6 +122,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
     yield lambda: parking.park(keys, "d", aside, bounds)
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)
+    yield lambda: parking.extent(keys, queues, [group])
     yield lambda: views.purge(keys, "low")
     began = [schedule.Firing("entry"), schedule.Firing("entry", 5, batch[0])]
     yield lambda: schedule.cron(keys, began, schemas)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
@@ -114,6 +114,22 @@ def parked(keys: Keys, group: Group, first: int = 0, last: int = 499) -> Move[li
     return Move("LRANGE", [keys.parked(*group)], [first, last], list)
 
 
-def count(keys: Keys, group: Group) -> Move[int]:
-    """How many messages a group holds."""
-    return Move("LLEN", [keys.parked(*group)], [], int)
+class Extent(NamedTuple):
+    """When the last delayed message of each queue is due, in server ms; what each group holds."""
+
+    last_due_ms: dict[str, int | None]
+    parked: dict[Group, int]
+
+
+def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Move[Extent]:
+    """How far queues and groups reach, at least one of them, in one call."""
+
+    def parse(reply: list[bytes | int]) -> Extent:
+        dues, counts = reply[: len(queues)], reply[len(queues) :]
+        return Extent(
+            {q: number(due) if due else None for q, due in zip(queues, dues, strict=True)},
+            {group: number(n) for group, n in zip(groups, counts, strict=True)},
+        )
+
+    lines = [*map(keys.delayed, queues), *(keys.parked(*group) for group in groups)]
+    return Move(script("extent"), lines, [len(queues)], parse)

@@ -47,16 +47,6 @@ def contracts(keys: Keys) -> Move[dict[str, bytes]]:
     )
 
 
-def last_due(keys: Keys, queue: str) -> Move[int | None]:
-    """When the last delayed message of a queue is due, in server ms; None if there is none."""
-    return Move(
-        "ZRANGE",
-        [keys.delayed(queue)],
-        [-1, -1, "WITHSCORES"],
-        lambda reply: number(reply[0][1]) if reply else None,
-    )
-
-
 class Depth(NamedTuple):
     """One queue; `oldest` is the header of the message at the head, b"" if none."""
 

@@ -9,6 +9,7 @@ import sys
 import tomllib
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,29 @@ AppDir = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 HERE = Path()
 _PLACE = "the current directory or --app-dir"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An app given by option."""
+
+    app: AppOption = None
+    app_dir: AppDir = HERE
+
+    def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
+        """See `load`."""
+        return load(self.app, self.app_dir, log=log)
+
+
+@dataclass(frozen=True)
+class Placed(Chosen):
+    """An app given by place or by option."""
+
+    place: AppArgument = None
+
+    def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
+        """See `load`."""
+        return load(self.app, self.app_dir, self.place, log=log)
 
 
 def load(

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typedq.telemetry import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+Row = Mapping[str, Any]  # one thing that is shown: its keys are those of JSON
+Columns = Mapping[str, str | Callable[[Row], object]]  # head -> a key of the row, or what to show
 
 
 class Loud(str):
@@ -52,6 +55,27 @@ def tell_json(value: object, *, one_line: bool = False) -> None:
     """JSON on stdout, in ASCII."""
     sys.stdout.write(f"{json.dumps(value, indent=None if one_line else 2)}\n")
     sys.stdout.flush()
+
+
+def tell(rows: Sequence[Row], columns: Columns, *, json: bool, none: str = "") -> None:
+    """Rows as JSON, else as a table; `none` is said instead of an empty table."""
+    if json:
+        tell_json(rows)
+    elif rows or not none:
+        console().print(view(rows, columns))
+    else:
+        say(none)
+
+
+def same(*keys: str) -> Columns:
+    """Columns whose heads are keys."""
+    return {key: key for key in keys}
+
+
+def view(rows: Iterable[Row], columns: Columns) -> Table:
+    """Rows as a table."""
+    cells = ([row[c] if isinstance(c, str) else c(row) for c in columns.values()] for row in rows)
+    return table(", ".join(columns), cells)
 
 
 def table(heads: str, rows: Iterable[Sequence[object]]) -> Table:

@@ -14,6 +14,7 @@ import typer
 
 from typedq.cli import dead, doctor, info, parked, queues, schemas, server, tasks, worker
 from typedq.cli.console import complain
+from typedq.cli.spread import spread
 from typedq.errors import AppNotFound, TypedQError
 
 program = typer.Typer(
@@ -24,24 +25,53 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_COMMANDS: dict[Callable[..., None], str] = {
-    worker.worker: "worker myapp.tasks:app -c cores*2 -Q high,default",
-    tasks.tasks: "tasks myapp.tasks:app",
-    tasks.enqueue: """enqueue send_email '{"to": "a@b.c"}' -A myapp.tasks:app --delay 1h""",
-    info.info: "info myapp.tasks:app --watch 2",
-    doctor.doctor: "doctor myapp.tasks:app --json",
-    queues.peek: "peek low -n 5 --payload -A myapp.tasks:app",
-    queues.purge: "purge low -A myapp.tasks:app",
-    queues.pause: "pause low -A myapp.tasks:app",
-    queues.resume: "resume low -A myapp.tasks:app",
+_APP = "-A myapp.tasks:app"
+_COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "worker": (worker.worker, "myapp.tasks:app -c cores*2 -Q high,default"),
+    "tasks": (tasks.tasks, "myapp.tasks:app"),
+    "enqueue": (tasks.enqueue, f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
+    "info": (info.info, "myapp.tasks:app --watch 2"),
+    "doctor": (doctor.doctor, "myapp.tasks:app --json"),
+    "peek": (queues.peek, f"low -n 5 --payload {_APP}"),
+    "purge": (queues.purge, f"low {_APP}"),
+    "pause": (queues.pause, f"low {_APP}"),
+    "resume": (queues.resume, f"low {_APP}"),
+    "check-schemas": (
+        schemas.check_schemas,
+        """myapp.tasks:app --against git:origin/main
+
+         typedq check-schemas myapp.tasks:app --live""",
+    ),
+    "export-schemas": (schemas.export_schemas, "myapp.tasks:app"),
+    "dead list": (dead.list_, f"--since 2h -n 50 {_APP}"),
+    "dead show": (dead.show, "019ad0f3c1e5d1c0ffee000007 --payload"),
+    "dead retry": (dead.retry, "--task send_email --since 1d -y"),
+    "dead drop": (dead.drop, "--task send_email -y"),
+    "parked list": (parked.list_, f"--task send_email {_APP}"),
+    "parked show": (parked.show, "send_email@0123456789abcdef -n 5 --payload"),
+    "parked retry": (parked.retry, "--task send_email -y"),
+    "parked drop": (parked.drop, "send_email@0123456789abcdef -y"),
+    "server status": (server.status, "--json"),
+    "server stop": (server.stop, ""),
 }
-for command, example in _COMMANDS.items():
-    program.command(epilog=f"Example: typedq {example}")(command)
-program.command(epilog=schemas.EXAMPLE)(schemas.check_schemas)
-program.command(epilog=schemas.EXPORT_EXAMPLE)(schemas.export_schemas)
-program.add_typer(dead.program, name="dead")
-program.add_typer(parked.program, name="parked")
-program.add_typer(server.program, name="server")
+_GROUPS = {
+    "dead": ("Dead letters: look, try again, drop.", "list --task send_email --since 1h"),
+    "parked": (
+        "Messages that no worker could read, kept for one that can: look, try again, drop.",
+        "list",
+    ),
+    "server": ("The embedded server of this project.", "status"),
+}
+_parents = {"": program}
+for name, (purpose, example) in _GROUPS.items():
+    epilog = f"Example: typedq {name} {example}"
+    _parents[name] = typer.Typer(help=purpose, epilog=epilog, no_args_is_help=True)
+for name, (command, example) in _COMMANDS.items():
+    parent, _, last = name.rpartition(" ")
+    epilog = f"Example: typedq {name} {example}".rstrip()
+    _parents[parent].command(last, epilog=epilog)(spread(command))
+for name in _GROUPS:
+    program.add_typer(_parents[name], name=name)
 
 
 def _version(wanted: bool) -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, BadParameter
 
 from typedq.cli import messages
-from typedq.cli.application import HERE, AppDir, AppOption, AsJson, load, no_queue
+from typedq.cli.application import AsJson, Chosen, no_queue
 from typedq.cli.console import say, tell_json
 from typedq.cli.messages import Number, Payload, Yes
 
 if TYPE_CHECKING:
-    from typedq.app import TypedQ
     from typedq.broker import Broker
 
 Queue = Annotated[str, Argument(metavar="QUEUE", help="The name of a queue of the app.")]
@@ -25,31 +24,21 @@ def peek(
     number: Number = 20,
     payload: Payload = False,
     json: AsJson = False,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
+    app: Chosen,
 ) -> None:
     """Show the next messages of a queue, where they stay; their arguments only with --payload."""
     from typedq.broker import views
 
-    broker = _app_with(queue, app, app_dir).broker
+    broker = _broker(app, queue)
     found = broker.call(views.peek(broker.keys, queue, number))
-    if found or json:
-        messages.tell(found, payload=payload, json=json)
-    else:
-        say(f"nothing is ready in {queue}")
+    messages.tell(found, f"nothing is ready in {queue}", payload=payload, json=json)
 
 
-def purge(
-    queue: Queue,
-    yes: Yes = False,
-    json: AsJson = False,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
-) -> None:
+def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: Chosen) -> None:
     """Drop for good what is ready or delayed in a queue, not what runs. Asks first."""
     from typedq.broker import views
 
-    broker = _app_with(queue, app, app_dir).broker
+    broker = _broker(app, queue)
     depth = broker.call(views.survey(broker.keys, [queue], [])).queues[queue]
     total = depth.ready + depth.delayed
     messages.ask(f"purge {total:,} message(s) from {queue}?", yes=yes or not total)
@@ -60,30 +49,30 @@ def purge(
         say(f"purge: {purged:,} message(s) from {queue}")
 
 
-def pause(queue: Queue, app: AppOption = None, app_dir: AppDir = HERE) -> None:
+def pause(queue: Queue, *, app: Chosen) -> None:
     """Let workers take nothing more from a queue until it is resumed; producers may go on."""
     from typedq.broker import views
 
-    broker = _app_with(queue, app, app_dir).broker
+    broker = _broker(app, queue)
     new = broker.call(views.pause(broker.keys, queue))
     say(f"{queue} is paused" if new else f"{queue} was paused already")
 
 
-def resume(queue: Queue, app: AppOption = None, app_dir: AppDir = HERE) -> None:
+def resume(queue: Queue, *, app: Chosen) -> None:
     """Let workers take from a paused queue again."""
     from typedq.broker import views
 
-    broker = _app_with(queue, app, app_dir).broker
+    broker = _broker(app, queue)
     was = broker.call(views.resume(broker.keys, queue))
     say(f"{queue} is resumed" if was else f"{queue} was not paused")
 
 
-def _app_with(queue: str, app: str | None, app_dir: AppDir) -> TypedQ:
-    loaded = load(app, app_dir)
+def _broker(app: Chosen, queue: str) -> Broker:
+    loaded = app.load()
     known = [each.name for each in loaded.settings.queues]
     if queue not in known:
         raise BadParameter(no_queue(queue, known), param_hint="QUEUE")
-    return loaded
+    return loaded.broker
 
 
 def _purges(broker: Broker, queue: str) -> Iterator[int]:

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from typedq.addresses import project
-from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, AsJson, load, show_trace
+from typedq.cli.application import AsJson, Placed, show_trace
 from typedq.cli.console import complain, tell_json
+from typedq.cli.tasks import declared
 from typedq.cli.verdicts import facts, shown, tell, tell_live, tell_written
 from typedq.errors import AppNotFound, ConfigurationError
 
 if TYPE_CHECKING:
     from typedq.app import TypedQ
-    from typedq.registry import Declared, History
+    from typedq.registry import History
 
-EXAMPLE = """Example: typedq check-schemas myapp.tasks:app --against git:origin/main
-
-         typedq check-schemas myapp.tasks:app --live"""
-EXPORT_EXAMPLE = "Example: typedq export-schemas myapp.tasks:app"
 FORMATS = ("text", "json", "github")
 _TABLE = "[tool.typedq.schemas]"
 
@@ -55,10 +52,8 @@ Against = Annotated[
 
 
 def check_schemas(
-    place: AppArgument = None,
+    app: Placed,
     *,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
     schemas: Schemas = None,
     against: Against = None,
     mode: Mode = None,
@@ -87,8 +82,8 @@ def check_schemas(
         directory, default_mode = _configured()
         where = schemas or directory
         local = registry.parse(registry.in_directory(where), shown(where))
-        loaded = None if no_app else load(app, app_dir, place)
-        tasks = registry.newest(local) if loaded is None else _declared(loaded)
+        loaded = None if no_app else app.load()
+        tasks = registry.newest(local) if loaded is None else declared(loaded)
         if not (tasks or local):
             raise ConfigurationError([f"there are no tasks, and no history in {shown(where)}"])
         if live and loaded is not None:
@@ -105,10 +100,8 @@ def check_schemas(
 
 
 def export_schemas(
-    place: AppArgument = None,
+    app: Placed,
     *,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
     schemas: Schemas = None,
     json: AsJson = False,
 ) -> None:
@@ -119,7 +112,7 @@ def export_schemas(
         directory, default_mode = _configured()
         where = schemas or directory
         local = registry.parse(registry.in_directory(where), shown(where))
-        tasks = {task.name: task for task in _declared(load(app, app_dir, place))}
+        tasks = {task.name: task for task in declared(app.load())}
         verdicts = registry.judge([*tasks.values()], local, default_mode=default_mode)
         written = dict[str, Path]()
         for verdict in verdicts:
@@ -151,21 +144,6 @@ def _gate() -> Generator[None]:
     except ConfigurationError as error:
         complain("\n  - ".join(["cannot check the schemas:", *error.problems]))
         raise typer.Exit(2) from None
-
-
-def _declared(app: TypedQ) -> list[Declared]:
-    from typedq.registry import Declared
-
-    return [
-        Declared(
-            task.name,
-            task.contract.fingerprint,
-            task.contract.schema,
-            task.aliases,
-            tuple(upcaster.contract.schema for upcaster in task.upcasters),
-        )
-        for task in app.tasks.values()
-    ]
 
 
 def _base(

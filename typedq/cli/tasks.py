@@ -11,12 +11,13 @@ from msgspec import DecodeError
 from typer import Argument, BadParameter, Option
 
 from typedq.app import TypedQ
-from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, AsJson, load
-from typedq.cli.console import age, console, iso, meant, say, table, tell_json
+from typedq.cli.application import AsJson, Chosen, Placed
+from typedq.cli.console import Row, age, iso, meant, same, say, tell, tell_json
 from typedq.cli.quantities import length, moment
 from typedq.errors import InvalidArguments, InvalidBody
 
 if TYPE_CHECKING:
+    from typedq.registry import Declared
     from typedq.task import Task
 
 Name = Annotated[str, Argument(help="The name of a task.")]
@@ -32,35 +33,31 @@ Eta = Annotated[
 OtherQueue = Annotated[str | None, Option(metavar="NAME", help="Instead of the task's own.")]
 
 
-def tasks(
-    place: AppArgument = None, app: AppOption = None, app_dir: AppDir = HERE, json: AsJson = False
-) -> None:
+def tasks(app: Placed, json: AsJson = False) -> None:
     """List the tasks: signature, queue, retries, time limits, fingerprint."""
-    loaded = load(app, app_dir, place)
-    found = [_facts(loaded, task) for _, task in sorted(loaded.tasks.items())]
-    if json:
-        tell_json(found)
-        return
-    rows = [
-        (f["name"], f["signature"], f["queue"], _retry(f), _limits(f), f["fingerprint"])
-        for f in found
-    ]
-    console().print(table("task, signature, queue, retry, limits, fingerprint", rows))
+    loaded = app.load()
+    columns = {
+        "task": "name",
+        **same("signature", "queue"),
+        "retry": _retry,
+        "limits": _limits,
+        "fingerprint": "fingerprint",
+    }
+    tell([_facts(loaded, task) for _, task in sorted(loaded.tasks.items())], columns, json=json)
 
 
 def enqueue(
+    app: Chosen,
     task: Name,
     payload: Payload = "{}",
     *,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
     delay: Delay = None,
     eta: Eta = None,
     queue: OtherQueue = None,
     json: AsJson = False,
 ) -> None:
     """Send one message, checked against the task's contract as any call is."""
-    loaded = load(app, app_dir)
+    loaded = app.load()
     if task not in loaded.tasks and (hint := meant(task, loaded.tasks)):
         raise BadParameter(f"no task named {task!r}{hint}", param_hint="TASK")
     known = loaded.find(task)
@@ -83,6 +80,22 @@ def enqueue(
         say(f"{receipt.id} {task} in {receipt.queue}, due {due}")
 
 
+def declared(app: TypedQ) -> list[Declared]:
+    """The tasks as the registry of contracts knows them."""
+    from typedq.registry import Declared
+
+    return [
+        Declared(
+            task.name,
+            task.contract.fingerprint,
+            task.contract.schema,
+            task.aliases,
+            tuple(upcaster.contract.schema for upcaster in task.upcasters),
+        )
+        for task in app.tasks.values()
+    ]
+
+
 def _facts(app: TypedQ, task: Task[..., Any]) -> dict[str, Any]:
     """The keys of `tasks --json`; limits in seconds, as they apply in the end."""
     settings, name = app.settings, task.queue or app.settings.default_queue
@@ -100,11 +113,11 @@ def _facts(app: TypedQ, task: Task[..., Any]) -> dict[str, Any]:
     }
 
 
-def _retry(facts: dict[str, Any]) -> str | None:
+def _retry(facts: Row) -> str | None:
     retry = facts["retry"]
     return f"{retry['max_retries']} on {', '.join(retry['on'])}" if retry else None
 
 
-def _limits(facts: dict[str, Any]) -> str:
+def _limits(facts: Row) -> str:
     given = [(kind, age(facts[f"{kind}_timeout"])) for kind in ("soft", "hard")]
     return ", ".join(f"{kind} {limit}" for kind, limit in given if limit)

@@ -11,7 +11,7 @@ from typer import Option
 
 from typedq import telemetry
 from typedq.app import TypedQ
-from typedq.cli.application import HERE, AppArgument, AppDir, AppOption, load, no_queue
+from typedq.cli.application import Placed, no_queue
 from typedq.cli.quantities import cores, length, processes
 from typedq.cli.reload import GRACE_S, run_again_and_again
 from typedq.errors import ConfigurationError
@@ -54,10 +54,8 @@ Grace = Annotated[float | None, Option(parser=length, metavar="SECONDS", help=_G
 
 
 def worker(
-    place: AppArgument = None,
+    app: Placed,
     *,
-    app: AppOption = None,
-    app_dir: AppDir = HERE,
     concurrency: Processes = None,
     async_concurrency: Coroutines = None,
     queues: Only = None,
@@ -82,8 +80,8 @@ def worker(
     format: Any = log_format
     if reload and not reloaded:
         telemetry.configure(log_level, format)
-        raise typer.Exit(run_again_and_again(app_dir, GRACE_S if grace is None else grace))
-    loaded = load(app, app_dir, place, log=(log_level, format))
+        raise typer.Exit(run_again_and_again(app.app_dir, GRACE_S if grace is None else grace))
+    loaded = app.load(log=(log_level, format))
     settings = loaded.settings
     from typedq.worker import Orders, Supervisor, run_solo
 

@@ -2,7 +2,7 @@
 
 from typedq.registry.gate import Declared, Finding, Order, Verdict, altogether, judge, newest
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
-from typedq.registry.live import Live, Waiting, look, published
+from typedq.registry.live import Live, Readers, Waiting, Worker, look, published, schemas, worker
 from typedq.registry.sources import at_git, in_directory, tampered
 
 __all__ = [
@@ -13,9 +13,11 @@ __all__ = [
     "History",
     "Live",
     "Order",
+    "Readers",
     "Verdict",
     "Version",
     "Waiting",
+    "Worker",
     "altogether",
     "at_git",
     "in_directory",
@@ -25,5 +27,7 @@ __all__ = [
     "next_version",
     "parse",
     "published",
+    "schemas",
     "tampered",
+    "worker",
 ]

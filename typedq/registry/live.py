@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from typedq.broker import Broker, views
+from typedq.broker.parking import extent
 from typedq.contracts.compatibility import compare
 from typedq.registry.gate import Declared, Order, altogether, order_of
 from typedq.registry.history import History, Version
@@ -17,11 +19,16 @@ from typedq.registry.history import History, Version
 Schemas = Mapping[str, dict[str, Any]]
 
 
-class _About(msgspec.Struct):
-    """What a worker says of itself, as far as it matters here."""
+class Worker(msgspec.Struct):
+    """What a supervisor says of itself."""
 
-    reads: list[str] = []
-    seen_ms: int = 0
+    host: str = "?"
+    pid: int = 0
+    children: int = 0
+    queues: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    started_ms: int | None = None
+    seen_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class Live:
 def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History]:
     """What a server knows, as histories in no order; versions have the numbers of `local`."""
     found: dict[str, list[Version]] = {}
-    for contract, schema in _schemas(broker).items():
+    for contract, schema in schemas(broker).items():
         task, _, fingerprint = contract.partition("@")
         ours = local[task].versions if task in local else ()
         number = next((v.number for v in ours if v.fingerprint == fingerprint), 0)
@@ -60,64 +67,88 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
     return {task: History(task, tuple(vs), ordered=False) for task, vs in found.items()}
 
 
+def schemas(broker: Broker) -> Schemas:
+    """Every contract that a server was told of, by id."""
+    found: dict[str, dict[str, Any]] = {}
+    for id, text in broker.call(views.contracts(broker.keys)).items():
+        # What another producer wrote may be anything.
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            found[id] = msgspec.json.decode(text, type=dict[str, Any])
+    return found
+
+
+def worker(line: bytes) -> Worker:
+    """A worker, of what it says; what one of another version says may be unreadable."""
+    try:
+        return msgspec.json.decode(line, type=Worker)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return Worker()
+
+
 def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh_s: float) -> Live:
     """Ask the server; no scan, so it costs the same however many messages wait.
 
     fresh_s: a worker that was not seen for longer does not count. Raises ServerError.
     """
-    seen = broker.call(views.survey(broker.keys, queues, []))
-    schemas = _schemas(broker)
+    seen, known = broker.call(views.survey(broker.keys, queues, [])), schemas(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
-    waiting = tuple(_waiting(contract, n, by_name, schemas) for contract, n in counts)
-    known = map(_about, seen.workers.values())
-    workers = [about for about in known if about.seen_ms >= seen.now_ms - fresh_s * 1000]
-    orders = list[Order]()
-    for about in workers:
-        orders += _orders(about.reads, tasks, by_name, schemas)
-    dues = [broker.call(views.last_due(broker.keys, queue)) for queue in queues]
-    return Live(waiting, len(workers), altogether(orders), max(filter(None, dues), default=None))
+    waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
+    oldest_ms = seen.now_ms - fresh_s * 1000
+    workers = [w for w in map(worker, seen.workers.values()) if (w.seen_ms or 0) >= oldest_ms]
+    order = altogether(o for w in workers for o in _orders(w.reads, by_name, known))
+    dues = broker.call(extent(broker.keys, queues, [])).last_due_ms.values() if queues else ()
+    return Live(waiting, len(workers), order, max(filter(None, dues), default=None))
 
 
-def _schemas(broker: Broker) -> Schemas:
-    found: dict[str, dict[str, Any]] = {}
-    for id, text in broker.call(views.contracts(broker.keys)).items():
-        with suppress(msgspec.MsgspecError):  # what another producer wrote may be anything
-            found[id] = msgspec.json.decode(text, type=dict[str, Any])
-    return found
+class Readers:
+    """Which workers read a contract, as they decide it.
 
+    Of upcasters and former names it knows those of this app's tasks.
+    """
 
-def _about(line: bytes) -> _About:
-    try:
-        return msgspec.json.decode(line, type=_About)
-    except msgspec.MsgspecError:
-        return _About()  # of another version of typedq
+    def __init__(self, tasks: Iterable[Declared], schemas: Schemas) -> None:
+        self._schemas = schemas
+        self._ours = {f"{task.name}@{task.fingerprint}": task for task in tasks}
+        self._reads = cache(self._is_read)  # workers are many, what they read is much the same
+
+    def of(self, contract: str, workers: Mapping[str, Worker]) -> list[str]:
+        """The names of those of the workers that read a contract."""
+        return [
+            name for name, w in workers.items() if any(self._reads(contract, r) for r in w.reads)
+        ]
+
+    def _is_read(self, contract: str, read: str) -> bool:
+        """Whether code whose task has the contract `read` takes messages of `contract`."""
+        name, _, fingerprint = contract.partition("@")
+        own_name, _, own = read.partition("@")
+        task = self._ours.get(read) or Declared(own_name, own, self._schemas.get(read) or {})
+        if name not in (task.name, *task.aliases) or "#" in contract:  # of a newer message format
+            return False
+        if fingerprint == own or not task.schema or contract not in self._schemas:
+            return fingerprint == own
+        return task.reads(fingerprint, self._schemas[contract]) is not None
 
 
 def _waiting(
     contract: str, count: int, by_name: Mapping[str, Declared], schemas: Schemas
 ) -> Waiting:
     name, _, fingerprint = contract.partition("@")
-    task = by_name.get(name)
+    task, schema = by_name.get(name), schemas.get(contract)
     if task is None:
         return Waiting(contract, count, None, f"it has no task {name!r}")
     if fingerprint == task.fingerprint:
         return Waiting(contract, count, "equal")
-    if contract not in schemas:
+    if schema is None:
         return Waiting(contract, count, None, "the server does not know this contract")
-    read = task.reads(fingerprint, schemas[contract])
-    if read:
-        return Waiting(contract, count, read)
-    changes = compare(schemas[contract], task.schema).changes
-    breaks = [f"{c.rule} at {c.path}" for c in changes if not c.backward]
-    return Waiting(contract, count, None, ", ".join(breaks))
+    changes = compare(schema, task.schema).changes
+    breaks = ", ".join(f"{c.rule} at {c.path}" for c in changes if not c.backward)
+    read = task.reads(fingerprint, schema)
+    return Waiting(contract, count, read, "" if read else breaks)
 
 
 def _orders(
-    reads: Sequence[str],
-    tasks: Sequence[Declared],
-    by_name: Mapping[str, Declared],
-    schemas: Schemas,
+    reads: Sequence[str], by_name: Mapping[str, Declared], schemas: Schemas
 ) -> Iterator[Order]:
     """What each contract that one worker reads, or does not, demands of a deploy."""
     theirs = [contract.partition("@")[::2] for contract in reads]
@@ -130,6 +161,5 @@ def _orders(
         elif fingerprint != task.fingerprint:
             forward = schema is not None and compare(task.schema, schema).backward
             yield order_of(schema is not None and bool(task.reads(fingerprint, schema)), forward)
-    for task in tasks:
-        if task.name not in {name for name, _ in theirs}:
-            yield "workers first"
+    if {task.name for task in by_name.values()} - {name for name, _ in theirs}:
+        yield "workers first"
