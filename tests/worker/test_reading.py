@@ -82,7 +82,7 @@ class Reader:
     def open(self, contract: str, body: bytes, *, version: bytes = b"1") -> Opened:
         (id,) = new_ids(1)
         text = seal(id=id, contract=contract, queue="mid", options=b"-", body=body)
-        delivery = Delivery(version + text[1:], 0)
+        delivery = Delivery(version + text[1:], 0, text[25:51])
         self.journal.hold(0, delivery.id, 0)
         return open_message(delivery, self.readings, self.rules, self.journal)
 

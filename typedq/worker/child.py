@@ -102,6 +102,7 @@ class Child:
         self._pace = Pace(plan.prefetch)
         self._alone = False
         self._ran, self._process = 0, psutil.Process()
+        self._bounded = plan.max_mb is not None or plan.max_tasks is not None
         self.stopping = False
 
     def begin(self) -> None:
@@ -217,11 +218,12 @@ class Child:
 
     def _run_sync(self, job: Job) -> None:
         session, name = self._session, job.task.name
+        mine = True
         if session.owes and (session.urgent or self._pace.is_slow(name)):
             self._buffer.extend(session.exchange())
-        hard = job.limits.hard
-        if not session.is_mine(job.delivery) or not self._journal.claim(job.slot, hard):
-            self._session.hand_back([job.delivery])
+            mine = session.is_mine(job.delivery)
+        if not mine or not self._journal.claim(job.slot, job.limits.hard):
+            session.hand_back([job.delivery])
             return
         started = time.monotonic()
         running.set(job.labels)
@@ -250,7 +252,8 @@ class Child:
 
     def _settle(self, job: Job, settlement: Settlement | None) -> None:
         self._ran += 1
-        self.stopping = self.stopping or self._is_full()
+        if self._bounded and self._is_full():
+            self.stopping = True
         if settlement is None:
             counted = b"" if job.envelope.is_broadcast else job.envelope.contract
             self._session.ack(counted, job.delivery)

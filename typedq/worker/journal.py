@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, final
 
@@ -43,7 +43,8 @@ class Entry(NamedTuple):
 
 # Plain ints: an enum member costs more than the write it stands for.
 _NEVER = float("inf")
-_HELD, _RUNNING, _DONE = int(State.HELD), int(State.RUNNING), int(State.DONE)
+_FREE, _HELD = int(State.FREE), int(State.HELD)
+_RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
 
 
 @final
@@ -90,6 +91,12 @@ class Journal:
         """Any other change of state."""
         self._memory[_HEADER + slot * _SLOT] = state
 
+    def free(self, slots: Iterable[int]) -> None:
+        """These hold nothing any more."""
+        memory = self._memory
+        for slot in slots:
+            memory[_HEADER + slot * _SLOT] = _FREE
+
     def is_marked(self, slot: int) -> bool:
         """Whether the supervisor handed it back."""
         return self._memory[_HEADER + slot * _SLOT + 1] != 0
@@ -100,8 +107,11 @@ class Journal:
 
     def count(self, done: int = 0, failed: int = 0, retried: int = 0) -> None:
         """Add to the totals that the supervisor reports."""
-        for place, number in enumerate((done, failed, retried)):
-            self._counts[place] += number
+        counts = self._counts
+        counts[0] += done
+        if failed or retried:
+            counts[1] += failed
+            counts[2] += retried
 
     # --- both ----------------------------------------------------------------------------------
 

@@ -27,15 +27,11 @@ def new_session() -> str:
 
 
 class Delivery(NamedTuple):
-    """A message that was fetched, and its slot in the journal."""
+    """A message that was fetched, its slot in the journal, and its id."""
 
     message: bytes
     slot: int
-
-    @property
-    def id(self) -> bytes:
-        """The message's id."""
-        return self.message[25:51]
+    id: bytes
 
     @property
     def queue(self) -> bytes:
@@ -169,10 +165,11 @@ class Session:
     def _hold(self, messages: Iterable[bytes]) -> list[Delivery]:
         held = list[Delivery]()
         for message in messages:
-            delivery = Delivery(message, self._free.pop())
+            slot, id = self._free.pop(), message[25:51]
+            delivery = Delivery(message, slot, id)
             place = self._places.get(delivery.queue)
-            self._journal.hold(delivery.slot, delivery.id, place or 0)
-            self._held[delivery.id] = delivery.slot
+            self._journal.hold(slot, id, place or 0)
+            self._held[id] = slot
             if place is None:
                 self.settle(bad_message(message, "it names another queue than it lay in"), delivery)
             else:
@@ -180,8 +177,7 @@ class Session:
         return held
 
     def _release(self, slots: Sequence[int]) -> None:
-        for slot in slots:
-            self._journal.put(slot, State.FREE)
+        self._journal.free(slots)
         self._free.extend(slots)
 
     def _rotate(self) -> list[Delivery]:
