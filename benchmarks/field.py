@@ -20,7 +20,8 @@ class Missing(Exception):
 class Contender:
     """One queue.
 
-    commands: of the worker, each a process of its own; `{bin}` is where its environment has them
+    commands: of the worker, each a process of its own; `{bin}` is that of its environment, `{url}`
+        the server's
     backlog: messages to drain, about a second's worth on two cores
     settings: what was chosen for it beyond the defaults, for the table
     python: the version it needs, if not that of the harness
@@ -43,8 +44,9 @@ class Contender:
     def bin(self) -> Path:
         return VENVS / self.name / "bin" if self.packages else Path(sys.executable).parent
 
-    def words(self) -> list[list[str]]:
-        return [command.format(bin=self.bin).split() for command in self.commands]
+    def words(self, url: str) -> list[list[str]]:
+        """The commands, for a server at `url`."""
+        return [each.format(bin=self.bin, url=url).split() for each in self.commands]
 
     def install(self) -> None:
         """Make its environment, once. Raises Missing."""
@@ -132,4 +134,82 @@ MAIN = (
         tasks=BOTH,
     ),
 )
-MORE: tuple[Contender, ...] = ()
+_CELERY = (
+    "{bin}/celery -A benchmarks.contenders.celery_:app worker -c 2 -l ERROR"
+    " --without-gossip --without-mingle --without-heartbeat"
+)
+_DOCKET = (
+    "{bin}/docket worker --docket bench --url {url} --concurrency 100"
+    " --logging-level ERROR --tasks benchmarks.contenders.pydocket_:tasks"
+)
+_ONLY_COROUTINES = ("anoop",)
+MORE = (
+    Contender(
+        "wakaq",
+        ("{bin}/wakaq-worker --app benchmarks.contenders.wakaq_.wakaq",),
+        5_000,
+        "2 processes, logs of errors only",
+        ("wakaq", "redis", "hiredis"),
+    ),
+    Contender(
+        "dramatiq",
+        ("{bin}/dramatiq benchmarks.contenders.dramatiq_ -p 2 -t 8",),
+        4_000,
+        "2 processes of 8 threads",
+        ("dramatiq[redis]", "hiredis"),
+        tasks=BOTH,
+    ),
+    Contender(
+        "saq",
+        ("{bin}/saq benchmarks.contenders.saq_.settings",) * 2,
+        3_000,
+        "2 workers, concurrency 100, results not kept",
+        ("saq[redis,hiredis]", "typing-extensions"),
+        tasks=_ONLY_COROUTINES,
+    ),
+    Contender(
+        "streaq",
+        ("{bin}/streaq run benchmarks.contenders.streaq_:worker --workers 2",),
+        2_000,
+        "2 workers, concurrency 100, results not kept",
+        ("streaq", "hiredis"),
+        tasks=BOTH,
+    ),
+    Contender(
+        "arq",
+        ("{bin}/arq benchmarks.contenders.arq_.WorkerSettings",) * 2,
+        2_000,
+        "2 workers, 100 jobs at a time, polls every 10 ms, results not kept",
+        ("arq", "hiredis"),
+        tasks=_ONLY_COROUTINES,
+    ),
+    Contender(
+        "celery",
+        (_CELERY,),
+        2_000,
+        "prefork, 2 processes, prefetch 128, no results, gossip, mingle or heartbeat",
+        ("celery[redis]", "hiredis"),
+    ),
+    Contender(
+        "rq",
+        ("{bin}/rq worker -q -w rq.worker.SimpleWorker -S json -u {url} bench",) * 2,
+        1_000,
+        "2 SimpleWorkers, JSON, results not kept, quiet",
+        ("rq", "hiredis"),
+    ),
+    Contender(
+        "pydocket",
+        (_DOCKET,) * 2,
+        1_000,
+        "2 workers, concurrency 100, logs of errors only",
+        ("pydocket", "hiredis"),
+        tasks=_ONLY_COROUTINES,
+    ),
+    Contender(
+        "tasktiger",
+        (f"{_HERE}tasktiger_ --executor sync -q bench",) * 2,
+        2_000,
+        "2 workers, sync executor",
+        ("tasktiger", "hiredis"),
+    ),
+)

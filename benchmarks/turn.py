@@ -79,7 +79,7 @@ class Workers:
                     stderr=output,
                     start_new_session=True,
                 )
-                for words in contender.words()
+                for words in contender.words(environment["BENCH_URL"])
             ]
 
     def family(self) -> list[psutil.Process]:
@@ -195,7 +195,7 @@ def work(turn: Turn, task: str) -> Figures:
         drained = turn.drain(workers, count)
         figures: Figures = {f"drain, {kind}": drained.rate}
         if task != turn.contender.tasks[0]:
-            return figures
+            return figures  # the rest was measured with the first task
         time.sleep(0.3)
         figures |= {
             "PSS, MB": workers.pss_mb(),

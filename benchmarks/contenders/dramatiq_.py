@@ -1,0 +1,35 @@
+"""dramatiq: two processes of eight threads."""
+
+# pyright: reportMissingImports=false
+# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AsyncIO
+
+from benchmarks.contenders.message import ARGUMENTS, URL
+from benchmarks.ticks import tick
+
+broker: Any = RedisBroker(url=URL)
+broker.add_middleware(AsyncIO())
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor
+def noop(user_id: int, address: str, template: str, urgent: bool) -> None:
+    tick()
+
+
+@dramatiq.actor
+async def anoop(user_id: int, address: str, template: str, urgent: bool) -> None:
+    tick()
+
+
+TASKS: dict[str, Any] = {"noop": noop, "anoop": anoop}
+
+
+def one(task: str) -> None:
+    TASKS[task].send(**ARGUMENTS)
