@@ -1,0 +1,157 @@
+"""A password that must not be seen: looked for in all that typedq prints, and in /proc."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import redis
+
+from tests.cli.conftest import Place, Shop
+from typedq import TypedQ
+from typedq.addresses import parse_url
+from typedq.broker import Broker
+from typedq.cli import main
+from typedq.errors import ConfigurationError, TypedQError
+from typedq.localserver import OwnServer
+from typedq.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
+CANARY = "c4n4ry-p455"
+WRONG = f"{CANARY}-wrong"
+PAYLOAD = "s3cret-payl0ad"
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[OwnServer]:
+    """A server with a password."""
+    with OwnServer(tcp=True) as own:
+        with redis.Redis.from_url(own.url) as client:
+            client.execute_command("ACL", "SETUSER", "default", "resetpass", f">{CANARY}")
+        yield own
+
+
+def url(server: OwnServer, password: str = CANARY, more: str = "") -> str:
+    return server.url.replace("://", f"://default:{password}@") + more
+
+
+@pytest.fixture
+def place(tmp_path: Path, namespace: str, capfd: pytest.CaptureFixture[str]) -> Place:
+    return tmp_path, namespace, capfd
+
+
+def command_lines() -> str:
+    """Of everything this test runs."""
+    family = psutil.Process().children(recursive=True)
+    return "\n".join(Path(f"/proc/{each.pid}/cmdline").read_text() for each in family)
+
+
+def test_a_worker_never_shows_the_password(
+    place: Place, locked: OwnServer, wait_until: WaitUntil
+) -> None:
+    shop = Shop(place, {"TYPEDQ_URL": url(locked), "TYPEDQ_APP": "shop:app"})
+    with redis.Redis.from_url(url(locked)) as client:
+        for format in ("text", "json"):
+            arguments = ("-c", "1", "-l", "debug", "--log-format", format)
+            with shop.start("worker", *arguments) as worker:
+                wait_until(lambda: "worker started" in shop.log)
+                shop.out("enqueue", "fail")
+                shop.out("enqueue", "send_email", f'{{"to":"{PAYLOAD}"}}')
+                wait_until(lambda: "task failed" in shop.log and PAYLOAD in str(shop.ran))
+                # Everything is lost, the connections and the door.
+                client.execute_command("ACL", "SETUSER", "default", "resetpass", ">another")
+                client.client_kill_filter(_type="normal", skipme=True)
+                wait_until(lambda: "server does not answer, trying again" in shop.log)
+                if Path("/proc/self/cmdline").exists():
+                    assert "worker" in command_lines()
+                    assert CANARY not in command_lines()
+                line = ("ACL", "SETUSER", "default", "resetpass", f">{CANARY}")
+                client.execute_command(*line)
+                worker.terminate()
+                worker.wait(20)
+            assert CANARY not in shop.log
+            assert PAYLOAD not in shop.log
+    for failing in (url(locked, WRONG), f"redis://:{CANARY}@127.0.0.1:1/0"):
+        shop.env["TYPEDQ_URL"] = failing
+        with shop.start("worker", "-b", "-c", "1") as worker:
+            wait_until(lambda: "server does not answer" in shop.log)
+            worker.kill()
+        assert CANARY not in shop.log
+
+
+COMMANDS = (
+    *(["info"], ["doctor"], ["dead", "list"], ["parked", "list"], ["peek", "low"], ["tasks"]),
+    *(["pause", "low"], ["enqueue", "fail"], ["check-schemas", "--live"], ["purge", "low", "-y"]),
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_no_command_shows_it_even_when_it_fails(
+    place: Place, locked: OwnServer, words: list[str]
+) -> None:
+    for given in (
+        url(locked),
+        url(locked, WRONG),
+        f"redis://:{CANARY}@127.0.0.1:1/0",
+        f"redis://default:{CANARY}@nowhere.invalid/0",
+        f"redis://127.0.0.1:6379/0?password={CANARY}&nonsense=1",
+        f"redis://default:{CANARY}/x@127.0.0.1/0",
+        f"redis:/default:{CANARY}@127.0.0.1",
+        f"redis://{CANARY}:{CANARY}",
+        f"rediss://u:{CANARY}@127.0.0.1:1/0?ssl_keyfile=/nowhere&ssl_password={CANARY}",
+        f"redis+sentinel://:{CANARY}@127.0.0.1:1/jobs?sentinel_password={CANARY}",
+    ):
+        shop = Shop(place, {"TYPEDQ_URL": given, "TYPEDQ_APP": "shop:app"})
+        with shop._surroundings(*words), pytest.raises(SystemExit):
+            main()
+        out, err = place[2].readouterr()
+        assert CANARY not in out + err, given
+
+
+def shown(thing: Any) -> str:
+    return f"{thing!r} {thing} {thing!s:>1} {thing!a}"
+
+
+def test_no_repr_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> None:
+    given = url(locked, more=f"?sentinel_password={CANARY}")
+    app = TypedQ(namespace, url=given)
+    settings = resolve({"namespace": namespace, "url": given}, start=tmp_path, environ={})
+    broker = Broker(given, namespace)
+    link = broker.link()
+    things = (app, app.settings, settings, broker, parse_url(given), link, broker.keys)
+    for thing in things:
+        assert CANARY not in shown(thing)
+    assert CANARY not in broker.url
+    assert CANARY not in settings.model_dump_json(exclude={"url"})
+    broker.close()
+
+
+def test_no_error_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> None:
+    for given in (
+        url(locked, WRONG),
+        f"redis://:{CANARY}@127.0.0.1:1/0",
+        f"redis://:{CANARY}@h/0?pass={CANARY}",
+    ):
+        app = TypedQ(namespace, url=given, enqueue_deadline=0.5)
+
+        @app.task
+        def nothing() -> None: ...
+
+        with pytest.raises(TypedQError) as caught:
+            nothing.enqueue()
+        trace = traceback.TracebackException.from_exception(caught.value, capture_locals=False)
+        told = "".join(trace.format())
+        assert CANARY not in told
+        assert CANARY not in shown(caught.value) + repr(vars(caught.value))
+    with pytest.raises(ConfigurationError) as wrong:
+        resolve({"namespace": "UPPER", "url": f"x://:{CANARY}@h", "lease": -1}, start=tmp_path)
+    assert CANARY not in shown(wrong.value)
+    with pytest.raises(ValueError, match="url") as raw:
+        Settings.model_validate({"namespace": "a", "url": f"x://:{CANARY}@h"})
+    assert CANARY not in shown(raw.value)
