@@ -154,9 +154,9 @@ def test_bounds_of_a_call() -> None:
     [
         (b'{"to":1}', "$.to", "Expected `str`, got `int`"),
         (b"{}", "$.to", "missing required field"),
-        (b'{"to":"\xff"}', "$", "utf-8"),
-        (b'{"to":NaN}', "$", "malformed"),
-        (b'{"to":"a', "$", "truncated"),
+        (b'{"to":"\xff"}', "$", "the body is not valid JSON: 'utf-8'"),
+        (b'{"to":NaN}', "$", "the body is not valid JSON: JSON is malformed"),
+        (b'{"to":"a', "$", "the body is not valid JSON: Input data was truncated"),
         (b"", "$", "truncated"),
         (b"[" * 100_000, "$", "nested more than 64 levels"),
         (b'{"x":' + b"[" * 64 + b"]" * 64 + b"}", "$", "nested more than 64 levels"),

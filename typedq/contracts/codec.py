@@ -24,6 +24,7 @@ _INNER = "\0"  # between a pydantic reason and its path, inside a message of msg
 _PLACED = re.compile(
     r"(?P<reason>.*?)(?:\0(?P<inner>.*?))?(?: - at (?:`key` in )?`(?P<path>\$.*)`)?", re.DOTALL
 )
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError)
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 
 
@@ -45,7 +46,7 @@ class Codec:
         try:
             return self._decode(body)
         except Exception as error:
-            raise _placed(error) from error
+            raise _unreadable(error) from error
 
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """The body of `payload`, which `read` accepts and gives back unchanged."""
@@ -107,6 +108,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (msgspec.MsgspecError, UnicodeError, TypeError)):
         return str(error)
     return f"{type(error).__name__}: {error}"
+
+
+def _unreadable(error: Exception) -> InvalidBody:
+    # To msgspec, JSON that breaks a schema is a special case of JSON that breaks off.
+    if isinstance(error, msgspec.ValidationError) or not isinstance(error, _NOT_JSON):
+        return _placed(error)
+    return InvalidBody("$", f"the body is not valid JSON: {error}")
 
 
 def _placed(error: Exception) -> InvalidBody:
