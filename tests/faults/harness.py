@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-import psutil
 import redis
 
 from tests.faults.app import EFFECTS, NAMESPACE, build, noted
+from tests.faults.processes import ROOT, Worker, lives, pause, wait_until
 from typedq import Call, Receipt
 from typedq.broker import Keys, Move
 from typedq.broker.views import Survey, letters, survey
 from typedq.errors import EnqueueUncertain, ServerError
 
-pause = threading.Event().wait
+__all__ = ["ROOT", "Effect", "Stage", "Verdict", "Worker", "lives", "pause", "wait_until"]
+
 T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
 QUEUES = ("high", "mid", "low")
 
 
@@ -41,75 +35,6 @@ class Effect(NamedTuple):
     what: str
     at: float
     task: str
-
-
-class Worker:
-    """A worker process of its own session; `log` holds its lines of JSON."""
-
-    def __init__(self, flags: Sequence[str], environment: dict[str, str], log: Path) -> None:
-        self.log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.worker", *flags],
-                cwd=ROOT,
-                env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self.pid = self._process.pid
-
-    def children(self) -> list[psutil.Process]:
-        """The living, the oldest first."""
-        with suppress(psutil.NoSuchProcess):
-            found = psutil.Process(self.pid).children()
-            return [child for child in found if lives(child)]
-        return []
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._process.poll()
-
-    def wait(self, deadline: float = 15.0) -> int:
-        """Its exit code. Raises TimeoutExpired."""
-        return self._process.wait(deadline)
-
-    def stop(self, deadline: float = 15.0) -> int:
-        """SIGTERM, and wait."""
-        self.signal(signal.SIGTERM)
-        return self.wait(deadline)
-
-    def kill(self) -> None:
-        """kill -9 of the supervisor alone."""
-        self._process.kill()
-        self._process.wait()
-
-    def kill_group(self) -> None:
-        """kill -9 of everybody, as when a machine goes."""
-        family = [psutil.Process(self.pid), *self.children()] if self.exit_code is None else []
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._process.wait()
-        wait_until(lambda: not any(map(lives, family)))
-
-    def events(self, message: str = "") -> list[dict[str, Any]]:
-        """Its log so far: the lines whose message holds this."""
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
-        records: list[dict[str, Any]] = [json.loads(line) for line in lines]
-        return [record for record in records if message in record["message"]]
-
-    def close(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGCONT)
-        for child in self.children():
-            with suppress(psutil.NoSuchProcess):
-                child.resume()
-        self.kill_group()
 
 
 @dataclass
@@ -327,21 +252,3 @@ class Stage:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def lives(process: psutil.Process) -> bool:
-    """A zombie does not: in a container nobody may collect the orphans."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition: Callable[[], T], deadline: float = 10.0, *, every: float = 0.005) -> T:
-    """For commands: in tests there is a fixture of this name."""
-    end = time.monotonic() + deadline
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {deadline:g} s; last answer: {value!r}")
-        pause(every)
-    return value

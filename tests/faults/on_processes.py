@@ -56,7 +56,7 @@ def whole_group(scene: Scene) -> None:
     kill_groups(scene, LEASE_S)
 
 
-@scenario(41, "the same with the lease that is usual, 30 s", "within B2", seconds=60)
+@scenario(41, "kill -9 the whole group; the usual lease of 30 s", "within B2", seconds=60)
 def whole_group_usual(scene: Scene) -> None:
     kill_groups(scene, 30.0)
 
@@ -98,7 +98,9 @@ def poison(scene: Scene) -> None:
     scene.finish(stage, buried=len(poisons))
 
 
-@scenario(35, "200 idle children, one message", "at most 2 fetches", seconds=5)
+@scenario(
+    35, "200 idle children, one message", "few fetches beside the looks once a second", seconds=5
+)
 def crowd(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     worker = stage.worker("-c", "200")

@@ -29,7 +29,7 @@ ELSEWHERE = {
     22: "tests/policy/test_cron.py",
     25: "tests/worker/test_limits.py: a_child_that_leaks; python -m tests.faults.limits leak",
     28: "tests/worker/test_outcomes.py: a_task_that_a_worker_does_not_have_waits",
-    29: "tests/faults/rolling.py",
+    29: "tests/faults/test_rolling_deploy.py: in_a_deploy_every_message_runs_once",
     30: "tests/worker/test_limits.py: no_task_that_finished; python -m tests.faults.limits hammer",
     31: "tests/worker/test_limits.py: beyond_its_hard_timeout_nothing_of_a_task_is_left",
     32: "tests/worker/test_stop.py",
