@@ -35,7 +35,7 @@ class Coroutines:
         self._journal, self._poke = journal, poke
         self.around = Around(app, self.wait)
         self._ended = deque[Ended]()
-        self._tasks = set[asyncio.Task[None]]()
+        self._tasks = dict[int, asyncio.Task[None]]()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.running = 0
 
@@ -64,10 +64,10 @@ class Coroutines:
         return loop
 
     def _start(self, jobs: Sequence[Job]) -> None:
+        create = asyncio.get_running_loop().create_task
         for job in jobs:
-            task = asyncio.ensure_future(self._run(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            # A slot is free again only when its task is over, so each is kept while it runs.
+            self._tasks[job.slot] = create(self._run(job))
 
     async def _run(self, job: Job) -> None:
         soft, hard = job.limits
