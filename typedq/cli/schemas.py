@@ -79,9 +79,7 @@ def check_schemas(
     with _gate():
         from typedq import registry
 
-        directory, default_mode = _configured()
-        where = schemas or directory
-        local = registry.parse(registry.in_directory(where), shown(where))
+        where, local, default_mode = _history(schemas)
         loaded = None if no_app else app.load()
         tasks = registry.newest(local) if loaded is None else declared(loaded)
         if not (tasks or local):
@@ -99,19 +97,12 @@ def check_schemas(
         raise typer.Exit(1)
 
 
-def export_schemas(
-    app: Placed,
-    *,
-    schemas: Schemas = None,
-    json: AsJson = False,
-) -> None:
+def export_schemas(app: Placed, *, schemas: Schemas = None, json: AsJson = False) -> None:
     """Write the next version of each contract that changed, and say how safe the change is."""
     with _gate():
         from typedq import registry
 
-        directory, default_mode = _configured()
-        where = schemas or directory
-        local = registry.parse(registry.in_directory(where), shown(where))
+        where, local, default_mode = _history(schemas)
         tasks = {task.name: task for task in declared(app.load())}
         verdicts = registry.judge([*tasks.values()], local, default_mode=default_mode)
         written = dict[str, Path]()
@@ -144,6 +135,15 @@ def _gate() -> Generator[None]:
     except ConfigurationError as error:
         complain("\n  - ".join(["cannot check the schemas:", *error.problems]))
         raise typer.Exit(2) from None
+
+
+def _history(given: Path | None) -> tuple[Path, dict[str, History], str]:
+    """Where the files are, what they say, and the mode of the app."""
+    from typedq import registry
+
+    directory, mode = _configured()
+    where = given or directory
+    return where, registry.parse(registry.in_directory(where), shown(where)), mode
 
 
 def _base(

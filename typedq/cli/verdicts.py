@@ -15,7 +15,7 @@ from typedq.cli.console import console, tell_json
 from typedq.telemetry import escape
 
 if TYPE_CHECKING:
-    from typedq.registry import Finding, Live, Verdict
+    from typedq.registry import Finding, Live, Verdict, Version
 
 Line = tuple[str, str | None]  # text, style
 
@@ -119,8 +119,7 @@ def _finding(finding: Finding, verdict: Verdict, where: Path) -> Iterator[Line]:
 
 
 def _weight(finding: Finding, verdict: Verdict) -> str:
-    sides = [side for side in ("backward", "forward") if getattr(finding, side)]
-    numbers = [str(version.number or version.fingerprint) for version in finding.versions]
+    sides, numbers = _sides(finding), [str(number) for number in _numbers(finding.versions)]
     many = f"{'version' if len(numbers) == 1 else 'versions'} {', '.join(numbers)}"
     told = f"breaks {' and '.join(sides)}" if sides else "warning"
     if finding.accepted is not None:
@@ -128,6 +127,14 @@ def _weight(finding: Finding, verdict: Verdict) -> str:
     elif sides and not finding.fails:
         told += f", which the mode {verdict.mode} allows"
     return f"{told} (against {many})"
+
+
+def _sides(finding: Finding) -> list[str]:
+    return [side for side in ("backward", "forward") if getattr(finding, side)]
+
+
+def _numbers(versions: Sequence[Version]) -> list[int | str]:
+    return [version.number or version.fingerprint for version in versions]
 
 
 def _fix(finding: Finding) -> str:
@@ -162,10 +169,10 @@ def facts(verdict: Verdict) -> dict[str, Any]:
             "history": f.history,
             "rule": f.change.rule,
             "path": f.change.path,
-            "breaks": [side for side in ("backward", "forward") if getattr(f, side)],
+            "breaks": _sides(f),
             "fails": f.fails,
             "accepted": f.accepted,
-            "versions": [version.number or version.fingerprint for version in f.versions],
+            "versions": _numbers(f.versions),
             "message": f.change.message,
             "example": f.change.example,
             "fix": _fix(f),
@@ -181,7 +188,7 @@ def facts(verdict: Verdict) -> dict[str, Any]:
         "mode": verdict.mode,
         "order": verdict.order,
         "findings": findings,
-        "read_by_upcaster": [version.number or version.fingerprint for version in verdict.upcast],
+        "read_by_upcaster": _numbers(verdict.upcast),
         "no_longer_needed": [
             {"rule": a.rule, "path": a.path, "from": a.version} for _, a in verdict.unneeded
         ],

@@ -7,8 +7,8 @@ writes. A mode says which of them must hold, and whether against the last versio
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from typedq.contracts.compatibility import Change, compare
 from typedq.registry.history import Accepted, History, Version
@@ -116,7 +116,7 @@ def judge(
         return mode or next(filter(None, modes), default_mode)
 
     verdicts = [
-        _Case(task, local, past, mode_of(task.name), apart=base is not None).verdict()
+        _verdict(task, local, past, mode_of(task.name), apart=base is not None)
         for task in sorted(tasks, key=lambda task: task.name)
     ]
     for name, history in sorted(past.items()):
@@ -136,11 +136,8 @@ def _removed(history: History, local: History | None, mode: str) -> Verdict:
         " --live` finds none of its messages, and then accept the removal"
     )
     change = Change("TASK_REMOVED", "$", False, True, False, message, None, fix, None, None)
-    deployed, new = [
-        next((a.reason for a in each if _covers(a, change, last)), None)
-        for each in (history.accepted, local.accepted if local else ())
-    ]
-    reason = deployed or new
+    deployed = _reason([history], change, last)
+    reason = deployed or _reason([local] if local else [], change, last)
     fails = reason is None and not mode.startswith("forward")
     finding = Finding(history.task, change, True, False, fails, (last,), reason)
     order: Order = "any" if deployed else "producers first"
@@ -152,126 +149,130 @@ def _covers(accepted: Accepted, change: Change, version: Version) -> bool:
     return same and 0 < version.number <= accepted.version
 
 
-@dataclass(slots=True)
-class _Case:
-    """One task against its past."""
+class _Step(NamedTuple):
+    """One version of the past against today's code; an upcaster counts as today's code."""
 
-    task: Declared
-    local: Mapping[str, History]
-    past: Mapping[str, History]
-    mode: str
-    apart: bool
-    seen: dict[int, tuple[bool, bool, list[Change]]] = field(
-        default_factory=dict[int, tuple[bool, bool, list[Change]]]
+    history: History
+    version: Version
+    today: bool
+    upcast: bool
+    backward: bool
+    forward: bool
+    changes: list[Change]
+
+
+def _names(task: Declared, histories: Mapping[str, History]) -> list[str]:
+    """The names of a task that have a history, its own last."""
+    return [name for name in (*reversed(task.aliases), task.name) if name in histories]
+
+
+def _step(task: Declared, history: History, version: Version) -> _Step:
+    today = version.fingerprint == task.fingerprint
+    compared = compare(version.schema, task.schema)
+    upcaster = None if today else task.upcaster(version.schema)
+    if upcaster is None:
+        ways = compared.backward, compared.forward
+        return _Step(history, version, today, False, *ways, list(compared.changes))
+    told = "an upcaster reads what was written before; old workers cannot read what comes after"
+    changes = [
+        c if c.backward else replace(c, backward=True, message=told, example=None)
+        for c in compared.changes
+        if not c.forward
+    ]
+    dropped = [c for c in compare(version.schema, upcaster).changes if c.rule == "VALUE_DROPPED"]
+    return _Step(history, version, today, True, True, compared.forward, [*changes, *dropped])
+
+
+def _verdict(
+    task: Declared,
+    local: Mapping[str, History],
+    past: Mapping[str, History],
+    mode: str,
+    apart: bool,
+) -> Verdict:
+    """One task against its past."""
+    known = [past[name] for name in _names(task, past)]
+    steps = [_step(task, history, version) for history in known for version in history.versions]
+    last = [step for step in steps if step.history is steps[-1].history]
+    last = last[-1:] if last and last[0].history.ordered else last
+    same = bool(last) and all(s.today and s.history.task == task.name for s in last)
+    own = local[task.name].versions[-1:] if task.name in local else ()
+    exported = any(version.fingerprint == task.fingerprint for version in own)
+    findings = _merged(_findings(_asked(steps, mode, apart), last, local, mode))
+    unsafe = any(finding.fails for finding in findings)
+    if unsafe and (same or not last) and not apart:  # it was exported, which does not deploy it
+        last = [step for step in steps if not step.today][-1:]
+    quiet: Status = "unchanged" if same else "safe"
+    return Verdict(
+        task=task.name,
+        mode=mode,
+        status="unsafe" if unsafe else quiet if exported else "not exported",
+        exported=exported,
+        order=order_of(
+            all(step.backward for step in last),
+            # Old workers know no new task, and no new name.
+            bool(last) and all(s.forward and s.history.task == task.name for s in last),
+        ),
+        findings=tuple(findings),
+        unneeded=tuple(_unneeded(task, local)),
+        upcast=tuple(step.version for step in steps if step.upcast),
     )
 
-    def verdict(self) -> Verdict:
-        histories = [self.past[n] for n in self._names() if n in self.past]
-        histories = [history for history in histories if history.versions]
-        last = [(h, v) for h in histories[-1:] for v in h.versions]
-        last = last[-1:] if last and last[0][0].ordered else last
-        same = [self._is_todays(v) and h.task == self.task.name for h, v in last]
-        own = self.local.get(self.task.name)
-        exported = own is not None and any(map(self._is_todays, own.versions[-1:]))
-        findings = self._merged(self._findings(histories, [v for _, v in last]))
-        unsafe = any(finding.fails for finding in findings)
-        if unsafe and all(same) and not self.apart:  # it was exported, which does not deploy it
-            last = [(h, v) for h in histories for v in h.versions if not self._is_todays(v)][-1:]
-        quiet: Status = "unchanged" if same and all(same) else "safe"
-        return Verdict(
-            task=self.task.name,
-            mode=self.mode,
-            status="unsafe" if unsafe else quiet if exported else "not exported",
-            exported=exported,
-            order=order_of(
-                all(self._seen(v)[0] for _, v in last),
-                # Old workers know no new task, and no new name.
-                bool(last) and all(self._seen(v)[1] and h.task == self.task.name for h, v in last),
-            ),
-            findings=tuple(findings),
-            unneeded=tuple(self._unneeded()),
-            upcast=tuple(v for h in histories for v in h.versions if self._upcast(v)),
+
+def _asked(steps: list[_Step], mode: str, apart: bool) -> list[_Step]:
+    """The versions that a mode is about, the newest first."""
+    if not mode.endswith("_transitive") and all(step.history.ordered for step in steps):
+        steps = steps[:]
+        # Exporting an unsafe version must not be the way through the gate.
+        while not apart and steps and steps[-1].today:
+            steps.pop()
+        steps = steps[-1:]
+    return steps[::-1]
+
+
+def _findings(
+    asked: Sequence[_Step], last: Sequence[_Step], local: Mapping[str, History], mode: str
+) -> Iterator[Finding]:
+    demanded = mode.removesuffix("_transitive")
+    versions = [step.version for step in last]
+    for step in asked:
+        name, version = step.history.task, step.version
+        both = (local[name], step.history) if name in local else (step.history,)
+        for change in step.changes:
+            backward, forward = not change.backward, not change.forward
+            fails = (backward and demanded != "forward") or (forward and demanded != "backward")
+            if fails or version in versions:
+                reason = _reason(both, change, version)
+                fails = fails and reason is None
+                yield Finding(name, change, backward, forward, fails, (version,), reason)
+
+
+def _reason(histories: Iterable[History], change: Change, version: Version) -> str | None:
+    accepted = (a for history in histories for a in history.accepted)
+    return next((a.reason for a in accepted if _covers(a, change, version)), None)
+
+
+def _unneeded(task: Declared, local: Mapping[str, History]) -> Iterator[tuple[str, Accepted]]:
+    """Against all versions: what one mode does not ask for may be needed by another."""
+    for name in _names(task, local):
+        if not local[name].accepted:
+            continue
+        seen = [(v, c) for v in local[name].versions for c in _step(task, local[name], v).changes]
+        for accepted in local[name].accepted:
+            if not any(_covers(accepted, change, version) for version, change in seen):
+                yield name, accepted
+
+
+def _merged(findings: Iterable[Finding]) -> list[Finding]:
+    """The same change against several versions is told once, as against the newest."""
+    merged: dict[object, Finding] = {}
+    for new in findings:
+        key = (new.history, new.change.rule, new.change.path, new.fails, new.accepted)
+        first = merged.setdefault(key, new)
+        merged[key] = replace(
+            first,
+            backward=first.backward or new.backward,
+            forward=first.forward or new.forward,
+            versions=first.versions if first is new else (*new.versions, *first.versions),
         )
-
-    def _is_todays(self, version: Version) -> bool:
-        return version.fingerprint == self.task.fingerprint
-
-    def _names(self) -> list[str]:
-        return [*reversed(self.task.aliases), self.task.name]
-
-    def _upcast(self, version: Version) -> dict[str, Any] | None:
-        return None if self._is_todays(version) else self.task.upcaster(version.schema)
-
-    def _seen(self, version: Version) -> tuple[bool, bool, list[Change]]:
-        """Backward, forward, and what an upcaster does not take out of the way."""
-        if id(version) not in self.seen:
-            self.seen[id(version)] = self._compared(version)
-        return self.seen[id(version)]
-
-    def _compared(self, version: Version) -> tuple[bool, bool, list[Change]]:
-        compared = compare(version.schema, self.task.schema)
-        upcaster = self._upcast(version)
-        if upcaster is None:
-            return compared.backward, compared.forward, list(compared.changes)
-        told = "an upcaster reads what was written before; old workers cannot read what comes after"
-        changes = [
-            c if c.backward else replace(c, backward=True, message=told, example=None)
-            for c in compared.changes
-            if not c.forward
-        ]
-        dropped = [
-            c for c in compare(version.schema, upcaster).changes if c.rule == "VALUE_DROPPED"
-        ]
-        return True, compared.forward, [*changes, *dropped]
-
-    def _relevant(self, histories: Sequence[History]) -> list[tuple[History, Version]]:
-        every = [(h, v) for h in histories for v in h.versions]
-        if self.mode.endswith("_transitive") or not all(h.ordered for h in histories):
-            return every
-        if not self.apart:  # exporting an unsafe version must not be the way through the gate
-            while every and self._is_todays(every[-1][1]):
-                every.pop()
-        return every[-1:]
-
-    def _findings(
-        self, histories: Sequence[History], references: Sequence[Version]
-    ) -> Iterator[Finding]:
-        demanded = self.mode.removesuffix("_transitive")
-        for history, version in reversed(self._relevant(histories)):
-            for change in self._seen(version)[2]:
-                backward, forward = not change.backward, not change.forward
-                fails = (backward and demanded != "forward") or (forward and demanded != "backward")
-                if fails or version in references:
-                    reason = self._reason(history, change, version)
-                    fails = fails and reason is None
-                    yield Finding(
-                        history.task, change, backward, forward, fails, (version,), reason
-                    )
-
-    def _reason(self, history: History, change: Change, version: Version) -> str | None:
-        both = [self.local[history.task]] if history.task in self.local else []
-        accepted = (a for h in (*both, history) for a in h.accepted if _covers(a, change, version))
-        return next((a.reason for a in accepted), None)
-
-    def _unneeded(self) -> Iterator[tuple[str, Accepted]]:
-        """Against all versions: what one mode does not ask for may be needed by another."""
-        for name in self._names():
-            if name in self.local:
-                seen = [(v, c) for v in self.local[name].versions for c in self._seen(v)[2]]
-                for accepted in self.local[name].accepted:
-                    if not any(_covers(accepted, change, version) for version, change in seen):
-                        yield name, accepted
-
-    def _merged(self, findings: Iterable[Finding]) -> list[Finding]:
-        """The same change against several versions is told once, as against the newest."""
-        merged: dict[object, Finding] = {}
-        for new in findings:
-            key = (new.history, new.change.rule, new.change.path, new.fails, new.accepted)
-            first = merged.setdefault(key, new)
-            merged[key] = replace(
-                first,
-                backward=first.backward or new.backward,
-                forward=first.forward or new.forward,
-                versions=first.versions if first is new else (*new.versions, *first.versions),
-            )
-        return sorted(merged.values(), key=lambda finding: not finding.fails)
+    return sorted(merged.values(), key=lambda finding: not finding.fails)
