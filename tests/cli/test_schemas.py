@@ -184,7 +184,7 @@ TEN = {
         [FAST],
         [
             "$  PAYLOAD_SHAPE_CHANGED  breaks backward and forward",
-            "fix: keep the one structured parameter, and add new fields to its type",
+            "fix: keep the shape, and add new fields to the one structured type",
         ],
         "none",
         [("    count: int = 1", "    count: int = 1\n    fast: bool = False")],
