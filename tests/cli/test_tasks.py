@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 REFUSED = [
     (["send_email", '{"to": 1}'], "send_email: Expected `str`, got `int` - at $.to"),
     (["send_email", "{}"], "send_email: missing required field - at $.to"),
-    (["resize", '{"image_id": '], "resize: this is not JSON: Input data was truncated - at $"),
-    (["resize", "seven"], "resize: this is not JSON: JSON is malformed"),
+    (["resize", '{"image_id": '], "the body is not valid JSON: Input data was truncated - at $"),
+    (["resize", "seven"], "resize: the body is not valid JSON: JSON is malformed"),
     (["resize", "[7]"], "resize: Expected `object`, got `array` - at $"),
-    (["resize", '{"image_id": 7, "width": NaN}'], "this is not JSON"),
+    (["resize", '{"image_id": 7, "width": NaN}'], "the body is not valid JSON"),
     (["resize", '{"image_id": 7}', "--queue", "hihg"], "'hihg' (did you mean 'high'?)"),
     (["hold", "--delay", "-5"], "hold: option 'delay': it cannot be negative (-5 s)"),
     (["hold", "--delay", "soon"], "'soon' is no length of time; write it as 90, 30m, 2h or 1d"),

@@ -29,7 +29,7 @@ DEMO = ["-m", "examples.codestats"]
 KEPT = (
     "wrong argument refused  count_file: Expected `str`, got `int` - at $.path",
     "urgent task overtook",
-    "broken messages kept    Input data was truncated - at $; Expected `str`, got `int` - at $",
+    "broken messages kept    the body is not valid JSON: Input data was truncated - at $; Expected",
     "kill -9 lost nothing",
     "delayed task on time",
     "every file counted",

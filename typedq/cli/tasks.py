@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import DecodeError
 from typer import Argument, BadParameter, Option
 
 from typedq.app import TypedQ
@@ -68,10 +67,7 @@ def enqueue(
     try:
         args, kwargs = known.contract.decode(body)
     except InvalidBody as error:
-        # To msgspec, JSON that breaks a schema is a special case of JSON that breaks off.
-        broken = type(error.__cause__) is DecodeError
-        reason = f"this is not JSON: {error.reason}" if broken else error.reason
-        raise InvalidArguments(task, error.path, reason) from None
+        raise InvalidArguments(task, error.path, error.reason) from None
     receipt = sender.enqueue(*args, **kwargs)
     due = iso(receipt.due)
     if json:
