@@ -138,6 +138,29 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     app.broker.close()
 
 
+def test_it_asks_as_often_however_much_there_is(
+    cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typedq.broker import Broker
+    from typedq.cli.info import look
+
+    asked, call = list[Move[Any]](), Broker.call
+
+    def counted(broker: Broker, move: Move[Any]) -> Any:
+        asked.append(move)
+        return call(broker, move)
+
+    cemetery.park("legacy")
+    monkeypatch.setattr(Broker, "call", counted)
+    look(cemetery.app)
+    once = len(asked)
+    for task in ("fail", "send_email"):
+        cemetery.park(task)
+    asked.clear()
+    assert len(look(cemetery.app)["parked"]) == 3
+    assert len(asked) == once
+
+
 CLOCK = """
 app.cron("*/10 * * * *", resize.call(7), name="thumbs", tz="Europe/Berlin")
 app.cron("* * * * * *", resize.call(8))
