@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from typedq.cli.doctor import waiting
+from typedq.cli.info import look
 from typedq.envelope import new_ids, seal
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
     from tests.faults.harness import Stage, Worker
 
-FAMILIES = ("list", "zset", "hash", "stream", "string", "set")
 _ODD = (
     *(b"", b"\x00", b"\xff\xfe\x80", b" ", b"\n", b"nan", b"inf", b"-inf", b"1e300", b"-1"),
     *(b"9" * 19, b"9" * 400, b"{", b"[" * 3000, b"1 0 00 000 0000000000000 ", b"a b", b"@", b"%s"),
@@ -40,6 +41,9 @@ class Garbage:
             yield self._dice.randbytes(self._dice.randrange(1, 80))
         for _ in range(8):
             yield self._tampered()
+
+    def shuffle(self, names: list[str]) -> None:
+        self._dice.shuffle(names)
 
     def name(self) -> bytes:
         return self._dice.choice((*_ODD, self._dice.randbytes(8)))
@@ -87,8 +91,8 @@ def plant(stage: Stage, garbage: Garbage) -> None:
     groups.append(f"mid {stage.app.find('nap').contract.id}".encode())
     for group in groups:
         server.hset(keys.parked_groups, group, garbage.name())
-        name = group.split(b" ", 1)[-1]
-        server.rpush(keys.parked("mid", "").encode() + name, *garbage.some())
+        list_ = keys.parked("mid", "").encode() + group.split(b" ", 1)[-1]
+        server.rpush(list_, *garbage.some())
     sessions = [next(garbage.some()) for _ in range(4)] + [b"gone1", b"gone2"]
     server.zadd(keys.sessions, {s: garbage.score() for s in sessions} | {b"gone1": 1, b"gone2": 2})
     for session in (*sessions, *server.zrange(keys.sessions, 0, -1)):
@@ -150,28 +154,51 @@ def scripts_run(server: Any) -> int:
     return count
 
 
-EMPTY: dict[str, Callable[[Any, str], object]] = {
-    "list": lambda server, key: server.rpush(key, "x"),
-    "hash": lambda server, key: server.hset(key, "x", "x"),
-}
-
-
 def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil) -> None:
     worker = stage.worker("-c", "1", FAULTS_LOG="info", FAULTS_MORE="tests.faults.scheduled")
     probe(stage, worker, wait_until)
     keys, server = stage.keys, stage.redis
-    names = [v for k, v in vars(keys).items() if k != "tag"]
-    names += [k for q in ("high", "mid") for k in keys.lines([q])]
-    for name in names:
-        kept = server.dump(name)
-        kind = "hash" if server.type(name) == b"list" else "list"
-        server.delete(name)
-        EMPTY[kind](server, name)
+    names = [name for attribute, name in vars(keys).items() if attribute != "tag"]
+    names += [key for queue in ("high", "mid") for key in keys.lines([queue])]
+    Garbage(stage).shuffle(names)
+    for first in range(0, len(names), 3):
+        some = names[first : first + 3]
+        kept = {name: server.dump(name) for name in some}
+        for name in some:
+            wrong: Any = server.hset if server.type(name) == b"list" else server.rpush
+            server.delete(name)
+            wrong(name, *["x"] * (2 if wrong == server.hset else 1))
         server.client_kill_filter(_type="normal", skipme=True)
-        met = scripts_run(server) + 12
-        wait_until(lambda met=met: scripts_run(server) > met)
-        server.delete(name)
-        if kept:
-            server.restore(name, 0, kept, replace=True)
+        met = scripts_run(server) + 6
+
+        def has_met(count: int = met) -> bool:
+            return scripts_run(server) > count
+
+        wait_until(has_met)
+        server.delete(*some)
+        for name, dump in kept.items():
+            if dump:
+                server.restore(name, 0, dump)
         probe(stage, worker, wait_until)
     assert worker.stop() == 0
+
+
+def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: WaitUntil) -> None:
+    garbage = Garbage(stage)
+    for flags in (("--burst", "-c", "1"), ("--solo", "--burst")):
+        plant(stage, garbage)
+        stage.redis.delete(stage.keys.counts)
+        id = stage.send("nap")
+        worker = stage.worker(*flags, FAULTS_LOG="info")
+
+        def over(worker: Worker = worker) -> bool:
+            return worker.exit_code is not None
+
+        wait_until(over, 20)
+        assert worker.exit_code == 0, worker.log.read_text()[-6000:]
+        assert id in stage.ended()
+        assert set(stage.ids("start")) <= set(stage.accepted)
+    plant(stage, garbage)
+    facts = look(stage.app)
+    assert [queue["name"] for queue in facts["queues"]] == ["high", "mid", "low"]
+    list(waiting(facts, fresh_s=60))

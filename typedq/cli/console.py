@@ -110,8 +110,11 @@ def age(seconds: float | None) -> str | None:
 
 
 def instant(ms: int | None) -> str | None:
-    """Milliseconds since the epoch as ISO 8601 in UTC."""
-    return None if ms is None else iso(datetime.fromtimestamp(ms / 1000, UTC))
+    """Milliseconds since the epoch as ISO 8601 in UTC; None for what is no time that there is."""
+    try:
+        return None if ms is None else iso(datetime.fromtimestamp(ms / 1000, UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def iso(moment: datetime) -> str:
