@@ -102,6 +102,7 @@ class Child:
         self._pace = Pace(plan.prefetch)
         self._alone = False
         self._ran, self._process = 0, psutil.Process()
+        self._has_middleware = bool(self._around)
         self._bounded = plan.max_mb is not None or plan.max_tasks is not None
         self.stopping = False
 
@@ -196,15 +197,16 @@ class Child:
             if not isinstance(job, Job):
                 self._session.settle(job, delivery)
                 continue
-            if job.envelope.alone:
+            alone = job.envelope.alone
+            if alone:
                 self._hand_over(handover)
-            if (job.envelope.alone and self._coroutines.running) or self._journal.is_fenced():
+            if (alone and self._coroutines.running) or self._journal.is_fenced():
                 self._journal.put(delivery.slot, State.WAITING)
                 self._buffer.appendleft(delivery)
                 break
             if job.task.contract.is_async:
                 handover.append(job)
-                self._alone = job.envelope.alone
+                self._alone = alone
                 self._pace.handed_over()
             else:
                 self._hand_over(handover)
@@ -228,7 +230,7 @@ class Child:
         started = time.monotonic()
         running.set(job.labels)
         try:
-            if self._around:
+            if self._has_middleware:
                 with self._around.sync(job.context(self._alarm.shield)):
                     self._attempt(job)
             else:
