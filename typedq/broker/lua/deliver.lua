@@ -28,7 +28,7 @@ local entries, missed = redis.call('XRANGE', KEYS[1], '(' .. id, '+', 'COUNT', 5
 for _, entry in ipairs(entries) do
   local n, m = tonumber(string.match(entry[2][2], '^%d+$') and entry[2][2]), entry[2][4]
   id = entry[1]
-  if n and m and is_message(m) then
+  if n and m and is_message(m) and is_broadcast(m) then
     missed, number = missed + math.max(0, n - number - 1), n
     local _, contract = string.find(m, '^[^ ]+', 53)
     local rest = string.find(m, ' ', contract + 2, true)
