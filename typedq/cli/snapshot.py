@@ -125,7 +125,7 @@ def _contracts(app: TypedQ, counts: Mapping[str, int]) -> list[dict[str, Any]]:
     waiting = {contract for contract, n in counts.items() if n}
     return [
         {
-            **dict(zip(("task", "fingerprint"), contract.split("@", 1), strict=True)),
+            **dict(zip(("task", "fingerprint"), contract.partition("@")[::2], strict=True)),
             "waiting": counts.get(contract, 0),
             "in_app": contract in ours,
         }
