@@ -83,6 +83,13 @@ def run(contenders: list[Contender], rounds: int) -> list[dict[str, Any]]:
     return turns
 
 
+def _lines(result: dict[str, Any]) -> str:
+    """JSON with a line for each turn, so that the history of results can be read as a diff."""
+    turns = ",\n".join(json.dumps(turn) for turn in result["turns"])
+    rest = json.dumps(result | {"turns": []}, indent=1)
+    return rest.replace('"turns": []', f'"turns": [\n{turns}\n ]') + "\n"
+
+
 def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("names", nargs="*", help="only these, and the safe floor")
@@ -101,7 +108,7 @@ def main() -> int:
     settings = {each.name: f"{each.versions()}; {each.settings}" for each in contenders}
     result = {"machine": machine(), "settings": settings, "missing": missing, "turns": turns}
     name = chosen.name or ("chosen" if chosen.names else "all" if chosen.all else "latest")
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(_lines(result))
     text = report.write(result, name)
     (RESULTS / f"{name}.md").write_text(text)
     (RESULTS / f"{name}.svg").write_text(plot.draw(report.medians(turns)))

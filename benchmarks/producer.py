@@ -99,7 +99,7 @@ class Producer:
                 if time.monotonic_ns() - started > 10_000_000_000:
                     raise TimeoutError("a single message did not run within 10 s")
                 time.sleep(0.0001)
-            found.append((ticks.look()[1] - started) / 1e9)
+            found.append(round((ticks.look()[1] - started) / 1e9, 6))
         return found[3:]
 
 
