@@ -149,14 +149,14 @@ MORE = (
         ("{bin}/wakaq-worker --app benchmarks.contenders.wakaq_.wakaq",),
         5_000,
         "2 processes, logs of errors only",
-        ("wakaq", "redis", "hiredis"),
+        ("wakaq==4.0.4", "redis", "hiredis"),
     ),
     Contender(
         "dramatiq",
         ("{bin}/dramatiq benchmarks.contenders.dramatiq_ -p 2 -t 8",),
         4_000,
         "2 processes of 8 threads",
-        ("dramatiq[redis]", "hiredis"),
+        ("dramatiq[redis]==2.2.1", "hiredis"),
         tasks=BOTH,
     ),
     Contender(
@@ -164,7 +164,7 @@ MORE = (
         ("{bin}/saq benchmarks.contenders.saq_.settings",) * 2,
         3_000,
         "2 workers, concurrency 100, results not kept",
-        ("saq[redis,hiredis]", "typing-extensions"),
+        ("saq[redis,hiredis]==0.26.4", "typing-extensions"),
         tasks=_ONLY_COROUTINES,
     ),
     Contender(
@@ -172,7 +172,7 @@ MORE = (
         ("{bin}/streaq run benchmarks.contenders.streaq_:worker --workers 2",),
         2_000,
         "2 workers, concurrency 100, results not kept",
-        ("streaq", "hiredis"),
+        ("streaq==7.2.0", "hiredis"),
         tasks=BOTH,
     ),
     Contender(
@@ -180,7 +180,7 @@ MORE = (
         ("{bin}/arq benchmarks.contenders.arq_.WorkerSettings",) * 2,
         2_000,
         "2 workers, 100 jobs at a time, polls every 10 ms, results not kept",
-        ("arq", "hiredis"),
+        ("arq==0.28.0", "hiredis"),
         tasks=_ONLY_COROUTINES,
     ),
     Contender(
@@ -188,21 +188,21 @@ MORE = (
         (_CELERY,),
         2_000,
         "prefork, 2 processes, prefetch 128, no results, gossip, mingle or heartbeat",
-        ("celery[redis]", "hiredis"),
+        ("celery[redis]==5.7.0", "hiredis"),
     ),
     Contender(
         "rq",
         ("{bin}/rq worker -q -w rq.worker.SimpleWorker -S json -u {url} bench",) * 2,
         1_000,
         "2 SimpleWorkers, JSON, results not kept, quiet",
-        ("rq", "hiredis"),
+        ("rq==3.0.0", "hiredis"),
     ),
     Contender(
         "pydocket",
         (_DOCKET,) * 2,
         1_000,
         "2 workers, concurrency 100, logs of errors only",
-        ("pydocket", "hiredis"),
+        ("pydocket==0.27.0", "hiredis"),
         tasks=_ONLY_COROUTINES,
     ),
     Contender(
@@ -210,6 +210,6 @@ MORE = (
         (f"{_HERE}tasktiger_ --executor sync -q bench",) * 2,
         2_000,
         "2 workers, sync executor",
-        ("tasktiger", "hiredis"),
+        ("tasktiger==0.26.3", "hiredis"),
     ),
 )
