@@ -66,7 +66,7 @@ class Contender:
 
     def versions(self) -> str:
         """Its packages as installed, beside its Python."""
-        names = [p.split("[")[0].split("=")[0] for p in self.packages if "hiredis" not in p]
+        names = [package.split("[")[0].split("=")[0] for package in self.packages]
         script = (
             "import sys; from importlib.metadata import version\n"
             "print('Python ' + '.'.join(map(str, sys.version_info[:3])),"
