@@ -101,7 +101,7 @@ def unseal(message: bytes) -> Envelope:
     fields = message.split(b" ", _FIELDS - 1)
     if len(fields) != _FIELDS:
         raise BadMessage(f"a message has {_FIELDS} fields, this one has {len(fields)}")
-    return tuple.__new__(Envelope, fields)  # `_make` would count them again
+    return Envelope._make(fields)
 
 
 def is_message(found: bytes) -> bool:

@@ -30,7 +30,7 @@ def patient() -> Iterator[OwnServer]:
 def ill(place: Place, patient: OwnServer) -> Iterator[tuple[Shop, Any]]:
     """An app on a server of its own, and a way to make that server ill."""
     with redis.Redis.from_url(patient.url) as client:
-        was = {name: client.config_get(name)[name] for name in SETTINGS}
+        was = {name: str(client.config_get(name)[name] or "") for name in SETTINGS}
         yield Shop(place, {"TYPEDQ_URL": patient.url, "TYPEDQ_APP": "shop:app"}), client
         for name, value in was.items():
             client.config_set(name, value)
