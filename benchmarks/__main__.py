@@ -72,8 +72,8 @@ def run(contenders: list[Contender], rounds: int) -> list[dict[str, Any]]:
             started = time.monotonic()
             try:
                 turn["figures"] = take(contender, log)
-            except Failed as error:
-                turn["failed"] = str(error)
+            except Exception as error:  # noqa: BLE001 - told in the results; the others go on
+                turn["failed"] = str(error) if isinstance(error, Failed) else repr(error)
             turn["took s"] = round(time.monotonic() - started, 1)
             turns.append(turn)
             said = turn.get("failed", "")
