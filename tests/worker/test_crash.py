@@ -30,9 +30,9 @@ def test_a_killed_child_is_settled_within_the_bound(stage: Stage, wait_until: Wa
     assert start.pid == child.pid
     child.kill()
     killed = time.monotonic()
-    wait_until(lambda: id not in stage.in_flight())
-    assert time.monotonic() - killed < 1.0  # 0.1 s on a quiet machine; the median is published
+    # It may be on its way again before anybody could see it wait.
     wait_until(lambda: len(stage.effects("start")) == 2)
+    assert time.monotonic() - killed < 1.0  # 0.1 s on a quiet machine; the median is published
     _, again = stage.effects("start")
     assert (again.id, again.attempt) == (id, 2)
     assert crashes(stage.in_flight()[id]) == 1
