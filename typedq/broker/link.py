@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any, cast, final
 
+from hiredis import pack_command
 from redis import connection as sync_connection
 from redis import exceptions as redis_errors
 from redis.asyncio import connection as async_connection
@@ -26,6 +27,10 @@ REPLY_TIMEOUT_S = 5.0
 
 Lost = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 Refused = redis_errors.ResponseError
+
+
+# Its stub knows commands of one word only.
+_pack = cast("Callable[[tuple[Argument, ...]], bytes]", pack_command)
 
 
 class Unsupported(redis_errors.RedisError):
@@ -101,7 +106,8 @@ class Link(Lane):
     def send(self, command: Sequence[Argument]) -> None:
         """Send a command; `reply` reads its answer, `fileno` tells when there is one."""
         self.connect()
-        self._connection.send_command(*command, check_health=False)
+        # Packed as the library does it, without its second look at every word.
+        self._connection.send_packed_command([_pack(tuple(command))], check_health=False)
 
     def reply(self) -> Any:
         """Read the reply to what was sent."""
@@ -146,7 +152,8 @@ class AsyncLink(Lane):
             async with asyncio.timeout(self._wait):
                 if not self._connection.is_connected:
                     await self._connect()
-                await self._connection.send_command(*command, check_health=False)
+                packed = _pack(tuple(command))
+                await self._connection.send_packed_command([packed], check_health=False)
                 return await self._connection.read_response(disable_decoding=True)
         except redis_errors.BusyLoadingError as error:
             raise NotTaken(str(error)) from error

@@ -96,7 +96,9 @@ local paused = {}
 for _, ready in ipairs(redis.call('SMEMBERS', KEYS[8])) do paused[ready] = true end
 for k = 8, #KEYS - 3, 3 do
   if wanted <= 0 then break end
-  if not paused[KEYS[k + 1]] then
+  -- one look is enough for a queue with nothing in it, as most are
+  local something = redis.call('EXISTS', KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]) > 0
+  if something and not paused[KEYS[k + 1]] then
     moves_left = moves_left - promote(KEYS[k + 1], KEYS[k + 2], now, moves_left)
     wanted = fetch(KEYS[k + 1], flight, wanted, reply, odd)
     if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end
