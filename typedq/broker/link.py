@@ -11,9 +11,9 @@ import re
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast, final
+from typing import Any, final
 
-from hiredis import pack_command
+import hiredis
 from redis import connection as sync_connection
 from redis import exceptions as redis_errors
 from redis.asyncio import connection as async_connection
@@ -29,8 +29,8 @@ Lost = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
 Refused = redis_errors.ResponseError
 
 
-# Its stub knows commands of one word only.
-_pack = cast("Callable[[tuple[Argument, ...]], bytes]", pack_command)
+_untyped: Any = hiredis  # its stub knows commands of one word only
+_pack: Callable[[tuple[Argument, ...]], bytes] = _untyped.pack_command
 
 
 class Unsupported(redis_errors.RedisError):
