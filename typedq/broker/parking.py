@@ -34,7 +34,7 @@ class Parked(NamedTuple):
 
 
 def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds) -> Move[int]:
-    """Set messages aside that this session holds; answers how many it did hold."""
+    """Set messages aside that the session holds; answers how many it did hold."""
     places: dict[Group, int] = {}
     words: list[Argument] = []
     for group, id in parked:
