@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import Broker, moves
+from typedq.broker import Broker, moves, views
 from typedq.broker.moves import Again, Outgoing
 from typedq.envelope import new_ids, seal
+from typedq.errors import ServerUnavailable
 from typedq.worker.child import Pace
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.session import Delivery, Session, new_session
@@ -235,6 +236,21 @@ def test_what_is_owed_survives_a_lost_reply_and_a_lost_session(
     assert held.ready() == [d.id for d in more]
     assert held.session.room == journal.slots
     assert list(journal.entries()) == []
+
+
+def test_a_link_that_somebody_else_lost_makes_a_session_look_at_what_it_holds(
+    stage: Stage, journal: Journal
+) -> None:
+    """After a restart that forgot, the server may believe that we hold what we never saw."""
+    held = Held(stage, journal, 2)
+    assert held.session.exchange() == []
+    unseen = held.broker.call(moves.work(stage.keys, journal.session, ["mid"], want=2)).messages
+    assert held.session.exchange() == []  # nothing tells it
+    stage.redis.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(ServerUnavailable):  # a task that asks for something of its own
+        held.broker.call(views.workers(stage.keys))
+    assert [d.message for d in held.session.exchange()] == unseen
+    assert held.session.exchange() == []
 
 
 def _lose_the_next_reply(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

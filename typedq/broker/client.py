@@ -16,7 +16,7 @@ from typedq.addresses import parse_url, redact
 from typedq.broker import dialogue
 from typedq.broker.dialogue import Dialogue, Pause
 from typedq.broker.keys import Keys
-from typedq.broker.link import AsyncLink, Link
+from typedq.broker.link import AsyncLink, Link, Lost, NotTaken
 from typedq.broker.moves import Outgoing
 from typedq.broker.script import Move
 
@@ -41,6 +41,8 @@ class Broker:
 
     Thread-safe; usable from several event loops; a forked child drops its parent's connections.
     `deadline` (s) bounds how long an enqueue is tried, and how long any reply is waited for.
+    `lost_links` counts the connections that failed, whoever used them: the server may have
+    forgotten something since.
     """
 
     def __init__(self, url: str, namespace: str, *, deadline: float = 10.0) -> None:
@@ -48,7 +50,7 @@ class Broker:
         self.url = redact(url)
         self._address = parse_url(url)
         self._deadline = deadline
-        self._connected = False
+        self._connected, self.lost_links = False, 0
         self._forget()
         _brokers.add(self)
 
@@ -109,6 +111,7 @@ class Broker:
                     else:
                         reply = link.ask(request)
                 except (redis_errors.RedisError, OSError) as error:
+                    self.lost_links += isinstance(error, (*Lost, NotTaken))
                     request = talk.throw(error)
                 else:
                     request = talk.send(reply)
@@ -144,6 +147,7 @@ class Broker:
                     else:
                         reply = await link.ask(request)
                 except (redis_errors.RedisError, OSError) as error:
+                    self.lost_links += isinstance(error, (*Lost, NotTaken))
                     request = talk.throw(error)
                 else:
                     request = talk.send(reply)

@@ -61,7 +61,7 @@ class Session:
         self._parked: list[Parked] = []
         self._owed: list[int] = []
         self._held: dict[bytes, int] = {}  # id -> slot: a message may come to us a second time
-        self._revoked = False
+        self._revoked, self._lost_links = False, broker.lost_links
         self.urgent = False
 
     @property
@@ -116,10 +116,12 @@ class Session:
         Outlives a server that is away: it returns when the server is back.
         """
         late = list[Delivery]()
-        if self._revoked:
-            # The supervisor hands them back too, perhaps later than we. If we had fetched one again
-            # under the same session by then, it would be handed back while it runs.
-            late, self._revoked = self._rotate(), False
+        # Revoked: the supervisor hands them back too, perhaps later than we. If we had fetched one
+        # again under the same session by then, it would be handed back while it runs.
+        # A lost link: perhaps a restart that forgot the last second, so that the server believes
+        # that we hold what we settled, or what we never saw.
+        if self._revoked or self._lost_links != self._broker.lost_links:
+            late = self._rotate()
         keys, name = self._broker.keys, self._journal.session
         owed = [*(Ack(contract, ids) for contract, ids in self._acks.items()), *self._others]
         try:
@@ -140,9 +142,9 @@ class Session:
             event(logging.WARNING, "server does not answer, going on when it does", why=str(error))
             if isinstance(error, ServerRefused):
                 time.sleep(LONGEST_PAUSE_S)  # it answers: what is wrong there may last
-            return self._rotate()
+            return [*late, *self._rotate()]
         if not worked.alive:
-            return self._rotate()
+            return [*late, *self._rotate()]
         self._acks.clear()
         self._others.clear()
         self._parked.clear()
@@ -198,6 +200,7 @@ class Session:
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         journal.session, journal.fresh = journal.fresh, ""
+        self._revoked, self._lost_links = False, self._broker.lost_links
         event(logging.INFO, "went on under a new session", kept=rotated.kept)
         # What is no message stays behind, and is buried when the session ends.
         ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}
