@@ -16,7 +16,8 @@ import pytest
 from typedq import Queue, Task, TypedQ
 from typedq.broker import DeadBounds, moves
 from typedq.broker.moves import Bury
-from typedq.broker.parking import Group, Parked, park
+from typedq.broker.parking import Group, Parked, groups, park
+from typedq.broker.views import survey
 from typedq.telemetry import logger
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ class Cemetery:
             self.broker.call(moves.work(keys, "s", queues, want=len(ids)))
             parked = [Parked(group, id) for id in ids]
             assert self.broker.call(park(keys, "s", parked, DeadBounds())) == len(ids)
+        # Groups begun in the same millisecond have no order.
+        since = self.broker.call(groups(keys))[group]
+        while self.broker.call(survey(keys, queues, [])).now_ms <= since:
+            pass
         return group.contract
 
     def bury(self, task: str, count: int = 1, reason: bytes | None = None) -> list[str]:

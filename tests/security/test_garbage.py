@@ -180,7 +180,7 @@ def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil
         server.delete(*some)
         for name, dump in kept.items():
             if dump:
-                server.restore(name, 0, dump)
+                server.restore(name, 0, dump, replace=True)  # it may have been written anew
         probe(stage, worker, wait_until)
     assert worker.stop() == 0
 
