@@ -97,7 +97,7 @@ def touched(stage: Stage, since: float) -> set[str]:
 @scenario(7, "power lost: AOF everysec, cut at a random byte", "only what 2 s touched may be lost")
 def power_loss(scene: Scene) -> None:
     server = scene.server("--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
-    # A session may come back that had been left in the last second: its messages come with its lease.
+    # A session left in the last second may come back: its messages return with its lease.
     stage = scene.stage(server.url, lease=5.0)
     sizes, forgiven = Sizes(server), set[str]()
     worker = stage.worker("-c", "2")
