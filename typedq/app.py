@@ -20,7 +20,7 @@ from typedq.task import Call, Decorator, P, R, Receipt, Task, place_of
 if TYPE_CHECKING:
     from typedq.broker import Broker, Outgoing
     from typedq.outbox import Outbox
-    from typedq.settings import Settings
+    from typedq.settings import Durability, Settings
 
 
 class TypedQ(Hooks, Schedule):
@@ -54,6 +54,7 @@ class TypedQ(Hooks, Schedule):
         max_depth: int | None = None,
         lease: float | timedelta | None = None,
         enqueue_deadline: float | timedelta | None = None,
+        durability: Durability | None = None,
         concurrency: int | None = None,
         async_concurrency: int | None = None,
         grace: float | timedelta | None = None,

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -86,6 +86,7 @@ _Seconds = Annotated[
     float, BeforeValidator(_number), Field(ge=0, le=315_360_000, allow_inf_nan=False)
 ]
 _Limit = Annotated[_Seconds, Field(gt=0)]
+Durability = Literal["memory", "replica", "fsync"]
 _Percent = Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)]
 _Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 
@@ -123,6 +124,7 @@ class Settings(BaseModel):
         default=30.0, description="seconds from 1 upward"
     )
     enqueue_deadline: _Limit = Field(default=10.0, description=_ABOVE_0)
+    durability: Durability = Field(default="memory", description="where a message must be by then")
     concurrency: _Count | None = Field(default=None, description=_FROM_1)
     async_concurrency: _Count = Field(default=100, description=_FROM_1)
     grace: _Seconds = Field(default=30.0, description="seconds from 0 upward or a timedelta")
