@@ -7,37 +7,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import final
 
 import psutil
 
 from typedq.telemetry import event
+from typedq.worker.cgroup import used_percent
 from typedq.worker.family import Member
 
 LOOK_S = 0.25
 PAUSE_S = 10.0  # memory is given back slowly; one child at a time
-_CGROUPS = (  # (limit, use) in bytes, of version 2 and of version 1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
-
-
-def used_percent(cgroups: Sequence[tuple[str, str]] = _CGROUPS) -> float:
-    """Memory in use, in percent of what this process may use: of its cgroup, else of the host."""
-    host = psutil.virtual_memory()
-    for limit_file, use_file in cgroups:
-        try:
-            limit = int(Path(limit_file).read_text())
-            use = int(Path(use_file).read_text())
-        except (OSError, ValueError):  # no such cgroup, or "max"
-            continue
-        if 0 < limit < host.total:
-            return 100.0 * use / limit
-    return host.percent
 
 
 def private_bytes(pid: int) -> int:
