@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,14 @@ import redis
 
 from tests.cli.conftest import Place, Shop
 from typedq.broker import moves
-from typedq.broker.health import CVES, examine
+from typedq.broker.health import examine, holes
 from typedq.cli.doctor import waiting
 from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery
     from tests.conftest import WaitUntil
+    from typedq.broker.health import Finding
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +98,61 @@ def test_an_ill_server(
     assert level == "ok" or found["fix"] in page
 
 
+def judged(server: str, *release: int) -> Finding:
+    """What is said of a release; Valkey also tells which Redis it takes after."""
+    told = ".".join(map(str, release))
+    info = {"redis_version": "7.2.4", f"{server}_version": told}
+    return next(each for each in examine(info) if each.check == "version")
+
+
 @pytest.mark.parametrize(
-    ("info", "level", "told"),
+    ("server", "release", "level", "told", "fix"),
     [
-        ({"redis_version": "7.2.10"}, "problem", "open to CVE-2025-49844"),
-        ({"redis_version": "7.2.11"}, "ok", "none of"),
-        ({"redis_version": "8.4.0"}, "ok", "none of"),
-        ({"redis_version": "7.0.15"}, "warning", "CVE-2024-46981"),
-        ({"redis_version": "7.2.4", "valkey_version": "8.1.3"}, "problem", "valkey 8.1.3"),
-        ({"redis_version": "7.2.4", "valkey_version": "9.0.0"}, "ok", "valkey 9.0.0"),
-        ({"redis_version": "8.0.2"}, "problem", "open to CVE-2025-49844"),
-        ({}, "warning", "unknown version"),
+        ("redis", (7, 0, 8), "problem", "and 19 more", "7.2.16 or 7.4.11 or 8.2.9"),
+        # As old as it is, a distribution may have mended it: 7.0 has no later release.
+        ("redis", (7, 0, 15), "warning", "CVE-2026-81934, CVE-2026-25243", "7.2.16 or 7.4.11"),
+        ("redis", (7, 2, 15), "problem", "redis 7.2.15 is open to CVE-2026-81934", "to 7.2.16, or"),
+        ("redis", (7, 2, 16), "ok", "open to none of 30 holes known on 2026-", ""),
+        ("redis", (8, 0, 2), "problem", "CVE-2026-81934", "to 8.2.9 or 8.4.6"),
+        ("redis", (8, 0, 6), "warning", "CVE-2026-81934", "to 8.2.9 or 8.4.6"),
+        ("redis", (8, 8, 1), "problem", "open to CVE-2026-81934", "to 8.8.2, or later"),
+        ("redis", (9, 0, 0), "ok", "open to none of", ""),
+        ("valkey", (9, 0, 0), "problem", "and 4 more", "to 9.0.5, or later"),
+        ("valkey", (9, 0, 2), "problem", "CVE-2026-56684", "to 9.0.5, or later"),
+        ("valkey", (9, 1, 1), "problem", "open to GHSA-fq2f-crmw-q97r", "to 9.1.2, or later"),
+        ("valkey", (9, 1, 2), "ok", "open to none of 21 holes known on 2026-", ""),
+        ("valkey", (), "warning", "valkey of an unknown version", "see by hand"),
     ],
 )
-def test_known_holes_by_version(info: dict[str, str], level: str, told: str) -> None:
-    found = next(each for each in examine(info) if each.check == "version")
+def test_known_holes_by_version(
+    server: str, release: tuple[int, ...], level: str, told: str, fix: str
+) -> None:
+    found = judged(server, *release)
     assert found.level == level
     assert told in found.found
-    assert "CVE-2024-46981" not in found.found or level == "warning"
-    assert all(list(v) == sorted(v) for fixed in CVES.values() for v in fixed.values())
+    assert fix in found.fix
+
+
+def test_a_hole_is_open_from_one_release_until_another() -> None:
+    _, known = holes()
+    assert set(known) == {"redis", "valkey"}
+    for rows in known.values():
+        for hole in rows:
+            assert hole.closed == sorted(hole.closed)
+            assert len({each[:2] for each in hole.closed}) == len(hole.closed)
+            assert all(re.fullmatch(r"CVE-\d{4}-\d{4,}|GHSA(-\w{4}){3}", n) for n in hole.names)
+            for major, minor, patch in hole.closed:
+                assert not hole.is_open((major, minor, patch))
+                assert not hole.is_open((major, minor, patch + 1))
+                assert hole.is_open((major, minor, patch - 1))
+            if hole.since:
+                *series, patch = hole.since
+                assert hole.is_open(hole.since)
+                assert not hole.is_open((*series, patch - 1))
+    (empty_requests,) = [h for h in known["valkey"] if "CVE-2026-27623" in h.names]
+    affected = [p for p in range(5) if empty_requests.is_open((9, 0, p))]
+    assert affected == [0, 1, 2]
+    assert not empty_requests.is_open((8, 1, 5))
 
 
 def test_an_append_only_file_that_cannot_be_written() -> None:

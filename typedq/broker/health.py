@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple
 
 from typedq.broker.script import Move, number, text
 
@@ -12,22 +15,6 @@ Level = Literal["ok", "warning", "problem"]
 Facts = Mapping[str, str]
 _NONE: Facts = {}
 
-# Ways for who may run scripts to run code on the server: the releases that closed them, by series.
-# As of October 2025; a series that is older than all of these was given up, and stays open.
-CVES: Mapping[str, Mapping[str, Sequence[tuple[int, int, int]]]] = {
-    "CVE-2025-49844": {
-        "redis": ((6, 2, 20), (7, 2, 11), (7, 4, 6), (8, 0, 4), (8, 2, 2)),
-        "valkey": ((7, 2, 11), (8, 0, 6), (8, 1, 4)),
-    },
-    "CVE-2024-46981": {
-        "redis": ((6, 2, 17), (7, 2, 7), (7, 4, 2)),
-        "valkey": ((7, 2, 8), (8, 0, 2)),
-    },
-    "CVE-2024-31449": {
-        "redis": ((6, 2, 16), (7, 2, 6), (7, 4, 1)),
-        "valkey": ((7, 2, 7), (8, 0, 1)),
-    },
-}
 _LOST_ON_EVICTION = "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
 _KEEP = "CONFIG SET appendonly yes, and in its configuration file"
 
@@ -79,27 +66,58 @@ def version(info: Facts) -> tuple[str, str]:
     return name, info.get(f"{name}_version", "")
 
 
+class Hole(NamedTuple):
+    """Known holes of one kind of server: open from `since` on, `closed` by a release a series."""
+
+    names: list[str]
+    since: tuple[int, ...]
+    closed: list[tuple[int, ...]]
+
+    def is_open(self, found: tuple[int, ...]) -> bool:
+        """Whether a release has them; a series later than all that had them never did."""
+        return self.since <= found < (self.closer(found) or self.closed[-1])
+
+    def closer(self, found: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The release of the same series that closed them, if it has one."""
+        return next((each for each in self.closed if each[:2] == found[:2]), None)
+
+
+@cache
+def holes() -> tuple[str, Mapping[str, list[Hole]]]:
+    """The day on which this was all that was known, and by server what it was, newest first."""
+    table: dict[str, Any] = tomllib.loads((files("typedq.broker") / "holes.toml").read_text())
+    as_of = str(table.pop("as_of"))
+    return as_of, {
+        server: [Hole(n.split(), _release(s), [*map(_release, c.split())]) for n, s, c in rows]
+        for server, rows in table.items()
+    }
+
+
+def _release(told: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", told)[:3]))
+
+
 def _version(info: Facts) -> Iterator[Finding]:
     name, told = version(info)
-    numbers = tuple(map(int, re.findall(r"\d+", told)[:3]))
+    release, (as_of, known) = _release(told), holes()
     found = f"{name} {told or 'of an unknown version'}"
-    open_ = [cve for cve, fixed in CVES.items() if _is_open(numbers, fixed[name])]
-    if not numbers:
+    open_ = [hole for hole in known[name] if hole.is_open(release)]
+    if not release:
         yield Finding("version", "warning", found, "see by hand that it is an up-to-date release")
     elif open_:
-        closed = ", ".join(".".join(map(str, v)) for v in next(iter(CVES.values()))[name])
-        fix = f"upgrade to {closed} or later, unless your distribution mended it under this number"
-        # A series that was given up lives on in distributions, which mend it and keep the number.
-        kept_up = any(numbers[:2] == each[:2] for fixed in CVES.values() for each in fixed[name])
-        level: Level = "problem" if kept_up else "warning"
-        yield Finding("version", level, f"{found} is open to {', '.join(open_)}", fix)
+        names = [each for hole in open_ for each in hole.names]
+        told = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+        closers = [hole.closer(release) for hole in open_]
+        last = [max(filter(None, closers))] if all(closers) else open_[0].closed
+        last = [each for each in last if each > release]
+        fix = f"upgrade to {' or '.join('.'.join(map(str, v)) for v in last)}, or later"
+        fix += ", unless your distribution mended it under this number"
+        # The last release of a series lives on in distributions, which mend it and keep the number.
+        level: Level = "problem" if any(closers) else "warning"
+        yield Finding("version", level, f"{found} is open to {told}", fix)
     else:
-        yield Finding("version", "ok", f"{found}, none of {len(CVES)} known holes is open")
-
-
-def _is_open(found: tuple[int, ...], fixed: Sequence[tuple[int, int, int]]) -> bool:
-    same = [each for each in fixed if each[:2] == found[:2]]
-    return found < (same[0] if same else fixed[-1])
+        count = sum(len(hole.names) for hole in known[name])
+        yield Finding("version", "ok", f"{found}, open to none of {count} holes known on {as_of}")
 
 
 def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
