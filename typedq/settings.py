@@ -6,43 +6,106 @@ Who wins: arguments > TYPEDQ_* in the environment > [tool.typedq] in pyproject.t
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, NamedTuple, cast, get_args, get_type_hints
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+import msgspec
 
 from typedq.addresses import parse_url, project, redact
 from typedq.errors import ConfigurationError
-from typedq.policy import Queue
+from typedq.policy import NAME, Queue
 
-_NAME: Final = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 _ELSEWHERE: Final = frozenset({"app", "schemas"})  # what the command line reads of [tool.typedq]
+_MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+Durability = Literal["memory", "replica", "fsync"]
 
 
-def _number(given: object) -> object:
-    if isinstance(given, bool):  # True is 1 to pydantic, and a slip of the pen to us
+class _Rule(NamedTuple):
+    """What a setting may be. `keep` makes what is kept of what was given; raises ValueError.
+
+    right: what would be right; it ends the problem of that setting
+    """
+
+    keep: Callable[[object], Any]
+    right: str
+
+
+def _number(
+    given: object, *, least: float = -math.inf, above: float = -math.inf, most: float = math.inf
+) -> float:
+    try:
+        # True is 1 to Python, and a slip of the pen to us.
+        number = math.nan if isinstance(given, bool) else float(cast("Any", given))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
         raise ValueError("this is not a number")
-    return given.total_seconds() if isinstance(given, timedelta) else given
+    if number <= above:
+        raise ValueError(f"it should be greater than {above:g}")
+    if number < least:
+        raise ValueError(f"it should be greater than or equal to {least:g}")
+    if number > most:
+        raise ValueError(f"it should be less than or equal to {most:g}")
+    return number
 
 
-def _names(given: object) -> object:
+def _seconds(given: object, *, least: float = 0.0, above: float = -math.inf) -> float:
+    given = given.total_seconds() if isinstance(given, timedelta) else given
+    return _number(given, least=least, above=above, most=315_360_000)
+
+
+def _count(given: object) -> int:
+    number = _number(given, least=1)
+    if not number.is_integer():
+        raise ValueError("it should be a whole number")
+    return int(number)
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError("this is not text")
+    return given
+
+
+def _namespace(given: object) -> str:
+    if not NAME.fullmatch(_text(given)):
+        raise ValueError("this is not a name")
+    return _text(given)
+
+
+def _url(given: object) -> str:
+    parse_url(_text(given))
+    return _text(given)
+
+
+def _listed(given: object, what: str) -> list[Any]:
     if isinstance(given, str):
         return [name.strip() for name in given.split(",") if name.strip()]
-    return given
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"this is not a list of {what}")
+    return list(cast("Iterable[Any]", given))
+
+
+def _imports(given: object) -> tuple[str, ...]:
+    names = _listed(given, "modules")
+    for name in names:
+        if not (isinstance(name, str) and _MODULE.fullmatch(name)):
+            raise ValueError(f"{name!r:.80} is no name of a module")
+    return tuple(names)
+
+
+def _durability(given: object) -> str:
+    known = get_args(Durability)
+    if given not in known:
+        raise ValueError(f"it should be one of {', '.join(known)}{_meant(given, known)}")
+    return _text(given)
 
 
 def _queue(given: object) -> Queue:
@@ -55,17 +118,13 @@ def _queue(given: object) -> Queue:
         raise ValueError(f"a queue has no {unknown[0]!r}{_meant(unknown[0], known)}")
     if "name" not in options:
         raise ValueError("a queue has no name")
-    try:
-        return Queue(**options)
-    except ConfigurationError as error:
-        raise ValueError("; ".join(error.problems)) from None
+    return Queue(**options)
 
 
-def _queues(given: object) -> object:
-    given = _names(given)
-    if not isinstance(given, list | tuple):
-        raise ValueError("this is not a list of queues")
-    queues = tuple(map(_queue, cast("Iterable[object]", given)))
+def _queues(given: object) -> tuple[Queue, ...]:
+    queues = tuple(map(_queue, _listed(given, "queues")))
+    if not queues:
+        raise ValueError("there should be one at least")
     names = [queue.name for queue in queues]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"declared twice: {', '.join(twice)}")
@@ -77,89 +136,57 @@ def _meant(word: object, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-_Queues = Annotated[tuple[InstanceOf[Queue], ...], BeforeValidator(_queues), Field(min_length=1)]
-_Module = Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")]
-_Modules = Annotated[tuple[_Module, ...], BeforeValidator(_names)]
+_QUEUES_BY_DEFAULT = (Queue("default"),)
 _ABOVE_0 = "seconds above 0 or a timedelta, such as 30"
-_FROM_1 = "a whole number from 1 upward"
-_Seconds = Annotated[
-    float, BeforeValidator(_number), Field(ge=0, le=315_360_000, allow_inf_nan=False)
-]
-_Limit = Annotated[_Seconds, Field(gt=0)]
-Durability = Literal["memory", "replica", "fsync"]
-_Percent = Annotated[float, BeforeValidator(_number), Field(ge=1, le=100)]
-_Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+_NAMESPACE = _Rule(
+    _namespace, "a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit"
+)
+_URL = _Rule(_url, "a URL")
+_QUEUES = _Rule(_queues, "queues by name, served first to last: high,low")
+_QUEUE = _Rule(_text, "the name of one of the queues")
+_MODULES = _Rule(_imports, "modules that define tasks: myapp.tasks")
+_LIMIT = _Rule(partial(_seconds, above=0), _ABOVE_0)
+_HARD = _Rule(partial(_seconds, above=0), f"{_ABOVE_0}, above soft_timeout")
+_LEASE = _Rule(partial(_seconds, least=1), "seconds from 1 upward")
+_GRACE = _Rule(_seconds, "seconds from 0 upward or a timedelta")
+_PERCENT = _Rule(partial(_number, least=1, most=100), "a percentage, 1 to 100")
+_MEGABYTES = _Rule(partial(_number, above=0), "megabytes above 0")
+_BYTES = _Rule(_count, "bytes, from 1 upward")
+_COUNT = _Rule(_count, "a whole number from 1 upward")
+_DURABLE = _Rule(_durability, "where a message must be by then")
 
 
-class Settings(BaseModel):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set. Times are in seconds, sizes in bytes; repr is redacted.
 
     url: None means that none was configured; queues: first is served first
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    namespace: Annotated[str, _NAMESPACE]
+    url: Annotated[str | None, _URL] = None
+    queues: Annotated[tuple[Queue, ...], _QUEUES] = _QUEUES_BY_DEFAULT
+    default_queue: Annotated[str, _QUEUE] = "default"
+    imports: Annotated[tuple[str, ...], _MODULES] = ()
+    soft_timeout: Annotated[float | None, _LIMIT] = None
+    hard_timeout: Annotated[float | None, _HARD] = None
+    max_mem_percent: Annotated[float | None, _PERCENT] = None
+    max_child_mem_mb: Annotated[float | None, _MEGABYTES] = None
+    max_tasks_per_child: Annotated[int | None, _COUNT] = None
+    max_body: Annotated[int, _BYTES] = 1 << 20
+    max_depth: Annotated[int, _COUNT] = 64
+    lease: Annotated[float, _LEASE] = 30.0
+    enqueue_deadline: Annotated[float, _LIMIT] = 10.0
+    durability: Annotated[Durability, _DURABLE] = "memory"
+    concurrency: Annotated[int | None, _COUNT] = None
+    async_concurrency: Annotated[int, _COUNT] = 100
+    grace: Annotated[float, _GRACE] = 30.0
+    parked_max_age: Annotated[float, _LIMIT] = 90 * 86_400.0
+    dead_max_age: Annotated[float, _LIMIT] = 30 * 86_400.0
+    dead_max_count: Annotated[int, _COUNT] = 100_000
 
-    # The description says what would be right: it ends the problem of that setting.
-    namespace: Annotated[str, Field(pattern=_NAME)] = Field(
-        description="a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit"
-    )
-    url: str | None = Field(
-        default=None, repr=False, description="such as redis://localhost:6379/0"
-    )
-    queues: _Queues = Field(
-        default=(Queue("default"),), description="queues by name, served first to last: high,low"
-    )
-    default_queue: str = Field(
-        default="", validate_default=True, description="the name of one of the queues"
-    )
-    imports: _Modules = Field(default=(), description="modules that define tasks: myapp.tasks")
-    soft_timeout: _Limit | None = Field(default=None, description=_ABOVE_0)
-    hard_timeout: _Limit | None = Field(default=None, description=f"{_ABOVE_0}, above soft_timeout")
-    max_mem_percent: _Percent | None = Field(default=None, description="a percentage, 1 to 100")
-    max_child_mem_mb: _Limit | None = Field(default=None, description="megabytes above 0")
-    max_tasks_per_child: _Count | None = Field(default=None, description=_FROM_1)
-    max_body: _Count = Field(default=1 << 20, description="bytes, from 1 upward")
-    max_depth: _Count = Field(default=64, description=_FROM_1)
-    lease: Annotated[_Seconds, Field(ge=1)] = Field(
-        default=30.0, description="seconds from 1 upward"
-    )
-    enqueue_deadline: _Limit = Field(default=10.0, description=_ABOVE_0)
-    durability: Durability = Field(default="memory", description="where a message must be by then")
-    concurrency: _Count | None = Field(default=None, description=_FROM_1)
-    async_concurrency: _Count = Field(default=100, description=_FROM_1)
-    grace: _Seconds = Field(default=30.0, description="seconds from 0 upward or a timedelta")
-    parked_max_age: _Limit = Field(default=90 * 86_400.0, description=_ABOVE_0)
-    dead_max_age: _Limit = Field(default=30 * 86_400.0, description=_ABOVE_0)
-    dead_max_count: _Count = Field(default=100_000, description=_FROM_1)
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, url: str | None) -> str | None:
-        try:
-            _ = url and parse_url(url)
-        except ConfigurationError as error:
-            raise ValueError("; ".join(error.problems)) from None
-        return url
-
-    @field_validator("default_queue")
-    @classmethod
-    def _default_queue(cls, name: str, info: ValidationInfo) -> str:
-        names = [queue.name for queue in info.data.get("queues", ())]
-        if name and names and name not in names:
-            raise ValueError(f"the queues are {', '.join(names)}{_meant(name, names)}")
-        return name or (names[-1] if names else "")
-
-    @field_validator("hard_timeout")
-    @classmethod
-    def _hard_timeout(cls, hard: float | None, info: ValidationInfo) -> float | None:
-        soft = info.data.get("soft_timeout")
-        if hard and soft and hard <= soft:
-            raise ValueError(f"soft_timeout ({soft:g} s) must be below it")
-        return hard
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        yield from super().__repr_args__()
-        yield "url", self.url and redact(self.url)
+    def __repr__(self) -> str:
+        shown = msgspec.structs.asdict(self) | {"url": self.url and redact(self.url)}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 def resolve(
@@ -173,30 +200,57 @@ def resolve(
     `start` is where the search for pyproject.toml begins (default: the current directory). Raises
     ConfigurationError with every problem: its setting, its source, what is wrong, what is right.
     """
-    known = (*Settings.model_fields, *_ELSEWHERE)
+    known = (*Settings.__struct_fields__, *_ELSEWHERE)
     problems: list[str] = []
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
+    given: dict[str, tuple[object, str]] = {}
     source, table = _project_table(start, problems)
-    given = [(name, value, source) for name, value in table.items()]
+    offered = [(name, value, source) for name, value in table.items()]
     variables = {name: f"TYPEDQ_{name.upper()}" for name in known}
-    given += [(name, environ.get(key) or None, key) for name, key in variables.items()]
-    given += [(name, value, "argument") for name, value in arguments.items()]
-    for name, value, source in given:
+    offered += [(name, environ.get(key) or None, key) for name, key in variables.items()]
+    offered += [(name, value, "argument") for name, value in arguments.items()]
+    for name, value, source in offered:
         if name not in known:
             problems.append(f"{name} ({source}): there is no such setting{_meant(name, known)}")
         elif value is not None and name not in _ELSEWHERE:
-            values[name], sources[name] = value, source
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        problems += [
-            _problem(cast("dict[str, Any]", each), values, sources) for each in error.errors()
-        ]
-    else:
-        if not problems:
-            return settings
-    raise ConfigurationError(problems)
+            given[name] = value, source
+    kept = _keep(given, problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return Settings(**kept)
+
+
+def _keep(given: Mapping[str, tuple[object, str]], problems: list[str]) -> dict[str, Any]:
+    """What is kept of what was given, each by its rule, then those that must fit together."""
+    kept: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    hints = get_type_hints(Settings, include_extras=True)
+    rules: dict[str, _Rule] = {name: hints[name].__metadata__[0] for name in given}
+    for name, rule in rules.items():
+        try:
+            kept[name] = rule.keep(given[name][0])
+        except ValueError as error:
+            wrong[name] = str(error)
+        except ConfigurationError as error:
+            wrong[name] = "; ".join(error.problems)
+    if "queues" not in wrong:
+        names = [queue.name for queue in kept.get("queues", _QUEUES_BY_DEFAULT)]
+        name = kept["default_queue"] = kept.get("default_queue") or names[-1]
+        if name not in names:
+            wrong["default_queue"] = f"the queues are {', '.join(names)}{_meant(name, names)}"
+    soft, hard = kept.get("soft_timeout"), kept.get("hard_timeout")
+    if soft and hard and hard <= soft:
+        wrong["hard_timeout"] = f"soft_timeout ({soft:g} s) must be below it"
+    if "namespace" not in given:
+        ways = "give it as argument, TYPEDQ_NAMESPACE or in [tool.typedq]"
+        problems.append(f"namespace: missing; {ways}")
+    for name, reason in wrong.items():
+        value, source = given[name]
+        if name == "url":  # its reasons say what is right, and never what is secret
+            problems.append(f"url ({source}): {reason}")
+        else:
+            right = rules[name].right
+            problems.append(f"{name} {value!r:.80} ({source}): {reason}; right is {right}")
+    return kept
 
 
 def _project_table(start: Path | None, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
@@ -214,14 +268,3 @@ def _project_table(start: Path | None, problems: list[str]) -> tuple[str, Mappin
         problems.append(f"{source}: this is not a table")
         return source, {}
     return source, cast("dict[str, Any]", found)
-
-
-def _problem(error: dict[str, Any], values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    name = str(error["loc"][0])
-    if error["type"] == "missing":
-        return f"{name}: missing; give it as argument, TYPEDQ_{name.upper()} or in [tool.typedq]"
-    what = re.sub(r"^Value error, ", "", error["msg"])
-    what = re.sub(r"^(Input|String) should", "it should", what)
-    right = "" if name == "url" else f"; right is {Settings.model_fields[name].description}"
-    given = "" if name == "url" else f" {values.get(name)!r:.80}"
-    return f"{name}{given} ({sources.get(name, 'default')}): {what}{right}"
