@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 
 from tests.cli.conftest import Place, Shop
-from typedq.broker import moves
+from tests.faults.on_server import FAKETIME
+from typedq.broker import Keys, moves
 from typedq.broker.health import examine, holes
-from typedq.cli.doctor import waiting
+from typedq.cli.examination import waiting, way
 from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def ill(place: Place, patient: OwnServer) -> Iterator[tuple[Shop, Any]]:
             client.config_set(name, value)
 
 
+ACLS = "give each role a user of its own: docs/security.md"
 SETTINGS = ("maxmemory", "maxmemory-policy", "appendonly", "save", "appendfsync")
 
 
@@ -65,7 +68,7 @@ def test_a_healthy_server_with_a_worker(
         ("acl", "warning"),
     }
     assert set(levels) == {
-        *("version", "persistence", "eviction", "memory", "clock", "round trip", "acl"),
+        *("version", "persistence", "eviction", "memory", "clock", "round trip", "acl", "keys"),
         *("workers", "oldest", "contracts", "sessions"),
     }
     assert "even FLUSHALL" in found["acl"]["found"]
@@ -161,6 +164,108 @@ def test_an_append_only_file_that_cannot_be_written() -> None:
     assert (found.level, found.fix) == ("problem", "make room on its disk")
 
 
+@pytest.mark.parametrize(
+    ("info", "config", "level"),
+    [
+        ({"rdb_last_bgsave_status": "err"}, {"save": "900 1"}, "problem"),
+        ({"rdb_last_bgsave_status": "err"}, {}, "problem"),  # CONFIG may not be asked
+        ({"rdb_last_bgsave_status": "ok"}, {"save": "900 1"}, "warning"),
+        ({"rdb_last_bgsave_status": "err"}, {"save": ""}, "problem"),
+    ],
+)
+def test_a_snapshot_that_failed(info: dict[str, str], config: dict[str, str], level: str) -> None:
+    found = next(each for each in examine(info, config) if each.check == "persistence")
+    assert found.level == level
+    save = config.get("save", "unknown")
+    failed = "its last snapshot failed, so that it may refuse every write"
+    assert (found.found == failed) == (info["rdb_last_bgsave_status"] == "err" and bool(save))
+
+
+@pytest.mark.parametrize(
+    ("trip_s", "offset_s", "trip", "clock"),
+    [
+        (0.0004, 0.1, ("ok", "0.40 ms (p50)"), ("ok", "the server's is +0.100 s off ours")),
+        (0.005, 0.999, ("ok", "5.00 ms (p50)"), ("ok", "the server's is +0.999 s off ours")),
+        (0.006, -1.0, ("warning", "6.00 ms"), ("warning", "the server's is -1.000 s off ours")),
+        (0.1, 59.0, ("warning", "100.00 ms"), ("warning", "the server's is +59.000 s off ours")),
+        (0.1, -60.0, ("warning", "100.00 ms"), ("problem", "the server's is -60.000 s off ours")),
+    ],
+)
+def test_a_server_far_away_or_with_another_idea_of_the_time(
+    trip_s: float, offset_s: float, trip: tuple[str, str], clock: tuple[str, str]
+) -> None:
+    found = {each.check: each for each in way(trip_s, offset_s)}
+    assert (found["round trip"].level, found["clock"].level) == (trip[0], clock[0])
+    assert found["round trip"].found.startswith(trip[1])
+    assert found["clock"].found == clock[1]
+    assert "move closer" in found["round trip"].fix
+    assert "NTP" in found["clock"].fix
+
+
+def test_a_server_whose_clock_is_wrong(place: Place) -> None:
+    if not Path(FAKETIME).exists():
+        pytest.skip("needs libfaketime (Debian package faketime)")
+    wrapper = place[0] / "server"
+    real = OwnServer().binary
+    wrapper.write_text(
+        f"#!/bin/sh\nexport LD_PRELOAD={FAKETIME} FAKETIME=-90s FAKETIME_DONT_FAKE_MONOTONIC=1\n"
+        f'exec {real} "$@"\n'
+    )
+    wrapper.chmod(0o700)
+    with OwnServer(binary=wrapper) as late:
+        shop = Shop(place, {"TYPEDQ_URL": late.url, "TYPEDQ_APP": "shop:app"})
+        clock = findings(shop, code=1)["clock"]
+    assert clock["level"] == "problem"
+    assert re.fullmatch(r"the server's is -(89\.|90\.)\d+ s off ours", clock["found"])
+
+
+def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
+    shop, client = ill
+    keys = Keys(shop.namespace)
+    names = [name for attribute, name in vars(keys).items() if attribute != "tag"]
+    names += keys.lines(["high"])
+    right = {"found": "each is of its type"}
+    assert findings(shop)["keys"].items() >= right.items()
+    for name in names:
+        if client.type(name) == b"none":
+            client.set(name, "x") if name != keys.last_tick else client.lpush(name, "x")
+    told = shop.json("doctor", code=1)["findings"]
+    found = {each["found"].split()[0]: each for each in told if each["check"] == "keys"}
+    assert set(found) == set(names)
+    assert found[keys.paused]["found"] == f"{keys.paused} is a string, where a set is due"
+    assert found[keys.last_tick]["found"] == f"{keys.last_tick} is a list, where a string is due"
+    assert found[keys.sessions]["fix"].endswith(f"then DEL {keys.sessions}")
+    # What cannot be judged for it is said to be so, and the rest is judged.
+    (work,) = [each for each in told if each["check"] == "work"]
+    assert work["found"].startswith("not checked: WRONGTYPE")
+    assert {"version", "eviction", "clock"} <= {each["check"] for each in told}
+    client.delete(*names)
+
+
+def test_who_may_not_ask_is_told_what_was_not_checked(ill: tuple[Shop, Any]) -> None:
+    shop, client = ill
+    client.config_set("maxmemory", "1gb")
+    client.execute_command("ACL", "SETUSER", "timid", "reset", "on", ">x", "~*", "+time", "+select")
+    client.execute_command(
+        "ACL", "SETUSER", "nosy", "reset", "on", ">x", "~*", "+time", "+info", "+acl"
+    )
+    shop.env["TYPEDQ_URL"] = shop.env["TYPEDQ_URL"].replace("://", "://timid:x@")
+    found = findings(shop)
+    for check, command in (("server", "info"), ("keys", "type"), ("work", "zrange")):
+        assert (found[check]["level"], found[check]["fix"]) == ("warning", ACLS)
+        assert found[check]["found"].startswith("not checked: this user may not do that")
+        assert f"'{command}'" in found[check]["found"]
+    assert found["acl"]["found"] == "this user may not ask what it may do: no admin, then"
+    assert (found["clock"]["level"], found["round trip"]["level"]) == ("ok", "ok")
+    shop.env["TYPEDQ_URL"] = shop.env["TYPEDQ_URL"].replace("timid", "nosy")
+    found = findings(shop, code=1)
+    assert found["acl"]["found"].startswith("nosy is not even a producer: no EVALSHA")
+    assert (found["acl"]["level"], found["acl"]["fix"]) == ("problem", ACLS)
+    assert found["persistence"]["found"].endswith("how often it is synced could not be asked")
+    for user in ("timid", "nosy"):
+        client.execute_command("ACL", "DELUSER", user)
+
+
 def test_what_waits_without_a_worker_is_a_problem(shop: Shop) -> None:
     shop.out("enqueue", "fail")
     found = findings(shop, code=1)
@@ -221,6 +326,32 @@ def worker(seen_s: float, *queues: str) -> dict[str, Any]:
 def test_what_waits_and_who_works(facts: Any, check: str, level: str, told: str) -> None:
     found = [each for each in waiting(facts, fresh_s=60) if each.check == check]
     assert (level, told) in [(each.level, each.found) for each in found]
+
+
+def test_every_queue_is_judged() -> None:
+    """The one that waits longest, though paused, does not hide what nobody serves."""
+    queues = [
+        {"name": "low", "oldest_s": 999.0, "paused": True},
+        {"name": "mid", "oldest_s": 9.0, "paused": False},
+        {"name": "high", "oldest_s": 0.0, "paused": False},
+    ]
+    found = waiting(seen(workers=[worker(1, "high")], queues=queues), fresh_s=60)
+    told = [(each.level, each.found) for each in found if each.check == "oldest"]
+    assert told == [
+        ("warning", "17 min in low, which is paused"),
+        ("problem", "9.0 s in mid, which no live worker serves"),
+        ("ok", "0.0 s in high"),
+    ]
+
+
+@pytest.mark.parametrize(("workers", "level"), [([], "warning"), ([1], "problem")])
+def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
+    unread = {"waiting": 1200, "read_by": [], "task": "t", "fingerprint": "0f"}
+    read = unread | {"read_by": ["w"]}
+    facts = seen(workers=[worker(s, "low") for s in workers], contracts=[unread, read])
+    (found,) = [each for each in waiting(facts, fresh_s=60) if each.check == "contracts"]
+    assert (found.level, found.fix) == (level, "typedq check-schemas --live")
+    assert found.found == "1,200 of t@0f: no live worker reads them"
 
 
 def test_a_server_that_is_not_there_cannot_be_checked(place: Place) -> None:

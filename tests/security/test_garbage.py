@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from typedq.cli.doctor import waiting
+from typedq.cli.examination import waiting
 from typedq.cli.info import look
 from typedq.envelope import new_ids, seal
 

@@ -52,6 +52,11 @@ def clock() -> Move[float]:
     return Move("TIME", [], [], lambda reply: int(reply[0]) + int(reply[1]) / 1e6)
 
 
+def kind(key: str) -> Move[str]:
+    """The type of a key; "none" where there is no such key."""
+    return Move("TYPE", [key], [], text)
+
+
 def examine(info: Facts, config: Facts = _NONE) -> Iterator[Finding]:
     """Judge a server; a setting that could not be asked for is missing in `config`."""
     yield from _version(info)
@@ -134,6 +139,9 @@ def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
             lost = {"always": "nothing is lost", "everysec": "a power cut loses 2 s at most"}
             told = lost.get(fsync or "", "how often it is synced could not be asked")
             yield Finding("persistence", "ok", f"append-only file: {told}")
+    elif info.get("rdb_last_bgsave_status", "ok") != "ok" and save != "":
+        found = "its last snapshot failed, so that it may refuse every write"
+        yield Finding("persistence", "problem", found, "make room on its disk, then: BGSAVE")
     elif save == "":
         found = "neither append-only file nor snapshots: a restart loses every message"
         yield Finding("persistence", "problem", found, _KEEP)
@@ -157,7 +165,7 @@ def _memory(info: Facts) -> Iterator[Finding]:
     share = used / most if most else 0.0
     level: Level = "problem" if share > 0.9 else "warning" if share > 0.75 else "ok"
     if not most:
-        fix = "set it below what the machine has: enqueue is then refused before the kernel kills"
+        fix = "set one below what the machine has: then enqueue is refused before the kernel kills"
         yield Finding("memory", "warning", f"{used / 1e6:,.0f} MB used, no maxmemory", fix)
     else:
         fix = (
