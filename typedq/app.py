@@ -34,6 +34,7 @@ class TypedQ(Hooks, Schedule):
     queues: in strict priority, first is served first (default: one queue, "default")
     default_queue: a queue's name (default: the last one)
     imports: names of the modules that define tasks
+    durability: where a message is when `enqueue` returns, "memory", "replica" or "fsync"
     max_mem_percent: 1 to 100; max_body: bytes; max_depth: levels of nesting
     """
 
@@ -212,7 +213,8 @@ class TypedQ(Hooks, Schedule):
                     from typedq.localserver import ensure
 
                     url = ensure(settings.namespace)
-                self._broker = Broker(url, settings.namespace, deadline=settings.enqueue_deadline)
+                name, deadline = settings.namespace, settings.enqueue_deadline
+                self._broker = Broker(url, name, deadline=deadline, durability=settings.durability)
             return self._broker
 
     async def _aconnect(self) -> Broker:

@@ -101,18 +101,22 @@ class ServerRefused(ServerError):
 
 
 class EnqueueUncertain(ServerError):
-    """No answer before the deadline: the messages may or may not have been accepted.
+    """Not known to be safe by the deadline: the messages may or may not be run.
 
-    Field: `ids`. Sending again may run them twice; tasks can tell by `ctx.id`.
+    Fields: `ids`; `lacking`: "replica" or "fsync" if the server took them into its memory, and that
+    is what did not confirm them, else "": there was no answer. Sending again may run them twice;
+    tasks can tell by `ctx.id`.
     """
 
-    def __init__(self, url: str, ids: Sequence[str], deadline: float) -> None:
-        self.ids, self.deadline = tuple(ids), deadline
+    def __init__(self, url: str, ids: Sequence[str], deadline: float, lacking: str = "") -> None:
+        self.ids, self.deadline, self.lacking = tuple(ids), deadline, lacking
+        missing, fate = "answer", "may or may not have been accepted"
+        if lacking:
+            missing, fate = f"{lacking} confirmed", "are in the server's memory, and may be lost"
         super().__init__(
             url,
-            f"no answer within {deadline:g} s: {len(self.ids)} message(s) may or may not have been"
-            f" accepted (first id {self.ids[0] if self.ids else '-'});"
-            " sending again may run them twice",
+            f"no {missing} within {deadline:g} s: {len(self.ids)} message(s) {fate}"
+            f" (first id {self.ids[0] if self.ids else '-'}); sending again may run them twice",
         )
 
 

@@ -14,7 +14,7 @@ from redis import exceptions as redis_errors
 
 from typedq.addresses import parse_url, redact
 from typedq.broker import dialogue
-from typedq.broker.dialogue import Dialogue, Pause
+from typedq.broker.dialogue import Dialogue, Durability, Pause, Terms
 from typedq.broker.keys import Keys
 from typedq.broker.link import AsyncLink, Link, Lost, NotTaken
 from typedq.broker.moves import Outgoing
@@ -40,16 +40,25 @@ class Broker:
     """The one way from this process to a namespace on a server.
 
     Thread-safe; usable from several event loops; a forked child drops its parent's connections.
-    `deadline` (s) bounds how long an enqueue is tried, and how long any reply is waited for.
+    `deadline` (s) bounds how long an enqueue is tried, and how long any reply is waited for;
+    `durability` is where a message must be by then.
     `lost_links` counts the connections that failed, whoever used them: the server may have
     forgotten something since.
     """
 
-    def __init__(self, url: str, namespace: str, *, deadline: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        *,
+        deadline: float = 10.0,
+        durability: Durability = "memory",
+    ) -> None:
         self.keys = Keys(namespace)
         self.url = redact(url)
         self._address = parse_url(url)
         self._deadline = deadline
+        self._terms = Terms(self.keys, self.url, deadline, durability)
         self._connected, self.lost_links = False, 0
         self._forget()
         _brokers.add(self)
@@ -84,15 +93,7 @@ class Broker:
     def _enqueue(
         self, link: Link | AsyncLink, batch: Sequence[Outgoing], schema: Callable[[str], bytes]
     ) -> Dialogue[None]:
-        return dialogue.enqueue(
-            self.keys,
-            link,
-            batch,
-            schema,
-            url=self.url,
-            deadline_s=self._deadline,
-            patient=self._connected,
-        )
+        return dialogue.enqueue(self._terms, link, batch, schema, patient=self._connected)
 
     def _talk(self, say: Callable[[Link], Dialogue[T]]) -> T:
         links = self._links

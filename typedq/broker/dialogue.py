@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from redis import exceptions as redis_errors
 
@@ -20,13 +21,25 @@ from typedq.broker.script import Argument, Move
 from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUnavailable
 
 T = TypeVar("T")
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.05, 1.0, 1.0
+Durability = Literal["memory", "replica", "fsync"]
+_WAITS: dict[str, tuple[Argument, ...]] = {"replica": ("WAIT", 1), "fsync": ("WAITAOF", 1, 0)}
+_FSYNC = "durability fsync needs Redis or Valkey 7.2, appendonly yes and appendfsync always"
 
 
 class Pause(NamedTuple):
     """Wait before going on."""
 
     seconds: float
+
+
+class Terms(NamedTuple):
+    """What all enqueues of a broker have in common; `url` is for errors."""
+
+    keys: Keys
+    url: str
+    deadline_s: float
+    durability: Durability
 
 
 Dialogue = Generator[Sequence[Argument] | Pause, Any, T]
@@ -42,57 +55,114 @@ def perform(move: Move[T]) -> Dialogue[T]:
 
 
 def enqueue(
-    keys: Keys,
+    terms: Terms,
     lane: Lane,
     batch: Sequence[moves.Outgoing],
     schema: Callable[[str], bytes],
     *,
-    url: str,
-    deadline_s: float,
     patient: bool,
 ) -> Dialogue[None]:
     """Enqueue a batch exactly once, through lost connections, until the deadline.
 
     `patient` is False before the first connection ever: a wrong URL is then reported at once.
-    Raises `EnqueueUncertain` if an answer is outstanding, else `ServerUnavailable`.
+    Raises `EnqueueUncertain` once it may have been accepted, else `ServerUnavailable`.
     """
-    until = time.monotonic() + deadline_s
-    pause, sent, schemas = FIRST_PAUSE_S, False, dict[str, bytes]()
+    keys, url, deadline_s, durability = terms
+    until, pause = time.monotonic() + deadline_s, FIRST_PAUSE_S
+    sent, lacking = False, ""
+    cause: BaseException | None = None
     while True:
         try:
-            move = _way_in(keys, lane, batch, schemas)
-            answer = yield from perform(move)
-        except redis_errors.AuthenticationError:
-            raise
+            if lane.seq == 1 and not sent:
+                yield from _check(durability, url)
+            was_there = yield from _put(keys, lane, batch, schema, again=sent)
+            sent, lacking = True, durability
+            unwritten = keys.lane(lane.lane) if was_there else ""
+            step_s = min(LONGEST_WAIT_S, deadline_s / 2)
+            if (yield from _kept(durability, unwritten, until, step_s)):
+                lane.seq += 1
+                return
         except NotTaken as error:
             patient = patient or isinstance(error.__cause__, redis_errors.BusyLoadingError)
             if not sent and (not patient or time.monotonic() + pause > until):
                 raise unavailable(url, error) from error
-        except Lost:
-            sent = True
-        else:
-            if answer.status == "unknown":
-                schemas = {contract: schema(contract) for contract in answer.unknown}
-                continue
-            if answer.status == "seen" and not sent:
-                # Somebody else used this lane: never success, since it was not us.
-                lane.retire()
-                continue
-            lane.seq += 1
-            return
+            cause = error
+        except (redis_errors.AuthenticationError, redis_errors.ResponseError) as error:
+            if not sent:
+                raise
+            cause = error
+        except Lost as error:
+            sent, cause = True, error
         if time.monotonic() + pause > until:
             lane.retire()
-            raise EnqueueUncertain(url, [m.id for m in batch], deadline_s)
+            raise EnqueueUncertain(url, [m.id for m in batch], deadline_s, lacking) from cause
         yield Pause(pause)
         pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
-def _way_in(
-    keys: Keys, lane: Lane, batch: Sequence[moves.Outgoing], schemas: dict[str, bytes]
-) -> Move[moves.Accepted]:
-    if batch and batch[0].to_all:
-        return broadcast(keys, lane.lane, lane.seq, batch[0], schemas)
-    return moves.enqueue(keys, lane.lane, lane.seq, batch, schemas)
+def _put(
+    keys: Keys,
+    lane: Lane,
+    batch: Sequence[moves.Outgoing],
+    schema: Callable[[str], bytes],
+    *,
+    again: bool,
+) -> Dialogue[bool]:
+    """Send a batch, with what schemas the server asks for; answers whether it was there already."""
+    schemas = dict[str, bytes]()
+    while True:
+        if batch and batch[0].to_all:
+            move = broadcast(keys, lane.lane, lane.seq, batch[0], schemas)
+        else:
+            move = moves.enqueue(keys, lane.lane, lane.seq, batch, schemas)
+        answer = yield from perform(move)
+        if answer.status == "unknown":
+            schemas = {contract: schema(contract) for contract in answer.unknown}
+        elif answer.status == "seen" and not again:
+            # Somebody else used this lane: never success, since it was not us.
+            lane.retire()
+        else:
+            return answer.status == "seen"
+
+
+def _check(durability: Durability, url: str) -> Dialogue[None]:
+    """Refuse, before anything is sent, what this server could not keep."""
+    policy = {b"": b"always"}
+    try:
+        if durability != "memory":
+            yield (*_WAITS[durability], 1)
+        if durability == "fsync":
+            with suppress(redis_errors.NoPermissionError):
+                policy = yield ("CONFIG", "GET", "appendfsync")
+    except (redis_errors.AuthenticationError, redis_errors.NoPermissionError):
+        raise
+    except redis_errors.ResponseError as error:
+        # A replica says so of the write too, and is understood there.
+        if "replica" not in str(error):
+            raise ServerRefused(url, f"{_FSYNC} ({error})") from error
+    except Lost as error:
+        raise NotTaken(str(error)) from error
+    # With everysec, Valkey 9.1 and others answer WAITAOF up to a second before the fsync.
+    if b"always" not in policy.values():
+        raise ServerRefused(url, f"{_FSYNC} (here it is {b''.join(policy.values()).decode()})")
+
+
+def _kept(
+    durability: Durability, unwritten: str | None, until: float, step_s: float
+) -> Dialogue[bool]:
+    """Wait until what was accepted is where it must be; False if it is not in time."""
+    if durability == "memory":
+        return True
+    # They wait for the last write of their own connection, and a resend that was seen wrote none:
+    # without one, a replica that is far behind would be taken for one that has it.
+    if unwritten and not (yield ("EXPIRE", unwritten, moves.LANE_TTL_S)):
+        return False
+    while (left := until - time.monotonic()) > 0:
+        # Never 0 ms, which is for ever; and shorter than what a link waits for a reply.
+        reply = yield (*_WAITS[durability], max(1, round(min(left, step_s) * 1000)))
+        if (reply[0] if durability == "fsync" else reply) > 0:
+            return True
+    return False
 
 
 def unavailable(url: str, error: BaseException) -> ServerUnavailable:
