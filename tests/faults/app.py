@@ -21,10 +21,20 @@ from typedq.worker import family
 EFFECTS, NAMESPACE, BIRTH = "FAULTS_EFFECTS", "FAULTS_NAMESPACE", "FAULTS_BIRTH"
 MORE = "FAULTS_MORE"
 _pause = threading.Event().wait
+_MOST_MB = 512
+
+
+def _gorge() -> NoReturn:
+    """Take memory until somebody minds; where nobody does, this much and no more."""
+    kept = [b"x" * (1 << 20) for _ in range(_MOST_MB)]
+    raise MemoryError(f"{len(kept)} MiB, and nobody minds")
+
+
 _POISON: dict[str, Callable[[], object]] = {
     "exit": lambda: os._exit(3),
     "segv": lambda: ctypes.string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "memory": _gorge,
 }
 
 

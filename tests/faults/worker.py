@@ -10,6 +10,7 @@ import os
 import sys
 
 from tests.faults.app import build
+from tests.faults.cgroups import join
 from typedq.telemetry import configure
 from typedq.worker import Orders, Supervisor, run_solo
 
@@ -26,6 +27,7 @@ def main() -> int:
     flags.add_argument("--forget", action="append", default=[], help="a task that it does not have")
     given = flags.parse_args()
     configure(os.environ.get("FAULTS_LOG", "debug"), "json")
+    join()
     app = build()
     for name in given.forget:
         del app._tasks[name]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from typedq import telemetry
+from typedq.worker import Orders, family
 from typedq.worker.cgroup import oom_kills, used_percent
+from typedq.worker.family import Family, Member
+from typedq.worker.journal import Journal
+from typedq.worker.locks import HostLock
+
+if TYPE_CHECKING:
+    from tests.faults.harness import Stage
 
 MIB = 1 << 20
 NO_LIMIT = str((1 << 63) - 4096)  # as version 1 says it
@@ -105,3 +116,36 @@ def test_kills_are_counted_in_the_own_group_else_above_it_else_on_the_host(
     for group, count in (("", 7), ("a/", 5), ("a/b/", 3)):
         tree(root, OWN[mount].format("/a/b"), {mount + group + KILLS[mount]: words.format(count)})
         assert oom_kills(root) == count
+
+
+@pytest.mark.parametrize(
+    ("kills", "how", "wanted"),
+    [
+        ((3, 4), "kill", "child died, probably killed for its memory"),
+        ((3, 3), "kill", "child died"),
+        ((3, 4), "terminate", "child died"),  # another process was killed for memory
+    ],
+)
+def test_only_a_child_that_was_killed_when_the_kernel_killed_is_labelled(
+    *,
+    kills: tuple[int, int],
+    how: str,
+    wanted: str,
+    stage: Stage,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel itself is asked for this by scenario 24 of the faults."""
+    counts = iter(kills)
+    monkeypatch.setattr(family, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(telemetry.logger, "propagate", True)
+    with subprocess.Popen(["sleep", "100"]) as process:
+        own = Family(stage.app, Orders(["mid"], 0).plan(stage.app), 0, HostLock(tmp_path))
+        own.members = [Member(process.pid, Journal(1))]
+        own.step(0.0)
+        getattr(process, how)()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        own.step(1.0)
+    assert own.is_gone
+    assert [record.getMessage() for record in caplog.records] == [wanted]

@@ -19,6 +19,7 @@ import psutil
 from typedq.app import TypedQ
 from typedq.broker import moves
 from typedq.telemetry import event, label_records
+from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, Plan
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.locks import HostLock
@@ -27,6 +28,7 @@ from typedq.worker.session import new_session
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 EARLY_DEATHS = 5
 HARD_TIMEOUT = b'{"kind":"hard_timeout","error":"it ran beyond its hard timeout, too often"}'
+MEMORY = b'{"kind":"crashed","error":"the kernel killed it, probably for its memory, too often"}'
 LONGEST_BACKOFF_S = 5.0
 
 
@@ -36,12 +38,14 @@ class Member:
 
     status: set once it has died, as `waitpid` gave it
     overdue: ids of the messages for whose hard timeout it was killed
+    oom: whether the kernel killed it, probably for its memory
     """
 
     pid: int
     journal: Journal
     status: int | None = None
     overdue: Sequence[bytes] = ()
+    oom: bool = False
 
     def kill_group(self) -> None:
         """Kill it with its descendants, also those that left its process group."""
@@ -74,7 +78,7 @@ class Family:
         self._app, self._plan, self._size, self._lock = app, plan, size, lock
         self.members: list[Member] = []
         self._dead: list[Member] = []
-        self._early_deaths = 0
+        self._early_deaths, self._oom_kills = 0, oom_kills()
         self._fork_at = 0.0
         self._growing = True
         self.killing = False
@@ -126,8 +130,12 @@ class Family:
             if member.status is None:
                 pid, status = os.waitpid(member.pid, os.WNOHANG)
                 member.status = status if pid else None
-            if member.status is not None:
-                self._dead.append(member)
+        dead = [m for m in self.members if m.status is not None]
+        if dead and (kills := oom_kills()) > self._oom_kills:
+            self._oom_kills = kills
+            for member in dead:
+                member.oom = member.exit_code == -signal.SIGKILL and not member.overdue
+        self._dead += dead
         self.members = [m for m in self.members if m.status is None]
 
     def _end(self, member: Member) -> list[bytes]:
@@ -138,7 +146,7 @@ class Family:
         for id in running:
             alone = len(running) == 1 or id in member.overdue
             fates[id] = "back" if self.killing else "crash" if alone else "lost"
-        reason = HARD_TIMEOUT if member.overdue else moves.CRASHED
+        reason = HARD_TIMEOUT if member.overdue else MEMORY if member.oom else moves.CRASHED
         keys, bounds = self._app.broker.keys, self._plan.bounds
         for session in filter(None, (member.journal.session, member.journal.fresh)):
             self._app.broker.call(
@@ -167,7 +175,7 @@ class Family:
     def _mourn(self, member: Member, running: Sequence[bytes]) -> None:
         event(
             logging.ERROR,
-            "child died",
+            "child died" + (", probably killed for its memory" if member.oom else ""),
             pid=member.pid,
             exit=member.exit_code,
             running=",".join(id.decode() for id in running),

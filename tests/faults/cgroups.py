@@ -1,0 +1,62 @@
+"""A memory cgroup for a worker, below a directory that is given by whoever runs the tests.
+
+To be root is not to be asked: FAULTS_CGROUP names a directory of cgroups that has the memory
+controller, in which groups may be made, such as /sys/fs/cgroup where nobody else minds, or a slice
+that was delegated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.faults.processes import wait_until
+
+GIVEN, JOINED = "FAULTS_CGROUP", "FAULTS_JOINS"
+LIMITS = ("memory.max", "memory.limit_in_bytes")
+NO_SWAP = ("memory.swap.max", "memory.swappiness")
+KILLS = ("memory.events", "memory.oom_control")
+
+
+@contextmanager
+def limited(name: str, limit: int) -> Iterator[Path | None]:
+    """A group of `limit` bytes, to be left empty; None where none is allowed, or not with it."""
+    given = os.environ.get(GIVEN)
+    if not given:
+        yield None
+        return
+    group = Path(given) / name
+    group.mkdir()
+    try:
+        for files, value in ((LIMITS, limit), (NO_SWAP, 0)):
+            for file in (group / file for file in files):
+                if file.exists():
+                    file.write_text(str(value))
+        yield group if any((group / file).exists() for file in LIMITS) else None
+    finally:
+        wait_until(lambda: _is_gone(group))
+
+
+def _is_gone(group: Path) -> bool:
+    with suppress(OSError):  # the dead are still being taken out
+        group.rmdir()
+    return not group.exists()
+
+
+def kills(group: Path) -> int:
+    """How many of its processes the kernel has ended for memory."""
+    lines = [
+        line.split()
+        for file in (group / file for file in KILLS)
+        if file.exists()
+        for line in file.read_text().splitlines()
+    ]
+    return sum(int(count) for name, count in lines if name == "oom_kill")
+
+
+def join() -> None:
+    """Enter the group that the environment names, before anything is forked."""
+    if group := os.environ.get(JOINED):
+        (Path(group) / "cgroup.procs").write_text(str(os.getpid()))
