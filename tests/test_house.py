@@ -20,7 +20,10 @@ FLOORS = (
     ("footing", {"errors", "telemetry"}),
     (
         "ground",
-        {"contracts", "policy", "broker", "envelope", "settings", "addresses", "localserver"},
+        {
+            *("contracts", "policy", "broker", "envelope"),
+            *("settings", "addresses", "runtime", "localserver"),
+        },
     ),
     ("doors", {"task", "hooks", "around", "attempt", "registry", "compat"}),
     ("hall", {"app", "schedule", "dispatch", "outbox"}),
@@ -34,6 +37,7 @@ SIDEWAYS = {
     ("settings", "policy"),
     ("settings", "addresses"),
     ("localserver", "addresses"),
+    ("localserver", "runtime"),
     ("broker", "addresses"),
     ("around", "hooks"),
     ("attempt", "task"),
@@ -49,6 +53,7 @@ ONLY = {
     "policy": {"errors"},
     "envelope": {"errors"},
     "addresses": {"errors"},
+    "runtime": {"errors"},
     "task": {"errors", "contracts", "policy", "envelope"},
     "compat": {"errors", "contracts"},
 }

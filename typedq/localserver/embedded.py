@@ -13,7 +13,6 @@ import logging
 import os
 import select
 import signal
-import stat
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from typedq import runtime
 from typedq.addresses import project
 from typedq.errors import ConfigurationError, ServerUnavailable
 from typedq.localserver.launch import (
@@ -105,22 +105,13 @@ def _home(namespace: str, start: Path | None) -> Path:
 
 
 def _private(directory: Path) -> Path:
-    """Create a directory that only we may enter; refuse one that somebody else prepared."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        reason = f"{directory} must be a directory of this user alone (mode 0700)"
-        raise ConfigurationError([f"{reason}: remove it, or set TYPEDQ_URL or url= to your server"])
-    return directory
+    return runtime.private(directory, "set TYPEDQ_URL or url= to your server")
 
 
 def _socket(home: Path) -> Path:
-    name = f"typedq-{os.geteuid()}"
     bases = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")  # noqa: S108
     for base in filter(None, bases):
-        path = Path(base) / name / f"{home.name}.sock"
+        path = runtime.directory(base) / f"{home.name}.sock"
         if os.access(base, os.W_OK) and len(os.fsencode(path)) <= PATH_LIMIT:
             return _private(path.parent) / path.name
     reason = f"no place for the embedded server's socket: its path may have {PATH_LIMIT} bytes"

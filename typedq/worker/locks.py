@@ -16,12 +16,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import final
 
+from typedq import runtime
+
 
 def directory(url: str, namespace: str) -> Path:
-    """Where the supervisors of one namespace on one server keep their files; the user's own."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    """Where the supervisors of one namespace on one server keep their files; the user's own.
+
+    Raises ConfigurationError if somebody else prepared the place.
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
-    return base / f"typedq-{os.getuid()}" / f"workers-{name}"
+    return _private(runtime.directory(base)) / f"workers-{name}"
+
+
+def _private(folder: Path) -> Path:
+    return runtime.private(folder, "set XDG_RUNTIME_DIR to a directory of this user")
 
 
 @final
@@ -37,13 +46,9 @@ class HostLock:
     def _take(self) -> bool:
         """Make the file and lock it; False if others tidied it, or its folder, away meanwhile."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._folder.stat().st_uid != os.getuid():
-                raise PermissionError(f"{self._folder} belongs to somebody else")
+            _private(self._folder)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except (FileNotFoundError, FileExistsError):
-            if self._folder.is_file():
-                raise
+        except FileNotFoundError:
             return False
         fcntl.flock(self._file, fcntl.LOCK_EX)
         if self._path.exists():
