@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.faults import on_disk, on_memory, on_network, on_processes, on_server, on_topology, soak
+from tests.faults import (
+    on_disk,
+    on_durability,
+    on_memory,
+    on_network,
+    on_processes,
+    on_server,
+    on_topology,
+    soak,
+)
 from tests.faults.scene import SCENARIOS
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     "SCENARIOS",
     "SOAK",
     "on_disk",
+    "on_durability",
     "on_memory",
     "on_network",
     "on_processes",
