@@ -13,6 +13,9 @@ import pytest
 import redis
 
 from tests.faults.harness import Stage, pause
+from tests.faults.proxy import Proxy
+from tests.faults.topologies import port_of
+from typedq.broker.script import script
 from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
@@ -104,6 +107,7 @@ def test_a_server_that_hangs_costs_no_run(
 def test_connections_that_are_cut_under_load_lose_nothing(
     alone: Stage, wait_until: WaitUntil
 ) -> None:
+    alone.look()  # a producer's first connection ever is not tried again
     alone.worker("-c", "2")
     cut = partial(alone.redis.execute_command, "CLIENT", "KILL", "TYPE", "normal")
     with again_and_again(0.05, cut):
@@ -115,6 +119,25 @@ def test_connections_that_are_cut_under_load_lose_nothing(
     wait_until(lambda: id in alone.ended())
     assert time.monotonic() - started < BOUND_S
     finish(alone, wait_until)
+
+
+def test_a_session_whose_opening_was_not_answered_is_ended(
+    namespace: str, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    with (
+        OwnServer(tcp=True) as server,
+        Proxy(port_of(server)) as proxy,
+        Stage(server.url, namespace, tmp_path) as stage,
+    ):
+        stage.redis.script_load(script("open").source)
+        proxy.drop_reply_to(script("open").sha)
+        worker = stage.worker("-c", "1", TYPEDQ_URL=proxy.url)
+        id = stage.send("nap")
+        wait_until(lambda: id in stage.ended())
+        assert proxy.dropped == 1
+        assert stage.redis.zcard(stage.keys.sessions) == 1
+        finish(stage, wait_until)
+        assert len(worker.events("server does not answer, trying again")) == 1
 
 
 def test_nobody_notices_that_scripts_are_flushed(alone: Stage, wait_until: WaitUntil) -> None:

@@ -18,6 +18,7 @@ import psutil
 
 from typedq.app import TypedQ
 from typedq.broker import moves
+from typedq.errors import ServerError
 from typedq.telemetry import event, label_records
 from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, Plan
@@ -197,7 +198,12 @@ class Family:
         # Listed before it can take anything: who finds the group dead must find all of it.
         names = [j.session for j in (*self.journals(), journal)]
         self._lock.record(names, self._plan.queues)
-        broker.call(moves.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
+        try:
+            broker.call(moves.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
+        except ServerError:
+            # Perhaps it was opened: it is ended like that of a child that has gone.
+            self._dead.append(Member(0, journal, status=0))
+            raise
         gc.collect()
         gc.freeze()
         sys.stdout.flush()
