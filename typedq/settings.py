@@ -203,7 +203,7 @@ def resolve(
     known = (*Settings.__struct_fields__, *_ELSEWHERE)
     problems: list[str] = []
     given: dict[str, tuple[object, str]] = {}
-    source, table = _project_table(start, problems)
+    source, table = project_table(problems, start)
     offered = [(name, value, source) for name, value in table.items()]
     variables = {name: f"TYPEDQ_{name.upper()}" for name in known}
     offered += [(name, environ.get(key) or None, key) for name, key in variables.items()]
@@ -253,7 +253,8 @@ def _keep(given: Mapping[str, tuple[object, str]], problems: list[str]) -> dict[
     return kept
 
 
-def _project_table(start: Path | None, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
+def project_table(problems: list[str], start: Path | None = None) -> tuple[str, Mapping[str, Any]]:
+    """Where [tool.typedq] of the project is, and what it holds; what is wrong joins `problems`."""
     root = project(start)
     if root is None:
         return "", {}

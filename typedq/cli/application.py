@@ -6,7 +6,6 @@ import importlib
 import inspect
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from typedq import telemetry
-from typedq.addresses import project
 from typedq.app import TypedQ
 from typedq.cli.console import meant
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError
+from typedq.settings import project_table
 
 _HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."
 AppArgument = Annotated[str | None, typer.Argument(metavar="APP", help=_HELP)]
@@ -95,12 +94,8 @@ def show_trace(error: BaseException) -> None:
 
 
 def _configured() -> str | None:
-    root = project()
-    try:
-        text = (root / "pyproject.toml").read_text(encoding="utf-8") if root else ""
-        app: object = tomllib.loads(text).get("tool", {}).get("typedq", {}).get("app")
-    except (OSError, ValueError, AttributeError):
-        return None  # what is wrong with the file is said when settings are resolved
+    # What is wrong with the file is said when settings are resolved.
+    app = project_table([])[1].get("app")
     return app if isinstance(app, str) else None
 
 

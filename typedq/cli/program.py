@@ -1,77 +1,56 @@
 """The program `typedq`: its commands, and what becomes of an error.
 
-Exit codes: 0 done, 1 the answer is no, 2 it could not be done. Modules of commands import what is
-heavy (redis, pydantic, the worker) when they run, so that `--help` costs little.
+Exit codes: 0 done, 1 the answer is no, 2 it could not be done. Only the command that was asked for
+is imported, and imports what is heavy (redis, the worker) when it runs: so `--help` costs little.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from typedq.cli import dead, doctor, info, parked, queues, schemas, server, tasks, worker
 from typedq.cli.console import complain
 from typedq.cli.spread import spread
 from typedq.errors import AppNotFound, TypedQError
 
-program = typer.Typer(
-    help="A task queue whose jobs have contracts, on Redis or Valkey.",
-    epilog="Example: typedq worker myapp.tasks:app",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 _APP = "-A myapp.tasks:app"
-_COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
-    "worker": (worker.worker, "myapp.tasks:app -c cores*2 -Q high,default"),
-    "tasks": (tasks.tasks, "myapp.tasks:app"),
-    "enqueue": (tasks.enqueue, f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
-    "info": (info.info, "myapp.tasks:app --watch 2"),
-    "doctor": (doctor.doctor, "myapp.tasks:app --json"),
-    "peek": (queues.peek, f"low -n 5 --payload {_APP}"),
-    "purge": (queues.purge, f"low {_APP}"),
-    "pause": (queues.pause, f"low {_APP}"),
-    "resume": (queues.resume, f"low {_APP}"),
+_COMMANDS = {  # name -> module, function, example
+    "worker": ("worker", "worker", "myapp.tasks:app -c cores*2 -Q high,default"),
+    "tasks": ("tasks", "tasks", "myapp.tasks:app"),
+    "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
+    "info": ("info", "info", "myapp.tasks:app --watch 2"),
+    "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
+    "peek": ("queues", "peek", f"low -n 5 --payload {_APP}"),
+    "purge": ("queues", "purge", f"low {_APP}"),
+    "pause": ("queues", "pause", f"low {_APP}"),
+    "resume": ("queues", "resume", f"low {_APP}"),
     "check-schemas": (
-        schemas.check_schemas,
+        "schemas",
+        "check_schemas",
         """myapp.tasks:app --against git:origin/main
 
          typedq check-schemas myapp.tasks:app --live""",
     ),
-    "export-schemas": (schemas.export_schemas, "myapp.tasks:app"),
-    "dead list": (dead.list_, f"--since 2h -n 50 {_APP}"),
-    "dead show": (dead.show, "019ad0f3c1e5d1c0ffee000007 --payload"),
-    "dead retry": (dead.retry, "--task send_email --since 1d -y"),
-    "dead drop": (dead.drop, "--task send_email -y"),
-    "parked list": (parked.list_, f"--task send_email {_APP}"),
-    "parked show": (parked.show, "send_email@0123456789abcdef -n 5 --payload"),
-    "parked retry": (parked.retry, "--task send_email -y"),
-    "parked drop": (parked.drop, "send_email@0123456789abcdef -y"),
-    "server status": (server.status, "--json"),
-    "server stop": (server.stop, ""),
+    "export-schemas": ("schemas", "export_schemas", "myapp.tasks:app"),
+    "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
+    "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
+    "dead retry": ("dead", "retry", "--task send_email --since 1d -y"),
+    "dead drop": ("dead", "drop", "--task send_email -y"),
+    "parked list": ("parked", "list_", f"--task send_email {_APP}"),
+    "parked show": ("parked", "show", "send_email@0123456789abcdef -n 5 --payload"),
+    "parked retry": ("parked", "retry", "--task send_email -y"),
+    "parked drop": ("parked", "drop", "send_email@0123456789abcdef -y"),
+    "server status": ("server", "status", "--json"),
+    "server stop": ("server", "stop", ""),
 }
 _GROUPS = {
     "dead": ("Dead letters: look, try again, drop.", "list --task send_email --since 1h"),
-    "parked": (
-        "Messages that no worker could read, kept for one that can: look, try again, drop.",
-        "list",
-    ),
+    "parked": ("Messages kept for a worker that can read them: look, try again, drop.", "list"),
     "server": ("The embedded server of this project.", "status"),
 }
-_parents = {"": program}
-for name, (purpose, example) in _GROUPS.items():
-    epilog = f"Example: typedq {name} {example}"
-    _parents[name] = typer.Typer(help=purpose, epilog=epilog, no_args_is_help=True)
-for name, (command, example) in _COMMANDS.items():
-    parent, _, last = name.rpartition(" ")
-    epilog = f"Example: typedq {name} {example}".rstrip()
-    _parents[parent].command(last, epilog=epilog)(spread(command))
-for name in _GROUPS:
-    program.add_typer(_parents[name], name=name)
 
 
 def _version(wanted: bool) -> None:
@@ -82,8 +61,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@program.callback()
-def options(
+def _options(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
@@ -92,10 +70,37 @@ def options(
     """Options of the program as a whole."""
 
 
+def _program(word: str) -> typer.Typer:
+    """The program; of its commands only those that begin with `word`, if there are any."""
+    program = typer.Typer(
+        help="A task queue whose jobs have contracts, on Redis or Valkey.",
+        epilog="Example: typedq worker myapp.tasks:app",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    program.callback()(_options)
+    asked = [name for name in _COMMANDS if name.split()[0] == word]
+    parents = {"": program}
+    for name in asked or _COMMANDS:
+        group, _, last = name.rpartition(" ")
+        if group not in parents:
+            purpose, example = _GROUPS[group]
+            epilog = f"Example: typedq {group} {example}"
+            parents[group] = typer.Typer(help=purpose, epilog=epilog, no_args_is_help=True)
+            program.add_typer(parents[group], name=group)
+        module, function, example = _COMMANDS[name]
+        command = getattr(import_module(f"typedq.cli.{module}"), function)
+        epilog = f"Example: typedq {name} {example}".rstrip()
+        parents[group].command(last, epilog=epilog)(spread(command))
+    return program
+
+
 def main() -> None:
     """Run the command line; it ends by SystemExit."""
     try:
-        program(prog_name="typedq")
+        _program("".join(sys.argv[1:2]))(prog_name="typedq")
     except AppNotFound as error:
         if error.__cause__ is not None:
             from typedq.cli.application import show_trace
