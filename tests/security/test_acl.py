@@ -13,8 +13,9 @@ from redis.exceptions import NoPermissionError
 
 from tests.faults.harness import Stage
 from tests.faults.scheduled import CRON
+from typedq import TypedQ
 from typedq.broker import Broker, Keys, rights
-from typedq.errors import ServerRefused
+from typedq.errors import EnqueueUncertain, ServerRefused
 from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```acl\n(.*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL)
-PRODUCER, BROADCASTER, WORKER, ADMIN, CLOSED = (" ".join(block.split()) for block in BLOCKS)
+LINES = [" ".join(block.split()) for block in BLOCKS]
+PRODUCER, BROADCASTER, WAITER, WORKER, ADMIN, CLOSED = LINES
 
 
 @pytest.fixture
@@ -135,6 +137,28 @@ def test_a_producer_broadcasts_only_with_the_lines_for_it(
         stage.app.find("told").broadcast()
         assert stage.redis.xlen(roles.keys.broadcasts) == 1
         stage.send("nap")
+
+
+def test_a_producer_waits_for_a_replica_only_with_the_line_for_it(roles: Roles) -> None:
+    """There is none to wait for here; that it may ask is what the line is for."""
+    url, namespace = roles.url("producer"), roles.namespace
+    app = TypedQ(namespace, url=url, durability="replica", enqueue_deadline=0.3)
+
+    @app.task
+    def job() -> None: ...
+
+    with pytest.raises(ServerRefused, match="this user may not do that; see the ACLs"):
+        job.enqueue()
+    assert not roles.client.exists(roles.keys.ready("default"))
+    roles.apply(WAITER)
+    with pytest.raises(EnqueueUncertain, match="no replica confirmed"):
+        job.enqueue()
+    assert roles.client.llen(roles.keys.ready("default")) == 1
+    app.close()
+    broker = Broker(roles.server.url, namespace)
+    assert broker.call(rights.may("shop-producer", "EXPIRE", roles.keys.lane("0"), "9"))
+    assert not broker.call(rights.may("shop-producer", "EXPIRE", roles.keys.counts, "9"))
+    broker.close()
 
 
 def test_a_worker_works_under_its_acl(
