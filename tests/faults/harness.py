@@ -23,6 +23,7 @@ from typedq.errors import EnqueueUncertain, ServerError
 __all__ = ["ROOT", "Effect", "Stage", "Verdict", "Worker", "lives", "pause", "wait_until"]
 
 T = TypeVar("T")
+CLUSTER = "redis+cluster://"
 QUEUES = ("high", "mid", "low")
 
 
@@ -85,6 +86,9 @@ class Stage:
     @cached_property
     def redis(self) -> Any:
         """Eyes and hands of its own, that do not go through the moves."""
+        if self.eyes.startswith(CLUSTER):
+            node = self.eyes.removeprefix(CLUSTER).split(",")[0]
+            return redis.RedisCluster.from_url(f"redis://{node}")
         return redis.Redis.from_url(self.eyes)
 
     def worker(self, *flags: str, **environment: str) -> Worker:

@@ -61,10 +61,9 @@ def whole_group_usual(scene: Scene) -> None:
     kill_groups(scene, 30.0)
 
 
-@scenario(40, "workers that die while the server is down", "within B3, here twice the lease + 10 s")
-def died_unseen(scene: Scene) -> None:
+def die_unseen(scene: Scene, lease: float) -> None:
     server = scene.server(*ALWAYS)
-    stage = scene.stage(server.url, lease=LEASE_S)
+    stage = scene.stage(server.url, lease=lease)
     worker = stage.worker("-c", "1", **scene.elsewhere())
     id = stage.send("hold", stage.gate())
     wait_until(lambda: stage.effects("start"))
@@ -73,12 +72,22 @@ def died_unseen(scene: Scene) -> None:
     server.kill()
     scene.note("server killed")
     worker.kill_group()
-    pause(2 * LEASE_S)
+    pause(lease + 2.0)  # the lease ends unseen
     server.start()
     since = scene.note("server back")
     stage.open_gate()
-    scene.ends(stage, id, f"B3, lease {LEASE_S:g} s", since, 2 * LEASE_S + 10.0)
+    scene.ends(stage, id, f"B3, lease {lease:g} s", since, 2 * lease + 10.0)
     scene.finish(stage)
+
+
+@scenario(40, "workers that die while the server is down", "within B3, here twice the lease + 10 s")
+def died_unseen(scene: Scene) -> None:
+    die_unseen(scene, LEASE_S)
+
+
+@scenario(43, "workers that die while the server is down; the usual lease of 30 s", "within B3")
+def died_unseen_usual(scene: Scene) -> None:
+    die_unseen(scene, 30.0)
 
 
 @scenario(23, "poison: os._exit, SIGSEGV, kill -9 itself", "dead after three; no neighbour counted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 from redis.crc import key_slot
 
@@ -10,7 +11,7 @@ from tests.faults import topologies
 from tests.faults.harness import Stage, pause, wait_until
 from tests.faults.proxy import Proxy
 from tests.faults.scene import Scene, scenario
-from tests.faults.topologies import client, port_of
+from tests.faults.topologies import SLOTS, client, port_of
 from typedq.localserver import OwnServer
 
 
@@ -70,21 +71,26 @@ def sentinels(scene: Scene) -> None:
     scene.expect(not worker.events("child died"), "a child died")
 
 
-def stage_on(scene: Scene, nodes: list[OwnServer], slots: range) -> Stage:
-    """A stage whose namespace lies in these slots."""
+def stage_on(
+    scene: Scene, nodes: list[OwnServer], master: int, *, eyes: str | None = None
+) -> Stage:
+    """A stage whose namespace lies with this master at first; it looks where the slot is now."""
     url = f"redis+cluster://127.0.0.1:{port_of(nodes[1])},127.0.0.1:{port_of(nodes[3])}"
     while True:
-        node = 0 if slots.start == 0 else 1
         name = f"c{scene.dice.randrange(1 << 32)}"
-        if key_slot(b"{%s}" % name.encode()) in slots:
-            eyes = nodes[3 if node == 0 else 1].url
-            return scene.stage(url, eyes=eyes, name=name)
+        if slot_of(name) in SLOTS[master]:
+            return scene.stage(url, eyes=eyes or url, name=name)
+
+
+def slot_of(namespace: str) -> int:
+    return key_slot(b"{%s}" % namespace.encode())
 
 
 @scenario(15, "three-node Cluster, kill a master that has a replica", "other shards unaffected")
 def cluster(scene: Scene) -> None:
     nodes = scene.enter(topologies.cluster())
-    hit, other = (stage_on(scene, nodes, slots) for slots in (range(5461), range(5461, 10923)))
+    hit = stage_on(scene, nodes, 0, eyes=nodes[3].url)
+    other = stage_on(scene, nodes, 1)
     for stage in (hit, other):
         stage.worker("-c", "1")
         load = stage.send_many(scene.calls(stage, 50))
@@ -98,3 +104,97 @@ def cluster(scene: Scene) -> None:
     for stage in (hit, other):
         verdict = scene.finish(stage)
         scene.expect(verdict.extra_runs <= 64, f"{verdict.extra_runs} extra runs")
+
+
+def spread(scene: Scene, nodes: list[OwnServer]) -> list[Stage]:
+    """A namespace on each master, with a worker that has begun to work there."""
+    stages = [stage_on(scene, nodes, master) for master in range(len(SLOTS))]
+    for stage in stages:
+        stage.worker("-c", "2")
+        load = stage.send_many(scene.calls(stage, 50))
+        wait_until(lambda s=stage, ids=load: set(ids) <= s.ended(), 30.0)  # type: ignore[misc]
+    return stages
+
+
+def finish(scene: Scene, stages: list[Stage]) -> None:
+    for stage in stages:
+        verdict = scene.finish(stage)
+        scene.expect(verdict.extra_runs == 0, f"{verdict.extra_runs} extra runs")
+        scene.expect(not stage.workers[0].events("child died"), "a child died")
+
+
+@scenario(44, "six-node Cluster, slots move under load and while idle", "every message once; B1")
+def slots_move(scene: Scene) -> None:
+    nodes = scene.enter(topologies.cluster(replicas=3))
+    stages = spread(scene, nodes)
+    held = [stage.send("hold", stage.gate()) for stage in stages]
+    for turn in range(max(3, round(scene.seconds / 3))):
+        for place, stage in enumerate(stages):
+            slot = slot_of(stage.keys.tag[1:-1])
+            source, target = nodes[(place + turn) % 3], nodes[(place + turn + 1) % 3]
+            parts = list[float]()
+
+            def between(parts: list[float] = parts) -> None:
+                parts.append(scene.dice.uniform(0.0, 0.1))
+                pause(parts[-1])
+
+            idle = turn % 3 == 2
+            wait_until(lambda s=stage: s.look().in_flight == 1) if idle else None  # type: ignore[misc]
+            with ExitStack() as busy:
+                busy.enter_context(scene.producing(stage)) if not idle else None
+                between()
+                if turn % 2 == 0 or not topologies.move_slot_whole(slot, source, target):
+                    topologies.move_slot(slot, source, target, between)
+                since = scene.note("slot moved", slot=slot, idle=idle)
+                event = "B1 a slot moved" + (", workers idle" if idle else "")
+                scene.probe(stage, event, since, 2.0)
+    for stage, hold in zip(stages, held, strict=True):
+        stage.open_gate()
+        wait_until(lambda s=stage, held=hold: held in s.ended())  # type: ignore[misc]
+    finish(scene, stages)
+
+
+@scenario(45, "six-node Cluster, CLUSTER FAILOVER of each master in turn", "every message once; B1")
+def cluster_failover(scene: Scene) -> None:
+    nodes = scene.enter(topologies.cluster(replicas=3))
+    stages = spread(scene, nodes)
+    for place, stage in enumerate(stages):
+        old, new = nodes[place], nodes[place + 3]
+        for _ in range(max(1, round(scene.seconds / 10))):
+            with scene.producing(stage):
+                pause(scene.dice.uniform(0.3, 0.8))
+                client(port_of(new)).execute_command("CLUSTER", "FAILOVER")
+                wait_until(lambda to=new: role(to) == "master", 30.0)  # type: ignore[misc]
+                since = scene.note("failed over")
+                scene.probe(stage, "B1 a Cluster's failover", since, 2.0)
+            wait_until(lambda a=old, b=new: topologies.is_replica_of(a, b), 30.0)  # type: ignore[misc]
+            old, new = new, old
+    finish(scene, stages)
+
+
+@scenario(46, "a Cluster's master without a replica is killed and comes back", "all is kept; B1")
+def cluster_down(scene: Scene) -> None:
+    nodes = scene.enter(topologies.cluster(replicas=1))
+    hit, other = (stage_on(scene, nodes, master) for master in (2, 1))
+    for stage in (hit, other):
+        stage.worker("-c", "1")
+        load = stage.send_many(scene.calls(stage, 50))
+        wait_until(lambda s=stage, ids=load: set(ids) <= s.ended(), 30.0)  # type: ignore[misc]
+    for _ in range(max(1, round(scene.seconds / 5))):
+        with scene.producing(hit), scene.producing(other):
+            pause(scene.dice.uniform(0.3, 0.8))
+            nodes[2].kill()
+            # Without all slots the others refuse too, as a Cluster does unless told otherwise.
+            wait_until(lambda: "cluster_state:fail" in state(nodes[1]), 30.0)
+            pause(scene.dice.uniform(0.5, 1.5))
+            nodes[2].start()
+            wait_until(lambda: all("cluster_state:ok" in state(n) for n in nodes), 30.0)
+            since = scene.note("a Cluster again")
+            scene.probe(hit, "B1 a Cluster's master is back", since, 2.0)
+            scene.probe(other, "B1 the other masters of that Cluster", since, 2.0)
+    for stage in (hit, other):
+        scene.finish(stage, batches=64)
+
+
+def state(node: OwnServer) -> str:
+    return str(client(port_of(node)).execute_command("CLUSTER", "INFO"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -70,22 +70,70 @@ def _sees_all(port: int) -> bool:
     return False
 
 
+SLOTS = (range(5461), range(5461, 10923), range(10923, 16384))
+
+
 @contextmanager
-def cluster() -> Iterator[list[OwnServer]]:
-    """Three masters that share the slots, and a replica of the first, in step."""
+def cluster(replicas: int = 1) -> Iterator[list[OwnServer]]:
+    """Three masters that share the slots, then a replica of each of the first, in step."""
     args = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
+    count = len(SLOTS) + replicas
     with ExitStack() as stack:
         more = ("--repl-diskless-sync-delay", "0")
-        nodes = [stack.enter_context(OwnServer(args=(*args, *more), tcp=True)) for _ in range(4)]
+        nodes = [
+            stack.enter_context(OwnServer(args=(*args, *more), tcp=True)) for _ in range(count)
+        ]
         hands = [client(port_of(node)) for node in nodes]
-        for hand, slots in zip(hands, ((0, 5460), (5461, 10922), (10923, 16383)), strict=False):
-            hand.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+        for hand, slots in zip(hands, SLOTS, strict=False):
+            hand.execute_command("CLUSTER", "ADDSLOTSRANGE", slots.start, slots.stop - 1)
         for node in nodes[1:]:
             hands[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port_of(node))
-        wait_until(lambda: all(_knows(hand, len(nodes)) for hand in hands), 30.0)
-        hands[3].execute_command("CLUSTER", "REPLICATE", hands[0].execute_command("CLUSTER MYID"))
-        wait_until(lambda: hands[3].info("replication").get("master_link_status") == "up", 30.0)
+        wait_until(lambda: all(_knows(hand, count) for hand in hands), 30.0)
+        for master, replica in zip(hands, hands[len(SLOTS) :], strict=False):
+            replica.execute_command("CLUSTER", "REPLICATE", master.execute_command("CLUSTER MYID"))
+        for hand in hands[len(SLOTS) :]:
+            wait_until(lambda hand=hand: _is_in_step(hand), 30.0)  # type: ignore[misc]
         yield nodes
+
+
+def _is_in_step(hand: Any) -> bool:
+    return bool(hand.info("replication").get("master_link_status") == "up")
+
+
+def move_slot(
+    slot: int, source: OwnServer, target: OwnServer, between: Callable[[], object]
+) -> None:
+    """Move a slot as `redis-cli --cluster reshard` does; `between` is called after each part."""
+    old, new = (client(port_of(node)) for node in (source, target))
+    ids = [hand.execute_command("CLUSTER MYID") for hand in (old, new)]
+    new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+    old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+    between()
+    where = ("127.0.0.1", port_of(target), "", 0, 5000, "KEYS")
+    while keys := old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 2):
+        old.execute_command("MIGRATE", *where, *keys)
+        between()
+    for hand in (new, old):
+        hand.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+
+
+def move_slot_whole(slot: int, source: OwnServer, target: OwnServer) -> bool:
+    """Move a slot in one step, as Valkey 9 can; False where the server cannot."""
+    old, new = (client(port_of(node)) for node in (source, target))
+    id = new.execute_command("CLUSTER MYID")
+    try:
+        old.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", id)
+    except redis.ResponseError as error:
+        if "unknown subcommand" in str(error).lower():
+            return False
+        raise
+    wait_until(lambda: _serves(new, id, slot), 30.0)
+    return True
+
+
+def _serves(hand: Any, id: str, slot: int) -> bool:
+    found = hand.execute_command("CLUSTER", "SLOTS")
+    return any(first <= slot <= last and node[2] == id for first, last, node, *_ in found)
 
 
 def _knows(hand: Any, count: int) -> bool:
