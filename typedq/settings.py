@@ -262,7 +262,7 @@ def project_table(problems: list[str], start: Path | None = None) -> tuple[str, 
     source = f"[tool.typedq] in {file}"
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("typedq", {})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         problems.append(f"{file} cannot be read: {error}")
         return source, {}
     if not isinstance(found, dict):

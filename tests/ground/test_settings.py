@@ -160,6 +160,8 @@ def test_a_broken_project_file_is_one_problem_among_others(project: Path) -> Non
     assert f"{project / 'pyproject.toml'} cannot be read: " in found[0]
     (project / "pyproject.toml").write_text("[tool]\ntypedq = 3\n", encoding="utf-8")
     assert "this is not a table" in problems(project)[0]
+    (project / "pyproject.toml").write_text("tool = 3\n", encoding="utf-8")
+    assert "cannot be read: " in problems(project)[0]
 
 
 def test_no_password_is_shown(project: Path) -> None:
