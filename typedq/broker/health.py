@@ -150,6 +150,21 @@ def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
         yield Finding("persistence", level, found, _KEEP)
 
 
+def durability(asked: str, info: Facts, config: Facts) -> Iterator[Finding]:
+    """Judge whether the server can confirm what the app asks for."""
+    if asked == "replica":
+        online = sum("state=online" in told for name, told in info.items() if name[:5] == "slave")
+        fix = "connect a replica: until then every enqueue fails at its deadline"
+        level: Level = "ok" if online else "problem"
+        yield Finding("durability", level, f"replica, and {online} are online", fix)
+    elif asked == "fsync":
+        synced = info.get("aof_enabled") == "1" and config.get("appendfsync", "always") == "always"
+        able = version(info)[0] == "valkey" or _release(version(info)[1]) >= (7, 2)
+        found = "fsync, and the server " + ("syncs" if synced and able else "cannot confirm it")
+        fix = "Redis or Valkey 7.2, and CONFIG SET appendonly yes appendfsync always"
+        yield Finding("durability", "ok" if synced and able else "problem", found, fix)
+
+
 def eviction(info: Facts) -> Iterator[Finding]:
     """Judge the eviction policy alone."""
     policy = info.get("maxmemory_policy", "unknown")

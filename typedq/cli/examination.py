@@ -34,11 +34,12 @@ def examine(app: TypedQ) -> Iterator[Finding]:
 
 
 def _server(app: TypedQ) -> Iterator[Finding]:
-    facts = app.broker.call(health.info("server", "memory", "persistence"))
+    facts = app.broker.call(health.info("server", "memory", "persistence", "replication"))
     config: Mapping[str, str] = {}
     with suppress(ServerRefused):
         config = app.broker.call(health.config("appendfsync", "save"))
-    return health.examine(facts, config)
+    yield from health.examine(facts, config)
+    yield from health.durability(app.settings.durability, facts, config)
 
 
 def _clock(app: TypedQ) -> Iterator[Finding]:
