@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import redis
 
+from tests.broker.states import look
 from typedq.broker import Broker, Keys, Move, Outgoing, moves
 from typedq.envelope import new_ids, seal
 
 if TYPE_CHECKING:
+    from tests.broker.states import Watch
     from typedq.localserver import OwnServer
 
 T = TypeVar("T")
 CONTRACT = "t@0123456789abcdef"
 LEASE = 30_000
+WAITING = {"ready", "delayed", "in flight", "parked"}
 
 
 def id_of(message: bytes) -> str:
@@ -35,9 +38,13 @@ class Place:
         self.broker = Broker(server.url, namespace)
         self.keys = Keys(namespace)
         self.redis: Any = redis.Redis.from_url(server.url)
+        self.watch: Watch | None = None
 
     def __call__(self, move: Move[T]) -> T:
-        return self.broker.call(move)
+        reply = self.broker.call(move)
+        if self.watch:
+            self.watch(move)
+        return reply
 
     @staticmethod
     def document(contract: str) -> bytes:
@@ -138,23 +145,12 @@ class Place:
 
     def everywhere(self) -> Counter[str]:
         """How often each id that has not ended lies anywhere: never more than once."""
-        found: Counter[str] = Counter()
-        for key in self.redis.scan_iter(f"{self.keys.tag}:*"):
-            name = key.decode().split("}:")[1].split(":")[0]
-            if name in _HOLDERS:
-                found.update(id_of(m) for m in _HOLDERS[name](self.redis, key))
-        return found
+        found = look(self.redis, self.keys)
+        return Counter(one.id for one in found if one.state in WAITING)
 
     def close(self) -> None:
         self.broker.close()
         self.redis.close()
-
-
-_HOLDERS: dict[str, Callable[[Any, bytes], list[bytes]]] = {
-    "ready": lambda server, key: server.lrange(key, 0, -1),
-    "delayed": lambda server, key: server.zrange(key, 0, -1),
-    "flight": lambda server, key: server.hvals(key),
-}
 
 
 @pytest.fixture(scope="module")

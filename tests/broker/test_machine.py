@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -23,7 +23,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from typedq.broker import Outgoing, moves, views
+from tests.broker.states import Watch
+from typedq.broker import Outgoing, moves, parking, views
 from typedq.envelope import unseal
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 QUEUES = ("high", "mid", "low")
 CONTRACTS = ("a@0123456789abcdef", "b@0123456789abcdef")
 FATES: tuple[moves.Fate, ...] = ("done", "crash", "lost", "back")
-CRASHES, LOSSES = 2, 3
 STATIC = {
     *("sessions", "session_queues", "pardoned", "last_tick", "contracts", "counts", "stats"),
     *("workers", "dead", "dead_letters", "wake_supervisors"),
@@ -62,6 +62,7 @@ class Moves(RuleBasedStateMachine):
         self.mail: dict[str, Mail] = {}
         self.ready: dict[str, list[str]] = {queue: [] for queue in QUEUES}
         self.delayed: dict[str, list[str]] = {queue: [] for queue in QUEUES}
+        self.parked: dict[parking.Group, list[str]] = {}
         self.flight: dict[str, list[str]] = {}
         self.dead: list[str] = []
         self.ended: Counter[str] = Counter()
@@ -73,6 +74,7 @@ class Moves(RuleBasedStateMachine):
     @initialize()
     def steady(self) -> None:
         here = self.place
+        self.watch = here.watch = Watch(here.redis, here.keys)
         here.redis.set(here.keys.last_tick, time.time_ns() // 1_000_000)
         self.open()
         self.enqueue([(queue, contract, False) for queue in QUEUES for contract in CONTRACTS])
@@ -133,8 +135,13 @@ class Moves(RuleBasedStateMachine):
         self.gone.append(old)
 
     @precondition(lambda self: any(self.flight.values()))
-    @rule(data=st.data(), owner=st.booleans(), others=st.sampled_from(("back", "lost")))
-    def reap(self, data: st.DataObject, owner: bool, others: moves.Fate) -> None:
+    @rule(
+        data=st.data(),
+        owner=st.booleans(),
+        others=st.sampled_from(("back", "lost")),
+        limit=st.integers(1, 3),
+    )
+    def reap(self, data: st.DataObject, owner: bool, others: moves.Fate, limit: int) -> None:
         name = self.session(data)
         held = sorted(self.flight[name])
         drawn: list[moves.Fate | None] = [data.draw(st.sampled_from((*FATES, None))) for _ in held]
@@ -143,18 +150,24 @@ class Moves(RuleBasedStateMachine):
             id.encode(): fate for id, fate in named.items() if fate is not None
         }
         if not owner:
-            assert self.reap_move(name, fates, others, owner=False).alive
+            assert self.reap_move(name, fates, others, limit, owner=False).alive
             self.place.expire(name)
             ticked = self.place.tick(grace_ms=3_600_000)
             assert [session for session, _ in ticked.expired] == [name]
-        assert not self.reap_move(name, fates, others, owner=owner).alive
+        assert not self.reap_move(name, fates, others, limit, owner=owner).alive
         del self.flight[name]
         self.gone.append(name)
         for id in reversed(held):
-            self.judge(id, named[id] or others)
+            self.judge(id, named[id] or others, limit)
 
     def reap_move(
-        self, name: str, fates: dict[bytes, moves.Fate], others: moves.Fate, *, owner: bool
+        self,
+        name: str,
+        fates: dict[bytes, moves.Fate],
+        others: moves.Fate,
+        limit: int,
+        *,
+        owner: bool,
     ) -> moves.Reaped:
         return self.place(
             moves.reap(
@@ -164,18 +177,18 @@ class Moves(RuleBasedStateMachine):
                 owner=owner,
                 fates=fates,
                 others="back" if others == "back" else "lost",
-                crashes=CRASHES,
-                losses=LOSSES,
+                crashes=limit,
+                losses=limit,
             )
         )
 
-    def judge(self, id: str, fate: moves.Fate) -> None:
+    def judge(self, id: str, fate: moves.Fate, limit: int) -> None:
         mail = self.mail[id]
         mail.crashes += fate == "crash"
         mail.losses += fate == "lost"
         if fate == "done":
             self.end(id)
-        elif (fate, mail.crashes) == ("crash", CRASHES) or (fate, mail.losses) == ("lost", LOSSES):
+        elif {"crash": mail.crashes, "lost": mail.losses}.get(fate, 0) >= limit:
             self.dead.append(id)
         else:
             self.ready[mail.queue].insert(0, id)
@@ -204,10 +217,7 @@ class Moves(RuleBasedStateMachine):
         for envelope in got:
             id = envelope.id.decode()
             held.append(id)
-            mail = self.mail[id]
-            assert envelope.contract.decode() == mail.contract
-            marks = (int(envelope.crashes), int(envelope.losses), envelope.attempt)
-            assert marks == (mail.crashes, mail.losses, mail.attempts)
+            assert envelope.contract.decode() == self.mail[id].contract
 
     @precondition(lambda self: self.flight and any(self.ready.values()))
     @rule(data=st.data(), want=st.integers(2, 6))
@@ -241,10 +251,10 @@ class Moves(RuleBasedStateMachine):
                     wait = 0 if kind == "again" else 7_200_000
                     yield moves.Again(raw, mail.queue, mail.attempts, wait)
 
-    def fetch(self, want: int) -> Iterator[str]:
-        for queue in QUEUES:
-            while want and self.ready[queue]:
-                id = self.ready[queue].pop(0)
+    def fetch(self, want: int, *lists: list[str]) -> Iterator[str]:
+        for waiting in lists or map(self.ready.__getitem__, QUEUES):
+            while want and waiting:
+                id = waiting.pop(0)
                 yield id
                 want = 0 if self.mail[id].alone else want - 1
 
@@ -261,11 +271,56 @@ class Moves(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(self.gone))
         assert self.place.work(name, want, *settle) == (False, 0, [])
 
+    # --- parking ---------------------------------------------------------------------------
+
+    @precondition(lambda self: any(self.flight.values()))
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        name = self.session(data)
+        held = self.flight[name]
+        ids = data.draw(st.lists(st.sampled_from(held), unique=True, min_size=1, max_size=3))
+        aside = [(parking.Group(self.mail[id].queue, self.mail[id].contract), id) for id in ids]
+        words = [parking.Parked(group, id.encode()) for group, id in aside]
+        move = parking.park(self.place.keys, name, words, moves.DEFAULT_BOUNDS)
+        assert self.place(move) == len(ids)
+        assert self.place(move) == 0
+        for group, id in aside:
+            held.remove(id)
+            self.parked.setdefault(group, []).append(id)
+
+    @precondition(lambda self: self.parked and self.flight)
+    @rule(data=st.data(), want=st.integers(1, 3))
+    def unpark(self, data: st.DataObject, want: int) -> None:
+        group, name = self.group(data), data.draw(st.sampled_from(sorted(self.flight)))
+        got = self.place(parking.unpark(self.place.keys, name, group, want))
+        ids = list(self.fetch(want, self.parked[group]))
+        assert [unseal(m).id.decode() for m in got.messages] == ids
+        self.flight[name] += ids
+        if not self.parked[group]:
+            del self.parked[group]
+
+    @precondition(lambda self: self.parked)
+    @rule(data=st.data(), fate=st.sampled_from(("ready", "dead", "purged")))
+    def release(self, data: st.DataObject, fate: Literal["ready", "dead", "purged"]) -> None:
+        group = self.group(data)
+        ids = self.parked.pop(group)
+        released = self.place(parking.release(self.place.keys, group, fate))
+        assert released == (len(ids), 0)
+        if fate == "ready":
+            self.ready[group.queue] += ids
+        elif fate == "dead":
+            self.dead += ids
+        else:
+            self.ended.update(ids)
+
+    def group(self, data: st.DataObject) -> parking.Group:
+        return data.draw(st.sampled_from(sorted(self.parked)))
+
     # --- time and the dead -----------------------------------------------------------------
 
-    @rule(queue=st.sampled_from(QUEUES), count=st.integers(1, 3))
-    def time_passes(self, queue: str, count: int) -> None:
-        """The next few become due, and a tick sees it."""
+    @rule(queue=st.sampled_from(QUEUES), count=st.integers(1, 3), idle=st.booleans())
+    def time_passes(self, queue: str, count: int, idle: bool) -> None:
+        """The next few become due, and a tick sees it, or who looks at the queue for work."""
         here = self.place
         key = here.keys.delayed(queue)
         for n, message in enumerate(here.redis.zrange(key, 0, count - 1)):
@@ -273,8 +328,28 @@ class Moves(RuleBasedStateMachine):
             id = unseal(message).id.decode()
             self.delayed[queue].remove(id)
             self.ready[queue].append(id)
-        here.tick(grace_ms=3_600_000)
+        if idle and self.flight:
+            name = min(self.flight)
+            got = here(moves.work(here.keys, name, [queue], want=1))
+            ids = list(self.fetch(1, self.ready[queue]))
+            assert [unseal(m).id.decode() for m in got.messages] == ids
+            self.flight[name] += ids
+        else:
+            here.tick(grace_ms=3_600_000)
         self.renew()
+
+    @precondition(lambda self: any(self.short()))
+    @rule(data=st.data())
+    def purge(self, data: st.DataObject) -> None:
+        """Short queues only, so that something is left to play with."""
+        queue = data.draw(st.sampled_from(list(self.short())))
+        gone = self.ready[queue] or self.delayed[queue]
+        assert self.place(views.purge(self.place.keys, queue)) == len(gone)
+        self.ended.update(gone)
+        gone.clear()
+
+    def short(self) -> Iterator[str]:
+        return (q for q in QUEUES if 0 < len(self.ready[q] or self.delayed[q]) < 3)
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data(), keep=st.booleans())
@@ -297,26 +372,35 @@ class Moves(RuleBasedStateMachine):
     # --- what always holds -----------------------------------------------------------------
 
     @invariant()
-    def same_places(self) -> None:
-        here = self.place
-        for queue in QUEUES:
-            assert here.ready(queue) == self.ready[queue]
-            assert Counter(here.delayed(queue)) == Counter(self.delayed[queue])
-            if self.ready[queue]:
-                assert here.token(queue) == 1, "somebody must be told"
-        for name, held in self.flight.items():
-            assert here.flying(name) == set(held)
-        assert sorted(here.dead()) == sorted(self.dead)
-        assert here.redis.hlen(here.keys.dead_letters) == len(self.dead)
-        live = set(self.mail) - set(self.dead) - set(self.ended)
-        assert here.everywhere() == dict.fromkeys(live, 1)
-        assert set(self.ended.values()) <= {1}
-
-    @invariant()
-    def same_counts(self) -> None:
+    def same_places_and_counts(self) -> None:
+        here, keys = self.place, self.place.keys
+        lying: dict[str, list[str]] = {}
+        for one in self.watch.there.values():
+            id, mail = one.id, self.mail[one.id]
+            lying.setdefault(one.key.decode(), []).append(id)
+            assert one.counts == (mail.crashes, mail.losses, mail.attempts)
+        for key in (*map(keys.delayed, QUEUES), *map(keys.flight, self.flight), keys.dead_letters):
+            lying.get(key, []).sort()  # here order says nothing
+        expected = {
+            **{keys.ready(queue): ids for queue, ids in self.ready.items()},
+            **{keys.delayed(queue): sorted(ids) for queue, ids in self.delayed.items()},
+            **{keys.flight(name): sorted(ids) for name, ids in self.flight.items()},
+            **{keys.parked(*group): ids for group, ids in self.parked.items()},
+            keys.dead_letters: sorted(self.dead),
+        }
+        assert lying == {key: ids for key, ids in expected.items() if ids}
         live = set(self.mail) - set(self.dead) - set(self.ended)
         counted = Counter(self.mail[id].contract for id in live)
-        assert {c: self.place.waiting(c) for c in CONTRACTS} == {c: counted[c] for c in CONTRACTS}
+        pipe = here.redis.pipeline(transaction=False)
+        pipe.zrange(keys.dead, 0, -1).hkeys(keys.parked_groups).hmget(keys.counts, CONTRACTS)
+        for queue in filter(self.ready.get, QUEUES):
+            pipe.llen(keys.wake(queue))
+        dead, groups, counts, *tokens = pipe.execute()
+        assert sorted(id.decode() for id in dead) == sorted(self.dead)
+        assert sorted(group.decode() for group in groups) == sorted(map(str, self.parked))
+        assert [int(n or 0) for n in counts] == [counted[contract] for contract in CONTRACTS]
+        assert set(tokens) <= {1}, "somebody must be told"
+        assert set(self.ended.values()) <= {1}
 
     def end(self, id: str) -> None:
         self.ended[id] += 1
@@ -331,6 +415,8 @@ class Moves(RuleBasedStateMachine):
         here = self.place
         for name in self.flight:
             here(moves.reap(here.keys, name, QUEUES, owner=True, others="back"))
+        for group in self.parked:
+            here(parking.release(here.keys, group, "ready"))
         for queue in QUEUES:
             key = here.keys.delayed(queue)
             for message in here.redis.zrange(key, 0, -1):
@@ -360,7 +446,7 @@ def test_every_move_in_any_order(server: OwnServer, place: Place) -> None:
     run_state_machine_as_test(
         OnServer,
         settings=settings(
-            max_examples=80,
+            max_examples=50,
             stateful_step_count=60,
             deadline=None,
             derandomize=True,

@@ -15,7 +15,6 @@ from typedq.broker.parking import (
     Group,
     Parked,
     Released,
-    count,
     groups,
     park,
     parked,
@@ -75,7 +74,6 @@ def test_what_is_parked_is_kept_byte_by_byte_and_still_waits(place: Place) -> No
     assert place.flying("a") == set()
     assert place.waiting() == 3
     assert place.stats() == {"retried": 1}
-    assert place(count(place.keys, group(place))) == 3
     assert place.ready() == place.delayed() == place.dead() == []
 
 
@@ -337,7 +335,6 @@ def test_every_branch_touches_declared_keys_only(guarded: OwnServer, namespace: 
         assert probe(place, park(place.keys, "a", asked, bounds)) == 1
         assert probe(place, groups(place.keys)).keys() == {one}
         assert len(probe(place, parked(place.keys, one))) == 4
-        assert probe(place, count(place.keys, one)) == 4
         place(views.pause(place.keys, "mid"))
         assert not probe(place, unpark(place.keys, "a", one, 1)).messages
         assert not probe(place, unpark(place.keys, "gone", one, 1)).alive

@@ -133,8 +133,3 @@ def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Move
 
     lines = [*map(keys.delayed, queues), *(keys.parked(*group) for group in groups)]
     return Move(script("extent"), lines, [len(queues)], parse)
-
-
-def count(keys: Keys, group: Group) -> Move[int]:
-    """How many messages a group holds."""
-    return Move("LLEN", [keys.parked(*group)], [], int)

@@ -1,0 +1,197 @@
+"""The published state machine is the one that the scripts make: no arrow too many, none too few."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from tests.broker.states import DOCUMENT, DRAWN, Watch, draw, table
+from typedq.broker import moves, parking, schedule, views
+from typedq.broker.moves import DEFAULT_BOUNDS, Ack, Again, Back, Bury, DeadBounds, Drop
+from typedq.envelope import new_ids, seal
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.broker.conftest import Place
+
+MOVE_NO_MESSAGE = {"extent", "open", "renew", "survey"}
+MINE = "_broadcast.mine"
+
+
+class Walk:
+    """Takes messages along every arrow."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.keys, self.seq = place, place.keys, 0
+        self.schemas = {place.contract: b"{}"}
+        self.group = parking.Group("mid", place.contract)
+        self.watch = place.watch = Watch(place.redis, place.keys)
+
+    def enqueue(self, count: int = 1, delay_ms: int | None = None) -> list[bytes]:
+        batch = [self.place.outgoing(delay_ms=delay_ms) for _ in range(count)]
+        self.seq += 1
+        self.place(moves.enqueue(self.keys, "lane", self.seq, batch, self.schemas))
+        return [out.id.encode() for out in batch]
+
+    def hold(self, session: str, count: int = 1) -> list[bytes]:
+        """New messages in the hands of a new session."""
+        ids = self.enqueue(count)
+        self.place.open(session)
+        assert len(self.place.fetch(session, count)) == count
+        return ids
+
+    def reap(
+        self, session: str, *fates: tuple[bytes, moves.Fate], limit: int = 9, serves: bool = True
+    ) -> None:
+        queues = self.place.queues if serves else ()
+        move = moves.reap(
+            self.keys,
+            session,
+            queues,
+            owner=True,
+            fates=dict(fates),
+            others="back",
+            crashes=limit,
+            losses=limit,
+        )
+        self.place(move)
+
+    def empty(self) -> None:
+        while self.place(views.purge(self.keys, "mid")):
+            pass
+
+    def due(self) -> None:
+        """Time passes by hand."""
+        key = self.keys.delayed("mid")
+        for message in self.place.redis.zrange(key, 0, -1):
+            self.place.redis.zadd(key, {message: 1})
+
+    # --- the walks -------------------------------------------------------------------------
+
+    def in_the_queue(self) -> None:
+        place = self.place
+        self.enqueue(3, delay_ms=60_000)
+        place(views.purge(self.keys, "mid"))
+        self.enqueue(3, delay_ms=60_000)
+        self.due()
+        place.tick()
+        self.empty()
+        self.enqueue(3, delay_ms=60_000)
+        self.due()
+        place.open("looks")
+        place.work("looks", 1)
+        self.reap("looks")
+        self.empty()
+        place.redis.hset(self.keys.cron, "entry", 1)
+        firing = schedule.Firing("entry", 2, place.outgoing())
+        place(schedule.cron(self.keys, [firing], self.schemas))
+        self.empty()
+
+    def settled(self) -> None:
+        a, b, c, d, e = self.hold("settles", 5)
+        contract = self.place.contract.encode()
+        self.place.work("settles", 0, Ack(contract, [a]))
+        self.place.work("settles", 0, Again(b, "mid", 1, 0))
+        self.place.work("settles", 0, Again(c, "mid", 1, 60_000))
+        self.place.work("settles", 0, Back(d, "mid"))
+        self.place.work("settles", 0, Bury(e, b"{}"))
+        self.place(views.revive(self.keys, ["mid"], [e.decode()]))
+        self.empty()
+        self.hold("fresh")
+        self.place(moves.rotate(self.keys, "fresh", "fresher", ["mid"], 30_000))
+        self.reap("fresher")
+        self.empty()
+
+    def died(self) -> None:
+        a, _ = self.hold("ends", 2)
+        self.reap("ends", (a, "done"))
+        self.empty()
+        a, b, _ = self.hold("dies", 3)
+        self.reap("dies", (a, "crash"), (b, "lost"))
+        self.empty()
+        a, b = self.hold("kills", 2)
+        self.reap("kills", (a, "crash"), (b, "lost"), limit=1)
+        self.hold("strange")
+        self.reap("strange", serves=False)
+        graves = [grave.id for grave in self.place(views.graves(self.keys))]
+        self.place(views.forget(self.keys, graves))
+        for session in ("one", "another"):
+            (a,) = self.hold(session)
+            bury = moves.work(
+                self.keys, session, ["mid"], settle=[Bury(a, b"{}")], bounds=DeadBounds(count=1)
+            )
+            self.place(bury)
+
+    def park(self, session: str, ids: list[bytes]) -> None:
+        parked = [parking.Parked(self.group, id) for id in ids]
+        self.place(parking.park(self.keys, session, parked, DEFAULT_BOUNDS))
+
+    def parked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.park("parks", self.hold("parks", 3))
+        self.place(parking.unpark(self.keys, "parks", self.group, 1))
+        self.place(parking.release(self.keys, self.group, "ready"))
+        self.empty()
+        for fate in ("dead", "purged"):
+            self.park("parks", self.hold("parks"))
+            self.place(parking.release(self.keys, self.group, fate))
+        monkeypatch.setattr(parking, "MOST_GROUPS", 0)
+        self.park("parks", self.hold("parks"))
+
+    def broadcast(self) -> None:
+        place, queues = self.place, [MINE]
+        old = f"{place.redis.time()[0] * 1000 - schedule.KEPT_MS - 1000}-0"
+        place.redis.xadd(self.keys.broadcasts, {"n": 1, "m": self.told().message}, id=old)
+        self.watch.refresh()
+        place(moves.open(self.keys, ["hears"], queues, 30_000))
+        heard = schedule.Heard(old)
+        for number in range(1, 6):
+            place(schedule.broadcast(self.keys, "told", number, self.told(), self.schemas))
+            heard = place(schedule.deliver(self.keys, MINE, heard))
+            if number == 1:
+                place(schedule.abandon(self.keys, MINE))
+                continue
+            worked = place(moves.work(self.keys, "hears", queues, want=1))
+            id = worked.messages[0][25:51]
+            if number == 2:
+                settle = [Again(id, MINE, 1, 60_000)]
+                place(moves.work(self.keys, "hears", queues, settle=settle))
+                place(schedule.abandon(self.keys, MINE))
+            elif number == 3:
+                place(moves.work(self.keys, "hears", queues, settle=[Drop(id)]))
+        self.reap("hears")
+
+    def told(self) -> moves.Outgoing:
+        (id,) = new_ids(1)
+        message = seal(
+            id=id, contract=self.place.contract, queue="_broadcast", options=b"-", body=b"{}"
+        )
+        return moves.Outgoing(id, "_broadcast", self.place.contract, message, to_all=True)
+
+
+def test_the_table_holds_what_the_moves_do_and_nothing_else(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = Walk(place)
+    walk.in_the_queue()
+    walk.settled()
+    walk.died()
+    walk.parked(monkeypatch)
+    walk.broadcast()
+    rows = table()
+    assert len(set(rows)) == len(rows)
+    assert set(rows) - walk.watch.seen == set(), "the table says what no move was seen to do"
+
+
+def test_every_script_moves_messages_by_the_table_or_none() -> None:
+    lua = files("typedq.broker") / "lua"
+    scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
+    moving = {row.move for row in table()}
+    assert moving - scripts == {"abandon", "bury"}  # a plain command, and a part of several scripts
+    assert scripts - moving == MOVE_NO_MESSAGE
+
+
+def test_the_document_is_drawn_from_the_table() -> None:
+    drawn = DRAWN.search(DOCUMENT.read_text("utf-8"))
+    assert drawn is not None
+    assert drawn[0] == draw(), "python -m tests.broker.states draws it anew"
