@@ -314,6 +314,14 @@ def test_who_may_not_ask_how_it_syncs_trusts_the_server(writers: Senders) -> Non
     admin.execute_command("ACL", "DELUSER", "plain")
 
 
+def test_a_server_that_does_not_tell_how_it_syncs_is_trusted(namespace: str) -> None:
+    with OwnServer(args=("--rename-command", "CONFIG", ""), binary=bundled(), tcp=True) as server:
+        senders = Senders(server, namespace)
+        id = senders.send(senders.broker("fsync"))
+        assert senders.place.ready() == [id]
+        senders.close()
+
+
 @pytest.mark.skipif(OLD is None, reason="needs a redis-server of 7.0")
 def test_a_server_that_cannot_wait_for_its_disk(namespace: str) -> None:
     with OwnServer(args=ALWAYS, binary=OLD, tcp=True) as server:

@@ -132,7 +132,7 @@ def _check(durability: Durability, url: str) -> Dialogue[None]:
         if durability != "memory":
             yield (*_WAITS[durability], 1)
         if durability == "fsync":
-            with suppress(redis_errors.NoPermissionError):
+            with suppress(redis_errors.ResponseError):
                 policy = yield ("CONFIG", "GET", "appendfsync")
     except (redis_errors.AuthenticationError, redis_errors.NoPermissionError):
         raise
