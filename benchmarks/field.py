@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 VENVS = ROOT / ".bench"
+INSTALL_S = 300
 
 
 class Missing(Exception):
@@ -58,7 +59,12 @@ class Contender:
         shutil.rmtree(done.parent, ignore_errors=True)
         pip = [self.bin / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         for command in ([python, "-m", "venv", done.parent], [*pip, *self.packages]):
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+            try:
+                ran = subprocess.run(
+                    command, capture_output=True, text=True, check=False, timeout=INSTALL_S
+                )
+            except subprocess.TimeoutExpired:
+                raise Missing(f"it did not install within {INSTALL_S} s") from None
             if ran.returncode:
                 lines = ran.stderr.strip().splitlines() or ["no reason given"]
                 raise Missing(f"it does not install: {lines[-1]}")
@@ -138,10 +144,6 @@ _CELERY = (
     "{bin}/celery -A benchmarks.contenders.celery_:app worker -c 2 -l ERROR"
     " --without-gossip --without-mingle --without-heartbeat"
 )
-_DOCKET = (
-    "{bin}/docket worker --docket bench --url {url} --concurrency 100"
-    " --logging-level ERROR --tasks benchmarks.contenders.pydocket_:tasks"
-)
 _ONLY_COROUTINES = ("anoop",)
 MORE = (
     Contender(
@@ -199,9 +201,9 @@ MORE = (
     ),
     Contender(
         "pydocket",
-        (_DOCKET,) * 2,
+        (f"{_HERE}pydocket_",) * 2,
         1_000,
-        "2 workers, concurrency 100, logs of errors only",
+        "2 workers, concurrency 100, 200 connections, fire-and-forget, logs of errors only",
         ("pydocket==0.27.0", "hiredis"),
         tasks=_ONLY_COROUTINES,
     ),

@@ -17,7 +17,7 @@ _STYLE = (
 
 def draw(medians: dict[str, dict[str, float]]) -> str:
     """One group of bars for each rate, fastest first."""
-    rates = [f[m] for f in medians.values() for m in RATES if m in f]
+    rates = [f[m] for f in medians.values() for m in RATES if m in f] or [1.0]
     low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))
     parts, at = list[str](), 24
     for measure in RATES:

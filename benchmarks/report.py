@@ -98,7 +98,7 @@ def spread(turns: Sequence[Mapping[str, Any]], measure: str) -> str:
     for name in (OWN, SAFE):
         rounds = [t["figures"][measure] for t in turns if t["name"] == name and "figures" in t]
         if rounds:
-            said.append(f"{name} {_number(min(rounds))} to {_number(max(rounds))}")
+            said.append(f"{name} {number(min(rounds))} to {number(max(rounds))}")
     return ", ".join(said)
 
 
@@ -124,6 +124,7 @@ def _head(result: Mapping[str, Any], name: str) -> Iterator[str]:
     )
     yield "Only ratios within this run mean anything. Drained a second, lowest and highest round:"
     yield f"{spread(turns, 'drain, sync')}.\n"
+    yield from (f"**Failed**: {line}\n" for line in _failures(turns))
     yield f"![Rates]({name}.svg)\n"
 
 
@@ -132,7 +133,7 @@ def _figures(found: Medians) -> Iterator[str]:
     yield "| | " + " | ".join(MEASURES) + " |"
     yield "|---|" + "---:|" * len(MEASURES)
     for name, figures in found.items():
-        yield f"| {name} | " + " | ".join(_number(figures.get(m)) for m in MEASURES) + " |"
+        yield f"| {name} | " + " | ".join(number(figures.get(m)) for m in MEASURES) + " |"
     floor = found.get(SAFE, {})
     yield "\n## As ratios to the safe floor\n"
     yield "| | " + " | ".join(MEASURES) + " |"
@@ -166,12 +167,15 @@ def _tail(result: Mapping[str, Any]) -> Iterator[str]:
     yield "\n## Settings\n"
     yield from (f"- {name}: {settings}" for name, settings in result["settings"].items())
     yield from (f"- {name}: left out, {reason}" for name, reason in result["missing"].items())
-    for turn in result["turns"]:
+
+
+def _failures(turns: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for turn in turns:
         if "failed" in turn:
-            yield f"- {turn['name']}, round {turn['round'] + 1}: **failed**, {turn['failed']}"
+            yield f"{turn['name']}, round {turn['round'] + 1}: {turn['failed']}"
 
 
-def _number(figure: float | None) -> str:
+def number(figure: float | None) -> str:
     if figure is None:
         return "-"
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"

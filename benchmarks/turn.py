@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from benchmarks.server import Server
 from benchmarks.ticks import PLACE, Ticks
 
 ENQUEUE_S, LATENCIES, WARM = 0.5, 100, 0.2
-DEADLINE_S = 60.0
+DEADLINE_S, TURN_S = 60.0, 180.0
 Figures = dict[str, Any]
 
 
@@ -29,10 +30,15 @@ class Failed(Exception):
 
 
 class Producer:
-    """`benchmarks.producer` as a process in the contender's environment."""
+    """`benchmarks.producer` as a process in the contender's environment.
 
-    def __init__(self, contender: Contender, environment: Mapping[str, str], log: Path) -> None:
-        self._log = log.open("ab")
+    until: when (monotonic) it is waited for no longer
+    """
+
+    def __init__(
+        self, contender: Contender, environment: Mapping[str, str], log: Path, until: float
+    ) -> None:
+        self._log, self._until = log.open("ab"), until
         self._process = subprocess.Popen(
             [contender.bin / "python", "-m", "benchmarks.producer", contender.module],
             cwd=ROOT,
@@ -50,6 +56,10 @@ class Producer:
         try:
             self._process.stdin.write(json.dumps(what) + "\n")
             self._process.stdin.flush()
+            # One answer to one question, so that nothing is in its buffer.
+            left = max(0.0, self._until - time.monotonic())
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                raise Failed(f"{what[0]}: no answer, and its turn has taken {TURN_S:.0f} s")
             answer = json.loads(self._process.stdout.readline() or '{"error": "it ended"}')
         except BrokenPipeError:
             answer = {"error": "it ended"}
@@ -66,7 +76,9 @@ class Producer:
 class Workers:
     """The worker side: one process or more, and all that they start."""
 
-    def __init__(self, contender: Contender, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, commands: Sequence[Sequence[str]], environment: Mapping[str, str], log: Path
+    ) -> None:
         self.started = time.monotonic_ns()
         with log.open("ab") as output:
             self._processes = [
@@ -79,7 +91,7 @@ class Workers:
                     stderr=output,
                     start_new_session=True,
                 )
-                for words in contender.words(environment["BENCH_URL"])
+                for words in commands
             ]
 
     def family(self) -> list[psutil.Process]:
@@ -121,7 +133,7 @@ class Turn:
 
     def __init__(self, contender: Contender, server: Server, directory: Path, log: Path) -> None:
         self.contender, self.server, self._directory, self._log = contender, server, directory, log
-        self._number = 0
+        self._number, self._until = 0, time.monotonic() + TURN_S
         self._ticks = directory
         self._environment = os.environ | {
             "BENCH_URL": server.url,
@@ -132,7 +144,7 @@ class Turn:
     @contextmanager
     def producer(self) -> Iterator[Producer]:
         environment = self._environment | {PLACE: str(self._ticks)}
-        producer = Producer(self.contender, environment, self._log)
+        producer = Producer(self.contender, environment, self._log, self._until)
         try:
             yield producer
         finally:
@@ -144,7 +156,8 @@ class Turn:
         self._ticks = self._directory / f"ticks{self._number}"
         self._ticks.mkdir()
         environment = self._environment | {PLACE: str(self._ticks)}
-        workers = Workers(self.contender, environment, self._log)
+        commands = self.contender.words(self.server.url)
+        workers = Workers(commands, environment, self._log)
         try:
             yield workers
         finally:
@@ -154,7 +167,7 @@ class Turn:
         """Wait until a backlog is done. The first fifth warms up and is not timed."""
         ticks, before = Ticks(self._ticks), self.server.load()
         warm = at = 0
-        until = time.monotonic() + DEADLINE_S
+        until = min(time.monotonic() + DEADLINE_S, self._until)
         while True:
             done, last, first = ticks.look()
             if not warm and done >= WARM * count:
@@ -162,7 +175,7 @@ class Turn:
             if done >= count:
                 break
             if time.monotonic() > until or (workers.died() and not done):
-                raise Failed(f"{done} of {count} tasks ran; see {self._log}")
+                raise Failed(f"{done} of {count} tasks ran; see {self._log.name}")
             time.sleep(0.002)
         time.sleep(0.1)  # the last acknowledgements
         after = self.server.load()
