@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check demo format faults soak bench bench-all
+.PHONY: help venv test check demo format faults soak bench bench-all bench-growth
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 venv: $(STAMP)  ## make or refresh .venv
 
@@ -47,3 +47,6 @@ bench: $(STAMP)  ## typedq beside floors and its three fastest rivals; see docs/
 
 bench-all: $(STAMP)  ## the same beside every rival that installs
 	$(BIN)/python -m benchmarks --all
+
+bench-growth: $(STAMP)  ## how cost grows with backlogs, queues, payloads...; ARGS="--quick" is shorter
+	$(BIN)/python -m benchmarks.growth $(ARGS)

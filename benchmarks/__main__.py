@@ -7,46 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks import field, plot, report
-from benchmarks.field import ROOT, SAFE, Contender, Missing
-from benchmarks.server import SETTINGS, binary
+from benchmarks.field import SAFE, Contender, Missing
+from benchmarks.machine import machine, noise
 from benchmarks.turn import Failed, take
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def noise() -> dict[str, float]:
-    """How busy the machine is with others, before a turn: half a second's look."""
-    before = psutil.cpu_times()
-    busy = psutil.cpu_percent(interval=0.3)
-    after = psutil.cpu_times()
-    steal = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
-    return {"load": os.getloadavg()[0], "busy %": busy, "steal s": round(steal, 3)}
-
-
-def machine() -> dict[str, Any]:
-    version = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
-    return {
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "server": version.stdout.strip(),
-        "server settings": " ".join(word or "''" for word in SETTINGS),
-        "commit": commit.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-    }
 
 
 def enrol(wanted: list[Contender]) -> tuple[list[Contender], dict[str, str]]:

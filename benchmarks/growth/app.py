@@ -1,0 +1,26 @@
+"""The app whose cost is measured; the environment says how many queues it has, and its name."""
+
+# ruff: noqa: ARG001 - a task that uses no argument
+from __future__ import annotations
+
+import os
+
+from benchmarks.ticks import tick
+from typedq import Queue, TypedQ
+
+NAME, QUEUES = "GROWTH_NAME", "GROWTH_QUEUES"
+
+
+def build(name: str, queues: int, url: str | None = None) -> TypedQ:
+    """An app of one task; its queues are q0, q1, ... in their priority."""
+    app = TypedQ(name, url=url, queues=[Queue(f"q{n}") for n in range(queues)], default_queue="q0")
+
+    @app.task
+    def noop(data: str) -> None:
+        tick()
+
+    return app
+
+
+if NAME in os.environ:  # in a worker
+    app = build(os.environ[NAME], int(os.environ[QUEUES]))
