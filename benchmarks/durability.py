@@ -1,13 +1,13 @@
 """What durability costs an enqueue: `python -m benchmarks.durability`.
 
-One server with a replica and an append-only file synced every second, one synced always, in turns;
-the last column of each pair is the ratio to memory with everysec.
+One server with a replica and an append-only file synced every second, and one synced always, in
+short turns. The best turn of each counts: others on the machine only ever take away. The ratios are
+to memory with everysec.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -59,8 +59,8 @@ def turn(kind: int, server: OwnServer, seconds: float) -> tuple[float, float]:
 
 def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument("--rounds", type=int, default=5)
-    flags.add_argument("--seconds", type=float, default=2.0)
+    flags.add_argument("--rounds", type=int, default=20)
+    flags.add_argument("--seconds", type=float, default=0.5)
     given = flags.parse_args()
     rates = defaultdict[int, list[tuple[float, float]]](list)
     with ExitStack() as stack:
@@ -76,11 +76,9 @@ def main() -> None:
                 rates[kind].append(turn(kind, server, given.seconds))
     print("| durability | appendfsync | one/s | ratio | bulk/s | ratio |")
     print("|---|---|---:|---:|---:|---:|")
-    medians = [
-        [statistics.median(each) for each in zip(*rates[kind], strict=True)] for kind in rates
-    ]
-    for (durability, sync), (one, bulk) in zip(KINDS, medians, strict=True):
-        ratios = one / medians[0][0], bulk / medians[0][1]
+    best = [[max(each) for each in zip(*rates[kind], strict=True)] for kind in rates]
+    for (durability, sync), (one, bulk) in zip(KINDS, best, strict=True):
+        ratios = one / best[0][0], bulk / best[0][1]
         cells = f"{one:,.0f} | {ratios[0]:.2f} | {bulk:,.0f} | {ratios[1]:.2f}"
         print(f"| {durability} | {sync} | {cells} |")
 

@@ -241,6 +241,16 @@ def test_a_primary_that_is_demoted_while_it_waits(namespace: str, wait_until: Wa
         senders.close()
 
 
+def test_a_server_that_refuses_without_a_replica(namespace: str) -> None:
+    with OwnServer(args=("--min-replicas-to-write", "1"), tcp=True) as server:
+        senders = Senders(server, namespace)
+        for send in (senders.send, senders.asend):
+            with pytest.raises(ServerRefused, match="Not enough good replicas to write"):
+                send(senders.broker("replica"))
+        assert senders.place.names() == set()
+        senders.close()
+
+
 def test_a_user_who_may_not_wait(pair: tuple[OwnServer, OwnServer], senders: Senders) -> None:
     admin = senders.place.redis
     admin.execute_command("ACL", "SETUSER", "hasty", "on", ">pw", "~*", "+@all", "-wait")
