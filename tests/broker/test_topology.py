@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 
+from tests.faults.topologies import move_slot, port_of
 from typedq.broker import Broker, Outgoing, moves, views
 from typedq.envelope import new_ids, seal
 from typedq.errors import ServerUnavailable
@@ -45,15 +47,11 @@ def ready(broker: Broker) -> int:
     return broker.call(views.survey(broker.keys, ["default"], [])).queues["default"].ready
 
 
-def port_of(server: OwnServer) -> int:
-    return int(server.url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
-
-
 @pytest.fixture
 def nodes(wait_until: WaitUntil) -> Iterator[list[OwnServer]]:
     """Two masters that share the slots."""
     with ExitStack() as stack:
-        args = ("--cluster-enabled", "yes")
+        args = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
         servers = [stack.enter_context(OwnServer(args=args, tcp=True)) for _ in range(2)]
         clients: list[Any] = [redis.Redis.from_url(server.url) for server in servers]
         for client, slots in zip(clients, ((0, 8000), (8001, 16383)), strict=True):
@@ -86,28 +84,16 @@ def test_namespaces_spread_over_a_cluster(nodes: list[OwnServer]) -> None:
     assert all(sizes)
 
 
-def test_a_slot_that_moved_is_followed(nodes: list[OwnServer], wait_until: WaitUntil) -> None:
+def test_a_slot_that_moved_is_followed(nodes: list[OwnServer]) -> None:
     broker = Broker(f"redis+cluster://127.0.0.1:{port_of(nodes[1])}", "one")
     broker.enqueue(messages(3), document)
-    clients: list[Any] = [redis.Redis.from_url(node.url) for node in nodes]
-    slot = clients[0].execute_command("CLUSTER", "KEYSLOT", "{one}")
-    ids = [client.execute_command("CLUSTER", "MYID") for client in clients]
-    source = 0 if slot <= 8000 else 1
-    target = 1 - source
-    clients[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    clients[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    keys = clients[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
-    clients[source].execute_command(
-        "MIGRATE", "127.0.0.1", port_of(nodes[target]), "", 0, 5000, "KEYS", *keys
-    )
-    for client in (clients[target], clients[source]):
-        client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+    slot = key_slot(b"{one}")
+    source, target = nodes if slot <= 8000 else reversed(nodes)
+    move_slot(slot, source, target, lambda: None)
     broker.enqueue(messages(2), document)
     assert ready(broker) == 5
-    assert clients[source].dbsize() == 0
+    assert redis.Redis.from_url(source.url).dbsize() == 0
     broker.close()
-    for client in clients:
-        client.close()
 
 
 def free_port() -> int:

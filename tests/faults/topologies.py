@@ -70,6 +70,38 @@ def _sees_all(port: int) -> bool:
     return False
 
 
+@contextmanager
+def one_sentinel(
+    directory: Path, primary: OwnServer
+) -> Iterator[tuple[str, Callable[[OwnServer], None]]]:
+    """A lone Sentinel that decides nothing: URL, and how to let it name another server."""
+    port, config = _free_port(), directory / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nprotected-mode no\n"
+        f"dir {directory}\nlogfile {directory}/sentinel.log\n"
+    )
+    process = subprocess.Popen([primary.binary, str(config), "--sentinel"])
+
+    def name_it(server: OwnServer) -> None:
+        hand = client(port)
+        with suppress(redis.ResponseError):  # it knows none yet
+            hand.execute_command("SENTINEL", "REMOVE", "jobs")
+        hand.execute_command("SENTINEL", "MONITOR", "jobs", "127.0.0.1", port_of(server), 2)
+
+    def is_up() -> bool:
+        with suppress(redis.ConnectionError):
+            name_it(primary)
+            return True
+        return False
+
+    try:
+        wait_until(is_up)
+        yield f"redis+sentinel://127.0.0.1:{port}/jobs/0", name_it
+    finally:
+        process.kill()
+        process.wait()
+
+
 SLOTS = (range(5461), range(5461, 10923), range(10923, 16384))
 
 

@@ -22,6 +22,8 @@ from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUn
 
 T = TypeVar("T")
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.05, 1.0, 1.0
+# Who says "not here" or "not now" is the server that was meant.
+_ANSWERS = (redis_errors.BusyLoadingError, redis_errors.ResponseError)
 Durability = Literal["memory", "replica", "fsync"]
 _WAITS: dict[str, tuple[Argument, ...]] = {"replica": ("WAIT", 1), "fsync": ("WAITAOF", 1, 0)}
 _FSYNC = "durability fsync needs Redis or Valkey 7.2, appendonly yes and appendfsync always"
@@ -64,7 +66,7 @@ def enqueue(
 ) -> Dialogue[None]:
     """Enqueue a batch exactly once, through lost connections, until the deadline.
 
-    `patient` is False before the first connection ever: a wrong URL is then reported at once.
+    `patient` is False before the first answer ever: a wrong URL is then reported at once.
     Raises `EnqueueUncertain` once it may have been accepted, else `ServerUnavailable`.
     """
     keys, url, deadline_s, durability = terms
@@ -83,7 +85,7 @@ def enqueue(
                 lane.seq += 1
                 return
         except NotTaken as error:
-            patient = patient or isinstance(error.__cause__, redis_errors.BusyLoadingError)
+            patient = patient or isinstance(error.__cause__, _ANSWERS)
             if not sent and (not patient or time.monotonic() + pause > until):
                 raise unavailable(url, error) from error
             cause = error
@@ -165,13 +167,22 @@ def _kept(
     return False
 
 
+_UNREADABLE = ("No such file", "Permission denied", "PEM lib", "key values mismatch")
+
+
 def unavailable(url: str, error: BaseException) -> ServerUnavailable:
     """The error for a server that does not answer."""
-    ask = "is it running, and is the URL right?"
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    ask, told = "is it running, and is the URL right?", str(error)
+    if "certificate has expired" in told:
+        ask = "is its certificate to be renewed, or is the clock wrong here?"
+    elif "CERTIFICATE_VERIFY_FAILED" in told:
         ask = "is its authority named by ssl_ca_certs=, and the host as in its certificate?"
+    elif "ssl_" in url and any(sign in told for sign in _UNREADABLE):
+        ask = "are the files of ssl_*= there, with a key that fits and its ssl_password=?"
     elif url.startswith(("rediss", "valkeys")):
         ask = "does it speak TLS, and want a client's certificate: ssl_certfile=, ssl_keyfile=?"
+    elif "reset by peer" in told or "closed by server" in told:
+        ask = "is the URL right, and does it want TLS: rediss://?"
     return ServerUnavailable(url, f"no answer from the server ({error}); {ask}")
 
 
@@ -190,4 +201,6 @@ def failure(url: str, error: BaseException) -> ServerError:
         return ServerRefused(url, f"{advice} ({error})")
     if isinstance(error, (*Lost, NotTaken)):
         return unavailable(url, error)
+    if "WRONGTYPE" in str(error):
+        return ServerRefused(url, f"a key is not of its type: ask typedq doctor ({error})")
     return ServerRefused(url, str(error))
