@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import WaitUntil
 from tests.faults.harness import QUEUES, Stage
-from tests.faults.limited import SERVER
+from tests.faults.limited import SERVER, SOFT_S
 from tests.faults.limits import LEAK_MB, hammer, leak, prepare
 from typedq import telemetry
 from typedq.broker import DeadBounds, moves
@@ -25,7 +25,7 @@ from typedq.worker.journal import Journal, State
 from typedq.worker.memory import MemoryLimit
 from typedq.worker.session import Session, new_session
 
-SOFT = "typedq.errors.SoftTimeout: it ran longer than its soft timeout of 0.1 s"
+SOFT = f"typedq.errors.SoftTimeout: it ran longer than its soft timeout of {SOFT_S:g} s"
 
 
 @pytest.fixture
