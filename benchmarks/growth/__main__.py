@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.__main__ import RESULTS
+from benchmarks.field import VENVS
 from benchmarks.growth import backlogs, breadth, contracts, plot, processes, registers, report
 from benchmarks.growth.curve import Fact, Finding
 from benchmarks.machine import machine, noise
@@ -84,8 +85,10 @@ def run(chosen: Mapping[str, Measure]) -> tuple[list[Finding], dict[str, str], l
 
 def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__)
-    flags.add_argument("measures", nargs="*", help="only these")
-    flags.add_argument("--quick", action="store_true", help="smaller inputs, a minute or so")
+    flags.add_argument("measures", nargs="*", help="only these; into .bench/results")
+    flags.add_argument(
+        "--quick", action="store_true", help="smaller inputs, a minute or so; into .bench/results"
+    )
     chosen = flags.parse_args()
     known = measures(quick=chosen.quick)
     if unknown := set(chosen.measures) - known.keys():
@@ -99,15 +102,17 @@ def main() -> int:
         "noise": busy,
         "took s": round(time.monotonic() - started),
     }
-    name = "growth-quick" if chosen.quick else "growth-chosen" if chosen.measures else "growth"
-    RESULTS.mkdir(exist_ok=True)
+    # Only a whole run is for the record.
+    whole = not (chosen.quick or chosen.measures)
+    place, name = RESULTS if whole else VENVS / "results", "growth"
+    place.mkdir(parents=True, exist_ok=True)
     result = {"machine": about, "failed": failed, "findings": [each.as_json() for each in found]}
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (place / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     text = report.write(found, about, failed, name)
-    (RESULTS / f"{name}.md").write_text(text)
+    (place / f"{name}.md").write_text(text)
     for each in found:
         if each.curves:
-            (RESULTS / f"{name}-{each.name}.svg").write_text(plot.draw(each))
+            (place / f"{name}-{each.name}.svg").write_text(plot.draw(each))
     print(text)
     return int(bool(failed))
 
