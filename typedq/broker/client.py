@@ -7,17 +7,16 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar, final
 
 from redis import exceptions as redis_errors
 
 from typedq.addresses import parse_url, redact
 from typedq.broker import dialogue
-from typedq.broker.dialogue import Dialogue, Durability, Pause, Terms
+from typedq.broker.dialogue import Batch, Dialogue, Durability, Pause, Schema, Terms
 from typedq.broker.keys import Keys
 from typedq.broker.link import AsyncLink, Link, Lost, NotTaken
-from typedq.broker.moves import Outgoing
 from typedq.broker.script import Move
 
 T = TypeVar("T")
@@ -79,20 +78,18 @@ class Broker:
         """The same, awaited."""
         return await self._atalk(lambda _: dialogue.perform(move))
 
-    def enqueue(self, batch: Sequence[Outgoing], schema: Callable[[str], bytes]) -> None:
+    def enqueue(self, batch: Batch, schema: Schema) -> None:
         """Accept a batch, all or none, exactly once; `schema` gives a contract's document.
 
         Raises `ServerUnavailable` and `ServerRefused` (nothing accepted) or `EnqueueUncertain`.
         """
         self._talk(lambda link: self._enqueue(link, batch, schema))
 
-    async def aenqueue(self, batch: Sequence[Outgoing], schema: Callable[[str], bytes]) -> None:
+    async def aenqueue(self, batch: Batch, schema: Schema) -> None:
         """The same, awaited."""
         await self._atalk(lambda link: self._enqueue(link, batch, schema))
 
-    def _enqueue(
-        self, link: Link | AsyncLink, batch: Sequence[Outgoing], schema: Callable[[str], bytes]
-    ) -> Dialogue[None]:
+    def _enqueue(self, link: Link | AsyncLink, batch: Batch, schema: Schema) -> Dialogue[None]:
         return dialogue.enqueue(self._terms, link, batch, schema, patient=self._connected)
 
     def _talk(self, say: Callable[[Link], Dialogue[T]]) -> T:

@@ -21,6 +21,8 @@ from typedq.broker.script import Argument, Move
 from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUnavailable
 
 T = TypeVar("T")
+Batch = Sequence[moves.Outgoing]
+Schema = Callable[[str], bytes]
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.05, 1.0, 1.0
 # Who says "not here" or "not now" is the server that was meant.
 _ANSWERS = (redis_errors.BusyLoadingError, redis_errors.ResponseError)
@@ -57,12 +59,7 @@ def perform(move: Move[T]) -> Dialogue[T]:
 
 
 def enqueue(
-    terms: Terms,
-    lane: Lane,
-    batch: Sequence[moves.Outgoing],
-    schema: Callable[[str], bytes],
-    *,
-    patient: bool,
+    terms: Terms, lane: Lane, batch: Batch, schema: Schema, *, patient: bool
 ) -> Dialogue[None]:
     """Enqueue a batch exactly once, through lost connections, until the deadline.
 
@@ -102,14 +99,7 @@ def enqueue(
         pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
-def _put(
-    keys: Keys,
-    lane: Lane,
-    batch: Sequence[moves.Outgoing],
-    schema: Callable[[str], bytes],
-    *,
-    again: bool,
-) -> Dialogue[bool]:
+def _put(keys: Keys, lane: Lane, batch: Batch, schema: Schema, *, again: bool) -> Dialogue[bool]:
     """Send a batch, with what schemas the server asks for; answers whether it was there already."""
     schemas = dict[str, bytes]()
     while True:

@@ -57,10 +57,11 @@ def kind(key: str) -> Move[str]:
     return Move("TYPE", [key], [], text)
 
 
-def examine(info: Facts, config: Facts = _NONE) -> Iterator[Finding]:
-    """Judge a server; a setting that could not be asked for is missing in `config`."""
+def examine(info: Facts, config: Facts = _NONE, asked: str = "memory") -> Iterator[Finding]:
+    """Judge a server; what could not be asked for is missing in `config`; asked: durability."""
     yield from _version(info)
     yield from _persistence(info, config)
+    yield from _durability(asked, info, config)
     yield from eviction(info)
     yield from _memory(info)
 
@@ -150,7 +151,7 @@ def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
         yield Finding("persistence", level, found, _KEEP)
 
 
-def durability(asked: str, info: Facts, config: Facts) -> Iterator[Finding]:
+def _durability(asked: str, info: Facts, config: Facts) -> Iterator[Finding]:
     """Judge whether the server can confirm what the app asks for."""
     if asked == "replica":
         online = sum("state=online" in told for name, told in info.items() if name[:5] == "slave")

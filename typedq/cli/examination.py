@@ -38,8 +38,7 @@ def _server(app: TypedQ) -> Iterator[Finding]:
     config: Mapping[str, str] = {}
     with suppress(ServerRefused):
         config = app.broker.call(health.config("appendfsync", "save"))
-    yield from health.examine(facts, config)
-    yield from health.durability(app.settings.durability, facts, config)
+    return health.examine(facts, config, app.settings.durability)
 
 
 def _clock(app: TypedQ) -> Iterator[Finding]:
