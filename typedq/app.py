@@ -71,7 +71,7 @@ class TypedQ(Hooks, Schedule):
         self._settings: Settings | None = None
         self._broker: Broker | None = None
         self._outbox: Outbox | None = None
-        # For calls made before settings are known: bytes are counted again when they are sent.
+        # For calls made before settings are known: both are counted again when they are sent.
         self._early = (max_body or 1 << 62, max_depth or 64)
         self.queues = tuple(queue.name for queue in queues) if queues else None
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
@@ -273,8 +273,8 @@ class TypedQ(Hooks, Schedule):
     def _pack(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
         from typedq.dispatch import pack
 
-        settings, queues = self.settings, self.queues or ()
-        packed = pack(calls, self._route, queues=queues, max_body=settings.max_body)
+        body, depth = self.limits(early=False)
+        packed = pack(calls, self._route, queues=self.queues or (), max_body=body, max_depth=depth)
         if self._outbox is not None:
             self._outbox.take(calls, packed[0])
         return packed

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from typedq import errors
 from typedq.broker import Outgoing
+from typedq.contracts import MAX_DEPTH, too_deep
 from typedq.envelope import BROADCAST, new_ids, seal
 from typedq.policy import unknown_queue
 from typedq.task import Call, Receipt
@@ -22,6 +23,7 @@ def pack(
     *,
     queues: Collection[str],
     max_body: int,
+    max_depth: int,
 ) -> tuple[list[Outgoing], list[Receipt]]:
     """Seal calls; `route` gives the contract and the queue of a task.
 
@@ -39,6 +41,10 @@ def pack(
                 raise unknown_queue(call.task, queue, queues)
         if len(body) > max_body:
             reason = f"{len(body):,} bytes; the limit is {max_body:,}"
+            raise errors.InvalidArguments(call.task, "$", reason)
+        # A call made before settings were known was held to the default.
+        if max_depth < MAX_DEPTH and too_deep(body, max_depth):
+            reason = f"nested more than {max_depth} levels deep"
             raise errors.InvalidArguments(call.task, "$", reason)
         message = seal(id=id_, contract=contract, queue=queue, options=plan.limits, body=body)
         to_all = queue == BROADCAST

@@ -186,7 +186,9 @@ class Outbox:
         due, attempts = b"%013d" % waiting.due_at, b"%03d" % waiting.attempts
         envelope = unseal(waiting.message)._replace(due=due, attempts=attempts)
         task = self._find(envelope.task)
-        limits = Rules(self._settings()).of(envelope, task)
+        settings = self._settings()
+        limits = Rules(settings).of(envelope, task)
+        task.bound(settings.max_body, settings.max_depth)
         args, kwargs = task.contract.decode(envelope.body)
         return _Job(task, context(envelope, task, limits), args, kwargs)
 

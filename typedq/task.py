@@ -187,6 +187,11 @@ class Task(Sender[P], Generic[P, R_co]):
         self.upcasters.append(Upcaster(contract, fn))
         return fn
 
+    def bound(self, body: int, depth: int) -> None:
+        """Read no messages beyond these bytes and levels of nesting, of older contracts neither."""
+        for contract in (self.contract, *(upcaster.contract for upcaster in self.upcasters)):
+            contract.max_body, contract.max_depth = body, depth
+
     @property
     def place(self) -> str:
         """Where its function was written."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Place
 from tests.faults.harness import Stage
 from typedq.localserver import OwnServer
 
@@ -22,3 +23,8 @@ def private() -> Iterator[OwnServer]:
 def stage(private: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
     with Stage(private.url, namespace, tmp_path, lease=1.0) as here:
         yield here
+
+
+@pytest.fixture
+def place(tmp_path: Path, namespace: str, capfd: pytest.CaptureFixture[str]) -> Place:
+    return tmp_path, namespace, capfd

@@ -41,11 +41,6 @@ def url(server: OwnServer, password: str = CANARY, more: str = "") -> str:
     return server.url.replace("://", f"://default:{password}@") + more
 
 
-@pytest.fixture
-def place(tmp_path: Path, namespace: str, capfd: pytest.CaptureFixture[str]) -> Place:
-    return tmp_path, namespace, capfd
-
-
 def command_lines() -> str:
     """Of everything this test runs."""
     family = psutil.Process().children(recursive=True)

@@ -12,6 +12,7 @@ import msgspec
 
 from typedq.errors import InvalidOptions
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
+from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -59,6 +60,8 @@ def plan(
     queue = options.get("queue")
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
+    if queue is not None and not NAME.fullmatch(str(queue)):  # nor can it turn out to be one
+        raise InvalidOptions(task, "queue", f"{queue!r} is no name of a queue")
     return Plan(queue, _delay(task, options), _eta(task, options, now), _limits(task, options))
 
 

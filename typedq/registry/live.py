@@ -13,6 +13,7 @@ import msgspec
 from typedq.broker import Broker, views
 from typedq.broker.parking import extent
 from typedq.contracts.compatibility import compare
+from typedq.policy import NAME
 from typedq.registry.gate import Declared, Order, altogether, order_of
 from typedq.registry.history import History, Version
 
@@ -71,6 +72,8 @@ def schemas(broker: Broker) -> Schemas:
     """Every contract that a server was told of, by id."""
     found: dict[str, dict[str, Any]] = {}
     for id, text in broker.call(views.contracts(broker.keys)).items():
+        if not NAME.fullmatch(id.rpartition("@")[0]):
+            continue
         # What another producer wrote may be anything.
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             found[id] = msgspec.json.decode(text, type=dict[str, Any])

@@ -11,7 +11,6 @@ import msgspec
 from typedq.app import TypedQ
 from typedq.broker import Broker
 from typedq.broker.views import schema
-from typedq.compat import compare
 from typedq.errors import InvalidBody, UnknownTask
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
@@ -36,6 +35,8 @@ class Readings:
 
     def __init__(self, app: TypedQ) -> None:
         self._app, self._broker = app, app.broker
+        for task in app.tasks.values():
+            task.bound(*app.limits(early=False))
         self._decided: dict[bytes, Reading | None] = {
             f"{name}@{task.contract.fingerprint}".encode(): Reading(task, task.contract.decode)
             for task in app.tasks.values()
@@ -54,7 +55,7 @@ class Readings:
         try:
             task = self._app.find(name)
         except UnknownTask:
-            return self._decided.setdefault(contract, None)
+            return None  # not remembered: strangers can make up as many names as they like
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
                 return self._decided.setdefault(contract, _through(upcaster, task))
@@ -77,6 +78,8 @@ def _best(contract: bytes, document: dict[str, Any], task: Task[..., Any]) -> Re
 
     Where all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
     """
+    from typedq.compat import compare  # most workers never meet another contract
+
     ways = [(u.contract.schema, _through(u, task)) for u in task.upcasters]
     ways.append((task.contract.schema, Reading(task, task.contract.decode)))
     try:

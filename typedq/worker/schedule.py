@@ -121,9 +121,9 @@ class Cron:
         return self._zero + timedelta(seconds=time.monotonic())
 
     def _seal(self, entry: Entry) -> Outgoing:
-        settings = self._app.settings
-        queues = [queue.name for queue in settings.queues]
-        batch, _ = pack([entry.call], self._route, queues=queues, max_body=settings.max_body)
+        body, depth = self._app.limits(early=False)
+        queues = self._app.queues or ()
+        batch, _ = pack([entry.call], self._route, queues=queues, max_body=body, max_depth=depth)
         return batch[0]
 
     def _route(self, name: str) -> tuple[str, str]:

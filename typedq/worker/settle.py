@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 import traceback
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 
 from typedq.attempt import again
 from typedq.broker.moves import Again, Bury, Drop, Settlement
-from typedq.broker.parking import Group, Parked
+from typedq.broker.parking import MOST_GROUPS, Group, Parked
 from typedq.envelope import VERSION, Envelope
 from typedq.errors import InvalidBody, Reject, RetryIn
 from typedq.task import Task
@@ -20,6 +21,7 @@ from typedq.telemetry import event
 
 TELL_AGAIN_S = 60.0
 _told: dict[str, float] = {}  # contract -> until when what is parked of it is no news
+_CONTRACT = re.compile(rb"[a-z0-9][a-z0-9_.-]{0,63}@[0-9a-f]{1,64}")
 _LONGEST_TRACE = 8_000  # characters: the end of a traceback says what happened
 _to_json = msgspec.json.Encoder().encode
 
@@ -34,8 +36,10 @@ def bad_message(message: bytes, why: str) -> Bury:
     return Bury(message[25:51], reason("bad_message", why))
 
 
-def unreadable(envelope: Envelope) -> Parked | Drop:
+def unreadable(envelope: Envelope) -> Parked | Drop | Bury:
     """A message that another worker may be able to read: kept as it is, uncounted."""
+    if not _CONTRACT.fullmatch(envelope.contract):  # no key is named after it
+        return Bury(envelope.id, reason("bad_message", "no contract has the name that it gives"))
     contract = envelope.contract.decode()
     if envelope.version != VERSION:
         contract += f"#{envelope.version.decode()}"
@@ -50,6 +54,8 @@ def unreadable(envelope: Envelope) -> Parked | Drop:
     now = time.monotonic()
     known = now < _told.get(contract, 0.0)  # a deploy parks many: one line for all is enough
     if not known:
+        if len(_told) > MOST_GROUPS:
+            _told.clear()
         _told[contract] = now + TELL_AGAIN_S
     event(
         logging.DEBUG if known else logging.WARNING,
@@ -63,7 +69,8 @@ def unreadable(envelope: Envelope) -> Parked | Drop:
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> Bury:
     """A body that the contract refuses: never retried, since it never changes."""
     contract = envelope.contract.decode()
-    _refused(envelope, "invalid body", path=error.path)
+    id = envelope.id.decode()
+    event(logging.ERROR, "message buried: invalid body", contract=contract, id=id, path=error.path)
     why = reason("invalid_body", str(error), path=error.path, contract=contract, known=known)
     return Bury(envelope.id, why)
 
@@ -85,14 +92,3 @@ def after_failure(envelope: Envelope, task: Task[..., object], error: BaseExcept
     trace = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
     what = "".join(traceback.format_exception_only(error)).strip()[-_LONGEST_TRACE:]
     return Bury(envelope.id, reason("failed", what, attempts=attempts, traceback=trace))
-
-
-def _refused(envelope: Envelope, why: str, **more: str) -> None:
-    event(
-        logging.ERROR,
-        f"message buried: {why}",
-        contract=envelope.contract.decode(errors="replace"),
-        id=envelope.id.decode(),
-        error=None,
-        **more,
-    )
