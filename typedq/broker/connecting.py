@@ -96,6 +96,8 @@ def _owner(node: Any, slot: int) -> tuple[str, int]:
 
 def _login(address: Address, username: Any, password: Any) -> dict[str, Any]:
     tls = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+    if address.tls:  # without a password, OpenSSL would ask whoever sits at the terminal, and wait
+        tls.setdefault("ssl_password", "")
     return tls | {
         "username": username,
         "password": password,

@@ -148,11 +148,12 @@ class AsyncLink(Lane):
 
     async def ask(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply."""
+        late: type[redis_errors.RedisError] = NotTaken
         try:
             async with asyncio.timeout(self._wait):
                 if not self._connection.is_connected:
                     await self._connect()
-                packed = _pack(tuple(command))
+                packed, late = _pack(tuple(command)), redis_errors.TimeoutError
                 await self._connection.send_packed_command([packed], check_health=False)
                 return await self._connection.read_response(disable_decoding=True)
         except redis_errors.BusyLoadingError as error:
@@ -164,7 +165,7 @@ class AsyncLink(Lane):
             raise NotTaken(str(error)) from error
         except TimeoutError as error:
             await self.close()
-            raise redis_errors.TimeoutError("no reply in time") from error
+            raise late("no reply in time") from error
         except asyncio.CancelledError:
             # The reply would be taken for that of the next request.
             await self.close()
