@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -11,9 +10,8 @@ import redis
 from tests.cli.conftest import Place, Shop
 from tests.faults.topologies import replicated
 from typedq.broker.health import examine
-
-if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+from typedq.localserver import OwnServer
+from typedq.localserver.launch import bundled
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +38,13 @@ def test_replicas_are_looked_for_where_they_are_asked_for(
     assert alone["fix"].startswith("connect a replica: until then every enqueue fails")
 
 
-def test_a_file_that_is_synced_is_looked_for_where_it_is_asked_for(
-    place: Place, pair: tuple[OwnServer, OwnServer]
-) -> None:
-    with redis.Redis.from_url(pair[0].url) as client:
-        lax = finding(place, pair[0], "fsync", 1)
+def test_a_file_that_is_synced_is_looked_for_where_it_is_asked_for(place: Place) -> None:
+    with OwnServer(binary=bundled()) as own, redis.Redis.from_url(own.url) as client:
+        lax = finding(place, own, "fsync", 1)
         client.config_set("appendfsync", "always")
-        strict = finding(place, pair[0], "fsync")
+        strict = finding(place, own, "fsync")
         client.config_set("appendonly", "no")
-        off = finding(place, pair[0], "fsync", 1)
-        client.config_set("appendonly", "yes")
+        off = finding(place, own, "fsync", 1)
     assert strict
     assert (strict["level"], strict["found"]) == ("ok", "fsync, and the server syncs")
     for each in (lax, off):
