@@ -19,7 +19,7 @@ T = TypeVar("T")
 class WaitUntil(Protocol):
     """The type of the `wait_until` fixture."""
 
-    def __call__(self, condition: Callable[[], T], deadline: float = 10.0) -> T: ...
+    def __call__(self, condition: Callable[[], T], deadline: float = 20.0) -> T: ...
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +44,14 @@ def namespace() -> str:
 def wait_until() -> WaitUntil:
     """Poll until the condition is truthy and return its value; fail after the deadline (seconds).
 
+    The usual deadline finds what hangs, and is no bound: a worker that starts needs a second of
+    processor time, which may take ten beside others. It is below the usual lease of 30 s, so that
+    what only the end of a lease would mend is found, too.
+
     The one place in tests where waiting lives; `tests/test_house.py` refuses sleeps elsewhere.
     """
 
-    def wait(condition: Callable[[], T], deadline: float = 10.0) -> T:
+    def wait(condition: Callable[[], T], deadline: float = 20.0) -> T:
         end = time.monotonic() + deadline
         while not (value := condition()):
             if time.monotonic() > end:
