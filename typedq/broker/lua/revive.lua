@@ -10,8 +10,7 @@ returns {number revived, id that cannot be, being no message of a known queue*}
 --@include message
 --@include wake
 
-local lines, names = {}, tonumber(ARGV[1])
-local reply = {0}
+local lines, names, reply = {}, tonumber(ARGV[1]), {0}
 for i = 1, names do lines[ARGV[1 + i]] = 3 + 3 * (i - 1) end
 for i = 2 + names, #ARGV do
   local letter = redis.call('HGET', KEYS[2], ARGV[i])

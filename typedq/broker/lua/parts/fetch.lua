@@ -1,8 +1,10 @@
--- Messages from the head of a list into a session's hands. What was lost before ends the batch.
--- needs: message; `odd` takes what is no message, once the others are safe
+-- Messages from the head of a list into a session's hands. What was lost before ends the batch,
+-- and so does about 1 MiB, by the head's size: large replies cost more than all of their parts.
+-- needs: message; `odd` takes what is no message, at last. HLEN: without a hash nothing is taken.
 
 local function fetch(list, flight, wanted, reply, odd)
-  local popped = redis.call('LPOP', list, wanted) or {}
+  local head = redis.call('HLEN', flight) and redis.call('LINDEX', list, 0) or ''
+  local popped = redis.call('LPOP', list, math.min(wanted, math.ceil(2^20 / (#head + 1)))) or {}
   local held, odds, last = {}, {}, #popped
   for i, m in ipairs(popped) do
     if not is_message(m) then
