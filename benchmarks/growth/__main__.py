@@ -46,7 +46,7 @@ def measures(*, quick: bool) -> Mapping[str, Measure]:
         "dead": lambda: [registers.buried(aside, *few)],
         "contracts": lambda: [contracts.gate(to(1, 100, 300, 1_000, most=300), rounds)],
         "compare": lambda: contracts.comparison(
-            to(10, 100, 300, 1_000, most=300), to(4, 16, 64, most=64)
+            to(10, 100, 1_000, most=100), to(4, 16, 64, most=64)
         ),
         "start": lambda: [start(2 if quick else 10)],
     }
