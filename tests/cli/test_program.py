@@ -88,6 +88,24 @@ print([name for name in sys.modules if name.startswith(("typedq.worker", "typedq
     assert out.splitlines()[-2:] == ["heavy: []", "[]"]
 
 
+def test_a_worker_imports_nothing_that_others_need() -> None:
+    code = """
+import sys
+from typedq.cli import main
+sys.argv = ["typedq", "worker", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+import typedq.worker
+others = "cli.dead cli.schemas cli.doctor registry contracts.compatibility outbox".split()
+print("others:", [name for name in others if f"typedq.{name}" in sys.modules])
+print("heavy:", [name for name in ("croniter", "multiprocessing") if name in sys.modules])
+"""
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert out.splitlines()[-2:] == ["others: []", "heavy: []"]
+
+
 def test_a_command_that_does_not_exist_is_a_usage_error(shop: Shop) -> None:
     assert "No such command 'wroker'" in shop.error("wroker")
 

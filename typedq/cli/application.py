@@ -39,7 +39,6 @@ class Chosen:
     app_dir: AppDir = HERE
 
     def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
-        """See `load`."""
         return load(self.app, self.app_dir, log=log)
 
 
@@ -50,7 +49,6 @@ class Placed(Chosen):
     place: AppArgument = None
 
     def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
-        """See `load`."""
         return load(self.app, self.app_dir, self.place, log=log)
 
 

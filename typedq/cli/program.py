@@ -30,9 +30,7 @@ _COMMANDS = {  # name -> module, function, example
     "check-schemas": (
         "schemas",
         "check_schemas",
-        """myapp.tasks:app --against git:origin/main
-
-         typedq check-schemas myapp.tasks:app --live""",
+        "myapp.tasks:app --against git:origin/main\n\ntypedq check-schemas myapp.tasks:app --live",
     ),
     "export-schemas": ("schemas", "export_schemas", "myapp.tasks:app"),
     "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
@@ -66,8 +64,7 @@ def _options(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
     ] = False,
-) -> None:
-    """Options of the program as a whole."""
+) -> None: ...
 
 
 def _program(word: str) -> typer.Typer:
@@ -81,9 +78,8 @@ def _program(word: str) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     program.callback()(_options)
-    asked = [name for name in _COMMANDS if name.split()[0] == word]
     parents = {"": program}
-    for name in asked or _COMMANDS:
+    for name in [name for name in _COMMANDS if name.split()[0] == word] or _COMMANDS:
         group, _, last = name.rpartition(" ")
         if group not in parents:
             purpose, example = _GROUPS[group]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -255,8 +256,6 @@ def _tie_to(parent: int) -> None:
     And to be the reaper of its descendants, so that a hard timeout finds them all.
     """
     if sys.platform == "linux":
-        import ctypes
-
         prctl = ctypes.CDLL(None).prctl
         prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
