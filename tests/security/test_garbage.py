@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tests.faults.scheduled import CRON
 from typedq.cli.examination import waiting
 from typedq.cli.info import look
 from typedq.envelope import new_ids, seal
@@ -86,7 +87,7 @@ def plant(stage: Stage, garbage: Garbage) -> None:
     server.rpush(keys.supervisors, *garbage.some())
     for name in ("contracts", "counts", "dead_letters", "stats", "workers", "parked_groups"):
         spoil(server, getattr(keys, name), garbage)
-    server.hset(keys.counts, "nap@" + "0" * 16, b"x")
+    plant_in_place(stage, garbage)
     groups = [b"mid nap@1", b"mid " + garbage.name(), garbage.name() + b" x", b"mid x#2"]
     groups.append(f"mid {stage.app.find('nap').contract.id}".encode())
     for group in groups:
@@ -103,13 +104,31 @@ def plant(stage: Stage, garbage: Garbage) -> None:
     server.sadd(keys.pardoned, *garbage.some())
     server.sadd(keys.paused, *garbage.some())
     server.set(keys.last_tick, garbage.name())
-    for entry in ("every", "x"):
-        server.hset(keys.cron, entry, garbage.name())
     for heard in server.scan_iter(f"{keys.tag}:heard:*"):
         server.set(heard, garbage.name())
     for g in garbage.some():
         fields: dict[Any, Any] = {b"n": garbage.name(), b"m": g, garbage.name() + b"_": g}
         server.xadd(keys.broadcasts, fields)
+
+
+def plant_in_place(stage: Stage, garbage: Garbage) -> None:
+    """Not beside what is read, but where it is read."""
+    server, keys = stage.redis, stage.keys
+    for name, field in (
+        *((keys.counts, stage.app.find(task).contract.id) for task in ("nap", "anap")),
+        *((keys.stats, field) for field in ("done", "dead", "broadcast", "delivered", "retried")),
+        *((keys.cron, entry) for entry in ("ticks", "every", "x")),
+        *((keys.contracts, f"{task}@{'0' * 16}") for task in ("nap", "anap")),
+    ):
+        server.hset(name, field, garbage.name())
+    for task in ("nap", "anap"):  # of contracts that make a worker read what was published
+        (id,) = new_ids(1)
+        contract = f"{task}@{'0' * 16}"
+        odd = seal(id=id, contract=contract, queue="mid", options=b"-", body=b"{}")
+        server.rpush(keys.ready("mid"), odd)
+    server.zadd(keys.dead, {g: garbage.score() for g in garbage.some()})
+    for lane in server.scan_iter(keys.lane("*")):
+        server.set(lane, garbage.name())
 
 
 def spoil(server: Any, key: Any, garbage: Garbage) -> None:
@@ -123,7 +142,6 @@ def is_alive(worker: Worker) -> None:
 
 def probe(stage: Stage, worker: Worker, wait_until: WaitUntil) -> None:
     """An honest message is run, now and later, and nothing else was."""
-    stage.redis.delete(stage.keys.counts)  # an enqueue refuses to count on from garbage
     ids = {stage.send("nap"), stage.send("anap", delay=0.05)}
 
     def ran() -> bool:
@@ -139,7 +157,8 @@ def test_garbage_of_the_right_type_neither_kills_nor_runs(
 ) -> None:
     garbage = Garbage(stage)
     plant(stage, garbage)
-    worker = stage.worker("-c", "2", FAULTS_LOG="info", FAULTS_MORE="tests.faults.scheduled")
+    more = {"FAULTS_MORE": "tests.faults.scheduled", CRON: "* * * * * *"}
+    worker = stage.worker("-c", "2", FAULTS_LOG="info", **more)
     for _ in range(5):
         probe(stage, worker, wait_until)
         plant(stage, garbage)
@@ -148,6 +167,7 @@ def test_garbage_of_the_right_type_neither_kills_nor_runs(
     probe(stage, worker, wait_until)
     # Sessions full of garbage end, too; their names are ours, so they are reaped.
     wait_until(lambda: not stage.redis.zscore(stage.keys.sessions, "gone2"), 20)
+    wait_until(lambda: stage.effects(task="tick"), 20)
     assert worker.stop() == 0
 
 
@@ -162,6 +182,13 @@ def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil
     keys, server = stage.keys, stage.redis
     names = [name for attribute, name in vars(keys).items() if attribute != "tag"]
     names += [key for queue in ("high", "mid") for key in keys.lines([queue])]
+    names += [
+        key.decode()
+        for own in ("heard", "ready")
+        for key in server.scan_iter(f"{keys.tag}:{own}:_*")
+    ]
+    names.append(keys.parked("mid", "nap@1"))
+    server.hset(keys.parked_groups, "mid nap@1", 1)
     Garbage(stage).shuffle(names)
     for first in range(0, len(names), 3):
         some = names[first : first + 3]
@@ -189,7 +216,6 @@ def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: Wai
     garbage = Garbage(stage)
     for flags in (("--burst", "-c", "1"), ("--solo", "--burst")):
         plant(stage, garbage)
-        stage.redis.delete(stage.keys.counts)
         id = stage.send("nap")
         worker = stage.worker(*flags, FAULTS_LOG="info")
 

@@ -15,7 +15,6 @@ from typedq.cli.console import age
 from typedq.cli.info import look
 from typedq.errors import ServerRefused
 
-ROUND_TRIPS = 20
 _ACLS = "give each role a user of its own: docs/security.md"
 _START = "typedq worker"
 # Of the keys of a namespace by their attribute; all others are hashes, those of a queue are beside.
@@ -43,7 +42,7 @@ def _server(app: TypedQ) -> Iterator[Finding]:
 
 def _clock(app: TypedQ) -> Iterator[Finding]:
     trips, offsets = list[float](), list[float]()
-    for _ in range(ROUND_TRIPS):
+    for _ in range(20):
         sent, before = time.time(), time.monotonic()
         there = app.broker.call(health.clock())
         trips.append(time.monotonic() - before)

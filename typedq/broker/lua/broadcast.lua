@@ -11,7 +11,7 @@ returns {"accepted"} | {"seen"} | {"unknown", contract}
 ]]
 --@include message
 
-if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[1]) or '0') then return {'seen'} end
+if tonumber(ARGV[1]) <= (tonumber(redis.call('GET', KEYS[1])) or 0) then return {'seen'} end
 for i = 6, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
 if redis.call('HEXISTS', KEYS[2], ARGV[4]) == 0 then return {'unknown', ARGV[4]} end
 

@@ -25,9 +25,9 @@ for i = at, #ARGV, 5 do
     last = now
   end
   if slot > last and slot <= now then
+    redis.call('RPUSH', KEYS[line + 1], with_due(ARGV[i + 4], slot))
     redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
     count(KEYS[3], ARGV[i + 3], 1)
-    redis.call('RPUSH', KEYS[line + 1], with_due(ARGV[i + 4], slot))
     plant(KEYS[line + 3])
     last, fired = slot, 1
   end

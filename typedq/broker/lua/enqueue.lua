@@ -17,7 +17,7 @@ returns {"accepted"} | {"seen"} | {"unknown", contract*}
 --@include due
 
 local seq = tonumber(ARGV[1])
-if seq <= tonumber(redis.call('GET', KEYS[1]) or '0') then return {'seen'} end
+if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'} end
 
 local groups = 4 + 2 * tonumber(ARGV[3])
 for i = 4, groups - 1, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
@@ -34,7 +34,7 @@ at = groups
 while at <= #ARGV do
   local line, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 5, at + 4 + tonumber(ARGV[at + 4])
-  redis.call('HINCRBY', KEYS[3], ARGV[at + 3], ARGV[at + 4])
+  count(KEYS[3], ARGV[at + 3], ARGV[at + 4])
   if mode == 'delay' then due = now + due end
   if mode == 'now' or due <= now then
     -- unpack is limited to some 8,000 values by the size of Lua's stack

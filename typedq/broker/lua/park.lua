@@ -18,7 +18,6 @@ for i = 5, #ARGV, 3 do
   local group, id = ARGV[i + 1], ARGV[i + 2]
   local m = redis.call('HGET', KEYS[1], id)
   if m then
-    settled = settled + redis.call('HDEL', KEYS[1], id)
     local known = redis.call('HEXISTS', KEYS[2], group) == 1
     if known or redis.call('HLEN', KEYS[2]) < tonumber(ARGV[1]) then
       redis.call('RPUSH', KEYS[6 + tonumber(ARGV[i])], m)
@@ -27,6 +26,7 @@ for i = 5, #ARGV, 3 do
       count(KEYS[3], contract_of(m), -1)
       bury(dead, id, m, ARGV[4], now)
     end
+    settled = settled + redis.call('HDEL', KEYS[1], id) -- last: until then it is held
   end
 end
 return settled

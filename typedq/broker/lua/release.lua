@@ -23,8 +23,6 @@ while released < 500 do
     local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16))
     if due >= tonumber(ARGV[3]) then break end
   end
-  redis.call('LPOP', KEYS[1])
-  released = released + 1
   if ARGV[2] == 'ready' then
     redis.call('RPUSH', KEYS[7], m)
     plant(KEYS[9])
@@ -32,6 +30,8 @@ while released < 500 do
     if whole then count(KEYS[3], contract_of(m), -1) end
     if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6], now) end
   end
+  redis.call('LPOP', KEYS[1]) -- last: until then it is parked
+  released = released + 1
 end
 local left = redis.call('LLEN', KEYS[1])
 if left == 0 then redis.call('HDEL', KEYS[2], ARGV[1]) end
