@@ -32,7 +32,7 @@ from typedq.localserver import OwnServer
 RELEASED_S = 5.0
 # Atomic, so that it may be asked at any moment; knows nothing but where messages lie.
 _SCAN = """
-local found, counts, read = {}, {}, {
+local crashes, found, counts, read = 0, {}, {}, {
   ready = function(key) return redis.call('LRANGE', key, 0, -1) end,
   delayed = function(key) return redis.call('ZRANGE', key, 0, -1) end,
   flight = function(key) return redis.call('HVALS', key) end,
@@ -43,13 +43,14 @@ for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*:*')) do
   for _, m in ipairs(messages and messages(key) or {}) do
     local contract = string.match(m, '^[^ ]+', 53)
     found[contract] = (found[contract] or 0) + 1
+    crashes = math.max(crashes, tonumber(string.sub(m, 3, 3)) or 0)
   end
 end
 local all = redis.call('HGETALL', ARGV[2])
 for i = 1, #all, 2 do
   if all[i + 1] ~= '0' then counts[all[i]] = tonumber(all[i + 1]) end
 end
-return cjson.encode({found, counts})
+return cjson.encode({found, counts, crashes})
 """
 
 
@@ -124,16 +125,13 @@ class Deploy:
         target = self.killed + self.kills // 2
         while any(producer.poll() is None for producer in self._producers) or self.killed < target:
             pause(self.dice.uniform(0.02, 0.1))
-            self._scan()
-            if self.killed < target:
+            # What dies three times alone is rightly taken for poison: chance shall not make it so.
+            if self._scan() < 2 and self.killed < target:
                 self._kill_one()
         if codes := [producer.returncode for producer in self._producers if producer.returncode]:
             self.broken.append(f"producers ended with {codes}")
 
     def _kill_one(self) -> None:
-        # What dies three times alone is rightly taken for poison: chance shall not make it so.
-        if any(message[2:3] >= b"2" for message in self.stage.in_flight().values()):
-            return
         children = [c for w in self.stage.workers if w.exit_code is None for c in w.children()]
         if children:
             with suppress(psutil.NoSuchProcess):
@@ -155,12 +153,14 @@ class Deploy:
 
         wait_until(counted, deadline, every=0.03)
 
-    def _scan(self) -> None:
+    def _scan(self) -> int:
+        """How often anything that waits, wherever it lies, has crashed at most."""
         keys, server = self.stage.keys, self.stage.redis
-        found, counts = json.loads(server.eval(_SCAN, 0, keys.tag, keys.counts))
+        found, counts, crashes = json.loads(server.eval(_SCAN, 0, keys.tag, keys.counts))
         self.scans += 1
         if found != counts:
             self.broken.append(f"counted {counts}, found {found}")
+        return int(crashes)
 
     # --- looking ---------------------------------------------------------------------------------
 
