@@ -237,7 +237,7 @@ def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     assert found[keys.sessions]["fix"].endswith(f"then DEL {keys.sessions}")
     # What cannot be judged for it is said to be so, and the rest is judged.
     (work,) = [each for each in told if each["check"] == "work"]
-    assert work["found"].startswith("not checked: WRONGTYPE")
+    assert work["found"].startswith("not checked: a key is not of its type")
     assert {"version", "eviction", "clock"} <= {each["check"] for each in told}
     client.delete(*names)
 

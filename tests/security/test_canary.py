@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ def command_lines() -> str:
 def test_a_worker_never_shows_the_password(
     place: Place, locked: OwnServer, wait_until: WaitUntil
 ) -> None:
-    shop = Shop(place, {"TYPEDQ_URL": url(locked), "TYPEDQ_APP": "shop:app"})
+    given = {"TYPEDQ_URL": url(locked), "TYPEDQ_APP": "shop:app"}
+    shop = Shop(place, given | {"XDG_RUNTIME_DIR": str(place[0])})  # for files of locks
     with redis.Redis.from_url(url(locked)) as client:
         for format in ("text", "json"):
             arguments = ("-c", "1", "-l", "debug", "--log-format", format)
@@ -68,6 +70,7 @@ def test_a_worker_never_shows_the_password(
                     assert CANARY not in command_lines()
                 line = ("ACL", "SETUSER", "default", "resetpass", f">{CANARY}")
                 client.execute_command(*line)
+                assert not written(place[0])
                 worker.terminate()
                 worker.wait(20)
             assert CANARY not in shop.log
@@ -80,13 +83,23 @@ def test_a_worker_never_shows_the_password(
         assert CANARY not in shop.log
 
 
+def written(directory: Path) -> list[Path]:
+    """The files that hold the password."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return [path for path in files if CANARY.encode() in path.read_bytes()]
+
+
+URL = "URL"  # stands for the URL in a command
 COMMANDS = (
     *(["info"], ["doctor"], ["dead", "list"], ["parked", "list"], ["peek", "low"], ["tasks"]),
     *(["pause", "low"], ["enqueue", "fail"], ["check-schemas", "--live"], ["purge", "low", "-y"]),
+    *(["info", "--json"], ["doctor", "--json"], ["tasks", "--json"], ["export-schemas"]),
+    *(["check-schemas", "--against", URL], ["check-schemas", "--live", "--format", "json"]),
+    *(["server", "status", "--json"], ["enqueue", "fail", "--json"]),
 )
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_no_command_shows_it_even_when_it_fails(
     place: Place, locked: OwnServer, words: list[str]
 ) -> None:
@@ -101,12 +114,20 @@ def test_no_command_shows_it_even_when_it_fails(
         f"redis://{CANARY}:{CANARY}",
         f"rediss://u:{CANARY}@127.0.0.1:1/0?ssl_keyfile=/nowhere&ssl_password={CANARY}",
         f"redis+sentinel://:{CANARY}@127.0.0.1:1/jobs?sentinel_password={CANARY}",
+        f"redis+cluster://:{CANARY}@127.0.0.1:1",
+        f"redis://{CANARY}@127.0.0.1:1/0",
+        f"redis://u:{CANARY[:6]}%2{CANARY}@127.0.0.1:1/0",
+        f"unix://u:{CANARY}@/nowhere/s?password={CANARY}",
+        f"redis://127.0.0.1:1/0?db=x&username=u&PassWord={CANARY}",
+        f"redis://127.0.0.1:1/{CANARY}",
     ):
         shop = Shop(place, {"TYPEDQ_URL": given, "TYPEDQ_APP": "shop:app"})
-        with shop._surroundings(*words), pytest.raises(SystemExit):
+        here = [given if word == URL else word for word in words]
+        with shop._surroundings(*here), pytest.raises(SystemExit):
             main()
         out, err = place[2].readouterr()
         assert CANARY not in out + err, given
+        assert not written(place[0]), given
 
 
 def shown(thing: Any) -> str:
@@ -119,18 +140,25 @@ def test_no_repr_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> 
     settings = resolve({"namespace": namespace, "url": given}, start=tmp_path, environ={})
     broker = Broker(given, namespace)
     link = broker.link()
-    things = (app, app.settings, settings, broker, parse_url(given), link, broker.keys)
-    for thing in things:
+    tls = Broker(f"rediss://u:{CANARY}@h/0?ssl_keyfile=/k&ssl_password={CANARY}", namespace)
+    things = (app, app.settings, settings, broker, parse_url(given), link, broker.keys, tls)
+    for thing in (*things, link._connection, tls.link()._connection):
         assert CANARY not in shown(thing)
     assert CANARY not in broker.url
     broker.close()
 
 
-def test_no_error_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> None:
+def test_no_error_shows_it(
+    locked: OwnServer, namespace: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)  # of every library
     for given in (
         url(locked, WRONG),
         f"redis://:{CANARY}@127.0.0.1:1/0",
         f"redis://:{CANARY}@h/0?pass={CANARY}",
+        f"rediss://:{CANARY}@127.0.0.1:1/0?ssl_keyfile=/nowhere&ssl_password={CANARY}",
+        f"rediss+sentinel://:{CANARY}@127.0.0.1:1/jobs?sentinel_password={CANARY}",
+        f"redis+cluster://:{CANARY}@127.0.0.1:1",
     ):
         app = TypedQ(namespace, url=given, enqueue_deadline=0.5)
 
@@ -142,7 +170,7 @@ def test_no_error_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) ->
         trace = traceback.TracebackException.from_exception(caught.value, capture_locals=False)
         told = "".join(trace.format())
         assert CANARY not in told
-        assert CANARY not in shown(caught.value) + repr(vars(caught.value))
+        assert CANARY not in shown(caught.value) + repr(vars(caught.value)) + caplog.text
     with pytest.raises(ConfigurationError) as wrong:
         resolve({"namespace": "UPPER", "url": f"x://:{CANARY}@h", "lease": -1}, start=tmp_path)
     assert CANARY not in shown(wrong.value)

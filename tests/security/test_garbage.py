@@ -210,6 +210,8 @@ def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil
                 server.restore(name, 0, dump, replace=True)  # it may have been written anew
         probe(stage, worker, wait_until)
     assert worker.stop() == 0
+    said = [str(event.get("why")) for event in worker.events()]
+    assert any("a key is not of its type: ask typedq doctor (WRONGTYPE" in why for why in said)
 
 
 def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: WaitUntil) -> None:
