@@ -23,7 +23,8 @@ VERSION = b"1"
 BROADCAST = "_broadcast"
 _FIELDS = 10
 _FRESH = b"1 0 00 000 0000000000000"
-
+KIND_AT = 52  # where the contract begins, as everything before it has a fixed place
+_UNHARMED = b"1 0 00 "
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [0-9a-fA-F]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
@@ -102,6 +103,24 @@ def unseal(message: bytes) -> Envelope:
     if len(fields) != _FIELDS:
         raise BadMessage(f"a message has {_FIELDS} fields, this one has {len(fields)}")
     return Envelope._make(fields)
+
+
+def kind_of(message: bytes) -> bytes:
+    """What it shares with messages of one contract, queue and options: their text, with the space.
+
+    Raises `BadMessage`.
+    """
+    try:
+        end = message.index(b" ", KIND_AT)
+        end = message.index(b" ", end + 1)
+        return message[KIND_AT : message.index(b" ", end + 1) + 1]
+    except ValueError:
+        raise BadMessage("it has no contract, queue, options and payload") from None
+
+
+def is_ordinary(message: bytes) -> bool:
+    """Whether it is of this format, and was never lost: it may run beside others."""
+    return message.startswith(_UNHARMED)
 
 
 def is_message(found: bytes) -> bool:

@@ -320,8 +320,8 @@ class Moves(RuleBasedStateMachine):
 
     @rule(queue=st.sampled_from(QUEUES), count=st.integers(1, 3), idle=st.booleans())
     def time_passes(self, queue: str, count: int, idle: bool) -> None:
-        """The next few become due, and a tick sees it, or who looks at the queue for work."""
-        here = self.place
+        """The next few become due, and a tick sees it, or who finds no work in the queue."""
+        here, idle = self.place, idle and not self.ready[queue]
         key = here.keys.delayed(queue)
         for n, message in enumerate(here.redis.zrange(key, 0, count - 1)):
             here.redis.zadd(key, {message: n + 1})

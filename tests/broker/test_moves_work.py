@@ -174,14 +174,15 @@ def test_an_ack_of_nothing_is_nothing(place: Place) -> None:
     assert place.work("s", 0, Ack(place.contract.encode(), [])) == (True, 0, [])
 
 
-def test_what_is_due_comes_first_in_time_then_last_in_line(place: Place) -> None:
+def test_who_finds_nothing_takes_what_is_due_first_in_time_first(place: Place) -> None:
     place.open("s")
     [now] = place.fill(1)
     due = place.fill(2, delay_ms=60_000)
     [later] = place.fill(1, delay_ms=90_000)
     for n, message in enumerate(place.redis.zrange(place.keys.delayed("mid"), 0, 1)):
         place.redis.zadd(place.keys.delayed("mid"), {message: n + 1})
-    assert place.fetch("s", 9) == [now, *due]
+    assert place.fetch("s", 9) == [now]
+    assert place.fetch("s", 9) == due
     assert place.delayed() == [later]
 
 

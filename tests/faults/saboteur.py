@@ -53,8 +53,8 @@ SABOTAGES = {
     ),
     "ack before run": Sabotage(
         "worker/child.py",
-        "        started = time.monotonic()\n",
-        "        self._journal.done(job.slot)\n        started = time.monotonic()\n",
+        "        running.set(job.labels)\n",
+        "        self._journal.done(job.slot)\n        running.set(job.labels)\n",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
     "no gap guard": Sabotage(
@@ -83,8 +83,8 @@ SABOTAGES = {
     ),
     "no baton": Sabotage(
         "broker/lua/work.lua",
-        "    if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end\n",
-        "    if redis.call('LLEN', KEYS[k + 1]) > 0 then break end\n",
+        "if list then pass_on(list, KEYS[place[list] + 3]) return take() end",
+        "if list then return take() end",
         "tests/broker/test_moves_work.py -k baton",
     ),
     "reap without journal": Sabotage(
@@ -113,8 +113,8 @@ SABOTAGES = {
     ),
     "what a lost reply brought is forgotten": Sabotage(
         "worker/session.py",
-        "        return self._hold(ours[id] for id in new)",
-        "        return self._hold(ours[id] for id in new[:0])",
+        "        return self._hold([ours[id] for id in new])",
+        "        return self._hold([ours[id] for id in new[:0]])",
         "tests/faults/test_scenarios.py -k kept[10]",
     ),
     "no local fence": Sabotage(

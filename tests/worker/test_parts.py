@@ -14,9 +14,10 @@ from typedq.broker import Broker, moves, views
 from typedq.broker.moves import Again, Outgoing
 from typedq.envelope import new_ids, seal
 from typedq.errors import ServerUnavailable
-from typedq.worker.child import Pace
+from typedq.worker.child import SLOW_S, Pace
+from typedq.worker.job import Kind
 from typedq.worker.journal import Journal, Phase, State
-from typedq.worker.session import Delivery, Session, new_session
+from typedq.worker.session import Session, new_session
 from typedq.worker.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -84,28 +85,40 @@ def test_a_journal_outlives_a_kill_of_its_child(journal: Journal) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     assert (journal.session, journal.fresh, journal.phase) == ("a" * 16, "b" * 16, Phase.BUSY)
-    assert journal.totals[:2] == (3, 1)
+    assert journal.totals == (3, 1)
     assert [(e.slot, e.state) for e in journal.entries()] == [(7, State.RUNNING)]
 
 
 def test_the_pace_is_about_twenty_milliseconds_of_work() -> None:
     pace = Pace(64)
-    assert pace.batch == 1  # a task not seen yet
-    assert pace.is_slow("unseen")
+    quick, slow, middling = (Kind(b"%b@0 mid - " % name, ["mid"]) for name in (b"a", b"b", b"c"))
+    assert pace.batch() == 1  # a task not seen yet
+    assert quick.typical > SLOW_S
     for _ in range(60):
-        pace.ran("quick", 0.0001)
-    assert pace.batch == 64
-    assert not pace.is_slow("quick")
-    pace.ran("slow", 0.5)
-    assert pace.batch == 1  # at once
+        pace.ran(quick, 0.0001)
+    assert pace.batch() == 64
+    assert not quick.typical > SLOW_S
+    pace.ran(slow, 0.5)
+    assert pace.batch() == 1  # at once
     for _ in range(10):
-        pace.ran("quick", 0.0001)
-    assert pace.batch < 64  # slowly
-    assert pace.is_slow("slow")
+        pace.ran(quick, 0.0001)
+    assert pace.batch() < 64  # slowly
+    assert slow.typical > SLOW_S
     for _ in range(60):
-        pace.ran("middling", 0.004)
-    assert pace.batch in {4, 5}
-    assert Pace(1).batch == 1
+        pace.ran(middling, 0.004)
+    assert pace.batch() in {4, 5}
+    assert not middling.typical > SLOW_S
+    assert Pace(1).batch() == 1
+
+
+def test_a_batch_is_about_a_mebibyte(stage: Stage, journal: Journal) -> None:
+    pace, quick = Pace(64), Kind(b"a@0 mid - ", ["mid"])
+    for _ in range(60):
+        pace.ran(quick, 0.0001)
+    assert [pace.batch(size) for size in (180, 400_000, 5 << 20)] == [64, 3, 1]
+    held = Held(stage, journal, 3)
+    jobs = held.session.exchange(3)
+    assert held.session.bytes_each == sum(len(job.message) for job in jobs) // 3
 
 
 @pytest.fixture
@@ -177,9 +190,6 @@ class Held:
     def _open(self, name: str) -> None:
         self.broker.call(moves.open(self.stage.keys, [name], ["mid"], 30_000))
 
-    def contract(self, delivery: Delivery) -> bytes:
-        return delivery.message.split(b" ", 8)[6]
-
     def end(self) -> None:
         """Others end the session, as if its lease had run out."""
         name = self.journal.session
@@ -200,13 +210,13 @@ def test_an_old_delivery_settles_nothing_of_a_new_one(stage: Stage, journal: Jou
     assert new.id == old.id
     assert held.session.is_mine(new)
     assert not held.session.is_mine(old)
-    held.session.ack(held.contract(old), old)
+    held.session.ack(old)
     held.session.hand_back([old])
     held.session.settle(Again(old.id, "mid", 1, 0), old)
     assert not held.session.owes
     assert held.session.exchange() == []
     assert list(stage.in_flight()) == [new.id.decode()]
-    held.session.ack(held.contract(new), new)
+    held.session.ack(new)
     held.session.exchange()
     assert not stage.in_flight()
     assert not held.ready()
@@ -218,8 +228,8 @@ def test_what_is_owed_survives_a_lost_reply_and_a_lost_session(
     held = Held(stage, journal, 4)
     first = held.session.exchange(2)
     old = journal.session
-    for delivery in first:
-        held.session.ack(held.contract(delivery), delivery)
+    for job in first:
+        held.session.ack(job)
     _lose_the_next_reply(held.broker, monkeypatch)
     more = held.session.exchange(2)  # settled and fetched, though nobody was told so
     assert journal.session != old
@@ -281,7 +291,7 @@ def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Jou
 def test_each_settlement_is_made_with_the_next_exchange(stage: Stage, journal: Journal) -> None:
     held = Held(stage, journal, 3)
     one, two, three = held.session.exchange(3)
-    held.session.ack(held.contract(one), one)
+    held.session.ack(one)
     held.session.settle(Again(two.id, "mid", 1, 60_000), two)
     held.session.hand_back([three])
     held.session.exchange()

@@ -11,7 +11,6 @@ import pytest
 
 from tests.faults.rolling import ERA, Odd
 from typedq import Call, Context, Queue, TypedQ
-from typedq.attempt import Rules
 from typedq.broker import DeadBounds, Outgoing, moves
 from typedq.broker.link import Link
 from typedq.broker.moves import Bury, Settlement
@@ -20,10 +19,11 @@ from typedq.broker.script import script
 from typedq.broker.views import publish, revive
 from typedq.contracts import Contract, contract_of
 from typedq.envelope import new_ids, seal
-from typedq.worker.execute import Job, open_message
+from typedq.worker.execute import Opener
+from typedq.worker.job import Job, Kinds
 from typedq.worker.journal import Journal, State
 from typedq.worker.reading import Readings
-from typedq.worker.session import Delivery, Session, new_session
+from typedq.worker.session import Session, new_session
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -71,8 +71,8 @@ class Reader:
     """A worker's way of opening messages, without the worker."""
 
     def __init__(self, app: TypedQ) -> None:
-        self.app, self.readings, self.rules = app, Readings(app), Rules(app.settings)
-        self.journal = Journal(4)
+        self.app, self.kinds, self.journal = app, Kinds(["mid"]), Journal(4)
+        self.opener = Opener(app, Readings(app), self.journal)
         self.journal.fence(time.monotonic() + 60)
 
     def publish(self, *contracts: Contract) -> None:
@@ -82,9 +82,9 @@ class Reader:
     def open(self, contract: str, body: bytes, *, version: bytes = b"1") -> Opened:
         (id,) = new_ids(1)
         text = seal(id=id, contract=contract, queue="mid", options=b"-", body=body)
-        delivery = Delivery(version + text[1:], 0, text[25:51])
-        self.journal.hold(0, delivery.id, 0)
-        return open_message(delivery, self.readings, self.rules, self.journal)
+        job = Job(version + text[1:], 0, self.kinds.of(text))
+        self.journal.hold(0, job.id, 0)
+        return self.opener.open(job) or job
 
     def lookups(self, act: Callable[[], object]) -> int:
         """How many times the server was asked for a schema meanwhile."""
@@ -169,7 +169,7 @@ def test_a_former_name_reads_whatever_the_name_of_today_does(reader: Reader, nam
         reader.publish(contract(kind, name))
         opened = reader.open(contract(kind, name).id, body)
         assert isinstance(opened, Job)
-        assert opened.task.name == "send"
+        assert opened.kind.task.name == "send"
         assert getattr(payload(opened), "to") == "a"  # noqa: B009
 
 
@@ -406,8 +406,8 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     session = Session(stage.app.broker, journal, ["mid"], lease_s=30, bounds=bounds)
     ids = [id.encode() for id in stage.send_many([stage.call("nap")] * 4)]
     group = Group("mid", stage.app.find("nap").contract.id)
-    for delivery in session.exchange(4):
-        session.settle(Parked(group, delivery.id), delivery)
+    for job in session.exchange(4):
+        session.settle(Parked(group, job.id), job)
     if lost != "unpark":
         lose_the_reply(stage, monkeypatch, lost)
         assert session.exchange() == []
@@ -418,11 +418,11 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
         lose_the_reply(stage, monkeypatch, lost)
     fetched = session.unpark(group, 3)
     assert journal.session != first
-    assert [delivery.id for delivery in fetched] == ids[:3]
+    assert [job.id for job in fetched] == ids[:3]
     assert all(map(session.is_mine, fetched))
     assert sorted(stage.in_flight()) == sorted(id.decode() for id in ids[:3])
-    for delivery in fetched:
-        session.ack(group.contract.encode(), delivery)
+    for job in fetched:
+        session.ack(job)
     session.exchange()
     assert not stage.in_flight()
     assert stage.look().counts[group.contract] == 1

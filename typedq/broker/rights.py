@@ -20,7 +20,8 @@ ZADD [delayed] 1 v; ZRANK [delayed] v"""
 _WORKER = """
 BLPOP [wake] [supervisors] 1; CLIENT UNBLOCK 1; XREAD COUNT 1 STREAMS [broadcasts] 0; INFO memory
 XRANGE [broadcasts] - +; XREVRANGE [broadcasts] + -; GET [heard]; SET [heard] v; EXPIRE [heard] 9
-LPUSH [ready] v; LPOP [ready] 1; LLEN [ready]; LINDEX [ready] 0; LPOP [parked] 1; RPUSH [parked] v
+LPUSH [ready] v; LMPOP 1 [ready] LEFT; LLEN [ready]; LINDEX [ready] 0; LPOP [parked] 1
+RPUSH [parked] v; LMPOP 1 [parked] LEFT; EXISTS [ready] [wake]
 ZRANGE [delayed] 0 0; ZREM [delayed] v; ZCARD [delayed]; DEL [wake]; UNLINK [ready] [heard]
 ZSCORE [sessions] v; ZADD [sessions] 1 v; ZRANGE [sessions] 0 0; ZREM [sessions] v
 HSETNX [session_queues] f v; HSET [session_queues] f v; HGET [session_queues] f

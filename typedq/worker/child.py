@@ -14,21 +14,24 @@ from typing import final
 import psutil
 
 from typedq.app import TypedQ
-from typedq.attempt import Rules
 from typedq.broker import DeadBounds
 from typedq.broker.moves import Settlement
+from typedq.envelope import is_ordinary
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.execute import Job, open_message
+from typedq.worker.execute import Opener, arguments, context, failed
+from typedq.worker.job import UNSEEN_S, Job, Kind
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.parked import Readable
 from typedq.worker.reading import Readings
-from typedq.worker.session import Delivery, Session
+from typedq.worker.session import Session
 from typedq.worker.timing import Alarm, call_task
 from typedq.worker.waiting import Waiter
 
 MOST_PREFETCHED = 64
 BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
+BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
+QUICK_S = BATCH_S / MOST_PREFETCHED
 SLOW_S = 0.005  # before a task that takes longer, what is owed is settled
 LOOK_S = 1.0  # how often an idle child looks whether its supervisor lives
 
@@ -58,27 +61,25 @@ class Pace:
     """How long tasks typically take (s), and so how many to fetch at once."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._by_task = most, dict[str, float]()
+        self._most = most
         self._typical = BATCH_S
 
-    def ran(self, task: str, took: float) -> None:
+    def ran(self, kind: Kind, took: float) -> None:
         """A sync task took this long; rises at once, falls slowly."""
-        known = self._by_task.get(task, took)
-        self._by_task[task] = 0.8 * known + 0.2 * took
+        if took < QUICK_S and kind.typical < QUICK_S and self._typical < QUICK_S:
+            return  # a batch is full of such tasks, whatever they take
+        known = took if kind.typical == UNSEEN_S else kind.typical
+        kind.typical = 0.8 * known + 0.2 * took
         self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
 
     def handed_over(self) -> None:
         """A coroutine does not hold the batch up."""
         self._typical *= 0.8
 
-    def is_slow(self, task: str) -> bool:
-        """Whether what is owed should not wait for this task."""
-        return self._by_task.get(task, 1.0) > SLOW_S
-
-    @property
-    def batch(self) -> int:
-        """How many messages make about 20 ms of work."""
-        return max(1, min(self._most, int(BATCH_S / max(self._typical, 1e-6))))
+    def batch(self, bytes_each: int = 1) -> int:
+        """How many messages make about 20 ms of work, and no more than about 1 MiB."""
+        quick, small = int(BATCH_S / max(self._typical, 1e-6)), 1 + BATCH_BYTES // bytes_each
+        return max(1, min(self._most, quick, small))
 
 
 @final
@@ -94,11 +95,12 @@ class Child:
         self._session = Session(
             broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
         )
-        self._readings, self._rules, self._alarm = Readings(app), Rules(app.settings), Alarm()
-        self._parked = Readable(broker, self._readings, plan.queues)
+        readings, self._alarm = Readings(app), Alarm()
+        self._opener = Opener(app, readings, journal)
+        self._parked = Readable(broker, readings, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.poke)
         self._around = self._coroutines.around
-        self._buffer = deque[Delivery]()
+        self._buffer = deque[Job]()
         self._pace = Pace(plan.prefetch)
         self._alone = False
         self._ran, self._process = 0, psutil.Process()
@@ -150,7 +152,7 @@ class Child:
             else:
                 token = self._wait(fetching=self._appetite() > 0)
 
-    def _fetch(self, want: int, token: str | None) -> list[Delivery]:
+    def _fetch(self, want: int, token: str | None) -> list[Job]:
         group = self._parked.next() if want else None
         if group is None:
             return self._session.exchange(want, token)
@@ -174,7 +176,8 @@ class Child:
         if self._buffer or self._alone or self.stopping or self._journal.is_fenced():
             return 0
         spare = self._plan.async_concurrency - self._coroutines.running
-        return max(0, min(self._pace.batch, spare, self._session.room))
+        batch = self._pace.batch(self._session.bytes_each)
+        return max(0, min(batch, spare, self._session.room))
 
     def _wait(self, *, fetching: bool, timeout: float = LOOK_S) -> str | None:
         idle = fetching and not self._coroutines.running
@@ -189,22 +192,20 @@ class Child:
         """Run what was fetched, in order, as far as it may run now."""
         handover: list[Job] = []
         while self._buffer and not self.stopping and not self._alone:
-            delivery = self._buffer.popleft()
-            if not self._session.is_mine(delivery) or self._journal.is_marked(delivery.slot):
-                self._session.hand_back([delivery])
+            job = self._buffer.popleft()
+            if not self._session.is_mine(job):
+                self._session.hand_back([job])
                 continue
-            job = open_message(delivery, self._readings, self._rules, self._journal)
-            if not isinstance(job, Job):
-                self._session.settle(job, delivery)
+            if verdict := self._opener.open(job):
+                self._session.settle(verdict, job)
                 continue
-            alone = job.envelope.alone
-            if alone:
+            if alone := not is_ordinary(job.message):
                 self._hand_over(handover)
-            if (alone and self._coroutines.running) or self._journal.is_fenced():
-                self._journal.put(delivery.slot, State.WAITING)
-                self._buffer.appendleft(delivery)
-                break
-            if job.task.contract.is_async:
+                if self._coroutines.running:
+                    self._journal.put(job.slot, State.WAITING)
+                    self._buffer.appendleft(job)
+                    break
+            if job.kind.is_async:
                 handover.append(job)
                 self._alone = alone
                 self._pace.handed_over()
@@ -212,6 +213,7 @@ class Child:
                 self._hand_over(handover)
                 self._run_sync(job)
         self._hand_over(handover)
+        running.set(None)
 
     def _hand_over(self, jobs: list[Job]) -> None:
         if jobs:
@@ -219,50 +221,56 @@ class Child:
             jobs.clear()
 
     def _run_sync(self, job: Job) -> None:
-        session, name = self._session, job.task.name
-        mine = True
-        if session.owes and (session.urgent or self._pace.is_slow(name)):
+        session, kind = self._session, job.kind
+        if session.owes and (session.urgent or kind.typical > SLOW_S):
             self._buffer.extend(session.exchange())
-            mine = session.is_mine(job.delivery)
-        if not mine or not self._journal.claim(job.slot, job.limits.hard):
-            session.hand_back([job.delivery])
+            if not session.is_mine(job):
+                session.hand_back([job])
+                return
+        started = self._journal.claim(job.slot, kind.limits.hard)
+        if not started:
+            session.hand_back([job])
             return
-        started = time.monotonic()
         running.set(job.labels)
         try:
             if self._has_middleware:
-                with self._around.sync(job.context(self._alarm.shield)):
+                with self._around.sync(context(job, self._alarm.shield)):
                     self._attempt(job)
+            elif kind.is_plain:
+                kind.task.fn(*job.args, **job.kwargs)
             else:
                 self._attempt(job)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._settle(job, job.failed(error))
+            self._settle(job, failed(job, error))
         else:
             self._journal.done(job.slot)
-            self._settle(job, None)
-        running.set(None)
-        self._pace.ran(name, time.monotonic() - started)
+            session.ack(job)
+            if self._bounded:
+                self._count()
+        self._pace.ran(kind, time.monotonic() - started)
 
     def _attempt(self, job: Job) -> None:
         alarm = self._alarm
-        args = job.arguments(alarm.shield)
-        alarm.start(job.limits.soft)
+        args = arguments(job, alarm.shield)
+        alarm.start(job.kind.limits.soft)
         try:
-            call_task(job.task.fn, args, job.kwargs)
+            call_task(job.kind.task.fn, args, job.kwargs)
         finally:
             alarm.stop()
 
     def _settle(self, job: Job, settlement: Settlement | None) -> None:
-        self._ran += 1
-        if self._bounded and self._is_full():
-            self.stopping = True
         if settlement is None:
-            counted = b"" if job.envelope.is_broadcast else job.envelope.contract
-            self._session.ack(counted, job.delivery)
-            self._journal.count(done=1)
+            self._session.ack(job)
         else:
-            self._session.settle(settlement, job.delivery)
+            self._session.settle(settlement, job)
             self._journal.count(failed=1)
+        if self._bounded:
+            self._count()
+
+    def _count(self) -> None:
+        self._ran += 1
+        if self._is_full():
+            self.stopping = True
 
     def _take_ended(self) -> None:
         for job, settlement, ran in self._coroutines.take_ended():
@@ -270,4 +278,4 @@ class Child:
             if ran:
                 self._settle(job, settlement)
             else:
-                self._session.hand_back([job.delivery])
+                self._session.hand_back([job])

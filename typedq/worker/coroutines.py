@@ -12,7 +12,8 @@ from typedq.app import TypedQ
 from typedq.around import Around
 from typedq.broker.moves import Settlement
 from typedq.telemetry import running
-from typedq.worker.execute import Job
+from typedq.worker.execute import arguments, context, failed
+from typedq.worker.job import Job
 from typedq.worker.journal import Journal
 from typedq.worker.timing import Clock
 
@@ -70,21 +71,21 @@ class Coroutines:
             self._tasks[job.slot] = create(self._run(job))
 
     async def _run(self, job: Job) -> None:
-        soft, hard = job.limits
-        if not self._journal.claim(job.slot, hard):
+        kind = job.kind
+        if not self._journal.claim(job.slot, kind.limits.hard):
             self._end(Ended(job, None, ran=False))
             return
-        clock = Clock(soft)
+        clock = Clock(kind.limits.soft)
         running.set(job.labels)
         try:
-            args = job.arguments(clock.shield)
+            args = arguments(job, clock.shield)
             if self.around:
-                async with self.around.awaited(job.context(clock.shield)):
-                    await clock.run(job.task.fn(*args, **job.kwargs))
+                async with self.around.awaited(context(job, clock.shield)):
+                    await clock.run(kind.task.fn(*args, **job.kwargs))
             else:
-                await clock.run(job.task.fn(*args, **job.kwargs))
+                await clock.run(kind.task.fn(*args, **job.kwargs))
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._end(Ended(job, job.failed(error)))
+            self._end(Ended(job, failed(job, error)))
         else:
             self._journal.done(job.slot)
             self._end(Ended(job, None))

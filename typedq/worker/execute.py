@@ -1,98 +1,91 @@
-"""One message: opened, checked against its contract, run. The hot path; every line here counts."""
+"""From a message to the call of its task: opened, checked against its contract, limited."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, final
 
 import msgspec
 
 from typedq import attempt
-from typedq.attempt import Limits, Rules, Shield
+from typedq.app import TypedQ
+from typedq.attempt import Rules, Shield
 from typedq.broker.moves import Back, Settlement
 from typedq.broker.parking import Parked
-from typedq.envelope import VERSION, Envelope, unseal
+from typedq.envelope import VERSION
 from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.policy import Context
-from typedq.task import Task
 from typedq.worker import settle
+from typedq.worker.job import Decode, Job
 from typedq.worker.journal import Journal, State
-from typedq.worker.reading import Arguments, Reading, Readings
-from typedq.worker.session import Delivery
+from typedq.worker.reading import Readings
 
 
 @final
-@dataclass(slots=True, eq=False)
-class Job:
-    """A message ready to run."""
+class Opener:
+    """Sets the arguments of jobs, or says what else must become of them."""
 
-    delivery: Delivery
-    envelope: Envelope
-    task: Task[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    limits: Limits
+    def __init__(self, app: TypedQ, readings: Readings, journal: Journal) -> None:
+        self._readings, self._rules, self._journal = readings, Rules(app.settings), journal
 
-    @property
-    def slot(self) -> int:
-        """Where it stands in the journal."""
-        return self.delivery.slot
+    def open(self, job: Job) -> Settlement | Parked | None:
+        """None if the job may run; what was learned of its kind is not looked up again."""
+        kind = job.kind
+        decode = kind.decode
+        if decode is None or job.message[0] != VERSION[0]:
+            return self._learn(job) or self.open(job)
+        try:
+            if not kind.upcasts:
+                job.args, job.kwargs = decode(job.message[kind.body_at :])
+            elif self._journal.claim(job.slot, kind.limits.hard):
+                self._upcast(job, decode)
+            else:
+                return Back(job.id, kind.queue)
+        except InvalidBody as error:
+            return settle.invalid_body(job.envelope, error, kind.task.contract.id)
+        return None
 
-    def arguments(self, shield: Shield) -> tuple[Any, ...]:
-        """The positional arguments, with the context first if the task takes it."""
-        if self.task.contract.takes_context:
-            return (self.context(shield), *self.args)
-        return self.args
+    def _learn(self, job: Job) -> Settlement | Parked | None:
+        kind = job.kind
+        try:
+            envelope = job.envelope
+            reading = self._readings.of(envelope.contract)
+        except BadMessage as error:
+            return settle.bad_message(job.message, error.reason)
+        except ServerError:
+            return Back(job.id, kind.queue)
+        if reading is None or envelope.version != VERSION:
+            return settle.unreadable(envelope)
+        try:
+            limits = self._rules.of(envelope, reading.task)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            return settle.bad_message(job.message, f"its options: {error}")
+        kind.learn(*reading, limits)
+        return None
 
-    def labels(self) -> dict[str, str]:
-        """What log records say of it."""
-        return {"task": self.task.name, "id": self.envelope.id.decode()}
-
-    def context(self, shield: Shield) -> Context:
-        """What the task may know of its message."""
-        return attempt.context(self.envelope, self.task, self.limits, shield)
-
-    def failed(self, error: BaseException) -> Settlement:
-        """What becomes of the message after `error`."""
-        trace = error.__traceback__
-        while trace and trace.tb_frame.f_globals.get("__package__") == __package__:
-            trace = trace.tb_next  # what called the task tells its author nothing
-        error.__traceback__ = trace or error.__traceback__
-        return settle.after_failure(self.envelope, self.task, error)
-
-
-def open_message(
-    delivery: Delivery, readings: Readings, rules: Rules, journal: Journal
-) -> Job | Settlement | Parked:
-    """Make a job of a message, or say what else must become of it."""
-    try:
-        envelope = unseal(delivery.message)
-        reading = readings.of(envelope.contract)
-    except BadMessage as error:
-        return settle.bad_message(delivery.message, error.reason)
-    except ServerError:
-        return Back(delivery.id, delivery.queue.decode())
-    if reading is None or envelope.version != VERSION:
-        return settle.unreadable(envelope)
-    try:
-        limits = rules.of(envelope, reading.task)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        return settle.bad_message(delivery.message, f"its options: {error}")
-    try:
-        if not reading.upcasts:
-            args, kwargs = reading.decode(envelope.body)
-        elif journal.claim(delivery.slot, limits.hard):
-            args, kwargs = _upcast(reading, envelope.body, delivery.slot, journal)
-        else:
-            return Back(delivery.id, delivery.queue.decode())
-    except InvalidBody as error:
-        return settle.invalid_body(envelope, error, reading.task.contract.id)
-    return Job(delivery, envelope, reading.task, args, kwargs, limits)
+    def _upcast(self, job: Job, decode: Decode) -> None:
+        """As claimed: an upcaster that hangs or ends the process counts like a task that does."""
+        try:
+            job.args, job.kwargs = decode(job.message[job.kind.body_at :])
+        finally:
+            self._journal.put(job.slot, State.HELD)
 
 
-def _upcast(reading: Reading, body: bytes, slot: int, journal: Journal) -> Arguments:
-    """As claimed: an upcaster that hangs or ends the process counts like a task that does."""
-    try:
-        return reading.decode(body)
-    finally:
-        journal.put(slot, State.HELD)
+def context(job: Job, shield: Shield) -> Context:
+    """What the task may know of its message."""
+    return attempt.context(job.envelope, job.kind.task, job.kind.limits, shield)
+
+
+def arguments(job: Job, shield: Shield) -> tuple[Any, ...]:
+    """The positional arguments, with the context first if the task takes it."""
+    if job.kind.task.contract.takes_context:
+        return (context(job, shield), *job.args)
+    return job.args
+
+
+def failed(job: Job, error: BaseException) -> Settlement:
+    """What becomes of a message after `error`."""
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next  # what called the task tells its author nothing
+    error.__traceback__ = trace or error.__traceback__
+    return settle.after_failure(job.envelope, job.kind.task, error)

@@ -103,7 +103,7 @@ class Family:
         """Done and failed, of the living."""
         done, failed = 0, 0
         for journal in self.journals():
-            more_done, more_failed = journal.totals[:2]
+            more_done, more_failed = journal.totals
             done, failed = done + more_done, failed + more_failed
         return done, failed
 

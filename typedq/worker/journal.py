@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple, final
 
-_HEADER, _SLOT, _ID = 128, 56, 26
+# A slot: state, mark, place of the queue (a byte each), id; then two doubles, from 32 on.
+_HEADER, _SLOT, _ID_AT, _ID_END, _STARTED, _DEADLINE = 128, 48, 3, 29, 32, 40
 _SESSION, _FRESH, _FENCE, _PHASE, _COUNTS = 0, 32, 64, 72, 80
 
 
@@ -45,6 +46,7 @@ class Entry(NamedTuple):
 _NEVER = float("inf")
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
+_HELD_OF = [bytes([_HELD, 0, queue]) for queue in range(256)]
 
 
 @final
@@ -55,33 +57,32 @@ class Journal:
         self.slots = slots
         self._memory = mmap.mmap(-1, _HEADER + slots * _SLOT)
         self._doubles = memoryview(self._memory).cast("d")
-        self._counts = memoryview(self._memory)[_COUNTS : _COUNTS + 24].cast("Q")
+        self._counts = memoryview(self._memory)[_COUNTS : _COUNTS + 16].cast("Q")
 
     # --- the child -----------------------------------------------------------------------------
 
     def hold(self, slot: int, id: bytes, queue: int) -> None:
         """A message was fetched."""
         at = _HEADER + slot * _SLOT
-        self._memory[at + 16 : at + 16 + _ID] = id
-        self._memory[at + 2] = queue
-        self._memory[at + 1] = 0
-        self._memory[at] = _HELD
+        self._memory[at : at + _ID_END] = _HELD_OF[queue] + id
 
-    def claim(self, slot: int, hard: float | None) -> bool:
-        """Say that a message runs from now, at most for `hard` seconds; False if it may not.
+    def claim(self, slot: int, hard: float | None) -> float:
+        """Say that a message runs from now, at most for `hard` seconds; 0.0 if it may not.
+
+        Answers now, by the monotonic clock.
 
         It may not if it was revoked or fenced off. The claim is written before the mark is read,
         and the supervisor marks only while this process is stopped: one of the two always sees the
         other.
         """
         now, at = time.monotonic(), _HEADER + slot * _SLOT
-        self._doubles[(at + 8) >> 3] = now
-        self._doubles[(at + 48) >> 3] = _NEVER if hard is None else now + hard
+        self._doubles[(at + _STARTED) >> 3] = now
+        self._doubles[(at + _DEADLINE) >> 3] = _NEVER if hard is None else now + hard
         self._memory[at] = _RUNNING
         if self._memory[at + 1] or now >= self._doubles[_FENCE >> 3]:
             self._memory[at] = _HELD
-            return False
-        return True
+            return 0.0
+        return now
 
     def done(self, slot: int) -> None:
         """It ended well; the server need not know yet."""
@@ -105,13 +106,10 @@ class Journal:
         """Whether the lease, as far as this process knows, has ended."""
         return time.monotonic() >= self._doubles[_FENCE >> 3]
 
-    def count(self, done: int = 0, failed: int = 0, retried: int = 0) -> None:
+    def count(self, done: int = 0, failed: int = 0) -> None:
         """Add to the totals that the supervisor reports."""
-        counts = self._counts
-        counts[0] += done
-        if failed or retried:
-            counts[1] += failed
-            counts[2] += retried
+        self._counts[0] += done
+        self._counts[1] += failed
 
     # --- both ----------------------------------------------------------------------------------
 
@@ -153,10 +151,10 @@ class Journal:
         self._memory[_HEADER + slot * _SLOT + 1] = 1
 
     @property
-    def totals(self) -> tuple[int, int, int]:
-        """Done, failed and retried since the start."""
-        done, failed, retried = self._counts
-        return done, failed, retried
+    def totals(self) -> tuple[int, int]:
+        """Done and failed since the start."""
+        done, failed = self._counts
+        return done, failed
 
     def entries(self) -> Iterator[Entry]:
         """Every message that the child holds."""
@@ -164,9 +162,9 @@ class Journal:
             at = _HEADER + slot * _SLOT
             state = self._memory[at]
             if state:
-                started = self._doubles[(at + 8) >> 3] if state == _RUNNING else 0.0
-                id = self._memory[at + 16 : at + 16 + _ID]
-                deadline = self._doubles[(at + 48) >> 3] if state == _RUNNING else _NEVER
+                started = self._doubles[(at + _STARTED) >> 3] if state == _RUNNING else 0.0
+                id = self._memory[at + _ID_AT : at + _ID_END]
+                deadline = self._doubles[(at + _DEADLINE) >> 3] if state == _RUNNING else _NEVER
                 yield Entry(slot, State(state), id, self._memory[at + 2], started, deadline)
 
     def _text(self, at: int) -> str:

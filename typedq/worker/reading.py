@@ -14,8 +14,7 @@ from typedq.broker.views import schema
 from typedq.errors import InvalidBody, UnknownTask
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+from typedq.worker.job import Arguments
 
 
 class Reading(NamedTuple):

@@ -6,15 +6,16 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, final
+from collections.abc import Sequence
+from typing import final
 
 from typedq.broker import Broker, DeadBounds
 from typedq.broker.moves import Ack, Back, Settlement, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
-from typedq.envelope import is_message
+from typedq.envelope import KIND_AT, is_message
 from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
+from typedq.worker.job import Job, Kinds
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
@@ -24,19 +25,6 @@ LONGEST_PAUSE_S = 0.5
 def new_session() -> str:
     """A session id, never used before."""
     return secrets.token_hex(8)
-
-
-class Delivery(NamedTuple):
-    """A message that was fetched, its slot in the journal, and its id."""
-
-    message: bytes
-    slot: int
-    id: bytes
-
-    @property
-    def queue(self) -> bytes:
-        """The name of its queue."""
-        return self.message.split(b" ", 8)[7]
 
 
 @final
@@ -54,15 +42,16 @@ class Session:
     ) -> None:
         self._broker, self._journal, self._queues = broker, journal, list(queues)
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
-        self._places = {queue.encode(): place for place, queue in enumerate(queues)}
+        self._kinds = Kinds(queues)
         self._free = list(range(journal.slots))
         self._acks = defaultdict[bytes, list[bytes]](list)
         self._others: list[Settlement] = []
         self._parked: list[Parked] = []
         self._owed: list[int] = []
-        self._held: dict[bytes, int] = {}  # id -> slot: a message may come to us a second time
+        # By slot and not by id: a message may come to us a second time.
+        self._held: list[Job | None] = [None] * journal.slots
         self._revoked, self._lost_links = False, broker.lost_links
-        self.urgent = False
+        self.urgent, self.bytes_each = False, 1
 
     @property
     def room(self) -> int:
@@ -74,48 +63,49 @@ class Session:
         """Whether something waits to be settled."""
         return bool(self._owed)
 
-    def ack(self, contract: bytes, delivery: Delivery) -> None:
+    def ack(self, job: Job) -> None:
         """It ended well: tell the server with the next exchange."""
-        if self._let_go(delivery):
-            self._acks[contract].append(delivery.id)
+        if self._let_go(job):
+            self._acks[job.kind.counted].append(job.id)
 
-    def settle(self, settlement: Settlement | Parked, delivery: Delivery) -> None:
+    def settle(self, settlement: Settlement | Parked, job: Job) -> None:
         """It ended otherwise: tell the server with the next exchange, which should be soon."""
-        if not self._let_go(delivery):
+        if not self._let_go(job):
             return
         # It is not running any more, and not to be revoked; if we die now, it goes back uncounted.
-        self._journal.put(delivery.slot, State.FREE)
+        self._journal.put(job.slot, State.FREE)
         if isinstance(settlement, Parked):
             self._parked.append(settlement)
         else:
             self._others.append(settlement)
         self.urgent = True
 
-    def hand_back(self, deliveries: Sequence[Delivery]) -> None:
+    def hand_back(self, jobs: Sequence[Job]) -> None:
         """These were not started; the oldest will be next again. What others have is let go."""
-        for delivery in reversed(deliveries):
-            self._revoked = self._revoked or self._journal.is_marked(delivery.slot)
-            self.settle(Back(delivery.id, delivery.queue.decode()), delivery)
+        for job in reversed(jobs):
+            self._revoked = self._revoked or self._journal.is_marked(job.slot)
+            self.settle(Back(job.id, job.kind.queue), job)
 
-    def _let_go(self, delivery: Delivery) -> bool:
+    def _let_go(self, job: Job) -> bool:
         """Hold it no more; whether it was ours, and so is to be settled before its slot is free."""
-        if not self.is_mine(delivery):
-            self._release([delivery.slot])
+        slot = job.slot
+        if self._held[slot] is not job:
+            self._release([slot])
             return False
-        del self._held[delivery.id]
-        self._owed.append(delivery.slot)
+        self._held[slot] = None
+        self._owed.append(slot)
         return True
 
-    def is_mine(self, delivery: Delivery) -> bool:
+    def is_mine(self, job: Job) -> bool:
         """Whether it is still held: a session that was ended by others holds nothing."""
-        return self._held.get(delivery.id) == delivery.slot
+        return self._held[job.slot] is job
 
-    def exchange(self, want: int = 0, token: str | None = None) -> list[Delivery]:
+    def exchange(self, want: int = 0, token: str | None = None) -> list[Job]:
         """Settle what is owed and fetch up to `want`; `token` is the queue whose token was taken.
 
         Outlives a server that is away: it returns when the server is back.
         """
-        late = list[Delivery]()
+        late = list[Job]()
         # Revoked: the supervisor hands them back too, perhaps later than we. If we had fetched one
         # again under the same session by then, it would be handed back while it runs.
         # A lost link: perhaps a restart that forgot the last second, so that the server believes
@@ -145,6 +135,7 @@ class Session:
             return [*late, *self._rotate()]
         if not worked.alive:
             return [*late, *self._rotate()]
+        self._journal.count(done=sum(map(len, self._acks.values())))
         self._acks.clear()
         self._others.clear()
         self._parked.clear()
@@ -153,7 +144,7 @@ class Session:
         self.urgent = False
         return [*late, *self._hold(worked.messages)]
 
-    def unpark(self, group: Group, want: int) -> list[Delivery]:
+    def unpark(self, group: Group, want: int) -> list[Job]:
         """Fetch parked messages instead of those of the queues."""
         try:
             move = unpark(self._broker.keys, self._journal.session, group, want, self._bounds)
@@ -164,25 +155,28 @@ class Session:
             return self._rotate()
         return self._hold(worked.messages)
 
-    def _hold(self, messages: Iterable[bytes]) -> list[Delivery]:
-        held = list[Delivery]()
+    def _hold(self, messages: Sequence[bytes]) -> list[Job]:
+        if not messages:
+            return []
+        jobs, kind = list[Job](), self._kinds.of(messages[0])
+        self.bytes_each = sum(map(len, messages)) // len(messages)
         for message in messages:
-            slot, id = self._free.pop(), message[25:51]
-            delivery = Delivery(message, slot, id)
-            place = self._places.get(delivery.queue)
-            self._journal.hold(slot, id, place or 0)
-            self._held[id] = slot
-            if place is None:
-                self.settle(bad_message(message, "it names another queue than it lay in"), delivery)
+            if not message.startswith(kind.text, KIND_AT):
+                kind = self._kinds.of(message)
+            job = Job(message, self._free.pop(), kind)
+            self._held[job.slot] = job
+            self._journal.hold(job.slot, job.id, kind.place or 0)
+            if kind.place is None:
+                self.settle(bad_message(message, "it names another queue than it lay in"), job)
             else:
-                held.append(delivery)
-        return held
+                jobs.append(job)
+        return jobs
 
     def _release(self, slots: Sequence[int]) -> None:
         self._journal.free(slots)
         self._free.extend(slots)
 
-    def _rotate(self) -> list[Delivery]:
+    def _rotate(self) -> list[Job]:
         """Go on under a fresh id; return what was fetched without this process being told.
 
         What is owed is sent again with the next exchange: the server settles it once at most.
@@ -206,6 +200,9 @@ class Session:
         ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}
         owed = {id for ids in self._acks.values() for id in ids}
         owed |= {s.id for s in (*self._others, *self._parked) if not isinstance(s, Ack)}
-        self._held = {id: slot for id, slot in self._held.items() if id in ours}
-        new = sorted(ours.keys() - self._held.keys() - owed)[: len(self._free)]
-        return self._hold(ours[id] for id in new)
+        for slot, job in enumerate(self._held):
+            if job and job.id not in ours:
+                self._held[slot] = None
+        held = {job.id for job in self._held if job}
+        new = sorted(ours.keys() - held - owed)[: len(self._free)]
+        return self._hold([ours[id] for id in new])

@@ -24,7 +24,7 @@ for i = 5, #ARGV, 3 do
       redis.call('HSETNX', KEYS[2], group, now)
     else
       count(KEYS[3], contract_of(m), -1)
-      bury(dead, id, m, ARGV[4], now)
+      bury(dead, id, m, ARGV[4])
     end
     settled = settled + redis.call('HDEL', KEYS[1], id) -- last: until then it is held
   end

@@ -35,7 +35,7 @@ local function put_back(id, m, reason)
   if not k and is_broadcast(m) then return end
   if not k then reason = ARGV[9] end
   if reason then
-    bury(dead, id, m, reason, now)
+    bury(dead, id, m, reason)
     ended(m)
     buried = buried + 1
   else
@@ -46,10 +46,7 @@ local function put_back(id, m, reason)
 end
 
 local outcome = {}
-function outcome.done(_, m)
-  ended(m, 'done')
-  done = done + 1
-end
+function outcome.done(_, m) ended(m, 'done') done = done + 1 end
 local function counted(counter, place, form, most, limit, reason)
   local size = #string.format(form, most)
   return function(id, m)

@@ -13,7 +13,7 @@ returns {number released, number left}
 --@include wake
 --@include bury
 
-local now, released = now_ms(), 0
+local released = 0
 local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 while released < 500 do
   local m = redis.call('LINDEX', KEYS[1], 0)
@@ -28,7 +28,7 @@ while released < 500 do
     plant(KEYS[9])
   else
     if whole then count(KEYS[3], contract_of(m), -1) end
-    if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6], now) end
+    if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6]) end
   end
   redis.call('LPOP', KEYS[1]) -- last: until then it is parked
   released = released + 1

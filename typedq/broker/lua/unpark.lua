@@ -17,8 +17,7 @@ returns {"gone"} if the session has ended, else {"ok", 0, message*}
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'gone'} end
 local reply = {'ok', 0}
 if redis.call('SISMEMBER', KEYS[5], ARGV[4]) == 1 then return reply end
-local now, dead = now_ms(), {KEYS[6], KEYS[7], KEYS[8], tonumber(ARGV[5]), tonumber(ARGV[6])}
-local function odd(m, i) bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[7], now) end
-fetch(KEYS[4], KEYS[2], tonumber(ARGV[2]), reply, odd)
+local dead = {KEYS[6], KEYS[7], KEYS[8], tonumber(ARGV[5]), tonumber(ARGV[6])}
+fetch({KEYS[4]}, KEYS[2], tonumber(ARGV[2]), reply, dead, ARGV[7])
 if redis.call('LLEN', KEYS[4]) == 0 then redis.call('HDEL', KEYS[3], ARGV[3]) end
 return reply

@@ -3,9 +3,9 @@
 
 Guarantee: only the session that holds a message settles it (HDEL answers 1), so a stale worker
 changes nothing; what is fetched is in flight before the reply leaves. Strict priority: a queue is
-read only when those before it are empty or paused. What is due comes first to its queue, at most
-500 a call. A message that was lost before ends the batch. Never sent twice: after a lost reply,
-rotate.
+read only when those before it are empty or paused. What is due is the tick's business; who finds
+nothing looks for it too, at most 500 a call. A message that was lost before ends the batch. Never
+sent twice: after a lost reply, rotate.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake
@@ -26,7 +26,7 @@ returns {"gone"} if the session has ended, else {"ok", number settled, message*}
 --@include fetch
 
 local function line(place) return 8 + 3 * (tonumber(place) - 1) end
-local flight, now, settled, at = KEYS[2], now_ms(), 0, 7
+local flight, settled, at = KEYS[2], 0, 7
 local owed = ARGV[3] ~= '0' and line(ARGV[3])
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
@@ -38,71 +38,69 @@ local function held(id) return redis.call('HGET', flight, id) end
 -- Last of all: should a key be spoiled, the message is still held.
 local function let_go(id) settled = settled + redis.call('HDEL', flight, id) end
 
-local settle = {}
-function settle.ack()
-  local last = at + 2 + tonumber(ARGV[at + 2])
-  local ended = redis.call('HDEL', flight, unpack(ARGV, at + 3, last))
+local settle, words = {drop = let_go}, {again = 5, bury = 3, drop = 2, back = 3}
+function settle.ack(contract, number)
+  local ended = redis.call('HDEL', flight, unpack(ARGV, at + 3, at + 2 + number))
   if ended > 0 then -- minus zero is "-0", which is no integer to Redis 7.0
-    if ARGV[at + 1] ~= '' then count(KEYS[3], ARGV[at + 1], -ended) end
+    if contract ~= '' then count(KEYS[3], contract, -ended) end
     count(KEYS[6], 'done', ended)
   end
-  settled, at = settled + ended, last + 1
+  settled = settled + ended
 end
-function settle.again()
-  local k, m, ms = line(ARGV[at + 1]), held(ARGV[at + 2]), tonumber(ARGV[at + 4])
-  if m then
-    m = with_due(string.sub(m, 1, 7) .. ARGV[at + 3] .. string.sub(m, 11), now + ms)
-    count(KEYS[6], 'retried', 1)
-    if ms <= 0 then
-      redis.call('RPUSH', KEYS[k + 1], m)
-      plant(KEYS[k + 3])
-    else
-      delay(KEYS[k + 2], m, now + ms, KEYS[7])
-    end
-    let_go(ARGV[at + 2])
-  end
-  at = at + 5
-end
-function settle.bury()
-  local m = held(ARGV[at + 1])
-  if m then
-    bury(dead, ARGV[at + 1], m, ARGV[at + 2], now)
-    no_longer_waits(KEYS[3], m)
-    let_go(ARGV[at + 1])
-  end
-  at = at + 3
-end
-function settle.drop()
-  let_go(ARGV[at + 1])
-  at = at + 2
-end
-function settle.back()
-  local k, m = line(ARGV[at + 1]), held(ARGV[at + 2])
-  if m then
-    redis.call('LPUSH', KEYS[k + 1], m)
-    let_go(ARGV[at + 2])
+function settle.again(place, id, attempts, ms)
+  local k, m, due = line(place), held(id), now_ms() + ms
+  if not m then return end
+  m = with_due(string.sub(m, 1, 7) .. attempts .. string.sub(m, 11), due)
+  count(KEYS[6], 'retried', 1)
+  if tonumber(ms) > 0 then
+    delay(KEYS[k + 2], m, due, KEYS[7])
+  else
+    redis.call('RPUSH', KEYS[k + 1], m)
     plant(KEYS[k + 3])
   end
-  at = at + 3
+  let_go(id)
 end
-while at <= #ARGV do settle[ARGV[at]]() end
+function settle.bury(id, reason)
+  local m = held(id)
+  if not m then return end
+  bury(dead, id, m, reason)
+  no_longer_waits(KEYS[3], m)
+  let_go(id)
+end
+function settle.back(place, id)
+  local k, m = line(place), held(id)
+  if not m then return end
+  redis.call('LPUSH', KEYS[k + 1], m)
+  let_go(id)
+  plant(KEYS[k + 3])
+end
+while at <= #ARGV do
+  settle[ARGV[at]](ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+  at = at + (words[ARGV[at]] or 3 + ARGV[at + 2])
+end
 
 -- more would not fit on Lua's stack
-local reply, wanted, moves_left = {'ok', settled}, math.min(tonumber(ARGV[2]), 1000), 500
-
-local function odd(m, i) bury(dead, redis.sha1hex(m .. now .. i), m, ARGV[6], now) end
-
-local paused = {}
+local reply, wanted = {'ok', settled}, math.min(tonumber(ARGV[2]), 1000)
+local paused, lists, place = {}, {}, {}
 for _, ready in ipairs(redis.call('SMEMBERS', KEYS[8])) do paused[ready] = true end
 for k = 8, #KEYS - 3, 3 do
-  if wanted <= 0 then break end
-  -- one look is enough for a queue with nothing in it, as most are
-  local something = redis.call('EXISTS', KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]) > 0
-  if something and not paused[KEYS[k + 1]] then
-    moves_left = moves_left - promote(KEYS[k + 1], KEYS[k + 2], now, moves_left)
-    wanted = fetch(KEYS[k + 1], flight, wanted, reply, odd)
-    if pass_on(KEYS[k + 1], KEYS[k + 3]) then break end
+  place[KEYS[k + 1]] = k
+  if not paused[KEYS[k + 1]] then lists[#lists + 1] = KEYS[k + 1] end
+end
+
+local list
+local function take()
+  list, wanted = fetch(lists, flight, wanted, reply, dead, ARGV[6])
+  if list then pass_on(list, KEYS[place[list] + 3]) return take() end
+end
+take()
+if wanted > 0 and #reply == 2 then -- the tick may be late
+  local most = 500
+  for _, list in ipairs(lists) do
+    most = most - promote(list, KEYS[place[list] + 2], now_ms(), most)
+    pass_on(list, KEYS[place[list] + 3])
   end
+  take()
 end
 if owed and not paused[KEYS[owed + 1]] then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
 return reply

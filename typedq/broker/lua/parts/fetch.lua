@@ -1,23 +1,25 @@
--- Messages from the head of a list into a session's hands. What was lost before ends the batch,
--- and so does about 1 MiB, by the head's size: large replies cost more than all of their parts.
--- needs: message; `odd` takes what is no message, at last. HLEN: without a hash nothing is taken.
+-- Messages from the head of the first list that has any, into a session's hands; answers that list
+-- or nil, and how many are still wanted. What was lost before ends the batch.
+-- needs: message, bury; `dead` and `reason` are for what is no message, once the others are safe
 
-local function fetch(list, flight, wanted, reply, odd)
-  local head = redis.call('HLEN', flight) and redis.call('LINDEX', list, 0) or ''
-  local popped = redis.call('LPOP', list, math.min(wanted, math.ceil(2^20 / (#head + 1)))) or {}
+local function fetch(lists, flight, wanted, reply, dead, reason)
+  local from = {#lists, unpack(lists)}
+  for _, word in ipairs({'LEFT', 'COUNT', wanted}) do from[#from + 1] = word end
+  local list, popped = unpack(#lists > 0 and wanted > 0 and redis.call('LMPOP', unpack(from)) or {})
+  if not list then return nil, wanted end
   local held, odds, last = {}, {}, #popped
   for i, m in ipairs(popped) do
     if not is_message(m) then
-      odds[#odds + 1] = i
+      odds[#odds + 1] = m
     else
       reply[#reply + 1] = m
       held[#held + 1], held[#held + 2] = id_of(m), m
-      wanted = wanted - 1
       if is_lost_before(m) then wanted, last = 0, i break end
     end
   end
-  for i = #popped, last + 1, -1 do redis.call('LPUSH', list, popped[i]) end
-  if #held > 0 then redis.call('HSET', flight, unpack(held)) end
-  for _, i in ipairs(odds) do odd(popped[i], i) end
-  return wanted
+  local failed = #held > 0 and type(redis.pcall('HSET', flight, unpack(held))) == 'table'
+  for i = #popped, failed and 1 or last + 1, -1 do redis.call('LPUSH', list, popped[i]) end
+  if failed then redis.call('HSET', flight, '', '') end -- says what is wrong with that key
+  for i, m in ipairs(odds) do bury(dead, redis.sha1hex(m .. now_ms() .. i), m, reason) end
+  return list, wanted - last
 end
