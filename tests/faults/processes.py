@@ -52,11 +52,11 @@ class Worker:
     def exit_code(self) -> int | None:
         return self._process.poll()
 
-    def wait(self, deadline: float = 15.0) -> int:
+    def wait(self, deadline: float = 30.0) -> int:
         """Its exit code. Raises TimeoutExpired."""
         return self._process.wait(deadline)
 
-    def stop(self, deadline: float = 15.0) -> int:
+    def stop(self, deadline: float = 30.0) -> int:
         """SIGTERM, and wait."""
         self.signal(signal.SIGTERM)
         return self.wait(deadline)
@@ -98,7 +98,7 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], T], deadline: float = 10.0, *, every: float = 0.005) -> T:
+def wait_until(condition: Callable[[], T], deadline: float = 20.0, *, every: float = 0.005) -> T:
     """For commands: in tests there is a fixture of this name."""
     end = time.monotonic() + deadline
     while not (value := condition()):

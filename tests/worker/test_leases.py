@@ -28,7 +28,9 @@ def test_children_end_with_their_supervisor_and_another_of_the_host_takes_over_a
     children = first.children()
     first.kill()
     wait_until(lambda: not any(map(lives, children)), 1.0)
-    second, started = stage.worker("-c", "2"), time.monotonic()
+    second = stage.worker("-c", "2")
+    wait_until(lambda: second.events("worker started"))  # the start of Python may take longer
+    started = time.monotonic()
     wait_until(lambda: len(stage.effects("start")) == 4)
     assert time.monotonic() - started < 5.0  # B1 is 2 s; the lease is 30 s
     assert all(message[4:6] == b"01" for message in stage.in_flight().values())
@@ -49,7 +51,9 @@ def test_a_child_born_a_moment_ago_is_known_to_the_other_supervisor(
     first.children()[0].kill()
     wait_until(lambda: len(stage.effects("start")) == 2)
     first.kill_group()
-    second, started = stage.worker("-c", "1"), time.monotonic()
+    second = stage.worker("-c", "1")
+    wait_until(lambda: second.events("worker started"))  # the start of Python may take longer
+    started = time.monotonic()
     wait_until(lambda: len(stage.effects("start")) == 3)
     assert time.monotonic() - started < 5.0
     stage.open_gate()
