@@ -94,14 +94,15 @@ def sharing(ours: Authority, *hosts: str, days: int = 2) -> Iterator[Setting]:
     """A Cluster of two nodes; the one that the URL names has no slot, the other has them all."""
     with ExitStack() as stack:
         first, ports, buses = ours.sign("first", *LOCAL), list[int](), list[int]()
-        hands = list[Any]()
+        hands, eyes = list[Any](), ""
         for _ in range(2):
             ports.append(free_port())
             buses.append(free_port())
             more = ["--cluster-enabled", "yes", "--cluster-port", str(buses[-1])]
             more += ["--tls-cluster", "yes"]
             node = stack.enter_context(speaking(ours, first, ports[-1], more, tcp=True))
-            hands.append(stack.enter_context(redis.Redis.from_url(node.url)))
+            eyes = node.url
+            hands.append(stack.enter_context(redis.Redis.from_url(eyes)))
         hands[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         hands[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], buses[1])
         url = maker("rediss+cluster", ours, ports[0], "")
@@ -109,7 +110,7 @@ def sharing(ours: Authority, *hosts: str, days: int = 2) -> Iterator[Setting]:
         # Only now: to each other they would not show what we are to refuse.
         pem, key = map(str, ours.sign("server", *hosts, days=days))
         hands[1].config_set("tls-cert-file", pem, "tls-key-file", key)
-        yield Setting(url, node.url)
+        yield Setting(url, eyes)
 
 
 SETTINGS = {"alone": alone, "behind Sentinel": watched, "in a Cluster": sharing}

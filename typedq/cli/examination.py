@@ -18,8 +18,8 @@ from typedq.errors import ServerRefused
 _ACLS = "give each role a user of its own: docs/security.md"
 _START = "typedq worker"
 # Of the keys of a namespace by their attribute; all others are hashes, those of a queue are beside.
-_TYPES = {"last_tick": "string", "broadcasts": "stream", "supervisors": "list"}
-_TYPES |= dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(("pardoned", "paused"), "set")
+_SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(("pardoned", "paused"), "set")
+_TYPES = _SETS | {"last_tick": "string", "broadcasts": "stream", "supervisors": "list"}
 
 
 def examine(app: TypedQ) -> Iterator[Finding]:
