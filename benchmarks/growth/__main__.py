@@ -44,7 +44,7 @@ def measures(*, quick: bool) -> Mapping[str, Measure]:
         "sessions": lambda: [registers.registered([1, 10, 100, 500], *few)],
         "parked": lambda: [registers.set_aside(aside, *few)],
         "dead": lambda: [registers.buried(aside, *few)],
-        "contracts": lambda: [contracts.gate(to(1, 100, 300, 1_000, most=300), rounds)],
+        "contracts": lambda: [contracts.gate(to(1, 100, 300, 1_000, most=100), rounds)],
         "compare": lambda: contracts.comparison(
             to(10, 100, 1_000, most=100), to(4, 16, 64, most=64)
         ),
