@@ -17,6 +17,7 @@ from typedq.broker import Keys, moves
 from typedq.broker.health import examine, holes
 from typedq.cli.examination import waiting, way
 from typedq.localserver import OwnServer
+from typedq.localserver.launch import bundled
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery
@@ -206,10 +207,9 @@ def test_a_server_whose_clock_is_wrong(place: Place) -> None:
     if not Path(FAKETIME).exists():
         pytest.skip("needs libfaketime (Debian package faketime)")
     wrapper = place[0] / "server"
-    real = OwnServer().binary
     wrapper.write_text(
         f"#!/bin/sh\nexport LD_PRELOAD={FAKETIME} FAKETIME=-90s FAKETIME_DONT_FAKE_MONOTONIC=1\n"
-        f'exec {real} "$@"\n'
+        f'exec {bundled()} "$@"\n'  # the other's allocator does not bear it
     )
     wrapper.chmod(0o700)
     with OwnServer(binary=wrapper) as late:
