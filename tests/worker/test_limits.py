@@ -164,6 +164,28 @@ def test_what_both_hand_back_is_not_handed_back_while_it_runs_again(stage: Stage
     assert stage.flying(journal.session).keys() == {first.id.decode(), second}
 
 
+def test_what_came_again_is_not_handed_back_for_its_first_coming(stage: Stage) -> None:
+    """The supervisor revoked it, and the child fetched it before it came round to the mark."""
+    broker, journal = stage.app.broker, Journal(8)
+    id = stage.send("nap")
+    journal.session = new_session()
+    journal.fence(float("inf"))
+    broker.call(moves.open(broker.keys, [journal.session], QUEUES, 30_000))
+    session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
+    (first,) = session.exchange(1)
+    journal.mark(first.slot)
+    back = [Back(first.id, "mid")]
+    broker.call(moves.work(broker.keys, journal.session, list(QUEUES), settle=back))
+    (again,) = session.exchange(1)
+    assert again.id == first.id
+    assert journal.claim(again.slot, None)
+    session.hand_back([first])
+    assert session.exchange(1) == []
+    assert (session.is_mine(first), session.is_mine(again)) == (False, True)
+    assert stage.flying(journal.session).keys() == {id}
+    assert stage.look().queues["mid"].ready == 0
+
+
 # --- memory
 
 

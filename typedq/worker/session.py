@@ -83,7 +83,11 @@ class Session:
     def hand_back(self, jobs: Sequence[Job]) -> None:
         """These were not started; the oldest will be next again. What others have is let go."""
         for job in reversed(jobs):
-            self._revoked = self._revoked or self._journal.is_marked(job.slot)
+            if self._journal.is_marked(job.slot):
+                self._revoked = True
+                # The supervisor handed it back: it may be here again, and running.
+                if any(each and each.id == job.id for each in self._held if each is not job):
+                    self._held[job.slot] = None
             self.settle(Back(job.id, job.kind.queue), job)
 
     def _let_go(self, job: Job) -> bool:
