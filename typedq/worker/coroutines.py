@@ -24,7 +24,7 @@ class Ended(NamedTuple):
     """A job that is over; `settlement` is None if it ended well, `ran` False if it never began."""
 
     job: Job
-    settlement: Settlement | None
+    settlement: Settlement | None = None
     ran: bool = True
 
 
@@ -35,6 +35,7 @@ class Coroutines:
     def __init__(self, app: TypedQ, journal: Journal, poke: Callable[[], None]) -> None:
         self._journal, self._poke = journal, poke
         self.around = Around(app, self.wait)
+        self._has_middleware = bool(self.around)
         self._ended = deque[Ended]()
         self._tasks = dict[int, asyncio.Task[None]]()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,20 +76,26 @@ class Coroutines:
         if not self._journal.claim(job.slot, kind.limits.hard):
             self._end(Ended(job, None, ran=False))
             return
-        clock = Clock(kind.limits.soft)
         running.set(job.labels)
         try:
-            args = arguments(job, clock.shield)
-            if self.around:
-                async with self.around.awaited(context(job, clock.shield)):
-                    await clock.run(kind.task.fn(*args, **job.kwargs))
+            if kind.is_plain and not self._has_middleware:
+                await kind.task.fn(*job.args, **job.kwargs)
             else:
-                await clock.run(kind.task.fn(*args, **job.kwargs))
+                await self._attempt(job)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             self._end(Ended(job, failed(job, error)))
         else:
             self._journal.done(job.slot)
-            self._end(Ended(job, None))
+            self._end(Ended(job))
+
+    async def _attempt(self, job: Job) -> None:
+        clock = Clock(job.kind.limits.soft)
+        args = arguments(job, clock.shield)
+        if self._has_middleware:
+            async with self.around.awaited(context(job, clock.shield)):
+                await clock.run(job.kind.task.fn(*args, **job.kwargs))
+        else:
+            await clock.run(job.kind.task.fn(*args, **job.kwargs))
 
     def _end(self, ended: Ended) -> None:
         # Whoever adds to others need not poke: they are taken until none is left.
