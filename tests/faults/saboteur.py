@@ -71,7 +71,7 @@ SABOTAGES = {
     ),
     "resend without sequence": Sabotage(
         "broker/lua/enqueue.lua",
-        "if seq <= tonumber(redis.call('GET', KEYS[1]) or '0') then return {'seen'} end",
+        "if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'} end",
         "",
         "tests/faults/test_scenarios.py -k kept[11]",
     ),
