@@ -19,7 +19,6 @@ import psutil
 
 from typedq.app import TypedQ
 from typedq.broker import moves
-from typedq.errors import ServerError
 from typedq.telemetry import event, label_records
 from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, Plan
@@ -199,12 +198,10 @@ class Family:
         # Listed before it can take anything: who finds the group dead must find all of it.
         names = [j.session for j in (*self.journals(), journal)]
         self._lock.record(names, self._plan.queues)
-        try:
-            broker.call(moves.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
-        except ServerError:
-            # Perhaps it was opened: it is ended like that of a child that has gone.
-            self._dead.append(Member(0, journal, status=0))
-            raise
+        # Not answered, it may be open all the same: then it is ended like that of the dead.
+        self._dead.append(Member(0, journal, status=0))
+        broker.call(moves.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
+        self._dead.pop()
         gc.collect()
         gc.freeze()
         sys.stdout.flush()

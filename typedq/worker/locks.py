@@ -18,6 +18,8 @@ from typing import final
 
 from typedq import runtime
 
+_INSTEAD = "set XDG_RUNTIME_DIR to a directory of this user"
+
 
 def directory(url: str, namespace: str) -> Path:
     """Where the supervisors of one namespace on one server keep their files; the user's own.
@@ -26,11 +28,7 @@ def directory(url: str, namespace: str) -> Path:
     """
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
-    return _private(runtime.directory(base)) / f"workers-{name}"
-
-
-def _private(folder: Path) -> Path:
-    return runtime.private(folder, "set XDG_RUNTIME_DIR to a directory of this user")
+    return runtime.private(runtime.directory(base), _INSTEAD) / f"workers-{name}"
 
 
 @final
@@ -46,7 +44,7 @@ class HostLock:
     def _take(self) -> bool:
         """Make the file and lock it; False if others tidied it, or its folder, away meanwhile."""
         try:
-            _private(self._folder)
+            runtime.private(self._folder, _INSTEAD)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return False

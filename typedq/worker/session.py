@@ -85,9 +85,8 @@ class Session:
         for job in reversed(jobs):
             if self._journal.is_marked(job.slot):
                 self._revoked = True
-                # The supervisor handed it back: it may be here again, and running.
                 if any(each and each.id == job.id for each in self._held if each is not job):
-                    self._held[job.slot] = None
+                    self._held[job.slot] = None  # handed back by then, it came again and may run
             self.settle(Back(job.id, job.kind.queue), job)
 
     def _let_go(self, job: Job) -> bool:
