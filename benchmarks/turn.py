@@ -135,7 +135,9 @@ class Turn:
         self.contender, self.server, self._directory, self._log = contender, server, directory, log
         self._number, self._until = 0, time.monotonic() + TURN_S
         self._ticks = directory
-        self._environment = os.environ | {
+        # Whoever starts us, contenders start from compiled modules, as they would anywhere.
+        given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        self._environment = given | {
             "BENCH_URL": server.url,
             "PYTHONPATH": str(ROOT),
             "XDG_RUNTIME_DIR": str(directory),

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from typedq import errors
-from typedq.broker import Outgoing
+from typedq.broker import Outgoing, Way
 from typedq.contracts import MAX_DEPTH, too_deep
-from typedq.envelope import BROADCAST, new_ids, seal
-from typedq.policy import unknown_queue
+from typedq.envelope import BROADCAST, kind_text, new_ids, seal_of
+from typedq.policy import Plan, unknown_queue
 from typedq.task import Call, Receipt
 
+_NOWHERE = Way("", "")
 CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
 
 
@@ -30,15 +31,14 @@ def pack(
     Raises InvalidArguments, InvalidOptions, UnknownTask.
     """
     now = time.time_ns() // 1_000_000
-    at_once = datetime.fromtimestamp(now / 1000, UTC)
     batch, receipts = list[Outgoing](), list[Receipt]()
+    task, plan, way, kind, due = "", None, _NOWHERE, b"", datetime.now(UTC)
     for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
-        plan, body = call.options, call.body
-        contract, queue = route(call.task)
-        if plan.queue is not None:
-            queue = plan.queue
-            if queue not in queues and queue != BROADCAST:
-                raise unknown_queue(call.task, queue, queues)
+        body = call.body
+        if call.task != task or call.options is not plan:
+            task, plan = call.task, call.options
+            way = _way(task, plan, *route(task), queues)
+            kind, due = kind_text(way.contract, way.queue, plan.limits), _due(plan, now)
         if len(body) > max_body:
             reason = f"{len(body):,} bytes; the limit is {max_body:,}"
             raise errors.InvalidArguments(call.task, "$", reason)
@@ -46,15 +46,22 @@ def pack(
         if max_depth < MAX_DEPTH and too_deep(body, max_depth):
             reason = f"nested more than {max_depth} levels deep"
             raise errors.InvalidArguments(call.task, "$", reason)
-        message = seal(id=id_, contract=contract, queue=queue, options=plan.limits, body=body)
-        to_all = queue == BROADCAST
-        batch.append(Outgoing(id_, queue, contract, message, plan.delay_ms, plan.eta_ms, to_all))
-        due = at_once
-        if plan.delay_ms or plan.eta_ms:
-            due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
-            due = datetime.fromtimestamp(due_ms / 1000, UTC)
-        receipts.append(Receipt(id_, call.task, queue, due))
+        batch.append(Outgoing(id_, way, seal_of(kind, id_, body)))
+        receipts.append(Receipt(id_, task, way.queue, due))
     return batch, receipts
+
+
+def _way(task: str, plan: Plan, contract: str, queue: str, queues: Collection[str]) -> Way:
+    if plan.queue is not None:
+        queue = plan.queue
+        if queue not in queues and queue != BROADCAST:
+            raise unknown_queue(task, queue, queues)
+    return Way(queue, contract, plan.delay_ms, plan.eta_ms, queue == BROADCAST)
+
+
+def _due(plan: Plan, now: int) -> datetime:
+    due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
+    return datetime.fromtimestamp(due_ms / 1000, UTC)
 
 
 def chunks(batch: Sequence[Outgoing], most: int) -> Iterator[tuple[int, int]]:

@@ -84,14 +84,17 @@ class Envelope(NamedTuple):
 
 def seal(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> bytes:
     """Return the bytes of a new message; `options` is JSON without spaces, or b"-"."""
-    return b"%b %b %b %b %b %b" % (
-        _FRESH,
-        id.encode(),
-        contract.encode(),
-        queue.encode(),
-        options,
-        body,
-    )
+    return seal_of(kind_text(contract, queue, options), id, body)
+
+
+def kind_text(contract: str, queue: str, options: bytes) -> bytes:
+    """What messages of one contract, queue and options share, as `kind_of` finds it again."""
+    return b"%b %b %b " % (contract.encode(), queue.encode(), options)
+
+
+def seal_of(kind: bytes, id: str, body: bytes) -> bytes:
+    """As `seal`, for who makes many of a kind."""
+    return b"%b %b %b%b" % (_FRESH, id.encode(), kind, body)
 
 
 def unseal(message: bytes) -> Envelope:

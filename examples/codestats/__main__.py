@@ -24,7 +24,7 @@ from examples.codestats.screen import Screen
 from examples.codestats.store import Run, runs, store
 from examples.codestats.surroundings import CHILDREN, Surroundings, WorkerDied, surroundings
 from typedq import InvalidArguments, Receipt
-from typedq.broker import Outgoing
+from typedq.broker import Outgoing, Way
 from typedq.broker.views import Survey, graves, letters, survey
 from typedq.envelope import new_ids, seal
 
@@ -128,9 +128,10 @@ class Demo:
     def bury(self) -> None:
         """What no typed producer can send: a header that is right, a body that is not."""
         contract, batch = tasks.count_file.contract, list[Outgoing]()
+        way = Way("high", contract.id)
         for id, body in zip(new_ids(len(BROKEN)), BROKEN, strict=True):
             message = seal(id=id, contract=contract.id, queue="high", options=b"-", body=body)
-            batch.append(Outgoing(id, "high", contract.id, message))
+            batch.append(Outgoing(id, way, message))
         app.broker.enqueue(batch, lambda _: contract.schema_json())
         sent = [message.id for message in batch]
         self.accepted.update(dict.fromkeys(sent))

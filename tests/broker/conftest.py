@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.broker.states import look
-from typedq.broker import Broker, Keys, Move, Outgoing, moves
+from typedq.broker import Broker, Keys, Move, Outgoing, Way, moves
 from typedq.envelope import new_ids, seal
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Place:
     ) -> Outgoing:
         id = new_ids(1)[0]
         message = seal(id=id, contract=contract, queue=queue, options=b"-", body=body)
-        return Outgoing(id, queue, contract, message, delay_ms, eta_ms)
+        return Outgoing(id, Way(queue, contract, delay_ms, eta_ms), message)
 
     def put(self, *batch: Outgoing) -> list[str]:
         self.broker.enqueue(batch, self.document)

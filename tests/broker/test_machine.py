@@ -105,8 +105,8 @@ class Moves(RuleBasedStateMachine):
         assert self.send().status == "accepted"
         assert self.send().status == "seen"
         for out in batch:
-            self.mail[out.id] = Mail(out.contract, out.queue)
-            (self.ready if out.delay_ms is None else self.delayed)[out.queue].append(out.id)
+            self.mail[out.id] = Mail(out.way.contract, out.way.queue)
+            (self.ready if out.way.delay_ms is None else self.delayed)[out.way.queue].append(out.id)
 
     def send(self) -> moves.Accepted:
         assert self.last is not None

@@ -27,7 +27,7 @@ def test_a_batch_goes_to_its_queues_in_order(place: Place) -> None:
     batch = [place.outgoing(queue) for queue in ("mid", "low", "mid", "high", "mid")]
     place.put(*batch)
     for queue in place.queues:
-        assert place.ready(queue) == [out.id for out in batch if out.queue == queue]
+        assert place.ready(queue) == [out.id for out in batch if out.way.queue == queue]
     assert place.waiting() == 5
     assert place.tokens() == "high mid low"
     assert not place.supervisors_token()

@@ -96,7 +96,7 @@ def tell(place: Place, count: int = 1) -> list[str]:
         message = seal(
             id=id, contract=place.contract, queue="_broadcast", options=b"-", body=b'{"a":" b"}'
         )
-        place.put(moves.Outgoing(id, "_broadcast", place.contract, message, to_all=True))
+        place.put(moves.Outgoing(id, moves.Way("_broadcast", place.contract, to_all=True), message))
     return ids
 
 

@@ -166,7 +166,9 @@ class Walk:
         message = seal(
             id=id, contract=self.place.contract, queue="_broadcast", options=b"-", body=b"{}"
         )
-        return moves.Outgoing(id, "_broadcast", self.place.contract, message, to_all=True)
+        return moves.Outgoing(
+            id, moves.Way("_broadcast", self.place.contract, to_all=True), message
+        )
 
 
 def test_the_table_holds_what_the_moves_do_and_nothing_else(

@@ -14,7 +14,7 @@ import redis
 from redis.crc import key_slot
 
 from tests.faults.topologies import move_slot, port_of
-from typedq.broker import Broker, Outgoing, moves, views
+from typedq.broker import Broker, Outgoing, Way, moves, views
 from typedq.envelope import new_ids, seal
 from typedq.errors import ServerUnavailable
 from typedq.localserver import OwnServer
@@ -31,8 +31,7 @@ def messages(count: int) -> list[Outgoing]:
     return [
         Outgoing(
             id,
-            "default",
-            CONTRACT,
+            Way("default", CONTRACT),
             seal(id=id, contract=CONTRACT, queue="default", options=b"-", body=b"{}"),
         )
         for id in new_ids(count)

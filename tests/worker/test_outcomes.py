@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq.broker import Outgoing
+from typedq.broker import Outgoing, Way
 from typedq.broker.parking import groups
 from typedq.broker.script import script
 from typedq.envelope import new_ids, seal
@@ -26,7 +26,7 @@ def raw(stage: Stage, task: str, body: bytes, *, contract: str = "", queue: str 
     (id,) = new_ids(1)
     contract = contract or stage.app.find(task).contract.id
     message = seal(id=id, contract=contract, queue=queue, options=b"-", body=body)
-    stage.app.broker.enqueue([Outgoing(id, queue, contract, message)], lambda _: b"{}")
+    stage.app.broker.enqueue([Outgoing(id, Way(queue, contract), message)], lambda _: b"{}")
     stage.accepted.append(id)
     return id
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import Broker, moves, views
-from typedq.broker.moves import Again, Outgoing
+from typedq.broker.moves import Again, Outgoing, Way
 from typedq.envelope import new_ids, seal
 from typedq.errors import ServerUnavailable
 from typedq.worker.child import SLOW_S, Pace
@@ -281,7 +281,7 @@ def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Jou
     (id,) = new_ids(1)
     contract = stage.app.find("nap").contract.id
     message = seal(id=id, contract=contract, queue="low", options=b"-", body=b"{}")
-    stage.app.broker.enqueue([Outgoing(id, "mid", contract, message)], lambda _: b"{}")
+    stage.app.broker.enqueue([Outgoing(id, Way("mid", contract), message)], lambda _: b"{}")
     assert held.session.exchange(5) == []
     held.session.exchange()
     assert stage.dead()[id]["kind"] == "bad_message"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.rolling import ERA, Odd
 from typedq import Call, Context, Queue, TypedQ
-from typedq.broker import DeadBounds, Outgoing, moves
+from typedq.broker import DeadBounds, Outgoing, Way, moves
 from typedq.broker.link import Link
 from typedq.broker.moves import Bury, Settlement
 from typedq.broker.parking import Group, Parked, groups, parked
@@ -339,7 +339,7 @@ def put(stage: Stage, kind: type, task: str, body: bytes, *, version: bytes = b"
     """Enqueue as a producer of another time does, past today's front door."""
     (id,), old = new_ids(1), contract(kind, task)
     text = version + seal(id=id, contract=old.id, queue="mid", options=b"-", body=body)[1:]
-    stage.app.broker.enqueue([Outgoing(id, "mid", old.id, text)], lambda _: old.schema_json())
+    stage.app.broker.enqueue([Outgoing(id, Way("mid", old.id), text)], lambda _: old.schema_json())
     stage.accepted.append(id)
     return id
 

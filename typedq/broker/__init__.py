@@ -2,7 +2,7 @@
 
 from typedq.broker.client import Broker
 from typedq.broker.keys import Keys
-from typedq.broker.moves import DeadBounds, Outgoing
+from typedq.broker.moves import DeadBounds, Outgoing, Way
 from typedq.broker.script import Move
 
-__all__ = ["Broker", "DeadBounds", "Keys", "Move", "Outgoing"]
+__all__ = ["Broker", "DeadBounds", "Keys", "Move", "Outgoing", "Way"]

@@ -103,7 +103,7 @@ def _put(keys: Keys, lane: Lane, batch: Batch, schema: Schema, *, again: bool) -
     """Send a batch, with what schemas the server asks for; answers whether it was there already."""
     schemas = dict[str, bytes]()
     while True:
-        if batch and batch[0].to_all:
+        if batch and batch[0].way.to_all:
             move = broadcast(keys, lane.lane, lane.seq, batch[0], schemas)
         else:
             move = moves.enqueue(keys, lane.lane, lane.seq, batch, schemas)

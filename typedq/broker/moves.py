@@ -14,26 +14,31 @@ from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Move, in_groups, script, text
 
 LANE_TTL_S = 3_600
-TICK_MOVES = 500
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
 LOST = b'{"kind":"lost","error":"its worker was lost while it held this message, too often"}'
 
 
-class Outgoing(NamedTuple):
-    """A message on its way in. `delay_ms` and `eta_ms` (since the epoch) exclude each other.
+class Way(NamedTuple):
+    """Where messages go, and when: `delay_ms` and `eta_ms` (since the epoch) exclude each other.
 
     to_all: a broadcast, alone in its batch
     """
 
-    id: str
     queue: str
     contract: str
-    message: bytes
     delay_ms: int | None = None
     eta_ms: int | None = None
     to_all: bool = False
+
+
+class Outgoing(NamedTuple):
+    """A message on its way in; those of a kind best share the object that is their way."""
+
+    id: str
+    way: Way
+    message: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,10 @@ class Accepted(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-def _due(message: Outgoing) -> tuple[str, int]:
-    if message.delay_ms is not None:
-        return "delay", message.delay_ms
-    return ("now", 0) if message.eta_ms is None else ("eta", message.eta_ms)
+def _due(way: Way) -> tuple[str, int]:
+    if way.delay_ms is not None:
+        return "delay", way.delay_ms
+    return ("now", 0) if way.eta_ms is None else ("eta", way.eta_ms)
 
 
 def enqueue(
@@ -66,13 +71,10 @@ def enqueue(
     """Accept a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
-    for (queue, contract, (mode, ms)), run in groupby(
-        batch, key=lambda m: (m.queue, m.contract, _due(m))
-    ):
+    for way, run in groupby(batch, key=lambda m: m.way):
         messages = [m.message for m in run]
-        place = places.setdefault(queue, len(places) + 1)
-        groups += (place, mode, ms, contract, len(messages))
-        groups += messages
+        place = places.setdefault(way.queue, len(places) + 1)
+        groups += (place, *_due(way), way.contract, len(messages), *messages)
     published = [part for pair in schemas.items() for part in pair]
     return Move(
         script("enqueue"),
@@ -285,7 +287,7 @@ class Ticked(NamedTuple):
 
 
 def tick(keys: Keys, queues: Sequence[str], *, grace_ms: int, lease_ms: int) -> Move[Ticked]:
-    """Keep time for everybody; at most `TICK_MOVES` messages become ready."""
+    """Keep time for everybody; at most 500 messages become ready."""
     return Move(
         script("tick"),
         [keys.sessions, keys.session_queues, keys.pardoned, keys.last_tick, *keys.lines(queues)],

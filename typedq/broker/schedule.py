@@ -37,8 +37,8 @@ def cron(keys: Keys, firings: Sequence[Firing], schemas: Mapping[str, bytes]) ->
         if out is None:
             words += (entry, 0, 0, "", "")
         else:
-            place = places.setdefault(out.queue, len(places) + 1)
-            words += (entry, slot_ms, place, out.contract, out.message)
+            place = places.setdefault(out.way.queue, len(places) + 1)
+            words += (entry, slot_ms, place, out.way.contract, out.message)
     published = [part for pair in schemas.items() for part in pair]
     return Move(
         script("cron"),
@@ -66,7 +66,7 @@ def broadcast(
     return Move(
         script("broadcast"),
         [keys.lane(lane), keys.contracts, keys.stats, keys.broadcasts],
-        [seq, LANE_TTL_S, KEPT_MS, message.contract, message.message, *published],
+        [seq, LANE_TTL_S, KEPT_MS, message.way.contract, message.message, *published],
         accepted,
     )
 

@@ -241,12 +241,10 @@ class Child:
             else:
                 self._attempt(job)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._settle(job, failed(job, error))
+            self._end(job, failed(job, error))
         else:
             self._journal.done(job.slot)
-            session.ack(job)
-            if self._bounded:
-                self._count()
+            self._end(job)
         self._pace.ran(kind, time.monotonic() - started)
 
     def _attempt(self, job: Job) -> None:
@@ -258,24 +256,20 @@ class Child:
         finally:
             alarm.stop()
 
-    def _settle(self, job: Job, settlement: Settlement | None) -> None:
+    def _end(self, job: Job, settlement: Settlement | None = None) -> None:
         if settlement is None:
             self._session.ack(job)
         else:
             self._session.settle(settlement, job)
             self._journal.count(failed=1)
         if self._bounded:
-            self._count()
-
-    def _count(self) -> None:
-        self._ran += 1
-        if self._is_full():
-            self.stopping = True
+            self._ran += 1
+            self.stopping = self.stopping or self._is_full()
 
     def _take_ended(self) -> None:
         for job, settlement, ran in self._coroutines.take_ended():
             self._alone = False
             if ran:
-                self._settle(job, settlement)
+                self._end(job, settlement)
             else:
                 self._session.hand_back([job])
