@@ -19,6 +19,7 @@ from typedq.task import Call, Decorator, P, R, Receipt, Task, place_of
 
 if TYPE_CHECKING:
     from typedq.broker import Broker, Outgoing
+    from typedq.dispatch import Sealer
     from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
 
@@ -67,7 +68,7 @@ class TypedQ(Hooks, Schedule):
         self._lock = Lock()
         self._tasks: dict[str, Task[..., Any]] = {}
         self._by_alias: dict[str, Task[..., Any]] = {}
-        self._routes: dict[str, tuple[str, str]] = {}
+        self._sealer: Sealer | None = None
         self._settings: Settings | None = None
         self._broker: Broker | None = None
         self._outbox: Outbox | None = None
@@ -129,7 +130,7 @@ class TypedQ(Hooks, Schedule):
             _refuse_strays([task], self.queues)
             self._tasks[chosen] = task
             self._by_alias.update(dict.fromkeys(aliases, task))
-            self._routes.pop(chosen, None)
+            self._sealer = None
             return task
 
         return declare if fn is None else declare(fn)
@@ -271,21 +272,15 @@ class TypedQ(Hooks, Schedule):
         return receipts
 
     def _pack(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
-        from typedq.dispatch import pack
+        settings, sealer = self.settings, self._sealer
+        if sealer is None or sealer.settings is not settings:
+            from typedq.dispatch import Sealer
 
-        body, depth = self.limits(early=False)
-        packed = pack(calls, self._route, queues=self.queues or (), max_body=body, max_depth=depth)
+            sealer = self._sealer = Sealer(self.find, settings)
+        packed = sealer.seal(calls)
         if self._outbox is not None:
             self._outbox.take(calls, packed[0])
         return packed
-
-    def _route(self, name: str) -> tuple[str, str]:
-        known = self._routes.get(name)
-        if known is None:
-            task = self.find(name)
-            queue = task.queue or self.settings.default_queue
-            known = self._routes[name] = (task.contract.id, queue)
-        return known
 
     def _document(self, contract: str) -> bytes:
         return self.find(contract.partition("@")[0]).contract.schema_json()

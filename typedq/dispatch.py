@@ -3,65 +3,82 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from typedq import errors
 from typedq.broker import Outgoing, Way
 from typedq.contracts import MAX_DEPTH, too_deep
 from typedq.envelope import BROADCAST, kind_text, new_ids, seal_of
 from typedq.policy import Plan, unknown_queue
-from typedq.task import Call, Receipt
+from typedq.task import Call, Receipt, Task
 
-_NOWHERE = Way("", "")
+if TYPE_CHECKING:
+    from typedq.settings import Settings
+
+_NOWHERE, _PLAIN = Way("", ""), Plan()
 CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
 
 
-def pack(
-    calls: Sequence[Call],
-    route: Callable[[str], tuple[str, str]],
-    *,
-    queues: Collection[str],
-    max_body: int,
-    max_depth: int,
-) -> tuple[list[Outgoing], list[Receipt]]:
-    """Seal calls; `route` gives the contract and the queue of a task.
+class _Route(NamedTuple):
+    """Where calls of one task without options go, and the part of the header they share."""
 
-    Raises InvalidArguments, InvalidOptions, UnknownTask.
-    """
-    now = time.time_ns() // 1_000_000
-    batch, receipts = list[Outgoing](), list[Receipt]()
-    task, plan, way, kind, due = "", None, _NOWHERE, b"", datetime.now(UTC)
-    for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
-        body = call.body
-        if call.task != task or call.options is not plan:
-            task, plan = call.task, call.options
-            way = _way(task, plan, *route(task), queues)
-            kind, due = kind_text(way.contract, way.queue, plan.limits), _due(plan, now)
-        if len(body) > max_body:
-            reason = f"{len(body):,} bytes; the limit is {max_body:,}"
-            raise errors.InvalidArguments(call.task, "$", reason)
-        # A call made before settings were known was held to the default.
-        if max_depth < MAX_DEPTH and too_deep(body, max_depth):
-            reason = f"nested more than {max_depth} levels deep"
-            raise errors.InvalidArguments(call.task, "$", reason)
-        batch.append(Outgoing(id_, way, seal_of(kind, id_, body)))
-        receipts.append(Receipt(id_, task, way.queue, due))
-    return batch, receipts
+    way: Way
+    kind: bytes
 
 
-def _way(task: str, plan: Plan, contract: str, queue: str, queues: Collection[str]) -> Way:
-    if plan.queue is not None:
-        queue = plan.queue
-        if queue not in queues and queue != BROADCAST:
-            raise unknown_queue(task, queue, queues)
-    return Way(queue, contract, plan.delay_ms, plan.eta_ms, queue == BROADCAST)
+@final
+class Sealer:
+    """Makes messages of calls, by the settings of their app; `find` gives a task by its name."""
 
+    def __init__(self, find: Callable[[str], Task[..., Any]], settings: Settings) -> None:
+        self._find, self.settings = find, settings
+        self._queues = [queue.name for queue in settings.queues]
+        self._max_body, self._max_depth = settings.max_body, settings.max_depth
+        self._routes: dict[str, _Route] = {}
 
-def _due(plan: Plan, now: int) -> datetime:
-    due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
-    return datetime.fromtimestamp(due_ms / 1000, UTC)
+    def seal(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
+        """Make all messages, or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
+        now = time.time_ns() // 1_000_000
+        at_once = due = datetime.fromtimestamp(now / 1000, UTC)
+        batch: list[Outgoing] = []
+        receipts: list[Receipt] = []
+        task, plan, way, kind = "", None, _NOWHERE, b""
+        for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
+            if call.task != task or call.options is not plan:
+                task, plan = call.task, call.options
+                way, kind = self._routes.get(task) or self._route(task)
+                due = at_once
+                if plan != _PLAIN:
+                    way, kind = self._detour(task, plan, way)
+                    due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
+                    due = datetime.fromtimestamp(due_ms / 1000, UTC)
+            body = call.body
+            if len(body) > self._max_body:
+                reason = f"{len(body):,} bytes; the limit is {self._max_body:,}"
+                raise errors.InvalidArguments(task, "$", reason)
+            # A call made before settings were known was held to the default.
+            if self._max_depth < MAX_DEPTH and too_deep(body, self._max_depth):
+                reason = f"nested more than {self._max_depth} levels deep"
+                raise errors.InvalidArguments(task, "$", reason)
+            batch.append(Outgoing(id_, way, seal_of(kind, id_, body)))
+            receipts.append(Receipt(id_, task, way.queue, due))
+        return batch, receipts
+
+    def _route(self, name: str) -> _Route:
+        task = self._find(name)
+        way = Way(task.queue or self.settings.default_queue, task.contract.id)
+        made = _Route(way, kind_text(way.contract, way.queue, _PLAIN.limits))
+        return self._routes.setdefault(name, made)
+
+    def _detour(self, task: str, plan: Plan, way: Way) -> _Route:
+        queue = plan.queue or way.queue
+        if plan.queue and queue not in self._queues and queue != BROADCAST:
+            raise unknown_queue(task, queue, self._queues)
+        way = Way(queue, way.contract, plan.delay_ms, plan.eta_ms, queue == BROADCAST)
+        return _Route(way, kind_text(way.contract, queue, plan.limits))
 
 
 def chunks(batch: Sequence[Outgoing], most: int) -> Iterator[tuple[int, int]]:

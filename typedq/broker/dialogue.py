@@ -77,8 +77,9 @@ def enqueue(
             was_there = yield from _put(keys, lane, batch, schema, again=sent)
             sent, lacking = True, durability
             unwritten = keys.lane(lane.lane) if was_there else ""
-            step_s = min(LONGEST_WAIT_S, deadline_s / 2)
-            if (yield from _kept(durability, unwritten, until, step_s)):
+            if durability == "memory" or (
+                yield from _kept(durability, unwritten, until, min(LONGEST_WAIT_S, deadline_s / 2))
+            ):
                 lane.seq += 1
                 return
         except NotTaken as error:
@@ -101,7 +102,7 @@ def enqueue(
 
 def _put(keys: Keys, lane: Lane, batch: Batch, schema: Schema, *, again: bool) -> Dialogue[bool]:
     """Send a batch, with what schemas the server asks for; answers whether it was there already."""
-    schemas = dict[str, bytes]()
+    schemas: dict[str, bytes] = {}
     while True:
         if batch and batch[0].way.to_all:
             move = broadcast(keys, lane.lane, lane.seq, batch[0], schemas)
@@ -143,8 +144,6 @@ def _kept(
     durability: Durability, unwritten: str | None, until: float, step_s: float
 ) -> Dialogue[bool]:
     """Wait until what was accepted is where it must be; False if it is not in time."""
-    if durability == "memory":
-        return True
     # They wait for the last write of their own connection, and a resend that was seen wrote none:
     # without one, a replica that is far behind would be taken for one that has it.
     if unwritten and not (yield ("EXPIRE", unwritten, moves.LANE_TTL_S)):

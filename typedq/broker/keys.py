@@ -7,6 +7,7 @@ Cluster and every script runs there as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import final
 
 
@@ -63,4 +64,9 @@ class Keys:
 
     def lines(self, queues: Iterable[str]) -> list[str]:
         """Ready, delayed and wake of each queue: the order in which every script takes them."""
-        return [key for q in queues for key in (self.ready(q), self.delayed(q), self.wake(q))]
+        return [key for queue in queues for key in _line(self, queue)]
+
+
+@lru_cache(maxsize=1_000)  # an enqueue would spend a tenth of its time on spelling
+def _line(keys: Keys, queue: str) -> tuple[str, str, str]:
+    return keys.ready(queue), keys.delayed(queue), keys.wake(queue)

@@ -87,7 +87,7 @@ def enqueue(
 def accepted(reply: list[bytes]) -> Accepted:
     """Read what `enqueue` and `broadcast` answer."""
     status: Any = reply[0].decode()
-    return Accepted(status, tuple(contract.decode() for contract in reply[1:]))
+    return Accepted(status, tuple([contract.decode() for contract in reply[1:]]))
 
 
 class Ack(NamedTuple):

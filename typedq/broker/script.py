@@ -37,7 +37,7 @@ def script(name: str) -> Script:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the price of a value made for every request
 class Move(Generic[T]):
     """One step of the state machine as a value: built once, sent by `call` or by `acall`.
 

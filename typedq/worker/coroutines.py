@@ -48,7 +48,7 @@ class Coroutines:
 
     def take_ended(self) -> list[Ended]:
         """What ended since the last time."""
-        taken = list[Ended]()
+        taken: list[Ended] = []
         while self._ended:
             taken.append(self._ended.popleft())
         self.running -= len(taken)

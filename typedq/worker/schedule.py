@@ -10,12 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker import Outgoing
 from typedq.broker.schedule import KEPT_MS, MOST_DELIVERED, Firing, Heard, abandon, cron, deliver
 from typedq.broker.script import Argument
-from typedq.dispatch import pack
+from typedq.dispatch import Sealer
 from typedq.envelope import BROADCAST
-from typedq.schedule import Entry
 from typedq.telemetry import event
 
 LOOK_S = 30.0
@@ -81,8 +79,8 @@ class Cron:
         self._last = dict[str, datetime]()
         self._due = dict[str, datetime]()
         self._zero, self._look_at = _EPOCH, 0.0
-        for entry in self._entries.values():
-            self._seal(entry)
+        self._sealer = Sealer(app.find, app.settings)
+        self._sealer.seal([entry.call for entry in self._entries.values()])
 
     def step(self, now: float) -> float:
         """Fire what is due, and sleep until something is."""
@@ -93,7 +91,7 @@ class Cron:
         due = {n: e for n, e in self._entries.items() if self._due.get(n, server) <= server}
         self._send(
             [
-                Firing(name, (slot - _EPOCH) // _MS, self._seal(entry))
+                Firing(name, (slot - _EPOCH) // _MS, self._sealer.seal([entry.call])[0][0])
                 for name, entry in due.items()
                 for slot in entry.cron.pending(self._last[name], server)
             ]
@@ -119,13 +117,3 @@ class Cron:
 
     def _clock(self) -> datetime:
         return self._zero + timedelta(seconds=time.monotonic())
-
-    def _seal(self, entry: Entry) -> Outgoing:
-        body, depth = self._app.limits(early=False)
-        queues = self._app.queues or ()
-        batch, _ = pack([entry.call], self._route, queues=queues, max_body=body, max_depth=depth)
-        return batch[0]
-
-    def _route(self, name: str) -> tuple[str, str]:
-        task = self._app.find(name)
-        return task.contract.id, task.queue or self._app.settings.default_queue

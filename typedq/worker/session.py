@@ -108,7 +108,7 @@ class Session:
 
         Outlives a server that is away: it returns when the server is back.
         """
-        late = list[Job]()
+        late: list[Job] = []
         # Revoked: the supervisor hands them back too, perhaps later than we. If we had fetched one
         # again under the same session by then, it would be handed back while it runs.
         # A lost link: perhaps a restart that forgot the last second, so that the server believes
@@ -161,7 +161,8 @@ class Session:
     def _hold(self, messages: Sequence[bytes]) -> list[Job]:
         if not messages:
             return []
-        jobs, kind = list[Job](), self._kinds.of(messages[0])
+        jobs: list[Job] = []
+        kind = self._kinds.of(messages[0])
         self.bytes_each = sum(map(len, messages)) // len(messages)
         for message in messages:
             if not message.startswith(kind.text, KIND_AT):
