@@ -226,8 +226,8 @@ def test_a_server_that_hangs_for_two_seconds(place: Place, private: OwnServer) -
     impatient = Broker(place.url, place.namespace, deadline=10)
     impatient.enqueue([], place.document)
     for link in impatient._links:
-        link._connection.socket_timeout = 0.3  # so that it resends into the silence
-        link._connection._sock.settimeout(0.3)
+        link._wait = 0.3  # so that it resends into the silence
+        link._wire.socket.settimeout(link._wait)
     private.pause()
     timer = threading.Timer(2.0, private.resume)
     timer.start()

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from tests.broker.conftest import Place
 from tests.faults.proxy import Proxy
 from tests.faults.topologies import client, port_of, replicated
 from typedq import TypedQ
 from typedq.broker import Broker
+from typedq.broker.wire import Refused
 from typedq.errors import EnqueueUncertain, ServerRefused
 from typedq.localserver import OwnServer
 from typedq.localserver.launch import bundled
@@ -237,7 +237,7 @@ def test_a_primary_that_is_demoted_while_it_waits(namespace: str, wait_until: Wa
         client(port_of(server)).execute_command("REPLICAOF", "127.0.0.1", 1)
         producer.join()
         assert caught
-        assert isinstance(caught[0].__cause__, redis.ResponseError)
+        assert isinstance(caught[0].__cause__, Refused)
         senders.close()
 
 

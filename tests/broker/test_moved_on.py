@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from tests.broker.test_topology import document, messages, nodes, ready
 from tests.faults.topologies import client, move_slot, one_sentinel, port_of
 from typedq.broker import Broker
-from typedq.broker.link import Refused
+from typedq.broker.wire import Refused
 from typedq.localserver import OwnServer
 from typedq.worker.waiting import Waiter
 

@@ -142,7 +142,7 @@ def test_no_repr_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> 
     link = broker.link()
     tls = Broker(f"rediss://u:{CANARY}@h/0?ssl_keyfile=/k&ssl_password={CANARY}", namespace)
     things = (app, app.settings, settings, broker, parse_url(given), link, broker.keys, tls)
-    for thing in (*things, link._connection, tls.link()._connection):
+    for thing in (*things, link._wire, tls.link()):
         assert CANARY not in shown(thing)
     assert CANARY not in broker.url
     broker.close()

@@ -120,7 +120,7 @@ Way = Callable[..., AbstractContextManager[Setting]]
 
 def is_found(url: str) -> bool:
     """Whether the Sentinel, or the first node, tells where the server is."""
-    with suppress(redis.RedisError):
+    with suppress(OSError):
         return bool(locate(parse_url(url), "{x}"))
     return False
 

@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar, final
 
-from redis import exceptions as redis_errors
-
 from typedq.addresses import parse_url, redact
 from typedq.broker import dialogue
 from typedq.broker.dialogue import Batch, Dialogue, Durability, Pause, Schema, Terms
 from typedq.broker.keys import Keys
-from typedq.broker.link import AsyncLink, Link, Lost, NotTaken
+from typedq.broker.link import AsyncLink, Link
 from typedq.broker.script import Move
+from typedq.broker.wire import Lost, NotTaken, Refused
 
 T = TypeVar("T")
 MOST_ASYNC_LINKS = 16
+FAILURES = (Lost, NotTaken, Refused)
 
 
 class _Pool:
@@ -108,8 +108,8 @@ class Broker:
                         time.sleep(request.seconds)
                     else:
                         reply = link.ask(request)
-                except (redis_errors.RedisError, OSError) as error:
-                    self.lost_links += isinstance(error, (*Lost, NotTaken))
+                except FAILURES as error:
+                    self.lost_links += not isinstance(error, Refused)
                     request = talk.throw(error)
                 else:
                     request = talk.send(reply)
@@ -121,7 +121,7 @@ class Broker:
         except BaseException as error:
             # It may have an answer outstanding.
             link.close()
-            if isinstance(error, redis_errors.RedisError | OSError):
+            if isinstance(error, FAILURES):
                 raise dialogue.failure(self.url, error) from error
             raise
 
@@ -144,8 +144,8 @@ class Broker:
                         await asyncio.sleep(request.seconds)
                     else:
                         reply = await link.ask(request)
-                except (redis_errors.RedisError, OSError) as error:
-                    self.lost_links += isinstance(error, (*Lost, NotTaken))
+                except FAILURES as error:
+                    self.lost_links += not isinstance(error, Refused)
                     request = talk.throw(error)
                 else:
                     request = talk.send(reply)
@@ -155,8 +155,8 @@ class Broker:
             result: T = end.value
             return result
         except BaseException as error:
-            await link.close()
-            if isinstance(error, redis_errors.RedisError | OSError):
+            link.close()
+            if isinstance(error, FAILURES):
                 raise dialogue.failure(self.url, error) from error
             raise
 
@@ -169,7 +169,7 @@ class Broker:
         """Close the idle connections of the running event loop."""
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         while pool and pool.idle:
-            await pool.idle.pop().close()
+            pool.idle.pop().close()
 
     def drop_after_fork(self) -> None:
         """Leave the parent's connections to the parent."""

@@ -11,21 +11,18 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from redis import exceptions as redis_errors
-
 from typedq.broker import moves
 from typedq.broker.keys import Keys
-from typedq.broker.link import Lane, Lost, NotTaken
+from typedq.broker.link import Lane
 from typedq.broker.schedule import broadcast
 from typedq.broker.script import Argument, Move
+from typedq.broker.wire import Lost, NotTaken, Refused
 from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUnavailable
 
 T = TypeVar("T")
 Batch = Sequence[moves.Outgoing]
 Schema = Callable[[str], bytes]
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.05, 1.0, 1.0
-# Who says "not here" or "not now" is the server that was meant.
-_ANSWERS = (redis_errors.BusyLoadingError, redis_errors.ResponseError)
 Durability = Literal["memory", "replica", "fsync"]
 _WAITS: dict[str, tuple[Argument, ...]] = {"replica": ("WAIT", 1), "fsync": ("WAITAOF", 1, 0)}
 _FSYNC = "durability fsync needs Redis or Valkey 7.2, appendonly yes and appendfsync always"
@@ -53,7 +50,9 @@ def perform(move: Move[T]) -> Dialogue[T]:
     """Make one move; a server that does not know the script is given its source."""
     try:
         reply = yield move.by_sha()
-    except redis_errors.NoScriptError:
+    except Refused as error:
+        if error.code != "NOSCRIPT":
+            raise
         reply = yield move.by_source()
     return move.parse(reply)
 
@@ -83,11 +82,12 @@ def enqueue(
                 lane.seq += 1
                 return
         except NotTaken as error:
-            patient = patient or isinstance(error.__cause__, _ANSWERS)
+            # Who says "not here" or "not now" is the server that was meant.
+            patient = patient or isinstance(error.__cause__, Refused)
             if not sent and (not patient or time.monotonic() + pause > until):
                 raise unavailable(url, error) from error
             cause = error
-        except (redis_errors.AuthenticationError, redis_errors.ResponseError) as error:
+        except Refused as error:
             if not sent:
                 raise
             cause = error
@@ -125,14 +125,13 @@ def _check(durability: Durability, url: str) -> Dialogue[None]:
         if durability != "memory":
             yield (*_WAITS[durability], 1)
         if durability == "fsync":
-            with suppress(redis_errors.ResponseError):
+            with suppress(Refused):
                 policy = yield ("CONFIG", "GET", "appendfsync")
-    except (redis_errors.AuthenticationError, redis_errors.NoPermissionError):
-        raise
-    except redis_errors.ResponseError as error:
+    except Refused as error:
         # A replica says so of the write too, and is understood there.
-        if "replica" not in str(error):
-            raise ServerRefused(url, f"{_FSYNC} ({error})") from error
+        if error.code in _ADVICE or "replica" in str(error):
+            raise
+        raise ServerRefused(url, f"{_FSYNC} ({error})") from error
     except Lost as error:
         raise NotTaken(str(error)) from error
     # With everysec, Valkey 9.1 and others answer WAITAOF up to a second before the fsync.
@@ -175,21 +174,19 @@ def unavailable(url: str, error: BaseException) -> ServerUnavailable:
     return ServerUnavailable(url, f"no answer from the server ({error}); {ask}")
 
 
-_ADVICE: dict[type[BaseException], str] = {
-    redis_errors.AuthenticationError: "wrong or missing user name or password in the URL",
-    redis_errors.NoPermissionError: "this user may not do that; see the ACLs in the documentation",
-    redis_errors.OutOfMemoryError: "the server is out of memory; raise maxmemory or drain queues",
-    redis_errors.ReadOnlyError: "this server is a read-only replica; use the URL of the primary",
+_ADVICE = {
+    "WRONGPASS": "wrong or missing user name or password in the URL",
+    "NOAUTH": "wrong or missing user name or password in the URL",
+    "NOPERM": "this user may not do that; see the ACLs in the documentation",
+    "OOM": "the server is out of memory; raise maxmemory or drain queues",
+    "WRONGTYPE": "a key is not of its type: ask typedq doctor",
+    "READONLY": "this server is a read-only replica; use the URL of the primary",
 }
 
 
 def failure(url: str, error: BaseException) -> ServerError:
     """What the user is told when the server did not answer, or said no; with what to do."""
-    advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), None)
-    if advice:
-        return ServerRefused(url, f"{advice} ({error})")
-    if isinstance(error, (*Lost, NotTaken)):
+    if not isinstance(error, Refused):
         return unavailable(url, error)
-    if "WRONGTYPE" in str(error):
-        return ServerRefused(url, f"a key is not of its type: ask typedq doctor ({error})")
-    return ServerRefused(url, str(error))
+    advice = _ADVICE.get(error.code)
+    return ServerRefused(url, f"{advice} ({error})" if advice else str(error))

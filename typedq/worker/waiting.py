@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import Any, final
 
 from typedq.broker import Broker
-from typedq.broker.link import Link, Lost, NotTaken, Refused
+from typedq.broker.link import Link
 from typedq.broker.script import Argument
+from typedq.broker.wire import Lost, NotTaken, Refused
 
 _BLOCK_S = 5
 
@@ -83,7 +84,7 @@ class Waiter:
         """Return the place of the key whose token was taken, or None after anything else."""
         try:
             return self._wait(timeout, tokens)
-        except (*Lost, Refused, NotTaken):
+        except (Lost, Refused, NotTaken):
             self._hang_up()
             select.select([self._read], [], [], min(timeout, 0.1))
             self._drain()

@@ -1,0 +1,153 @@
+"""Bytes to and from one server: a request, then its reply, over a socket or an event loop.
+
+Whatever comes between, an error, a late reply, a signal or a cancellation, closes the wire: the
+next request would take the old reply for its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, final
+
+import hiredis
+
+from typedq.broker.script import Argument
+
+_CHUNK = 1 << 16
+_MORE = object()  # not hiredis' own False, which a server may say
+_untyped: Any = hiredis  # its stub knows commands of one word only
+pack: Callable[[tuple[Argument, ...]], bytes] = _untyped.pack_command
+
+Lost = OSError
+
+
+class NotTaken(Exception):
+    """The request was certainly not carried out: no connection, or the server is still loading."""
+
+
+class Refused(Exception):
+    """The server's reply is an error; `code` is its first word."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(told)
+        self.code = told.partition(" ")[0]
+
+
+def accepted(reply: Any) -> Any:
+    """Return a reply, or raise it."""
+    if isinstance(reply, Refused):
+        raise reply
+    return reply
+
+
+class _Wire:
+    closed = False
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(ConnectionError, Refused, notEnoughData=_MORE)
+        self.id = 0  # the server's number for this connection
+
+    def _read(self, data: bytes) -> Any:
+        """Return the reply that ends with `data`, or `_MORE`."""
+        self._reader.feed(data)
+        reply = self._reader.gets()
+        if reply is not _MORE and self._reader.has_data():
+            raise ConnectionError("the server said more than it was asked")
+        return reply
+
+
+@final
+class Wire(_Wire):
+    """A blocking one. Raises OSError; a reply that is an error is returned."""
+
+    def __init__(self, sock: socket.socket, wait_s: float) -> None:
+        super().__init__()
+        sock.settimeout(wait_s)
+        self.socket, self._owner = sock, os.getpid()
+        weakref.finalize(self, sock.close)  # before the socket would complain of being left open
+
+    def send(self, packed: bytes) -> None:
+        try:
+            self.socket.sendall(packed)
+        except BaseException:
+            self.close()
+            raise
+
+    def reply(self) -> Any:
+        try:
+            while data := self.socket.recv(_CHUNK):
+                if (reply := self._read(data)) is not _MORE:
+                    return reply
+            raise ConnectionError("connection closed by server")
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, *command: Argument) -> Any:
+        self.send(pack(command))
+        return self.reply()
+
+    def close(self) -> None:
+        self.closed = True
+        if os.getpid() == self._owner:  # a fork closes its copy, not the connection of its parent
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+@final
+class AsyncWire(_Wire, asyncio.Protocol):
+    """The same for one event loop."""
+
+    _transport: asyncio.Transport
+    _lost: Exception | None = None
+    _answer: asyncio.Future[Any] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport, self._loop = transport, asyncio.get_running_loop()  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            reply = self._read(data)
+            if reply is not _MORE and self._answer is None:
+                raise ConnectionError("the server said more than it was asked")
+        except ConnectionError as error:
+            self._fail(error)
+            return
+        if reply is not _MORE and self._answer and not self._answer.done():
+            self._answer.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionError("connection closed by server"))
+
+    def _fail(self, error: Exception) -> None:
+        self._lost = self._lost or error
+        self._transport.abort()
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(error)
+
+    async def ask(self, *command: Argument, wait_s: float) -> Any:
+        packed = pack(command)
+        try:
+            if self._lost:
+                raise self._lost
+            self._answer = self._loop.create_future()
+            self._transport.write(packed)
+            timer = self._loop.call_later(wait_s, self._fail, TimeoutError("timed out"))
+            try:
+                return await self._answer
+            finally:
+                timer.cancel()
+                self._answer = None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.closed = True
+        self._transport.abort()
