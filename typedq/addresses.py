@@ -33,7 +33,7 @@ _PORTS: Final = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+)(?::(\d{1,5}))?")
 _YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CERT_REQS: Final = {"required": "required", "optional": "optional", "none": "none"}
-# Option of the query -> what it may be (None: any text). TLS options are named as redis-py's are.
+# Option of the query -> what it may be (None: any text). TLS options have redis-py's names.
 _OPTIONS: Final[dict[str, Mapping[str, bool | str] | None]] = {
     **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password")),
     "ssl_check_hostname": _YES_NO,

@@ -75,13 +75,14 @@ def _at(place: Place) -> Generator[None]:
 
 
 def _socket(address: Address, place: Place) -> socket.socket:
-    tls = _tls(address)
-    if address.kind == "unix":
-        sock = socket.socket(socket.AF_UNIX)
-    else:
-        sock = socket.create_connection(place, CONNECT_TIMEOUT_S)
+    tls, unix = _tls(address), address.kind == "unix"
+    sock = (
+        socket.socket(socket.AF_UNIX)
+        if unix
+        else socket.create_connection(place, CONNECT_TIMEOUT_S)
+    )
     try:
-        if address.kind == "unix":
+        if unix:
             sock.settimeout(CONNECT_TIMEOUT_S)
             sock.connect(place[0])
             return sock

@@ -117,8 +117,7 @@ class AsyncLink(_Line):
         return reply
 
     async def _dial(self) -> Any:
-        if moves_about(self._address):
-            place = await asyncio.to_thread(locate, self._address, self._tag)
-        else:
-            place = locate(self._address, self._tag)
+        where = self._address, self._tag
+        moves = moves_about(self._address)
+        place = await asyncio.to_thread(locate, *where) if moves else locate(*where)
         return await adial(self._address, place, self._wait)

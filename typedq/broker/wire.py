@@ -20,6 +20,7 @@ from typedq.broker.script import Argument
 
 _CHUNK = 1 << 16
 _MORE = object()  # not hiredis' own False, which a server may say
+_UNASKED = "the server said more than it was asked"
 _untyped: Any = hiredis  # its stub knows commands of one word only
 pack: Callable[[tuple[Argument, ...]], bytes] = _untyped.pack_command
 
@@ -57,7 +58,7 @@ class _Wire:
         self._reader.feed(data)
         reply = self._reader.gets()
         if reply is not _MORE and self._reader.has_data():
-            raise ConnectionError("the server said more than it was asked")
+            raise ConnectionError(_UNASKED)
         return reply
 
 
@@ -69,7 +70,8 @@ class Wire(_Wire):
         super().__init__()
         sock.settimeout(wait_s)
         self.socket, self._owner = sock, os.getpid()
-        weakref.finalize(self, sock.close)  # before the socket would complain of being left open
+        # Before the socket complains of being left open; but what runs at exit may still send.
+        weakref.finalize(self, sock.close).atexit = False
 
     def send(self, packed: bytes) -> None:
         try:
@@ -113,14 +115,13 @@ class AsyncWire(_Wire, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
+            if self._answer is None:
+                raise ConnectionError(_UNASKED)
             reply = self._read(data)
-            if reply is not _MORE and self._answer is None:
-                raise ConnectionError("the server said more than it was asked")
+            if reply is not _MORE and not self._answer.done():
+                self._answer.set_result(reply)
         except ConnectionError as error:
             self._fail(error)
-            return
-        if reply is not _MORE and self._answer and not self._answer.done():
-            self._answer.set_result(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc or ConnectionError("connection closed by server"))
@@ -150,4 +151,5 @@ class AsyncWire(_Wire, asyncio.Protocol):
 
     def close(self) -> None:
         self.closed = True
-        self._transport.abort()
+        with suppress(RuntimeError):  # the loop may be closed by now
+            self._transport.abort()
