@@ -18,7 +18,6 @@ import hiredis
 
 from typedq.broker.script import Argument
 
-_CHUNK = 1 << 16
 _MORE = object()  # not hiredis' own False, which a server may say
 _UNASKED = "the server said more than it was asked"
 _untyped: Any = hiredis  # its stub knows commands of one word only
@@ -51,11 +50,13 @@ class _Wire:
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader(ConnectionError, Refused, notEnoughData=_MORE)
+        # Its own: asyncio would allocate 256 kB for each reply, which costs more than the rest.
+        self._buffer: Any = bytearray(1 << 15)
         self.id = 0  # the server's number for this connection
 
-    def _read(self, data: bytes) -> Any:
-        """Return the reply that ends with `data`, or `_MORE`."""
-        self._reader.feed(data)
+    def _read(self, size: int) -> Any:
+        """Return the reply that ends with what came into the buffer, or `_MORE`."""
+        self._reader.feed(self._buffer, 0, size)
         reply = self._reader.gets()
         if reply is not _MORE and self._reader.has_data():
             raise ConnectionError(_UNASKED)
@@ -82,8 +83,8 @@ class Wire(_Wire):
 
     def reply(self) -> Any:
         try:
-            while data := self.socket.recv(_CHUNK):
-                if (reply := self._read(data)) is not _MORE:
+            while size := self.socket.recv_into(self._buffer):
+                if (reply := self._read(size)) is not _MORE:
                     return reply
             raise ConnectionError("connection closed by server")
         except BaseException:
@@ -103,21 +104,24 @@ class Wire(_Wire):
 
 
 @final
-class AsyncWire(_Wire, asyncio.Protocol):
+class AsyncWire(_Wire, asyncio.BufferedProtocol):
     """The same for one event loop."""
 
     _transport: asyncio.Transport
     _lost: Exception | None = None
     _answer: asyncio.Future[Any] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport, self._loop = transport, asyncio.get_running_loop()  # type: ignore[assignment]
+    def connection_made(self, transport: Any) -> None:
+        self._transport, self._loop = transport, asyncio.get_running_loop()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> Any:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
             if self._answer is None:
                 raise ConnectionError(_UNASKED)
-            reply = self._read(data)
+            reply = self._read(nbytes)
             if reply is not _MORE and not self._answer.done():
                 self._answer.set_result(reply)
         except ConnectionError as error:
