@@ -255,15 +255,6 @@ def test_a_cancelled_request_closes(server: OwnServer, namespace: str) -> None:
     asyncio.run(main())
 
 
-def test_an_interrupted_request_closes(server: OwnServer, namespace: str) -> None:
-    link = Link(parse_url(server.url), "{x}", 5.0)
-    link.send(("BLPOP", namespace, 0))
-    first = link.id
-    link.close()
-    assert link.ask(("CLIENT", "ID")) == link.id > first
-    link.close()
-
-
 def test_a_connection_left_open_says_nothing(server: OwnServer, wait_until: WaitUntil) -> None:
     eyes = Link(parse_url(server.url), "{x}", 5.0)
     ring: list[Any] = [Link(parse_url(server.url), "{x}", 5.0)]
