@@ -91,7 +91,8 @@ end
 local list
 local function take()
   list, wanted = fetch(lists, flight, wanted, reply, dead, ARGV[6])
-  if list then pass_on(list, KEYS[place[list] + 3]) return take() end
+  if list then pass_on(list, KEYS[place[list] + 3]) end
+  if list and list ~= lists[#lists] then return take() end
 end
 take()
 if wanted > 0 and #reply == 2 then -- the tick may be late
