@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 _ROOT = Path("/")
 
 
@@ -32,6 +30,8 @@ _V2 = _Version("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file",
 
 def used_percent(root: Path = _ROOT) -> float:
     """Memory in use, in percent of the smallest limit that holds this process, its host's too."""
+    import psutil
+
     host, (version, groups) = psutil.virtual_memory(), _groups(root)
     limits = [(_number(group / version.limit) or host.total, group) for group in groups]
     limit, group = min(limits, key=lambda pair: pair[0])

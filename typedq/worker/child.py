@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import final
 
-import psutil
-
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.broker.moves import Settlement
@@ -103,7 +101,7 @@ class Child:
         self._buffer = deque[Job]()
         self._pace = Pace(plan.prefetch)
         self._alone = False
-        self._ran, self._process = 0, psutil.Process()
+        self._ran = 0
         self._has_middleware = bool(self._around)
         self._bounded = plan.max_mb is not None or plan.max_tasks is not None
         self.stopping = False
@@ -165,7 +163,9 @@ class Child:
     def _is_full(self) -> bool:
         plan = self._plan
         if plan.max_mb is not None:
-            memory = self._process.memory_info()
+            import psutil
+
+            memory = psutil.Process().memory_info()
             if memory.rss - getattr(memory, "shared", 0) > plan.max_mb * 1e6:
                 rss_mb = round(memory.rss / 1e6, 1)
                 event(logging.WARNING, "memory limit: another child goes on", rss_mb=rss_mb)

@@ -13,9 +13,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn, final
-
-import psutil
+from typing import TYPE_CHECKING, NoReturn, final
 
 from typedq.app import TypedQ
 from typedq.broker import moves
@@ -25,6 +23,9 @@ from typedq.worker.child import Child, Plan
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.locks import HostLock
 from typedq.worker.session import new_session
+
+if TYPE_CHECKING:
+    import psutil
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 EARLY_DEATHS = 5
@@ -50,6 +51,8 @@ class Member:
 
     def kill_group(self) -> None:
         """Kill it with its descendants, also those that left its process group."""
+        import psutil
+
         # It is the reaper of its descendants, so that they stay below it until it is gone.
         os.kill(self.pid, signal.SIGSTOP)
         while running := [p for p in psutil.Process(self.pid).children(recursive=True) if _runs(p)]:
@@ -241,6 +244,8 @@ def _be_a_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoRet
 
 
 def _runs(process: psutil.Process) -> bool:
+    import psutil
+
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

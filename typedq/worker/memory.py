@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import final
 
-import psutil
-
 from typedq.telemetry import event
 from typedq.worker.cgroup import used_percent
 from typedq.worker.family import Member
@@ -21,6 +19,8 @@ PAUSE_S = 10.0  # memory is given back slowly; one child at a time
 
 def private_bytes(pid: int) -> int:
     """What would be free if this process ended: what it does not share with its parent."""
+    import psutil
+
     try:
         return int(psutil.Process(pid).memory_full_info().uss)
     except psutil.Error:

@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import final
-
-import psutil
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
@@ -212,10 +211,18 @@ class Supervisor:
         event(logging.INFO, "worker stopped", interrupted=self._family.interrupted)
 
 
+def _kernel_threads() -> int:
+    """Those of this process, also those that Python did not start; elsewhere than on Linux 0."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return 0
+
+
 def _warn_of_threads() -> None:
     """A lock that another thread holds at the fork is never released in the child."""
     names = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-    foreign = psutil.Process().num_threads() - threading.active_count()
+    foreign = _kernel_threads() - threading.active_count()
     names += [f"{foreign} that Python did not start"] if foreign > 0 else []
     if names:
         event(logging.WARNING, "threads run at the fork; they may break children", names=names)
