@@ -76,7 +76,7 @@ IMPURE = {
 NOT_A_NAME = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Lines of each room, comments and all: that a room grows past its number is decided here.
 ROOM_LINES = {
-    "broker": 1_880,
+    "broker": 2_040,
     "cli": 2_260,
     "contracts": 3_250,
     "localserver": 460,
