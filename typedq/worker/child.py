@@ -223,6 +223,7 @@ class Child:
     def _run_sync(self, job: Job) -> None:
         session, kind = self._session, job.kind
         if session.owes and (session.urgent or kind.typical > SLOW_S):
+            running.set(None)  # what is logged meanwhile is not of the task before
             self._buffer.extend(session.exchange())
             if not session.is_mine(job):
                 session.hand_back([job])
