@@ -123,7 +123,7 @@ class Supervisor:
         if orders.burst:
             self._roles.append(self._burst)
         self._signals = 0
-        self._failing = set[int]()
+        self._failing: dict[int, type[ServerError]] = {}
 
     def run(self) -> int:
         """Work until a signal or the end of the burst; 0 if nothing was interrupted."""
@@ -173,11 +173,12 @@ class Supervisor:
             pause = RETRY_S
             try:
                 pause = self._roles[place].step(now)
-                self._failing.discard(place)
+                self._failing.pop(place, None)
             except ServerError as error:
-                if not self._failing:
+                # Once for all roles; but after no answer, a refusal is news.
+                if type(error) not in self._failing.values():
                     event(logging.ERROR, "server does not answer, trying again", why=str(error))
-                self._failing.add(place)
+                self._failing[place] = type(error)
             finally:
                 heapq.heappush(plan, (time.monotonic() + pause, place))
 
