@@ -37,7 +37,10 @@ def out_of_memory(scene: Scene) -> None:
         wait_until(lambda n=killed: kills(group) > n, 60.0, every=0.0005)  # type: ignore[misc]
         since = time.monotonic()
         scene.note("killed", id=bad)
-        wait_until(lambda seen=before: seen - sessions(), 30.0, every=0.0005)  # type: ignore[misc]
+        wait_until(lambda seen=before: seen - sessions() or worker.exit_code, 30.0, every=0.0005)  # type: ignore[misc]
+        if worker.exit_code is not None:
+            scene.broken.append(f"the supervisor died, too: {worker.exit_code}")
+            return
         scene.measure("B0, killed for memory", time.monotonic() - since, 0.1 * 4)
         stage.open_gate(gate)
         wait_until(stage.is_drained, 60.0, every=0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock
 
 if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
     from tests.faults.harness import Stage
 
 MIB = 1 << 20
@@ -149,3 +151,20 @@ def test_only_a_child_that_was_killed_when_the_kernel_killed_is_labelled(
         own.step(1.0)
     assert own.is_gone
     assert [record.getMessage() for record in caplog.records] == [wanted]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a score for this")
+def test_a_child_is_killed_for_memory_before_its_supervisor(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    stage.send("hold", stage.gate())
+    worker = stage.worker("-c", "1")
+    (start,) = wait_until(lambda: stage.effects("start"))
+    own, childs = (
+        int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (worker.pid, start.pid)
+    )
+    assert childs == min(own + 100, 1000)
+    assert childs > own or own == 1000
+    stage.open_gate()
+    wait_until(stage.is_drained)
+    assert worker.stop() == 0

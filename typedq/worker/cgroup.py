@@ -53,11 +53,8 @@ def oom_kills(root: Path = _ROOT) -> int:
 
 def _groups(root: Path) -> tuple[_Version, list[Path]]:
     """The group of this process, and those above it; some may not be mounted here."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    fields = [line.split(":", 2) for line in lines]
+    told = root / "proc/self/cgroup"
+    fields = [f.split(":", 2) for f in told.read_text().splitlines()] if told.exists() else []
     paths = {name: path for _, names, path in fields for name in names.split(",")}
     version = _V1 if "memory" in paths else _V2
     mount = root / version.mount

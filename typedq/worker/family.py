@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, final
 
 from typedq.app import TypedQ
@@ -31,7 +32,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 EARLY_DEATHS = 5
 HARD_TIMEOUT = b'{"kind":"hard_timeout","error":"it ran beyond its hard timeout, too often"}'
 MEMORY = b'{"kind":"crashed","error":"the kernel killed it, probably for its memory, too often"}'
-LONGEST_BACKOFF_S = 5.0
+LONGEST_BACKOFF_S, OOM_SCORE = 5.0, 100  # of 1000: as if a tenth of all memory were its own
 
 
 @dataclass
@@ -255,7 +256,8 @@ def _runs(process: psutil.Process) -> bool:
 def _tie_to(parent: int) -> None:
     """Ask the kernel for SIGKILL when the supervisor is gone; elsewhere the child looks itself.
 
-    And to be the reaper of its descendants, so that a hard timeout finds them all.
+    And to be the reaper of its descendants, so that a hard timeout finds them all; and to be killed
+    for memory before the supervisor, with which all children would end.
     """
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
@@ -263,3 +265,6 @@ def _tie_to(parent: int) -> None:
         prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
         if os.getppid() != parent:
             os._exit(1)
+        with suppress(OSError, ValueError):
+            score = Path("/proc/self/oom_score_adj")
+            score.write_text(str(min(1000, int(score.read_text()) + OOM_SCORE)))
