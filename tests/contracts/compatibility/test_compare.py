@@ -15,8 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.contracts.compatibility.cases import CASES, TRAPS, node, obj, struct
 from typedq.compat import compare
-from typedq.contracts.compatibility.covering import Covering
-from typedq.contracts.compatibility.documents import Document
 from typedq.contracts.compatibility.rules import VERDICTS
 from typedq.contracts.schema import document
 
@@ -112,62 +110,6 @@ def test_every_verdict_has_words_for_everything_it_may_name() -> None:
     for verdict in VERDICTS.values():
         assert "{" not in verdict.sentence.format(**words)
         assert verdict.fix
-
-
-# --- how much work it is --------------------------------------------------------------------------
-
-
-def levels(leaf: Any, n: int = 24) -> Any:
-    """A tree of 2 ** n leaves, written down in n shared definitions."""
-    defs: Any = {"L0": leaf}
-    for i in range(n):
-        ref = {"$ref": f"#/$defs/L{i}"}
-        defs[f"L{i + 1}"] = {
-            "type": "object", "properties": {"a": ref, "b": ref}, "required": ["a", "b"]
-        }  # fmt: skip
-    return {"$ref": f"#/$defs/L{n}", "$defs": defs}
-
-
-def variants(leaf: Any, n: int = 8) -> Any:
-    """Tagged variants, each of which may hold any of them, under two names."""
-    any_of = {"anyOf": [{"$ref": f"#/$defs/V{i}"} for i in range(n)]}
-    defs = {
-        f"V{i}": {
-            "type": "object", "required": ["type", "left"],
-            "properties": {"type": {"enum": [f"v{i}"]}, "left": {"$ref": "#/$defs/Any"},
-                           "right": {"$ref": "#/$defs/Any"}, "leaf": leaf},
-        }
-        for i in range(n)
-    }  # fmt: skip
-    return {"$ref": "#/$defs/Any", "$defs": {**defs, "Any": any_of}}
-
-
-@pytest.mark.parametrize(("make", "limit"), [(levels, 60), (variants, 140)])
-@pytest.mark.parametrize(
-    ("leaf", "verdict"), [({"type": "number"}, True), ({"type": "string"}, False)]
-)
-def test_work_grows_with_the_document_and_not_with_its_values(
-    make: Any, limit: int, leaf: Any, verdict: bool
-) -> None:
-    covering = Covering(Document(make(INT)), Document(make(leaf)))
-    assert covering.root.holds is verdict
-    assert covering.pairs <= limit
-    assert covering.steps <= limit
-    assert compare(make(INT), make(leaf)).backward is verdict
-
-
-def test_a_schema_nested_beyond_reason_is_no_crash() -> None:
-    deep: Any = INT
-    for _ in range(5_000):
-        deep = {"type": "array", "items": deep}
-    found = compare(deep, INT)
-    assert (found.backward, found.forward) == (False, False)
-
-
-def test_large_enums_are_compared_by_look_up() -> None:
-    old, new = {"enum": list(range(3_000))}, {"enum": list(range(1, 3_000))}
-    (change,) = compare(old, new).changes
-    assert (change.rule, change.example) == ("ENUM_VALUE_REMOVED", 0)
 
 
 def test_examples_are_json() -> None:

@@ -14,7 +14,7 @@ from typedq.contracts.compatibility.examples import Examples
 from typedq.contracts.compatibility.gaps import Gap, Step, quoted
 from typedq.contracts.compatibility.rules import VERDICTS, Kind, Rule
 from typedq.contracts.compatibility.scalars import describe
-from typedq.contracts.compatibility.shapes import Alternative, Shape
+from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _TAGS = frozenset[Kind](("tag", "only value"))
@@ -85,7 +85,8 @@ def _compare(old: Document, new: Document) -> Comparison:
         gap = Gap("payload", writer=words[0], reader=words[1])
         found = _Finding(gap, "$", NOTHING, old.root, new.root)
         return Comparison(False, False, (_change(found, found),))
-    backward, forward = Covering(old, new), Covering(new, old)
+    shapes = Shapes(old), Shapes(new)
+    backward, forward = Covering(*shapes), Covering(*reversed(shapes))
     broken: dict[tuple[Rule, str], list[_Finding | None]] = {}
     for side, solved in enumerate((backward, forward)):
         for finding in _findings(solved):
@@ -151,7 +152,7 @@ class _Visit:
 
 def _findings(solved: Covering) -> Iterator[_Finding]:
     """Breaks and warnings, nearest to the root first; of shared definitions only once."""
-    examples = Examples(solved.writer_shapes)
+    examples = Examples(solved.writer)
     todo = deque([_Visit(solved.root, "$", lambda value: value, solved.root.holds)])
     seen = set[tuple[int, bool, str]]()
     while todo:
@@ -202,15 +203,19 @@ def _whole(pair: Pair, choice: Choice, best: Option | None) -> Gap | None:
         name: Kind = "narrower" if part else "other type"
         return Gap(name, writer=describe(w), reader=_described(pair.reader))
     tag = next((gap for gap in best.difference.gaps if gap.kind in _TAGS), None)
-    variants = sum(other.writer.kind == kind for other in pair.choices)
-    if tag is not None and (variants > 1 or len(choice.options) > 1):
+    variants = [x for x in (*pair.writer.alternatives, *pair.reader.open) if x.kind == kind]
+    if tag is not None and len(variants) > 2:  # more than this one and its reader
         return Gap("variant", what=tag.writer)
     return None
 
 
 def _described(shape: Shape) -> str:
-    words = list(dict.fromkeys(map(describe, shape.alternatives)))
-    return " or ".join([*words[:5], "more"] if len(words) > 5 else words) or "nothing"
+    words = dict[str, None]()
+    for alternative in shape.alternatives:
+        words[describe(alternative)] = None
+        if len(words) > 5:  # of perhaps a thousand
+            return " or ".join([*list(words)[:5], "more"])
+    return " or ".join(words) or "nothing"
 
 
 def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Finding:

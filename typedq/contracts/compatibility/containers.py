@@ -6,18 +6,14 @@ A reader with declared members or elements drops what it does not declare, unles
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from math import inf
 
 from typedq.contracts.compatibility.documents import Schema, same
 from typedq.contracts.compatibility.gaps import Difference, Gap, Link, Step, quoted
 from typedq.contracts.compatibility.rules import Kind
-from typedq.contracts.compatibility.shapes import (
-    Alternative,
-    member_constants,
-    names_in,
-    values_apart,
-)
+from typedq.contracts.compatibility.shapes import Alternative, apart, names_in
 from typedq.contracts.json_tree import NOTHING, is_object, reachable, text_of
 
 _ANY_TEXT = {"type": "string"}
@@ -53,8 +49,8 @@ class Members:
 
     def constant(self, name: str) -> str | None:
         """The one value a member can have, as JSON."""
-        values = member_constants(self.source.document, self.source.facets, name)
-        return values[0] if values and len(values) == 1 else None
+        values = self.source.listed.get(name, ())
+        return values[0] if len(values) == 1 else None
 
     def tagged(self, name: str) -> bool:
         """Whether a member is the tag of a Struct that is no variant of a union."""
@@ -150,14 +146,17 @@ def _keys(found: Difference, writer: Members, reader: Members) -> None:
 
 
 def _renames(found: Difference, writer: Members, reader: Members) -> None:
-    fresh = {n: s for n, s in reader.declared.items() if n not in writer.declared}
-    for name, schema in writer.declared.items():
-        if name in reader.declared or not reader.drops:
-            continue
-        left, right = writer.source.document, reader.source.document
-        alike = [n for n, theirs in fresh.items() if same(left, schema, right, theirs)]
-        if len(alike) == 1:
-            parts = {"writer_part": schema, "reader_part": fresh[alike[0]]}
+    gone = [name for name in writer.declared if name not in reader.declared]
+    fresh = [name for name in reader.declared if name not in writer.declared]
+    if not (gone and fresh and reader.drops):
+        return
+    left, right = writer.source.document, reader.source.document
+    saying = defaultdict[str, list[str]](list)
+    for name in fresh:
+        saying[right.text(reader.declared[name], left)].append(name)
+    for name in gone:
+        if len(alike := saying[left.text(writer.declared[name], right)]) == 1:
+            parts = {"writer_part": writer.declared[name], "reader_part": reader.declared[alike[0]]}
             words = {"writer": quoted(name), "reader": quoted(alike[0])}
             found.gap("renamed", Step("member", alike[0]), **words, **parts)
 
@@ -261,19 +260,25 @@ def _holds_records(source: Alternative, schema: Schema) -> bool:
 
 
 def _apart(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:
-    return values_apart((w.document, w.facets), (r.document, r.facets), name)
+    """The values of a member or element where both sides list some but share none."""
+    ours, theirs = w.listed.get(name, ()), r.listed.get(name, ())
+    return (" or ".join(ours), " or ".join(theirs)) if apart(ours, theirs) else None
+
+
+def untagged(w: Alternative, readers: list[Alternative]) -> list[Alternative]:
+    """Those that no tag, nor other constant, of the writer rules out. Objects and arrays."""
+    first = (0,) if w.facets.get("minItems", 0) else ()
+    names = w.listed.keys() & (Members(w).always if w.kind == "object" else first)
+    return [r for r in readers if not any(_apart(w, r, name) for name in names)]
 
 
 def disjoint(w: Alternative, r: Alternative) -> bool:
-    """Whether no value of the writer can be taken for one of this reader's. Objects and arrays."""
+    """Whether what they have or lack, tags aside, tells the writer's values from the reader's."""
     if w.kind == "array":
         writer, reader = _Elements.of(w, writes=True), _Elements.of(r, writes=False)
-        if writer.most < reader.least or writer.least > reader.most:
-            return True
-        return writer.least > 0 and _apart(w, r, 0) is not None
+        return writer.most < reader.least or writer.least > reader.most
     mine, other = Members(w), Members(r)
     if mine.written is False and not mine.patterns and other.required - mine.declared.keys():
         return True
-    if other.accepted is False and not other.patterns and mine.always - other.declared.keys():
-        return True
-    return any(_apart(w, r, name) for name in mine.always & other.declared.keys())
+    closed = other.accepted is False and not other.patterns
+    return closed and bool(mine.always - other.declared.keys())

@@ -8,11 +8,11 @@ and a pair that many definitions share is looked at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from typedq.contracts.compatibility.containers import arrays, disjoint, objects
-from typedq.contracts.compatibility.documents import Document, Schema, same
+from typedq.contracts.compatibility.containers import arrays, disjoint, objects, untagged
+from typedq.contracts.compatibility.documents import Schema, same
 from typedq.contracts.compatibility.gaps import Difference, Link
 from typedq.contracts.compatibility.scalars import (
     NOT_TEXT,
@@ -76,15 +76,13 @@ class Pair:
 
 
 class Covering:
-    """The solved comparison of two documents. `steps` counts evaluations of a pair."""
+    """The solved comparison of two sides. `steps` counts evaluations of a pair."""
 
-    def __init__(self, writer: Document, reader: Document) -> None:
+    def __init__(self, writer: Shapes, reader: Shapes) -> None:
         self.steps = 0
-        self._documents = writer, reader
-        self.writer_shapes = Shapes(writer)
-        self._shapes = self.writer_shapes, Shapes(reader)
+        self.writer, self.reader = writer, reader
         self._pairs: dict[tuple[int, int], Pair] = {}
-        self.root = self._collect(writer.root, reader.root)
+        self.root = self._collect(writer.document.root, reader.document.root)
         self._solve()
 
     @property
@@ -93,7 +91,7 @@ class Covering:
         return len(self._pairs)
 
     def pair(self, link: Link) -> Pair:
-        writer, reader = self._shapes[0](link.writer), self._shapes[1](link.reader)
+        writer, reader = self.writer(link.writer), self.reader(link.reader)
         return self._pairs[id(writer), id(reader)]
 
     def holds(self, option: Option) -> bool:
@@ -101,16 +99,17 @@ class Covering:
         return not difference.refused and all(self.pair(x).holds for x in difference.links)
 
     def _collect(self, writer: Schema, reader: Schema) -> Pair:
-        first = self._shapes[0](writer), self._shapes[1](reader)
+        first = self.writer(writer), self.reader(reader)
         todo = [first]
         while todo:
             left, right = todo.pop()
             if (id(left), id(right)) in self._pairs:
                 continue
-            pair = Pair(left, right, [_choice(w, left, right) for w in left.alternatives])
+            forms = _mixed_forms(left, right)
+            pair = Pair(left, right, [_choice(w, right, forms) for w in left.alternatives])
             self._pairs[id(left), id(right)] = pair
             todo += [
-                (self._shapes[0](link.writer), self._shapes[1](link.reader))
+                (self.writer(link.writer), self.reader(link.reader))
                 for choice in pair.choices
                 for option in choice.options
                 for link in option.difference.links
@@ -123,12 +122,8 @@ class Covering:
             changed = False
             for pair in pairs:
                 if pair.holds and not pair.equal and not self._evaluate(pair):
-                    pair.equal = same(
-                        self._documents[0],
-                        pair.writer.schema,
-                        self._documents[1],
-                        pair.reader.schema,
-                    )
+                    sides = self.writer.document, self.reader.document
+                    pair.equal = same(sides[0], pair.writer.schema, sides[1], pair.reader.schema)
                     pair.holds = pair.equal
                     changed = changed or not pair.holds
 
@@ -139,33 +134,33 @@ class Covering:
         )
 
 
-def _choice(w: Alternative, writer: Shape, reader: Shape) -> Choice:
+def _choice(w: Alternative, reader: Shape, forms: Collection[str]) -> Choice:
     fixed = w.constant is not NOTHING
     table = _DIFFER_CONSTANT if fixed else _DIFFER
-    options = [
-        Option(r, _unknown(w, r, differ(w, r)))
-        for r in reader.open
-        if (differ := table.get((w.kind, r.kind)))
-    ]
+    readers = [r for r in reader.open if (w.kind, r.kind) in table]
+    ambiguous = w.kind == "string" and _mistakable(w, forms)
+    if len(readers) > 1 and w.kind in ("object", "array"):
+        readers = untagged(w, readers) or readers[:1]  # one that refuses it explains as much as all
+        ambiguous = sum(not disjoint(w, r) for r in readers) > 1
+    options = [Option(r, _unknown(w, r, table[w.kind, r.kind](w, r))) for r in readers]
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
         options.insert(0, Option(listed, _unknown(w, listed, listed_constant(w, listed))))
-    rivals = len(options) > 1 and w.kind in ("object", "array")
-    if rivals and sum(not disjoint(w, option.reader) for option in options) > 1:
-        return Choice(w, options, ambiguous=True)
-    return Choice(w, options, _mistakable(w, writer, reader))
+    return Choice(w, options, ambiguous)
 
 
-def _mistakable(w: Alternative, writer: Shape, reader: Shape) -> bool:
-    """Whether text may be taken for another form of text than it is, as "1" for a decimal."""
-    if w.kind != "string":
-        return False
-    forms = [
-        dict.fromkeys(text_form(a) for a in shape.alternatives if a.kind == "string")
+def _mixed_forms(writer: Shape, reader: Shape) -> Collection[str]:
+    """What text may stand for to a reader who must guess, as it has not the writer's choices."""
+    ours, theirs = (
+        list(dict.fromkeys(text_form(a) for a in shape.alternatives if a.kind == "string"))
         for shape in (writer, reader)
-    ]
+    )
+    return theirs if len(theirs) > 1 and ours != theirs else ()
+
+
+def _mistakable(w: Alternative, forms: Collection[str]) -> bool:
+    """Whether text may be taken for another form of text than it is, as "1" for a decimal."""
     own = text_form(w)
-    others = forms[1].keys() - {own} - ({""} if own and own not in NOT_TEXT else set())
-    return len(forms[1]) > 1 and bool(others) and list(forms[0]) != list(forms[1])
+    return any(form != own and (form or not own or own in NOT_TEXT) for form in forms)
 
 
 def _unknown(w: Alternative, r: Alternative, difference: Difference) -> Difference:

@@ -21,7 +21,7 @@ class Document:
     def __init__(self, root: Schema) -> None:
         self.root = root
         self._targets: dict[str, Schema] = {}
-        self._coloured: dict[int, list[dict[str, str]]] = {}
+        self._coloured: dict[int, dict[str, str]] = {}
 
     def target(self, ref: object) -> Schema:
         """What a `$ref` points to; NOTHING if it is not in this document."""
@@ -31,15 +31,14 @@ class Document:
             self._targets[ref] = target(self.root, ref)
         return self._targets[ref]
 
-    def colours(self, other: Document) -> list[dict[str, str]]:
-        """Colours of the definitions here and there: the same where they say the same."""
+    def text(self, schema: Schema, other: Document) -> str:
+        """What it says, annotations and names of `$defs` aside; to compare with `other`'s."""
         if id(other) not in self._coloured:
             sides = [reachable(side.root, side.target) for side in (self, other)]
-            self._coloured[id(other)] = colours(*sides)
-        return self._coloured[id(other)]
+            self._coloured[id(other)], other._coloured[id(self)] = colours(*sides)
+        return text_of(wire(schema, self._coloured[id(other)]))
 
 
 def same(left: Document, a: Schema, right: Document, b: Schema) -> bool:
     """Whether both say the same, annotations and names of `$defs` aside. False if in doubt."""
-    ours, theirs = left.colours(right)
-    return text_of(wire(a, ours)) == text_of(wire(b, theirs))
+    return left.text(a, right) == right.text(b, left)

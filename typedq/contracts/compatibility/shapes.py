@@ -6,9 +6,9 @@ only alternatives. What is not understood is kept as `unknown`; nothing is dropp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import combinations, product
 from math import isfinite
 from typing import Any
@@ -44,6 +44,8 @@ _EXPECTED: dict[str, tuple[type, ...]] = {
 }
 _COMBINATORS = ("$ref", "allOf", "anyOf", "oneOf", "discriminator")
 _MOST = 500  # alternatives that a product of unions may grow to
+# Of a flat schema: its kinds, its only values, and those of members that are always there.
+_Marks = tuple[set[str], set[str] | None, dict[str | int, list[str]]]
 _KIND_OF: dict[type, str] = {
     type(None): "null",
     bool: "boolean",
@@ -55,7 +57,7 @@ _KIND_OF: dict[type, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Alternative:
     """Values of one kind, or one constant. `facets`: keywords that apply to the kind."""
 
@@ -64,6 +66,11 @@ class Alternative:
     facets: Json
     unknown: Json
     constant: Any = NOTHING
+
+    @cached_property
+    def listed(self) -> dict[str | int, list[str]]:
+        """The only values, as JSON, of members and elements that have but some."""
+        return listed_values(self.document, self.facets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,26 +159,22 @@ class Shapes:
         tags = names_in({"": [tag.get("propertyName")]}, "") if is_object(tag) else []
         tags += names_in(schema, "required")
         branches = [
-            [{**one, "required": [*names_in(one, "required"), *tags]} for one in flats]
-            for flats in (self._flatten(branch, above) for branch in schema.get("oneOf", []))
+            [self._marks(flat, tags) for flat in self._flatten(branch, above)]
+            for branch in schema.get("oneOf", [])
         ]
         return all(
-            self._apart(a, b)
-            for left, right in combinations(branches, 2)
-            for a in left
-            for b in right
+            _exclude(a, b) for left, right in combinations(branches, 2) for a in left for b in right
         )
 
-    def _apart(self, a: Json, b: Json) -> bool:
-        kinds = [{"number" if k == "integer" else k for k in _kinds(flat)} for flat in (a, b)]
-        if not kinds[0] & kinds[1]:
-            return True
-        values = [set(map(text_of, v)) if (v := _values(f)) else None for f in (a, b)]
-        if values[0] is not None and values[1] is not None:
-            return not values[0] & values[1]
-        sides = (self.document, a), (self.document, b)
-        shared = {*names_in(a, "required")} & {*names_in(b, "required")}
-        return any(values_apart(*sides, name) for name in shared)
+    def _marks(self, flat: Json, tags: list[str]) -> _Marks:
+        kinds = {"number" if k == "integer" else k for k in _kinds(flat)}
+        required, values = {*names_in(flat, "required"), *tags}, _values(flat)
+        listed = listed_values(self.document, flat)
+        return (
+            kinds,
+            None if values is None else set(map(text_of, values)),
+            {name: values for name, values in listed.items() if name in required},
+        )
 
     def _split(self, flat: Json) -> Iterable[Alternative]:
         kinds, values = _kinds(flat), _values(flat)
@@ -199,33 +202,38 @@ def names_in(facets: Json, key: str) -> list[str]:
     return [name for name in names if isinstance(name, str)] if is_array(names) else []
 
 
-def member_constants(document: Document, facets: Json, name: str | int) -> list[str] | None:
-    """The only values, as JSON, that a declared member or element has; None if it is not so plain.
+def listed_values(document: Document, facets: Json) -> dict[str | int, list[str]]:
+    """The only values, as JSON, of each member, and of element 0, whose schema lists them plainly.
 
-    It looks at the schema itself and not at its shape, which may be in the making.
+    It looks at the schemas themselves and not at their shapes, which may be in the making.
     """
-    members: Any = facets.get("properties" if isinstance(name, str) else "prefixItems")
-    here: Schema = NOTHING
-    if is_object(members) and isinstance(name, str):
-        here = members.get(name)
-    elif is_array(members) and isinstance(name, int) and name < len(members):
-        here = members[name]
-    for _ in range(10):
-        if not is_object(here) or "$ref" not in here:
-            break
-        here = document.target(here["$ref"])
-    values = _values(here) if is_object(here) else None
-    return None if values is None else [text_of(value) for value in values]
+    members, elements = facets.get("properties"), facets.get("prefixItems")
+    parts: list[tuple[str | int, Schema]] = [*members.items()] if is_object(members) else []
+    parts += enumerate(elements[:1]) if is_array(elements) else ()
+    found = dict[str | int, list[str]]()
+    for name, part in parts:
+        here = part
+        for _ in range(10):
+            if not is_object(here) or "$ref" not in here:
+                break
+            here = document.target(here["$ref"])
+        if is_object(here) and (values := _values(here)):
+            found[name] = list(map(text_of, values))
+    return found
 
 
-def values_apart(
-    one: tuple[Document, Json], other: tuple[Document, Json], name: str | int
-) -> tuple[str, str] | None:
-    """The values of a member or element, as JSON, where both sides list some but share none."""
-    left, right = member_constants(*one, name), member_constants(*other, name)
-    if not left or not right or set(left) & set(right):
-        return None
-    return " or ".join(left), " or ".join(right)
+def apart(left: Collection[str], right: Collection[str]) -> bool:
+    """Whether both list values, but share none."""
+    return bool(left and right) and {*left}.isdisjoint(right)
+
+
+def _exclude(a: _Marks, b: _Marks) -> bool:
+    """Whether no value has the marks of both."""
+    if a[0].isdisjoint(b[0]):
+        return True
+    if a[1] is not None and b[1] is not None:
+        return a[1].isdisjoint(b[1])
+    return any(apart(values, b[2].get(name, ())) for name, values in a[2].items())
 
 
 def _fits(key: str, value: Any) -> bool:
