@@ -39,6 +39,17 @@ _NOTHING: dict[str, list[Any]] = {
 }
 
 
+class Palette(dict[str, str]):
+    """Colours that keep the wire forms made with them, which must not be changed then.
+
+    `wires`: a schema, held so that no other gets its id, and its form; by that id.
+    """
+
+    def __init__(self, painted: Mapping[str, str]) -> None:
+        super().__init__(painted)
+        self.wires: dict[int, tuple[Schema, Any]] = {}
+
+
 def fingerprint(schema: Schema) -> str:
     """16 hex digits of the wire form: equal for equal contracts."""
     return hashlib.sha256(canonical(schema)).hexdigest()[:16]
@@ -113,6 +124,14 @@ def wire(schema: Any, painted: Mapping[str, str]) -> Any:
     """One schema without annotations, its refs exchanged for colours, its sets sorted."""
     if not is_object(schema):
         return {} if schema is True else schema
+    if not isinstance(painted, Palette):
+        return _wire(schema, painted)
+    if id(schema) not in painted.wires:
+        painted.wires[id(schema)] = schema, _wire(schema, painted)
+    return painted.wires[id(schema)][1]
+
+
+def _wire(schema: Schema, painted: Mapping[str, str]) -> Any:
     plain: Schema = {}
     for key in schema.keys() - ANNOTATIONS:
         name, kinds, form = _FORMS.get(key, (key, object, redirect))

@@ -85,6 +85,12 @@ def tagged(n: int, name: str, union: str = "anyOf") -> Any:
     }  # fmt: skip
 
 
+def nested(n: int, leaf: Any) -> Any:
+    for _ in range(n):
+        leaf = {"type": "object", "properties": {"inner": leaf}, "required": ["inner"]}
+    return leaf
+
+
 def calls(old: Any, new: Any) -> int:
     """How many functions a comparison calls: a measure that no other load disturbs."""
     made = 0
@@ -113,6 +119,7 @@ PAIRS: dict[str, Callable[[int], tuple[Any, Any]]] = {
     "variants, as oneOf": lambda n: (tagged(n, "tag", "oneOf"), tagged(n + 1, "tag", "oneOf")),
     "variants with other tags": lambda n: (tagged(n, "tag"), tagged(n, "label")),
     "fields with other names": lambda n: (fields(n, "old"), fields(n, "new")),
+    "levels": lambda n: (nested(n, INT), nested(n, {"type": "string"})),
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from typedq.contracts.canonical import ANNOTATIONS as NOT_ON_THE_WIRE
-from typedq.contracts.canonical import colours, wire
+from typedq.contracts.canonical import Palette, colours, wire
 from typedq.contracts.json_tree import NOTHING, reachable, target, text_of
 
 Schema: TypeAlias = Any  # a dict, True or False; whatever else is found where a schema should be
@@ -21,7 +21,7 @@ class Document:
     def __init__(self, root: Schema) -> None:
         self.root = root
         self._targets: dict[str, Schema] = {}
-        self._coloured: dict[int, dict[str, str]] = {}
+        self._coloured: dict[int, Palette] = {}
 
     def target(self, ref: object) -> Schema:
         """What a `$ref` points to; NOTHING if it is not in this document."""
@@ -35,7 +35,8 @@ class Document:
         """What it says, annotations and names of `$defs` aside; to compare with `other`'s."""
         if id(other) not in self._coloured:
             sides = [reachable(side.root, side.target) for side in (self, other)]
-            self._coloured[id(other)], other._coloured[id(self)] = colours(*sides)
+            palettes = map(Palette, colours(*sides))
+            self._coloured[id(other)], other._coloured[id(self)] = palettes
         return text_of(wire(schema, self._coloured[id(other)]))
 
 
