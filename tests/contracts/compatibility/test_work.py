@@ -117,7 +117,6 @@ PAIRS: dict[str, Callable[[int], tuple[Any, Any]]] = {
     ),
     "variants": lambda n: (tagged(n, "tag"), tagged(n + 1, "tag")),
     "variants, as oneOf": lambda n: (tagged(n, "tag", "oneOf"), tagged(n + 1, "tag", "oneOf")),
-    "variants with other tags": lambda n: (tagged(n, "tag"), tagged(n, "label")),
     "fields with other names": lambda n: (fields(n, "old"), fields(n, "new")),
     "levels": lambda n: (nested(n, INT), nested(n, {"type": "string"})),
 }  # fmt: skip

@@ -269,7 +269,8 @@ def untagged(w: Alternative, readers: list[Alternative]) -> list[Alternative]:
     """Those that no tag, nor other constant, of the writer rules out. Objects and arrays."""
     first = (0,) if w.facets.get("minItems", 0) else ()
     names = w.listed.keys() & (Members(w).always if w.kind == "object" else first)
-    return [r for r in readers if not any(_apart(w, r, name) for name in names)]
+    empty = [r for r in readers if r.facets.get("maxItems") == 0]  # has no first element
+    return [r for r in readers if r in empty or not any(_apart(w, r, name) for name in names)]
 
 
 def disjoint(w: Alternative, r: Alternative) -> bool:

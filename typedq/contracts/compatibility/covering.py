@@ -140,8 +140,9 @@ def _choice(w: Alternative, reader: Shape, forms: Collection[str]) -> Choice:
     readers = [r for r in reader.open if (w.kind, r.kind) in table]
     ambiguous = w.kind == "string" and _mistakable(w, forms)
     if len(readers) > 1 and w.kind in ("object", "array"):
-        readers = untagged(w, readers) or readers[:1]  # one that refuses it explains as much as all
-        ambiguous = sum(not disjoint(w, r) for r in readers) > 1
+        left = untagged(w, readers)
+        ambiguous = sum(not disjoint(w, r) for r in left) > 1
+        readers = left or readers  # all that refuse it, to tell of the nearest
     options = [Option(r, _unknown(w, r, table[w.kind, r.kind](w, r))) for r in readers]
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
         options.insert(0, Option(listed, _unknown(w, listed, listed_constant(w, listed))))
