@@ -120,37 +120,42 @@ def test_kills_are_counted_in_the_own_group_else_above_it_else_on_the_host(
         assert oom_kills(root) == count
 
 
+LABELLED, PLAIN = "child died, probably killed for its memory", "child died"
+
+
 @pytest.mark.parametrize(
     ("kills", "how", "wanted"),
     [
-        ((3, 4), "kill", "child died, probably killed for its memory"),
-        ((3, 3), "kill", "child died"),
-        ((3, 4), "terminate", "child died"),  # another process was killed for memory
+        (1, ["kill"], [LABELLED]),
+        (0, ["kill"], [PLAIN]),
+        (1, ["terminate"], [PLAIN]),  # another process was killed for memory
+        (2, ["kill", "kill", "kill"], [LABELLED, LABELLED, PLAIN]),  # both before the first is seen
     ],
 )
-def test_only_a_child_that_was_killed_when_the_kernel_killed_is_labelled(
+def test_as_many_of_the_killed_are_labelled_as_the_kernel_killed(
     *,
-    kills: tuple[int, int],
-    how: str,
-    wanted: str,
+    kills: int,
+    how: list[str],
+    wanted: list[str],
     stage: Stage,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The kernel itself is asked for this by scenario 24 of the faults."""
-    counts = iter(kills)
-    monkeypatch.setattr(family, "oom_kills", lambda: next(counts))
+    count = 3
+    monkeypatch.setattr(family, "oom_kills", lambda: count)
     monkeypatch.setattr(telemetry.logger, "propagate", True)
-    with subprocess.Popen(["sleep", "100"]) as process:
-        own = Family(stage.app, Orders(["mid"], 0).plan(stage.app), 0, HostLock(tmp_path))
-        own.members = [Member(process.pid, Journal(1))]
-        own.step(0.0)
-        getattr(process, how)()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        own.step(1.0)
+    own = Family(stage.app, Orders(["mid"], 0).plan(stage.app), 0, HostLock(tmp_path))
+    count += kills
+    for signal_name in how:
+        with subprocess.Popen(["sleep", "100"]) as process:
+            own.members = [Member(process.pid, Journal(1))]
+            getattr(process, signal_name)()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            own.step(0.0)
     assert own.is_gone
-    assert [record.getMessage() for record in caplog.records] == [wanted]
+    assert [record.getMessage() for record in caplog.records] == wanted
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a score for this")

@@ -136,10 +136,10 @@ class Family:
                 pid, status = os.waitpid(member.pid, os.WNOHANG)
                 member.status = status if pid else None
         dead = [m for m in self.members if m.status is not None]
-        if dead and (kills := oom_kills()) > self._oom_kills:
-            self._oom_kills = kills
-            for member in dead:
-                member.oom = member.exit_code == -signal.SIGKILL and not member.overdue
+        for member in dead:
+            killed = member.exit_code == -signal.SIGKILL and not member.overdue
+            member.oom = killed and oom_kills() > self._oom_kills
+            self._oom_kills += member.oom  # one each: the next may have been killed already
         self._dead += dead
         self.members = [m for m in self.members if m.status is None]
 
