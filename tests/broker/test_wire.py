@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -292,6 +293,37 @@ def test_only_the_authorities_that_are_named_are_trusted(tmp_path: Path) -> None
     lax = connecting._tls(parse_url("rediss://h?ssl_cert_reqs=none"))
     assert lax is not None
     assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
+
+
+def test_a_reply_of_several_tls_records_arrives_whole(tmp_path: Path) -> None:
+    ours = Authority(tmp_path, "ours")
+    pem, key = ours.sign("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+
+    def serve(listener: socket.socket) -> None:
+        with context.wrap_socket(listener.accept()[0], server_side=True) as peer:
+            peer.recv(4096)
+            peer.sendall(HELLO)
+            peer.recv(4096)
+            peer.sendall(b"$%d\r\n%b\r\n" % (len(big), big))
+            silent(peer)
+
+    big = b"0123456789" * 10_000
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        url = f"rediss://localhost:{listener.getsockname()[1]}/0?ssl_ca_certs={ours.pem}"
+        with asking(Awaited, url) as one:
+            assert one.ask("X") == big
+        thread.join()
+
+
+def test_an_old_server_that_quotes_the_login_is_not_quoted() -> None:
+    told = "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `me`, `s3cret`, "
+    with pytest.raises(connecting.Unsupported, match="too old") as caught:
+        connecting._welcome(Refused(told))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_client_library_is_not_imported() -> None:

@@ -121,9 +121,10 @@ def _hello(address: Address) -> tuple[Argument, ...]:
 
 def _welcome(greeting: Any) -> int:
     """Judge the answer to HELLO; the server's number for the connection."""
+    # Not the cause of ours: it quotes what it was asked, with the password.
     if isinstance(greeting, Refused) and "unknown command" in str(greeting):
         needed = " or ".join(f"{name} {a}.{b}" for name, (a, b) in OLDEST.items())
-        raise Unsupported(f"this server is too old: typedq needs {needed}, or newer") from greeting
+        raise Unsupported(f"this server is too old: typedq needs {needed}, or newer")
     told: Any = accepted(greeting)
     if not hasattr(told, "get"):
         raise ConnectionError("it does not answer as Redis or Valkey would")

@@ -51,7 +51,8 @@ class _Wire:
     def __init__(self) -> None:
         self._reader = hiredis.Reader(ConnectionError, Refused, notEnoughData=_MORE)
         # Its own: asyncio would allocate 256 kB for each reply, which costs more than the rest.
-        self._buffer: Any = bytearray(1 << 15)
+        # A view, since asyncio's TLS writes into slices: those of a bytearray are copies.
+        self._buffer: Any = memoryview(bytearray(1 << 15))
         self.id = 0  # the server's number for this connection
 
     def _read(self, size: int) -> Any:

@@ -28,7 +28,10 @@ _to_json = msgspec.json.Encoder().encode
 
 def reason(kind: str, error: str, **more: object) -> bytes:
     """The line of JSON that a dead letter carries."""
-    return _to_json({"kind": kind, "error": error, **more})
+    told = {"kind": kind, "error": error, **more}
+    for name, it in told.items():  # half a surrogate pair, as in a file name, fits into no JSON
+        told[name] = it.encode(errors="backslashreplace").decode() if isinstance(it, str) else it
+    return _to_json(told)
 
 
 def bad_message(message: bytes, why: str) -> Bury:
@@ -68,8 +71,7 @@ def unreadable(envelope: Envelope) -> Parked | Drop | Bury:
 
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> Bury:
     """A body that the contract refuses: never retried, since it never changes."""
-    contract = envelope.contract.decode()
-    id = envelope.id.decode()
+    contract, id = envelope.contract.decode(), envelope.id.decode()
     event(logging.ERROR, "message buried: invalid body", contract=contract, id=id, path=error.path)
     why = reason("invalid_body", str(error), path=error.path, contract=contract, known=known)
     return Bury(envelope.id, why)
