@@ -214,10 +214,8 @@ class Supervisor:
 
 def _kernel_threads() -> int:
     """Those of this process, also those that Python did not start; elsewhere than on Linux 0."""
-    try:
-        return len(list(Path("/proc/self/task").iterdir()))
-    except OSError:
-        return 0
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else 0
 
 
 def _warn_of_threads() -> None:
