@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -12,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import Broker
+from typedq.broker import Broker, views
 from typedq.broker.client import MOST_ASYNC_LINKS
 from typedq.errors import EnqueueUncertain
 from typedq.localserver import OwnServer
@@ -307,6 +309,27 @@ def test_two_event_loops_at_once_and_one_after(place: Place) -> None:
         ids = [id for found in pool.map(lambda _: asyncio.run(run()), range(2)) for id in found]
     ids += asyncio.run(run())
     assert place.everywhere() == dict.fromkeys(ids, 1)
+
+
+def test_event_loops_that_ended_leave_no_connections(place: Place) -> None:
+    """A web app may run a loop for every request."""
+
+    def sockets() -> int:
+        return sum("socket:" in str(file.resolve()) for file in Path("/proc/self/fd").iterdir())
+
+    async def ask() -> None:
+        await place.broker.acall(views.workers(place.keys))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # nobody closed what was left behind
+        before = sockets()
+        for _ in range(10):
+            asyncio.run(ask())
+            gc.collect()
+        left = sockets() - before
+        place.broker._pools.clear()
+        gc.collect()
+    assert left <= 2
 
 
 def test_a_cancelled_enqueue_happens_once_or_never(place: Place) -> None:

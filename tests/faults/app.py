@@ -187,7 +187,13 @@ def _failing(app: TypedQ) -> None:
     @app.task
     async def araising(ctx: Context, what: str) -> None:
         note(ctx, "start")
-        raise _RAISED[what]
+        await _raise(what)
+
+
+async def _raise(what: str) -> None:
+    if what == "subtask":
+        await asyncio.create_task(_raise("exit"))
+    raise _RAISED[what]
 
 
 _RAISED: dict[str, BaseException] = {

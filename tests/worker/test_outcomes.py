@@ -80,6 +80,13 @@ def test_no_exception_of_a_task_ends_its_process(stage: Stage, task: str, what: 
     assert good in stage.ended()
 
 
+def test_an_exit_in_a_task_of_a_coroutines_own_leaves_the_others_their_loop(stage: Stage) -> None:
+    bad, good = stage.send("araising", "subtask"), [stage.send("anap", 0.05) for _ in range(8)]
+    drain(stage)
+    assert stage.dead()[bad]["kind"] == "failed"
+    assert stage.ended() == set(good)
+
+
 def test_a_message_that_cannot_be_read_is_kept_with_its_reason(stage: Stage) -> None:
     cases = {
         raw(stage, "nap", b'{"seconds":"%s"}' % CANARY.encode()): "$.seconds",

@@ -126,7 +126,11 @@ class Broker:
             raise
 
     async def _atalk(self, say: Callable[[AsyncLink], Dialogue[T]]) -> T:
-        pool = self._pools.setdefault(asyncio.get_running_loop(), _Pool())
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:  # an `asyncio.run` each time must not leave links behind
+            for closed in [each for each in self._pools if each.is_closed()]:
+                del self._pools[closed]
+        pool = self._pools.setdefault(loop, _Pool())
         async with pool.turns:
             return await self._atalk_in_turn(pool.idle, say)
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
@@ -61,7 +62,7 @@ class Coroutines:
     def _begin(self) -> asyncio.AbstractEventLoop:
         self._loop = loop = asyncio.new_event_loop()
         before = threading.stack_size(_STACK)
-        threading.Thread(target=loop.run_forever, name="typedq-coroutines", daemon=True).start()
+        threading.Thread(target=_run, args=[loop], name="typedq-coroutines", daemon=True).start()
         threading.stack_size(before)
         return loop
 
@@ -102,3 +103,9 @@ class Coroutines:
         self._ended.append(ended)
         if len(self._ended) == 1:
             self._poke()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    while not loop.is_closed():
+        with suppress(BaseException):  # a SystemExit of a task's own task, which has it by now
+            loop.run_forever()
