@@ -73,7 +73,7 @@ class TypedQ(Hooks, Schedule):
         self._broker: Broker | None = None
         self._outbox: Outbox | None = None
         # For calls made before settings are known: both are counted again when they are sent.
-        self._early = (max_body or 1 << 62, max_depth or 64)
+        self.bounds = (max_body or 1 << 62, max_depth or 64)
         self.queues = tuple(queue.name for queue in queues) if queues else None
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
         Hooks.__init__(self)
@@ -171,12 +171,13 @@ class TypedQ(Hooks, Schedule):
             names = tuple(queue.name for queue in settings.queues)
             _refuse_strays(self._tasks.values(), names)
             self.queues, self._settings = names, settings
+            self.bounds = settings.max_body, settings.max_depth
         return self._settings
 
-    def limits(self, *, early: bool) -> tuple[int, int]:
-        """Bytes and levels of nesting that a body may have; `early` resolves no settings."""
-        settings = self._settings if early else self.settings
-        return (settings.max_body, settings.max_depth) if settings else self._early
+    def limits(self) -> tuple[int, int]:
+        """Bytes and levels of nesting that a body may have; `bounds` without resolving settings."""
+        settings = self.settings
+        return settings.max_body, settings.max_depth
 
     @contextmanager
     def testing(self) -> Generator[Outbox]:
@@ -188,7 +189,7 @@ class TypedQ(Hooks, Schedule):
 
         if self._outbox is not None:
             raise RuntimeError("app.testing() is on already: use the outbox of the outer `with`")
-        before = self._arguments, self._settings, self._broker, self.queues
+        before = self._arguments, self._settings, self._broker, self.queues, self.bounds
         # Whatever URL is configured, right or wrong, does not matter here.
         self._arguments = {**self._arguments, "url": "redis://testing"}
         self._broker = cast("Broker", NoServer())
@@ -197,7 +198,7 @@ class TypedQ(Hooks, Schedule):
             yield outbox
         finally:
             outbox.closed, self._outbox = True, None
-            self._arguments, self._settings, self._broker, self.queues = before
+            self._arguments, self._settings, self._broker, self.queues, self.bounds = before
 
     @property
     def broker(self) -> Broker:

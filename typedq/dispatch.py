@@ -46,7 +46,10 @@ class Sealer:
         batch: list[Outgoing] = []
         receipts: list[Receipt] = []
         task, plan, way, kind = "", None, _NOWHERE, b""
-        for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
+        most, shallow = self._max_body, self._max_depth < MAX_DEPTH
+        ids = iter(new_ids(len(calls)))
+        for call in calls:
+            id_ = next(ids)
             if call.task != task or call.options is not plan:
                 task, plan = call.task, call.options
                 way, kind = self._routes.get(task) or self._route(task)
@@ -56,16 +59,18 @@ class Sealer:
                     due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
                     due = datetime.fromtimestamp(due_ms / 1000, UTC)
             body = call.body
-            if len(body) > self._max_body:
-                reason = f"{len(body):,} bytes; the limit is {self._max_body:,}"
-                raise errors.InvalidArguments(task, "$", reason)
             # A call made before settings were known was held to the default.
-            if self._max_depth < MAX_DEPTH and too_deep(body, self._max_depth):
-                reason = f"nested more than {self._max_depth} levels deep"
-                raise errors.InvalidArguments(task, "$", reason)
+            if len(body) > most or (shallow and too_deep(body, self._max_depth)):
+                raise self._beyond(task, body)
             batch.append(Outgoing(id_, way, seal_of(kind, id_, body)))
             receipts.append(Receipt(id_, task, way.queue, due))
         return batch, receipts
+
+    def _beyond(self, task: str, body: bytes) -> errors.InvalidArguments:
+        reason = f"nested more than {self._max_depth} levels deep"
+        if len(body) > self._max_body:
+            reason = f"{len(body):,} bytes; the limit is {self._max_body:,}"
+        return errors.InvalidArguments(task, "$", reason)
 
     def _route(self, name: str) -> _Route:
         task = self._find(name)

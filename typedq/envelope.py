@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from typedq.errors import BadMessage
@@ -22,9 +22,9 @@ VERSION = b"1"
 # declares can begin with "_".
 BROADCAST = "_broadcast"
 _FIELDS = 10
-_FRESH = b"1 0 00 000 0000000000000"
+_FRESH = b"1 0 00 000 0000000000000 "
 KIND_AT = 52  # where the contract begins, as everything before it has a fixed place
-_UNHARMED = b"1 0 00 "
+_UNHARMED = b"1 0 00 "  # how messages of this format begin that were never lost
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [0-9a-fA-F]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
@@ -88,13 +88,13 @@ def seal(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> 
 
 
 def kind_text(contract: str, queue: str, options: bytes) -> bytes:
-    """What messages of one contract, queue and options share, as `kind_of` finds it again."""
-    return b"%b %b %b " % (contract.encode(), queue.encode(), options)
+    """What messages of one contract, queue and options share, for `seal_of`."""
+    return b" %b %b %b " % (contract.encode(), queue.encode(), options)
 
 
 def seal_of(kind: bytes, id: str, body: bytes) -> bytes:
     """As `seal`, for who makes many of a kind."""
-    return b"%b %b %b%b" % (_FRESH, id.encode(), kind, body)
+    return b"".join((_FRESH, id.encode(), kind, body))
 
 
 def unseal(message: bytes) -> Envelope:
@@ -131,23 +131,37 @@ def is_message(found: bytes) -> bool:
     return _MESSAGE.match(found) is not None
 
 
+def are_ids(found: Iterable[bytes]) -> bool:
+    """Whether these 26 bytes each are hexadecimal digits alone."""
+    return not b"".join(found).translate(None, b"0123456789abcdefABCDEF")
+
+
+_ENDS = [f"{n:02x}" for n in range(256)]
+
+
 class _Ids:
-    """Ids of one process: 11 hex digits of ms since the epoch, 9 of the process, 6 counted up."""
+    """Ids of one process: 11 hex digits of ms since the epoch, 9 of the process, 6 counted up.
+
+    A call takes blocks of 256 of its own, since to count on costs a lock, or to format each number.
+    """
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        self.process = secrets.token_hex(5)[:9]
-        self.numbers: Iterator[int] = itertools.count()
+        self.series = secrets.token_hex(5)[:9], itertools.count()
 
     def take(self, count: int) -> list[str]:
-        start = f"{time.time_ns() // 1_000_000:011x}{self.process}"
-        ids = [f"{start}{n:06x}" for n in itertools.islice(self.numbers, count)]
-        if ids and len(ids[-1]) > 26:
-            # A process that counted past 6 digits goes on under a new name; ids never repeat.
-            self.renew()
-            return self.take(count)
+        process, blocks = self.series
+        now = time.time_ns() // 1_000_000
+        ids: list[str] = []
+        while (left := count - len(ids)) > 0:
+            if (block := next(blocks)) > 0xFFFF:
+                # Counted to the end, it goes on under a new name; ids never repeat.
+                self.renew()
+                return self.take(count)
+            begin = f"{now:011x}{process}{block:04x}"
+            ids += [begin + end for end in _ENDS[:left]]
         return ids
 
 

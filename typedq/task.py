@@ -62,8 +62,13 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 class Outlet(Protocol):
     """What a task needs from its app."""
 
-    def limits(self, *, early: bool) -> tuple[int, int]:
-        """Bytes and levels of nesting that a body may have; `early` resolves no settings."""
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Bytes and levels of nesting that a body may have, as far as is known."""
+        ...
+
+    def limits(self) -> tuple[int, int]:
+        """The same, with all settings resolved. Raises ConfigurationError."""
         ...
 
     @property
@@ -86,15 +91,15 @@ class Sender(Generic[P]):
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
-        return self._call(args, kwargs, early=True)
+        return self._call(args, kwargs, self._outlet.bounds)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return self._outlet.send((self._call(args, kwargs, early=False),))[0]
+        return self._outlet.send((self._call(args, kwargs, self._outlet.limits()),))[0]
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return (await self._outlet.asend((self._call(args, kwargs, early=False),)))[0]
+        return (await self._outlet.asend((self._call(args, kwargs, self._outlet.limits()),)))[0]
 
     def broadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Run it once on every worker (`typedq worker`) that is running now.
@@ -113,13 +118,12 @@ class Sender(Generic[P]):
     def _call_of_all(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         why = "a broadcast goes to every worker, at once; leave it out"
         policy.refuse(self.contract.task, self._plan, why, "delay", "eta", "queue")
-        call = self._call(args, kwargs, early=False)
+        call = self._call(args, kwargs, self._outlet.limits())
         return structs.replace(call, options=structs.replace(self._plan, queue=BROADCAST))
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, early: bool) -> Call:
-        body, depth = self._outlet.limits(early=early)
-        encoded = self.contract.encode(args, kwargs, max_body=body, max_depth=depth)
-        return Call(self.contract.task, encoded, self._plan)
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], bounds: tuple[int, int]) -> Call:
+        contract, (most, depth) = self.contract, bounds
+        return Call(contract.task, contract.encode(args, kwargs, most, depth), self._plan)
 
 
 class Upcaster(NamedTuple):

@@ -9,8 +9,9 @@ from benchmarks.growth.backlogs import MEMORY_MB
 from benchmarks.growth.curve import Curve, Figures, Finding, column
 from benchmarks.growth.stage import GRACE_MS, LEASE_MS, Stage, best, stage
 from typedq.broker import Move, moves
-from typedq.broker.moves import DEFAULT_BOUNDS, Bury, renew, tick, work
+from typedq.broker.moves import DEFAULT_BOUNDS, renew, tick, work
 from typedq.broker.parking import Group, Parked, groups, park, parked, release
+from typedq.broker.settlements import Bury
 from typedq.broker.views import graves, revive, sessions, survey
 
 HAND = "hand"  # the session of this process

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.broker.states import look
-from typedq.broker import Broker, Keys, Move, Outgoing, Way, moves
+from typedq.broker import Broker, Keys, Move, Outgoing, Way, moves, settlements
 from typedq.envelope import new_ids, seal
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ class Place:
         self(moves.open(self.keys, sessions, self.queues, lease_ms))
 
     def work(
-        self, session: str, want: int = 0, *settle: moves.Settlement, token: str | None = None
+        self,
+        session: str,
+        want: int = 0,
+        *settle: settlements.Settlement | settlements.AckAll,
+        token: str | None = None,
     ) -> moves.Worked:
         return self(
             moves.work(self.keys, session, self.queues, settle=settle, want=want, token=token)

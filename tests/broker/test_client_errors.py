@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from typedq.broker import Broker, moves, views
+from typedq.broker import Broker, moves, settlements, views
 from typedq.errors import ServerError, ServerRefused, ServerUnavailable
 from typedq.localserver import OwnServer
 
@@ -146,8 +146,8 @@ def test_out_of_memory_refuses_the_producer_and_not_the_worker(place: Place) -> 
         with pytest.raises(ServerRefused, match="out of memory"):
             place(views.revive(keys, place.queues, ids))
         assert place.snapshot() == before
-        settle = moves.Again(ids[0].encode(), "mid", 1, 60_000)
-        bury = moves.Bury(ids[1].encode(), b"{}")
+        settle = settlements.Again(ids[0].encode(), "mid", 1, 60_000)
+        bury = settlements.Bury(ids[1].encode(), b"{}")
         assert place.work("s", 1, settle, bury).settled == 2
         assert place(moves.renew(keys, ["s"], 30_000, "sup", b"{}"))[1] == []
         place.tick()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import redis
 
-from typedq.broker import Move, moves, parking, schedule, views
+from typedq.broker import Move, moves, parking, schedule, settlements, views
 from typedq.broker.script import Script
 from typedq.errors import ServerRefused
 from typedq.localserver import OwnServer
@@ -92,12 +92,12 @@ def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
     batch += [place.outgoing("mid", delay_ms=60_000), place.outgoing("low", eta_ms=5)]
     ids = [out.id.encode() for out in batch]
     schemas = {place.contract: b"{}"}
-    settle: list[moves.Settlement] = [
-        moves.Ack(place.contract.encode(), ids[:1]),
-        moves.Again(ids[1], "high", 1, 0),
-        moves.Again(ids[2], "high", 1, 99),
-        moves.Bury(ids[3], b"{}"),
-        moves.Back(ids[4], "mid"),
+    settle: list[settlements.Settlement] = [
+        settlements.Ack(place.contract.encode(), ids[:1]),
+        settlements.Again(ids[1], "high", 1, 0),
+        settlements.Again(ids[2], "high", 1, 99),
+        settlements.Bury(ids[3], b"{}"),
+        settlements.Back(ids[4], "mid"),
     ]
     fates: dict[bytes, moves.Fate] = {ids[0]: "done", ids[1]: "crash", ids[4]: "back"}
     bounds = moves.DeadBounds(count=0)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from tests.broker.states import Watch
-from typedq.broker import Outgoing, moves, parking, views
+from typedq.broker import Outgoing, moves, parking, settlements, views
 from typedq.envelope import unseal
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Moves(RuleBasedStateMachine):
         [[name, held]] = self.flight.items()
         held += self.place.fetch(name, 3)
         for id in list(self.fetch(3))[:2]:
-            self.place.work(name, 0, moves.Bury(id.encode(), b"{}"))
+            self.place.work(name, 0, settlements.Bury(id.encode(), b"{}"))
             held.remove(id)
             self.dead.append(id)
 
@@ -219,6 +219,23 @@ class Moves(RuleBasedStateMachine):
             held.append(id)
             assert envelope.contract.decode() == self.mail[id].contract
 
+    @precondition(lambda self: any(self.flight.values()))
+    @rule(data=st.data(), want=st.sampled_from((6, 2, 0)), off=st.sampled_from((0, 1, -1)))
+    def ack_all(self, data: st.DataObject, want: int, off: int) -> None:
+        """Everything at once, after a wrong count of it, which changes nothing."""
+        name = self.session(data)
+        held = self.flight[name]
+        numbers = Counter(self.mail[id].contract.encode() for id in held)
+        wrong = numbers + Counter({b"t@0": 1}) if off > 0 else Counter(dict(numbers.most_common(1)))
+        if off and wrong != numbers:
+            assert self.place.work(name, want, settlements.AckAll(wrong)) == (True, None, [])
+        worked = self.place.work(name, want, settlements.AckAll(numbers))
+        assert (worked.alive, worked.settled) == (True, len(held))
+        for id in held:
+            self.end(id)
+        held[:] = [unseal(m).id.decode() for m in worked.messages]
+        assert held == list(self.fetch(want))
+
     @precondition(lambda self: self.flight and any(self.ready.values()))
     @rule(data=st.data(), want=st.integers(2, 6))
     def fetch_more(self, data: st.DataObject, want: int) -> None:
@@ -227,7 +244,7 @@ class Moves(RuleBasedStateMachine):
         assert got == list(self.fetch(want))
         self.flight[name] += got
 
-    def settlements(self, data: st.DataObject, held: list[str]) -> Iterator[moves.Settlement]:
+    def settlements(self, data: st.DataObject, held: list[str]) -> Iterator[settlements.Settlement]:
         """Settle some of what is held; the model moves along."""
         for id in list(held):
             mail, raw = self.mail[id], id.encode()
@@ -238,18 +255,18 @@ class Moves(RuleBasedStateMachine):
             match kind:
                 case "ack":
                     self.end(id)
-                    yield moves.Ack(mail.contract.encode(), [raw])
+                    yield settlements.Ack(mail.contract.encode(), [raw])
                 case "bury":
                     self.dead.append(id)
-                    yield moves.Bury(raw, b'{"kind":"test"}')
+                    yield settlements.Bury(raw, b'{"kind":"test"}')
                 case "back":
                     self.ready[mail.queue].insert(0, id)
-                    yield moves.Back(raw, mail.queue)
+                    yield settlements.Back(raw, mail.queue)
                 case _:
                     mail.attempts += 1
                     (self.ready if kind == "again" else self.delayed)[mail.queue].append(id)
                     wait = 0 if kind == "again" else 7_200_000
-                    yield moves.Again(raw, mail.queue, mail.attempts, wait)
+                    yield settlements.Again(raw, mail.queue, mail.attempts, wait)
 
     def fetch(self, want: int, *lists: list[str]) -> Iterator[str]:
         for waiting in lists or map(self.ready.__getitem__, QUEUES):
@@ -264,12 +281,13 @@ class Moves(RuleBasedStateMachine):
         """A session that was ended changes nothing, whatever it settles."""
         id = data.draw(st.sampled_from(sorted(self.mail))).encode()
         settle = (
-            moves.Ack(self.mail[id.decode()].contract.encode(), [id]),
-            moves.Bury(id, b"{}"),
-            moves.Back(id, "mid"),
+            settlements.Ack(self.mail[id.decode()].contract.encode(), [id]),
+            settlements.Bury(id, b"{}"),
+            settlements.Back(id, "mid"),
         )
         name = data.draw(st.sampled_from(self.gone))
         assert self.place.work(name, want, *settle) == (False, 0, [])
+        assert self.place.work(name, want, settlements.AckAll({b"t@0": 1})) == (False, 0, [])
 
     # --- parking ---------------------------------------------------------------------------
 
@@ -424,7 +442,7 @@ class Moves(RuleBasedStateMachine):
         here.open("last")
         while messages := here.work("last", 50).messages:
             for envelope in map(unseal, messages):
-                here.work("last", 0, moves.Ack(envelope.contract, [envelope.id]))
+                here.work("last", 0, settlements.Ack(envelope.contract, [envelope.id]))
         here(moves.reap(here.keys, "last", QUEUES, owner=True))
         left = here.names()
         assert left <= STATIC | {"lane:lane"}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from typedq.broker import moves
-from typedq.broker.moves import Ack, Rotated
+from typedq.broker.moves import Rotated
+from typedq.broker.settlements import Ack
 from typedq.envelope import Envelope, unseal
 
 if TYPE_CHECKING:

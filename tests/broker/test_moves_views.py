@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from typedq.broker import moves, views
-from typedq.broker.moves import Bury
+from typedq.broker import moves, settlements, views
+from typedq.broker.settlements import Bury
 from typedq.broker.views import Depth, Letter
 from typedq.envelope import unseal
 
@@ -32,7 +32,7 @@ def test_a_revived_letter_is_new_again(place: Place) -> None:
     out = place.outgoing(body=b'{"a": "\xc3\xa4\\n  b"}')
     place.put(out)
     place.fetch("s")
-    place.work("s", 0, moves.Again(out.id.encode(), "mid", 3, 0))
+    place.work("s", 0, settlements.Again(out.id.encode(), "mid", 3, 0))
     place.fetch("s")
     place(
         moves.reap(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import DeadBounds, moves
-from typedq.broker.moves import Ack, Again, Back, Bury
+from typedq.broker.settlements import Ack, AckAll, Again, Back, Bury, Settlement
 from typedq.envelope import unseal
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REASON = b'{"kind":"test"}'
 
 
-def settlements(id: str, contract: str) -> dict[str, moves.Settlement]:
+def settlements(id: str, contract: str) -> dict[str, Settlement]:
     raw = id.encode()
     return {
         "ack": Ack(contract.encode(), [raw]),
@@ -172,6 +172,30 @@ def test_settle_and_fetch_in_one_round_trip(place: Place) -> None:
 def test_an_ack_of_nothing_is_nothing(place: Place) -> None:
     place.open("s")
     assert place.work("s", 0, Ack(place.contract.encode(), [])) == (True, 0, [])
+    assert place.work("s", 0, AckAll({place.contract.encode(): 0})) == (True, 0, [])
+
+
+def test_all_that_is_held_can_be_acknowledged_by_its_number(place: Place) -> None:
+    place.open("s")
+    place.fill(3)
+    place.fetch("s", 2)
+    worked = place.work("s", 5, AckAll({place.contract.encode(): 1, b"": 1}))  # a broadcast beside
+    assert (worked.alive, worked.settled, len(worked.messages)) == (True, 2, 1)
+    assert len(place.flying("s")) == 1
+    assert place.waiting() == 2, "a broadcast never counted as waiting"
+    assert place.stats() == {"done": 2}
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_number_that_differs_acknowledges_and_fetches_nothing(place: Place, number: int) -> None:
+    """What is in flight is then not what the session believes."""
+    place.open("s")
+    place.fill(4)
+    place.fetch("s", 2)
+    before = place.snapshot()
+    acks = AckAll({place.contract.encode(): number})
+    assert place.work("s", 9, acks, token="mid") == (True, None, [])
+    assert place.snapshot() == before
 
 
 def test_who_finds_nothing_takes_what_is_due_first_in_time_first(place: Place) -> None:
@@ -275,7 +299,7 @@ GARBAGE = {
     "no body": HEAD + ID + b" t@00 q - ",
     "version": b"0" + HEAD[1:] + ID + b" t@00 q - {}",
     "short id": HEAD + b"abc t@00 aaaaaaaaaaaaaaaaaaa q - {}",
-    "id not hex": HEAD + b"g" * 26 + b" t@00 q - {}",
+    "space in the id": HEAD + b"0" * 25 + b"  t@00 q - {}",
     "space at the place of the contract": HEAD + b"abc t@00 qqqqqqqqqqqqqqqqq  - {}",
     "no fingerprint": HEAD + ID + b" t q - {}",
     "bad UTF-8 in a name": HEAD + ID + b" \xff\xfe@00 q - {}",

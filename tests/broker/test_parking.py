@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 import redis
+from msgspec.structs import replace
 
-from typedq.broker import Move, moves, views
+from typedq.broker import Move, moves, settlements, views
 from typedq.broker.parking import (
     CROWDED,
     EXPIRED,
@@ -64,7 +65,7 @@ def test_what_is_parked_is_kept_byte_by_byte_and_still_waits(place: Place) -> No
     place.open("a")
     ids = [*place.fill(2), *place.fill(1, eta_ms=7)]
     first = place.work("a", 9).messages
-    again = moves.Again(ids[0].encode(), "mid", 4, 0)
+    again = settlements.Again(ids[0].encode(), "mid", 4, 0)
     (retried,) = place.work("a", 1, again).messages  # an attempt count and a due time to keep
     assert place.waiting() == 3
     assert aside(place, "a", ids[1], ids[0], ids[2]) == 3
@@ -123,7 +124,7 @@ def test_groups_are_by_queue_and_contract_and_format(place: Place) -> None:
 def test_a_newer_format_is_fetched_and_parked_like_any_other(place: Place) -> None:
     out = place.outgoing(body=b"\x00\xff anything")
     newer = out.message.replace(b"1", b"7", 1)
-    place.put(out._replace(message=newer))
+    place.put(replace(out, message=newer))
     place.open("a")
     assert place.work("a", 9).messages == [newer]
     to = Group("mid", f"{place.contract}#7")
@@ -185,7 +186,7 @@ def test_what_is_fetched_is_in_flight_the_oldest_first(place: Place) -> None:
     assert fetch(place, "b", 99) == ids[2:]
     assert "parked:mid:" + place.contract not in place.names()
     assert place.waiting() == 5
-    place.work("b", 0, moves.Ack(place.contract.encode(), [id.encode() for id in ids]))
+    place.work("b", 0, settlements.Ack(place.contract.encode(), [id.encode() for id in ids]))
     assert place.waiting() == 0
     assert place.stats() == {"done": 5}
 
@@ -300,7 +301,7 @@ def _ages(place: Place) -> list[str]:
         message = out.message.replace(out.id.encode(), id.encode())
         if eta_ms:
             message = message[:11] + b"%013d" % eta_ms + message[24:]
-        early += place.put(out._replace(id=id, message=message))
+        early += place.put(replace(out, id=id, message=message))
     return [*early, *place.fill(1)]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import moves, schedule
+from typedq.broker import moves, schedule, settlements
 from typedq.broker.schedule import Fired, Firing, Heard
 from typedq.envelope import new_ids, seal, unseal
 
@@ -83,7 +83,7 @@ def test_the_message_tells_its_slot_and_its_contract_is_published(place: Place) 
     assert place.redis.hexists(place.keys.contracts, place.contract)
     place.open("s")
     assert place.fetch("s") == [unseal(message).id.decode()]
-    place.work("s", 0, moves.Ack(place.contract.encode(), [unseal(message).id]))
+    place.work("s", 0, settlements.Ack(place.contract.encode(), [unseal(message).id]))
     assert place.waiting() == 0
 
 
@@ -219,10 +219,10 @@ def test_every_way_to_settle_leaves_the_counts_alone(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     (done, dropped, failed), queues = holding
-    settle: list[moves.Settlement] = [
-        moves.Ack(b"", [done]),
-        moves.Drop(dropped),
-        moves.Bury(failed, b"{}"),
+    settle: list[settlements.Settlement] = [
+        settlements.Ack(b"", [done]),
+        settlements.Drop(dropped),
+        settlements.Bury(failed, b"{}"),
     ]
     assert place(moves.work(place.keys, "s", queues, settle=settle)).settled == 3
     assert place.flying("s") == set()
@@ -234,8 +234,8 @@ def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     (again, later, back), queues = holding
-    settle = [moves.Again(again, MINE, 1, 0), moves.Again(later, MINE, 1, 99_000)]
-    place(moves.work(place.keys, "s", queues, settle=[*settle, moves.Back(back, MINE)]))
+    settle = [settlements.Again(again, MINE, 1, 0), settlements.Again(later, MINE, 1, 99_000)]
+    place(moves.work(place.keys, "s", queues, settle=[*settle, settlements.Back(back, MINE)]))
     assert place.ready(MINE) == [back.decode(), again.decode()]
     assert place.delayed(MINE) == [later.decode()]
 

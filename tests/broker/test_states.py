@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tests.broker.states import DOCUMENT, DRAWN, Watch, draw, table
 from typedq.broker import moves, parking, schedule, views
-from typedq.broker.moves import DEFAULT_BOUNDS, Ack, Again, Back, Bury, DeadBounds, Drop
+from typedq.broker.moves import DEFAULT_BOUNDS, DeadBounds
+from typedq.broker.settlements import Ack, Again, Back, Bury, Drop
 from typedq.envelope import new_ids, seal
 
 if TYPE_CHECKING:

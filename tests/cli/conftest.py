@@ -15,8 +15,8 @@ import pytest
 
 from typedq import Queue, Task, TypedQ
 from typedq.broker import DeadBounds, moves
-from typedq.broker.moves import Bury
 from typedq.broker.parking import Group, Parked, groups, park
+from typedq.broker.settlements import Bury
 from typedq.broker.views import survey
 from typedq.telemetry import logger
 

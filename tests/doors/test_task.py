@@ -24,8 +24,12 @@ class Box:
         self.queues: tuple[str, ...] | None = ("high", "low")
         self.calls: list[Call] = []
 
-    def limits(self, *, early: bool) -> tuple[int, int]:
+    @property
+    def bounds(self) -> tuple[int, int]:
         return 1_000, self.depth
+
+    def limits(self) -> tuple[int, int]:
+        return self.bounds
 
     def send(self, calls: Sequence[Call], /) -> list[Receipt]:
         self.calls += calls

@@ -41,8 +41,8 @@ class Sabotage:
 SABOTAGES = {
     "no fencing": Sabotage(
         "broker/lua/work.lua",
-        "if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then",
-        "if false then",
+        "not redis.call('ZSCORE', KEYS[1], ARGV[1]) then",
+        "false then",
         "tests/broker/test_moves_work.py -k not_open_gets_nothing",
     ),
     "a settlement of what is not held counts": Sabotage(
@@ -51,10 +51,16 @@ SABOTAGES = {
         "ended = last - at - 2\n  if ended > 0 then",
         "tests/broker/test_moves_work.py -k stale_session_settles_nothing",
     ),
+    "all is whatever is there": Sabotage(
+        "broker/lua/work.lua",
+        "redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])",
+        "false",
+        "tests/broker/test_moves_work.py -k number_that_differs",
+    ),
     "ack before run": Sabotage(
-        "worker/child.py",
-        "        running.set(job.labels)\n",
-        "        self._journal.done(job.slot)\n        running.set(job.labels)\n",
+        "worker/sync_tasks.py",
+        "        settlement: Settlement | None = None\n",
+        "        self._journal.done(job.slot)\n        settlement: Settlement | None = None\n",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
     "no gap guard": Sabotage(
@@ -113,20 +119,20 @@ SABOTAGES = {
     ),
     "what a lost reply brought is forgotten": Sabotage(
         "worker/session.py",
-        "        return self._hold([ours[id] for id in new])",
-        "        return self._hold([ours[id] for id in new[:0]])",
+        "for id in new for job in",
+        "for id in new[:0] for job in",
         "tests/faults/test_scenarios.py -k kept[10]",
     ),
     "no local fence": Sabotage(
         "worker/journal.py",
-        "if self._memory[at + 1] or now >= self._doubles[_FENCE >> 3]:",
-        "if self._memory[at + 1]:",
+        "if self._marks[slot] or now >= self._fence[0]:",
+        "if self._marks[slot]:",
         "tests/worker/test_parts.py -k behind_the_fence",
     ),
     "a revoked message is claimed": Sabotage(
         "worker/journal.py",
-        "if self._memory[at + 1] or now >= self._doubles[_FENCE >> 3]:",
-        "if now >= self._doubles[_FENCE >> 3]:",
+        "if self._marks[slot] or now >= self._fence[0]:",
+        "if now >= self._fence[0]:",
         "tests/worker/test_parts.py -k marked_message_cannot_be_claimed",
     ),
     "a lock that does not lock": Sabotage(

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, count
 
 import pytest
 from hypothesis import given
@@ -107,8 +107,8 @@ def test_a_fork_goes_on_under_another_name() -> None:
 def test_a_process_that_counted_past_its_digits_goes_on_under_another_name() -> None:
     ids = envelope._Ids()
     before = ids.take(1)[0][11:20]
-    ids.numbers = iter(range(16**6 - 2, 16**6 + 9))
-    assert [id[20:] for id in ids.take(2)] == ["fffffe", "ffffff"]
+    ids.series = before, count(16**4 - 1)
+    assert [id[11:] for id in ids.take(2)] == [f"{before}ffff00", f"{before}ffff01"]
     after = ids.take(3)
     assert [id[20:] for id in after] == ["000000", "000001", "000002"]
     assert {len(id) for id in after} == {26}

@@ -255,7 +255,7 @@ def test_a_bad_name_is_refused_in_settings(name: str, tmp_path: Path) -> None:
 def test_a_bad_name_is_refused_as_the_queue_of_a_call(name: str, known: bool) -> None:
     app = build("names", "redis://127.0.0.1:1")  # nothing is sent
     if known:
-        app.limits(early=False)
+        app.limits()
     with pytest.raises(InvalidOptions, match="queue"):
         app.find("climb").options(queue=name).enqueue(Node())
 

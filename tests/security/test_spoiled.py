@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.broker.conftest import CONTRACT, Place
-from typedq.broker import Move, moves, parking, schedule, views
+from typedq.broker import Move, moves, parking, schedule, settlements, views
 from typedq.broker.parking import Group, Parked
 from typedq.errors import ServerRefused
 
@@ -77,7 +77,7 @@ def fetch(place: Odd) -> Move[Any]:
     return moves.work(place.keys, "s", place.queues, want=9)
 
 
-def settle(place: Odd, *settlements: Callable[[bytes], moves.Settlement]) -> Move[Any]:
+def settle(place: Odd, *settlements: Callable[[bytes], settlements.Settlement]) -> Move[Any]:
     ids = fetched(place, len(settlements))
     owed = [how(id) for how, id in zip(settlements, ids, strict=True)]
     return moves.work(place.keys, "s", place.queues, settle=owed)
@@ -120,19 +120,19 @@ def tick(place: Odd) -> Move[Any]:
 
 def revive(place: Odd) -> Move[Any]:
     ids = fetched(place)
-    place.work("s", 0, *(moves.Bury(id, WHY) for id in ids))
+    place.work("s", 0, *(settlements.Bury(id, WHY) for id in ids))
     return views.revive(place.keys, place.queues, [id.decode() for id in ids])
 
 
 SCENES: dict[str, Callable[[Odd], Move[Any]]] = {
     "fetch": fetch,
-    "bury": lambda place: settle(place, *[lambda one: moves.Bury(one, WHY)] * 2),
+    "bury": lambda place: settle(place, *[lambda one: settlements.Bury(one, WHY)] * 2),
     "again": lambda place: settle(
         place,
-        lambda one: moves.Again(one, "mid", 1, 0),
-        lambda one: moves.Again(one, "mid", 1, 60_000),
+        lambda one: settlements.Again(one, "mid", 1, 0),
+        lambda one: settlements.Again(one, "mid", 1, 60_000),
     ),
-    "back": lambda place: settle(place, *[lambda one: moves.Back(one, "mid")] * 2),
+    "back": lambda place: settle(place, *[lambda one: settlements.Back(one, "mid")] * 2),
     "park": park,
     "unpark": unpark,
     "release, ready": lambda place: release(place, "ready"),

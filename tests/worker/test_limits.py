@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from tests.faults.limited import SERVER, SOFT_S
 from tests.faults.limits import LEAK_MB, hammer, leak, prepare
 from typedq import telemetry
 from typedq.broker import DeadBounds, moves
-from typedq.broker.moves import Back
+from typedq.broker.settlements import Back
 from typedq.localserver import OwnServer
 from typedq.worker.family import Member
 from typedq.worker.journal import Journal, State
@@ -152,7 +153,7 @@ def test_what_both_hand_back_is_not_handed_back_while_it_runs_again(stage: Stage
     broker.call(moves.open(broker.keys, [old], QUEUES, 30_000))
     session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
     first, waiting = session.exchange(2)
-    journal.claim(first.slot, None)
+    journal.claim(first.slot, time.monotonic(), None)
     journal.mark(waiting.slot)
     session.hand_back([waiting])
     assert not [e for e in journal.entries() if e.state == State.HELD]
@@ -178,7 +179,7 @@ def test_what_came_again_is_not_handed_back_for_its_first_coming(stage: Stage) -
     broker.call(moves.work(broker.keys, journal.session, list(QUEUES), settle=back))
     (again,) = session.exchange(1)
     assert again.id == first.id
-    assert journal.claim(again.slot, None)
+    assert journal.claim(again.slot, time.monotonic(), None)
     session.hand_back([first])
     assert session.exchange(1) == []
     assert (session.is_mine(first), session.is_mine(again)) == (False, True)

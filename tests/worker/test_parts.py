@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import Broker, moves, views
-from typedq.broker.moves import Again, Outgoing, Way
+from typedq.broker.moves import Outgoing, Way
+from typedq.broker.settlements import Again
 from typedq.envelope import new_ids, seal
 from typedq.errors import ServerUnavailable
-from typedq.worker.child import SLOW_S, Pace
+from typedq.worker.child import SLOW_S
 from typedq.worker.job import Kind
 from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.pace import Pace
 from typedq.worker.session import Session, new_session
 from typedq.worker.waiting import Waiter
 
@@ -36,14 +38,14 @@ def journal() -> Journal:
 
 
 def test_a_journal_tells_what_its_child_holds(journal: Journal) -> None:
-    journal.hold(3, ID, 2)
-    journal.hold(199, ID[::-1], 0)
+    journal.hold([3], [ID], 2)
+    journal.hold([199], [ID[::-1]], 0)
     assert [(e.slot, e.state, e.id, e.queue) for e in journal.entries()] == [
         (3, State.HELD, ID, 2),
         (199, State.HELD, ID[::-1], 0),
     ]
     before = time.monotonic()
-    assert journal.claim(3, None)
+    assert journal.claim(3, time.monotonic(), None)
     (entry, _) = journal.entries()
     assert entry.state == State.RUNNING
     assert before <= entry.started <= time.monotonic()
@@ -56,22 +58,22 @@ def test_a_journal_tells_what_its_child_holds(journal: Journal) -> None:
 def test_a_marked_message_cannot_be_claimed_and_its_slot_can_be_used_again(
     journal: Journal,
 ) -> None:
-    journal.hold(0, ID, 0)
+    journal.hold([0], [ID], 0)
     journal.mark(0)
-    assert not journal.claim(0, None)
+    assert not journal.claim(0, time.monotonic(), None)
     assert [e.state for e in journal.entries()] == [State.HELD]
-    journal.hold(0, ID, 0)
+    journal.hold([0], [ID], 0)
     assert not journal.is_marked(0)
-    assert journal.claim(0, None)
+    assert journal.claim(0, time.monotonic(), None)
 
 
 def test_nothing_can_be_claimed_behind_the_fence(journal: Journal) -> None:
-    journal.hold(0, ID, 0)
+    journal.hold([0], [ID], 0)
     journal.fence(time.monotonic() - 0.001)
     assert journal.is_fenced()
-    assert not journal.claim(0, None)
+    assert not journal.claim(0, time.monotonic(), None)
     journal.fence(time.monotonic() + 1)
-    assert journal.claim(0, None)
+    assert journal.claim(0, time.monotonic(), None)
 
 
 def test_a_journal_outlives_a_kill_of_its_child(journal: Journal) -> None:
@@ -79,8 +81,8 @@ def test_a_journal_outlives_a_kill_of_its_child(journal: Journal) -> None:
     pid = os.fork()
     if pid == 0:
         journal.fresh, journal.phase = "b" * 16, Phase.BUSY
-        journal.hold(7, ID, 1)
-        journal.claim(7, None)
+        journal.hold([7], [ID], 1)
+        journal.claim(7, time.monotonic(), None)
         journal.count(done=3, failed=1)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -90,19 +92,19 @@ def test_a_journal_outlives_a_kill_of_its_child(journal: Journal) -> None:
 
 
 def test_the_pace_is_about_twenty_milliseconds_of_work() -> None:
-    pace = Pace(64)
+    pace = Pace(128)
     quick, slow, middling = (Kind(b"%b@0 mid - " % name, ["mid"]) for name in (b"a", b"b", b"c"))
     assert pace.batch() == 1  # a task not seen yet
     assert quick.typical > SLOW_S
     for _ in range(60):
         pace.ran(quick, 0.0001)
-    assert pace.batch() == 64
+    assert pace.batch() == 128
     assert not quick.typical > SLOW_S
     pace.ran(slow, 0.5)
     assert pace.batch() == 1  # at once
     for _ in range(10):
         pace.ran(quick, 0.0001)
-    assert pace.batch() < 64  # slowly
+    assert pace.batch() < 128  # slowly
     assert slow.typical > SLOW_S
     for _ in range(60):
         pace.ran(middling, 0.004)
@@ -112,10 +114,10 @@ def test_the_pace_is_about_twenty_milliseconds_of_work() -> None:
 
 
 def test_a_batch_is_about_a_mebibyte(stage: Stage, journal: Journal) -> None:
-    pace, quick = Pace(64), Kind(b"a@0 mid - ", ["mid"])
+    pace, quick = Pace(128), Kind(b"a@0 mid - ", ["mid"])
     for _ in range(60):
         pace.ran(quick, 0.0001)
-    assert [pace.batch(size) for size in (180, 400_000, 5 << 20)] == [64, 3, 1]
+    assert [pace.batch(size) for size in (180, 400_000, 5 << 20)] == [128, 3, 1]
     held = Held(stage, journal, 3)
     jobs = held.session.exchange(3)
     assert held.session.bytes_each == sum(len(job.message) for job in jobs) // 3
@@ -210,13 +212,13 @@ def test_an_old_delivery_settles_nothing_of_a_new_one(stage: Stage, journal: Jou
     assert new.id == old.id
     assert held.session.is_mine(new)
     assert not held.session.is_mine(old)
-    held.session.ack(old)
+    held.session.ack([old])
     held.session.hand_back([old])
     held.session.settle(Again(old.id, "mid", 1, 0), old)
     assert not held.session.owes
     assert held.session.exchange() == []
     assert list(stage.in_flight()) == [new.id.decode()]
-    held.session.ack(new)
+    held.session.ack([new])
     held.session.exchange()
     assert not stage.in_flight()
     assert not held.ready()
@@ -229,7 +231,7 @@ def test_what_is_owed_survives_a_lost_reply_and_a_lost_session(
     first = held.session.exchange(2)
     old = journal.session
     for job in first:
-        held.session.ack(job)
+        held.session.ack([job])
     _lose_the_next_reply(held.broker, monkeypatch)
     more = held.session.exchange(2)  # settled and fetched, though nobody was told so
     assert journal.session != old
@@ -291,7 +293,7 @@ def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Jou
 def test_each_settlement_is_made_with_the_next_exchange(stage: Stage, journal: Journal) -> None:
     held = Held(stage, journal, 3)
     one, two, three = held.session.exchange(3)
-    held.session.ack(one)
+    held.session.ack([one])
     held.session.settle(Again(two.id, "mid", 1, 60_000), two)
     held.session.hand_back([three])
     held.session.exchange()

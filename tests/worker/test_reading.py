@@ -13,9 +13,9 @@ from tests.faults.rolling import ERA, Odd
 from typedq import Call, Context, Queue, TypedQ
 from typedq.broker import DeadBounds, Outgoing, Way, moves
 from typedq.broker.link import Link
-from typedq.broker.moves import Bury, Settlement
 from typedq.broker.parking import Group, Parked, groups, parked
 from typedq.broker.script import script
+from typedq.broker.settlements import Bury, Settlement
 from typedq.broker.views import publish, revive
 from typedq.contracts import Contract, contract_of
 from typedq.envelope import new_ids, seal
@@ -82,8 +82,8 @@ class Reader:
     def open(self, contract: str, body: bytes, *, version: bytes = b"1") -> Opened:
         (id,) = new_ids(1)
         text = seal(id=id, contract=contract, queue="mid", options=b"-", body=body)
-        job = Job(version + text[1:], 0, self.kinds.of(text))
-        self.journal.hold(0, job.id, 0)
+        job = Job(version + text[1:], 0, self.kinds.of(text), id.encode())
+        self.journal.hold([0], [job.id], 0)
         return self.opener.open(job) or job
 
     def lookups(self, act: Callable[[], object]) -> int:
@@ -422,7 +422,7 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     assert all(map(session.is_mine, fetched))
     assert sorted(stage.in_flight()) == sorted(id.decode() for id in ids[:3])
     for job in fetched:
-        session.ack(job)
+        session.ack([job])
     session.exchange()
     assert not stage.in_flight()
     assert stage.look().counts[group.contract] == 1

@@ -64,7 +64,10 @@ class Keys:
 
     def lines(self, queues: Iterable[str]) -> list[str]:
         """Ready, delayed and wake of each queue: the order in which every script takes them."""
-        return [key for queue in queues for key in _line(self, queue)]
+        lines: list[str] = []
+        for queue in queues:
+            lines += _line(self, queue)
+        return lines
 
 
 @lru_cache(maxsize=1_000)  # an enqueue would spend a tenth of its time on spelling

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +22,7 @@ from typedq.broker.script import Argument
 
 _MORE = object()  # not hiredis' own False, which a server may say
 _UNASKED = "the server said more than it was asked"
+_LATE = "timed out"
 _untyped: Any = hiredis  # its stub knows commands of one word only
 pack: Callable[[tuple[Argument, ...]], bytes] = _untyped.pack_command
 
@@ -70,7 +73,7 @@ class Wire(_Wire):
 
     def __init__(self, sock: socket.socket, wait_s: float) -> None:
         super().__init__()
-        sock.settimeout(wait_s)
+        _bound(sock, wait_s)
         self.socket, self._owner = sock, os.getpid()
         # Before the socket complains of being left open; but what runs at exit may still send.
         weakref.finalize(self, sock.close).atexit = False
@@ -78,6 +81,9 @@ class Wire(_Wire):
     def send(self, packed: bytes) -> None:
         try:
             self.socket.sendall(packed)
+        except BlockingIOError:
+            self.close()
+            raise TimeoutError(_LATE) from None
         except BaseException:
             self.close()
             raise
@@ -88,6 +94,9 @@ class Wire(_Wire):
                 if (reply := self._read(size)) is not _MORE:
                     return reply
             raise ConnectionError("connection closed by server")
+        except BlockingIOError:
+            self.close()
+            raise TimeoutError(_LATE) from None
         except BaseException:
             self.close()
             raise
@@ -102,6 +111,18 @@ class Wire(_Wire):
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
+
+
+def _bound(sock: socket.socket, wait_s: float) -> None:
+    """Bound how long it is waited for, by the kernel: Python would poll before each call for it."""
+    if type(sock) is not socket.socket or sys.platform == "win32":  # TLS reads several times
+        sock.settimeout(wait_s)
+        return
+    sock.settimeout(None)
+    seconds, rest = divmod(wait_s, 1.0)
+    timeval = struct.pack("@ll", int(seconds), int(rest * 1e6))
+    for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, way, timeval)
 
 
 @final
@@ -144,7 +165,7 @@ class AsyncWire(_Wire, asyncio.BufferedProtocol):
                 raise self._lost
             self._answer = self._loop.create_future()
             self._transport.write(packed)
-            timer = self._loop.call_later(wait_s, self._fail, TimeoutError("timed out"))
+            timer = self._loop.call_later(wait_s, self._fail, TimeoutError(_LATE))
             try:
                 return await self._answer
             finally:

@@ -64,7 +64,7 @@ def enqueue(
     given = {"delay": delay, "eta": eta, "queue": queue}
     options: Any = {name: value for name, value in given.items() if value is not None}
     sender = known.options(**options)
-    known.bound(*loaded.limits(early=False))
+    known.bound(*loaded.limits())
     try:
         args, kwargs = known.contract.decode(body)
     except InvalidBody as error:

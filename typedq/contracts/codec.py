@@ -12,6 +12,7 @@ import msgspec
 
 from typedq.contracts.fragments import builtins_of, is_pydantic
 from typedq.contracts.guards import changed, leaves, not_finite, too_deep
+from typedq.contracts.type_tree import may_have_float_keys
 from typedq.errors import InvalidBody
 
 # Kept as they are while arguments are checked as Python values: JSON makes them all strings, so
@@ -20,6 +21,7 @@ _TEXTUAL = (
     bytes, bytearray, memoryview, dt.datetime, dt.date, dt.time,
     dt.timedelta, uuid.UUID, decimal.Decimal,
 )  # fmt: skip
+LEVEL = 2  # bytes that a level of nesting takes at least, so that most bodies are not counted
 _INNER = "\0"  # between a pydantic reason and its path, inside a message of msgspec
 _PLACED = re.compile(
     r"(?P<reason>.*?)(?:\0(?P<inner>.*?))?(?: - at (?:`key` in )?`(?P<path>\$.*)`)?", re.DOTALL
@@ -29,27 +31,43 @@ _MISSING = re.compile(r"Object missing required field `(.+)`")
 
 
 class Codec:
-    """Writes and reads one payload type. All refusals are `InvalidBody` with a path."""
+    """Writes and reads one payload type. All refusals are `InvalidBody` with a path.
+
+    `parse` is `read` without its bounds, and raises anything.
+    """
 
     def __init__(self, kind: Any) -> None:
-        self._kind = kind
+        self._kind, self._float_keys = kind, may_have_float_keys(kind)
         self._encode = msgspec.json.Encoder(enc_hook=builtins_of).encode
         self._sorted = msgspec.json.Encoder(enc_hook=builtins_of, order="deterministic").encode
-        self._decode = msgspec.json.Decoder(kind, strict=True, dec_hook=_from_builtins).decode
+        self.parse = msgspec.json.Decoder(kind, strict=True, dec_hook=_from_builtins).decode
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
         """The payload in `body`."""
         if len(body) > max_body:
             raise InvalidBody("$", f"{len(body):,} bytes; the limit is {max_body:,}")
-        if body.count(b"[") + body.count(b"{") > max_depth and too_deep(body, max_depth):
+        if len(body) > LEVEL * max_depth and too_deep(body, max_depth):
             raise InvalidBody("$", f"nested more than {max_depth} levels deep")
         try:
-            return self._decode(body)
+            return self.parse(body)
         except Exception as error:
             raise _unreadable(error) from error
 
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """The body of `payload`, which `read` accepts and gives back unchanged."""
+        try:
+            body = self._encode(payload)
+            size = len(body)
+            fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
+            # An infinite key is equal to itself.
+            if fits and self.parse(body) == payload and not (self._float_keys and b'inf":' in body):
+                return body
+        except Exception:  # noqa: BLE001, S110  found again, and said, below
+            pass
+        return self._write(payload, max_body, max_depth)
+
+    def _write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
+        """The same, for what does not go through at once: why, unless it is all right after all."""
         try:
             body = self._encode(payload)
         except RecursionError as error:
@@ -62,12 +80,7 @@ class Codec:
             if len(body) <= max_body and not too_deep(body, max_depth):
                 _refuse_not_finite(payload)
             raise
-        try:
-            same = bool(read == payload)
-        except Exception:  # noqa: BLE001  the user's `==`
-            same = False
-        if not same or b'inf":' in body:  # an infinite key is equal to itself
-            self._explain(payload, read)
+        self._explain(payload, read)
         return body
 
     def _unwritable(self, payload: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, final
 import msgspec
 
 from typedq.contracts.canonical import fingerprint
-from typedq.contracts.codec import Codec
+from typedq.contracts.codec import LEVEL, Codec
 from typedq.contracts.schema import document
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
@@ -63,12 +63,12 @@ class Contract:
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        *,
         max_body: int = MAX_BODY,
         max_depth: int = MAX_DEPTH,
     ) -> bytes:
         """The body of a call, which `decode` reads back unchanged. Raises `InvalidArguments`."""
-        payload = self._bind(args, kwargs)
+        whole = self._whole and len(args) == 1 and not kwargs
+        payload = args[0] if whole else self._bind(args, kwargs)
         try:
             return self._codec.write(payload, max_body, max_depth)
         except InvalidBody as error:
@@ -86,13 +86,22 @@ class Contract:
             {name: getattr(payload, name) for name in self._by_keyword},
         )
 
+    @property
+    def direct(self) -> tuple[Callable[[bytes], Any], int] | None:
+        """For a task of one positional argument that is the whole payload: what reads it of a body.
+
+        And how many bytes the body may have: a longer one `decode` must look at first. It raises
+        anything for a body that `decode` refuses.
+        """
+        if not self._whole:
+            return None
+        return self._codec.parse, min(self.max_body, LEVEL * self.max_depth)
+
     def schema_json(self) -> bytes:
         """The schema as compact JSON, keys sorted."""
         return msgspec.json.encode(self.schema, order="sorted")
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._whole and len(args) == 1 and not kwargs:
-            return args[0]
         positional = self._positional
         if len(args) > len(positional):
             count = f"takes {len(positional)} positional argument(s), got {len(args)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,23 +12,18 @@ from typing import final
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
-from typedq.broker.moves import Settlement
-from typedq.envelope import is_ordinary
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.execute import Opener, arguments, context, failed
-from typedq.worker.job import UNSEEN_S, Job, Kind
+from typedq.worker.execute import Opener
+from typedq.worker.job import Ended, Job
 from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.pace import MOST_PREFETCHED, Pace
 from typedq.worker.parked import Readable
 from typedq.worker.reading import Readings
 from typedq.worker.session import Session
-from typedq.worker.timing import Alarm, call_task
+from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 
-MOST_PREFETCHED = 64
-BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
-BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
-QUICK_S = BATCH_S / MOST_PREFETCHED
 SLOW_S = 0.005  # before a task that takes longer, what is owed is settled
 LOOK_S = 1.0  # how often an idle child looks whether its supervisor lives
 
@@ -55,31 +49,6 @@ class Plan:
         return 2 * MOST_PREFETCHED + self.async_concurrency
 
 
-class Pace:
-    """How long tasks typically take (s), and so how many to fetch at once."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._typical = BATCH_S
-
-    def ran(self, kind: Kind, took: float) -> None:
-        """A sync task took this long; rises at once, falls slowly."""
-        if took < QUICK_S and kind.typical < QUICK_S and self._typical < QUICK_S:
-            return  # a batch is full of such tasks, whatever they take
-        known = took if kind.typical == UNSEEN_S else kind.typical
-        kind.typical = 0.8 * known + 0.2 * took
-        self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
-
-    def handed_over(self) -> None:
-        """A coroutine does not hold the batch up."""
-        self._typical *= 0.8
-
-    def batch(self, bytes_each: int = 1) -> int:
-        """How many messages make about 20 ms of work, and no more than about 1 MiB."""
-        quick, small = int(BATCH_S / max(self._typical, 1e-6)), 1 + BATCH_BYTES // bytes_each
-        return max(1, min(self._most, quick, small))
-
-
 @final
 class Child:
     """Runs the tasks of an app; one per process, or the only one under `--solo`."""
@@ -93,16 +62,16 @@ class Child:
         self._session = Session(
             broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
         )
-        readings, self._alarm = Readings(app), Alarm()
+        readings = Readings(app)
         self._opener = Opener(app, readings, journal)
         self._parked = Readable(broker, readings, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.poke)
         self._around = self._coroutines.around
         self._buffer = deque[Job]()
         self._pace = Pace(plan.prefetch)
+        self._sync = SyncTasks(self._around, journal, self._session, self._pace)
         self._alone = False
         self._ran = 0
-        self._has_middleware = bool(self._around)
         self._bounded = plan.max_mb is not None or plan.max_tasks is not None
         self.stopping = False
 
@@ -116,7 +85,7 @@ class Child:
 
     def stop(self) -> None:
         """Fetch nothing more; hand back what was not started; end when nothing runs."""
-        self.stopping = True
+        self.stopping = self._sync.stopped = True
         self.waiter.poke()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -199,7 +168,7 @@ class Child:
             if verdict := self._opener.open(job):
                 self._session.settle(verdict, job)
                 continue
-            if alone := not is_ordinary(job.message):
+            if job.alone:
                 self._hand_over(handover)
                 if self._coroutines.running:
                     self._journal.put(job.slot, State.WAITING)
@@ -207,7 +176,7 @@ class Child:
                     break
             if job.kind.is_async:
                 handover.append(job)
-                self._alone = alone
+                self._alone = job.alone
                 self._pace.handed_over()
             else:
                 self._hand_over(handover)
@@ -228,49 +197,31 @@ class Child:
             if not session.is_mine(job):
                 session.hand_back([job])
                 return
-        started = self._journal.claim(job.slot, kind.limits.hard)
-        if not started:
-            session.hand_back([job])
+        self._take(self._sync.run(job))
+        # Where a child's age or memory is bounded, each is looked at.
+        if self._pace.is_quick(kind) and not kind.upcasts and not self._bounded:
+            well, failed = self._sync.run_alike(self._buffer, kind)
+            for _ in range(len(well) + (failed is not None)):
+                self._buffer.popleft()
+            self._session.ack(well)
+            if failed:
+                self._take(failed)
+
+    def _take_ended(self) -> None:
+        for ended in self._coroutines.take_ended():
+            self._alone = False
+            self._take(ended)
+
+    def _take(self, ended: Ended) -> None:
+        job, settlement, ran = ended
+        if not ran:
+            self._session.hand_back([job])
             return
-        running.set(job.labels)
-        try:
-            if self._has_middleware:
-                with self._around.sync(context(job, self._alarm.shield)):
-                    self._attempt(job)
-            elif kind.is_plain:
-                kind.task.fn(*job.args, **job.kwargs)
-            else:
-                self._attempt(job)
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._end(job, failed(job, error))
-        else:
-            self._journal.done(job.slot)
-            self._end(job)
-        self._pace.ran(kind, time.monotonic() - started)
-
-    def _attempt(self, job: Job) -> None:
-        alarm = self._alarm
-        args = arguments(job, alarm.shield)
-        alarm.start(job.kind.limits.soft)
-        try:
-            call_task(job.kind.task.fn, args, job.kwargs)
-        finally:
-            alarm.stop()
-
-    def _end(self, job: Job, settlement: Settlement | None = None) -> None:
         if settlement is None:
-            self._session.ack(job)
+            self._session.ack([job])
         else:
             self._session.settle(settlement, job)
             self._journal.count(failed=1)
         if self._bounded:
             self._ran += 1
             self.stopping = self.stopping or self._is_full()
-
-    def _take_ended(self) -> None:
-        for job, settlement, ran in self._coroutines.take_ended():
-            self._alone = False
-            if ran:
-                self._end(job, settlement)
-            else:
-                self._session.hand_back([job])

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 from typedq.app import TypedQ
 from typedq.around import Around
-from typedq.broker.moves import Settlement
 from typedq.telemetry import running
 from typedq.worker.execute import arguments, context, failed
-from typedq.worker.job import Job
+from typedq.worker.job import Ended, Job
 from typedq.worker.journal import Journal
 from typedq.worker.timing import Clock
 
 _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
-
-
-class Ended(NamedTuple):
-    """A job that is over; `settlement` is None if it ended well, `ran` False if it never began."""
-
-    job: Job
-    settlement: Settlement | None = None
-    ran: bool = True
 
 
 @final
@@ -74,7 +66,7 @@ class Coroutines:
 
     async def _run(self, job: Job) -> None:
         kind = job.kind
-        if not self._journal.claim(job.slot, kind.limits.hard):
+        if not self._journal.claim(job.slot, time.monotonic(), kind.limits.hard):
             self._end(Ended(job, None, ran=False))
             return
         running.set(job.labels)

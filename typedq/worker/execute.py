@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, final
 
 import msgspec
@@ -9,8 +10,8 @@ import msgspec
 from typedq import attempt
 from typedq.app import TypedQ
 from typedq.attempt import Rules, Shield
-from typedq.broker.moves import Back, Settlement
 from typedq.broker.parking import Parked
+from typedq.broker.settlements import Back, Settlement
 from typedq.envelope import VERSION
 from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.policy import Context
@@ -36,7 +37,7 @@ class Opener:
         try:
             if not kind.upcasts:
                 job.args, job.kwargs = decode(job.message[kind.body_at :])
-            elif self._journal.claim(job.slot, kind.limits.hard):
+            elif self._journal.claim(job.slot, time.monotonic(), kind.limits.hard):
                 self._upcast(job, decode)
             else:
                 return Back(job.id, kind.queue)

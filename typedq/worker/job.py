@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, NamedTuple, final
+
+import msgspec
 
 from typedq.attempt import Limits
+from typedq.broker.settlements import Settlement
 from typedq.envelope import KIND_AT, Envelope, kind_of, unseal
 from typedq.task import Task
 
@@ -25,11 +28,13 @@ class Kind:
     typical: how long they run (s), as far as known
     decode: None until the contract is known to be readable; then all after it are set, too
     is_plain: a function of its arguments alone, without a soft timeout
+    direct: of a plain one, what makes its only argument of a payload, or None; direct_to: for
+        messages of at most so many bytes
     """
 
     __slots__ = (
-        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "place", "queue", "task",
-        "text", "typical", "upcasts",
+        "body_at", "counted", "decode", "direct", "direct_to", "is_async", "is_plain", "limits",
+        "place", "queue", "task", "text", "typical", "upcasts",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -37,6 +42,8 @@ class Kind:
     upcasts: bool
     is_async: bool
     is_plain: bool
+    direct: Callable[[bytes], Any] | None
+    direct_to: int
 
     def __init__(self, text: bytes, queues: Sequence[str]) -> None:
         contract, queue = text.split(b" ")[:2]
@@ -59,6 +66,9 @@ class Kind:
         self.task, self.upcasts, self.limits = task, upcasts, limits
         self.is_async = contract.is_async
         self.is_plain = not contract.takes_context and limits.soft is None
+        direct = contract.direct if self.is_plain and not upcasts else None
+        self.direct, size = direct or (None, 0)
+        self.direct_to = self.body_at + size
         self.decode = decode
 
 
@@ -79,18 +89,20 @@ class Kinds:
         return self._known.setdefault(text, Kind(text, self._queues))
 
 
-@final
-class Job:
-    """A message and its slot in the journal; `args` and `kwargs` are set when it is opened."""
+# A Struct, because a class of Python's own takes four times as long to make.
+class Job(msgspec.Struct, eq=False, gc=False):
+    """A message and its slot in the journal; `args` and `kwargs` are set when it is opened.
 
-    __slots__ = ("args", "id", "kind", "kwargs", "message", "slot")
+    alone: it was lost before, and so must run without neighbours; or it is of a later format
+    """
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __init__(self, message: bytes, slot: int, kind: Kind) -> None:
-        self.message, self.slot, self.kind = message, slot, kind
-        self.id = message[25:51]
+    message: bytes
+    slot: int
+    kind: Kind
+    id: bytes
+    alone: bool = False
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
 
     @property
     def envelope(self) -> Envelope:
@@ -100,3 +112,11 @@ class Job:
     def labels(self) -> dict[str, str]:
         """What log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
+
+
+class Ended(NamedTuple):
+    """A job that is over; `settlement` is None if it ended well, `ran` False if it never began."""
+
+    job: Job
+    settlement: Settlement | None = None
+    ran: bool = True

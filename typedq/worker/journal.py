@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
-# A slot: state, mark, place of the queue (a byte each), id; then two doubles, from 32 on.
-_HEADER, _SLOT, _ID_AT, _ID_END, _STARTED, _DEADLINE = 128, 48, 3, 29, 32, 40
+# The session, that to come, the fence, the phase and the counts; then a column for each thing that
+# is known of a slot, so that a batch is written at once: began, deadline (doubles), state, mark,
+# place of the queue (bytes), id.
+_HEADER, _ID = 128, 26
 _SESSION, _FRESH, _FENCE, _PHASE, _COUNTS = 0, 32, 64, 72, 80
 
 
@@ -46,7 +48,6 @@ class Entry(NamedTuple):
 _NEVER = float("inf")
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
-_HELD_OF = [bytes([_HELD, 0, queue]) for queue in range(256)]
 
 
 @final
@@ -55,56 +56,69 @@ class Journal:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._memory = mmap.mmap(-1, _HEADER + slots * _SLOT)
-        self._doubles = memoryview(self._memory).cast("d")
-        self._counts = memoryview(self._memory)[_COUNTS : _COUNTS + 16].cast("Q")
+        self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + _ID))
+        view, at, size = memoryview(self._memory), _HEADER, 8 * slots
+        self._fence = view[_FENCE : _FENCE + 8].cast("d")
+        self._counts = view[_COUNTS : _COUNTS + 16].cast("Q")
+        self._began = view[at : at + size].cast("d")
+        self._deadlines = view[at + size : at + 2 * size].cast("d")
+        at += 2 * size
+        self._states, self._marks, self._queues = (
+            view[at + column * slots : at + (column + 1) * slots] for column in range(3)
+        )
+        self._ids = view[at + 3 * slots :]
 
     # --- the child -----------------------------------------------------------------------------
 
-    def hold(self, slot: int, id: bytes, queue: int) -> None:
-        """A message was fetched."""
-        at = _HEADER + slot * _SLOT
-        self._memory[at : at + _ID_END] = _HELD_OF[queue] + id
+    def hold(self, slots: Sequence[int], ids: Sequence[bytes], queue: int) -> None:
+        """Messages of one queue were fetched into these slots, which rise."""
+        first, count = slots[0], len(slots)
+        end = first + count
+        if slots[-1] >= end:  # there are gaps
+            for slot, id in zip(slots, ids, strict=True):
+                self.hold([slot], [id], queue)
+            return
+        self._ids[first * _ID : end * _ID] = b"".join(ids)
+        self._queues[first:end] = bytes([queue]) * count
+        self._marks[first:end] = bytes(count)
+        self._states[first:end] = bytes([_HELD]) * count  # last: now the rest counts
 
-    def claim(self, slot: int, hard: float | None) -> float:
-        """Say that a message runs from now, at most for `hard` seconds; 0.0 if it may not.
-
-        Answers now, by the monotonic clock.
+    def claim(self, slot: int, now: float, hard: float | None) -> bool:
+        """Say that a message runs from now, at most for `hard` seconds; False if it may not.
 
         It may not if it was revoked or fenced off. The claim is written before the mark is read,
         and the supervisor marks only while this process is stopped: one of the two always sees the
-        other.
+        other. `now` is by the monotonic clock.
         """
-        now, at = time.monotonic(), _HEADER + slot * _SLOT
-        self._doubles[(at + _STARTED) >> 3] = now
-        self._doubles[(at + _DEADLINE) >> 3] = _NEVER if hard is None else now + hard
-        self._memory[at] = _RUNNING
-        if self._memory[at + 1] or now >= self._doubles[_FENCE >> 3]:
-            self._memory[at] = _HELD
-            return 0.0
-        return now
+        self._began[slot] = now
+        self._deadlines[slot] = _NEVER if hard is None else now + hard
+        self._states[slot] = _RUNNING
+        if self._marks[slot] or now >= self._fence[0]:
+            self._states[slot] = _HELD
+            return False
+        return True
 
     def done(self, slot: int) -> None:
         """It ended well; the server need not know yet."""
-        self._memory[_HEADER + slot * _SLOT] = _DONE
+        self._states[slot] = _DONE
 
     def put(self, slot: int, state: State) -> None:
         """Any other change of state."""
-        self._memory[_HEADER + slot * _SLOT] = state
+        self._states[slot] = state
 
     def free(self, slots: Iterable[int]) -> None:
         """These hold nothing any more."""
-        memory = self._memory
+        states = self._states
         for slot in slots:
-            memory[_HEADER + slot * _SLOT] = _FREE
+            states[slot] = _FREE
 
     def is_marked(self, slot: int) -> bool:
         """Whether the supervisor handed it back."""
-        return self._memory[_HEADER + slot * _SLOT + 1] != 0
+        return self._marks[slot] != 0
 
     def is_fenced(self) -> bool:
         """Whether the lease, as far as this process knows, has ended."""
-        return time.monotonic() >= self._doubles[_FENCE >> 3]
+        return time.monotonic() >= self._fence[0]
 
     def count(self, done: int = 0, failed: int = 0) -> None:
         """Add to the totals that the supervisor reports."""
@@ -144,11 +158,11 @@ class Journal:
 
     def fence(self, until: float) -> None:
         """No message may start after this instant of the monotonic clock."""
-        self._doubles[_FENCE >> 3] = until
+        self._fence[0] = until
 
     def mark(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""
-        self._memory[_HEADER + slot * _SLOT + 1] = 1
+        self._marks[slot] = 1
 
     @property
     def totals(self) -> tuple[int, int]:
@@ -158,14 +172,13 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """Every message that the child holds."""
-        for slot in range(self.slots):
-            at = _HEADER + slot * _SLOT
-            state = self._memory[at]
+        for slot, state in enumerate(bytes(self._states)):
             if state:
-                started = self._doubles[(at + _STARTED) >> 3] if state == _RUNNING else 0.0
-                id = self._memory[at + _ID_AT : at + _ID_END]
-                deadline = self._doubles[(at + _DEADLINE) >> 3] if state == _RUNNING else _NEVER
-                yield Entry(slot, State(state), id, self._memory[at + 2], started, deadline)
+                began, deadline = 0.0, _NEVER
+                if state == _RUNNING:
+                    began, deadline = self._began[slot], self._deadlines[slot]
+                id = bytes(self._ids[slot * _ID : (slot + 1) * _ID])
+                yield Entry(slot, State(state), id, self._queues[slot], began, deadline)
 
     def _text(self, at: int) -> str:
         return self._memory[at : at + 32].rstrip(b"\0").decode()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from typedq.broker import Broker
-from typedq.broker.moves import Back, work
+from typedq.broker.moves import work
+from typedq.broker.settlements import Back
 from typedq.telemetry import event
 from typedq.worker.family import Member
 from typedq.worker.journal import Entry, Phase, State

@@ -35,7 +35,7 @@ class Readings:
     def __init__(self, app: TypedQ) -> None:
         self._app, self._broker = app, app.broker
         for task in app.tasks.values():
-            task.bound(*app.limits(early=False))
+            task.bound(*app.limits())
         self._decided: dict[bytes, Reading | None] = {
             f"{name}@{task.contract.fingerprint}".encode(): Reading(task, task.contract.decode)
             for task in app.tasks.values()

@@ -6,16 +6,18 @@ import logging
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import final
 
 from typedq.broker import Broker, DeadBounds
-from typedq.broker.moves import Ack, Back, Settlement, rotate, work
+from typedq.broker.moves import Worked, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
-from typedq.envelope import KIND_AT, is_message
+from typedq.broker.settlements import Ack, AckAll, Back, Settlement
+from typedq.envelope import KIND_AT, are_ids, is_message, is_ordinary
 from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
-from typedq.worker.job import Job, Kinds
+from typedq.worker.job import Job, Kind, Kinds
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
@@ -44,12 +46,12 @@ class Session:
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
         self._kinds = Kinds(queues)
         self._free = list(range(journal.slots))
-        self._acks = defaultdict[bytes, list[bytes]](list)
+        self._ended = defaultdict[bytes, list[Job]](list)  # well, by contract
         self._others: list[Settlement] = []
         self._parked: list[Parked] = []
         self._owed: list[int] = []
         # By slot and not by id: a message may come to us a second time.
-        self._held: list[Job | None] = [None] * journal.slots
+        self.held: list[Job | None] = [None] * journal.slots
         self._revoked, self._lost_links = False, broker.lost_links
         self.urgent, self.bytes_each = False, 1
 
@@ -63,10 +65,17 @@ class Session:
         """Whether something waits to be settled."""
         return bool(self._owed)
 
-    def ack(self, job: Job) -> None:
-        """It ended well: tell the server with the next exchange."""
-        if self._let_go(job):
-            self._acks[job.kind.counted].append(job.id)
+    def ack(self, jobs: Iterable[Job]) -> None:
+        """These ended well: tell the server with the next exchange."""
+        held, owed, ended = self.held, self._owed, self._ended
+        for job in jobs:
+            slot = job.slot
+            if held[slot] is job:
+                held[slot] = None
+                owed.append(slot)
+                ended[job.kind.counted].append(job)
+            else:
+                self._release([slot])
 
     def settle(self, settlement: Settlement | Parked, job: Job) -> None:
         """It ended otherwise: tell the server with the next exchange, which should be soon."""
@@ -85,23 +94,23 @@ class Session:
         for job in reversed(jobs):
             if self._journal.is_marked(job.slot):
                 self._revoked = True
-                if any(each and each.id == job.id for each in self._held if each is not job):
-                    self._held[job.slot] = None  # handed back by then, it came again and may run
+                if any(each and each.id == job.id for each in self.held if each is not job):
+                    self.held[job.slot] = None  # handed back by then, it came again and may run
             self.settle(Back(job.id, job.kind.queue), job)
 
     def _let_go(self, job: Job) -> bool:
         """Hold it no more; whether it was ours, and so is to be settled before its slot is free."""
         slot = job.slot
-        if self._held[slot] is not job:
+        if self.held[slot] is not job:
             self._release([slot])
             return False
-        self._held[slot] = None
+        self.held[slot] = None
         self._owed.append(slot)
         return True
 
     def is_mine(self, job: Job) -> bool:
         """Whether it is still held: a session that was ended by others holds nothing."""
-        return self._held[job.slot] is job
+        return self.held[job.slot] is job
 
     def exchange(self, want: int = 0, token: str | None = None) -> list[Job]:
         """Settle what is owed and fetch up to `want`; `token` is the queue whose token was taken.
@@ -115,22 +124,11 @@ class Session:
         # that we hold what we settled, or what we never saw.
         if self._revoked or self._lost_links != self._broker.lost_links:
             late = self._rotate()
-        keys, name = self._broker.keys, self._journal.session
-        owed = [*(Ack(contract, ids) for contract, ids in self._acks.items()), *self._others]
         try:
             if self._parked:
-                self._broker.call(park(keys, name, self._parked, self._bounds))
-            worked = self._broker.call(
-                work(
-                    keys,
-                    name,
-                    self._queues,
-                    settle=owed,
-                    want=want,
-                    token=token,
-                    bounds=self._bounds,
-                )
-            )
+                name = self._journal.session
+                self._broker.call(park(self._broker.keys, name, self._parked, self._bounds))
+            worked = self._work(want, token)
         except ServerError as error:
             event(logging.WARNING, "server does not answer, going on when it does", why=str(error))
             if isinstance(error, ServerRefused):
@@ -138,14 +136,38 @@ class Session:
             return [*late, *self._rotate()]
         if not worked.alive:
             return [*late, *self._rotate()]
-        self._journal.count(done=sum(map(len, self._acks.values())))
-        self._acks.clear()
+        self._journal.count(done=sum(map(len, self._ended.values())))
+        self._ended.clear()
         self._others.clear()
         self._parked.clear()
         self._release(self._owed)
         self._owed = []
         self.urgent = False
         return [*late, *self._hold(worked.messages)]
+
+    def _work(self, want: int, token: str | None) -> Worked:
+        ended = self._ended.items()
+        # Nothing else is held: then the server need not be told which they are.
+        if ended and not self._others and self.room == self._journal.slots:
+            all = AckAll({contract: len(jobs) for contract, jobs in ended})
+            worked = self._ask([all], want, token)
+            if worked.settled is not None:
+                return worked
+        acks = [Ack(contract, [job.id for job in jobs]) for contract, jobs in ended]
+        return self._ask([*acks, *self._others], want, token)
+
+    def _ask(self, settle: Sequence[Settlement | AckAll], want: int, token: str | None) -> Worked:
+        keys, bounds = self._broker.keys, self._bounds
+        move = work(
+            keys,
+            self._journal.session,
+            self._queues,
+            settle=settle,
+            want=want,
+            token=token,
+            bounds=bounds,
+        )
+        return self._broker.call(move)
 
     def unpark(self, group: Group, want: int) -> list[Job]:
         """Fetch parked messages instead of those of the queues."""
@@ -159,26 +181,45 @@ class Session:
         return self._hold(worked.messages)
 
     def _hold(self, messages: Sequence[bytes]) -> list[Job]:
+        """Take what was fetched at once: none but the last was lost before."""
         if not messages:
             return []
-        jobs: list[Job] = []
-        kind = self._kinds.of(messages[0])
         self.bytes_each = sum(map(len, messages)) // len(messages)
-        for message in messages:
+        jobs: list[Job] = []
+        start, kind = 0, self._kinds.of(messages[0])
+        for end, message in enumerate(messages):
             if not message.startswith(kind.text, KIND_AT):
-                kind = self._kinds.of(message)
-            job = Job(message, self._free.pop(), kind)
-            self._held[job.slot] = job
-            self._journal.hold(job.slot, job.id, kind.place or 0)
-            if kind.place is None:
-                self.settle(bad_message(message, "it names another queue than it lay in"), job)
-            else:
-                jobs.append(job)
-        return jobs
+                jobs += self._hold_alike(messages[start:end], kind)
+                start, kind = end, self._kinds.of(message)
+        return [*jobs, *self._hold_alike(messages[start:], kind)]
+
+    def _hold_alike(self, messages: Sequence[bytes], kind: Kind) -> list[Job]:
+        """Messages of one kind, in slots that are next to each other if there are such."""
+        slots = self._free[-len(messages) :]
+        del self._free[-len(messages) :]
+        ids = [message[25:51] for message in messages]
+        self._journal.hold(slots, ids, kind.place or 0)
+        jobs = [*map(Job, messages, slots, repeat(kind), ids)]
+        jobs[-1].alone = not is_ordinary(messages[-1])
+        for job in jobs:
+            self.held[job.slot] = job
+        if kind.place is not None and are_ids(ids):
+            return jobs
+        return [job for job in jobs if self._is_in_order(job)]
+
+    def _is_in_order(self, job: Job) -> bool:
+        if job.kind.place is None:
+            self.settle(bad_message(job.message, "it names another queue than it lay in"), job)
+        elif not are_ids([job.id]):
+            self.settle(bad_message(job.message, "its id is not of 26 hexadecimal digits"), job)
+        else:
+            return True
+        return False
 
     def _release(self, slots: Sequence[int]) -> None:
         self._journal.free(slots)
         self._free.extend(slots)
+        self._free.sort()  # so that a batch finds slots next to each other
 
     def _rotate(self) -> list[Job]:
         """Go on under a fresh id; return what was fetched without this process being told.
@@ -202,11 +243,11 @@ class Session:
         event(logging.INFO, "went on under a new session", kept=rotated.kept)
         # What is no message stays behind, and is buried when the session ends.
         ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}
-        owed = {id for ids in self._acks.values() for id in ids}
+        owed = {job.id for jobs in self._ended.values() for job in jobs}
         owed |= {s.id for s in (*self._others, *self._parked) if not isinstance(s, Ack)}
-        for slot, job in enumerate(self._held):
+        for slot, job in enumerate(self.held):
             if job and job.id not in ours:
-                self._held[slot] = None
-        held = {job.id for job in self._held if job}
+                self.held[slot] = None
+        held = {job.id for job in self.held if job}
         new = sorted(ours.keys() - held - owed)[: len(self._free)]
-        return self._hold([ours[id] for id in new])
+        return [job for id in new for job in self._hold([ours[id]])]

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from typedq.attempt import again
-from typedq.broker.moves import Again, Bury, Drop, Settlement
 from typedq.broker.parking import MOST_GROUPS, Group, Parked
+from typedq.broker.settlements import Again, Bury, Drop, Settlement
 from typedq.envelope import VERSION, Envelope
 from typedq.errors import InvalidBody, Reject, RetryIn
 from typedq.task import Task

@@ -25,6 +25,7 @@ from typedq.worker.family import ChildrenDie, Family
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
+from typedq.worker.pace import MOST_PREFETCHED
 from typedq.worker.schedule import Cron, Deliver, own_queue
 from typedq.worker.waiting import Waiter
 
@@ -46,7 +47,7 @@ class Orders:
     max_mem_percent: float | None = None
     cron: bool = True
 
-    def plan(self, app: TypedQ, *, prefetch: int = 64) -> Plan:
+    def plan(self, app: TypedQ, *, prefetch: int = MOST_PREFETCHED) -> Plan:
         """What each child is to do."""
         settings = app.settings
         bounds = DeadBounds(settings.dead_max_count, round(settings.dead_max_age * 1000))

@@ -9,7 +9,7 @@ ARGV    1 sequence number  2 lane's time to live (s)  3 how long broadcasts are 
         4 contract  5 message; then (contract, schema)*
 returns {"accepted"} | {"seen"} | {"unknown", contract}
 ]]
---@include message
+--@include header
 
 if tonumber(ARGV[1]) <= (tonumber(redis.call('GET', KEYS[1])) or 0) then return {'seen'} end
 for i = 6, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end

@@ -10,7 +10,7 @@ ARGV    1 number of schemas, then (contract, schema)*; then (entry, slot (ms), q
         contract, message)*, the slots of an entry in their order; slot 0 only asks
 returns {server ms, (last slot of the entry, or when it began (ms), 1 if it was fired now else 0)*}
 ]]
---@include message
+--@include header
 --@include wake
 
 local now, at = now_ms(), 2 + 2 * tonumber(ARGV[1])

@@ -10,6 +10,7 @@ ARGV    1 its queue  2 place as it remembers it: entry id or ""  3 and number of
         4 time to live of its keys (s)
 returns {entry id, number of that entry, number handed over, number missed}
 ]]
+--@include header
 --@include message
 --@include wake
 

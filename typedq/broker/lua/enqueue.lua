@@ -12,7 +12,7 @@ ARGV    1 sequence number  2 lane's time to live (s)  3 number of schemas, then 
         message*)
 returns {"accepted"} | {"seen"} | {"unknown", contract*}
 ]]
---@include message
+--@include header
 --@include wake
 --@include due
 
@@ -29,14 +29,14 @@ while at <= #ARGV do
 end
 if #unknown > 1 then return unknown end
 
-local now = now_ms()
 at = groups
 while at <= #ARGV do
   local line, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 5, at + 4 + tonumber(ARGV[at + 4])
   count(KEYS[3], ARGV[at + 3], ARGV[at + 4])
+  local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end
-  if mode == 'now' or due <= now then
+  if not now or due <= now then
     -- unpack is limited to some 8,000 values by the size of Lua's stack
     for i = first, last, 4000 do
       redis.call('RPUSH', KEYS[line + 1], unpack(ARGV, i, math.min(i + 3999, last)))

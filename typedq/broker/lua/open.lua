@@ -7,7 +7,7 @@ KEYS    1 sessions  2 session queues
 ARGV    1 lease (ms)  2 queues, separated by spaces, then session*
 returns number of sessions opened
 ]]
---@include message
+--@include header
 
 local until_ms, opened = now_ms() + tonumber(ARGV[1]), 0
 for i = 3, #ARGV do

@@ -9,6 +9,7 @@ ARGV    1 most groups  2 most dead letters  3 their greatest age (ms)  4 reason 
         many; then (list's place, group, id)*
 returns number parked or buried
 ]]
+--@include header
 --@include message
 --@include bury
 

@@ -8,6 +8,7 @@ KEYS    1 ready  2 delayed  3 counts  4 stats
 ARGV    none
 returns number dropped
 ]]
+--@include header
 --@include message
 
 local gone = redis.call('LPOP', KEYS[1], 500) or {}

@@ -13,6 +13,7 @@ ARGV    1 session  2 "owner" | "expired"  3 crashes allowed  4 losses allowed  5
         then ("done" | "crash" | "lost" | "back", id)*
 returns {"alive"} if its lease still runs, else {"reaped", done, buried, back}
 ]]
+--@include header
 --@include message
 --@include wake
 --@include bury

@@ -9,6 +9,7 @@ ARGV    1 group  2 "ready" | "dead" | "purged"  3 only what was due before (ms)
         4 most dead letters  5 their greatest age (ms)  6 reason to bury them
 returns {number released, number left}
 ]]
+--@include header
 --@include message
 --@include wake
 --@include bury
@@ -20,7 +21,7 @@ while released < 500 do
   if not m then break end
   local whole = is_message(m)
   if whole then
-    local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16))
+    local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16) or 0)
     if due >= tonumber(ARGV[3]) then break end
   end
   if ARGV[2] == 'ready' then

@@ -7,7 +7,7 @@ KEYS    1 sessions  2 pardoned  3 workers
 ARGV    1 lease (ms)  2 supervisor  3 what it says of itself or '' if it leaves, then session*
 returns {1 if the server had not heard of this supervisor, else 0, session that has ended*}
 ]]
---@include message
+--@include header
 
 local until_ms, told = now_ms() + tonumber(ARGV[1]), {0}
 if ARGV[3] == '' then

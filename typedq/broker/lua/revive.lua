@@ -7,6 +7,7 @@ KEYS    1 dead  2 dead letters  3 counts; then per queue ready, delayed, wake
 ARGV    1 number of queues, then queue*, then id* (at most 500)
 returns {number revived, id that cannot be, being no message of a known queue*}
 ]]
+--@include header
 --@include message
 --@include wake
 

@@ -9,7 +9,7 @@ KEYS    1 sessions  2 session queues  3 in flight of the old  4 in flight of the
 ARGV    1 old session  2 fresh session  3 lease (ms)  4 queues, separated by spaces
 returns {"kept" | "gone", message in flight*}; "gone": the old session had been ended by others
 ]]
---@include message
+--@include header
 
 local kept = 'kept'
 if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then

@@ -7,7 +7,7 @@ ARGV    1 number of in-flight keys
 returns {server ms, in flight, dead, stats flat, counts flat, workers flat,
          (ready, head or "", delayed, next due ms or "")*}
 ]]
---@include message
+--@include header
 
 local flights, flying = tonumber(ARGV[1]), 0
 for i = 1, flights do flying = flying + redis.call('HLEN', KEYS[5 + i]) end

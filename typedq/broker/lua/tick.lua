@@ -9,7 +9,7 @@ KEYS    1 sessions  2 session queues  3 pardoned  4 last tick; then per queue re
 ARGV    1 grace (ms)  2 lease (ms)
 returns {ms until the next is due or -1, messages moved, (session, its queues)*}
 ]]
---@include message
+--@include header
 --@include wake
 --@include due
 

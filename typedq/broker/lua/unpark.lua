@@ -8,8 +8,9 @@ KEYS    1 sessions  2 in flight  3 parked groups  4 parked list  5 paused (ready
         7 dead letters  8 stats
 ARGV    1 session  2 messages wanted  3 group  4 ready list of its queue  5 most dead letters
         6 their greatest age (ms)  7 reason for what is no message
-returns {"gone"} if the session has ended, else {"ok", 0, message*}
+returns {"gone"} if the session has ended, else {"ok", 0, {message*}*}
 ]]
+--@include header
 --@include message
 --@include bury
 --@include fetch

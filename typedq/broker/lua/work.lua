@@ -13,12 +13,15 @@ ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken
         4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
         then settlements:
         "ack", contract, number, id*      ended well; contract "": they did not count as waiting
+        "all", number, 2 x pairs, (contract, number)*  alone: all in flight ended well, if this many
         "again", queue's place, id, attempts, delay ms
         "bury", id, reason
         "drop", id                        leave no trace of it
         "back", queue's place, id         handed back uncounted, to the head of its queue
-returns {"gone"} if the session has ended, else {"ok", number settled, message*}
+returns {"gone"} if the session has ended, {"differs"} if another number than that of "all" is in
+        flight, and nothing was done; else {"ok", number settled, {message*}*}
 ]]
+--@include header
 --@include message
 --@include wake
 --@include due
@@ -28,10 +31,13 @@ returns {"gone"} if the session has ended, else {"ok", number settled, message*}
 local function line(place) return 8 + 3 * (tonumber(place) - 1) end
 local flight, settled, at = KEYS[2], 0, 7
 local owed = ARGV[3] ~= '0' and line(ARGV[3])
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
+-- Something in flight tells as well that the session has not ended: it ends with its messages.
+local differs = ARGV[at] == 'all' and redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])
+if (differs or ARGV[at] ~= 'all') and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
   return {'gone'}
 end
+if differs then return {'differs'} end
 local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 
 local function held(id) return redis.call('HGET', flight, id) end
@@ -46,6 +52,15 @@ function settle.ack(contract, number)
     count(KEYS[6], 'done', ended)
   end
   settled = settled + ended
+end
+-- Cheaper than their ids, for who holds nothing else: no other can be in a flight of its own.
+function settle.all(number)
+  redis.call('DEL', flight)
+  for i = at + 3, #ARGV, 2 do
+    if ARGV[i] ~= '' then count(KEYS[3], ARGV[i], -ARGV[i + 1]) end
+  end
+  count(KEYS[6], 'done', number)
+  settled = tonumber(number)
 end
 function settle.again(place, id, attempts, ms)
   local k, m, due = line(place), held(id), now_ms() + ms
