@@ -153,11 +153,11 @@ class Turn:
             producer.close()
 
     @contextmanager
-    def workers(self) -> Iterator[Workers]:
+    def workers(self, task: str) -> Iterator[Workers]:
         self._number += 1
         self._ticks = self._directory / f"ticks{self._number}"
         self._ticks.mkdir()
-        environment = self._environment | {PLACE: str(self._ticks)}
+        environment = self._environment | {PLACE: str(self._ticks), "BENCH_TASK": task}
         commands = self.contender.words(self.server.url)
         workers = Workers(commands, environment, self._log)
         try:
@@ -206,7 +206,7 @@ def work(turn: Turn, task: str) -> Figures:
         before = turn.server.memory()
         producer.ask("fill", task, count)
         waiting = (turn.server.memory() - before) / count
-    with turn.workers() as workers:
+    with turn.workers(task) as workers:
         drained = turn.drain(workers, count)
         figures: Figures = {f"drain, {kind}": drained.rate}
         if task != turn.contender.tasks[0]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote
 
-from typedq.errors import ConfigurationError
+from typedq.errors import ConfigurationError, nearest
 
 Kind = Literal["single", "unix", "sentinel", "cluster", "embedded"]
 
@@ -176,8 +175,8 @@ def _query(query: str, tls: bool) -> tuple[dict[str, bool | str], list[str]]:
         values = _OPTIONS.get(name)
         if name not in known:
             # Not quoted: a stray part of a password can land here.
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            close = nearest(name, known)
+            hint = f"did you mean {close}?" if close else f"known: {', '.join(known)}"
             problems.append(f"an option after ? is unknown ({hint})")
         elif name.startswith("ssl_") and not tls:
             problems.append(f"{name} needs TLS: rediss:// or valkeys://")

@@ -6,7 +6,7 @@ the message says what happened and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 
@@ -190,3 +190,16 @@ class SoftTimeout(BaseException):
 
     It derives from `BaseException`, so that `except Exception` in a task does not swallow it.
     """
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, for the text of an error."""
+    from difflib import get_close_matches  # nobody pays for it before there is an error
+
+    return next(iter(get_close_matches(str(word), list(known), 1)), None)
+
+
+def meant(word: object, known: Iterable[str]) -> str:
+    """A hint such as " (did you mean 'high'?)", or nothing."""
+    near = nearest(word, known)
+    return f" (did you mean {near!r}?)" if near else ""

@@ -5,7 +5,6 @@ Who wins: arguments > TYPEDQ_* in the environment > [tool.typedq] in pyproject.t
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -19,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, cast, get_args, g
 import msgspec
 
 from typedq.addresses import parse_url, project, redact
-from typedq.errors import ConfigurationError
+from typedq.errors import ConfigurationError, meant
 from typedq.policy import NAME, Queue
 
 _ELSEWHERE: Final = frozenset({"app", "schemas"})  # what the command line reads of [tool.typedq]
@@ -104,7 +103,7 @@ def _imports(given: object) -> tuple[str, ...]:
 def _durability(given: object) -> str:
     known = get_args(Durability)
     if given not in known:
-        raise ValueError(f"it should be one of {', '.join(known)}{_meant(given, known)}")
+        raise ValueError(f"it should be one of {', '.join(known)}{meant(given, known)}")
     return _text(given)
 
 
@@ -115,7 +114,7 @@ def _queue(given: object) -> Queue:
     options = cast("dict[str, Any]", given) if isinstance(given, dict) else plain
     known = ("name", "soft_timeout", "hard_timeout")
     if unknown := [key for key in options if key not in known]:
-        raise ValueError(f"a queue has no {unknown[0]!r}{_meant(unknown[0], known)}")
+        raise ValueError(f"a queue has no {unknown[0]!r}{meant(unknown[0], known)}")
     if "name" not in options:
         raise ValueError("a queue has no name")
     return Queue(**options)
@@ -129,11 +128,6 @@ def _queues(given: object) -> tuple[Queue, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"declared twice: {', '.join(twice)}")
     return queues
-
-
-def _meant(word: object, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(known), 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 _QUEUES_BY_DEFAULT = (Queue("default"),)
@@ -210,7 +204,7 @@ def resolve(
     offered += [(name, value, "argument") for name, value in arguments.items()]
     for name, value, source in offered:
         if name not in known:
-            problems.append(f"{name} ({source}): there is no such setting{_meant(name, known)}")
+            problems.append(f"{name} ({source}): there is no such setting{meant(name, known)}")
         elif value is not None and name not in _ELSEWHERE:
             given[name] = value, source
     kept = _keep(given, problems)
@@ -236,7 +230,7 @@ def _keep(given: Mapping[str, tuple[object, str]], problems: list[str]) -> dict[
         names = [queue.name for queue in kept.get("queues", _QUEUES_BY_DEFAULT)]
         name = kept["default_queue"] = kept.get("default_queue") or names[-1]
         if name not in names:
-            wrong["default_queue"] = f"the queues are {', '.join(names)}{_meant(name, names)}"
+            wrong["default_queue"] = f"the queues are {', '.join(names)}{meant(name, names)}"
     soft, hard = kept.get("soft_timeout"), kept.get("hard_timeout")
     if soft and hard and hard <= soft:
         wrong["hard_timeout"] = f"soft_timeout ({soft:g} s) must be below it"

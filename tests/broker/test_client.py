@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import Broker, views
-from typedq.broker.client import MOST_ASYNC_LINKS
+from typedq.broker.loops import MOST_LINKS
 from typedq.errors import EnqueueUncertain
 from typedq.localserver import OwnServer
 
@@ -287,7 +287,8 @@ def test_many_coroutines_share_few_connections(place: Place) -> None:
         batch = [place.outgoing() for _ in range(500)]
         try:
             await asyncio.gather(*(place.broker.aenqueue([o], place.document) for o in batch))
-            assert sum(len(pool.idle) for pool in place.broker._pools.values()) <= MOST_ASYNC_LINKS
+            [loops] = place.broker._loops.values()
+            assert sum(len(pool.idle) for pool in loops.pools.values()) <= MOST_LINKS
         finally:
             await place.broker.aclose()
         return [out.id for out in batch]
@@ -327,7 +328,7 @@ def test_event_loops_that_ended_leave_no_connections(place: Place) -> None:
             asyncio.run(ask())
             gc.collect()
         left = sockets() - before
-        place.broker._pools.clear()
+        place.broker._loops.clear()
         gc.collect()
     assert left <= 2
 

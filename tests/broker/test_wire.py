@@ -21,7 +21,8 @@ from redis.crc import key_slot
 from tests.security.authority import Authority
 from typedq.addresses import parse_url
 from typedq.broker import connecting
-from typedq.broker.link import AsyncLink, Link
+from typedq.broker.async_link import AsyncLink
+from typedq.broker.link import Link
 from typedq.broker.wire import Lost, NotTaken, Refused
 from typedq.localserver import OwnServer
 
@@ -286,11 +287,11 @@ def test_the_slot_of_a_namespace() -> None:
 
 def test_only_the_authorities_that_are_named_are_trusted(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
-    tls = connecting._tls(parse_url(f"rediss://h?ssl_ca_certs={ours.pem}"))
+    tls = connecting.tls_of(parse_url(f"rediss://h?ssl_ca_certs={ours.pem}"))
     assert tls is not None
     assert len(tls.get_ca_certs()) == 1
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
-    lax = connecting._tls(parse_url("rediss://h?ssl_cert_reqs=none"))
+    lax = connecting.tls_of(parse_url("rediss://h?ssl_cert_reqs=none"))
     assert lax is not None
     assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
 
@@ -322,7 +323,7 @@ def test_a_reply_of_several_tls_records_arrives_whole(tmp_path: Path) -> None:
 def test_an_old_server_that_quotes_the_login_is_not_quoted() -> None:
     told = "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `me`, `s3cret`, "
     with pytest.raises(connecting.Unsupported, match="too old") as caught:
-        connecting._welcome(Refused(told))
+        connecting.welcome(Refused(told))
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
-from typedq.addresses import parse_url, redact
+from typedq.addresses import Address, parse_url, redact
 from typedq.broker import dialogue
 from typedq.broker.dialogue import Batch, Dialogue, Durability, Pause, Schema, Terms
 from typedq.broker.keys import Keys
-from typedq.broker.link import AsyncLink, Link
+from typedq.broker.link import Link
 from typedq.broker.script import Move
-from typedq.broker.wire import Lost, NotTaken, Refused
+from typedq.broker.wire import FAILURES, Refused
+
+if TYPE_CHECKING:
+    from typedq.broker.async_link import AsyncLink
+    from typedq.broker.loops import Loops
 
 T = TypeVar("T")
-MOST_ASYNC_LINKS = 16
-FAILURES = (Lost, NotTaken, Refused)
-
-
-class _Pool:
-    """Links of one event loop; bounded, because a thousand coroutines may enqueue at once."""
-
-    def __init__(self) -> None:
-        self.idle = deque[AsyncLink]()
-        self.turns = asyncio.Semaphore(MOST_ASYNC_LINKS)
-
-
-_Pools = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool]
 
 
 @final
@@ -64,7 +54,7 @@ class Broker:
 
     def _forget(self) -> None:
         self._links = deque[Link]()
-        self._pools: _Pools = weakref.WeakKeyDictionary()
+        self._loops: dict[Address, Loops] = {}
 
     def link(self) -> Link:
         """A new connection that the caller owns, for waiting on wake tokens."""
@@ -109,7 +99,7 @@ class Broker:
                     else:
                         reply = link.ask(request)
                 except FAILURES as error:
-                    self.lost_links += not isinstance(error, Refused)
+                    self._lost(error)
                     request = talk.throw(error)
                 else:
                     request = talk.send(reply)
@@ -126,43 +116,23 @@ class Broker:
             raise
 
     async def _atalk(self, say: Callable[[AsyncLink], Dialogue[T]]) -> T:
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:  # an `asyncio.run` each time must not leave links behind
-            for closed in [each for each in self._pools if each.is_closed()]:
-                del self._pools[closed]
-        pool = self._pools.setdefault(loop, _Pool())
-        async with pool.turns:
-            return await self._atalk_in_turn(pool.idle, say)
-
-    async def _atalk_in_turn(
-        self, links: deque[AsyncLink], say: Callable[[AsyncLink], Dialogue[T]]
-    ) -> T:
-        link = links.pop() if links else AsyncLink(self._address, self.keys.tag, self._deadline)
-        talk = say(link)
+        loops = self._loops.get(self._address) or self._begin_loops()
         try:
-            request = next(talk)
-            while True:
-                try:
-                    reply = None
-                    if isinstance(request, Pause):
-                        await asyncio.sleep(request.seconds)
-                    else:
-                        reply = await link.ask(request)
-                except FAILURES as error:
-                    self.lost_links += not isinstance(error, Refused)
-                    request = talk.throw(error)
-                else:
-                    request = talk.send(reply)
-        except StopIteration as end:
-            links.append(link)
-            self._connected = True
-            result: T = end.value
-            return result
-        except BaseException as error:
-            link.close()
-            if isinstance(error, FAILURES):
-                raise dialogue.failure(self.url, error) from error
-            raise
+            answer = await loops.talk(say, self._lost)
+        except FAILURES as error:
+            raise dialogue.failure(self.url, error) from error
+        self._connected = True
+        return answer
+
+    def _begin_loops(self) -> Loops:
+        from typedq.broker.loops import Loops  # with asyncio, which sync programs need not import
+
+        # Of two threads that come first at once, both get the same.
+        made = Loops(self._address, self.keys.tag, self._deadline)
+        return self._loops.setdefault(self._address, made)
+
+    def _lost(self, error: BaseException) -> None:
+        self.lost_links += not isinstance(error, Refused)
 
     def close(self) -> None:
         """Close the idle sync connections; the broker stays usable."""
@@ -171,14 +141,13 @@ class Broker:
 
     async def aclose(self) -> None:
         """Close the idle connections of the running event loop."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        while pool and pool.idle:
-            pool.idle.pop().close()
+        for loops in self._loops.values():
+            loops.close()
 
     def drop_after_fork(self) -> None:
         """Leave the parent's connections to the parent."""
         # Kept alive: collecting an async connection would touch the parent's event loop.
-        _parents.append((self._links, self._pools))
+        _parents.append((self._links, self._loops))
         self._forget()
 
 

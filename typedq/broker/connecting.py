@@ -6,7 +6,6 @@ Cluster: one node takes all its writes at any time.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from binascii import crc_hqx
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from typedq.addresses import Address
 from typedq.broker.script import Argument
-from typedq.broker.wire import AsyncWire, Refused, Wire, accepted
+from typedq.broker.wire import Refused, Wire, accepted
 
 if TYPE_CHECKING:
     import ssl
@@ -33,10 +32,10 @@ class Unsupported(Refused):
 
 def dial(address: Address, place: Place, wait_s: float) -> Wire:
     """A wire to `place` that is logged in as the address says. Raises OSError, `Refused`."""
-    with _at(place):
+    with at(place):
         wire = Wire(_socket(address, place), wait_s)
         try:
-            wire.id = _welcome(wire.ask(*_hello(address)))
+            wire.id = welcome(wire.ask(*hello(address)))
             if address.db:
                 accepted(wire.ask("SELECT", address.db))
         except BaseException:
@@ -45,28 +44,9 @@ def dial(address: Address, place: Place, wait_s: float) -> Wire:
     return wire
 
 
-async def adial(address: Address, place: Place, wait_s: float) -> AsyncWire:
-    """The same for the running event loop."""
-    loop = asyncio.get_running_loop()
-    with _at(place):
-        if address.kind == "unix":
-            transport, wire = await loop.create_unix_connection(AsyncWire, place[0])
-        else:
-            transport, wire = await loop.create_connection(AsyncWire, *place, ssl=_tls(address))
-            sock = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        try:
-            _welcome(await wire.ask(*_hello(address), wait_s=wait_s))
-            if address.db:
-                accepted(await wire.ask("SELECT", address.db, wait_s=wait_s))
-        except BaseException:
-            wire.close()
-            raise
-    return wire
-
-
 @contextmanager
-def _at(place: Place) -> Generator[None]:
+def at(place: Place) -> Generator[None]:
+    """Say of an error where it was."""
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: no name that a host could have
@@ -75,7 +55,7 @@ def _at(place: Place) -> Generator[None]:
 
 
 def _socket(address: Address, place: Place) -> socket.socket:
-    tls, unix = _tls(address), address.kind == "unix"
+    tls, unix = tls_of(address), address.kind == "unix"
     sock = (
         socket.socket(socket.AF_UNIX)
         if unix
@@ -94,7 +74,8 @@ def _socket(address: Address, place: Place) -> socket.socket:
         raise
 
 
-def _tls(address: Address) -> ssl.SSLContext | None:
+def tls_of(address: Address) -> ssl.SSLContext | None:
+    """How to speak TLS, or None."""
     if not address.tls:
         return None
     import ssl
@@ -113,13 +94,14 @@ def _tls(address: Address) -> ssl.SSLContext | None:
     return tls
 
 
-def _hello(address: Address) -> tuple[Argument, ...]:
+def hello(address: Address) -> tuple[Argument, ...]:
+    """The first command on a connection."""
     if not (address.username or address.password):
         return "HELLO", 3
     return "HELLO", 3, "AUTH", address.username or "default", address.password or ""
 
 
-def _welcome(greeting: Any) -> int:
+def welcome(greeting: Any) -> int:
     """Judge the answer to HELLO; the server's number for the connection."""
     # Not the cause of ours: it quotes what it was asked, with the password.
     if isinstance(greeting, Refused) and "unknown command" in str(greeting):
@@ -153,7 +135,7 @@ def locate(address: Address, tag: str) -> Place:
         login = replace(address, username=user, password=password, db=0)
     for place in address.hosts:
         try:
-            with closing(dial(login, place, ASK_TIMEOUT_S)) as node, _at(place):
+            with closing(dial(login, place, ASK_TIMEOUT_S)) as node, at(place):
                 return _master(node, address) if login is not address else _owner(node, place, tag)
         except Refused as error:
             reasons.append(f"{place[0]}:{place[1]}: {error}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from typedq.broker.script import Move, number, text
@@ -91,7 +90,9 @@ class Hole(NamedTuple):
 @cache
 def holes() -> tuple[str, Mapping[str, list[Hole]]]:
     """The day on which this was all that was known, and by server what it was, newest first."""
-    table: dict[str, Any] = tomllib.loads((files("typedq.broker") / "holes.toml").read_text())
+    import tomllib
+
+    table: dict[str, Any] = tomllib.loads((Path(__file__).parent / "holes.toml").read_text())
     as_of = str(table.pop("as_of"))
     return as_of, {
         server: [Hole(n.split(), _release(s), [*map(_release, c.split())]) for n, s, c in rows]

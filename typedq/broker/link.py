@@ -1,4 +1,4 @@
-"""One connection to the server, with one unanswered request at a time; a sync and an async kind.
+"""One connection to the server, with one unanswered request at a time; `async_link` is the other.
 
 Nothing is sent a second time here: one resend against a stalled server became a second message.
 What may be sent again, and under which lane and number, is decided in `dialogue`.
@@ -6,14 +6,13 @@ What may be sent again, and under which lane and number, is decided in `dialogue
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, final
 
 from typedq.addresses import Address
-from typedq.broker.connecting import adial, dial, locate, moves_about
+from typedq.broker.connecting import dial, locate, moves_about
 from typedq.broker.script import Argument
 from typedq.broker.wire import Lost, NotTaken, Refused, pack
 
@@ -33,7 +32,9 @@ class Lane:
         self.lane, self.seq = secrets.token_hex(8), 1
 
 
-class _Line(Lane):
+class Line(Lane):
+    """What both kinds of link have in common."""
+
     _wire: Any = None
 
     def __init__(self, address: Address, tag: str, deadline_s: float) -> None:
@@ -42,15 +43,15 @@ class _Line(Lane):
         self._wait = min(REPLY_TIMEOUT_S, deadline_s)
 
     @contextmanager
-    def _before_sending(self) -> Generator[None]:
+    def before_sending(self) -> Generator[None]:
         try:
             yield
         except Lost as error:
             raise NotTaken(str(error) or "timed out") from error
         except Refused as error:
-            self._refuse(error)
+            self.refuse(error)
 
-    def _refuse(self, reply: Refused) -> None:
+    def refuse(self, reply: Refused) -> None:
         if reply.code in MOVED_ON and moves_about(self._address):
             self.close()  # the next request looks for the server anew
         elif reply.code != "LOADING" and "max number of clients" not in str(reply):
@@ -64,13 +65,13 @@ class _Line(Lane):
 
 
 @final
-class Link(_Line):
+class Link(Line):
     """A blocking connection. Raises what `Lost` and `Refused` name."""
 
     def connect(self) -> None:
         """Connect if it is not connected. Raises `NotTaken`."""
         if not self._wire or self._wire.closed:
-            with self._before_sending():
+            with self.before_sending():
                 place = locate(self._address, self._tag)
                 self._wire = dial(self._address, place, self._wait)
 
@@ -88,7 +89,7 @@ class Link(_Line):
         """Read the reply to what was sent."""
         reply = self._wire.reply()
         if isinstance(reply, Refused):
-            self._refuse(reply)
+            self.refuse(reply)
         return reply
 
     @property
@@ -99,25 +100,3 @@ class Link(_Line):
     def fileno(self) -> int:
         """The socket, to be waited on beside other things."""
         return int(self._wire.socket.fileno())
-
-
-@final
-class AsyncLink(_Line):
-    """The same for one event loop."""
-
-    async def ask(self, command: Sequence[Argument]) -> Any:
-        """Send a command and return its reply."""
-        if not self._wire or self._wire.closed:
-            with self._before_sending():
-                async with asyncio.timeout(self._wait):
-                    self._wire = await self._dial()
-        reply = await self._wire.ask(*command, wait_s=self._wait)
-        if isinstance(reply, Refused):
-            self._refuse(reply)
-        return reply
-
-    async def _dial(self) -> Any:
-        where = self._address, self._tag
-        moves = moves_about(self._address)
-        place = await asyncio.to_thread(locate, *where) if moves else locate(*where)
-        return await adial(self._address, place, self._wait)

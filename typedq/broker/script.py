@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """Return the script in `lua/<name>.lua`."""
-    folder = files("typedq.broker") / "lua"
+    folder = Path(__file__).parent / "lua"
     text = (folder / f"{name}.lua").read_text("utf-8")
     source = _INCLUDE.sub(
         lambda part: (folder / "parts" / f"{part[1]}.lua").read_text("utf-8"), text

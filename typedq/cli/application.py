@@ -16,8 +16,7 @@ import typer
 
 from typedq import telemetry
 from typedq.app import TypedQ
-from typedq.cli.console import meant
-from typedq.errors import AppNotFound, ConfigurationError, TypedQError
+from typedq.errors import AppNotFound, ConfigurationError, TypedQError, meant
 from typedq.settings import project_table
 
 _HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from typedq.telemetry import escape
@@ -120,9 +119,3 @@ def instant(ms: int | None) -> str | None:
 def iso(moment: datetime) -> str:
     """An aware moment as ISO 8601 in UTC."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """A hint such as " (did you mean 'high'?)", or nothing."""
-    near = get_close_matches(word, list(known), 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

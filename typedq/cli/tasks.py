@@ -11,9 +11,9 @@ from typer import Argument, BadParameter, Option
 
 from typedq.app import TypedQ
 from typedq.cli.application import AsJson, Chosen, Placed
-from typedq.cli.console import Row, age, iso, meant, same, say, tell, tell_json
+from typedq.cli.console import Row, age, iso, same, say, tell, tell_json
 from typedq.cli.quantities import length, moment
-from typedq.errors import InvalidArguments, InvalidBody
+from typedq.errors import InvalidArguments, InvalidBody, meant
 
 if TYPE_CHECKING:
     from typedq.registry import Declared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any, final
 
@@ -13,7 +12,7 @@ from typedq.contracts.codec import LEVEL, Codec
 from typedq.contracts.schema import document
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
-from typedq.errors import ContractError, InvalidArguments, InvalidBody
+from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
 MAX_BODY = 1 << 20  # bytes
 MAX_DEPTH = 64
@@ -122,8 +121,8 @@ class Contract:
             reason = "is positional-only"
         elif name in self._parameters:
             reason = "given twice, by position and by name"
-        elif near := difflib.get_close_matches(name, self._parameters, n=1):
-            reason += f"; did you mean {near[0]!r}?"
+        elif near := nearest(name, self._parameters):
+            reason += f"; did you mean {near!r}?"
         return InvalidArguments(self.task, f"$.{name}", reason)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal, final, get_args
-from zoneinfo import ZoneInfo
 
 from typedq.errors import ConfigurationError
 
@@ -60,8 +59,7 @@ class Cron:
         except ValueError as error:
             problems.append(f"cron expression {self.expression!r}: {error}")
         try:
-            # UTC is also there where no time zones are installed.
-            object.__setattr__(self, "_zone", UTC if self.tz == "UTC" else ZoneInfo(self.tz))
+            object.__setattr__(self, "_zone", _zone(self.tz))
         except (KeyError, ValueError, OSError, TypeError, AttributeError):
             problems.append(
                 f"tz {self.tz!r}: no such time zone here; right is such as 'Europe/Berlin'"
@@ -118,6 +116,14 @@ class Cron:
         before = local.utcoffset() or timedelta()
         after = local.replace(fold=1).utcoffset() or timedelta()
         return [wall - before, wall - after] if after < before and self._twice else [wall - before]
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":  # also there where no time zones are installed
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
 
 
 def _fields(expression: object) -> list[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from typing import Literal, TypedDict
 
 import msgspec
 
-from typedq.errors import InvalidOptions
+from typedq.errors import InvalidOptions, meant
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
 from typedq.policy.queue import NAME
 
@@ -75,11 +74,8 @@ def refuse(task: str, plan: Plan, why: str, *options: Literal["delay", "eta", "q
 
 def unknown_queue(task: str, queue: str, queues: Collection[str]) -> InvalidOptions:
     """The error for a queue that the app does not declare, with the nearest name."""
-    near = get_close_matches(str(queue), queues, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return InvalidOptions(
-        task, "queue", f"no queue named {queue!r}{hint}; this app has: {', '.join(queues)}"
-    )
+    has = f"this app has: {', '.join(queues)}"
+    return InvalidOptions(task, "queue", f"no queue named {queue!r}{meant(queue, queues)}; {has}")
 
 
 def _delay(task: str, options: Options) -> int | None:

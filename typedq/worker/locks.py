@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,11 @@ def directory(url: str, namespace: str) -> Path:
 
     Raises ConfigurationError if somebody else prepared the place.
     """
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if not base:
+        import tempfile
+
+        base = tempfile.gettempdir()
     name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
     return runtime.private(runtime.directory(base), _INSTEAD) / f"workers-{name}"
 

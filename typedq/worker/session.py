@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import final
 
-from typedq.broker import Broker, DeadBounds
+from typedq.broker import Broker, DeadBounds, Move
 from typedq.broker.moves import Worked, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Back, Settlement
@@ -22,6 +22,7 @@ from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
 LONGEST_PAUSE_S = 0.5
+_MOST_LOOKS = 100
 
 
 def new_session() -> str:
@@ -52,6 +53,7 @@ class Session:
         self._owed: list[int] = []
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Job | None] = [None] * journal.slots
+        self._looks: dict[tuple[str, int, str | None], Move[Worked]] = {}
         self._revoked, self._lost_links = False, broker.lost_links
         self.urgent, self.bytes_each = False, 1
 
@@ -136,6 +138,11 @@ class Session:
             return [*late, *self._rotate()]
         if not worked.alive:
             return [*late, *self._rotate()]
+        if self._owed:
+            self._settled()
+        return [*late, *self._hold(worked.messages)]
+
+    def _settled(self) -> None:
         self._journal.count(done=sum(map(len, self._ended.values())))
         self._ended.clear()
         self._others.clear()
@@ -143,31 +150,39 @@ class Session:
         self._release(self._owed)
         self._owed = []
         self.urgent = False
-        return [*late, *self._hold(worked.messages)]
 
     def _work(self, want: int, token: str | None) -> Worked:
-        ended = self._ended.items()
+        call, ended = self._broker.call, self._ended.items()
+        if not self._owed:
+            return call(self._look(want, token))
         # Nothing else is held: then the server need not be told which they are.
         if ended and not self._others and self.room == self._journal.slots:
             all = AckAll({contract: len(jobs) for contract, jobs in ended})
-            worked = self._ask([all], want, token)
+            worked = call(self._move(want, token, [all]))
             if worked.settled is not None:
                 return worked
         acks = [Ack(contract, [job.id for job in jobs]) for contract, jobs in ended]
-        return self._ask([*acks, *self._others], want, token)
+        return call(self._move(want, token, [*acks, *self._others]))
 
-    def _ask(self, settle: Sequence[Settlement | AckAll], want: int, token: str | None) -> Worked:
-        keys, bounds = self._broker.keys, self._bounds
-        move = work(
-            keys,
+    def _look(self, want: int, token: str | None) -> Move[Worked]:
+        """What an idle child asks each time that it is woken, and so is kept: it is in a hurry."""
+        asked = self._journal.session, want, token
+        if len(self._looks) > _MOST_LOOKS:
+            self._looks.clear()
+        return self._looks.get(asked) or self._looks.setdefault(asked, self._move(want, token))
+
+    def _move(
+        self, want: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()
+    ) -> Move[Worked]:
+        return work(
+            self._broker.keys,
             self._journal.session,
             self._queues,
             settle=settle,
             want=want,
             token=token,
-            bounds=bounds,
+            bounds=self._bounds,
         )
-        return self._broker.call(move)
 
     def unpark(self, group: Group, want: int) -> list[Job]:
         """Fetch parked messages instead of those of the queues."""

@@ -21,6 +21,7 @@ from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
 from typedq.worker.clockwork import Guard, Keeper, Role, Ticker, Undertaker
+from typedq.worker.coroutines import prepare
 from typedq.worker.family import ChildrenDie, Family
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
@@ -98,7 +99,7 @@ class Supervisor:
     """Runs the roles in turn until told to stop; `run` answers the exit code."""
 
     def __init__(self, app: TypedQ, orders: Orders) -> None:
-        self._orders, broker, settings = orders, app.broker, app.settings
+        self._app, self._orders, broker, settings = app, orders, app.broker, app.settings
         plan = orders.plan(app)
         self._lock = HostLock(directory(broker.url, settings.namespace))
         self._family = Family(app, plan, orders.concurrency, self._lock)
@@ -129,6 +130,7 @@ class Supervisor:
     def run(self) -> int:
         """Work until a signal or the end of the burst; 0 if nothing was interrupted."""
         self._listen()
+        prepare(self._app)
         event(
             logging.INFO,
             "worker started",

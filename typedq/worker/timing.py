@@ -1,11 +1,10 @@
-"""How a task meets its soft timeout."""
+"""How a sync task meets its soft timeout."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, final
@@ -15,7 +14,8 @@ from typedq.errors import SoftTimeout
 _AGAIN_S = 0.01
 
 
-def _expired(limit: float) -> SoftTimeout:
+def expired(limit: float) -> SoftTimeout:
+    """The soft timeout of a task that may run for `limit` seconds."""
     return SoftTimeout(f"it ran longer than its soft timeout of {limit:g} s")
 
 
@@ -72,7 +72,7 @@ class Alarm:
             self._set(_AGAIN_S)
         else:
             self._until = 0.0
-            raise _expired(self._limit)
+            raise expired(self._limit)
 
 
 def _may_interrupt(frame: FrameType | None) -> bool:
@@ -85,52 +85,3 @@ def _may_interrupt(frame: FrameType | None) -> bool:
             return False
         inside, frame = True, frame.f_back
     return False
-
-
-@final
-class Clock:
-    """The soft timeout of one coroutine: it meets it as cancellation."""
-
-    def __init__(self, limit: float | None) -> None:
-        self._limit = limit
-        self._timeout: asyncio.Timeout | None = None
-        self._shields = 0
-        self._until: float | None = None
-
-    async def run(self, task: Awaitable[Any]) -> None:
-        """Await a task. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
-        if self._limit is None:
-            await task
-            return
-        own: TimeoutError | None = None
-        try:
-            async with asyncio.timeout(self._limit) as self._timeout:
-                try:
-                    await task
-                except TimeoutError as error:
-                    own = error
-                    raise
-        except TimeoutError as error:
-            if error is own:
-                raise
-            raise _expired(self._limit) from None
-        finally:
-            self._timeout = None
-
-    @contextmanager
-    def shield(self) -> Generator[None]:
-        """Hold the soft timeout back until the end of the block, and of others beside it."""
-        timeout = self._timeout
-        if timeout is None or timeout.expired():
-            yield
-            return
-        self._shields += 1
-        if self._shields == 1:
-            self._until = timeout.when()
-            timeout.reschedule(None)
-        try:
-            yield
-        finally:
-            self._shields -= 1
-            if not self._shields and self._timeout is timeout:
-                timeout.reschedule(self._until)

@@ -97,7 +97,8 @@ class Waiter:
         if command := self._ask_for_news():
             ears.append(self._news.ask(command))
         ready, _, _ = select.select(ears, [], [], timeout)
-        self._drain()
+        if self._read in ready:
+            self._drain()
         if self._news.link in ready:
             return len(self._keys) if self._news.reply() else None
         if not tokens:
