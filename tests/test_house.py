@@ -76,14 +76,14 @@ IMPURE = {
 NOT_A_NAME = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Lines of each room, comments and all: that a room grows past its number is decided here.
 ROOM_LINES = {
-    "broker": 2_110,
+    "broker": 2_185,
     "cli": 2_260,
     "contracts": 3_265,
     "localserver": 460,
     "policy": 540,
     "registry": 750,
     "testing": 80,
-    "worker": 2_935,
+    "worker": 3_010,
 }
 LUA_LINES = 800
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
