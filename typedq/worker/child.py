@@ -117,7 +117,12 @@ class Child:
             elif self._parked and self._appetite():
                 continue  # nothing wakes us for what is parked
             else:
-                token = self._wait(fetching=self._appetite() > 0)
+                if want := self._appetite():
+                    self._parked.look(LOOK_S)
+                token = self._wait(fetching=want > 0)
+                if token:  # somebody waits for this message: the rest comes after it
+                    self._buffer.extend(self._fetch(want, token))
+                    self._journal.phase, token = Phase.BUSY, None
 
     def _fetch(self, want: int, token: str | None) -> list[Job]:
         group = self._parked.next() if want else None

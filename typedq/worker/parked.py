@@ -34,15 +34,19 @@ class Readable:
 
     def next(self) -> Group | None:
         """A group to fetch from now, or None for the queues."""
-        now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_S
-            self._look()
+        self.look()
         self._turn = not self._turn and bool(self._groups)
         if not self._turn:
             return None
         # Any of the first queue: one that is filled as fast as it is read must not hide the others.
         return random.choice([g for g in self._groups if g.queue == self._groups[0].queue])
+
+    def look(self, early: float = 0.0) -> None:
+        """Ask the server what there is, if it is time, or will be within `early` seconds."""
+        now = time.monotonic()
+        if now >= self._look_at - early:
+            self._look_at = now + LOOK_S
+            self._look()
 
     def is_empty(self, group: Group) -> None:
         """Nothing was left there, or its queue is paused: not before the next look."""
