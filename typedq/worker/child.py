@@ -103,36 +103,43 @@ class Child:
             want = self._appetite()
             # Fenced off, its session may have been ended: then only an exchange opens another.
             if want or token or self._session.owes or self._journal.is_fenced():
-                self._buffer.extend(self._fetch(want, token))
-                self._journal.phase, token = Phase.BUSY, None
+                self._fetch(want, token)
+                token = None
             if self._buffer and not self.stopping:
                 self._run_buffer()
             if self._session.owes or (self.stopping and self._buffer):
                 continue
-            if self._buffer:
-                # A message that was lost before waits to run alone.
-                token = self._wait(fetching=False, timeout=0.1)
-            elif self.stopping and not self._coroutines.running:
+            if self.stopping and not self._buffer and not self._coroutines.running:
                 return
-            elif self._parked and self._appetite():
-                continue  # nothing wakes us for what is parked
-            else:
-                if want := self._appetite():
-                    self._parked.look(LOOK_S)
-                token = self._wait(fetching=want > 0)
-                if token:  # somebody waits for this message: the rest comes after it
-                    self._buffer.extend(self._fetch(want, token))
-                    self._journal.phase, token = Phase.BUSY, None
+            token = self._rest()
 
-    def _fetch(self, want: int, token: str | None) -> list[Job]:
-        group = self._parked.next() if want else None
+    def _rest(self) -> str | None:
+        """Wait for something to do; answers the queue whose token is to be acted on, if any."""
+        if self._buffer:
+            # A message that was lost before waits to run alone.
+            return self._wait(fetching=False, timeout=0.1)
+        want = self._appetite()
+        if self._parked and want:
+            return None  # nothing wakes us for what is parked
+        if want:
+            self._parked.look(LOOK_S)
+        if token := self._wait(fetching=want > 0):
+            # Somebody waits for this message: everything else can be done after it.
+            self._fetch(want, token)
+        return None
+
+    def _fetch(self, want: int, token: str | None) -> None:
+        session, group = self._session, self._parked.next() if want else None
         if group is None:
-            return self._session.exchange(want, token)
-        late = self._session.exchange(token=token) if token or self._session.owes else []
-        fetched = self._session.unpark(group, want)
-        if not fetched:
-            self._parked.is_empty(group)
-        return [*late, *fetched]
+            self._buffer.extend(session.exchange(want, token))
+        else:
+            if token or session.owes:
+                self._buffer.extend(session.exchange(token=token))
+            fetched = session.unpark(group, want)
+            if not fetched:
+                self._parked.is_empty(group)
+            self._buffer.extend(fetched)
+        self._journal.phase = Phase.BUSY
 
     def _is_full(self) -> bool:
         plan = self._plan
