@@ -15,7 +15,7 @@ from typedq.addresses import Address
 from typedq.broker.connecting import Place, at, hello, locate, moves_about, tls_of, welcome
 from typedq.broker.link import Line
 from typedq.broker.script import Argument
-from typedq.broker.wire import LATE, MORE, UNASKED, Reading, Refused, accepted, pack
+from typedq.broker.wire import CLOSED, LATE, MORE, UNASKED, Reading, Refused, accepted, pack
 
 
 @final
@@ -43,7 +43,7 @@ class AsyncWire(Reading, asyncio.BufferedProtocol):
             self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(exc or ConnectionError("connection closed by server"))
+        self._fail(exc or ConnectionError(CLOSED))
 
     def _fail(self, error: Exception) -> None:
         self._lost = self._lost or error

@@ -80,10 +80,10 @@ class Link(Line):
         self.send(command)
         return self.reply()
 
-    def send(self, command: Sequence[Argument]) -> None:
-        """Send a command; `reply` reads its answer, `fileno` tells when there is one."""
+    def send(self, *commands: Sequence[Argument]) -> None:
+        """Send commands at once; `reply` reads the answer, `fileno` tells when there is one."""
         self.connect()
-        self._wire.send(pack(tuple(command)))
+        self._wire.send(b"".join([pack(tuple(command)) for command in commands]))
 
     def reply(self) -> Any:
         """Read the reply to what was sent."""
@@ -91,6 +91,11 @@ class Link(Line):
         if isinstance(reply, Refused):
             self.refuse(reply)
         return reply
+
+    def replies(self, count: int) -> list[Any]:
+        """Read the replies to commands that were sent at once; one that is an error is in it."""
+        replies: list[Any] = self._wire.replies(count)
+        return replies
 
     @property
     def id(self) -> int:

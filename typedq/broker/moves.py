@@ -18,6 +18,7 @@ from typedq.broker.script import Argument, Move, in_groups, script, text
 from typedq.broker.settlements import AckAll, Settlement
 
 LANE_TTL_S = 3_600
+ANY = "*"  # instead of a queue, for who asks before it is known whose token is taken
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
@@ -122,7 +123,7 @@ def work(
     token: str | None = None,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Move[Worked]:
-    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken."""
+    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken, or ANY."""
 
     def place(queue: str) -> int:
         return queues.index(queue) + 1
@@ -137,7 +138,7 @@ def work(
         [
             session,
             want,
-            place(token) if token else 0,
+            token if token == ANY else place(token) if token else 0,
             bounds.count,
             bounds.age_ms,
             NO_MESSAGE,

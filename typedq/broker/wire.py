@@ -22,7 +22,7 @@ from typedq.broker.script import Argument
 LEAST, MOST = 1 << 12, 1 << 17  # bytes that are read at once
 MORE = object()  # not hiredis' own False, which a server may say
 UNASKED = "the server said more than it was asked"
-LATE = "timed out"
+LATE, CLOSED = "timed out", "connection closed by server"
 _untyped: Any = hiredis  # its stub knows commands of one word only
 pack: Callable[[tuple[Argument, ...]], bytes] = _untyped.pack_command
 
@@ -65,13 +65,16 @@ class Reading:
 
     def read(self, size: int) -> Any:
         """Return the reply that ends with what came into the buffer, or `MORE`."""
-        self._reader.feed(self.buffer, 0, size)
-        if size == len(self.buffer) < MOST:  # most connections never hear so much at once
-            self.buffer = memoryview(bytearray(2 * size))
+        self._feed(size)
         reply = self._reader.gets()
         if reply is not MORE and self._reader.has_data():
             raise ConnectionError(UNASKED)
         return reply
+
+    def _feed(self, size: int) -> None:
+        self._reader.feed(self.buffer, 0, size)
+        if size == len(self.buffer) < MOST:  # most connections never hear so much at once
+            self.buffer = memoryview(bytearray(2 * size))
 
 
 @final
@@ -100,13 +103,32 @@ class Wire(Reading):
             while size := self.socket.recv_into(self.buffer):
                 if (reply := self.read(size)) is not MORE:
                     return reply
-            raise ConnectionError("connection closed by server")
+            raise ConnectionError(CLOSED)
         except BlockingIOError:
             self.close()
             raise TimeoutError(LATE) from None
         except BaseException:
             self.close()
             raise
+
+    def replies(self, count: int) -> list[Any]:
+        """The replies to as many requests that were sent at once."""
+        found: list[Any] = []
+        try:
+            while len(found) < count:
+                if not (size := self.socket.recv_into(self.buffer)):
+                    raise ConnectionError(CLOSED)
+                self._feed(size)
+                found += iter(self._reader.gets, MORE)
+            if len(found) > count or self._reader.has_data():
+                raise ConnectionError(UNASKED)
+        except BlockingIOError:
+            self.close()
+            raise TimeoutError(LATE) from None
+        except BaseException:
+            self.close()
+            raise
+        return found
 
     def ask(self, *command: Argument) -> Any:
         self.send(pack(command))

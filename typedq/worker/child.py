@@ -11,7 +11,8 @@ from types import FrameType
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker import DeadBounds
+from typedq.broker import DeadBounds, Move
+from typedq.broker.moves import Worked
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.execute import Opener
@@ -71,6 +72,7 @@ class Child:
         self._pace = Pace(plan.prefetch)
         self._sync = SyncTasks(self._around, journal, self._session, self._pace)
         self._alone = False
+        self._looked = False  # and found nothing, so that only a token is worth another look
         self._ran = 0
         self._bounded = plan.max_mb is not None or plan.max_tasks is not None
         self.stopping = False
@@ -102,7 +104,8 @@ class Child:
                 self._buffer.clear()
             want = self._appetite()
             # Fenced off, its session may have been ended: then only an exchange opens another.
-            if want or token or self._session.owes or self._journal.is_fenced():
+            look = want and not self._looked
+            if look or token or self._session.owes or self._journal.is_fenced():
                 self._fetch(want, token)
                 token = None
             if self._buffer and not self.stopping:
@@ -123,9 +126,22 @@ class Child:
             return None  # nothing wakes us for what is parked
         if want:
             self._parked.look(LOOK_S)
-        if token := self._wait(fetching=want > 0):
-            # Somebody waits for this message: everything else can be done after it.
-            self._fetch(want, token)
+        if want and not self._coroutines.running and (look := self._session.look(want)):
+            return self._doze(look)
+        self._looked = False
+        return self._wait(fetching=want > 0)
+
+    def _doze(self, look: Move[Worked]) -> str | None:
+        """Wait without anything else to do: the server itself fetches for us when a token comes."""
+        self._journal.phase = Phase.IDLE
+        place, reply = self.waiter.wait_and_ask(LOOK_S, look.by_sha())
+        self._journal.phase = Phase.BUSY
+        jobs = self._session.looked(look, reply)
+        self._look_at_parent()
+        self._looked = jobs == []
+        if jobs is None:
+            return self._queue(place)
+        self._buffer.extend(jobs)
         return None
 
     def _fetch(self, want: int, token: str | None) -> None:
@@ -139,6 +155,7 @@ class Child:
             if not fetched:
                 self._parked.is_empty(group)
             self._buffer.extend(fetched)
+        self._looked = want > 0 and group is None and not self._buffer
         self._journal.phase = Phase.BUSY
 
     def _is_full(self) -> bool:
@@ -165,8 +182,14 @@ class Child:
         self._journal.phase = Phase.IDLE if idle else Phase.BUSY
         place = self.waiter.wait(timeout, tokens=fetching)
         self._journal.phase = Phase.BUSY
+        self._look_at_parent()
+        return self._queue(place)
+
+    def _look_at_parent(self) -> None:
         if self._parent not in (None, os.getppid()):
             raise SystemExit("the supervisor is gone")
+
+    def _queue(self, place: int | None) -> str | None:
         return None if place is None else self._plan.queues[place]
 
     def _run_buffer(self) -> None:

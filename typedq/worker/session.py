@@ -8,12 +8,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import final
+from typing import Any, final
 
 from typedq.broker import Broker, DeadBounds, Move
-from typedq.broker.moves import Worked, rotate, work
+from typedq.broker.moves import ANY, Worked, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Back, Settlement
+from typedq.broker.wire import Refused
 from typedq.envelope import KIND_AT, are_ids, is_message, is_ordinary
 from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
@@ -54,7 +55,7 @@ class Session:
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Job | None] = [None] * journal.slots
         self._looks: dict[tuple[str, int, str | None], Move[Worked]] = {}
-        self._revoked, self._lost_links = False, broker.lost_links
+        self._unsure, self._lost_links = False, broker.lost_links
         self.urgent, self.bytes_each = False, 1
 
     @property
@@ -95,7 +96,7 @@ class Session:
         """These were not started; the oldest will be next again. What others have is let go."""
         for job in reversed(jobs):
             if self._journal.is_marked(job.slot):
-                self._revoked = True
+                self._unsure = True
                 if any(each and each.id == job.id for each in self.held if each is not job):
                     self.held[job.slot] = None  # handed back by then, it came again and may run
             self.settle(Back(job.id, job.kind.queue), job)
@@ -123,8 +124,8 @@ class Session:
         # Revoked: the supervisor hands them back too, perhaps later than we. If we had fetched one
         # again under the same session by then, it would be handed back while it runs.
         # A lost link: perhaps a restart that forgot the last second, so that the server believes
-        # that we hold what we settled, or what we never saw.
-        if self._revoked or self._lost_links != self._broker.lost_links:
+        # that we hold what we settled, or what we never saw; as after a look whose answer was lost.
+        if self._unsure or self._lost_links != self._broker.lost_links:
             late = self._rotate()
         try:
             if self._parked:
@@ -164,8 +165,22 @@ class Session:
         acks = [Ack(contract, [job.id for job in jobs]) for contract, jobs in ended]
         return call(self._move(want, token, [*acks, *self._others]))
 
+    def look(self, want: int) -> Move[Worked] | None:
+        """What the server may do while an idle child waits; None if something else comes first."""
+        if self._owed or self._unsure or self._lost_links != self._broker.lost_links:
+            return None
+        return self._look(want, ANY)
+
+    def looked(self, look: Move[Worked], reply: Any) -> list[Job] | None:
+        """What came of it, as `Waiter.wait_and_ask` answers; None if it was not done."""
+        if reply is None or isinstance(reply, Refused):
+            self._unsure = reply is None or reply.code != "NOSCRIPT"
+            return None
+        worked = look.parse(reply)
+        return self._hold(worked.messages) if worked.alive else self._rotate()
+
     def _look(self, want: int, token: str | None) -> Move[Worked]:
-        """What an idle child asks each time that it is woken, and so is kept: it is in a hurry."""
+        """What is asked the same way each time that a child is woken, and so is kept."""
         asked = self._journal.session, want, token
         if len(self._looks) > _MOST_LOOKS:
             self._looks.clear()
@@ -254,7 +269,7 @@ class Session:
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         journal.session, journal.fresh = journal.fresh, ""
-        self._revoked, self._lost_links = False, self._broker.lost_links
+        self._unsure, self._lost_links = False, self._broker.lost_links
         event(logging.INFO, "went on under a new session", kept=rotated.kept)
         # What is no message stays behind, and is buried when the session ends.
         ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}

@@ -16,6 +16,7 @@ from typedq.broker.script import Argument
 from typedq.broker.wire import Lost, NotTaken, Refused
 
 _BLOCK_S = 5
+_BACK_S = 2.0  # who does not say within this that it gave up has lost our connection
 
 
 @final
@@ -25,11 +26,11 @@ class _Question:
     def __init__(self, broker: Broker) -> None:
         self.link, self._asked = broker.link(), 0.0
 
-    def ask(self, command: Sequence[Argument]) -> Link:
+    def ask(self, *commands: Sequence[Argument]) -> Link:
         """Ask, unless the answer to the last time is still to come; select tells when it is."""
         now = time.monotonic()
         if not self._asked:
-            self.link.send(command)
+            self.link.send(*commands)
             self._asked = now
         elif now - self._asked > 2 * _BLOCK_S:
             raise TimeoutError("no reply")
@@ -39,6 +40,11 @@ class _Question:
         """Read the answer; None if nothing came in time."""
         self._asked = 0.0
         return self.link.reply()
+
+    def replies(self) -> list[Any]:
+        """Read the answers to the two commands that were asked at once."""
+        self._asked = 0.0
+        return self.link.replies(2)
 
     def close(self) -> None:
         """Forget what was asked."""
@@ -85,10 +91,33 @@ class Waiter:
         try:
             return self._wait(timeout, tokens)
         except (Lost, Refused, NotTaken):
-            self._hang_up()
-            select.select([self._read], [], [], min(timeout, 0.1))
-            self._drain()
+            self._fail(timeout)
             return None
+
+    def wait_and_ask(self, timeout: float, request: Sequence[Argument]) -> tuple[int | None, Any]:
+        """As `wait`; and the reply to a request that is made as soon as the wait is over.
+
+        The server has it from the start and makes it right after the token was taken, before it
+        hears of us again: whoever sent the message waits a round trip less. The reply is None when
+        it is not known whether the request was made, and `Refused` when the server did not.
+        """
+        try:
+            link = self._tokens.ask(["BLPOP", *self._keys, _BLOCK_S], request)
+            if not self._select([self._read, link], timeout):
+                self._take_back()
+            taken, reply = self._tokens.replies()
+        except (Lost, Refused, NotTaken):
+            self._fail(timeout)
+            return None, None
+        if isinstance(taken, Refused):
+            self._fail(timeout)
+            return None, reply
+        return self._place(taken), reply
+
+    def _fail(self, timeout: float) -> None:
+        self._hang_up()
+        select.select([self._read], [], [], min(timeout, 0.1))
+        self._drain()
 
     def _wait(self, timeout: float, tokens: bool) -> int | None:
         ears: list[int | Link] = [self._read]
@@ -96,9 +125,7 @@ class Waiter:
             ears.append(self._tokens.ask(["BLPOP", *self._keys, _BLOCK_S]))
         if command := self._ask_for_news():
             ears.append(self._news.ask(command))
-        ready, _, _ = select.select(ears, [], [], timeout)
-        if self._read in ready:
-            self._drain()
+        ready = self._select(ears, timeout)
         if self._news.link in ready:
             return len(self._keys) if self._news.reply() else None
         if not tokens:
@@ -108,15 +135,28 @@ class Waiter:
                 return None
             # Nobody may eat a token and then be busy, so the request is taken back first.
             self._take_back()
-        reply = self._tokens.reply()
+        return self._place(self._tokens.reply())
+
+    def _select(self, ears: Sequence[int | Link], timeout: float) -> Sequence[int | Link]:
+        """Which of the links can be read; why else the wait ended is forgotten."""
+        ready, _, _ = select.select(ears, [], [], timeout)
+        if self._read in ready:
+            self._drain()
+            ready.remove(self._read)
+        return ready
+
+    def _place(self, reply: Any) -> int | None:
         return self._keys.index(reply[0].decode()) if reply else None
 
     def _take_back(self) -> None:
         # The server may read this before the request it is about: then it is said again.
+        until = time.monotonic() + _BACK_S
         while True:
             self._aside.ask(["CLIENT", "UNBLOCK", self._tokens.link.id])
             if select.select([self._tokens.link], [], [], 0.002)[0]:
                 return
+            if time.monotonic() > until:
+                raise TimeoutError("no reply")
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):

@@ -9,7 +9,8 @@ sent twice: after a lost reply, rotate.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake
-ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken, or 0
+ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken, 0 for none, or
+        "*" if it was asked before that was known
         4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
         then settlements:
         "ack", contract, number, id*      ended well; contract "": they did not count as waiting
@@ -29,12 +30,21 @@ returns {"gone"} if the session has ended, {"differs"} if another number than th
 --@include fetch
 
 local function line(place) return 8 + 3 * (tonumber(place) - 1) end
-local flight, settled, at = KEYS[2], 0, 7
-local owed = ARGV[3] ~= '0' and line(ARGV[3])
+local flight, settled, at, owed, paused = KEYS[2], 0, 7, {}, {}
+if ARGV[3] == '*' then
+  for k = 8, #KEYS - 3, 3 do owed[#owed + 1] = k end
+elseif ARGV[3] ~= '0' then
+  owed[1] = line(ARGV[3])
+end
+local function pay() -- who was woken owes the queue a look
+  for _, k in ipairs(owed) do
+    if not paused[KEYS[k + 1]] then pass_on(KEYS[k + 1], KEYS[k + 3]) end
+  end
+end
 -- Something in flight tells as well that the session has not ended: it ends with its messages.
 local differs = ARGV[at] == 'all' and redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])
 if (differs or ARGV[at] ~= 'all') and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
-  if owed then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
+  pay()
   return {'gone'}
 end
 if differs then return {'differs'} end
@@ -96,7 +106,7 @@ end
 
 -- more would not fit on Lua's stack
 local reply, wanted = {'ok', settled}, math.min(tonumber(ARGV[2]), 1000)
-local paused, lists, place = {}, {}, {}
+local lists, place = {}, {}
 for _, ready in ipairs(redis.call('SMEMBERS', KEYS[8])) do paused[ready] = true end
 for k = 8, #KEYS - 3, 3 do
   place[KEYS[k + 1]] = k
@@ -118,5 +128,5 @@ if wanted > 0 and #reply == 2 then -- the tick may be late
   end
   take()
 end
-if owed and not paused[KEYS[owed + 1]] then pass_on(KEYS[owed + 1], KEYS[owed + 3]) end
+pay()
 return reply
