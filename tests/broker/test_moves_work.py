@@ -288,6 +288,35 @@ def test_what_was_lost_before_ends_the_batch_for_lower_queues_too(place: Place) 
     assert place.tokens() == "low"
 
 
+def test_who_asked_before_a_token_came_owes_every_queue_a_look(place: Place) -> None:
+    place.open("s")
+    high, low = place.fill(1, "high"), place.fill(2, "low")
+    place.redis.delete(place.keys.wake("low"))  # taken as this is asked
+    assert [unseal(m).id.decode() for m in place.work("s", 1, token=moves.ANY).messages] == high
+    assert place.tokens() == "low"
+    assert [unseal(m).id.decode() for m in place.work("s", 5, token=moves.ANY).messages] == low
+    assert place.tokens() == ""
+
+
+def test_an_ended_session_that_asked_before_passes_every_token_on(place: Place) -> None:
+    place.fill(1, "high")
+    place.fill(1, "low")
+    for queue in ("high", "low"):
+        place.redis.delete(place.keys.wake(queue))
+    assert place.work("gone", 1, token=moves.ANY) == (False, 0, [])
+    assert place.token("high")
+    assert place.token("low")
+
+
+def test_a_paused_queue_is_owed_nothing_by_who_asked_before(place: Place) -> None:
+    place.open("s")
+    place.fill(1, "low")
+    place.redis.delete(place.keys.wake("low"))
+    place.redis.sadd(place.keys.paused, place.keys.ready("low"))
+    assert place.work("s", 1, token=moves.ANY).messages == []
+    assert not place.token("low")
+
+
 # --- garbage ------------------------------------------------------------------------------------
 
 HEAD = b"1 0 00 000 0000000000000 "

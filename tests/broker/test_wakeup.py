@@ -33,6 +33,7 @@ class Rules(NamedTuple):
     gone: bool = True  # ... even when its session was ended
     again: bool = True  # what is handed back plants a token
     one_each: bool = True  # a wake token per queue, not one for all
+    told: bool = True  # who was woken says by which token; else it owes all queues that it serves
 
 
 class Worker(NamedTuple):
@@ -75,6 +76,12 @@ class Model:
         ready = put(state.ready, queue, state.ready[queue] + 1)
         return self.plant(state._replace(ready=ready), queue)
 
+    def pay(self, state: State, serves: tuple[int, ...], owed: int | None) -> State:
+        """What a token that was taken obliges to; asked while it waits, a child does not know."""
+        for queue in serves if not self.rules.told else () if owed is None else (owed,):
+            state = self.pass_on(state, queue)
+        return state
+
     def work(self, state: State, serves: tuple[int, ...], owed: int | None) -> tuple[State, int]:
         """enqueue.lua, work.lua and their parts, in Python: the state after, messages fetched."""
         wanted = self.want
@@ -88,8 +95,8 @@ class Model:
                 state = self.pass_on(state, queue)
             if state.ready[queue]:
                 break
-        if owed is not None and self.rules.baton and self.rules.owes:
-            state = self.pass_on(state, owed)
+        if self.rules.baton and self.rules.owes:
+            state = self.pay(state, serves, owed)
         return state, self.want - wanted
 
     def steps(self, state: State) -> Iterator[State]:
@@ -108,10 +115,8 @@ class Model:
 
         match worker.doing:
             case "asks" if not worker.alive:
-                after = state
-                if worker.token is not None and self.rules.gone:
-                    after = self.pass_on(state, worker.token)
-                yield now(after, "ended")
+                paid = self.pay(state, worker.serves, worker.token) if self.rules.gone else state
+                yield now(paid, "ended")
             case "asks":
                 after, got = self.work(state, worker.serves, worker.token)
                 yield now(after, "busy" if got else "empty")
@@ -188,9 +193,11 @@ def totals(rules: Rules, *, deaths: int = 0, returns: int = 0) -> Iterator[tuple
         yield search(Model(rules, want), start)
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told", "asked before"])
 @pytest.mark.parametrize(("deaths", "returns"), [(0, 0), (0, 1), (1, 0)])
-def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int) -> None:
-    states, stuck = map(sum, zip(*totals(Rules(), deaths=deaths, returns=returns), strict=True))
+def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int, told: bool) -> None:
+    found = totals(Rules(told=told), deaths=deaths, returns=returns)
+    states, stuck = map(sum, zip(*found, strict=True))
     assert states > 5_000
     assert stuck == 0
 
@@ -203,16 +210,22 @@ def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int) -> None:
         (Rules(gone=False), 1, 0),
         (Rules(again=False), 0, 1),
         (Rules(one_each=False), 0, 0),
+        (Rules(told=False, owes=False), 0, 0),
+        (Rules(told=False, gone=False), 1, 0),
     ],
-    ids=["no baton", "nothing owed", "token of an ended session", "put back", "one token"],
+    ids=[
+        *("no baton", "nothing owed", "token of an ended session", "put back", "one token"),
+        *("nothing owed, asked before", "token of an ended session, asked before"),
+    ],
 )
 def test_each_rule_is_needed(rules: Rules, deaths: int, returns: int) -> None:
     assert any(stuck for _, stuck in totals(rules, deaths=deaths, returns=returns))
 
 
-def test_the_model_does_what_the_scripts_do(place: Place) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told", "asked before"])
+def test_the_model_does_what_the_scripts_do(place: Place, told: bool) -> None:
     names = ("high", "low")
-    dice, model = random.Random(7), Model(Rules(), 2)
+    dice, model = random.Random(7), Model(Rules(told=told), 2)
     state = State((0, 0), (False, False), (0, 0), (), 0, 0)
     place.open("s")
     for step in range(400):
@@ -235,7 +248,7 @@ def test_the_model_does_what_the_scripts_do(place: Place) -> None:
                     "s",
                     [names[q] for q in serves],
                     want=2,
-                    token=None if owed is None else names[owed],
+                    token=moves.ANY if not told else None if owed is None else names[owed],
                 )
             )
             assert len(worked.messages) == got, step

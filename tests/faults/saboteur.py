@@ -57,6 +57,18 @@ SABOTAGES = {
         "false",
         "tests/broker/test_moves_work.py -k number_that_differs",
     ),
+    "who asked before a token came owes nothing": Sabotage(
+        "broker/lua/work.lua",
+        "  for k = 8, #KEYS - 3, 3 do owed[#owed + 1] = k end\n",
+        "",
+        "tests/broker/test_moves_work.py -k asked_before",
+    ),
+    "a look that was lost is forgotten": Sabotage(
+        "worker/session.py",
+        'self._unsure = reply is None or reply.code != "NOSCRIPT"',
+        "self._unsure = False",
+        "tests/worker/test_parts.py -k answer_was_lost",
+    ),
     "ack before run": Sabotage(
         "worker/sync_tasks.py",
         "        settlement: Settlement | None = None\n",
