@@ -10,6 +10,7 @@ import psutil
 from tests.faults.harness import Stage, Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
 from typedq.broker.script import script
+from typedq.worker.pace import MOST_PREFETCHED
 
 LEASE_S = 2.0
 
@@ -48,7 +49,7 @@ def kill_groups(scene: Scene, lease: float) -> None:
     while round < 2 or time.monotonic() < end:
         kill_and_time(scene, lease, same_host=round % 2 == 1, round=round, stage=stage)
         round += 1
-    scene.finish(stage, batches=2 * 64 * round)
+    scene.finish(stage, batches=2 * MOST_PREFETCHED * round)
 
 
 @scenario(3, "kill -9 the whole group, in a loop", "within B2", seconds=30)

@@ -1,7 +1,7 @@
 """The program `typedq`: its commands, and what becomes of an error.
 
 Exit codes: 0 done, 1 the answer is no, 2 it could not be done. Only the command that was asked for
-is imported, and imports what is heavy (redis, the worker) when it runs: so `--help` costs little.
+is imported, and imports what is heavy (the broker, the worker) when it runs: `--help` costs little.
 """
 
 from __future__ import annotations
