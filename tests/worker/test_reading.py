@@ -396,6 +396,25 @@ def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
     assert not stage.check().broken
 
 
+def test_an_idle_worker_comes_upon_what_is_parked_later(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    """Nothing wakes it for that: it looks from time to time."""
+    worker, nap = stage.worker("-c", "1"), stage.app.find("nap")
+    first = stage.send("nap")
+    wait_until(lambda: first in stage.ended())
+    wait_until(lambda: stage.redis.info("clients")["blocked_clients"])
+    ids, group = new_ids(3), Group("mid", nap.contract.id)
+    body = nap.contract.encode((), {})
+    for id in ids:
+        message = seal(id=id, contract=nap.contract.id, queue="mid", options=b"-", body=body)
+        stage.redis.rpush(stage.keys.parked(*group), message)
+    stage.redis.hset(stage.keys.parked_groups, str(group), 1 << 42)
+    wait_until(lambda: {first, *ids} == stage.ended(), 10.0)
+    assert worker.stop() == 0
+    assert not stage.dead()
+
+
 @pytest.mark.parametrize("lost", ["park", "work", "unpark"])
 def test_a_lost_reply_parks_and_fetches_nothing_twice(
     stage: Stage, lost: str, monkeypatch: pytest.MonkeyPatch

@@ -122,10 +122,11 @@ class Child:
             # A message that was lost before waits to run alone.
             return self._wait(fetching=False, timeout=0.1)
         want = self._appetite()
-        if self._parked and want:
-            return None  # nothing wakes us for what is parked
         if want:
             self._parked.look(LOOK_S)
+        if self._parked and want:
+            self._looked = False
+            return None  # nothing wakes us for what is parked
         if want and not self._coroutines.running and (look := self._session.look(want)):
             return self._doze(look)
         self._looked = False
