@@ -73,7 +73,7 @@ class TypedQ(Hooks, Schedule):
         self._broker: Broker | None = None
         self._outbox: Outbox | None = None
         # For calls made before settings are known: both are counted again when they are sent.
-        self.bounds = (max_body or 1 << 62, max_depth or 64)
+        self.bounds = (_known(max_body, 1 << 62), _known(max_depth, 64))
         self.queues = tuple(queue.name for queue in queues) if queues else None
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
         Hooks.__init__(self)
@@ -170,15 +170,14 @@ class TypedQ(Hooks, Schedule):
             settings = resolve(self._arguments)
             names = tuple(queue.name for queue in settings.queues)
             _refuse_strays(self._tasks.values(), names)
-            self.queues, self._settings = names, settings
-            self.bounds = settings.max_body, settings.max_depth
+            self.queues, self.bounds = names, (settings.max_body, settings.max_depth)
+            self._settings = settings  # last: other threads take the rest for granted
         return self._settings
 
     def limits(self) -> tuple[int, int]:
         """Bytes and levels of nesting that a body may have; `bounds` without resolving settings."""
-        if self._settings is None:
-            self.settings  # noqa: B018 - resolves them
-        return self.bounds
+        settings = self._settings or self.settings
+        return settings.max_body, settings.max_depth
 
     @contextmanager
     def testing(self) -> Generator[Outbox]:
@@ -286,6 +285,10 @@ class TypedQ(Hooks, Schedule):
 
     def _document(self, contract: str) -> bytes:
         return self.find(contract.partition("@")[0]).contract.schema_json()
+
+
+def _known(bound: object, otherwise: int) -> int:
+    return bound if type(bound) is int and bound > 0 else otherwise  # settings judge the rest
 
 
 def _refuse_strays(tasks: Iterable[Task[..., Any]], queues: Sequence[str] | None) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import math
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import msgspec
 import pydantic
 import pytest
@@ -120,6 +123,64 @@ def test_what_is_refused(fn: Any, args: Any, kwargs: Any, path: str, reason: str
         contract(fn).encode(args, kwargs)
     assert (caught.value.task, caught.value.path) == ("t", path)
     assert reason in caught.value.reason
+
+
+@dataclasses.dataclass
+class Uncompared:
+    id: int
+    weight: float | None = dataclasses.field(default=None, compare=False)
+
+
+@attrs.define
+class AlsoUncompared:
+    id: int
+    weight: float | None = attrs.field(default=None, eq=False)
+
+
+class Entity(msgspec.Struct, eq=False):
+    id: int
+    weight: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entity) and self.id == other.id
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Lenient(pydantic.BaseModel):
+    id: int
+    weight: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lenient) and self.id == other.id
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [Uncompared, AlsoUncompared, Entity, Lenient])
+def test_an_equality_that_overlooks_fields_hides_no_change(kind: Any) -> None:
+    def task(args: Any) -> None: ...
+
+    task.__annotations__["args"] = kind
+    found = contract(task)
+    with pytest.raises(InvalidArguments, match=r"NaN and infinity.*\$\.weight"):
+        found.encode((kind(id=1, weight=math.nan),), {})
+    sent = kind(id=1, weight=2.5)
+    ((read,), _) = found.decode(found.encode((sent,), {}))
+    assert (read.id, read.weight) == (1, 2.5)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+def mixed(by_number: dict[int, list[int]], by_colour: dict[Colour, tuple[int, ...]]) -> None: ...
+
+
+def test_a_tuple_may_stand_for_a_list_whatever_the_keys_are() -> None:
+    given: Any = ({1: (1, 2)}, {Colour.RED: [3]})
+    found = contract(mixed)
+    assert found.decode(found.encode(given, {}))[0] == ({1: [1, 2]}, {Colour.RED: (3,)})
 
 
 class Nest(msgspec.Struct):

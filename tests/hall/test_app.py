@@ -543,3 +543,19 @@ def test_without_a_url_the_project_gets_a_server(
     finally:
         app.broker.close()
         assert stop(namespace)
+
+
+def test_bounds_given_as_text_hold_for_calls_made_before_settings_are_known() -> None:
+    """As from a file of one's own: what settings take, calls must bear."""
+    given: Any = {"max_body": "100", "max_depth": "5"}
+    app = TypedQ("text", url="redis://127.0.0.1:1", **given)
+
+    @app.task
+    def say(words: list[str]) -> None: ...
+
+    early = say.call(["x" * 200])
+    assert app.limits() == (100, 5)
+    with pytest.raises(InvalidArguments, match="the limit is 100"):
+        app.send([early])
+    with pytest.raises(InvalidArguments, match="the limit is 100"):
+        say.call(["x" * 200])

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from typedq.contracts.equality import is_partial, may_have_float_keys
 from typedq.contracts.fragments import builtins_of, is_pydantic
 from typedq.contracts.guards import changed, leaves, not_finite, too_deep
-from typedq.contracts.type_tree import may_have_float_keys
 from typedq.errors import InvalidBody
 
 # Kept as they are while arguments are checked as Python values: JSON makes them all strings, so
@@ -37,9 +37,9 @@ class Codec:
     """
 
     def __init__(self, kind: Any) -> None:
-        self._kind, self._float_keys = kind, may_have_float_keys(kind)
+        self._kind = kind
+        self._partial, self._float_keys = is_partial(kind), may_have_float_keys(kind)
         self._encode = msgspec.json.Encoder(enc_hook=builtins_of).encode
-        self._sorted = msgspec.json.Encoder(enc_hook=builtins_of, order="deterministic").encode
         self.parse = msgspec.json.Decoder(kind, strict=True, dec_hook=_from_builtins).decode
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
@@ -59,8 +59,8 @@ class Codec:
             body = self._encode(payload)
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
-            # An infinite key is equal to itself.
-            if fits and self.parse(body) == payload and not (self._float_keys and b'inf":' in body):
+            same = fits and not self._partial and self.parse(body) == payload
+            if same and not (self._float_keys and b'inf":' in body):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
             pass
@@ -104,9 +104,15 @@ class Codec:
             )
         except Exception as error:
             raise _placed(error) from error
-        parse = msgspec.json.decode
-        if path := changed(parse(self._sorted(payload)), parse(self._sorted(read))):
+        if path := changed(_plain(payload), _plain(read)):
             raise InvalidBody(path, "would not arrive as it was given")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, parsed, with what is in a set in one order."""
+    # In two steps, since to write in an order takes keys that are str already.
+    plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=builtins_of)
+    return msgspec.json.decode(msgspec.json.encode(plain))
 
 
 def _refuse_not_finite(payload: Any) -> None:

@@ -17,7 +17,6 @@ _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
 _BYTES = (mi.BytesType, mi.ByteArrayType, mi.MemoryViewType)
 _BOUNDABLE = (mi.IntType, mi.FloatType, mi.StrType, mi.DictType, *_BYTES)
 _BOUNDS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
-_UNKNOWN = (mi.AnyType, mi.CustomType, mi.RawType)
 _NEVER_HASHABLE = (mi.ListType, mi.SetType, mi.DictType, mi.TypedDictType, mi.ByteArrayType)
 _WRAP = "take the constraint off and check in the task's code, or put one of them in a Struct"
 
@@ -39,14 +38,10 @@ def tree_of(kind: Any) -> mi.Type:
     return mi.type_info(kind)
 
 
-def may_have_float_keys(kind: Any) -> bool:
-    """Whether a value of this type may hold a dict with a float for a key, as far as is known."""
+def parts_of(kind: Any) -> list[mi.Type] | None:
+    """Every type that a type is made of, once; None if that cannot be told."""
     described = _described(kind)
-    return described is None or any(
-        isinstance(part, _UNKNOWN)
-        or (isinstance(part, mi.DictType) and not isinstance(bare(part.key_type), mi.StrType))
-        for part in _parts(described)
-    )
+    return None if described is None else list(_parts(described))
 
 
 def bare(kind: mi.Type) -> mi.Type:
