@@ -22,6 +22,7 @@ MEASURES = (
     "latency p50, ms",
     "latency p99, ms",
     "PSS, MB",
+    "PSS with coroutines, MB",
     "commands a task",
     "bytes on the wire a task",
     "bytes a waiting message",
@@ -47,6 +48,10 @@ def _client(medians: Medians, measure: str) -> float | None:
     return medians.get("floor-client", {}).get(measure)
 
 
+def _wide(medians: Medians, measure: str) -> float | None:
+    return medians.get("floor-wide", {}).get(measure)
+
+
 def _rival(medians: Medians, measure: str) -> float | None:
     """The best rival's; more is better wherever a target names one."""
     found = [
@@ -64,6 +69,7 @@ def _arguments(*_: object) -> float:
 
 TARGETS = (
     Target("drain, sync", 0.50, "safe floor", _floor),
+    Target("drain, sync", 0.50, "safe floor, 128 at once", _wide),
     Target("drain, sync", 10, "fastest rival", _rival),
     Target("drain, coroutine", 5, "fastest rival", _rival),
     Target("enqueue bulk", 0.60, "safe floor", _floor),

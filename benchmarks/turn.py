@@ -209,11 +209,14 @@ def work(turn: Turn, task: str) -> Figures:
     with turn.workers(task) as workers:
         drained = turn.drain(workers, count)
         figures: Figures = {f"drain, {kind}": drained.rate}
+        time.sleep(0.3)
+        memory = workers.pss_mb()
+        if kind == "coroutine":
+            figures["PSS with coroutines, MB"] = memory
         if task != turn.contender.tasks[0]:
             return figures  # the rest was measured with the first task
-        time.sleep(0.3)
         figures |= {
-            "PSS, MB": workers.pss_mb(),
+            "PSS, MB": memory,
             "start-up, s": drained.startup_s,
             "commands a task": drained.commands,
             "bytes on the wire a task": drained.bytes,

@@ -37,8 +37,10 @@ def may_have_float_keys(kind: Any) -> bool:
 def _is_partial(part: mi.Type) -> bool:
     cls: Any = getattr(part, "cls", None)
     cls = getattr(cls, "__origin__", cls)
-    if not isinstance(cls, type):
-        return False
+    return isinstance(cls, type) and _overlooks(cls)
+
+
+def _overlooks(cls: Any) -> bool:
     if dataclasses.is_dataclass(cls) and not all(f.compare for f in dataclasses.fields(cls)):
         return True
     attributes: Any = getattr(cls, "__attrs_attrs__", ())

@@ -74,6 +74,7 @@ class Child:
         self._alone = False
         self._looked = False  # and found nothing, so that only a token is worth another look
         self._ran = 0
+        self._has_coroutines = any(task.contract.is_async for task in app.tasks.values())
         self._bounded = plan.max_mb is not None or plan.max_tasks is not None
         self.stopping = False
 
@@ -174,9 +175,10 @@ class Child:
     def _appetite(self) -> int:
         if self._buffer or self._alone or self.stopping or self._journal.is_fenced():
             return 0
-        spare = self._plan.async_concurrency - self._coroutines.running
-        batch = self._pace.batch(self._session.bytes_each)
-        return max(0, min(batch, spare, self._session.room))
+        batch = min(self._pace.batch(self._session.bytes_each), self._session.room)
+        if not self._has_coroutines:
+            return batch
+        return max(0, min(batch, self._plan.async_concurrency - self._coroutines.running))
 
     def _wait(self, *, fetching: bool, timeout: float = LOOK_S) -> str | None:
         idle = fetching and not self._coroutines.running
