@@ -27,7 +27,7 @@ KIND_AT = 52  # where the contract begins, as everything before it has a fixed p
 _UNHARMED = b"1 0 00 "  # how messages of this format begin that were never lost
 
 _MESSAGE = re.compile(
-    rb"[1-9] \d \d\d \d{3} \d{13} [0-9a-fA-F]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
+    rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
     re.DOTALL,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
@@ -220,6 +221,28 @@ def test_connections_killed_under_load(place: Place) -> None:
     killer.join()
     assert place.everywhere() == dict.fromkeys(sent, 1)
     assert place.waiting() == len(sent) == 1_801
+
+
+def test_signals_do_not_stretch_the_time_that_a_reply_may_take(
+    place: Place, private: OwnServer
+) -> None:
+    """As that of a soft timeout, which comes again and again while it may not interrupt."""
+    hasty = Broker(place.url, place.namespace, deadline=0.5)
+    hasty.enqueue([], place.document)
+    private.pause()
+    rescue = threading.Timer(8.0, private.resume)
+    rescue.start()
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        with pytest.raises(EnqueueUncertain):
+            hasty.enqueue([place.outgoing()], place.document)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        rescue.cancel()
+        private.resume()
+        rescue.join()
 
 
 def test_a_server_that_hangs_for_two_seconds(place: Place, private: OwnServer) -> None:

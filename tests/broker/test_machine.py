@@ -228,8 +228,12 @@ class Moves(RuleBasedStateMachine):
         numbers = Counter(self.mail[id].contract.encode() for id in held)
         wrong = numbers + Counter({b"t@0": 1}) if off > 0 else Counter(dict(numbers.most_common(1)))
         if off and wrong != numbers:
-            assert self.place.work(name, want, settlements.AckAll(wrong)) == (True, None, [])
-        worked = self.place.work(name, want, settlements.AckAll(numbers))
+            assert self.place.work(name, want, settlements.AckAll(wrong, held[0].encode())) == (
+                True,
+                None,
+                [],
+            )
+        worked = self.place.work(name, want, settlements.AckAll(numbers, held[-1].encode()))
         assert (worked.alive, worked.settled) == (True, len(held))
         for id in held:
             self.end(id)
@@ -287,7 +291,7 @@ class Moves(RuleBasedStateMachine):
         )
         name = data.draw(st.sampled_from(self.gone))
         assert self.place.work(name, want, *settle) == (False, 0, [])
-        assert self.place.work(name, want, settlements.AckAll({b"t@0": 1})) == (False, 0, [])
+        assert self.place.work(name, want, settlements.AckAll({b"t@0": 1}, id)) == (False, 0, [])
 
     # --- parking ---------------------------------------------------------------------------
 

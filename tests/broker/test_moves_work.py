@@ -172,28 +172,32 @@ def test_settle_and_fetch_in_one_round_trip(place: Place) -> None:
 def test_an_ack_of_nothing_is_nothing(place: Place) -> None:
     place.open("s")
     assert place.work("s", 0, Ack(place.contract.encode(), [])) == (True, 0, [])
-    assert place.work("s", 0, AckAll({place.contract.encode(): 0})) == (True, 0, [])
+    assert place.work("s", 0, AckAll({place.contract.encode(): 0}, b"")) == (True, 0, [])
 
 
 def test_all_that_is_held_can_be_acknowledged_by_its_number(place: Place) -> None:
     place.open("s")
     place.fill(3)
-    place.fetch("s", 2)
-    worked = place.work("s", 5, AckAll({place.contract.encode(): 1, b"": 1}))  # a broadcast beside
+    id = place.fetch("s", 2)[1].encode()
+    worked = place.work(
+        "s", 5, AckAll({place.contract.encode(): 1, b"": 1}, id)
+    )  # a broadcast beside
     assert (worked.alive, worked.settled, len(worked.messages)) == (True, 2, 1)
     assert len(place.flying("s")) == 1
     assert place.waiting() == 2, "a broadcast never counted as waiting"
     assert place.stats() == {"done": 2}
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_a_number_that_differs_acknowledges_and_fetches_nothing(place: Place, number: int) -> None:
+@pytest.mark.parametrize(("number", "known"), [(1, True), (3, True), (2, False)])
+def test_what_differs_acknowledges_and_fetches_nothing(
+    place: Place, number: int, known: bool
+) -> None:
     """What is in flight is then not what the session believes."""
     place.open("s")
     place.fill(4)
-    place.fetch("s", 2)
+    id = place.fetch("s", 2)[0]
     before = place.snapshot()
-    acks = AckAll({place.contract.encode(): number})
+    acks = AckAll({place.contract.encode(): number}, id.encode() if known else b"f" * 26)
     assert place.work("s", 9, acks, token="mid") == (True, None, [])
     assert place.snapshot() == before
 

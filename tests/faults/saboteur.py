@@ -55,7 +55,7 @@ SABOTAGES = {
         "broker/lua/work.lua",
         "redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])",
         "false",
-        "tests/broker/test_moves_work.py -k number_that_differs",
+        "tests/broker/test_moves_work.py -k what_differs",
     ),
     "who asked before a token came owes nothing": Sabotage(
         "broker/lua/work.lua",

@@ -22,7 +22,8 @@ from typedq.broker import DeadBounds, moves
 from typedq.broker.settlements import Back
 from typedq.localserver import OwnServer
 from typedq.worker.family import Member
-from typedq.worker.journal import Journal, State
+from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.limits import STILL_S, Watch
 from typedq.worker.memory import MemoryLimit
 from typedq.worker.session import Session, new_session
 
@@ -185,6 +186,36 @@ def test_what_came_again_is_not_handed_back_for_its_first_coming(stage: Stage) -
     assert (session.is_mine(first), session.is_mine(again)) == (False, True)
     assert stage.flying(journal.session).keys() == {id}
     assert stage.look().queues["mid"].ready == 0
+
+
+def test_what_an_idle_child_was_given_while_it_stood_still_goes_back(stage: Stage) -> None:
+    """The server fetches for it when a token comes, whether or not it hears of that."""
+    broker, journal = stage.app.broker, Journal(8)
+    journal.session = old = new_session()
+    journal.fence(float("inf"))
+    broker.call(moves.open(broker.keys, [old], QUEUES, 30_000))
+    session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
+    id = stage.send("nap")
+    look = session.look(1)
+    assert look
+    worked = broker.call(look)
+    watch = Watch(broker, lambda: [Member(os.getpid(), journal)], QUEUES)
+    journal.phase, journal.beat = Phase.IDLE, time.monotonic()
+    watch.step(0.0)
+    assert stage.flying(old).keys() == {id}
+    journal.beat = time.monotonic() - STILL_S
+    watch.step(0.0)
+    assert not stage.flying(old)
+    assert stage.look().queues["mid"].ready == 1
+    (job,) = session._hold(worked.messages)  # as it would on going on
+    assert journal.is_fenced(), "so that it cannot begin"
+    assert not journal.claim(job.slot, time.monotonic(), None)
+    session.hand_back([job])
+    assert session.exchange(1) == []
+    assert journal.session != old
+    assert stage.look().queues["mid"].ready == 1
+    watch.step(0.0)
+    assert stage.look().stats == {}, "nothing was counted"
 
 
 # --- memory

@@ -285,6 +285,22 @@ def test_what_is_owed_survives_a_lost_reply_and_a_lost_session(
     assert list(journal.entries()) == []
 
 
+def test_what_has_no_right_id_is_buried_also_after_a_lost_reply(
+    stage: Stage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(stage, journal, 1)
+    (job,) = held.session.exchange(1)
+    stage.redis.rpush(stage.keys.ready("mid"), job.message[:25] + b"z" * 26 + job.message[51:])
+    held.session.ack([job])
+    _lose_the_next_reply(held.broker, monkeypatch)
+    assert held.session.exchange(5) == []
+    while held.session.owes:
+        assert held.session.exchange() == []
+    assert not stage.in_flight()
+    assert stage.look().stats == {"done": 1, "dead": 1}
+    assert stage.dead()["z" * 26]["kind"] == "bad_message"
+
+
 def test_a_link_that_somebody_else_lost_makes_a_session_look_at_what_it_holds(
     stage: Stage, journal: Journal
 ) -> None:

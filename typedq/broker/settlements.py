@@ -21,15 +21,17 @@ class Ack(NamedTuple):
 class AckAll(NamedTuple):
     """All that the session holds ended well, alone in its batch: how many, by contract as in `Ack`.
 
-    Where the server counts otherwise, it changes nothing, and the answer says so.
+    witness: the id of one of them. Where the server has another number of messages in flight, or
+        not this one, it changes nothing, and the answer says so.
     """
 
     numbers: Mapping[bytes, int]
+    witness: bytes
 
     def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
         counted = [word for pair in self.numbers.items() for word in pair]
         total = sum(self.numbers.values())
-        return ("all", total, len(counted), *counted) if total else ()
+        return ("all", total, 1 + len(counted), self.witness, *counted) if total else ()
 
 
 class Again(NamedTuple):

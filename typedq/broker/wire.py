@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
 import weakref
 from collections.abc import Callable
@@ -83,20 +82,27 @@ class Wire(Reading):
 
     def __init__(self, sock: socket.socket, wait_s: float) -> None:
         super().__init__()
-        _bound(sock, wait_s)
+        sock.settimeout(wait_s)
+        self._is_plain = type(sock) is socket.socket and sys.platform != "win32"
         self.socket, self._owner = sock, os.getpid()
         # Before the socket complains of being left open; but what runs at exit may still send.
         weakref.finalize(self, sock.close).atexit = False
 
     def send(self, packed: bytes) -> None:
         try:
-            self.socket.sendall(packed)
-        except BlockingIOError:
-            self.close()
-            raise TimeoutError(LATE) from None
+            sent = self._begin(packed) if self._is_plain else 0
+            if sent < len(packed):
+                self.socket.sendall(packed[sent:])
         except BaseException:
             self.close()
             raise
+
+    def _begin(self, packed: bytes) -> int:
+        """Send what can be sent at once: Python would ask first whether anything can."""
+        try:
+            return os.write(self.socket.fileno(), packed)
+        except BlockingIOError:
+            return 0
 
     def reply(self) -> Any:
         try:
@@ -104,9 +110,6 @@ class Wire(Reading):
                 if (reply := self.read(size)) is not MORE:
                     return reply
             raise ConnectionError(CLOSED)
-        except BlockingIOError:
-            self.close()
-            raise TimeoutError(LATE) from None
         except BaseException:
             self.close()
             raise
@@ -122,9 +125,6 @@ class Wire(Reading):
                 found += iter(self._reader.gets, MORE)
             if len(found) > count or self._reader.has_data():
                 raise ConnectionError(UNASKED)
-        except BlockingIOError:
-            self.close()
-            raise TimeoutError(LATE) from None
         except BaseException:
             self.close()
             raise
@@ -140,15 +140,3 @@ class Wire(Reading):
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
-
-
-def _bound(sock: socket.socket, wait_s: float) -> None:
-    """Bound how long it is waited for, by the kernel: Python would poll before each call for it."""
-    if type(sock) is not socket.socket or sys.platform == "win32":  # TLS reads several times
-        sock.settimeout(wait_s)
-        return
-    sock.settimeout(None)
-    seconds, rest = divmod(wait_s, 1.0)
-    timeval = struct.pack("@ll", int(seconds), int(rest * 1e6))
-    for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        sock.setsockopt(socket.SOL_SOCKET, way, timeval)

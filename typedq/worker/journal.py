@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
-# The session, that to come, the fence, the phase and the counts; then a column for each thing that
-# is known of a slot, so that a batch is written at once: began, deadline (doubles), state, mark,
-# place of the queue (bytes), id.
+# The session, that to come, the fence, the phase, the counts and the beat; then a column for each
+# thing that is known of a slot, so that a batch is written at once: began, deadline (doubles),
+# state, mark, place of the queue (bytes), id.
 _HEADER, _ID = 128, 26
-_SESSION, _FRESH, _FENCE, _PHASE, _COUNTS = 0, 32, 64, 72, 80
+_SESSION, _FRESH, _FENCE, _PHASE, _COUNTS, _BEAT = 0, 32, 64, 72, 80, 96
 
 
 class Phase(IntEnum):
@@ -60,6 +60,7 @@ class Journal:
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
         self._fence = view[_FENCE : _FENCE + 8].cast("d")
         self._counts = view[_COUNTS : _COUNTS + 16].cast("Q")
+        self._beat = view[_BEAT : _BEAT + 8].cast("d")
         self._began = view[at : at + size].cast("d")
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
@@ -153,6 +154,15 @@ class Journal:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self._memory[_PHASE] = phase
+
+    @property
+    def beat(self) -> float:
+        """When the child last began to wait, by the monotonic clock."""
+        return self._beat[0]
+
+    @beat.setter
+    def beat(self, now: float) -> None:
+        self._beat[0] = now
 
     # --- the supervisor ------------------------------------------------------------------------
 

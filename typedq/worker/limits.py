@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from typedq.broker import Broker
-from typedq.broker.moves import work
+from typedq.broker.moves import reap, work
 from typedq.broker.settlements import Back
 from typedq.telemetry import event
 from typedq.worker.family import Member
@@ -19,6 +19,7 @@ from typedq.worker.journal import Entry, Phase, State
 OVERRUN_S = 0.1
 STOP_S = 0.05  # a process in the middle of a long system call does not stop at once
 LOOK_S = 0.05
+STILL_S, STILL_AGAIN_S = 10.0, 60.0  # an idle child is heard of every second
 
 
 @final
@@ -36,7 +37,21 @@ class Watch:
             gone = member.overdue or member.status is not None
             if member.journal.phase == Phase.BUSY and not gone:
                 self._look(member, list(member.journal.entries()), time.monotonic())
+            if member.journal.phase == Phase.IDLE and not gone:
+                self._look_at_idle(member, time.monotonic())
         return LOOK_S
+
+    def _look_at_idle(self, member: Member, now: float) -> None:
+        """The server may have given messages to one that stands still, as in a debugger."""
+        journal = member.journal
+        if now - journal.beat < STILL_S:
+            return
+        # It may not begin with them; when it goes on, it finds its session gone and opens another.
+        journal.fence(0.0)
+        move = reap(self._broker.keys, journal.session, self._queues, owner=True, others="back")
+        back = self._broker.call(move).back
+        journal.beat = now + STILL_AGAIN_S
+        event(logging.WARNING, "an idle child stands still", pid=member.pid, handed_back=back)
 
     def _look(self, member: Member, entries: Sequence[Entry], now: float) -> None:
         overdue = [e for e in entries if e.state == State.RUNNING and now > e.deadline]

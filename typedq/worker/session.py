@@ -158,7 +158,8 @@ class Session:
             return call(self._look(want, token))
         # Nothing else is held: then the server need not be told which they are.
         if ended and not self._others and self.room == self._journal.slots:
-            all = AckAll({contract: len(jobs) for contract, jobs in ended})
+            numbers = {contract: len(jobs) for contract, jobs in ended}
+            all = AckAll(numbers, next(iter(ended))[1][-1].id)
             worked = call(self._move(want, token, [all]))
             if worked.settled is not None:
                 return worked

@@ -82,6 +82,7 @@ class SyncTasks:
                 else:
                     fn(payload)
             except BaseException as error:  # noqa: BLE001 - as above
+                self._pace.ran(kind, time.monotonic() - began)
                 return well, Ended(job, failed(job, error))
             done(slot)
             well.append(job)

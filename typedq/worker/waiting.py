@@ -17,6 +17,7 @@ from typedq.broker.wire import Lost, NotTaken, Refused
 
 _BLOCK_S = 5
 _BACK_S = 2.0  # who does not say within this that it gave up has lost our connection
+_LATE_S = 0.5  # an answer to a wait that the server ends may be late by this
 
 
 @final
@@ -98,12 +99,14 @@ class Waiter:
         """As `wait`; and the reply to a request that is made as soon as the wait is over.
 
         The server has it from the start and makes it right after the token was taken, before it
-        hears of us again: whoever sent the message waits a round trip less. The reply is None when
-        it is not known whether the request was made, and `Refused` when the server did not.
+        hears of us again: whoever sent the message waits a round trip less. It ends the wait itself
+        when `timeout` is over, so that it makes one request at most for who has died or stands
+        still. The reply is None when it is not known whether the request was made, and `Refused`
+        when the server did not.
         """
         try:
-            link = self._tokens.ask(["BLPOP", *self._keys, _BLOCK_S], request)
-            if not self._select([self._read, link], timeout):
+            link = self._tokens.ask(["BLPOP", *self._keys, f"{timeout:g}"], request)
+            if not self._select([self._read, link], timeout + _LATE_S):
                 self._take_back()
             taken, reply = self._tokens.replies()
         except (Lost, Refused, NotTaken):
@@ -149,14 +152,16 @@ class Waiter:
         return self._keys.index(reply[0].decode()) if reply else None
 
     def _take_back(self) -> None:
-        # The server may read this before the request it is about: then it is said again.
         until = time.monotonic() + _BACK_S
-        while True:
-            self._aside.ask(["CLIENT", "UNBLOCK", self._tokens.link.id])
+        # The server may read this before the request it is about: then it is said again. But not
+        # once it was heard: of what comes behind that request, it is none of our business.
+        while not self._aside.ask(["CLIENT", "UNBLOCK", self._tokens.link.id]):
             if select.select([self._tokens.link], [], [], 0.002)[0]:
                 return
             if time.monotonic() > until:
                 raise TimeoutError("no reply")
+        if not select.select([self._tokens.link], [], [], _BACK_S)[0]:
+            raise TimeoutError("no reply")
 
     def _drain(self) -> None:
         with suppress(BlockingIOError):

@@ -14,13 +14,13 @@ ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken
         4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
         then settlements:
         "ack", contract, number, id*      ended well; contract "": they did not count as waiting
-        "all", number, 2 x pairs, (contract, number)*  alone: all in flight ended well, if this many
+        "all", number, 1 + 2 x pairs, id of one, (contract, number)*  alone: all in flight ended
         "again", queue's place, id, attempts, delay ms
         "bury", id, reason
         "drop", id                        leave no trace of it
         "back", queue's place, id         handed back uncounted, to the head of its queue
-returns {"gone"} if the session has ended, {"differs"} if another number than that of "all" is in
-        flight, and nothing was done; else {"ok", number settled, {message*}*}
+returns {"gone"} if the session has ended, {"differs"} if not all of "all", or more, is in flight:
+        nothing was done; else {"ok", number settled, {message*}*}
 ]]
 --@include header
 --@include message
@@ -42,7 +42,8 @@ local function pay() -- who was woken owes the queue a look
   end
 end
 -- Something in flight tells as well that the session has not ended: it ends with its messages.
-local differs = ARGV[at] == 'all' and redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])
+local differs = ARGV[at] == 'all' and (redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])
+  or redis.call('HEXISTS', flight, ARGV[at + 3]) == 0)
 if (differs or ARGV[at] ~= 'all') and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   pay()
   return {'gone'}
@@ -63,10 +64,10 @@ function settle.ack(contract, number)
   end
   settled = settled + ended
 end
--- Cheaper than their ids, for who holds nothing else: no other can be in a flight of its own.
+-- Cheaper than their ids, for who holds nothing else; differs if something else came in instead.
 function settle.all(number)
   redis.call('DEL', flight)
-  for i = at + 3, #ARGV, 2 do
+  for i = at + 4, #ARGV, 2 do
     if ARGV[i] ~= '' then count(KEYS[3], ARGV[i], -ARGV[i + 1]) end
   end
   count(KEYS[6], 'done', number)
