@@ -42,7 +42,7 @@ faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 soak: $(STAMP)  ## faults mixed at random for 30 minutes; ARGS="--seconds 60" is shorter
 	$(BIN)/python -m tests.faults soak $(ARGS)
 
-bench: $(STAMP)  ## typedq beside floors and its three fastest rivals; see docs/benchmarks.md
+bench: $(STAMP)  ## typedq beside floors and its four fastest rivals; see docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 bench-all: $(STAMP)  ## the same beside every rival that installs

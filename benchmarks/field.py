@@ -126,6 +126,13 @@ MAIN = (
         tasks=BOTH,
     ),
     Contender(
+        "wakaq",
+        ("{bin}/wakaq-worker --app benchmarks.contenders.wakaq_.wakaq",),
+        5_000,
+        "2 processes, logs of errors only",
+        ("wakaq==4.0.4", "redis", "hiredis"),
+    ),
+    Contender(
         "huey",
         ("{bin}/huey_consumer benchmarks.contenders.huey_.huey -k process -w 2 -n -q",),
         5_000,
@@ -147,13 +154,6 @@ _CELERY = (
 )
 _ONLY_COROUTINES = ("anoop",)
 MORE = (
-    Contender(
-        "wakaq",
-        ("{bin}/wakaq-worker --app benchmarks.contenders.wakaq_.wakaq",),
-        5_000,
-        "2 processes, logs of errors only",
-        ("wakaq==4.0.4", "redis", "hiredis"),
-    ),
     Contender(
         "dramatiq",
         ("{bin}/dramatiq benchmarks.contenders.dramatiq_ -p 2 -t 8",),
