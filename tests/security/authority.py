@@ -15,6 +15,14 @@ from typedq.localserver import OwnServer
 
 Pair = tuple[Path, Path]  # certificate, key
 _NEW = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+_MAY_SIGN = "-addext keyUsage=critical,keyCertSign,cRLSign"
+# Python 3.13 verifies strictly, and RFC 5280 asks for these.
+_OF_A_HOST = """
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+basicConstraints=critical,CA:FALSE
+keyUsage=critical,digitalSignature
+"""
 
 
 class Authority:
@@ -23,13 +31,14 @@ class Authority:
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
         self.pem, self._key = self._pair(name)
-        _run(f"req -x509 {_NEW} -keyout {self._key} -out {self.pem} -days 2 -subj /CN={name}")
+        files = f"-keyout {self._key} -out {self.pem}"
+        _run(f"req -x509 {_NEW} {_MAY_SIGN} {files} -days 2 -subj /CN={name}")
 
     def sign(self, name: str, *hosts: str, days: int = 2) -> Pair:
         """A certificate for hosts such as DNS:localhost; negative days are over already."""
         pem, key = self._pair(name)
         request, names = pem.with_suffix(".csr"), pem.with_suffix(".ext")
-        names.write_text(f"subjectAltName={','.join(hosts or ('DNS:localhost',))}\n")
+        names.write_text(f"subjectAltName={','.join(hosts or ('DNS:localhost',))}{_OF_A_HOST}")
         _run(f"req -new {_NEW} -keyout {key} -out {request} -subj /CN={name}")
         by = f"-CA {self.pem} -CAkey {self._key} -CAcreateserial"
         _run(f"x509 -req -in {request} {by} -extfile {names} -days {days} -out {pem}")
