@@ -194,9 +194,11 @@ def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil
         some = names[first : first + 3]
         kept = {name: server.dump(name) for name in some}
         for name in some:
-            wrong: Any = server.hset if server.type(name) == b"list" else server.rpush
-            server.delete(name)
-            wrong(name, *["x"] * (2 if wrong == server.hset else 1))
+            is_list = server.type(name) == b"list"
+            with server.pipeline() as both:  # at once, or the worker writes it anew in between
+                both.delete(name)
+                both.hset(name, "x", "x") if is_list else both.rpush(name, "x")
+                both.execute()
         server.client_kill_filter(_type="normal", skipme=True)
         met = scripts_run(server) + 6
 
