@@ -176,7 +176,7 @@ class TypedQ(Hooks, Schedule):
 
     def limits(self) -> tuple[int, int]:
         """Bytes and levels of nesting that a body may have; `bounds` without resolving settings."""
-        settings = self._settings or self.settings
+        settings = self.settings
         return settings.max_body, settings.max_depth
 
     @contextmanager
@@ -263,7 +263,7 @@ class TypedQ(Hooks, Schedule):
     def send(self, calls: Sequence[Call], /) -> list[Receipt]:
         """Send calls, all or nothing. Raises InvalidArguments, InvalidOptions, ServerError."""
         batch, receipts = self._pack(calls)
-        (self._broker or self._connect()).enqueue(batch, self._document)
+        self.broker.enqueue(batch, self._document)
         return receipts
 
     async def asend(self, calls: Sequence[Call], /) -> list[Receipt]:
@@ -273,7 +273,7 @@ class TypedQ(Hooks, Schedule):
         return receipts
 
     def _pack(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
-        settings, sealer = self._settings or self.settings, self._sealer
+        settings, sealer = self.settings, self._sealer
         if sealer is None or sealer.settings is not settings:
             from typedq.dispatch import Sealer
 

@@ -47,9 +47,7 @@ class Sealer:
         receipts: list[Receipt] = []
         task, plan, way, kind = "", None, _NOWHERE, b""
         most, shallow = self._max_body, self._max_depth < MAX_DEPTH
-        ids = iter(new_ids(len(calls)))
-        for call in calls:
-            id_ = next(ids)
+        for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
             if call.task != task or call.options is not plan:
                 task, plan = call.task, call.options
                 way, kind = self._routes.get(task) or self._route(task)

@@ -20,7 +20,7 @@ from typedq.broker.wire import CLOSED, LATE, MORE, UNASKED, Reading, Refused, ac
 
 @final
 class AsyncWire(Reading, asyncio.BufferedProtocol):
-    """The same for one event loop."""
+    """As `Wire`, for one event loop."""
 
     _transport: asyncio.Transport
     _lost: Exception | None = None

@@ -105,7 +105,7 @@ def accepted(reply: list[bytes]) -> Accepted:
 class Worked(NamedTuple):
     """Answer to work; `alive` is False when the session was ended by others.
 
-    settled: None where nothing was done, because another number is in flight than `AckAll` said
+    settled: None where nothing was done, because what is in flight differs from `AckAll`
     """
 
     alive: bool

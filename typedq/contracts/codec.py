@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from typedq.contracts.equality import is_partial, may_have_float_keys
+from typedq.contracts.equality import overlooked
 from typedq.contracts.fragments import builtins_of, is_pydantic
 from typedq.contracts.guards import changed, leaves, not_finite, too_deep
 from typedq.errors import InvalidBody
@@ -37,8 +37,7 @@ class Codec:
     """
 
     def __init__(self, kind: Any) -> None:
-        self._kind = kind
-        self._partial, self._float_keys = is_partial(kind), may_have_float_keys(kind)
+        self._kind, self._overlooked = kind, overlooked(kind)
         self._encode = msgspec.json.Encoder(enc_hook=builtins_of).encode
         self.parse = msgspec.json.Decoder(kind, strict=True, dec_hook=_from_builtins).decode
 
@@ -59,8 +58,8 @@ class Codec:
             body = self._encode(payload)
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
-            same = fits and not self._partial and self.parse(body) == payload
-            if same and not (self._float_keys and b'inf":' in body):
+            same = fits and not self._overlooked.fields and self.parse(body) == payload
+            if same and not (self._overlooked.float_keys and b'inf":' in body):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
             pass

@@ -1,37 +1,38 @@
-"""What `==` between a payload and what was read of it may overlook, as far as the types tell.
+"""What `==` between a payload and what was read of it may overlook: then more is looked at.
 
-A value that is equal to what arrives is taken to arrive unchanged, which is cheap to find out. But
-where a class has an `==` of its own that looks at some fields only, NaN, which JSON makes null,
-would pass. And an infinite key is equal to itself, though it is no number any more when it is read.
+An `==` of a class's own may look at some fields only, so that NaN, which JSON makes null, would
+pass. And an infinite key is equal to itself, though it is no number any more when it is read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import inspect as mi
 
 from typedq.contracts.type_tree import bare, parts_of
 
-_UNKNOWN = (mi.AnyType, mi.CustomType, mi.RawType)
+
+class Overlooked(NamedTuple):
+    """Fields of some class in a type; that a key is infinite, where some dict may have floats."""
+
+    fields: bool
+    float_keys: bool
 
 
-def is_partial(kind: Any) -> bool:
-    """Whether `==` may overlook fields of some class in this type."""
-    parts = parts_of(kind)
-    return parts is None or any(map(_is_partial, parts))
+def overlooked(kind: Any) -> Overlooked:
+    """What `==` may overlook in a value of this type: all, where it cannot be told."""
+    if (parts := parts_of(kind)) is None:
+        return Overlooked(True, True)
+    return Overlooked(any(map(_is_partial, parts)), any(map(_may_have_float_keys, parts)))
 
 
-def may_have_float_keys(kind: Any) -> bool:
-    """Whether a value of this type may hold a dict with a float for a key."""
-    parts = parts_of(kind)
-    return parts is None or any(
-        isinstance(part, _UNKNOWN)
-        or (isinstance(part, mi.DictType) and not isinstance(bare(part.key_type), mi.StrType))
-        for part in parts
-    )
+def _may_have_float_keys(part: mi.Type) -> bool:
+    if isinstance(part, mi.DictType):
+        return not isinstance(bare(part.key_type), mi.StrType)
+    return isinstance(part, (mi.AnyType, mi.CustomType, mi.RawType))
 
 
 def _is_partial(part: mi.Type) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -136,7 +135,7 @@ class Child:
 
     def _doze(self, look: Move[Worked]) -> str | None:
         """Wait without anything else to do: the server itself fetches for us when a token comes."""
-        self._journal.beat, self._journal.phase = time.monotonic(), Phase.IDLE
+        self._journal.phase = Phase.IDLE
         place, reply = self.waiter.wait_and_ask(LOOK_S, look.by_sha())
         self._journal.phase = Phase.BUSY
         jobs = self._session.looked(look, reply)
@@ -183,7 +182,6 @@ class Child:
 
     def _wait(self, *, fetching: bool, timeout: float = LOOK_S) -> str | None:
         idle = fetching and not self._coroutines.running
-        self._journal.beat = time.monotonic()
         self._journal.phase = Phase.IDLE if idle else Phase.BUSY
         place = self.waiter.wait(timeout, tokens=fetching)
         self._journal.phase = Phase.BUSY

@@ -153,11 +153,12 @@ class Journal:
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
+        self._beat[0] = time.monotonic()
         self._memory[_PHASE] = phase
 
     @property
     def beat(self) -> float:
-        """When the child last began to wait, by the monotonic clock."""
+        """When the child last said its phase, by the monotonic clock."""
         return self._beat[0]
 
     @beat.setter

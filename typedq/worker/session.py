@@ -54,7 +54,7 @@ class Session:
         self._owed: list[int] = []
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Job | None] = [None] * journal.slots
-        self._looks: dict[tuple[str, int, str | None], Move[Worked]] = {}
+        self._looks: dict[tuple[str, int], Move[Worked]] = {}  # asked the same way each second
         self._unsure, self._lost_links = False, broker.lost_links
         self.urgent, self.bytes_each = False, 1
 
@@ -70,6 +70,7 @@ class Session:
 
     def ack(self, jobs: Iterable[Job]) -> None:
         """These ended well: tell the server with the next exchange."""
+        # As `_let_go`, without a call for each: this is done for every message.
         held, owed, ended = self.held, self._owed, self._ended
         for job in jobs:
             slot = job.slot
@@ -154,8 +155,6 @@ class Session:
 
     def _work(self, want: int, token: str | None) -> Worked:
         call, ended = self._broker.call, self._ended.items()
-        if not self._owed:
-            return call(self._look(want, token))
         # Nothing else is held: then the server need not be told which they are.
         if ended and not self._others and self.room == self._journal.slots:
             numbers = {contract: len(jobs) for contract, jobs in ended}
@@ -170,7 +169,10 @@ class Session:
         """What the server may do while an idle child waits; None if something else comes first."""
         if self._owed or self._unsure or self._lost_links != self._broker.lost_links:
             return None
-        return self._look(want, ANY)
+        asked = self._journal.session, want
+        if len(self._looks) > _MOST_LOOKS:
+            self._looks.clear()
+        return self._looks.get(asked) or self._looks.setdefault(asked, self._move(want, ANY))
 
     def looked(self, look: Move[Worked], reply: Any) -> list[Job] | None:
         """What came of it, as `Waiter.wait_and_ask` answers; None if it was not done."""
@@ -179,13 +181,6 @@ class Session:
             return None
         worked = look.parse(reply)
         return self._hold(worked.messages) if worked.alive else self._rotate()
-
-    def _look(self, want: int, token: str | None) -> Move[Worked]:
-        """What is asked the same way each time that a child is woken, and so is kept."""
-        asked = self._journal.session, want, token
-        if len(self._looks) > _MOST_LOOKS:
-            self._looks.clear()
-        return self._looks.get(asked) or self._looks.setdefault(asked, self._move(want, token))
 
     def _move(
         self, want: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()
