@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.broker.garbage import GARBAGE, HEAD, ID
 from typedq.broker import DeadBounds, moves
 from typedq.broker.settlements import Ack, AckAll, Again, Back, Bury, Settlement
 from typedq.envelope import unseal
@@ -292,54 +293,7 @@ def test_what_was_lost_before_ends_the_batch_for_lower_queues_too(place: Place) 
     assert place.tokens() == "low"
 
 
-def test_who_asked_before_a_token_came_owes_every_queue_a_look(place: Place) -> None:
-    place.open("s")
-    high, low = place.fill(1, "high"), place.fill(2, "low")
-    place.redis.delete(place.keys.wake("low"))  # taken as this is asked
-    assert [unseal(m).id.decode() for m in place.work("s", 1, token=moves.ANY).messages] == high
-    assert place.tokens() == "low"
-    assert [unseal(m).id.decode() for m in place.work("s", 5, token=moves.ANY).messages] == low
-    assert place.tokens() == ""
-
-
-def test_an_ended_session_that_asked_before_passes_every_token_on(place: Place) -> None:
-    place.fill(1, "high")
-    place.fill(1, "low")
-    for queue in ("high", "low"):
-        place.redis.delete(place.keys.wake(queue))
-    assert place.work("gone", 1, token=moves.ANY) == (False, 0, [])
-    assert place.token("high")
-    assert place.token("low")
-
-
-def test_a_paused_queue_is_owed_nothing_by_who_asked_before(place: Place) -> None:
-    place.open("s")
-    place.fill(1, "low")
-    place.redis.delete(place.keys.wake("low"))
-    place.redis.sadd(place.keys.paused, place.keys.ready("low"))
-    assert place.work("s", 1, token=moves.ANY).messages == []
-    assert not place.token("low")
-
-
 # --- garbage ------------------------------------------------------------------------------------
-
-HEAD = b"1 0 00 000 0000000000000 "
-ID = b"0" * 26
-GARBAGE = {
-    "empty": b"",
-    "text": b"hello",
-    "cut": HEAD + ID,
-    "no body": HEAD + ID + b" t@00 q - ",
-    "version": b"0" + HEAD[1:] + ID + b" t@00 q - {}",
-    "short id": HEAD + b"abc t@00 aaaaaaaaaaaaaaaaaaa q - {}",
-    "space in the id": HEAD + b"0" * 25 + b"  t@00 q - {}",
-    "space at the place of the contract": HEAD + b"abc t@00 qqqqqqqqqqqqqqqqq  - {}",
-    "no fingerprint": HEAD + ID + b" t q - {}",
-    "bad UTF-8 in a name": HEAD + ID + b" \xff\xfe@00 q - {}",
-    "control characters in a queue": HEAD + ID + b" t@00 q\r\n - {}",
-    "NUL": b"\x00" * 60,
-    "negative": b"1 0 00 -01 0000000000000 " + ID + b" t@00 q - {}",
-}
 
 
 @pytest.mark.parametrize("raw", GARBAGE.values(), ids=GARBAGE.keys())

@@ -367,7 +367,8 @@ def test_what_a_child_looked_for_while_it_waited_is_held(stage: Stage, journal: 
     held.session.exchange()
     assert held.session.look(2) is look
     held.end()
-    assert held.session.looked(look, _made(stage, look)) == []
+    assert held.session.looked(look, _made(stage, look)) is None
+    assert held.session.exchange() == []
     again = held.session.look(2)
     assert again
     assert again is not look, "it goes on under a fresh id"
@@ -387,12 +388,27 @@ def test_a_look_that_the_server_refused_is_asked_again(stage: Stage, journal: Jo
     held, before = Held(stage, journal, 2), journal.session
     look = held.session.look(2)
     assert look
-    assert held.session.looked(look, Refused("NOSCRIPT no such script")) is None
-    assert len(held.session.exchange(2)) == 2
-    assert journal.session == before
     assert held.session.looked(look, Refused("ERR something half done")) is None
-    assert held.session.exchange() == []
+    assert held.session.look(2) is None, "first it is to find out what became of it"
+    assert len(held.session.exchange(2)) == 2
     assert journal.session != before
+
+
+def test_a_server_that_does_not_know_the_script_is_given_it(stage: Stage, journal: Journal) -> None:
+    held = Held(stage, journal, 2)
+    look, unknown = held.session.look(1), Refused("NOSCRIPT no such script")
+    assert look
+    stage.redis.script_flush()
+    jobs = held.session.looked(look, unknown)
+    assert jobs
+    assert stage.redis.script_exists(look.by_sha()[1]) == [True]
+    stage.redis.delete(stage.keys.ready("mid"))
+    stage.redis.set(stage.keys.ready("mid"), "spoiled")
+    assert held.session.looked(look, unknown) is None
+    stage.redis.delete(stage.keys.ready("mid"))
+    assert held.session.look(1) is None, "it may have been made"
+    assert [job.id for job in held.session.exchange()] == []
+    assert held.session.is_mine(jobs[0])
 
 
 def _made(stage: Stage, look: Move[Any]) -> Any:

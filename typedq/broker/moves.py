@@ -18,7 +18,6 @@ from typedq.broker.script import Argument, Move, in_groups, script, text
 from typedq.broker.settlements import AckAll, Settlement
 
 LANE_TTL_S = 3_600
-ANY = "*"  # instead of a queue, for who asks before it is known whose token is taken
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
@@ -103,9 +102,10 @@ def accepted(reply: list[bytes]) -> Accepted:
 
 
 class Worked(NamedTuple):
-    """Answer to work; `alive` is False when the session was ended by others.
+    """Answer to work and look; `alive` is False when the session was ended by others.
 
-    settled: None where nothing was done, because what is in flight differs from `AckAll`
+    settled: None where nothing was done: what is in flight differs from `AckAll`; or it was a look,
+        and finds nothing, or nothing plain
     """
 
     alive: bool
@@ -123,7 +123,7 @@ def work(
     token: str | None = None,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Move[Worked]:
-    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken, or ANY."""
+    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken."""
 
     def place(queue: str) -> int:
         return queues.index(queue) + 1
@@ -138,7 +138,7 @@ def work(
         [
             session,
             want,
-            token if token == ANY else place(token) if token else 0,
+            place(token) if token else 0,
             bounds.count,
             bounds.age_ms,
             NO_MESSAGE,
@@ -148,8 +148,18 @@ def work(
     )
 
 
+def look(keys: Keys, session: str, queues: Sequence[str], want: int) -> Move[Worked]:
+    """Fetch up to `want` for an idle worker, asked before it is known whose token will be taken."""
+    return Move(
+        script("look"),
+        [keys.sessions, keys.flight(session), keys.paused, *keys.lines(queues)],
+        [session, want],
+        worked,
+    )
+
+
 def worked(reply: list[Any]) -> Worked:
-    """Read what `work` and `unpark` answer."""
+    """Read what `work`, `look` and `unpark` answer."""
     if reply[0] != b"ok":
         return Worked(False, 0, []) if reply[0] == b"gone" else Worked(True, None, [])
     lists: list[list[bytes]] = reply[2:]

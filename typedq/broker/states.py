@@ -14,7 +14,7 @@ deliver       | broadcast | ready     |          | a copy for each supervisor, i
 abandon       | ready     | purged    |          | a copy whose supervisor is gone
 abandon       | delayed   | purged    |          | a copy whose supervisor is gone
 tick, work    | delayed   | ready     |          | its time has come
-work          | ready     | in flight |          | fetched
+work, look    | ready     | in flight |          | fetched
 work, reap    | in flight | done      |          | it ended well
 work, reap    | in flight | ready     |          | handed back before it began
 work          | in flight | ready     | attempts | it failed, and runs again at once

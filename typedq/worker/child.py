@@ -140,7 +140,7 @@ class Child:
         self._journal.phase = Phase.BUSY
         jobs = self._session.looked(look, reply)
         self._look_at_parent()
-        self._looked = jobs == []
+        self._looked = False
         if jobs is None:
             return self._queue(place)
         self._buffer.extend(jobs)

@@ -7,14 +7,15 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, final
 
-from typedq.broker import Broker, DeadBounds, Move
-from typedq.broker.moves import ANY, Worked, rotate, work
+from typedq.broker import Broker, DeadBounds, Move, moves
+from typedq.broker.moves import Worked, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Back, Settlement
-from typedq.broker.wire import Refused
+from typedq.broker.wire import Refused, accepted
 from typedq.envelope import KIND_AT, are_ids, is_message, is_ordinary
 from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
@@ -172,15 +173,21 @@ class Session:
         asked = self._journal.session, want
         if len(self._looks) > _MOST_LOOKS:
             self._looks.clear()
-        return self._looks.get(asked) or self._looks.setdefault(asked, self._move(want, ANY))
+        if not (look := self._looks.get(asked)):
+            look = moves.look(self._broker.keys, self._journal.session, self._queues, want)
+            self._looks[asked] = look
+        return look
 
     def looked(self, look: Move[Worked], reply: Any) -> list[Job] | None:
-        """What came of it, as `Waiter.wait_and_ask` answers; None if it was not done."""
-        if reply is None or isinstance(reply, Refused):
-            self._unsure = reply is None or reply.code != "NOSCRIPT"
-            return None
-        worked = look.parse(reply)
-        return self._hold(worked.messages) if worked.alive else self._rotate()
+        """What came of it, as `Waiter.wait_and_ask` answers; None if it fetched nothing."""
+        worked: Worked | None = None
+        with suppress(ServerError, Refused):
+            if isinstance(reply, Refused) and reply.code == "NOSCRIPT":
+                worked = self._broker.call(look)  # so that the server knows it the next time
+            elif reply is not None:
+                worked = look.parse(accepted(reply))
+        self._unsure = worked is None
+        return self._hold(worked.messages) if worked and worked.settled is not None else None
 
     def _move(
         self, want: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()

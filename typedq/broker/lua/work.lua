@@ -9,8 +9,7 @@ sent twice: after a lost reply, rotate.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake
-ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken, 0 for none, or
-        "*" if it was asked before that was known
+ARGV    1 session  2 messages wanted  3 place of the queue whose token was taken; 0 for none
         4 most dead letters  5 their greatest age (ms)  6 reason for what is no message;
         then settlements:
         "ack", contract, number, id*      ended well; contract "": they did not count as waiting
@@ -30,16 +29,10 @@ returns {"gone"} if the session has ended, {"differs"} if not all of "all", or m
 --@include fetch
 
 local function line(place) return 8 + 3 * (tonumber(place) - 1) end
-local flight, settled, at, owed, paused = KEYS[2], 0, 7, {}, {}
-if ARGV[3] == '*' then
-  for k = 8, #KEYS - 3, 3 do owed[#owed + 1] = k end
-elseif ARGV[3] ~= '0' then
-  owed[1] = line(ARGV[3])
-end
+local flight, settled, at, paused = KEYS[2], 0, 7, {}
 local function pay() -- who was woken owes the queue a look
-  for _, k in ipairs(owed) do
-    if not paused[KEYS[k + 1]] then pass_on(KEYS[k + 1], KEYS[k + 3]) end
-  end
+  local k = ARGV[3] ~= '0' and line(ARGV[3])
+  if k and not paused[KEYS[k + 1]] then pass_on(KEYS[k + 1], KEYS[k + 3]) end
 end
 -- Something in flight tells as well that the session has not ended: it ends with its messages.
 local differs = ARGV[at] == 'all' and (redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])

@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+--[[ look: fetch for an idle worker in the moment in which the server takes a token for it.
+
+It waits behind a BLPOP of the same connection, so that nobody knows yet whose token that will be;
+and it is on the way of every message to an idle worker, so it takes new messages of this format
+and leaves the rest to `work`: what was lost or retried, more than 1 MiB, a session that has ended.
+
+Guarantee: it fetches as `work` does and leaves a token wherever it leaves messages; or it changes
+nothing, and the token that was taken is still owed. Never sent twice: after a lost reply, rotate.
+
+KEYS    1 sessions  2 in flight  3 paused (ready lists); then per queue ready, delayed, wake
+ARGV    1 session  2 messages wanted, at most 1,000
+returns {"ok", 0, {message*}} | {"nothing"}
+]]
+--@include wake
+
+local NEW = '^1 0 00 000 0000000000000 [^ ]+() [%l%d_.-]+@%x+ [%l%d_.-]+ [^ ]+ .'
+local match, sub = string.match, string.sub
+
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'nothing'} end
+local paused, from = {}, {0}
+for _, ready in ipairs(redis.call('SMEMBERS', KEYS[3])) do paused[ready] = true end
+for k = 4, #KEYS, 3 do
+  if not paused[KEYS[k]] then from[#from + 1] = KEYS[k] end
+end
+local n = #from
+if n == 1 then return {'nothing'} end
+from[1], from[n + 1], from[n + 2], from[n + 3] = n - 1, 'LEFT', 'COUNT', ARGV[2]
+local list, popped = unpack(redis.call('LMPOP', unpack(from)) or {})
+if not list then return {'nothing'} end
+
+local held, bytes, plain = {}, 0, true
+for i, m in ipairs(popped) do
+  bytes = bytes + #m
+  plain = plain and match(m, NEW) == 52 and bytes <= 2^20
+  held[2 * i - 1], held[2 * i] = sub(m, 26, 51), m
+end
+if not plain or type(redis.pcall('HSET', KEYS[2], unpack(held))) == 'table' then
+  for i = #popped, 1, -1 do redis.call('LPUSH', list, popped[i]) end
+  return {'nothing'}
+end
+for k = 4, #KEYS, 3 do
+  if not paused[KEYS[k]] then pass_on(KEYS[k], KEYS[k + 2]) end
+end
+return {'ok', 0, popped}
