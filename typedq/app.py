@@ -18,8 +18,8 @@ from typedq.schedule import Schedule
 from typedq.task import Call, Decorator, P, R, Receipt, Task, place_of
 
 if TYPE_CHECKING:
-    from typedq.broker import Broker, Outgoing
-    from typedq.dispatch import Sealer
+    from typedq.broker import Broker
+    from typedq.dispatch import Sealed, Sealer
     from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
 
@@ -243,45 +243,45 @@ class TypedQ(Hooks, Schedule):
         """
         from typedq.dispatch import accounting, chunks
 
-        batch, receipts = self._pack(list(calls))
-        for start, end in chunks(batch, chunk):
-            with accounting(batch, start, end):
-                self.broker.enqueue(batch[start:end], self._document)
-        return receipts
+        sealed = self._pack(list(calls))
+        for start, end in chunks(sealed.batch, chunk):
+            with accounting(sealed.batch, start, end):
+                self.broker.enqueue(sealed.batch[start:end], self._document)
+        return sealed.receipts()
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
         """As `enqueue_many`."""
         from typedq.dispatch import accounting, chunks
 
         broker = await self._aconnect()
-        batch, receipts = self._pack(list(calls))
-        for start, end in chunks(batch, chunk):
-            with accounting(batch, start, end):
-                await broker.aenqueue(batch[start:end], self._document)
-        return receipts
+        sealed = self._pack(list(calls))
+        for start, end in chunks(sealed.batch, chunk):
+            with accounting(sealed.batch, start, end):
+                await broker.aenqueue(sealed.batch[start:end], self._document)
+        return sealed.receipts()
 
     def send(self, calls: Sequence[Call], /) -> list[Receipt]:
         """Send calls, all or nothing. Raises InvalidArguments, InvalidOptions, ServerError."""
-        batch, receipts = self._pack(calls)
-        self.broker.enqueue(batch, self._document)
-        return receipts
+        sealed = self._pack(calls)
+        self.broker.enqueue(sealed.batch, self._document)
+        return sealed.receipts()
 
     async def asend(self, calls: Sequence[Call], /) -> list[Receipt]:
         broker = await self._aconnect()
-        batch, receipts = self._pack(calls)
-        await broker.aenqueue(batch, self._document)
-        return receipts
+        sealed = self._pack(calls)
+        await broker.aenqueue(sealed.batch, self._document)
+        return sealed.receipts()
 
-    def _pack(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
+    def _pack(self, calls: Sequence[Call]) -> Sealed:
         settings, sealer = self.settings, self._sealer
         if sealer is None or sealer.settings is not settings:
             from typedq.dispatch import Sealer
 
             sealer = self._sealer = Sealer(self.find, settings)
-        packed = sealer.seal(calls)
+        sealed = sealer.seal(calls)
         if self._outbox is not None:
-            self._outbox.take(calls, packed[0])
-        return packed
+            self._outbox.take(calls, sealed.batch)
+        return sealed
 
     def _document(self, contract: str) -> bytes:
         return self.find(contract.partition("@")[0]).contract.schema_json()

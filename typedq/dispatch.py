@@ -18,7 +18,7 @@ from typedq.task import Call, Receipt, Task
 if TYPE_CHECKING:
     from typedq.settings import Settings
 
-_NOWHERE, _PLAIN = Way("", ""), Plan()
+_NOWHERE, _NEVER, _PLAIN = Way("", ""), datetime.max.replace(tzinfo=UTC), Plan()
 CHUNK_BYTES = 4 << 20  # one script call should not hold the server for long
 
 
@@ -27,6 +27,26 @@ class _Route(NamedTuple):
 
     way: Way
     kind: bytes
+
+
+class Sealed(NamedTuple):
+    """Calls, and the messages made of them."""
+
+    calls: Sequence[Call]
+    batch: list[Outgoing]
+
+    def receipts(self) -> list[Receipt]:
+        """What their senders are told, now that they are accepted."""
+        now = time.time_ns() // 1_000_000
+        receipts: list[Receipt] = []
+        way, due = _NOWHERE, _NEVER
+        for call, out in zip(self.calls, self.batch, strict=True):
+            if out.way is not way:
+                way = out.way
+                due_ms = max(now + (way.delay_ms or 0), way.eta_ms or 0)
+                due = datetime.fromtimestamp(due_ms / 1000, UTC)
+            receipts.append(Receipt(out.id, call.task, way.queue, due))
+        return receipts
 
 
 @final
@@ -39,30 +59,23 @@ class Sealer:
         self._max_body, self._max_depth = settings.max_body, settings.max_depth
         self._routes: dict[str, _Route] = {}
 
-    def seal(self, calls: Sequence[Call]) -> tuple[list[Outgoing], list[Receipt]]:
+    def seal(self, calls: Sequence[Call]) -> Sealed:
         """Make all messages, or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
-        now = time.time_ns() // 1_000_000
-        at_once = due = datetime.fromtimestamp(now / 1000, UTC)
         batch: list[Outgoing] = []
-        receipts: list[Receipt] = []
         task, plan, way, kind = "", None, _NOWHERE, b""
         most, shallow = self._max_body, self._max_depth < MAX_DEPTH
         for call, id_ in zip(calls, new_ids(len(calls)), strict=True):
             if call.task != task or call.options is not plan:
                 task, plan = call.task, call.options
                 way, kind = self._routes.get(task) or self._route(task)
-                due = at_once
-                if plan != _PLAIN:
+                if plan is not _PLAIN and plan != _PLAIN:
                     way, kind = self._detour(task, plan, way)
-                    due_ms = max(now + (plan.delay_ms or 0), plan.eta_ms or 0)
-                    due = datetime.fromtimestamp(due_ms / 1000, UTC)
             body = call.body
             # A call made before settings were known was held to the default.
             if len(body) > most or (shallow and too_deep(body, self._max_depth)):
                 raise self._beyond(task, body)
             batch.append(Outgoing(id_, way, seal_of(kind, id_, body)))
-            receipts.append(Receipt(id_, task, way.queue, due))
-        return batch, receipts
+        return Sealed(calls, batch)
 
     def _beyond(self, task: str, body: bytes) -> errors.InvalidArguments:
         reason = f"nested more than {self._max_depth} levels deep"

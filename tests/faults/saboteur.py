@@ -65,8 +65,8 @@ SABOTAGES = {
     ),
     "a look that was lost is forgotten": Sabotage(
         "worker/session.py",
-        "self._unsure = worked is None",
-        "self._unsure = False",
+        "        self._unsure = True\n        if reply is None:\n            return None\n",
+        "        if reply is None:\n            return None\n",
         "tests/worker/test_parts.py -k answer_was_lost",
     ),
     "ack before run": Sabotage(

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
-from operator import attrgetter
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -64,8 +63,7 @@ class Accepted(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-_ACCEPTED = Accepted("accepted")
-_way_of = attrgetter("way")
+_ACCEPTED, _NO_WAY = Accepted("accepted"), Way("", "")
 
 
 def _due(way: Way) -> tuple[str, int]:
@@ -80,10 +78,15 @@ def enqueue(
     """Accept a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
-    for way, run in groupby(batch, _way_of):
-        messages = [m.message for m in run]
-        place = places.setdefault(way.queue, len(places) + 1)
-        groups += (place, *_due(way), way.contract, len(messages), *messages)
+    way, number = _NO_WAY, -1
+    for out in batch:
+        if out.way is not way and out.way != way:
+            way = out.way
+            place = places.setdefault(way.queue, len(places) + 1)
+            groups += (place, *_due(way), way.contract, 0)
+            number = len(groups) - 1
+        groups.append(out.message)
+        groups[number] = len(groups) - 1 - number
     published = [part for pair in schemas.items() for part in pair]
     return Move(
         script("enqueue"),

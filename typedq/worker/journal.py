@@ -77,12 +77,18 @@ class Journal:
         end = first + count
         if slots[-1] >= end:  # there are gaps
             for slot, id in zip(slots, ids, strict=True):
-                self.hold([slot], [id], queue)
+                self.hold_one(slot, id, queue)
             return
         self._ids[first * _ID : end * _ID] = b"".join(ids)
         self._queues[first:end] = bytes([queue]) * count
         self._marks[first:end] = bytes(count)
         self._states[first:end] = bytes([_HELD]) * count  # last: now the rest counts
+
+    def hold_one(self, slot: int, id: bytes, queue: int) -> None:
+        """As `hold`, of a single message."""
+        self._ids[slot * _ID : (slot + 1) * _ID] = id
+        self._queues[slot], self._marks[slot] = queue, 0
+        self._states[slot] = _HELD
 
     def claim(self, slot: int, now: float, hard: float | None) -> bool:
         """Say that a message runs from now, at most for `hard` seconds; False if it may not.

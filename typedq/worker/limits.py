@@ -19,12 +19,13 @@ from typedq.worker.journal import Entry, Phase, State
 OVERRUN_S = 0.1
 STOP_S = 0.05  # a process in the middle of a long system call does not stop at once
 LOOK_S = 0.05
+IDLE_LOOK_S = 0.2  # each look would delay a message that comes just then
 STILL_S, STILL_AGAIN_S = 10.0, 60.0  # an idle child is heard of every second
 
 
 @final
 class Watch:
-    """Looks at the journals of the busy, 20 times a second."""
+    """Looks at the journals: while somebody is busy, 20 times a second."""
 
     def __init__(
         self, broker: Broker, members: Callable[[], Sequence[Member]], queues: Sequence[str]
@@ -33,13 +34,15 @@ class Watch:
 
     def step(self, now: float) -> float:
         """Kill what is beyond its hard timeout; hand back what waits behind a long task."""
+        pause = IDLE_LOOK_S
         for member in self._members():
             gone = member.overdue or member.status is not None
             if member.journal.phase == Phase.BUSY and not gone:
+                pause = LOOK_S
                 self._look(member, list(member.journal.entries()), time.monotonic())
             if member.journal.phase == Phase.IDLE and not gone:
                 self._look_at_idle(member, time.monotonic())
-        return LOOK_S
+        return pause
 
     def _look_at_idle(self, member: Member, now: float) -> None:
         """The server may have given messages to one that stands still, as in a debugger."""

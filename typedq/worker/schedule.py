@@ -91,7 +91,7 @@ class Cron:
         due = {n: e for n, e in self._entries.items() if self._due.get(n, server) <= server}
         self._send(
             [
-                Firing(name, (slot - _EPOCH) // _MS, self._sealer.seal([entry.call])[0][0])
+                Firing(name, (slot - _EPOCH) // _MS, self._sealer.seal([entry.call]).batch[0])
                 for name, entry in due.items()
                 for slot in entry.cron.pending(self._last[name], server)
             ]

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from itertools import repeat
 from typing import Any, final
 
@@ -180,14 +179,20 @@ class Session:
 
     def looked(self, look: Move[Worked], reply: Any) -> list[Job] | None:
         """What came of it, as `Waiter.wait_and_ask` answers; None if it fetched nothing."""
-        worked: Worked | None = None
-        with suppress(ServerError, Refused):
-            if isinstance(reply, Refused) and reply.code == "NOSCRIPT":
+        self._unsure = True
+        if reply is None:
+            return None
+        try:
+            worked = look.parse(accepted(reply))
+        except Refused as error:
+            if error.code != "NOSCRIPT":
+                return None
+            try:
                 worked = self._broker.call(look)  # so that the server knows it the next time
-            elif reply is not None:
-                worked = look.parse(accepted(reply))
-        self._unsure = worked is None
-        return self._hold(worked.messages) if worked and worked.settled is not None else None
+            except ServerError:
+                return None
+        self._unsure = False
+        return self._hold(worked.messages) if worked.settled is not None else None
 
     def _move(
         self, want: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()
@@ -215,6 +220,8 @@ class Session:
 
     def _hold(self, messages: Sequence[bytes]) -> list[Job]:
         """Take what was fetched at once: none but the last was lost before."""
+        if len(messages) == 1:
+            return self._hold_one(messages[0])
         if not messages:
             return []
         self.bytes_each = sum(map(len, messages)) // len(messages)
@@ -225,6 +232,14 @@ class Session:
                 jobs += self._hold_alike(messages[start:end], kind)
                 start, kind = end, self._kinds.of(message)
         return [*jobs, *self._hold_alike(messages[start:], kind)]
+
+    def _hold_one(self, message: bytes) -> list[Job]:
+        """A single one: its sender waits for nothing but this."""
+        kind, slot, id = self._kinds.of(message), self._free.pop(), message[25:51]
+        self.bytes_each = len(message)
+        self._journal.hold_one(slot, id, kind.place or 0)
+        self.held[slot] = job = Job(message, slot, kind, id, alone=not is_ordinary(message))
+        return [job] if self._is_in_order(job) else []
 
     def _hold_alike(self, messages: Sequence[bytes], kind: Kind) -> list[Job]:
         """Messages of one kind, in slots that are next to each other if there are such."""
