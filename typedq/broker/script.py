@@ -14,7 +14,7 @@ import msgspec
 
 T = TypeVar("T")
 Argument = str | bytes | int
-_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *--@include (\w+)$", re.MULTILINE)
 
 
 @final

@@ -144,6 +144,7 @@ class Child:
         if jobs is None:
             return self._queue(place)
         self._buffer.extend(jobs)
+        self._run_buffer()
         return None
 
     def _fetch(self, want: int, token: str | None) -> None:

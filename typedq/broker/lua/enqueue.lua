@@ -14,7 +14,6 @@ returns {"accepted"} | {"seen"} | {"unknown", contract*}
 ]]
 --@include header
 --@include wake
---@include due
 
 local seq = tonumber(ARGV[1])
 if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'} end
@@ -22,12 +21,15 @@ if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'
 local groups = 4 + 2 * tonumber(ARGV[3])
 for i = 4, groups - 1, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
 
-local unknown, at = {'unknown'}, groups
+local unknown, at = nil, groups
 while at <= #ARGV do
-  if redis.call('HEXISTS', KEYS[2], ARGV[at + 3]) == 0 then unknown[#unknown + 1] = ARGV[at + 3] end
+  if redis.call('HEXISTS', KEYS[2], ARGV[at + 3]) == 0 then
+    unknown = unknown or {'unknown'}
+    unknown[#unknown + 1] = ARGV[at + 3]
+  end
   at = at + 5 + tonumber(ARGV[at + 4])
 end
-if #unknown > 1 then return unknown end
+if unknown then return unknown end
 
 at = groups
 while at <= #ARGV do
@@ -43,6 +45,7 @@ while at <= #ARGV do
     end
     plant(KEYS[line + 3])
   else
+    --@include due
     for i = first, last do delay(KEYS[line + 2], with_due(ARGV[i], due), due, KEYS[4]) end
   end
   at = last + 1

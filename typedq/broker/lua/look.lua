@@ -18,16 +18,17 @@ local NEW = '^1 0 00 000 0000000000000 [^ ]+() [%l%d_.-]+@%x+ [%l%d_.-]+ [^ ]+ .
 local match, sub = string.match, string.sub
 
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'nothing'} end
-local paused, from = {}, {0}
-for _, ready in ipairs(redis.call('SMEMBERS', KEYS[3])) do paused[ready] = true end
+local paused, from = redis.call('SMEMBERS', KEYS[3]), {0}
+for _, ready in ipairs(paused) do paused[ready] = true end
 for k = 4, #KEYS, 3 do
   if not paused[KEYS[k]] then from[#from + 1] = KEYS[k] end
 end
 local n = #from
 if n == 1 then return {'nothing'} end
 from[1], from[n + 1], from[n + 2], from[n + 3] = n - 1, 'LEFT', 'COUNT', ARGV[2]
-local list, popped = unpack(redis.call('LMPOP', unpack(from)) or {})
-if not list then return {'nothing'} end
+local got = redis.call('LMPOP', unpack(from))
+if not got then return {'nothing'} end
+local list, popped = got[1], got[2]
 
 local held, bytes, plain = {}, 0, true
 for i, m in ipairs(popped) do
