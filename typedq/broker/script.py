@@ -31,10 +31,13 @@ class Script:
 def script(name: str) -> Script:
     """Return the script in `lua/<name>.lua`."""
     folder = Path(__file__).parent / "lua"
-    text = (folder / f"{name}.lua").read_text("utf-8")
-    source = _INCLUDE.sub(
-        lambda part: (folder / "parts" / f"{part[1]}.lua").read_text("utf-8"), text
-    )
+
+    def whole(file: Path) -> str:
+        return _INCLUDE.sub(
+            lambda part: whole(folder / "parts" / f"{part[1]}.lua"), file.read_text("utf-8")
+        )
+
+    source = whole(folder / f"{name}.lua")
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -12,6 +12,7 @@ returns {entry id, number of that entry, number handed over, number missed}
 ]]
 --@include header
 --@include message
+--@include fields
 --@include wake
 
 local id, number = ARGV[2], ARGV[3]

@@ -11,6 +11,7 @@ returns number parked or buried
 ]]
 --@include header
 --@include message
+--@include fields
 --@include bury
 
 local now, settled = now_ms(), 0

@@ -10,6 +10,7 @@ returns number dropped
 ]]
 --@include header
 --@include message
+--@include fields
 
 local gone = redis.call('LPOP', KEYS[1], 500) or {}
 if #gone == 0 then gone = redis.call('ZRANGE', KEYS[2], 0, 499) end

@@ -15,6 +15,7 @@ returns {"alive"} if its lease still runs, else {"reaped", done, buried, back}
 ]]
 --@include header
 --@include message
+--@include fields
 --@include wake
 --@include bury
 

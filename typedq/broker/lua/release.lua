@@ -11,6 +11,7 @@ returns {number released, number left}
 ]]
 --@include header
 --@include message
+--@include fields
 --@include wake
 --@include bury
 

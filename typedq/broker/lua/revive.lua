@@ -9,6 +9,7 @@ returns {number revived, id that cannot be, being no message of a known queue*}
 ]]
 --@include header
 --@include message
+--@include fields
 --@include wake
 
 local lines, names, reply = {}, tonumber(ARGV[1]), {0}

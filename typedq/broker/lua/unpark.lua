@@ -12,7 +12,6 @@ returns {"gone"} if the session has ended, else {"ok", 0, {message*}*}
 ]]
 --@include header
 --@include message
---@include bury
 --@include fetch
 
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return {'gone'} end

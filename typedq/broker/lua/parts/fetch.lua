@@ -1,14 +1,17 @@
 -- Messages from the head of the first list that has any, into a session's hands, and as one list
 -- into `reply`; answers the key or nil, and how many are still wanted. What was lost before or is
 -- of a later format, and about 1 MiB, end the batch.
--- needs: message, bury; `dead` and `reason` are for what is no message, once the others are safe
+-- needs: message; `dead` and `reason` are for what is no message, once the others are safe
 
 local function fetch(lists, flight, wanted, reply, dead, reason)
-  local from = {#lists, unpack(lists)}
-  for _, word in ipairs({'LEFT', 'COUNT', wanted}) do from[#from + 1] = word end
-  local list, popped = unpack(#lists > 0 and wanted > 0 and redis.call('LMPOP', unpack(from)) or {})
-  if not list then return nil, wanted end
-  local held, strays, n, last, bytes = {unpack(popped)}, {}, 0, #popped, 0
+  local many = #lists
+  if many == 0 or wanted <= 0 then return nil, wanted end
+  local from = {many, unpack(lists)}
+  from[many + 2], from[many + 3], from[many + 4] = 'LEFT', 'COUNT', wanted
+  local got = redis.call('LMPOP', unpack(from))
+  if not got then return nil, wanted end
+  local list, popped, strays = got[1], got[2], nil
+  local held, n, last, bytes = {unpack(popped)}, 0, #popped, 0
   for i = 1, #popped do
     local m = popped[i]
     local whole, odd = is_message(m)
@@ -16,6 +19,7 @@ local function fetch(lists, flight, wanted, reply, dead, reason)
     if whole then
       held[n + 1], held[n + 2], n = id_of(m), m, n + 2
     else
+      strays = strays or {}
       strays[#strays + 1] = m
     end
     if odd or bytes > 2^20 then wanted, last = 0, i break end
@@ -28,6 +32,9 @@ local function fetch(lists, flight, wanted, reply, dead, reason)
     for i = 2, n, 2 do popped[i / 2] = held[i] end
   end
   if n > 0 then reply[#reply + 1] = popped end
-  for i, m in ipairs(strays) do bury(dead, redis.sha1hex(m .. now_ms() .. i), m, reason) end
+  if strays then
+    --@include bury
+    for i, m in ipairs(strays) do bury(dead, redis.sha1hex(m .. now_ms() .. i), m, reason) end
+  end
   return list, wanted - last
 end

@@ -1,9 +1,7 @@
--- What is a message, and what it says of itself.
+-- What is a message; and its id.
 -- needs: header
 
 local function id_of(m) return string.sub(m, 26, 51) end
-local function contract_of(m) return string.match(m, '^[^ ]+', 53) end
-local function queue_of(m) return string.match(m, '^[^ ]+ ([^ ]+)', 53) end
 -- Messages of one call differ in little but id and payload: what was seen is not read again. The
 -- id is only told by its length here; who runs it looks whether it is hexadecimal.
 local sub, find, match = string.sub, string.find, string.match
@@ -24,10 +22,4 @@ local function is_message(m)
     kind = found
   end
   return #m > 51 + #kind, odd
-end
-
--- A broadcast in one supervisor's hands: it never counted as waiting.
-local function is_broadcast(m) return string.find(m, '^[^ ]+ _', 53) end
-local function no_longer_waits(counts, m)
-  if is_message(m) and not is_broadcast(m) then count(counts, contract_of(m), -1) end
 end
