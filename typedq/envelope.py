@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -149,7 +148,7 @@ class _Ids:
         self.renew()
 
     def renew(self) -> None:
-        self.series = secrets.token_hex(5)[:9], itertools.count()
+        self.series = os.urandom(5).hex()[:9], itertools.count()
 
     def take(self, count: int) -> list[str]:
         process, blocks = self.series

@@ -6,7 +6,7 @@ What may be sent again, and under which lane and number, is decided in `dialogue
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, final
@@ -29,7 +29,7 @@ class Lane:
 
     def retire(self) -> None:
         """Never use the old lane again; start another at its first number."""
-        self.lane, self.seq = secrets.token_hex(8), 1
+        self.lane, self.seq = os.urandom(8).hex(), 1
 
 
 class Line(Lane):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
 import msgspec
+
+from typedq.digests import sha1
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -38,7 +39,7 @@ def script(name: str) -> Script:
         )
 
     source = whole(folder / f"{name}.lua")
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, source, sha1(source.encode()))
 
 
 # A Struct, because a dataclass takes four times as long to make, for every request.

@@ -8,7 +8,6 @@ under XDG_STATE_HOME; only its socket is in a directory that does not outlive th
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
 import select
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from typedq import runtime
 from typedq.addresses import project
+from typedq.digests import sha256
 from typedq.errors import ConfigurationError, ServerUnavailable
 from typedq.localserver.launch import (
     PATH_LIMIT,
@@ -101,7 +101,7 @@ def _home(namespace: str, start: Path | None) -> Path:
     root = project(start)
     key = f"project {root}" if root else f"namespace {namespace}"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "typedq" / hashlib.sha256(os.fsencode(key)).hexdigest()[:12]
+    return Path(state) / "typedq" / sha256(os.fsencode(key))[:12]
 
 
 def _private(directory: Path) -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -53,7 +52,7 @@ class Keeper:
     ) -> None:
         self._broker, self._lock, self._journals = app.broker, lock, journals
         self._queues, self._lease_s = plan.queues, plan.lease_s
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         contracts = [task.contract for task in app.tasks.values()]
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
         self._published = False

@@ -7,15 +7,14 @@ obtains the lock knows that the whole group is gone, and may end the sessions be
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
 from typedq import runtime
+from typedq.digests import sha256
 
 _INSTEAD = "set XDG_RUNTIME_DIR to a directory of this user"
 
@@ -30,7 +29,7 @@ def directory(url: str, namespace: str) -> Path:
         import tempfile
 
         base = tempfile.gettempdir()
-    name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
+    name = sha256(f"{url} {namespace}".encode())[:16]
     return runtime.private(runtime.directory(base), _INSTEAD) / f"workers-{name}"
 
 
@@ -40,7 +39,7 @@ class HostLock:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._path = folder / f"{os.getpid()}-{os.urandom(4).hex()}"
         while not self._take():
             pass
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ _MS = timedelta(milliseconds=1)
 
 def own_queue() -> str:
     """A name for one supervisor's queue of broadcasts, never used before."""
-    return f"{BROADCAST}.{secrets.token_hex(4)}"
+    return f"{BROADCAST}.{os.urandom(4).hex()}"
 
 
 def is_own(queue: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -23,12 +23,11 @@ from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
 LONGEST_PAUSE_S = 0.5
-_MOST_LOOKS = 100
 
 
 def new_session() -> str:
     """A session id, never used before."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 @final
@@ -54,7 +53,6 @@ class Session:
         self._owed: list[int] = []
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Job | None] = [None] * journal.slots
-        self._looks: dict[tuple[str, int], Move[Worked]] = {}  # asked the same way each second
         self._unsure, self._lost_links = False, broker.lost_links
         self.urgent, self.bytes_each = False, 1
 
@@ -169,13 +167,7 @@ class Session:
         """What the server may do while an idle child waits; None if something else comes first."""
         if self._owed or self._unsure or self._lost_links != self._broker.lost_links:
             return None
-        asked = self._journal.session, want
-        if len(self._looks) > _MOST_LOOKS:
-            self._looks.clear()
-        if not (look := self._looks.get(asked)):
-            look = moves.look(self._broker.keys, self._journal.session, self._queues, want)
-            self._looks[asked] = look
-        return look
+        return moves.look(self._broker.keys, self._journal.session, self._queues, want)
 
     def looked(self, look: Move[Worked], reply: Any) -> list[Job] | None:
         """What came of it, as `Waiter.wait_and_ask` answers; None if it fetched nothing."""
