@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+import msgspec
+
 from typedq import errors
 from typedq.broker import Outgoing, Way
 from typedq.contracts import MAX_DEPTH, too_deep
@@ -29,7 +31,7 @@ class _Route(NamedTuple):
     kind: bytes
 
 
-class Sealed(NamedTuple):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """Calls, and the messages made of them."""
 
     calls: Sequence[Call]

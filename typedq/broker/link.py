@@ -77,7 +77,8 @@ class Link(Line):
 
     def ask(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply."""
-        self.send(command)
+        self.connect()
+        self._wire.send(pack(tuple(command)))
         return self.reply()
 
     def send(self, *commands: Sequence[Argument]) -> None:
