@@ -61,7 +61,13 @@ SABOTAGES = {
         "broker/lua/look.lua",
         "if not paused[KEYS[k]] then pass_on(KEYS[k], KEYS[k + 2]) end",
         "",
-        "tests/broker/test_moves_work.py -k asked_before_a_token",
+        "tests/broker/test_moves_look.py -k asked_before_a_token",
+    ),
+    "a look takes what was lost before": Sabotage(
+        "broker/lua/look.lua",
+        "if not plain or type(",
+        "if type(",
+        "tests/broker/test_moves_look.py -k not_plain",
     ),
     "a look that was lost is forgotten": Sabotage(
         "worker/session.py",
