@@ -86,7 +86,7 @@ ROOM_LINES = {
     "testing": 80,
     "worker": 3_160,
 }
-LUA_LINES = 875
+LUA_LINES = 880
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
 WAITS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"
@@ -418,7 +418,7 @@ BREACHES: list[tuple[Callable[[House], Iterator[str]], dict[str, str], str]] = [
     (no_file_is_too_big, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (rooms_stay_within_their_budgets, {"policy/a.py": "x = 1\n" * 541}, "policy has 541 lines"),
     (rooms_stay_within_their_budgets, {"attic/a.py": "x = 1\n"}, "attic has 1 lines of Python; 0"),
-    (rooms_stay_within_their_budgets, {"a.lua": "--\n" * 876}, "876 lines of Lua"),
+    (rooms_stay_within_their_budgets, {"a.lua": "--\n" * 881}, "881 lines of Lua"),
     (names_say_something, {"cli/utils.py": ""}, "'utils' says nothing"),
     (names_say_something, {"worker/_common/a.py": ""}, "'_common' says nothing"),
     (init_is_a_list_of_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),

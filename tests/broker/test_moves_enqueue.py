@@ -9,6 +9,7 @@ import pytest
 
 from typedq.broker import Outgoing, moves
 from typedq.envelope import new_ids, unseal
+from typedq.errors import ServerRefused
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -49,6 +50,21 @@ def test_an_unknown_contract_is_refused_and_nothing_is_done(place: Place) -> Non
     assert place.redis.hget(place.keys.contracts, OTHER) == place.document(OTHER)
     assert place.waiting(OTHER) == 1
     assert place.waiting() == 3
+
+
+@pytest.mark.parametrize("delay_ms", [None, 60_000])
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_spoiled_key_refuses_the_whole_batch(
+    place: Place, others: int, delay_ms: int | None
+) -> None:
+    keys = place.keys
+    place.fill(1)
+    place.redis.set((keys.ready if delay_ms is None else keys.delayed)("low"), "spoiled")
+    before = place.snapshot()
+    batch = [*(place.outgoing() for _ in range(others)), place.outgoing("low", delay_ms=delay_ms)]
+    with pytest.raises(ServerRefused, match="WRONGTYPE"):
+        send(place, 1, batch)
+    assert place.snapshot() == before
 
 
 def test_a_published_schema_is_never_overwritten(place: Place) -> None:

@@ -104,3 +104,22 @@ def test_a_second_sigterm_hands_the_running_task_back(shop: Shop, wait_until: An
         assert worker.wait(20) == 1
     facts = shop.json("info")
     assert (facts["queues"][1]["ready"], facts["in_flight"], facts["dead"]) == (1, 0, 0)
+
+
+def test_more_queues_than_a_worker_can_serve_are_refused(shop: Shop) -> None:
+    shop.file(
+        "many.py",
+        "from typedq import Queue, TypedQ\n"
+        "from shop import app as shop\n"
+        "app = TypedQ('many', url=shop.settings.url,"
+        " queues=[Queue(f'q{n}') for n in range(300)], default_queue='q254')\n"
+        "@app.task\n"
+        "def note(text: str) -> None:\n"
+        "    print(text, flush=True)\n",
+    )
+    told = shop.run("worker", "many:app", code=2).stderr
+    assert "a worker cannot serve 300 queues; choose 255 at most by --queues" in told
+    shop.out("enqueue", "note", '{"text": "the last of them"}', "--app", "many:app")
+    chosen = ",".join(f"q{n}" for n in range(255))
+    ran = shop.run("worker", "many:app", "-b", "-c", "1", "-Q", chosen)
+    assert ran.stdout == "the last of them\n"

@@ -15,6 +15,7 @@ from typing import NamedTuple, final
 # thing that is known of a slot, so that a batch is written at once: began, deadline (doubles),
 # state, mark, place of the queue (bytes), id.
 _HEADER, _ID = 128, 26
+MOST_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
 _SESSION, _FRESH, _FENCE, _PHASE, _COUNTS, _BEAT = 0, 32, 64, 72, 80, 96
 
 

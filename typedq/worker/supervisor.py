@@ -16,13 +16,14 @@ from typing import final
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
-from typedq.errors import ServerError
+from typedq.errors import ConfigurationError, ServerError
 from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
 from typedq.worker.clockwork import Guard, Keeper, Role, Ticker, Undertaker
 from typedq.worker.coroutines import prepare
 from typedq.worker.family import ChildrenDie, Family
+from typedq.worker.journal import MOST_QUEUES
 from typedq.worker.limits import Watch
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
@@ -47,6 +48,12 @@ class Orders:
     max_tasks: int | None = None
     max_mem_percent: float | None = None
     cron: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises ConfigurationError."""
+        if (number := len(self.queues)) > MOST_QUEUES:
+            advice = f"choose {MOST_QUEUES} at most by --queues, and start another for the rest"
+            raise ConfigurationError([f"a worker cannot serve {number} queues; {advice}"])
 
     def plan(self, app: TypedQ, *, prefetch: int = MOST_PREFETCHED) -> Plan:
         """What each child is to do."""

@@ -27,7 +27,13 @@ while at <= #ARGV do
     unknown = unknown or {'unknown'}
     unknown[#unknown + 1] = ARGV[at + 3]
   end
-  at = at + 5 + tonumber(ARGV[at + 4])
+  local next = at + 5 + tonumber(ARGV[at + 4])
+  if at > groups or next <= #ARGV then -- of several, none may meet a spoiled key when others are in
+    local line = 4 + 3 * (tonumber(ARGV[at]) - 1)
+    redis.call('LLEN', KEYS[line + 1])
+    if ARGV[at + 1] ~= 'now' then redis.call('ZRANK', KEYS[line + 2], '') end
+  end
+  at = next
 end
 if unknown then return unknown end
 
@@ -35,7 +41,6 @@ at = groups
 while at <= #ARGV do
   local line, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 5, at + 4 + tonumber(ARGV[at + 4])
-  count(KEYS[3], ARGV[at + 3], ARGV[at + 4])
   local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end
   if not now or due <= now then
@@ -48,6 +53,7 @@ while at <= #ARGV do
     --@include due
     for i = first, last do delay(KEYS[line + 2], with_due(ARGV[i], due), due, KEYS[4]) end
   end
+  count(KEYS[3], ARGV[at + 3], ARGV[at + 4])
   at = last + 1
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
