@@ -77,16 +77,16 @@ IMPURE = {
 NOT_A_NAME = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Lines of each room, comments and all: that a room grows past its number is decided here.
 ROOM_LINES = {
-    "broker": 2_220,
+    "broker": 2_225,
     "cli": 2_260,
     "contracts": 3_315,
     "localserver": 460,
     "policy": 540,
     "registry": 750,
     "testing": 80,
-    "worker": 3_160,
+    "worker": 3_175,
 }
-LUA_LINES = 880
+LUA_LINES = 895
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
 WAITS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"
@@ -418,7 +418,7 @@ BREACHES: list[tuple[Callable[[House], Iterator[str]], dict[str, str], str]] = [
     (no_file_is_too_big, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (rooms_stay_within_their_budgets, {"policy/a.py": "x = 1\n" * 541}, "policy has 541 lines"),
     (rooms_stay_within_their_budgets, {"attic/a.py": "x = 1\n"}, "attic has 1 lines of Python; 0"),
-    (rooms_stay_within_their_budgets, {"a.lua": "--\n" * 881}, "881 lines of Lua"),
+    (rooms_stay_within_their_budgets, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
     (names_say_something, {"cli/utils.py": ""}, "'utils' says nothing"),
     (names_say_something, {"worker/_common/a.py": ""}, "'_common' says nothing"),
     (init_is_a_list_of_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),

@@ -7,6 +7,7 @@ would load OpenSSL, which is 1 to 2 MB of memory and a tenth of the start of eve
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -15,14 +16,15 @@ def _hash(name: str, *modules: str) -> Callable[[bytes], Any]:
     for module in modules:
         try:
             found: Callable[[bytes], Any] = getattr(import_module(module), name)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError):  # a Python may be built without
             continue
         return found
-    raise ImportError(f"this Python has no {name}")
+    # So that OpenSSL does not refuse it where it is to use approved hashes only.
+    return partial(getattr(import_module("hashlib"), name), usedforsecurity=False)
 
 
-_sha1 = _hash("sha1", "_sha1", "hashlib")
-_sha256 = _hash("sha256", "_sha256", "_sha2", "hashlib")  # _sha2 from Python 3.12
+_sha1 = _hash("sha1", "_sha1")
+_sha256 = _hash("sha256", "_sha256", "_sha2")  # _sha2 from Python 3.12
 
 
 def sha1(data: bytes) -> str:

@@ -32,14 +32,15 @@ class _Route(NamedTuple):
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
-    """Calls, and the messages made of them."""
+    """Calls, and the messages made of them at `now` (ms since the epoch)."""
 
     calls: Sequence[Call]
     batch: list[Outgoing]
+    now: int
 
     def receipts(self) -> list[Receipt]:
-        """What their senders are told, now that they are accepted."""
-        now = time.time_ns() // 1_000_000
+        """What their senders are told, once they are accepted: until then, others wait for us."""
+        now = self.now
         receipts: list[Receipt] = []
         way, due = _NOWHERE, _NEVER
         for call, out in zip(self.calls, self.batch, strict=True):
@@ -63,6 +64,7 @@ class Sealer:
 
     def seal(self, calls: Sequence[Call]) -> Sealed:
         """Make all messages, or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
+        now = time.time_ns() // 1_000_000
         batch: list[Outgoing] = []
         task, plan, way, kind = "", None, _NOWHERE, b""
         most, shallow = self._max_body, self._max_depth < MAX_DEPTH
@@ -77,7 +79,7 @@ class Sealer:
             if len(body) > most or (shallow and too_deep(body, self._max_depth)):
                 raise self._beyond(task, body)
             batch.append(Outgoing(id_, way, seal_of(kind, id_, body)))
-        return Sealed(calls, batch)
+        return Sealed(tuple(calls), batch, now)
 
     def _beyond(self, task: str, body: bytes) -> errors.InvalidArguments:
         reason = f"nested more than {self._max_depth} levels deep"

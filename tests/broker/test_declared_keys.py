@@ -106,6 +106,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
     yield lambda: moves.enqueue(keys, "lane", 1, batch, schemas)
     yield lambda: moves.open(keys, ["a", "b"], queues, 30_000)
     yield lambda: moves.look(keys, "a", queues, 1)
+    yield lambda: moves.call_back(keys.wake("_own"))
     yield lambda: moves.work(keys, "a", queues, want=9)
     yield lambda: moves.work(keys, "a", queues, settle=settle, want=9, token="low")
     yield lambda: views.revive(keys, queues, [ids[3].decode()])

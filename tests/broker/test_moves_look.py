@@ -65,8 +65,21 @@ def test_a_paused_queue_is_neither_fetched_from_nor_owed_a_token(place: Place) -
     assert look(place, 1) is None
 
 
+def test_what_is_tried_again_or_was_due_later_is_as_good_as_new(place: Place) -> None:
+    place.open("s")
+    raw = b"1 0 00 001 1234567890123 " + ID + b" t@00 mid - {}"
+    place.redis.rpush(place.keys.ready("mid"), raw)
+    assert look(place, 9) == [ID.decode()]
+
+
+def test_a_thousand_are_the_most(place: Place) -> None:
+    place.open("s")
+    ids = place.fill(5_000)
+    assert look(place, 5_000) == ids[:1_000]
+    assert place.ready() == ids[1_000:]
+
+
 ODD = {
-    "was retried": b"1 0 00 001 0000000000001 " + ID + b" t@00 mid - {}",
     "was lost before": b"1 0 01 000 0000000000000 " + ID + b" t@00 mid - {}",
     "crashed before": b"1 1 00 000 0000000000000 " + ID + b" t@00 mid - {}",
     "is of a later format": b"2" + HEAD[1:] + ID + b" t@00 mid - {}",

@@ -237,13 +237,18 @@ class Stage:
                 yield f"worker {worker.pid} still lives"
 
     def leaked(self) -> set[str]:
-        """Keys that are not static: a drained namespace has none. Tokens are one at most."""
+        """Keys that are not static nor expire: a drained namespace has none of them."""
         tag, keys = self.keys.tag + ":", self.keys
         static = {keys.contracts, keys.counts, keys.stats, keys.workers, keys.last_tick}
         static |= {keys.cron, keys.broadcasts}
         static |= {keys.supervisors, *map(keys.wake, QUEUES), keys.dead, keys.dead_letters}
         found = {name.decode() for name in self.redis.scan_iter(f"{tag}*", count=1000)}
-        return {name for name in found - static if not name.startswith(keys.lane(""))}
+        fleeting = (keys.lane(""), keys.wake("_"))  # of a producer, of a process that has died
+        return {
+            name
+            for name in found - static
+            if not name.startswith(fleeting) or self.redis.ttl(name) == -1
+        }
 
     def close(self) -> None:
         for worker in self.workers:

@@ -71,8 +71,8 @@ SABOTAGES = {
     ),
     "a look that was lost is forgotten": Sabotage(
         "worker/session.py",
-        "        self._unsure = True\n        if reply is None:\n            return None\n",
-        "        if reply is None:\n            return None\n",
+        "self._unsure = reply is None or (refused and self._is_known)",
+        "self._unsure = refused and self._is_known",
         "tests/worker/test_parts.py -k answer_was_lost",
     ),
     "ack before run": Sabotage(

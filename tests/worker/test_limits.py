@@ -196,9 +196,7 @@ def test_what_an_idle_child_was_given_while_it_stood_still_goes_back(stage: Stag
     broker.call(moves.open(broker.keys, [old], QUEUES, 30_000))
     session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
     id = stage.send("nap")
-    look = session.look(1)
-    assert look
-    worked = broker.call(look)
+    worked = broker.call(moves.look(broker.keys, old, QUEUES, 1))
     watch = Watch(broker, lambda: [Member(os.getpid(), journal)], QUEUES)
     journal.phase, journal.beat = Phase.IDLE, time.monotonic()
     watch.step(0.0)

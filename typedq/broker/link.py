@@ -100,7 +100,7 @@ class Link(Line):
 
     @property
     def id(self) -> int:
-        """The server's number for this connection, by which another can unblock it."""
+        """The server's number for this connection, as in `CLIENT LIST`."""
         return int(self._wire.id)
 
     def fileno(self) -> int:

@@ -16,7 +16,7 @@ from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Move, in_groups, script, text
 from typedq.broker.settlements import AckAll, Settlement
 
-LANE_TTL_S = 3_600
+LANE_TTL_S, CALLED_BACK_TTL_S = 3_600, 60
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
@@ -108,7 +108,7 @@ class Worked(NamedTuple):
     """Answer to work and look; `alive` is False when the session was ended by others.
 
     settled: None where nothing was done: what is in flight differs from `AckAll`; or it was a look,
-        and finds nothing, or nothing plain
+        which leaves all else than the plain case to `work`, also a session that has ended
     """
 
     alive: bool
@@ -159,6 +159,11 @@ def look(keys: Keys, session: str, queues: Sequence[str], want: int) -> Move[Wor
         [session, want],
         worked,
     )
+
+
+def call_back(token: str) -> Move[None]:
+    """End a wait for tokens that include this one, which nobody else waits for."""
+    return Move(script("call_back"), [token], [CALLED_BACK_TTL_S], lambda _: None)
 
 
 def worked(reply: list[Any]) -> Worked:

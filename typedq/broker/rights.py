@@ -18,7 +18,7 @@ GET [lane]; SET [lane] 1 EX 9; HSETNX [contracts] f v; HEXISTS [contracts] f; HI
 RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v; LLEN [supervisors]; RPUSH [supervisors] v
 ZADD [delayed] 1 v; ZRANK [delayed] v"""
 _WORKER = """
-BLPOP [wake] [supervisors] 1; CLIENT UNBLOCK 1; XREAD COUNT 1 STREAMS [broadcasts] 0; INFO memory
+BLPOP [wake] [supervisors] 1; EXPIRE [wake] 9; XREAD COUNT 1 STREAMS [broadcasts] 0; INFO memory
 XRANGE [broadcasts] - +; XREVRANGE [broadcasts] + -; GET [heard]; SET [heard] v; EXPIRE [heard] 9
 LPUSH [ready] v; LMPOP 1 [ready] LEFT; LLEN [ready]; LINDEX [ready] 0; LPOP [parked] 1
 RPUSH [parked] v; LMPOP 1 [parked] LEFT; EXISTS [ready] [wake]

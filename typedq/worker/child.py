@@ -11,8 +11,8 @@ from types import FrameType
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker import DeadBounds, Move
-from typedq.broker.moves import Worked
+from typedq.broker import DeadBounds
+from typedq.broker.script import Argument
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.execute import Opener
@@ -26,7 +26,7 @@ from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 
 SLOW_S = 0.005  # before a task that takes longer, what is owed is settled
-LOOK_S = 1.0  # how often an idle child looks whether its supervisor lives
+LOOK_S = 1.0  # how often an idle child looks for messages, and whether its supervisor lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +133,19 @@ class Child:
         self._looked = False
         return self._wait(fetching=want > 0)
 
-    def _doze(self, look: Move[Worked]) -> str | None:
+    def _doze(self, look: Sequence[Argument]) -> str | None:
         """Wait without anything else to do: the server itself fetches for us when a token comes."""
         self._journal.phase = Phase.IDLE
-        place, reply = self.waiter.wait_and_ask(LOOK_S, look.by_sha())
+        place, reply = self.waiter.wait_and_ask(LOOK_S, look)
         self._journal.phase = Phase.BUSY
-        jobs = self._session.looked(look, reply)
+        jobs = self._session.looked(reply)
         self._look_at_parent()
-        self._looked = False
+        self._looked = jobs is not None
         if jobs is None:
             return self._queue(place)
         self._buffer.extend(jobs)
-        self._run_buffer()
+        if not self._journal.is_fenced():
+            self._run_buffer()
         return None
 
     def _fetch(self, want: int, token: str | None) -> None:

@@ -13,8 +13,9 @@ from typing import Any, final
 from typedq.broker import Broker, DeadBounds, Move, moves
 from typedq.broker.moves import Worked, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
+from typedq.broker.script import Argument
 from typedq.broker.settlements import Ack, AckAll, Back, Settlement
-from typedq.broker.wire import Refused, accepted
+from typedq.broker.wire import Refused
 from typedq.envelope import KIND_AT, are_ids, is_message, is_ordinary
 from typedq.errors import ServerError, ServerRefused
 from typedq.telemetry import event
@@ -54,6 +55,7 @@ class Session:
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Job | None] = [None] * journal.slots
         self._unsure, self._lost_links = False, broker.lost_links
+        self._is_known = False  # the script of `look`, to the server
         self.urgent, self.bytes_each = False, 1
 
     @property
@@ -163,28 +165,23 @@ class Session:
         acks = [Ack(contract, [job.id for job in jobs]) for contract, jobs in ended]
         return call(self._move(want, token, [*acks, *self._others]))
 
-    def look(self, want: int) -> Move[Worked] | None:
+    def look(self, want: int) -> Sequence[Argument] | None:
         """What the server may do while an idle child waits; None if something else comes first."""
         if self._owed or self._unsure or self._lost_links != self._broker.lost_links:
             return None
-        return moves.look(self._broker.keys, self._journal.session, self._queues, want)
+        look = moves.look(self._broker.keys, self._journal.session, self._queues, want)
+        return look.by_sha() if self._is_known else look.by_source()
 
-    def looked(self, look: Move[Worked], reply: Any) -> list[Job] | None:
+    def looked(self, reply: Any) -> list[Job] | None:
         """What came of it, as `Waiter.wait_and_ask` answers; None if it fetched nothing."""
-        self._unsure = True
-        if reply is None:
+        refused = isinstance(reply, Refused)
+        self._is_known = not (refused and reply.code == "NOSCRIPT")
+        # Refused for another reason, it may be half done.
+        self._unsure = reply is None or (refused and self._is_known)
+        if reply is None or refused:
             return None
-        try:
-            worked = look.parse(accepted(reply))
-        except Refused as error:
-            if error.code != "NOSCRIPT":
-                return None
-            try:
-                worked = self._broker.call(look)  # so that the server knows it the next time
-            except ServerError:
-                return None
-        self._unsure = False
-        return self._hold(worked.messages) if worked.settled is not None else None
+        worked = moves.worked(reply)
+        return None if worked.settled is None else self._hold(worked.messages)
 
     def _move(
         self, want: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()

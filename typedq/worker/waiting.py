@@ -12,11 +12,13 @@ from typing import Any, final
 
 from typedq.broker import Broker
 from typedq.broker.link import Link
+from typedq.broker.moves import call_back
 from typedq.broker.script import Argument
 from typedq.broker.wire import Lost, NotTaken, Refused
+from typedq.errors import ServerError
 
 _BLOCK_S = 5
-_BACK_S = 2.0  # who does not say within this that it gave up has lost our connection
+_BACK_S = 2.0  # what does not end within this, though called back, is a lost connection
 _LATE_S = 0.5  # an answer to a wait that the server ends may be late by this
 
 
@@ -71,8 +73,8 @@ class Waiter:
         news: Callable[[], Sequence[Argument] | None] = lambda: None,
     ) -> None:
         self._keys = list(keys)
-        self._tokens, self._news = _Question(broker), _Question(broker)
-        self._aside = broker.link()
+        self._own = broker.keys.wake(f"_{os.urandom(8).hex()}")
+        self._broker, self._tokens, self._news = broker, _Question(broker), _Question(broker)
         self._insist, self._ask_for_news = insist, news
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
@@ -91,7 +93,7 @@ class Waiter:
         """Return the place of the key whose token was taken, or None after anything else."""
         try:
             return self._wait(timeout, tokens)
-        except (Lost, Refused, NotTaken):
+        except (Lost, Refused, NotTaken, ServerError):
             self._fail(timeout)
             return None
 
@@ -102,14 +104,14 @@ class Waiter:
         hears of us again: whoever sent the message waits a round trip less. It ends the wait itself
         when `timeout` is over, so that it makes one request at most for who has died or stands
         still. The reply is None when it is not known whether the request was made, and `Refused`
-        when the server did not.
+        when the server did not, or not all of it.
         """
         try:
-            link = self._tokens.ask(["BLPOP", *self._keys, f"{timeout:g}"], request)
+            link = self._tokens.ask(["BLPOP", *self._keys, self._own, f"{timeout:g}"], request)
             if not self._select([self._read, link], timeout + _LATE_S):
                 self._take_back()
             taken, reply = self._tokens.replies()
-        except (Lost, Refused, NotTaken):
+        except (Lost, Refused, NotTaken, ServerError):
             self._fail(timeout)
             return None, None
         if isinstance(taken, Refused):
@@ -125,7 +127,7 @@ class Waiter:
     def _wait(self, timeout: float, tokens: bool) -> int | None:
         ears: list[int | Link] = [self._read]
         if tokens:
-            ears.append(self._tokens.ask(["BLPOP", *self._keys, _BLOCK_S]))
+            ears.append(self._tokens.ask(["BLPOP", *self._keys, self._own, _BLOCK_S]))
         if command := self._ask_for_news():
             ears.append(self._news.ask(command))
         ready = self._select(ears, timeout)
@@ -149,17 +151,16 @@ class Waiter:
         return ready
 
     def _place(self, reply: Any) -> int | None:
-        return self._keys.index(reply[0].decode()) if reply else None
+        key = reply[0].decode() if reply else self._own
+        return None if key == self._own else self._keys.index(key)
 
     def _take_back(self) -> None:
-        until = time.monotonic() + _BACK_S
-        # The server may read this before the request it is about: then it is said again. But not
-        # once it was heard: of what comes behind that request, it is none of our business.
-        while not self._aside.ask(["CLIENT", "UNBLOCK", self._tokens.link.id]):
-            if select.select([self._tokens.link], [], [], 0.002)[0]:
-                return
-            if time.monotonic() > until:
-                raise TimeoutError("no reply")
+        """Have the server end the wait, by a token that nobody else waits for.
+
+        `CLIENT UNBLOCK` would need no key, but of a client that `CLIENT PAUSE` holds up, as in a
+        failover, it crashes servers older than the summer of 2025 (valkey-io/valkey#2111).
+        """
+        self._broker.call(call_back(self._own))
         if not select.select([self._tokens.link], [], [], _BACK_S)[0]:
             raise TimeoutError("no reply")
 
@@ -175,5 +176,5 @@ class Waiter:
         os.close(self._write)
 
     def _hang_up(self) -> None:
-        for each in (self._tokens, self._news, self._aside):
+        for each in (self._tokens, self._news):
             each.close()
