@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.broker.conftest import Place
 
-MOVE_NO_MESSAGE = {"extent", "open", "renew", "survey"}
+MOVE_NO_MESSAGE = {"call_back", "extent", "open", "renew", "survey"}
 MINE = "_broadcast.mine"
 
 
