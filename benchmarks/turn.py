@@ -20,7 +20,7 @@ from benchmarks.field import ROOT, Contender
 from benchmarks.server import Server
 from benchmarks.ticks import PLACE, Ticks
 
-ENQUEUE_S, LATENCIES, WARM = 1.0, 500, 0.2
+ENQUEUE_S, LATENCIES, WARM = 1.0, 800, 0.2
 DEADLINE_S, TURN_S = 60.0, 180.0
 Figures = dict[str, Any]
 

@@ -173,6 +173,22 @@ def cut_connections(scene: Scene) -> None:
     scene.expect(not stage.uncertain, "an enqueue was uncertain")
 
 
+@scenario(47, "CLIENT PAUSE WRITE again and again under load", "the server lives, D = 0")
+def writes_paused(scene: Scene) -> None:
+    stage = scene.stage(scene.server().url)
+    stage.worker("-c", "2")
+
+    def hold_up() -> None:
+        stage.redis.client_pause(60, all=False)
+
+    with again_and_again(0.2, hold_up), scene.producing(stage, batch=1, every=0.002):
+        pause(scene.seconds)
+    scene.probe(stage, "B1 writes were paused", time.time(), B1_S)
+    verdict = scene.finish(stage)
+    scene.expect(verdict.extra_runs == 0, f"{verdict.extra_runs} extra runs")
+    scene.expect(not stage.uncertain, "an enqueue was uncertain")
+
+
 @scenario(16, "maxmemory reached, noeviction", "enqueue: clear error, nothing half done; drain")
 def full(scene: Scene) -> None:
     server = scene.server("--maxmemory", "12mb", "--maxmemory-policy", "noeviction")
