@@ -40,13 +40,12 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
     def receipts(self) -> list[Receipt]:
         """What their senders are told, once they are accepted: until then, others wait for us."""
-        now = self.now
         receipts: list[Receipt] = []
         way, due = _NOWHERE, _NEVER
         for call, out in zip(self.calls, self.batch, strict=True):
             if out.way is not way:
                 way = out.way
-                due_ms = max(now + (way.delay_ms or 0), way.eta_ms or 0)
+                due_ms = max(self.now + (way.delay_ms or 0), way.eta_ms or 0)
                 due = datetime.fromtimestamp(due_ms / 1000, UTC)
             receipts.append(Receipt(out.id, call.task, way.queue, due))
         return receipts

@@ -77,8 +77,7 @@ class Link(Line):
 
     def ask(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply."""
-        self.connect()
-        self._wire.send(pack(tuple(command)))
+        self.send(command)
         return self.reply()
 
     def send(self, *commands: Sequence[Argument]) -> None:

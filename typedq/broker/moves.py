@@ -78,15 +78,17 @@ def enqueue(
     """Accept a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
-    way, number = _NO_WAY, -1
+    way, first = _NO_WAY, 0
     for out in batch:
         if out.way is not way and out.way != way:
+            if first:  # the group before is complete: how many it has
+                groups[first - 1] = len(groups) - first
             way = out.way
-            place = places.setdefault(way.queue, len(places) + 1)
-            groups += (place, *_due(way), way.contract, 0)
-            number = len(groups) - 1
+            groups += (places.setdefault(way.queue, len(places) + 1), *_due(way), way.contract, 0)
+            first = len(groups)
         groups.append(out.message)
-        groups[number] = len(groups) - 1 - number
+    if first:
+        groups[first - 1] = len(groups) - first
     published = [part for pair in schemas.items() for part in pair]
     return Move(
         script("enqueue"),

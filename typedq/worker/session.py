@@ -11,7 +11,6 @@ from itertools import repeat
 from typing import Any, final
 
 from typedq.broker import Broker, DeadBounds, Move, moves
-from typedq.broker.moves import Worked, rotate, work
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.script import Argument
 from typedq.broker.settlements import Ack, AckAll, Back, Settlement
@@ -153,7 +152,7 @@ class Session:
         self._owed = []
         self.urgent = False
 
-    def _work(self, want: int, token: str | None) -> Worked:
+    def _work(self, want: int, token: str | None) -> moves.Worked:
         call, ended = self._broker.call, self._ended.items()
         # Nothing else is held: then the server need not be told which they are.
         if ended and not self._others and self.room == self._journal.slots:
@@ -185,8 +184,8 @@ class Session:
 
     def _move(
         self, want: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()
-    ) -> Move[Worked]:
-        return work(
+    ) -> Move[moves.Worked]:
+        return moves.work(
             self._broker.keys,
             self._journal.session,
             self._queues,
@@ -266,7 +265,7 @@ class Session:
         journal, pause = self._journal, 0.05
         journal.fresh = journal.fresh or new_session()
         while True:
-            move = rotate(
+            move = moves.rotate(
                 self._broker.keys, journal.session, journal.fresh, self._queues, self._lease_ms
             )
             try:

@@ -14,9 +14,10 @@ from typedq.broker import Broker
 from typedq.broker.link import Link
 from typedq.broker.moves import call_back
 from typedq.broker.script import Argument
-from typedq.broker.wire import Lost, NotTaken, Refused
+from typedq.broker.wire import FAILURES, Refused
 from typedq.errors import ServerError
 
+_FAILURES = (*FAILURES, ServerError)  # of the links here, and of the broker's
 _BLOCK_S = 5
 _BACK_S = 2.0  # what does not end within this, though called back, is a lost connection
 _LATE_S = 0.5  # an answer to a wait that the server ends may be late by this
@@ -93,7 +94,7 @@ class Waiter:
         """Return the place of the key whose token was taken, or None after anything else."""
         try:
             return self._wait(timeout, tokens)
-        except (Lost, Refused, NotTaken, ServerError):
+        except _FAILURES:
             self._fail(timeout)
             return None
 
@@ -111,7 +112,7 @@ class Waiter:
             if not self._select([self._read, link], timeout + _LATE_S):
                 self._take_back()
             taken, reply = self._tokens.replies()
-        except (Lost, Refused, NotTaken, ServerError):
+        except _FAILURES:
             self._fail(timeout)
             return None, None
         if isinstance(taken, Refused):
