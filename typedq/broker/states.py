@@ -20,7 +20,7 @@ settle_and_fetch, recover_session | in flight | ready | | handed back before it 
 settle_and_fetch | in flight | ready | attempts | it failed, and runs again at once
 settle_and_fetch | in flight | delayed | attempts | it failed, and runs again later
 settle_and_fetch | in flight | dead | | it failed for good
-settle_and_fetch, recover_session | in flight | purged | | a copy: unreadable, or its supervisor is gone
+settle_and_fetch, recover_session | in flight | purged | | a copy: unreadable, or supervisor gone
 recover_session | in flight | ready | crashes | its process died while it ran alone
 recover_session | in flight | ready | losses | its process died beside others, or was lost
 recover_session | in flight | dead | crashes | the same, too often
