@@ -1,4 +1,4 @@
-"""What a run ran on, and how busy others kept it."""
+"""The machine that a run used, and the load that other processes put on it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 
-from benchmarks.field import ROOT
+from benchmarks.contender import ROOT
 from benchmarks.server import SETTINGS, binary
 
 
-def noise() -> dict[str, float]:
-    """How busy the machine is with others, before a turn: a third of a second's look."""
+def foreign_load() -> dict[str, float]:
+    """Measure the load of other processes for 0.3 s: load average, CPU in %, stolen seconds."""
     before = psutil.cpu_times()
     busy = psutil.cpu_percent(interval=0.3)
     after = psutil.cpu_times()
@@ -24,7 +24,7 @@ def noise() -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """Cores, versions, the server's settings, commit and date."""
+    """Return cores, versions, the server's settings, commit and date."""
     version = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True)
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)

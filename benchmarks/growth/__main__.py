@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.__main__ import RESULTS
-from benchmarks.field import VENVS
+from benchmarks.contender import ENVIRONMENTS
 from benchmarks.growth import backlogs, breadth, contracts, plot, processes, registers, report
 from benchmarks.growth.curve import Fact, Finding
-from benchmarks.machine import machine, noise
+from benchmarks.machine import foreign_load, machine
 
 Measure = Callable[[], Sequence[Finding]]
 
@@ -71,7 +71,7 @@ def run(chosen: Mapping[str, Measure]) -> tuple[list[Finding], dict[str, str], l
     """What was found; what failed, and why; how busy others were (%)."""
     found, failed, busy = list[Finding](), dict[str, str](), list[float]()
     for name, measure in chosen.items():
-        busy.append(noise()["busy %"])
+        busy.append(foreign_load()["busy %"])
         started = time.monotonic()
         try:
             results = measure()
@@ -104,7 +104,7 @@ def main() -> int:
     }
     # Only a whole run is for the record.
     whole = not (chosen.quick or chosen.measures)
-    place, name = RESULTS if whole else VENVS / "results", "growth"
+    place, name = RESULTS if whole else ENVIRONMENTS / "results", "growth"
     place.mkdir(parents=True, exist_ok=True)
     result = {"machine": about, "failed": failed, "findings": [each.as_json() for each in found]}
     (place / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 from typedq import Queue, TypedQ
 
 NAME, QUEUES = "GROWTH_NAME", "GROWTH_QUEUES"
@@ -17,7 +17,7 @@ def build(name: str, queues: int, url: str | None = None) -> TypedQ:
 
     @app.task
     def noop(data: str) -> None:
-        tick()
+        record_run()
 
     return app
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.field import ROOT
+from benchmarks.contender import ROOT
 
 
 class Took(NamedTuple):

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeVar
 
 from benchmarks.growth.app import NAME, QUEUES, build
+from benchmarks.runs import DIRECTORY, RunRecords
 from benchmarks.server import Server
-from benchmarks.ticks import PLACE, Ticks
-from benchmarks.turn import Workers
+from benchmarks.trial import Worker
 from typedq.broker import Keys, Move
 from typedq.broker.moves import tick
 
@@ -96,8 +96,8 @@ class Stage:
         ticks = self.directory / f"ticks{self.name}-{self._workers}"
         ticks.mkdir()
         words = [f"{BIN}/typedq", "worker", "benchmarks.growth.app:app", "-c", str(children)]
-        environment = self.environment | {PLACE: str(ticks)}
-        workers = Workers([words], environment, self.directory / "worker.log")
+        environment = self.environment | {DIRECTORY: str(ticks)}
+        workers = Worker([words], environment, self.directory / "worker.log")
         try:
             running = Running(self, workers, ticks)
             self.pause()
@@ -111,12 +111,12 @@ class Stage:
 class Running:
     """A worker that runs, and is paused while nothing is measured."""
 
-    def __init__(self, stage: Stage, workers: Workers, ticks: Path) -> None:
-        self._stage, self._workers, self._ticks = stage, workers, Ticks(ticks)
+    def __init__(self, stage: Stage, workers: Worker, ticks: Path) -> None:
+        self._stage, self._workers, self._ticks = stage, workers, RunRecords(ticks)
 
     def done(self) -> int:
         """How many tasks it has run."""
-        return self._ticks.look()[0]
+        return self._ticks.read().ran
 
     def memory_mb(self) -> float:
         """PSS of the supervisor and its children."""
@@ -125,7 +125,7 @@ class Running:
     def peak_mb(self) -> float:
         """The most that its processes ever had, pages that they share counted for each."""
         found = 0
-        for process in self._workers.family():
+        for process in self._workers.processes():
             status = Path(f"/proc/{process.pid}/status").read_text()
             found += int(status.partition("VmHWM:")[2].split()[0])
         return found / 1e3
@@ -160,10 +160,10 @@ class Running:
         """How many ran, at least `count`; when the last one did (monotonic, ns)."""
         until = time.monotonic() + seconds
         while True:
-            done, last, _ = self._ticks.look()
+            done, last, _ = self._ticks.read()
             if done >= count:
                 return done, last
-            if time.monotonic() > until or self._workers.died():
+            if time.monotonic() > until or self._workers.has_exited():
                 said = (self._stage.directory / "worker.log").read_text()[-500:]
                 raise TimeoutError(f"{done} of {count} tasks ran; the worker said {said!r}")
             time.sleep(0.001)
