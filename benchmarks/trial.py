@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks.contender import ROOT, Contender
+from benchmarks.machine import awake
 from benchmarks.processes import Producer, TrialError, Worker
 from benchmarks.runs import DIRECTORY, RunRecords
 from benchmarks.server import Server
@@ -117,7 +118,7 @@ def measure_enqueue(trial: Trial, seconds: float) -> Figures:
     """Return rate and CPU time of the three ways to enqueue, each measured for so long."""
     ways = {"one": "enqueue", "one, async": "aenqueue", "bulk": "enqueue_many"}
     figures: Figures = {}
-    with trial.producer() as producer:
+    with trial.producer() as producer, awake():
         for way, method in ways.items():
             rate, cpu_us = producer.call(method, seconds) or (None, None)
             figures |= {f"enqueue {way}": rate, f"CPU, enqueue {way}, us": cpu_us}
@@ -150,7 +151,7 @@ def measure_worker(trial: Trial, task: str, effort: Effort) -> Figures:
             "bytes on the wire a task": drain.bytes,
             "bytes a waiting message": waiting,
         }
-        with trial.producer() as producer:
+        with trial.producer() as producer, awake():
             latencies = producer.call("latency", task, effort.latencies, contender.pause)
             figures["latencies"] = latencies
     return figures

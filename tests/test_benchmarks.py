@@ -5,16 +5,19 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks import catalog, plot, report
 from benchmarks.__main__ import run, save
 from benchmarks.call_path import CallPath, Recorder
 from benchmarks.contender import Unavailable, export_commit, install_all
+from benchmarks.machine import awake
 from benchmarks.targets import MEASURES, best_rival, verdicts
 from benchmarks.trial import Effort
 
@@ -178,3 +181,14 @@ def test_the_call_path_of_an_enqueue_and_of_a_worker_s_message_is_counted() -> N
         assert counts, ran.stdout
         calls, files, moves = map(int, counts.groups())
         assert calls > moves >= files - 1 > 0
+
+
+def test_processors_are_kept_awake_by_processes_of_idle_priority_that_end() -> None:
+    before = set(psutil.Process().children())
+    with awake():
+        spinners = set(psutil.Process().children()) - before
+        assert len(spinners) == len(os.sched_getaffinity(0))
+        deadline = time.monotonic() + 10
+        while {os.sched_getscheduler(each.pid) for each in spinners} != {os.SCHED_IDLE}:
+            assert time.monotonic() < deadline
+    assert not any(each.is_running() for each in spinners)
