@@ -16,7 +16,14 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".bench"
 INSTALL_S = 300
-_SHARED = ("redis", "hiredis", "msgspec")  # libraries of typedq and the floors
+_SHARED = ("redis", "hiredis", "msgspec")  # shown for all that have them
+_VERSIONS = """
+import sys
+from importlib.metadata import distributions
+found = {each.name.lower(): each.version for each in distributions()}
+names = [f"{name} {found[name]}" for name in sys.argv[1:] if name in found]
+print("Python " + ".".join(map(str, sys.version_info[:3])), *names, sep=", ")
+"""
 
 
 class Unavailable(Exception):
@@ -78,14 +85,10 @@ class Contender:
         stamp.write_text(wanted)
 
     def versions(self) -> str:
-        """Return the versions of Python and of its packages as installed."""
-        names = [package.split("[")[0].split("=")[0] for package in self.packages or _SHARED]
-        script = (
-            "import sys; from importlib.metadata import version\n"
-            "print('Python ' + '.'.join(map(str, sys.version_info[:3])),"
-            " *(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
-        )
-        command = [self.bin / "python", "-c", script, *names]
+        """Return the versions of Python, of its packages and of redis-py as installed."""
+        packages = (*self.packages, *_SHARED)
+        names = dict.fromkeys(package.split("[")[0].split("=")[0] for package in packages)
+        command = [self.bin / "python", "-c", _VERSIONS, *names]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
