@@ -14,6 +14,7 @@ _COLUMNS = tuple(measure.name for measure in MEASURES)
 _CPU = tuple(f"CPU, {measure.name}, us" for measure in MEASURES if measure.more)
 _RATES = tuple(measure.name for measure in MEASURES if measure.more)
 _README = (*_RATES, "latency p50, ms", "latency p99, ms", "PSS, MB", "commands a task")
+BUSY_PERCENT = 20.0  # foreign CPU use above which the report warns
 _README_FIRST = (OWN, "celery", "rq")  # where most readers come from
 
 
@@ -64,6 +65,8 @@ def _head(result: Mapping[str, Any], name: str) -> Iterator[str]:
         f" (median {statistics.median(busy):.0f} %), load {min(n['load'] for n in loads):.1f}"
         f" to {max(n['load'] for n in loads):.1f}, stolen {sum(n['steal s'] for n in loads):.2f} s."
     )
+    if statistics.median(busy) > BUSY_PERCENT:
+        yield "\n**The machine was busy: rates and latencies mean little; compare CPU times.**\n"
     yield "Compare within this run only. Lowest and highest round of `drain, sync`:"
     yield f"{_spread(trials, 'drain, sync')}.\n"
     for trial in trials:

@@ -34,8 +34,10 @@ QUICK = Effort(0.3, 0.3, 150)
 
 
 class Drain(NamedTuple):
-    """Messages a second; seconds to the first task; and for each message, the worker's CPU time
-    in microseconds, server commands, bytes on the wire.
+    """Messages a second, seconds to the first task, and three costs of each message.
+
+    cpu_us: CPU time of the worker, in microseconds
+    commands, bytes: of the server; bytes on the wire in both directions
     """
 
     rate: float

@@ -28,10 +28,10 @@ MACHINE = dict.fromkeys(
 )
 
 
-def page(figures: dict[str, dict[str, float]]) -> str:
+def page(figures: dict[str, dict[str, float]], busy: float = 0.0) -> str:
     """Return the report of one round with these figures."""
     trials = [
-        {"round": 0, "name": name, "foreign load": LOAD, "figures": measured}
+        {"round": 0, "name": name, "foreign load": LOAD | {"busy %": busy}, "figures": measured}
         for name, measured in figures.items()
     ]
     about = {"machine": MACHINE, "settings": {}, "unavailable": {"ardiq": "it needs Python 3.12"}}
@@ -139,6 +139,22 @@ def test_the_table_for_the_readme_sets_typedq_beside_celery_and_rq() -> None:
 
 def test_no_table_for_the_readme_without_what_its_readers_use() -> None:
     assert "## For the README" not in page({"typedq": {"drain, sync": 1.0}})
+
+
+@pytest.mark.parametrize(("busy", "warned"), [(20.0, False), (21.0, True), (100.0, True)])
+def test_the_report_warns_if_other_processes_kept_the_machine_busy(
+    busy: float, warned: bool
+) -> None:
+    text = page({"typedq": {"drain, sync": 1.0}}, busy)
+    assert ("**The machine was busy: rates and latencies mean little" in text) is warned
+
+
+def test_cpu_times_are_of_the_best_round_and_rates_are_medians() -> None:
+    measure = "CPU, drain, sync, us"
+    rounds = [{measure: 9.0, "drain, sync": 1.0}, {measure: 3.0, "drain, sync": 5.0}]
+    rounds.append({measure: 5.0, "drain, sync": 2.0})
+    found = report.medians([{"name": "typedq", "figures": figures} for figures in rounds])
+    assert found["typedq"] == {measure: 3.0, "drain, sync": 2.0}
 
 
 def test_a_rival_s_bars_differ_from_those_of_typedq_before_and_floors() -> None:
