@@ -1,0 +1,231 @@
+"""Core schemas that call code: validators, serializers, defaults.
+
+What users write cannot be shown in a schema: validators are documented as code, and a serializer
+must say what it writes. What pydantic ships is known by name, and is shown.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from typedq.contracts.fragments import ANNOTATION_KEYS, Schema
+from typedq.contracts.json_tree import is_array, is_object, text_of
+from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, refuse
+from typedq.contracts.type_tree import NoSchema
+
+_IP = (
+    ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network,
+    ipaddress.IPv6Address, ipaddress.IPv6Interface, ipaddress.IPv6Network,
+)  # fmt: skip
+_TEXT: Schema = {"type": "string"}
+# Functions of pydantic's that make one type of another: by name, the schema of their wire form.
+_FORMATS: dict[str, Schema] = {
+    **{cls.__name__: {"format": cls.__name__.lower().removesuffix("address")} for cls in _IP},
+    "path_validator": {"format": "path"},
+    "EmailStr._validate": {"format": "email"},
+    "NameEmail._validate": {"format": "name-email"},
+    "IPvAnyAddress._validate": {**_TEXT, "format": "ipvanyaddress"},
+    "IPvAnyInterface._validate": {**_TEXT, "format": "ipvanyinterface"},
+    "IPvAnyNetwork._validate": {**_TEXT, "format": "ipvanynetwork"},
+    "pattern_either_validator": {**_TEXT, "format": "regex"},
+    "pattern_str_validator": {**_TEXT, "format": "regex"},
+    "ByteSize._validate": {"type": "integer", "minimum": 0},
+}
+# Functions of pydantic's that change neither what is read nor what is written as JSON.
+_HARMLESS = frozenset(
+    ("sequence_validator", "defaultdict_validator", "wrap_val", "attrgetter('value')")
+)
+_LENGTHS = {
+    "min_length_validator": {"array": "minItems", "object": "minProperties"},
+    "max_length_validator": {"array": "maxItems", "object": "maxProperties"},
+}
+_SECRET = "a secret is written as asterisks; pass a reference to it"
+_OWN_SERIALIZERS = frozenset(
+    ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
+) | {"<lambda>", "int", "attrgetter"}
+_NOT_INPUT = {"metadata", "serialization", ""}
+_INPUT_CODE = frozenset(("function-before", "function-wrap", "function-plain"))
+
+
+def _validator(walk: Walk, node: Core, path: str) -> Schema:
+    """A function before, after or around another schema."""
+    function = node["function"]["function"]
+    check, name = _check_of(function)
+    if name in ("SecretStr", "SecretBytes", "Secret"):
+        refuse(path, _SECRET)
+    form = _FORMATS.get(name, {}) if check else {}
+    if "type" in form:
+        return {**form}
+    written = walk.schema(node["schema"], path)
+    if form or not check or name in _HARMLESS:
+        return {**written, **form}
+    keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
+    if keyword and keyword not in written:
+        return {**written, keyword: next(iter(function.keywords.values()))}
+    return {**written, "x-typedq-check": sorted({*written.get("x-typedq-check", ()), check})}
+
+
+def _plain_validator(walk: Walk, node: Core, path: str) -> Schema:
+    check, name = _check_of(node["function"]["function"])
+    form = _FORMATS.get(name, {}) if check else {}
+    if "type" in form:
+        return {**form}
+    if "json_schema_input_schema" in node and not check:
+        return walk.schema(node["json_schema_input_schema"], path)
+    hint = "use AfterValidator or BeforeValidator, which keep it"
+    refuse(path, f"the validator {name} hides the type that is read; {hint}")
+
+
+def _check_of(function: Any) -> tuple[str, str]:
+    """What to record of a validator, or nothing if a user wrote it, and its name."""
+    arguments: dict[str, Any] = {}
+    if isinstance(function, functools.partial):
+        function, arguments = function.func, function.keywords
+    name = _name(function)
+    owner: Any = function if isinstance(function, type) else getattr(function, "__self__", None)
+    own_type = isinstance(owner, type) and not hasattr(owner, "__pydantic_decorators__")
+    if not own_type and not _is_pydantics(function, owner):
+        return "", name
+    told = [f"{key}={value!r}" for key, value in arguments.items() if not callable(value)]
+    encoder: Any = getattr(owner, "encoder", None)
+    told += [encoder.__name__] if isinstance(encoder, type) else []
+    return f"{name}({', '.join(told)})" if told else name, name
+
+
+def _is_pydantics(function: Any, owner: Any) -> bool:
+    modules = (getattr(one, "__module__", None) or "" for one in (function, owner, type(owner)))
+    return any(module.partition(".")[0] == "pydantic" for module in modules)
+
+
+def _name(function: Any) -> str:
+    if isinstance(function, operator.attrgetter):
+        return repr(function).removeprefix("operator.")
+    name: str = getattr(function, "__qualname__", type(function).__name__)
+    return name.rpartition("<locals>.")[2]
+
+
+# --- serializers ----------------------------------------------------------------------------------
+
+
+def _serialized(walk: Walk, node: Core, path: str) -> Schema:
+    """What a node writes, where a serializer is given: recorded, where it is not what it reads."""
+    read: Schema = node[""]
+    serializer: Core = node["serialization"]
+    kind = serializer["type"]
+    if kind == "to-string" and read.get("type") == "string":
+        return read
+    if kind in ("to-string", "format"):
+        written: Schema = {**_TEXT}
+    elif kind in ("function-plain", "function-wrap"):
+        function = serializer["function"]
+        if _is_own(function):
+            if _name(function) == "_serialize_secret_field":
+                refuse(path, _SECRET)
+            return read
+        written = _returned(walk, serializer, _name(function), path)
+    elif kind in (node["type"], "any"):
+        return read
+    else:
+        refuse(path, f"a serializer of the kind {kind!r} is not understood; leave it out")
+    return _compared(walk, node, read, written, path)
+
+
+def _is_own(function: Any) -> bool:
+    name = _name(function).rpartition(".")[2]
+    owner: Any = getattr(function, "__self__", None)
+    if function is int or isinstance(function, operator.attrgetter):
+        return True
+    return _is_pydantics(function, owner) and (
+        name in _OWN_SERIALIZERS or name == "_serialize_secret_field"
+    )
+
+
+def _returned(walk: Walk, serializer: Core, name: str, path: str) -> Schema:
+    told = serializer.get("return_schema", {"type": "any"})
+    try:
+        return walk.schema(told, path)
+    except NoSchema:
+        hint = "annotate the type that it returns, or leave it out"
+        refuse(path, f"the serializer {name} does not say what it writes; {hint}")
+
+
+def _compared(walk: Walk, node: Core, read: Schema, written: Schema, path: str) -> Schema:
+    left, right = (_bare(walk.definitions.resolved(one)) for one in (read, written))
+    if text_of(left) == text_of(right):
+        return read
+    kinds = json_kinds(read, walk.definitions), json_kinds(written, walk.definitions)
+    if "any" not in kinds[0] and not kinds[0] & kinds[1] and not _has_input_code(node):
+        wanted, got = (" or ".join(sorted(one)) for one in kinds)
+        hint = "let it return the type of the field, or leave it out"
+        refuse(path, f"its serializer writes {got}, but it reads {wanted}; {hint}")
+    return {**read, "x-typedq-written": right}
+
+
+def _bare(schema: Any) -> Any:
+    """A schema without annotations, so that only what is on the wire is compared."""
+    if is_array(schema):
+        return [_bare(one) for one in schema]
+    if not is_object(schema):
+        return schema
+    return {key: _bare(value) for key, value in schema.items() if key not in ANNOTATION_KEYS}
+
+
+def _has_input_code(node: Any) -> bool:
+    """Whether some validator of a user's changes what is read before it is checked."""
+    if isinstance(node, Mapping):
+        if node.get("type") in _INPUT_CODE and not _check_of(node["function"]["function"])[0]:
+            return True
+        return any(_has_input_code(node[key]) for key in node.keys() - _NOT_INPUT)
+    return isinstance(node, (list, tuple)) and any(_has_input_code(one) for one in node)
+
+
+# --- defaults and chains --------------------------------------------------------------------------
+
+
+def _default(walk: Walk, node: Core, path: str) -> Schema:
+    if node.get("on_error", "raise") != "raise":
+        refuse(path, "a default in place of a value that is wrong hides errors; leave it out")
+    written = walk.schema(node["schema"], path)
+    if "default" not in node:
+        return written
+    try:
+        plain = to_jsonable_python(node["default"], by_alias=walk.by_alias)
+        text_of(plain)
+    except ValueError:
+        return written
+    return {**written, "default": plain}
+
+
+def _chain(walk: Walk, node: Core, path: str) -> Schema:
+    first, *others = node["steps"]
+    written = walk.schema(first, path)
+    for step in others:
+        if not str(step["type"]).startswith("function-"):
+            refuse(path, "a pipeline of schemas is not understood; use AfterValidator")
+        check, name = _check_of(step["function"]["function"])
+        if check and name not in _HARMLESS:
+            checks = sorted({*written.get("x-typedq-check", ()), check})
+            written = {**written, "x-typedq-check": checks}
+    return written
+
+
+_FUNCTION = frozenset(("function", "schema", "json_schema_input_schema"))
+CODE: dict[str, Node] = {
+    "function-before": Node(_validator, _FUNCTION),
+    "function-after": Node(_validator, _FUNCTION),
+    "function-wrap": Node(_validator, _FUNCTION),
+    "function-plain": Node(_plain_validator, _FUNCTION),
+    "serialization": Node(_serialized),
+    "default": Node(
+        _default,
+        frozenset(("schema", "default", "default_factory", "default_factory_takes_data"))
+        | {"on_error", "validate_default", "copy_default"},
+    ),
+    "chain": Node(_chain, frozenset(("steps",))),
+}
