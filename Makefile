@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check demo format faults soak bench bench-all bench-growth
+.PHONY: help venv test check check-fast coverage release-check demo format faults soak bench bench-all bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -28,6 +28,22 @@ test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, test
 	$(BIN)/pytest
 
 check: test  ## the same as `make test`
+
+check-fast: $(STAMP)  ## lint, types and the quick tests: under 90 s on 2 cores
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+	$(BIN)/pytest -q -m "not slow and not process"
+
+coverage: $(STAMP)  ## all tests with branch coverage, children included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in an empty environment
+	$(BIN)/python -m tests.release_check
 
 demo: $(STAMP)  ## run the example application
 	$(BIN)/python -m examples.codestats

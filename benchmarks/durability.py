@@ -16,7 +16,7 @@ from contextlib import ExitStack
 import redis
 
 from typedq import TypedQ
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 from typedq.settings import Durability
 
 CHUNK = 1000

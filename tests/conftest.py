@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def server() -> Iterator[OwnServer]:
 
     Shared: a test that stops, pauses or fills a server starts an `OwnServer` of its own.
     """
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
     with OwnServer() as own:
         yield own
@@ -48,7 +48,7 @@ def wait_until() -> WaitUntil:
     processor time, which may take ten beside others. It is below the usual lease of 30 s, so that
     what only the end of a lease would mend is found, too.
 
-    The one place in tests where waiting lives; `tests/test_house.py` refuses sleeps elsewhere.
+    The one place in tests where waiting lives; sleeping elsewhere is refused.
     """
 
     def wait(condition: Callable[[], T], deadline: float = 20.0) -> T:

@@ -12,7 +12,7 @@ import redis
 from benchmarks.growth.curve import Curve, Fact, Finding, column
 from benchmarks.growth.processes import took
 from benchmarks.growth.stage import BIN, Drained, Running, Stage, best, stage
-from typedq.broker.views import survey
+from typedq.broker.stats import survey
 from typedq.cli.tasks import declared
 from typedq.registry import look
 

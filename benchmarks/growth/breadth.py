@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from benchmarks.growth.backlogs import MEMORY_MB, look_us
 from benchmarks.growth.curve import Curve, Finding, column
 from benchmarks.growth.stage import GRACE_MS, LEASE_MS, best, stage
-from typedq.broker import moves
-from typedq.broker.moves import tick, work
+from typedq.broker import operations
+from typedq.broker.operations import settle_and_fetch, tick
 
 
 def queues(sizes: Sequence[int], window: int, rounds: int) -> Finding:
@@ -18,8 +18,8 @@ def queues(sizes: Sequence[int], window: int, rounds: int) -> Finding:
         with stage(queues=size) as at, at.worker() as worker:
             drained = best([worker.drain(window) for _ in range(rounds)])
             latency = worker.latency_ms(20 * window // 1000, at.queues[-1])
-            at.ask(moves.open(at.keys, ["idle"], at.queues, LEASE_MS))
-            idle = at.server_us(work(at.keys, "idle", at.queues, want=64))
+            at.ask(operations.open(at.keys, ["idle"], at.queues, LEASE_MS))
+            idle = at.server_us(settle_and_fetch(at.keys, "idle", at.queues, want=64))
             ticked = tick(at.keys, at.queues, grace_ms=GRACE_MS, lease_ms=LEASE_MS)
             rest = (idle, at.server_us(ticked), look_us(at))
             found[size] = (*drained, worker.memory_mb(), latency, *rest)

@@ -8,11 +8,10 @@ from typing import Any
 from benchmarks.growth.backlogs import MEMORY_MB
 from benchmarks.growth.curve import Curve, Figures, Finding, column
 from benchmarks.growth.stage import GRACE_MS, LEASE_MS, Stage, best, stage
-from typedq.broker import Move, moves
-from typedq.broker.moves import DEFAULT_BOUNDS, renew, tick, work
+from typedq.broker import Operation, operations, settlements
+from typedq.broker.operations import DEFAULT_BOUNDS, renew, settle_and_fetch, tick
 from typedq.broker.parking import Group, Parked, groups, park, parked, release
-from typedq.broker.settlements import Bury
-from typedq.broker.views import graves, revive, sessions, survey
+from typedq.broker.stats import graves, requeue, sessions, survey
 
 HAND = "hand"  # the session of this process
 AT_ONCE = 500
@@ -23,10 +22,10 @@ def registered(sizes: Sequence[int], window: int, rounds: int) -> Finding:
     found: dict[int, tuple[float, ...]] = {}
     with stage() as at, at.worker() as worker:
         names = list[str]()
-        at.ask(moves.open(at.keys, [HAND], at.queues, LEASE_MS))
+        at.ask(operations.open(at.keys, [HAND], at.queues, LEASE_MS))
         for size in sizes:
             names += [f"s{number}" for number in range(len(names), size)]
-            at.ask(moves.open(at.keys, names, at.queues, LEASE_MS))
+            at.ask(operations.open(at.keys, names, at.queues, LEASE_MS))
             drained = best([worker.drain(window) for _ in range(rounds)])
             found[size] = (*drained, worker.memory_mb(), *_session_moves(at, names))
     return Finding(
@@ -55,7 +54,7 @@ def _session_moves(at: Stage, names: Sequence[str]) -> Iterator[float]:
     yield at.server_us(renew(at.keys, names[:1], LEASE_MS, "other", b"{}"))
     yield at.server_us(renew(at.keys, names, LEASE_MS, "other", b"{}"))
     at.ask(renew(at.keys, [], 0, "other", b""))
-    yield at.server_us(work(at.keys, HAND, at.queues, want=64))
+    yield at.server_us(settle_and_fetch(at.keys, HAND, at.queues, want=64))
     known = [session.name for session in at.ask(sessions(at.keys))]
     yield at.server_us(survey(at.keys, at.queues, known))
 
@@ -98,18 +97,20 @@ def buried(sizes: Sequence[int], window: int, rounds: int) -> Finding:
         buried_us = 0.0
         for before, size in zip((0, *sizes), sizes, strict=False):
             for ids in _in_hand(at, size - before):
-                settle = [Bury(id, b'{"kind":"rejected"}') for id in ids]
-                move = work(at.keys, HAND, at.queues, settle=settle)
+                settle = [settlements.DeadLetter(id, b'{"kind":"rejected"}') for id in ids]
+                move = settle_and_fetch(at.keys, HAND, at.queues, settle=settle)
                 buried_us = _spent(at, move) / len(ids)
             drained = best([worker.drain(window) for _ in range(rounds)])
             looks = (graves(at.keys), survey(at.keys, at.queues, []))
             found[size] = (*drained, worker.memory_mb(), *map(at.server_us, looks))
             if size:
                 full = next(_in_hand(at, AT_ONCE))
-                settle = [Bury(id, b'{"kind":"rejected"}') for id in full]
-                buried_us = _spent(at, work(at.keys, HAND, at.queues, settle=settle)) / len(full)
+                settle = [settlements.DeadLetter(id, b'{"kind":"rejected"}') for id in full]
+                buried_us = _spent(
+                    at, settle_and_fetch(at.keys, HAND, at.queues, settle=settle)
+                ) / len(full)
                 ids = [grave.id for grave in at.ask(graves(at.keys, 0, AT_ONCE - 1))]
-                revived = _spent(at, revive(at.keys, at.queues, ids)) / len(ids)
+                revived = _spent(at, requeue(at.keys, at.queues, ids)) / len(ids)
                 found[size] = (*found[size], buried_us, revived)
                 at.server.client.delete(at.keys.ready("q0"))
     return Finding(
@@ -129,22 +130,22 @@ def _in_hand(at: Stage, count: int) -> Iterator[list[bytes]]:
     """So many new messages, fetched by this process: their ids, AT_ONCE at most at a time."""
     if not count:
         return
-    at.ask(moves.open(at.keys, [HAND], ["side"], LEASE_MS))
+    at.ask(operations.open(at.keys, [HAND], ["side"], LEASE_MS))
     at.fill(count)
     # Out of the worker's reach.
     at.server.client.rename(at.keys.ready("q0"), at.keys.ready("side"))
-    while messages := at.ask(work(at.keys, HAND, ["side"], want=AT_ONCE)).messages:
+    while messages := at.ask(settle_and_fetch(at.keys, HAND, ["side"], want=AT_ONCE)).messages:
         yield [message[25:51] for message in messages]
 
 
-def _spent(at: Stage, move: Move[Any]) -> float:
+def _spent(at: Stage, move: Operation[Any]) -> float:
     """Microseconds of the server's processor for one script."""
     before = at.server.cpu_us()
     at.ask(move)
     return at.server.cpu_us() - before
 
 
-def _each(at: Stage, move: Move[Any], first: Callable[[], object]) -> float:
+def _each(at: Stage, move: Operation[Any], first: Callable[[], object]) -> float:
     """The best of several, with something done before each."""
     found = list[float]()
     for _ in range(15):

@@ -16,8 +16,8 @@ from benchmarks.growth.app import NAME, QUEUES, build
 from benchmarks.server import Server
 from benchmarks.ticks import PLACE, Ticks
 from benchmarks.turn import Workers
-from typedq.broker import Keys, Move
-from typedq.broker.moves import tick
+from typedq.broker import Keys, Operation
+from typedq.broker.operations import tick
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
@@ -54,7 +54,7 @@ class Stage:
         }
         self._workers = 0
 
-    def ask(self, move: Move[T]) -> T:
+    def ask(self, move: Operation[T]) -> T:
         """Answer of a move."""
         return self.app.broker.call(move)
 
@@ -78,7 +78,7 @@ class Stage:
         self.server.client.delete(self.keys.paused)
         self.tick()
 
-    def server_us(self, move: Move[Any], batches: int = 15, size: int = 20) -> float:
+    def server_us(self, move: Operation[Any], batches: int = 15, size: int = 20) -> float:
         """Microseconds of a processor that a move costs the server, in the best of some batches."""
         self.ask(move)  # so that the server knows the script
         found = list[float]()

@@ -48,10 +48,10 @@ def test_show_says_why_but_not_what_unless_asked(shop: Shop, cemetery: Cemetery)
 
 
 def test_bytes_that_are_no_message_can_be_seen_and_dropped(shop: Shop, cemetery: Cemetery) -> None:
-    from typedq.broker import Move
+    from typedq.broker import Operation
 
     key = cemetery.broker.keys.ready("low")
-    cemetery.broker.call(Move("RPUSH", [key], [b"\xff\x1b garbage"], int))
+    cemetery.broker.call(Operation("RPUSH", [key], [b"\xff\x1b garbage"], int))
     cemetery.fetch([])
     (facts,) = shop.json("dead", "list")
     assert (facts["task"], facts["kind"]) == (None, "garbage")

@@ -13,16 +13,16 @@ import redis
 
 from tests.cli.conftest import Place, Shop
 from tests.faults.on_server import FAKETIME
-from typedq.broker import Keys, moves
-from typedq.broker.health import examine, holes
+from typedq.broker import Keys, operations
+from typedq.broker.server_checks import examine, holes
 from typedq.cli.examination import waiting, way
-from typedq.localserver import OwnServer
-from typedq.localserver.launch import bundled
+from typedq.embedded import OwnServer
+from typedq.embedded.launch import bundled
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery
     from tests.conftest import WaitUntil
-    from typedq.broker.health import Finding
+    from typedq.broker.server_checks import Finding
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +286,7 @@ def test_messages_that_nobody_reads_dead_ones_and_dead_sessions(
     assert found["contracts"]["found"] == f"3 of {contract}: no live worker reads them"
     assert (found["dead letters"]["level"], found["dead letters"]["found"]) == ("warning", "2")
     keys = cemetery.broker.keys
-    cemetery.broker.call(moves.open(keys, ["ended"], ["low"], -10_000))
+    cemetery.broker.call(operations.open(keys, ["ended"], ["low"], -10_000))
     assert findings(shop, code=1)["sessions"]["level"] == "problem"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import moves
+from typedq.broker import operations
 from typedq.broker.parking import Group, unpark
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_what_a_worker_fetched_before_the_answer_is_not_dropped(
             while b"[y/N]" not in said:
                 said += os.read(master, 4096)
             broker = cemetery.broker
-            broker.call(moves.open(broker.keys, ["s"], ["high", "low"], 60_000))
+            broker.call(operations.open(broker.keys, ["s"], ["high", "low"], 60_000))
             broker.call(unpark(broker.keys, "s", Group("low", contract), 1))
             os.write(master, b"y\n")
             assert process.wait(20) == 1

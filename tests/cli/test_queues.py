@@ -26,10 +26,10 @@ def test_peek_shows_what_is_next_and_leaves_it(shop: Shop, cemetery: Cemetery) -
 
 
 def test_bytes_that_are_no_message_can_be_seen(shop: Shop, cemetery: Cemetery) -> None:
-    from typedq.broker import Move
+    from typedq.broker import Operation
 
     key = cemetery.broker.keys.ready("low")
-    cemetery.broker.call(Move("RPUSH", [key], [b"\xff\x1b garbage"], int))
+    cemetery.broker.call(Operation("RPUSH", [key], [b"\xff\x1b garbage"], int))
     (facts,) = shop.json("peek", "low", "--payload")
     assert (facts["id"], facts["bytes"]) == (None, 10)
     assert "\\xff\\x1b garbage" in shop.out("peek", "low", "--payload")

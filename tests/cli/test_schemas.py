@@ -16,9 +16,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from typedq import TypedQ
-from typedq.broker import views
-from typedq.broker.moves import renew
-from typedq.localserver import OwnServer
+from typedq.broker import stats
+from typedq.broker.operations import renew
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Place, Shop
@@ -557,7 +557,7 @@ def test_the_last_due_time_is_a_bound(live: Project, old: Old, namespace: str) -
 def test_what_nobody_described_cannot_be_read(live: Project, old: Old, namespace: str) -> None:
     old.ship.enqueue(1)
     broken = {old.ship.contract.id: b"{", "other@0": b"[]"}
-    old.app.broker.call(views.publish(old.app.broker.keys, broken))
+    old.app.broker.call(stats.publish(old.app.broker.keys, broken))
     _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
     assert "this code: the server does not know this contract" in live.check("--live", code=1)
 
@@ -579,7 +579,7 @@ def test_live_workers_decide_the_order(
 ) -> None:
     contracts = [old.ship.contract, old.gone.contract]
     known = {contract.id: contract.schema_json() for contract in contracts}
-    old.app.broker.call(views.publish(old.app.broker.keys, known))
+    old.app.broker.call(stats.publish(old.app.broker.keys, known))
     old.worker(*known)
     old.worker("gone@0000000000000000", seen_ms=1)  # dead for long
     old.worker("of another app@0")

@@ -17,7 +17,7 @@ from typedq.cli.messages import CHUNK, PAGE, Choice, Filter, Number, Payload
 
 if TYPE_CHECKING:
     from typedq.broker import Broker
-    from typedq.broker.views import Grave, Letter
+    from typedq.broker.stats import Grave, Letter
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
 Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these.")]
@@ -35,10 +35,10 @@ def list_(only: Filter, *, number: Number = 20, json: AsJson = False, app: Chose
 
 def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: Chosen) -> None:
     """Show why a message died; its arguments only with --payload."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     broker = app.load().broker
-    (letter,) = broker.call(views.letters(broker.keys, [id]))
+    (letter,) = broker.call(stats.letters(broker.keys, [id]))
     graves = (grave for page in _graves(broker, Filter(), CHUNK) for grave in page)
     grave = next((grave for grave in graves if grave.id == id), None) if letter else None
     if letter is None or grave is None:
@@ -57,27 +57,27 @@ def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: Chosen)
 
 def retry(ids: Ids = None, *, which: Choice, app: Chosen) -> None:
     """Give dead letters a new life, as if just enqueued. Asks, unless each is named."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     which.check(ids, "id")
     loaded = app.load()
     broker, queues = loaded.broker, [queue.name for queue in loaded.settings.queues]
 
     def revive(chunk: Sequence[str]) -> int:
-        return broker.call(views.revive(broker.keys, queues, chunk)).revived
+        return broker.call(stats.requeue(broker.keys, queues, chunk)).revived
 
     _each("retry", ids or _choose(broker, which), revive, yes=which.yes or bool(ids))
 
 
 def drop(ids: Ids = None, *, which: Choice, app: Chosen) -> None:
     """Drop dead letters for good. Asks first."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     which.check(ids, "id")
     broker = app.load().broker
 
     def forget(chunk: Sequence[str]) -> int:
-        return broker.call(views.forget(broker.keys, chunk))
+        return broker.call(stats.delete(broker.keys, chunk))
 
     _each("drop", ids or _choose(broker, which), forget, yes=which.yes)
 
@@ -96,10 +96,10 @@ def _each(what: str, ids: Sequence[str], act: Callable[[Sequence[str]], int], *,
 
 def _graves(broker: Broker, which: Filter, page: int) -> Iterator[list[Grave]]:
     """Pages, youngest first; one that dies meanwhile pushes others down, so some come twice."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     first = 0
-    while graves := broker.call(views.graves(broker.keys, first, first + page - 1)):
+    while graves := broker.call(stats.graves(broker.keys, first, first + page - 1)):
         yield (young := [grave for grave in graves if grave.died_ms >= which.oldest_ms])
         if len(young) < len(graves):
             return
@@ -107,13 +107,13 @@ def _graves(broker: Broker, which: Filter, page: int) -> Iterator[list[Grave]]:
 
 
 def _letters(broker: Broker, which: Filter) -> Iterator[tuple[Grave, Letter]]:
-    from typedq.broker import views
+    from typedq.broker import stats
 
     told = set[str]()
     for page in _graves(broker, which, PAGE):
         graves = [grave for grave in page if grave.id not in told]
         told.update(ids := [grave.id for grave in graves])
-        letters = broker.call(views.letters(broker.keys, ids)) if ids else []
+        letters = broker.call(stats.letters(broker.keys, ids)) if ids else []
         for grave, letter in zip(graves, letters, strict=True):
             if letter and which.task in (None, messages.facts(letter.message)["task"]):
                 yield grave, letter

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any, get_args
 
 from typedq.app import TypedQ
-from typedq.broker import health, rights, views
-from typedq.broker.health import Finding, Level
+from typedq.broker import acl, server_checks, stats
+from typedq.broker.server_checks import Finding, Level
 from typedq.cli.console import age
 from typedq.cli.info import look
 from typedq.errors import ServerRefused
@@ -33,18 +33,18 @@ def examine(app: TypedQ) -> Iterator[Finding]:
 
 
 def _server(app: TypedQ) -> Iterator[Finding]:
-    facts = app.broker.call(health.info("server", "memory", "persistence", "replication"))
+    facts = app.broker.call(server_checks.info("server", "memory", "persistence", "replication"))
     config: Mapping[str, str] = {}
     with suppress(ServerRefused):
-        config = app.broker.call(health.config("appendfsync", "save"))
-    return health.examine(facts, config, app.settings.durability)
+        config = app.broker.call(server_checks.config("appendfsync", "save"))
+    return server_checks.examine(facts, config, app.settings.durability)
 
 
 def _clock(app: TypedQ) -> Iterator[Finding]:
     trips, offsets = list[float](), list[float]()
     for _ in range(20):
         sent, before = time.time(), time.monotonic()
-        there = app.broker.call(health.clock())
+        there = app.broker.call(server_checks.clock())
         trips.append(time.monotonic() - before)
         offsets.append(there - sent - trips[-1] / 2)
     return way(statistics.median(trips), statistics.median(offsets))
@@ -63,16 +63,16 @@ def way(trip_s: float, offset_s: float) -> Iterator[Finding]:
 def _rights(app: TypedQ) -> Iterator[Finding]:
     broker, queue = app.broker, app.settings.default_queue
     try:
-        user = broker.call(rights.whoami())
+        user = broker.call(acl.whoami())
         lacking = {
             role: [
                 " ".join(words[:2])
-                for words in rights.needs(broker.keys, role, queue)
-                if not broker.call(rights.may(user, *words))
+                for words in acl.needs(broker.keys, role, queue)
+                if not broker.call(acl.may(user, *words))
             ]
-            for role in get_args(rights.Role)
+            for role in get_args(acl.PeriodicJob)
         }
-        reckless = broker.call(rights.may(user, "FLUSHALL"))
+        reckless = broker.call(acl.may(user, "FLUSHALL"))
     except ServerRefused:
         yield Finding("acl", "ok", "this user may not ask what it may do: no admin, then")
         return
@@ -92,7 +92,7 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
     wanted = {key: _TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
     for queue in app.settings.queues:
         wanted |= zip(keys.lines([queue.name]), ("list", "zset", "list"), strict=True)
-    found = {key: app.broker.call(health.kind(key)) for key in wanted}
+    found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
     wrong = {key: kind for key, kind in found.items() if kind not in ("none", wanted[key])}
     for key, kind in wrong.items():
         fix = f"whoever wrote it needs another name; then DEL {key}"
@@ -102,8 +102,10 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
 
 
 def _work(app: TypedQ) -> Iterator[Finding]:
-    sessions = app.broker.call(views.sessions(app.broker.keys))
-    expired = sum(s.expires_ms < app.broker.call(health.clock()) * 1000 - 5000 for s in sessions)
+    sessions = app.broker.call(stats.sessions(app.broker.keys))
+    expired = sum(
+        s.expires_ms < app.broker.call(server_checks.clock()) * 1000 - 5000 for s in sessions
+    )
     found = f"{expired} of {len(sessions)} ended without a word, and nobody took over what they had"
     level: Level = "problem" if expired else "ok"
     yield Finding("sessions", level, found if expired else f"{len(sessions)} alive", _START)

@@ -16,13 +16,13 @@ from typedq.cli.quantities import length
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
-Watch = Annotated[
+TimeoutMonitor = Annotated[
     float | None,
     Option(parser=length, metavar="SECONDS", help="Show it again and again, so often."),
 ]
 
 
-def info(app: Placed, json: AsJson = False, watch: Watch = None) -> None:
+def info(app: Placed, json: AsJson = False, watch: TimeoutMonitor = None) -> None:
     """Show queues, workers, and what waits by contract."""
     if watch is not None and watch <= 0:
         raise BadParameter("it must be above 0", param_hint="--watch")

@@ -17,8 +17,8 @@ from typer import BadParameter, Option
 from typedq.cli import console
 from typedq.cli.console import instant, same, say
 from typedq.cli.quantities import since as read_since
-from typedq.envelope import unseal
 from typedq.errors import BadMessage
+from typedq.message import decode_message
 
 CHUNK = 500  # what one move takes
 PAGE = 100  # messages are read whole, and each may have a megabyte
@@ -67,7 +67,7 @@ def facts(message: bytes, *, payload: bool = False) -> dict[str, Any]:
     """The keys of a message in JSON; None for all that cannot be read."""
     body = message
     try:
-        envelope = unseal(message)
+        envelope = decode_message(message)
         times = instant(envelope.enqueued_ms), instant(envelope.due_ms or None)
         counts = envelope.attempt, int(envelope.crashes), int(envelope.losses)
         contract, queue = text(envelope.contract), text(envelope.queue)

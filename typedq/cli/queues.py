@@ -27,19 +27,19 @@ def peek(
     app: Chosen,
 ) -> None:
     """Show the next messages of a queue, where they stay; their arguments only with --payload."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     broker = _broker(app, queue)
-    found = broker.call(views.peek(broker.keys, queue, number))
+    found = broker.call(stats.peek(broker.keys, queue, number))
     messages.tell(found, f"nothing is ready in {queue}", payload=payload, json=json)
 
 
 def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: Chosen) -> None:
     """Drop for good what is ready or delayed in a queue, not what runs. Asks first."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     broker = _broker(app, queue)
-    depth = broker.call(views.survey(broker.keys, [queue], [])).queues[queue]
+    depth = broker.call(stats.survey(broker.keys, [queue], [])).queues[queue]
     total = depth.ready + depth.delayed
     messages.ask(f"purge {total:,} message(s) from {queue}?", yes=yes or not total)
     purged = messages.tally("purge", total, _purges(broker, queue))
@@ -51,19 +51,19 @@ def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: Chosen) 
 
 def pause(queue: Queue, *, app: Chosen) -> None:
     """Let workers take nothing more from a queue until it is resumed; producers may go on."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     broker = _broker(app, queue)
-    new = broker.call(views.pause(broker.keys, queue))
+    new = broker.call(stats.pause(broker.keys, queue))
     say(f"{queue} is paused" if new else f"{queue} was paused already")
 
 
 def resume(queue: Queue, *, app: Chosen) -> None:
     """Let workers take from a paused queue again."""
-    from typedq.broker import views
+    from typedq.broker import stats
 
     broker = _broker(app, queue)
-    was = broker.call(views.resume(broker.keys, queue))
+    was = broker.call(stats.resume(broker.keys, queue))
     say(f"{queue} is resumed" if was else f"{queue} was not paused")
 
 
@@ -76,7 +76,7 @@ def _broker(app: Chosen, queue: str) -> Broker:
 
 
 def _purges(broker: Broker, queue: str) -> Iterator[int]:
-    from typedq.broker import views
+    from typedq.broker import stats
 
-    while purged := broker.call(views.purge(broker.keys, queue)):
+    while purged := broker.call(stats.purge(broker.keys, queue)):
         yield purged

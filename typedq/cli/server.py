@@ -15,7 +15,7 @@ _NONE = "no embedded server runs for this project; a worker or an enqueue starts
 
 def status(app: Chosen, json: AsJson = False) -> None:
     """Say where it runs; exit code 1 if it does not."""
-    from typedq.localserver import status
+    from typedq.embedded import status
 
     found = status(_namespace(app))
     if json:
@@ -34,7 +34,7 @@ def status(app: Chosen, json: AsJson = False) -> None:
 
 def stop(app: Chosen) -> None:
     """Stop it; what it holds is kept. Exit code 1 if it was not running."""
-    from typedq.localserver import stop
+    from typedq.embedded import stop
 
     stopped = stop(_namespace(app))
     say("stopped; what it held is kept on disk" if stopped else _NONE)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from typedq import registry
 from typedq.app import TypedQ
-from typedq.broker import parking, schedule, views
-from typedq.broker.views import Depth, Survey
+from typedq.broker import cron, parking, stats
+from typedq.broker.stats import QueueStats, Stats
 from typedq.cli import parked
 from typedq.cli.console import instant, iso
 from typedq.cli.tasks import declared
-from typedq.envelope import unseal
 from typedq.errors import BadMessage
+from typedq.message import decode_message
 
 _HEADER_ONLY = b" - - - -"  # what a header lacks to be a whole message
 
@@ -22,9 +22,9 @@ _HEADER_ONLY = b" - - - -"  # what a header lacks to be a whole message
 class Snapshot(NamedTuple):
     """Answers of the server, taken one after the other; `begun` is of parked groups."""
 
-    survey: Survey
+    survey: Stats
     paused: list[str]
-    extent: parking.Extent
+    extent: parking.DelayedStats
     begun: dict[parking.Group, int]
     schemas: Mapping[str, dict[str, Any]]
     slots: dict[str, int]
@@ -34,15 +34,15 @@ def take(app: TypedQ) -> Snapshot:
     """Ask the server of the app."""
     broker, keys = app.broker, app.broker.keys
     names = [queue.name for queue in app.settings.queues]
-    sessions = [session.name for session in broker.call(views.sessions(keys))]
+    sessions = [session.name for session in broker.call(stats.sessions(keys))]
     begun = broker.call(parking.groups(keys))
     return Snapshot(
-        broker.call(views.survey(keys, names, sessions)),
-        broker.call(views.paused(keys, names)),
+        broker.call(stats.survey(keys, names, sessions)),
+        broker.call(stats.paused(keys, names)),
         broker.call(parking.extent(keys, names, begun)),
         begun,
         registry.schemas(broker),
-        broker.call(schedule.last_slots(keys)) if app.entries else {},
+        broker.call(cron.last_slots(keys)) if app.entries else {},
     )
 
 
@@ -88,9 +88,9 @@ def facts(app: TypedQ, seen: Snapshot) -> dict[str, Any]:
     }
 
 
-def _queue(name: str, depth: Depth, now_ms: int) -> dict[str, Any]:
+def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
     try:
-        head = unseal(depth.oldest + _HEADER_ONLY)
+        head = decode_message(depth.oldest + _HEADER_ONLY)
         oldest_s = max(0, now_ms - (head.due_ms or head.enqueued_ms)) / 1000
     except (BadMessage, ValueError):
         oldest_s = None  # no message, or none that can be read

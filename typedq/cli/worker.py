@@ -1,4 +1,4 @@
-"""`typedq worker`: what it was told becomes `Orders`; a flag wins over a setting."""
+"""`typedq worker`: what it was told becomes `WorkerOptions`; a flag wins over a setting."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def worker(
     try:
         loaded = app.load(log=(log_level, format))
         settings = loaded.settings
-        from typedq.worker import Orders, Supervisor, run_solo
+        from typedq.worker import Supervisor, WorkerOptions, run_solo
     finally:
         gc.enable()
     gc.freeze()
-    orders = Orders(
+    orders = WorkerOptions(
         _served(loaded, _names(queues), _names(exclude_queues)),
         concurrency or settings.concurrency or cores(),
         async_concurrency or settings.async_concurrency,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from typedq.broker import Broker, views
+from typedq.broker import Broker, stats
 from typedq.broker.parking import extent
 from typedq.contracts.compatibility import compare
 from typedq.policy import NAME
@@ -71,7 +71,7 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
 def schemas(broker: Broker) -> Schemas:
     """Every contract that a server was told of, by id."""
     found: dict[str, dict[str, Any]] = {}
-    for id, text in broker.call(views.contracts(broker.keys)).items():
+    for id, text in broker.call(stats.contracts(broker.keys)).items():
         if not NAME.fullmatch(id.rpartition("@")[0]):
             continue
         # What another producer wrote may be anything.
@@ -93,7 +93,7 @@ def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh
 
     fresh_s: a worker that was not seen for longer does not count. Raises ServerError.
     """
-    seen, known = broker.call(views.survey(broker.keys, queues, [])), schemas(broker)
+    seen, known = broker.call(stats.survey(broker.keys, queues, [])), schemas(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
     waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
