@@ -99,9 +99,7 @@ def change(sent: Any, read: Any, path: Path = "$", *, exact: bool = False) -> Pa
     return next((place for place in found if place is not None), None)
 
 
-def _entries(
-    sent: Mapping[Any, Any], read: Mapping[Any, Any]
-) -> Iterator[tuple[Path, Any, Any]]:
+def _entries(sent: Mapping[Any, Any], read: Mapping[Any, Any]) -> Iterator[tuple[Path, Any, Any]]:
     for key, value in sent.items():
         yield step(key), value, read.get(key, _NOTHING)
     for key in read.keys() - sent.keys():

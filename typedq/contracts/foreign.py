@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+
 class StandIn(type):
     """A class that msgspec meets in place of a type it does not know. `load` reads its values."""
 

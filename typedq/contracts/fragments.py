@@ -20,6 +20,33 @@ Schema = dict[str, Any]
 ANNOTATION_KEYS = frozenset(
     ("title", "description", "examples", "deprecated", "$comment", "default")
 )
+# Keywords of typedq's own that say more to a reader only: a writer that has one writes nothing that
+# a writer without it would not write. A comparison that does not know a keyword of typedq's must
+# take it for "equal or incompatible"; of these, it need look at the reader's only.
+READER_KEYWORDS = frozenset(
+    (
+        "x-typedq-mask",  # an integer whose bits lie within this mask
+        "x-typedq-decimal",  # bounds of a pydantic Decimal
+        "x-typedq-bounds",  # bounds of a pydantic date, time or duration, as ISO text
+        "x-typedq-text",  # what pydantic does to a text before it checks it
+        "x-typedq-url",  # schemes, length and defaults of a pydantic URL
+        "x-typedq-uuid",  # the version of a UUID
+        "x-typedq-check",  # checks that pydantic or a custom type makes, by name
+        "x-typedq-aliases",  # other names, or paths, under which a member is read
+        "x-typedq-rank",  # place in a union whose members can look the same in JSON
+        "x-typedq-tags",  # tags of a union whose discriminator is a function
+    )
+)
+KEYWORDS = READER_KEYWORDS | {
+    "x-typedq-type",  # a finer type of a string, an array, or the text of an object's key
+    "x-typedq-minBytes",  # length of bytes, before they became text
+    "x-typedq-maxBytes",
+    "x-typedq-elements",  # names of the elements of an array that stands for a record
+    "x-typedq-lone-tag",  # writers always write the tag, readers do not insist on it
+    "x-typedq-written",  # a serializer's schema, where it is not what is read
+    "x-typedq-computed",  # a member that is always written, and never read
+    "x-typedq-payload",  # at the top: `parameters` if the payload is made of a task's parameters
+}
 _REF = "#/$defs/"
 _MAX_LISTED_BITS = 6
 _KEY_PATTERNS = {
@@ -128,7 +155,8 @@ def elements(
 def enum_values(cls: type[enum.Enum]) -> Schema:
     """The values of an enum; of flags, every combination."""
     if not issubclass(cls, enum.Flag):
-        return {"enum": sorted((member.value for member in cls), key=lambda v: (type(v).__name__, v))}
+        values = [member.value for member in cls]
+        return {"enum": sorted(values, key=lambda value: (type(value).__name__, value))}
     if cls._boundary_ is enum.KEEP:  # bits it does not know; a negative number it complements
         return {"type": "integer", "minimum": 0}
     mask = 0

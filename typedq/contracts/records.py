@@ -1,4 +1,4 @@
-"""Classes with fields: what their fields are, and a shadow that travels in place of such a class."""
+"""Classes with fields: their fields, and a shadow that travels in place of such a class."""
 
 from __future__ import annotations
 

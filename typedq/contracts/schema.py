@@ -1,6 +1,6 @@
 """From a type to a standalone JSON Schema 2020-12 document that says what the decoder does.
 
-Standard keywords, plus what they cannot say: the keywords of `KEYWORDS`, which docs/types.md
+Standard keywords, plus what they cannot say: `KEYWORDS` of fragments.py, which docs/types.md
 explains. Integers are written without fraction or exponent; `1.0` is refused where an integer is
 due. Numbers fit a double.
 """
@@ -37,28 +37,6 @@ from typedq.contracts.type_tree import NoSchema, bare, tree_of
 from typedq.contracts.wire_types import WireType, wire_type
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# The keywords that typedq adds to JSON Schema. A comparison that does not know one must take it
-# for "equal or incompatible".
-KEYWORDS = (
-    "x-typedq-type",  # a finer type of a string, an array, or the text of an object's key
-    "x-typedq-minBytes",  # length of bytes, before they became text
-    "x-typedq-maxBytes",
-    "x-typedq-elements",  # names of the elements of an array that stands for a record
-    "x-typedq-lone-tag",  # writers always write the tag, readers do not insist on it
-    "x-typedq-mask",  # an integer whose bits lie within this mask
-    "x-typedq-decimal",  # bounds of a pydantic Decimal
-    "x-typedq-bounds",  # bounds of a pydantic date, time or duration, as ISO text
-    "x-typedq-text",  # what pydantic does to a text before it checks it
-    "x-typedq-url",  # schemes, length and defaults of a pydantic URL
-    "x-typedq-uuid",  # the version of a UUID
-    "x-typedq-check",  # checks that pydantic or a custom type makes, by name
-    "x-typedq-written",  # a serializer's schema, where it is not what is read
-    "x-typedq-computed",  # a member that is always written, and never read
-    "x-typedq-aliases",  # other names, or paths, under which a member is read
-    "x-typedq-rank",  # place in a union whose members can look the same in JSON
-    "x-typedq-tags",  # tags of a union whose discriminator is a function
-    "x-typedq-payload",  # at the top: `parameters` if the payload is made of a task's parameters
-)
 _REF = "#/$defs/"
 _PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 

@@ -224,7 +224,7 @@ class _Translator:
 
         if any(record_kind(_bare(member)) in ("struct", "attrs") for member in members):
             hint = "make all of them models, or all of them Structs with a tag"
-            raise NoSchema("$", f"neither msgspec nor pydantic reads a union of both's types; {hint}")
+            raise NoSchema("$", f"no reader knows all types of this union; {hint}")
         adapter = adapter_of(kind)
         adapter.check_union(members)
         return WireType(adapter.stand_in, None, adapter.to_builtins)

@@ -163,9 +163,7 @@ def problem_in(error: ValidationError, value: Any) -> tuple[str, str]:
     return "$" + "".join(map(_step, _located(first["loc"], value, missing=missing))), first["msg"]
 
 
-def _located(
-    loc: tuple[int | str, ...], value: Any, *, missing: bool
-) -> tuple[int | str, ...]:
+def _located(loc: tuple[int | str, ...], value: Any, *, missing: bool) -> tuple[int | str, ...]:
     """The steps of `loc` that lead through `value`; the others name members of unions."""
     return max(_ways(loc, value, missing), key=lambda way: (way[1], len(way[0])))[0]
 

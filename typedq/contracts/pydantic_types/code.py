@@ -45,6 +45,10 @@ _LENGTHS = {
     "min_length_validator": {"array": "minItems", "object": "minProperties"},
     "max_length_validator": {"array": "maxItems", "object": "maxProperties"},
 }
+_ENCODINGS: dict[str, Schema] = {
+    "Base64Encoder": {"contentEncoding": "base64"},
+    "Base64UrlEncoder": {"contentEncoding": "base64url"},
+}
 _SECRET = "a secret is written as asterisks; pass a reference to it"
 _OWN_SERIALIZERS = frozenset(
     ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
@@ -65,6 +69,8 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     written = walk.schema(node["schema"], path)
     if form or not check or name in _HARMLESS:
         return {**written, **form}
+    if (encoder := _encoder(function)) is not None:
+        return {**_TEXT, **_ENCODINGS.get(encoder, {}), "x-typedq-type": f"pydantic-{encoder}"}
     keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
     if keyword and keyword not in written:
         return {**written, keyword: next(iter(function.keywords.values()))}
@@ -93,9 +99,13 @@ def _check_of(function: Any) -> tuple[str, str]:
     if not own_type and not _is_pydantics(function, owner):
         return "", name
     told = [f"{key}={value!r}" for key, value in arguments.items() if not callable(value)]
-    encoder: Any = getattr(owner, "encoder", None)
-    told += [encoder.__name__] if isinstance(encoder, type) else []
     return f"{name}({', '.join(told)})" if told else name, name
+
+
+def _encoder(function: Any) -> str | None:
+    """The encoder of a Base64Bytes or its like, whose text stands for other text or bytes."""
+    encoder: Any = getattr(getattr(function, "__self__", None), "encoder", None)
+    return encoder.__name__ if isinstance(encoder, type) else None
 
 
 def _is_pydantics(function: Any, owner: Any) -> bool:

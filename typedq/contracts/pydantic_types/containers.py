@@ -57,7 +57,7 @@ def _mapping(walk: Walk, node: Core, path: str) -> Schema:
 
 
 def _counter(walk: Walk, node: Core, path: str) -> Schema:
-    return _mapping(walk, {**node, "values_schema": node.get("values_schema", {"type": "int"})}, path)
+    return _mapping(walk, {"values_schema": {"type": "int"}, **node}, path)
 
 
 def _key(walk: Walk, node: Core, path: str) -> Schema:

@@ -14,7 +14,7 @@ from pydantic_core import (
     core_schema,
 )
 
-from typedq.contracts.fragments import Schema, about, elements, members
+from typedq.contracts.fragments import Schema, about, elements, members, only_annotations
 from typedq.contracts.json_tree import text_of
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, refuse
 
@@ -115,9 +115,9 @@ def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Sche
         if field.get("serialization_exclude"):
             wire = next((one for one in others if isinstance(one, str)), wire)
         elif wire not in others:
-            ways = " or ".join(".".join(map(str, [one] if isinstance(one, str) else one)) for one in others)
             if needed:
-                reason = f"it is written as {wire!r}, but read as {ways}"
+                ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in others)
+                reason = f"it is written as {wire!r}, but read as {' or '.join(ways)}"
                 refuse(place, f"{reason}; give it one alias for both, Field(alias=...)")
             _add_written_only(walk, wire, field["schema"], extra, place, names, schemas)
             wire = next((one for one in others if isinstance(one, str)), wire)
@@ -172,7 +172,7 @@ def _extras(walk: Walk, node: Core, extra: str, path: str) -> Schema:
 
 def _notes(field: Core) -> Schema:
     updates: Any = (field.get("metadata") or {}).get("pydantic_js_updates", {})
-    return {k: updates[k] for k in ("title", "description", "examples", "deprecated") if k in updates}
+    return only_annotations(updates)
 
 
 def _has_default(walk: Walk, node: Core) -> bool:
@@ -210,7 +210,8 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
     if default is None and inner["type"] in ("nullable", "none"):
         return
     targets: Any = [one for ref, one in walk.targets.items() if ref != inner.get("ref")]
-    whole: Any = core_schema.definitions_schema(inner, targets) if targets else inner  # type: ignore[arg-type]
+    plain: Any = inner
+    whole: Any = core_schema.definitions_schema(plain, targets) if targets else inner
     config: Any = dict(walk.config)
     try:
         body = SchemaSerializer(whole, config).to_json(default, warnings=False)

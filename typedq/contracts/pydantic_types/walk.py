@@ -157,4 +157,3 @@ def json_kinds(schema: Schema, definitions: Definitions) -> set[str]:
 def refuse(path: str, reason: str) -> NoReturn:
     """Raise `NoSchema`."""
     raise NoSchema(path, reason)
-
