@@ -7,14 +7,13 @@ import decimal
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from typedq.contracts.conversions import adapter_for, decode_value, encode_value
 from typedq.contracts.equality import change, is_partial, leaves, not_finite, overlooked
-from typedq.contracts.foreign import StandIn, is_pydantic
 from typedq.contracts.guards import too_deep
-from typedq.contracts.hooks import decode_value, encode_value
 from typedq.contracts.type_tree import parts_of
 from typedq.contracts.wire_types import WireType, wire_type
 from typedq.errors import InvalidBody
@@ -41,7 +40,7 @@ class Codec:
 
     def __init__(self, kind: Any) -> None:
         self._wire: WireType = wire_type(kind)
-        adapter = _adapter_of(self._wire.kind)
+        adapter = adapter_for(self._wire.kind)
         self._whole = adapter is not None  # pydantic reads and writes all of it
         if adapter is not None:
             self.parse: Callable[[bytes], Any] = adapter.read
@@ -96,8 +95,8 @@ class Codec:
             raise
         _refuse_not_finite(payload)
         self._check_types(payload)
-        if path := change(payload, read, exact=self._exact):
-            raise InvalidBody(path, "would not arrive as it was given")
+        if (changed := change(payload, read, exact=self._exact)) is not None:
+            raise InvalidBody(changed.path, str(changed))
         return body
 
     def _unwritable(self, payload: Any) -> str:
@@ -123,23 +122,15 @@ class Codec:
 
 
 def _after(decode: Callable[[bytes], Any], load: Callable[[Any], Any] | None) -> Any:
-    return decode if load is None else lambda body: load(decode(body))
+    def read(body: bytes) -> Any:
+        return None if load is None else load(decode(body))
 
-
-def _adapter_of(kind: Any) -> Any:
-    """What reads and writes a class of pydantic's; None for any other."""
-    if isinstance(kind, StandIn):
-        return kind.adapter
-    if is_pydantic(kind):
-        from typedq.contracts.pydantic_types.adapter import adapter_of
-
-        return adapter_of(kind)
-    return None
+    return decode if load is None else read
 
 
 def _adapters_in(kind: Any) -> list[Any]:
     classes = (getattr(part, "cls", None) for part in parts_of(kind) or ())
-    return [adapter for cls in classes if (adapter := _adapter_of(cls)) is not None]
+    return [adapter for cls in classes if (adapter := adapter_for(cls)) is not None]
 
 
 def _has_partial_models(kind: Any) -> bool:
@@ -158,11 +149,11 @@ def _reason(error: Exception) -> str:
 
 
 def _unreadable(error: Exception, body: bytes) -> InvalidBody:
-    if hasattr(error, "errors"):
+    if type(error).__module__.startswith("pydantic"):
         from typedq.contracts.pydantic_types.adapter import problem_in
 
         try:
-            return InvalidBody(*problem_in(error, msgspec.json.decode(body)))
+            return InvalidBody(*problem_in(cast("Any", error), msgspec.json.decode(body)))
         except _NOT_JSON as broken:
             error = broken
     # To msgspec, JSON that breaks a schema is a special case of JSON that breaks off.

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 
 from typedq.contracts.type_tree import NoSchema
 
-_BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of"}
-_LENGTHS = {"MinLen": "min_length", "MaxLen": "max_length"}
+_FACTS = {
+    "Gt": "gt",
+    "Ge": "ge",
+    "Lt": "lt",
+    "Le": "le",
+    "MultipleOf": "multiple_of",
+    "MinLen": "min_length",
+    "MaxLen": "max_length",
+}
 _META_FACTS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
 _NOTES = ("title", "description", "examples", "extra_json_schema")
 # Strict is how every message is read; no JSON text holds NaN; the rest is documentation.
@@ -35,7 +42,7 @@ _ALLOWED: dict[type, frozenset[str]] = {
     **dict.fromkeys((bytes, bytearray, memoryview, list, set, frozenset, dict, tuple), _SIZES),
     **dict.fromkeys((dt.datetime, dt.time), frozenset(("tz",))),
 }
-_STRONGER = {
+_STRONGER: dict[str, Callable[[Any, Any], Any]] = {
     "gt": max,
     "ge": max,
     "min_length": max,
@@ -63,7 +70,7 @@ def facts_of(metadata: Iterable[Any]) -> dict[str, Any]:
     return facts
 
 
-def constrain(kind: Any, base: type, facts: dict[str, Any]) -> Any:
+def constrain(kind: Any, base: Any, facts: dict[str, Any]) -> Any:
     """Return `kind` with a `Meta`. `base` is its concrete class. Raises `NoSchema`."""
     constraints = facts.keys() - _NOTES
     if wrong := sorted(constraints - _ALLOWED.get(base, frozenset())):
@@ -97,18 +104,23 @@ def _facts(item: Any) -> Iterator[tuple[str, Any]]:
         yield from ((key, value) for key, value in found.items() if value is not None)
     elif name == "Doc" and isinstance(text := getattr(item, "documentation", None), str):
         yield "description", text
-    elif package not in _PACKAGES:
+    elif package in _PACKAGES:
+        yield from _known_facts(name, item)
+    else:
         _refuse(repr(item), hint="remove it, or ")
-    elif name == "FieldInfo":
+
+
+def _known_facts(name: str, item: Any) -> Iterator[tuple[str, Any]]:
+    """What a class of annotated-types or pydantic says."""
+    if name == "FieldInfo":
         yield from _field(item)
     elif name == "_PydanticGeneralMetadata":
         yield from _general(item)
     elif getattr(item, "__is_annotated_types_grouped_metadata__", False):
         for part in item:
             yield from _facts(part)
-    elif name in _BOUNDS or name in _LENGTHS:
-        fact = (_BOUNDS | _LENGTHS)[name]
-        yield fact, getattr(item, fact)
+    elif name in _FACTS:
+        yield _FACTS[name], getattr(item, _FACTS[name])
     elif name == "Timezone" and item.tz in (None, ...):
         yield "tz", item.tz is not None
     elif name not in _WITHOUT_EFFECT:
@@ -116,7 +128,8 @@ def _facts(item: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _general(item: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(item).items():
+    stated: dict[str, Any] = item.__dict__
+    for name, value in stated.items():
         if name == "pattern":
             yield name, getattr(value, "pattern", value)
         elif name not in _GENERAL_WITHOUT_EFFECT and value not in (None, False):

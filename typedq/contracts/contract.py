@@ -10,6 +10,7 @@ import msgspec
 
 from typedq.contracts.canonical import fingerprint
 from typedq.contracts.codec import LEVEL, Codec
+from typedq.contracts.inhabited import dead_end
 from typedq.contracts.schema import document
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
@@ -129,11 +130,14 @@ class Contract:
 
 def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
     try:
-        return document(signature.payload, payload=None if signature.lone else "parameters")
+        schema = document(signature.payload, payload=None if signature.lone else "parameters")
+        if (path := dead_end(schema)) is not None:
+            raise NoSchema(path, "no value fits its type, so it could never be sent; loosen it")
     except NoSchema as error:
         lone = signature.parameters[0].name if signature.lone else None
         parameter = lone or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
         raise ContractError(task, parameter, str(error)) from error
+    return schema
 
 
 def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:

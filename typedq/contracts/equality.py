@@ -58,11 +58,11 @@ def is_partial(cls: Any) -> bool:
     cls = getattr(cls, "__origin__", cls)
     if not isinstance(cls, type):
         return False
-    if dataclasses.is_dataclass(cls) and not all(f.compare for f in dataclasses.fields(cls)):
-        return True
+    fields: dict[str, Any] = getattr(cls, "__dataclass_fields__", {})
     attributes: Any = getattr(cls, "__attrs_attrs__", ())
-    equal: Any = cls.__eq__
-    return not all(a.eq and a.eq_key is None for a in attributes) or _is_handwritten(equal)
+    whole = all(f.compare for f in fields.values())
+    whole = whole and all(a.eq and a.eq_key is None for a in attributes)
+    return not whole or _is_handwritten(getattr(cls, "__eq__", None))
 
 
 def _is_handwritten(equal: object) -> bool:
@@ -73,30 +73,53 @@ def _is_handwritten(equal: object) -> bool:
     return not generated and not equal.__module__.startswith("pydantic.")
 
 
-def change(sent: Any, read: Any, path: Path = "$", *, exact: bool = False) -> Path | None:
-    """Return the path of the first piece of `sent` that `read` lacks or has differently, or None.
+class Change(NamedTuple):
+    """A piece of a value that does not arrive as it was given, at a JSON path."""
+
+    path: Path
+    sent: Any
+    read: Any
+
+    def __str__(self) -> str:
+        sent, read = (_kind_of(one) for one in (self.sent, self.read))
+        if self.read is _NOTHING:
+            return f"would not arrive as it was given: this {sent} would be lost"
+        if self.sent is _NOTHING:
+            return f"would not arrive as it was given: it would gain this {read}"
+        return "would not arrive as it was given" + (
+            f": a {sent} would become a {read}" if sent != read else ""
+        )
+
+
+def _kind_of(value: Any) -> str:
+    return type(value).__name__
+
+
+def change(sent: Any, read: Any, path: Path = "$", *, exact: bool = False) -> Change | None:
+    """Return the first piece of `sent` that `read` lacks or has differently, or None.
 
     `exact`: a tuple is no list, and an enum is not its value.
     """
     if sent is read:
         return None
+    here = Change(path, sent, read)
+    steps: Iterable[tuple[Path, Any, Any]]
     if (members := _members(sent)) is not None:
         theirs = {name: value for name, _, value in _members(read) or ()}
         if _class(sent) is not _class(read):
-            lost = (place for name, place, _ in members if name not in theirs)
-            return path + (next(lost, "") if isinstance(sent, type(read)) else "")
-        steps = ((step, value, theirs.get(name, _NOTHING)) for name, step, value in members)
-    elif isinstance(sent, Mapping) and isinstance(read, Mapping):
-        steps = _entries(cast("Mapping[Any, Any]", sent), cast("Mapping[Any, Any]", read))
-    elif isinstance(sent, _ROWS) and isinstance(read, _ROWS):
-        pair = cast("tuple[list[Any], list[Any]]", (sent, read))
-        if len(pair[0]) != len(pair[1]) or (exact and type(sent) is not type(read)):
-            return path
-        steps = ((f"[{i}]", a, b) for i, (a, b) in enumerate(zip(*pair, strict=True)))
+            lost = (m for m in members if m[0] not in theirs and isinstance(sent, type(read)))
+            return next((Change(path + m[1], m[2], _NOTHING) for m in lost), here)
+        steps = [(place, value, theirs.get(name, _NOTHING)) for name, place, value in members]
+    elif _both(sent, read, Mapping):
+        steps = _entries(sent, read)
+    elif _both(sent, read, _ROWS):
+        if len(sent) != len(read) or (exact and type(sent) is not type(read)):
+            return here
+        steps = [(f"[{i}]", a, b) for i, (a, b) in enumerate(zip(sent, read, strict=True))]
     else:
-        return None if _same(sent, read, exact=exact) else path
+        return None if _same(sent, read, exact=exact) else here
     found = (change(a, b, path + step, exact=exact) for step, a, b in steps)
-    return next((place for place in found if place is not None), None)
+    return next((one for one in found if one is not None), None)
 
 
 def _entries(sent: Mapping[Any, Any], read: Mapping[Any, Any]) -> Iterator[tuple[Path, Any, Any]]:
@@ -106,27 +129,30 @@ def _entries(sent: Mapping[Any, Any], read: Mapping[Any, Any]) -> Iterator[tuple
         yield step(key), _NOTHING, read[key]
 
 
+def _both(sent: Any, read: Any, kind: Any) -> bool:
+    return isinstance(sent, kind) and isinstance(read, kind)
+
+
 def _same(sent: Any, read: Any, *, exact: bool) -> bool:
     """Whether two values that hold no others, or only in no order, are the same."""
+    alike = type(sent) is type(read)
     if isinstance(sent, enum.Enum) or isinstance(read, enum.Enum):
-        if isinstance(sent, enum.Enum) and isinstance(read, enum.Enum):
-            return type(sent) is type(read) and bool(sent == read)
-        return not exact and isinstance(sent, (str, int)) and bool(sent == read)
-    if isinstance(sent, dt.datetime) and isinstance(read, dt.datetime):
+        by_value = not exact and isinstance(sent, (str, int)) and not _both(sent, read, enum.Enum)
+        return (alike or by_value) and bool(sent == read)
+    if _both(sent, read, dt.datetime):
         return _instant(sent) == _instant(read)
-    if isinstance(sent, _BYTES) and isinstance(read, _BYTES):
-        return bytes(sent) == bytes(read) and not (exact and type(sent) is not type(read))
-    if isinstance(sent, _SETS) and isinstance(read, _SETS):
-        same = _same_set(cast("set[Any]", sent), cast("set[Any]", read), exact=exact)
-        return same and not (exact and type(sent) is not type(read))
+    if _both(sent, read, _BYTES):
+        return bytes(sent) == bytes(read) and (alike or not exact)
+    if _both(sent, read, _SETS):
+        return _same_set(sent, read, exact=exact) and (alike or not exact)
     if isinstance(sent, bool) is not isinstance(read, bool):
         return False
-    if isinstance(sent, _PLAIN) and isinstance(read, _PLAIN):
+    if _both(sent, read, _PLAIN):
         return bool(sent == read or (sent != sent and read != read))  # noqa: PLR0124  NaN
-    if type(sent) is not type(read):
-        return isinstance(sent, dt.date | dt.time) and bool(sent == read)
-    if type(sent).__eq__ is object.__eq__:
-        return vars(sent) == vars(read) if hasattr(sent, "__dict__") else False
+    if not alike:
+        return _both(sent, read, (dt.date, dt.time)) and bool(sent == read)
+    if getattr(sent.__class__, "__eq__", None) is object.__eq__:
+        return bool(getattr(sent, "__dict__", sent) == getattr(read, "__dict__", read))
     return bool(sent == read)
 
 
@@ -152,45 +178,42 @@ def _instant(moment: dt.datetime) -> tuple[bool, dt.datetime]:
 
 def _class(value: Any) -> Any:
     """The class of a record; of a generic pydantic model, what it is a version of."""
-    generic: Any = getattr(type(value), "__pydantic_generic_metadata__", None) or {}
-    return generic.get("origin") or type(value)
+    generic: Any = getattr(value, "__pydantic_generic_metadata__", None) or {}
+    return generic.get("origin") or value.__class__
 
 
 def _members(value: Any) -> list[tuple[str, Path, Any]] | None:
     """Name, step in a path, and value of each member of a record; None for what is none."""
-    kind: Any = type(value)
-    if isinstance(value, msgspec.Struct):
+    kind = value.__class__
+    if hasattr(kind, "__struct_fields__"):
+        names: Iterable[str] = kind.__struct_fields__
         if kind.__struct_config__.array_like:
-            rows = enumerate(kind.__struct_fields__)
-            return [(name, f"[{i}]", getattr(value, name)) for i, name in rows]
-        pairs = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
-        found = [(name, wire, getattr(value, name)) for wire, name in pairs]
+            return [(name, f"[{i}]", getattr(value, name)) for i, name in enumerate(names)]
+        wires = zip(kind.__struct_encode_fields__, names, strict=True)
+        found = [(name, wire, getattr(value, name)) for wire, name in wires]
     elif is_pydantic(kind):
-        return _model_members(value)
+        return _model_members(value, kind.model_fields)
     elif hasattr(kind, "__attrs_attrs__"):
         found = [(a.name, a.name, getattr(value, a.name)) for a in kind.__attrs_attrs__]
-    elif dataclasses.is_dataclass(value):
-        names = (field.name for field in dataclasses.fields(value))
+    elif hasattr(kind, "__dataclass_fields__"):
+        names = (field.name for field in dataclasses.fields(kind))
         found = [(name, name, getattr(value, name)) for name in names if hasattr(value, name)]
     elif isinstance(value, tuple) and hasattr(kind, "_fields"):
-        row: Iterable[Any] = cast("tuple[Any, ...]", value)
-        pairs = zip(kind._fields, row, strict=True)
+        pairs = zip(kind._fields, cast("list[Any]", value), strict=True)
         return [(name, f"[{i}]", item) for i, (name, item) in enumerate(pairs)]
     else:
         return None
     return [(name, step(wire), item) for name, wire, item in found if item is not msgspec.UNSET]
 
 
-def _model_members(value: Any) -> list[tuple[str, Path, Any]]:
+def _model_members(value: Any, fields: dict[str, Any]) -> list[tuple[str, Path, Any]]:
     """The fields and extras of a pydantic model; private attributes do not travel."""
-    fields: Any = type(value).model_fields
-    held: dict[str, Any] = vars(value)
-    root = "root" in fields and hasattr(type(value), "model_construct") and "root" in held
-    is_root = root and getattr(type(value), "__pydantic_root_model__", False)
+    held: dict[str, Any] = value.__dict__
+    is_root = getattr(value, "__pydantic_root_model__", False)
     found: list[tuple[str, Path, Any]] = []
     for name, field in fields.items():
-        wire = field.serialization_alias or name
-        found.append((name, "" if is_root else step(wire), held.get(name, _NOTHING)))
+        place = "" if is_root else step(field.serialization_alias or name)
+        found.append((name, place, held.get(name, _NOTHING)))
     extra: dict[str, Any] = getattr(value, "__pydantic_extra__", None) or {}
     return [*found, *((f"+{name}", step(name), item) for name, item in extra.items())]
 
@@ -206,7 +229,7 @@ def leaves(value: Any, path: Path = "$") -> Iterator[tuple[Path, Any]]:
         for _, place, item in members:
             yield from leaves(item, path + place)
     elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[Any, Any]", value).items():
+        for key, item in cast("Mapping[Any, Any]", value).items():  # type: ignore[redundant-cast]
             if not isinstance(key, str):
                 yield f"{path}[{key!r}]", key
             yield from leaves(item, path + step(key))

@@ -53,6 +53,6 @@ def is_pydantic_dataclass(kind: Any) -> bool:
 
 
 def is_foreign(kind: Any) -> bool:
-    """Return True for a class whose values hooks.py converts."""
+    """Return True for a class whose values conversions.py converts."""
     odd_enum = isinstance(kind, enum.EnumMeta) and type(kind) is not enum.EnumMeta
     return isinstance(kind, StandIn) or is_pydantic(kind) or odd_enum

@@ -157,7 +157,8 @@ def enum_values(cls: type[enum.Enum]) -> Schema:
     if not issubclass(cls, enum.Flag):
         values = [member.value for member in cls]
         return {"enum": sorted(values, key=lambda value: (type(value).__name__, value))}
-    if cls._boundary_ is enum.KEEP:  # bits it does not know; a negative number it complements
+    boundary: Any = getattr(cls, "_boundary_", None)
+    if boundary is enum.KEEP:  # bits it does not know; a negative number it complements
         return {"type": "integer", "minimum": 0}
     mask = 0
     for member in cls.__members__.values():

@@ -38,13 +38,14 @@ def record_kind(cls: Any) -> Kind | None:
     """Return which kind of record a class is; None if it is none that msgspec reads."""
     if not isinstance(cls, type):
         return None
-    if issubclass(cls, msgspec.Struct):
+    bases = cls.__mro__
+    if msgspec.Struct in bases:
         return "struct"
-    if issubclass(cls, dict):
+    if dict in bases:
         return "typeddict" if hasattr(cls, "__total__") else None
-    if issubclass(cls, tuple):
+    if tuple in bases:
         return "namedtuple" if hasattr(cls, "_fields") else None
-    if dataclasses.is_dataclass(cls):
+    if hasattr(cls, "__dataclass_fields__"):
         return None if is_pydantic_dataclass(cls) else "dataclass"
     return "attrs" if hasattr(cls, "__attrs_attrs__") else None
 
@@ -82,7 +83,7 @@ def _dataclass(kind: Any, cls: Any) -> list[Field]:
     hints = _UTILS.get_class_annotations(kind)
     declared: dict[str, Any] = cls.__dataclass_fields__
     for name, field in declared.items():
-        if field._field_type is dataclasses._FIELD_INITVAR:  # type: ignore[attr-defined]
+        if field._field_type.name == "_FIELD_INITVAR":  # noqa: SLF001  no other way to know
             reason = "an InitVar is not kept, so it cannot be sent; make it a field"
             raise NoSchema(f"$.{name}", reason)
     missing = dataclasses.MISSING
@@ -195,7 +196,7 @@ class Shadow:
                 values[field.name] = field.wire.load(value) if field.wire.load else value
         if self._record_kind == "typeddict":
             return values
-        late = {}
+        late = set[str]()
         if self._record_kind == "dataclass":
             late = {f.name for f in dataclasses.fields(self.cls) if not f.init} & values.keys()
         made = self.cls(**{name: value for name, value in values.items() if name not in late})

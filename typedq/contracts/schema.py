@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.foreign import Json, StandIn, is_pydantic
+from typedq.contracts.conversions import adapter_for, encode_value
+from typedq.contracts.foreign import Json
 from typedq.contracts.fragments import (
     CopyOf,
     Definitions,
@@ -30,7 +31,6 @@ from typedq.contracts.fragments import (
     only_annotations,
     share,
 )
-from typedq.contracts.hooks import encode_value
 from typedq.contracts.records import Field, ShadowDefault
 from typedq.contracts.scalars import scalar
 from typedq.contracts.type_tree import NoSchema, bare, tree_of
@@ -86,8 +86,8 @@ class _Builder:
     def _named(self, key: Any, cls: Any, write: Callable[[], Schema]) -> Schema:
         return self.definitions.named(key, class_name(_shown(cls)), write)
 
-    def enumeration(self, kind: mi.EnumType, _path: str) -> Schema:
-        cls = kind.cls
+    def enumeration(self, kind: mi.EnumType | mi.CustomType, _path: str) -> Schema:
+        cls: Any = kind.cls
         return self._named(cls, cls, lambda: {**about(cls), **enum_values(cls)})
 
     # --- collections ---------------------------------------------------------------------------
@@ -120,7 +120,9 @@ class _Builder:
 
     def _key(self, kind: mi.Type, path: str) -> Schema:
         cls: Any = getattr(bare(kind), "cls", None)
-        if isinstance(cls, enum.EnumMeta):  # in place: keys are written as text, values are not
+        if isinstance(cls, type) and issubclass(
+            cls, enum.Enum
+        ):  # in place: keys are written as text, values are not
             return as_text(enum_values(cls), path)
         return as_text(self.definitions.resolved(self.build(kind, path)), path)
 
@@ -183,15 +185,12 @@ class _Builder:
         cls: Any = kind.cls
         if cls is Json:
             return {}
-        if isinstance(cls, StandIn):
-            return cls.adapter.describe(self.definitions, path)
-        if is_pydantic(cls):
-            from typedq.contracts.pydantic_types.adapter import adapter_of
-
-            return adapter_of(cls).describe(self.definitions, path)
         if isinstance(cls, enum.EnumMeta):
-            return self.enumeration(mi.EnumType(cls), path)
-        _refuse(kind, path)
+            return self.enumeration(kind, path)
+        if (adapter := adapter_for(cls)) is None:
+            _refuse(kind, path)
+        described: Schema = adapter.describe(self.definitions, path)
+        return described
 
 
 def _shown(cls: Any) -> Any:

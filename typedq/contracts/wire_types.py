@@ -12,7 +12,6 @@ import datetime as dt
 import enum
 import typing
 import uuid
-from collections.abc import Callable, Iterable
 from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -21,16 +20,19 @@ import msgspec
 from msgspec import _utils as _private
 
 from typedq.contracts.constraints import constrain, facts_of, is_plain
+from typedq.contracts.conversions import Convert, convert_each, first_fitting, one_after_another
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
 from typedq.contracts.records import Field, Shadow, fields_of, record_kind
 from typedq.contracts.type_tree import NoSchema
 
-Convert = Callable[[Any], Any]
 _UTILS: Any = _private
 _SCALARS = frozenset[Any](
     (bool, int, float, str, bytes, bytearray, memoryview, uuid.UUID, Decimal)
 ) | {dt.datetime, dt.date, dt.time, dt.timedelta}
-_CONCRETE: dict[Any, Any] = {**_UTILS._CONCRETE_TYPES, **{kind: kind for kind in _SCALARS}}
+_CONCRETE: dict[Any, Any] = {
+    **_UTILS._CONCRETE_TYPES,  # noqa: SLF001  there is no other way to know them
+    **{kind: kind for kind in _SCALARS},
+}
 _OTHER_NATIVES: tuple[Any, ...] = (Any, object, None, NoneType, msgspec.Raw, msgspec.UnsetType)
 _ABSENT: tuple[Any, ...] = (None, NoneType, msgspec.UnsetType)
 _NOTES = {"title", "description", "examples", "extra_json_schema"}
@@ -60,7 +62,7 @@ def wire_type(kind: Any) -> WireType:
     return dataclasses.replace(wire, defaults=tuple(translator.defaults.values()))
 
 
-class _Recursive(Exception):  # noqa: N818
+class _Recursive(Exception):
     """A type alias refers to itself."""
 
 
@@ -85,6 +87,7 @@ class _Translator:
             del self._aliases[depth:]
 
     def _translate(self, kind: Any, depth: int) -> WireType:
+        base: Any
         base, metadata = self._unwrapped(kind)
         if isinstance(base, (str, typing.ForwardRef)) and self._aliases:
             raise _Recursive  # pydantic knows where to look for the name
@@ -145,10 +148,11 @@ class _Translator:
             inner: Any = (*(part.kind for part in parts), *((...,) if variadic else ()))
             base = tuple[inner]
         else:
-            base = concrete[tuple(part.kind for part in parts)]
+            generic: Any = concrete
+            base = generic[tuple(part.kind for part in parts)]
         wire = constrain(base, concrete, facts_of(metadata))
         load, dump = (
-            _convert_all(concrete, [getattr(part, way) for part in parts], fixed=fixed)
+            convert_each(concrete, [getattr(part, way) for part in parts], fixed=fixed)
             for way in ("load", "dump")
         )
         return WireType(wire, load, dump, concrete)
@@ -173,7 +177,7 @@ class _Translator:
         wire: Any = Union[tuple(part.kind for part in parts)]  # noqa: UP007
         loads = [(part.decoded, part.load) for part in parts if part.load]
         dumps = [part.dump for part in parts if part.dump]
-        return WireType(wire, _first_fitting(loads), _one_after_another(dumps))
+        return WireType(wire, first_fitting(loads), one_after_another(dumps))
 
     def _constrained_union(
         self, kind: Any, members: tuple[Any, ...], metadata: tuple[Any, ...]
@@ -231,63 +235,15 @@ class _Translator:
 
 
 def _literal(kind: Any, base: Any) -> WireType:
-    values = typing.get_args(base)
+    values: tuple[Any, ...] = typing.get_args(base)
     if not any(isinstance(value, enum.Enum) for value in values):
         return WireType(kind)
     plain = [value.value if isinstance(value, enum.Enum) else value for value in values]
-    by_value = {(type(p), p): value for p, value in zip(plain, values, strict=True)}
+    by_value: dict[Any, Any] = {(type(p), p): v for p, v in zip(plain, values, strict=True)}
     if len(by_value) < len(values):
         raise NoSchema("$", "two values of a Literal look the same in JSON; keep one of them")
     made: Any = Literal[tuple(plain)]
     return WireType(made, lambda value: by_value[type(value), value], None, (str, int, NoneType))
-
-
-def _convert_all(concrete: Any, parts: list[Convert | None], *, fixed: bool) -> Convert | None:
-    """Converts what a collection holds; returns any other value as it is."""
-    if not any(parts):
-        return None
-    each = [part or _same for part in parts]
-    if concrete is dict:
-        key, value = each
-        return lambda held: (
-            {key(k): value(v) for k, v in held.items()} if isinstance(held, dict) else held
-        )
-    accepted = (set, frozenset) if issubclass(concrete, (set, frozenset)) else (list, tuple)
-    if fixed:
-        return lambda held: (
-            tuple([convert(item) for convert, item in zip(each, held, strict=True)])
-            if isinstance(held, accepted) and len(held) == len(each)
-            else held
-        )
-    (item,) = each
-    return lambda held: concrete(map(item, held)) if isinstance(held, accepted) else held
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _first_fitting(loads: Iterable[tuple[Any, Convert]]) -> Convert | None:
-    known = list(loads)
-
-    def load(value: Any) -> Any:
-        for decoded, convert in known:
-            if isinstance(value, decoded):
-                return convert(value)
-        return value
-
-    return load if known else None
-
-
-def _one_after_another(dumps: list[Convert]) -> Convert | None:
-    """Each converts its own values only."""
-
-    def dump(value: Any) -> Any:
-        for convert in dumps if value is not None else ():
-            value = convert(value)
-        return value
-
-    return dump if dumps else None
 
 
 def _bare(kind: Any) -> Any:
@@ -297,7 +253,7 @@ def _bare(kind: Any) -> Any:
 
 
 def _is_hashable(kind: Any) -> bool:
-    return getattr(type(kind), "__hash__", None) is not None
+    return getattr(kind.__class__, "__hash__", None) is not None
 
 
 def _is_json_value(kind: Any) -> bool:

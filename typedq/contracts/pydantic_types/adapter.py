@@ -11,8 +11,8 @@ import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from typedq.contracts.fragments import Definitions
 from typedq.contracts.foreign import StandIn
+from typedq.contracts.fragments import Definitions
 from typedq.contracts.json_tree import is_array, is_object
 from typedq.contracts.pydantic_types.code import CODE
 from typedq.contracts.pydantic_types.containers import CONTAINERS
@@ -43,8 +43,10 @@ def plain_model(model: BaseModel) -> Any:
 
 def _by_alias(kind: Any) -> bool:
     """Whether a type is written under its aliases: under the names that it reads."""
-    config: Any = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None)
-    return bool((config or {}).get("validate_by_alias", True))
+    config: dict[str, Any] = (
+        getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
+    )
+    return bool(config.get("validate_by_alias", True))
 
 
 class Adapter:
@@ -176,13 +178,13 @@ def _ways(
         yield (), False
         return
     step, rest = loc[0], loc[1:]
-    inside: Any = None
-    if is_object(value) and isinstance(step, str) and step in value:
-        inside = (value[step],)
-    elif is_array(value) and isinstance(step, int) and step < len(value):
-        inside = (value[step],)
-    if inside:
-        for way, ends in _ways(rest, inside[0], missing):
+    inside: Any = msgspec.UNSET
+    if isinstance(step, str):
+        inside = value.get(step, inside) if is_object(value) else inside
+    elif is_array(value) and step < len(value):
+        inside = value[step]
+    if inside is not msgspec.UNSET:
+        for way, ends in _ways(rest, inside, missing):
             yield (step, *way), ends or not rest
     elif missing and not rest and (is_object(value) or is_array(value)):
         yield (step,), True

@@ -6,17 +6,15 @@ must say what it writes. What pydantic ships is known by name, and is shown.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import operator
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from typedq.contracts.fragments import ANNOTATION_KEYS, Schema
 from typedq.contracts.json_tree import is_array, is_object, text_of
-from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, refuse
+from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, parts_in, refuse
 from typedq.contracts.type_tree import NoSchema
 
 _IP = (
@@ -49,11 +47,10 @@ _ENCODINGS: dict[str, Schema] = {
     "Base64Encoder": {"contentEncoding": "base64"},
     "Base64UrlEncoder": {"contentEncoding": "base64url"},
 }
-_SECRET = "a secret is written as asterisks; pass a reference to it"
+_MASKED = "a secret is written as asterisks; pass a reference to it"
 _OWN_SERIALIZERS = frozenset(
     ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
 ) | {"<lambda>", "int", "attrgetter"}
-_NOT_INPUT = {"metadata", "serialization", ""}
 _INPUT_CODE = frozenset(("function-before", "function-wrap", "function-plain"))
 
 
@@ -62,7 +59,7 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     function = node["function"]["function"]
     check, name = _check_of(function)
     if name in ("SecretStr", "SecretBytes", "Secret"):
-        refuse(path, _SECRET)
+        refuse(path, _MASKED)
     form = _FORMATS.get(name, {}) if check else {}
     if "type" in form:
         return {**form}
@@ -85,18 +82,17 @@ def _plain_validator(walk: Walk, node: Core, path: str) -> Schema:
     if "json_schema_input_schema" in node and not check:
         return walk.schema(node["json_schema_input_schema"], path)
     hint = "use AfterValidator or BeforeValidator, which keep it"
-    refuse(path, f"the validator {name} hides the type that is read; {hint}")
+    return refuse(path, f"the validator {name} hides the type that is read; {hint}")
 
 
 def _check_of(function: Any) -> tuple[str, str]:
     """What to record of a validator, or nothing if a user wrote it, and its name."""
-    arguments: dict[str, Any] = {}
-    if isinstance(function, functools.partial):
-        function, arguments = function.func, function.keywords
+    arguments: dict[str, Any] = getattr(function, "keywords", {})
+    function = getattr(function, "func", function)  # of a functools.partial
     name = _name(function)
     owner: Any = function if isinstance(function, type) else getattr(function, "__self__", None)
     own_type = isinstance(owner, type) and not hasattr(owner, "__pydantic_decorators__")
-    if not own_type and not _is_pydantics(function, owner):
+    if not own_type and not _is_pydantics(function):
         return "", name
     told = [f"{key}={value!r}" for key, value in arguments.items() if not callable(value)]
     return f"{name}({', '.join(told)})" if told else name, name
@@ -108,15 +104,17 @@ def _encoder(function: Any) -> str | None:
     return encoder.__name__ if isinstance(encoder, type) else None
 
 
-def _is_pydantics(function: Any, owner: Any) -> bool:
-    modules = (getattr(one, "__module__", None) or "" for one in (function, owner, type(owner)))
+def _is_pydantics(function: Any) -> bool:
+    """Whether pydantic ships a function, or the object whose method it is."""
+    owner: Any = getattr(function, "__self__", None)
+    modules = (str(getattr(one, "__module__", "")) for one in (function, owner, owner.__class__))
     return any(module.partition(".")[0] == "pydantic" for module in modules)
 
 
 def _name(function: Any) -> str:
-    if isinstance(function, operator.attrgetter):
+    if function.__class__ is operator.attrgetter:
         return repr(function).removeprefix("operator.")
-    name: str = getattr(function, "__qualname__", type(function).__name__)
+    name: str = getattr(function, "__qualname__", function.__class__.__name__)
     return name.rpartition("<locals>.")[2]
 
 
@@ -136,7 +134,7 @@ def _serialized(walk: Walk, node: Core, path: str) -> Schema:
         function = serializer["function"]
         if _is_own(function):
             if _name(function) == "_serialize_secret_field":
-                refuse(path, _SECRET)
+                refuse(path, _MASKED)
             return read
         written = _returned(walk, serializer, _name(function), path)
     elif kind in (node["type"], "any"):
@@ -148,10 +146,9 @@ def _serialized(walk: Walk, node: Core, path: str) -> Schema:
 
 def _is_own(function: Any) -> bool:
     name = _name(function).rpartition(".")[2]
-    owner: Any = getattr(function, "__self__", None)
     if function is int or isinstance(function, operator.attrgetter):
         return True
-    return _is_pydantics(function, owner) and (
+    return _is_pydantics(function) and (
         name in _OWN_SERIALIZERS or name == "_serialize_secret_field"
     )
 
@@ -188,11 +185,10 @@ def _bare(schema: Any) -> Any:
 
 def _has_input_code(node: Any) -> bool:
     """Whether some validator of a user's changes what is read before it is checked."""
-    if isinstance(node, Mapping):
-        if node.get("type") in _INPUT_CODE and not _check_of(node["function"]["function"])[0]:
+    for part in parts_in(node, frozenset(("metadata", "serialization", ""))):
+        if part.get("type") in _INPUT_CODE and not _check_of(part["function"]["function"])[0]:
             return True
-        return any(_has_input_code(node[key]) for key in node.keys() - _NOT_INPUT)
-    return isinstance(node, (list, tuple)) and any(_has_input_code(one) for one in node)
+    return False
 
 
 # --- defaults and chains --------------------------------------------------------------------------

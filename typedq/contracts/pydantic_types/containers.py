@@ -85,8 +85,7 @@ def _nullable(walk: Walk, node: Core, path: str) -> Schema:
 
 
 def _union(walk: Walk, node: Core, path: str) -> Schema:
-    choices: list[Any] = node["choices"]
-    nodes = [choice[0] if isinstance(choice, tuple) else choice for choice in choices]
+    nodes: list[Core] = [one[0] if type(one) is tuple else one for one in node["choices"]]
     ambiguous, walk.ambiguous = walk.ambiguous, False
     members = [walk.schema(one, path) for one in nodes]
     inner, walk.ambiguous = walk.ambiguous, False
@@ -111,8 +110,8 @@ def _tagged_union(walk: Walk, node: Core, path: str) -> Schema:
         tag = tag[0][0] if isinstance(tag[0], list) else tag[0]
     # A tag must be there to decide, even where its variant has a default for it.
     variants = list({id(one): one for one in node["choices"].values()}.values())
-    written = [walk.schema(one, path) for one in variants]
-    return {"oneOf": written, "required": [tag]} if len(written) > 1 else written[0]
+    members = [walk.schema(one, path) for one in variants]
+    return {"oneOf": members, "required": [tag]} if len(members) > 1 else members[0]
 
 
 def _definitions(walk: Walk, node: Core, path: str) -> Schema:
@@ -132,7 +131,11 @@ def _reference(walk: Walk, node: Core, path: str) -> Schema:
 
 def _inner(key: str, *others: str) -> Node:
     """A node that travels as one inside it does."""
-    return Node(lambda walk, node, path: walk.schema(node[key], path), frozenset((key, *others)))
+
+    def write(walk: Walk, node: Core, path: str) -> Schema:
+        return walk.schema(node[key], path)
+
+    return Node(write, frozenset((key, *others)))
 
 
 _SIZES = frozenset(("min_length", "max_length", "fail_fast"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import (
@@ -14,9 +14,9 @@ from pydantic_core import (
     core_schema,
 )
 
-from typedq.contracts.fragments import Schema, about, elements, members, only_annotations
-from typedq.contracts.json_tree import text_of
-from typedq.contracts.pydantic_types.walk import Core, Node, Walk, refuse
+from typedq.contracts.fragments import Schema, about, elements, members
+from typedq.contracts.json_tree import is_array, text_of
+from typedq.contracts.pydantic_types.walk import Core, Node, Walk, notes_of, parts_in, refuse
 
 # Keys of a model's config that say nothing about the wire, and those that are read where they
 # matter; coerce_numbers_to_str and strict change nothing, since messages are read strictly.
@@ -67,7 +67,7 @@ def _dataclass_fields(walk: Walk, node: Core, path: str) -> Schema:
 
 
 def _typed_dict(walk: Walk, node: Core, path: str) -> Schema:
-    cls = node.get("cls")
+    cls: Any = node.get("cls")
     config = {**_config(node, path)}
     if "extra_behavior" in node:
         config["extra_fields_behavior"] = node["extra_behavior"]
@@ -76,7 +76,7 @@ def _typed_dict(walk: Walk, node: Core, path: str) -> Schema:
         with walk.within(config, cls):
             return _object(walk, node, node["fields"].items(), path)
 
-    return walk.named(node, node.get("cls_name") or getattr(cls, "__name__", "TypedDict"), write)
+    return walk.named(node, str(node.get("cls_name") or cls.__name__), write)
 
 
 def _named_tuple(walk: Walk, node: Core, path: str) -> Schema:
@@ -96,64 +96,73 @@ def _named_tuple(walk: Walk, node: Core, path: str) -> Schema:
 
 def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Schema:
     extra = node.get("extra_behavior") or walk.config.get("extra_fields_behavior", "ignore")
-    names, schemas, required = list[str](), list[Schema](), list[str]()
+    found = _Members(walk, extra)
     for name, field in fields:
-        place = f"{path}.{name}"
-        if unknown := field.keys() - _FIELD_KEYS:
-            refuse(place, f"{min(unknown)} of a pydantic field is not understood; leave it out")
-        if field.get("init_only"):
-            refuse(place, "an InitVar is not kept, so it cannot be sent; make it a field")
-        if field.get("init") is False:
-            _add_written_only(walk, name, field["schema"], extra, place, names, schemas)
-            continue
-        needed = field.get("required", not _has_default(walk, field["schema"]))
-        if field.get("serialization_exclude") and needed:
-            refuse(place, "Field(exclude=True) keeps it out of messages; give it a default")
-        _check_default(walk, field["schema"], place)
-        written = {**walk.schema(field["schema"], place), **_notes(field)}
-        wire, others = _names(walk, name, field)
-        if field.get("serialization_exclude"):
-            wire = next((one for one in others if isinstance(one, str)), wire)
-        elif wire not in others:
-            if needed:
-                ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in others)
-                reason = f"it is written as {wire!r}, but read as {' or '.join(ways)}"
-                refuse(place, f"{reason}; give it one alias for both, Field(alias=...)")
-            _add_written_only(walk, wire, field["schema"], extra, place, names, schemas)
-            wire = next((one for one in others if isinstance(one, str)), wire)
-        others = [one for one in others if one != wire]
-        aliases = {"x-typedq-aliases": others} if others else {}
-        names.append(wire)
-        schemas.append({**written, **aliases})
-        required += [wire] if needed else []
+        found.add(name, field, f"{path}.{name}")
     for computed in node.get("computed_fields", ()):
         name = computed["property_name"]
         wire = computed.get("alias", name) if walk.by_alias else name
-        returned = computed["return_schema"]
-        _add_written_only(walk, wire, returned, extra, f"{path}.{name}", names, schemas)
-    if len(set(names)) < len(names):
+        found.add_written_only(wire, computed["return_schema"], f"{path}.{name}")
+    if len(set(found.names)) < len(found.names):
         refuse(path, "two fields share one alias; give each its own")
     return {
-        **members(walk.owner, names, schemas, required),
+        **members(walk.owner, found.names, found.schemas, found.required),
         **_extras(walk, node, extra, path),
     }
 
 
-def _add_written_only(
-    walk: Walk,
-    wire: str,
-    node: Core,
-    extra: str,
-    path: str,
-    names: list[str],
-    schemas: list[Schema],
-) -> None:
-    """A computed field: always written, never read; who reads it must not take it for its own."""
-    if extra != "ignore":
-        reason = f"it is written, but extra={extra!r} would not let it be read back"
-        refuse(path, f"{reason}; take extra off, or make it a plain property")
-    names.append(wire)
-    schemas.append({**walk.schema(node, path), "x-typedq-computed": True})
+class _Members:
+    """The members of an object, in the making."""
+
+    def __init__(self, walk: Walk, extra: str) -> None:
+        self._walk, self._extra = walk, extra
+        self.names: list[str] = []
+        self.schemas: list[Schema] = []
+        self.required: list[str] = []
+
+    def add(self, name: str, field: Core, path: str) -> None:
+        """Add a field. Raises `NoSchema` if what is written could not be read."""
+        if unknown := field.keys() - _FIELD_KEYS:
+            refuse(path, f"{min(unknown)} of a pydantic field is not understood; leave it out")
+        if field.get("init_only"):
+            refuse(path, "an InitVar is not kept, so it cannot be sent; make it a field")
+        if field.get("init") is False:
+            self.add_written_only(name, field["schema"], path)
+            return
+        needed = field.get("required", not _has_default(self._walk, field["schema"]))
+        excluded = field.get("serialization_exclude", False)
+        if excluded and needed:
+            refuse(path, "Field(exclude=True) keeps it out of messages; give it a default")
+        _check_default(self._walk, field["schema"], path)
+        wire, read = _names(self._walk, name, field)
+        plain = [one for one in read if isinstance(one, str)]
+        if wire not in read and not excluded:
+            if needed:
+                ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in read)
+                reason = f"it is written as {wire!r}, but read as {' or '.join(ways)}"
+                refuse(path, f"{reason}; give it one alias for both, Field(alias=...)")
+            self.add_written_only(wire, field["schema"], path)
+        if wire not in read:
+            wire = plain[0] if plain else wire
+        others = [one for one in read if one != wire]
+        aliases = {"x-typedq-aliases": others} if others else {}
+        written = self._walk.schema(field["schema"], path)
+        self._add(wire, {**written, **notes_of(field), **aliases})
+        self.required += [wire] if needed else []
+
+    def add_written_only(self, name: str, node: Core, path: str) -> None:
+        """Add what is always written and never read, such as a computed field.
+
+        A reader that has a field of that name must not take it for its own.
+        """
+        if self._extra != "ignore":
+            reason = f"it is written, but extra={self._extra!r} would not let it be read back"
+            refuse(path, f"{reason}; take extra off, or make it a plain property")
+        self._add(name, {**self._walk.schema(node, path), "x-typedq-computed": True})
+
+    def _add(self, name: str, schema: Schema) -> None:
+        self.names.append(name)
+        self.schemas.append(schema)
 
 
 def _extras(walk: Walk, node: Core, extra: str, path: str) -> Schema:
@@ -170,11 +179,6 @@ def _extras(walk: Walk, node: Core, extra: str, path: str) -> Schema:
     return {"additionalProperties": True if free else walk.schema(values, f"{path}[...]")}
 
 
-def _notes(field: Core) -> Schema:
-    updates: Any = (field.get("metadata") or {}).get("pydantic_js_updates", {})
-    return only_annotations(updates)
-
-
 def _has_default(walk: Walk, node: Core) -> bool:
     node = walk.target(node)
     if node["type"] in ("function-before", "function-after", "function-wrap"):
@@ -184,19 +188,23 @@ def _has_default(walk: Walk, node: Core) -> bool:
 
 def _names(walk: Walk, name: str, field: Core) -> tuple[str, list[Any]]:
     """The name under which a field is written; and all names, or paths, under which it is read."""
-    config, alias = walk.config, field.get("validation_alias")
+    config: Core = walk.config
+    alias: Any = field.get("validation_alias")
     read: list[Any] = []
     if alias is None or config.get("validate_by_name", False):
         read.append(name)
     if alias is not None and config.get("validate_by_alias", True):
-        ways: list[Any] = [alias] if isinstance(alias, str) or not _is_several(alias) else alias
-        read += [way[0] if isinstance(way, list) and len(way) == 1 else way for way in ways]
+        read += [_simplest(way) for way in (alias if _is_choice(alias) else [alias])]
     read = sorted({text_of(way): way for way in read}.values(), key=text_of)
     return field.get("serialization_alias", name) if walk.by_alias else name, read
 
 
-def _is_several(alias: Any) -> bool:
-    return bool(alias) and isinstance(alias[0], list)
+def _is_choice(alias: Any) -> bool:
+    return is_array(alias) and is_array(alias[0])
+
+
+def _simplest(way: Any) -> Any:
+    return way[0] if is_array(way) and len(way) == 1 else way
 
 
 # --- defaults -------------------------------------------------------------------------------------
@@ -204,7 +212,10 @@ def _is_several(alias: Any) -> bool:
 
 def _check_default(walk: Walk, node: Core, path: str) -> None:
     """Refuse a default that the field's own type refuses, unless validators have a say in it."""
-    if node["type"] != "default" or "default" not in node or _has_code(node["schema"]):
+    if node["type"] != "default" or "default" not in node:
+        return
+    parts = parts_in(node["schema"], frozenset(("metadata",)))
+    if any(str(part.get("type", "")).startswith("function-") for part in parts):
         return
     inner, default = dict(node["schema"]), node["default"]
     if default is None and inner["type"] in ("nullable", "none"):
@@ -221,14 +232,6 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
         refuse(path, f"its type refuses its default {default!r}: {reason}")
     except (PydanticSerializationError, SchemaError):
         pass  # found when it is sent
-
-
-def _has_code(node: Any) -> bool:
-    if isinstance(node, Mapping):
-        if str(node.get("type", "")).startswith("function-"):
-            return True
-        return any(_has_code(node[key]) for key in node if key != "metadata")
-    return isinstance(node, (list, tuple)) and any(map(_has_code, node))
 
 
 _FIELDS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
 
@@ -45,7 +45,7 @@ def _bounds(node: Core, names: dict[str, str]) -> Schema:
     return {names[key]: value for key, value in node.items() if key in names}
 
 
-def _string(walk: Walk, node: Core, path: str) -> Schema:
+def _string(walk: Walk, node: Core, _path: str) -> Schema:
     found = {
         name: value
         for key, name in _TEXT.items()
@@ -75,7 +75,7 @@ def _bytes(walk: Walk, node: Core, path: str) -> Schema:
     return {"type": "string", **_BYTE_TEXTS[modes[0]], **_bounds(node, _BYTES)}
 
 
-def _decimal(walk: Walk, node: Core, path: str) -> Schema:
+def _decimal(walk: Walk, node: Core, _path: str) -> Schema:
     bounds: Schema = {key: str(node[key]) for key in _DECIMAL if key in node}
     if walk.option(node, "allow_inf_nan", "allow_inf_nan"):
         bounds["allow_inf_nan"] = True
@@ -108,7 +108,7 @@ def _datetime(walk: Walk, node: Core, path: str) -> Schema:
     return {**moment("datetime", "date-time", zone), **_temporal(node), **_unit(walk, path)}
 
 
-def _time(walk: Walk, node: Core, path: str) -> Schema:
+def _time(_walk: Walk, node: Core, _path: str) -> Schema:
     return {**moment("time", "time", _ZONES.get(node.get("tz_constraint"))), **_temporal(node)}
 
 
@@ -130,13 +130,13 @@ def _unit(walk: Walk, path: str) -> Schema:
     return {}
 
 
-def _uuid(walk: Walk, node: Core, path: str) -> Schema:
+def _uuid(_walk: Walk, node: Core, _path: str) -> Schema:
     version = {"x-typedq-uuid": node["version"]} if "version" in node else {}
     return {"type": "string", "format": "uuid", "x-typedq-type": "uuid", **version}
 
 
 def _url(format_name: str) -> Callable[[Walk, Core, str], Schema]:
-    def write(walk: Walk, node: Core, path: str) -> Schema:
+    def write(walk: Walk, node: Core, _path: str) -> Schema:
         facts = _bounds(node, _URL)
         if "schemes" in facts:
             facts["schemes"] = sorted(facts["schemes"])
@@ -151,7 +151,7 @@ def _url(format_name: str) -> Callable[[Walk, Core, str], Schema]:
     return write
 
 
-def _literal(walk: Walk, node: Core, path: str) -> Schema:
+def _literal(_walk: Walk, node: Core, path: str) -> Schema:
     values = list(node["expected"])
     unreadable = _unreadable({"type": "literal", "expected": values}, values)
     if unreadable is not None:
@@ -194,7 +194,10 @@ def _number(kind: str) -> Callable[[Walk, Core, str], Schema]:
 
 
 def _refused(reason: str) -> Node:
-    return Node(lambda _walk, _node, path: refuse(path, reason), _ANYTHING)
+    def write(_walk: Walk, _node: Core, path: str) -> NoReturn:
+        refuse(path, reason)
+
+    return Node(write, _ANYTHING)
 
 
 _ANYTHING = frozenset(

@@ -5,15 +5,15 @@ as code, which no schema can show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 from typedq.contracts.fragments import Definitions, Schema, only_annotations
-from typedq.contracts.json_tree import text_of
+from typedq.contracts.json_tree import is_object, text_of
 from typedq.contracts.type_tree import NoSchema
 
-Core = Mapping[str, Any]
+Core = dict[str, Any]
 _EVERYWHERE = frozenset(("type", "ref", "metadata", "strict", "serialization"))
 _KINDS: dict[type, str] = {
     bool: "boolean",
@@ -62,8 +62,7 @@ class Walk:
         written = known.write(self, node, path)
         if "serialization" in node:
             written = self._nodes["serialization"].write(self, {**node, "": written}, path)
-        updates: Any = (node.get("metadata") or {}).get("pydantic_js_updates", {})
-        return {**written, **only_annotations(updates)}
+        return {**written, **notes_of(node)}
 
     def named(self, node: Core, name: str, write: Callable[[], Schema]) -> Schema:
         """Return a reference to a definition, which is written at its first use."""
@@ -71,7 +70,7 @@ class Walk:
         return self.definitions.named(key, name, write)
 
     @contextmanager
-    def within(self, config: Core, owner: Any) -> Iterator[None]:
+    def within(self, config: Core, owner: Any) -> Generator[None]:
         """Walk the inside of a class: its config alone holds there."""
         outer, self.config, self.owner = (self.config, self.owner), config, owner
         try:
@@ -152,6 +151,23 @@ def _kinds(schema: Schema, definitions: Definitions) -> set[str]:
 def json_kinds(schema: Schema, definitions: Definitions) -> set[str]:
     """Return the kinds of JSON values that a schema takes."""
     return _kinds(schema, definitions)
+
+
+def parts_in(node: Any, leave_out: frozenset[str]) -> Iterator[Core]:
+    """Yield every node inside a node, and itself, but nothing under the keys of `leave_out`."""
+    if is_object(node):
+        yield node
+        for key in node.keys() - leave_out:
+            yield from parts_in(node[key], leave_out)
+    elif isinstance(node, (list, tuple)):
+        for one in cast("list[Any]", node):
+            yield from parts_in(one, leave_out)
+
+
+def notes_of(node: Core) -> Schema:
+    """Return the title, description and the like that a node or field has been given."""
+    metadata: dict[str, Any] = node.get("metadata") or {}
+    return only_annotations(metadata.get("pydantic_js_updates", {}))
 
 
 def refuse(path: str, reason: str) -> NoReturn:
