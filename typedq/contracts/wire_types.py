@@ -71,10 +71,12 @@ class _Translator:
         self.defaults: dict[tuple[Any, str], tuple[str, Any, Any]] = {}
         self._shadows: dict[Any, WireType] = {}
         self._aliases: list[Any] = []  # that are being unwrapped
+        self._place: list[str] = []  # steps to the type that is translated
         self._probed: set[Any] | None = None  # records, while it is asked if one needs a shadow
 
     def translate(self, kind: Any, path: str) -> WireType:
         depth = len(self._aliases)
+        self._place.append(path.removeprefix("$"))
         try:
             return self._translate(kind, depth)
         except _Recursive:
@@ -85,6 +87,7 @@ class _Translator:
             raise NoSchema(path + error.path.removeprefix("$"), error.reason) from None
         finally:
             del self._aliases[depth:]
+            self._place.pop()
 
     def _translate(self, kind: Any, depth: int) -> WireType:
         base: Any
@@ -198,8 +201,8 @@ class _Translator:
             fields = self._translated(cls)
             for field in fields:
                 if field.default is not msgspec.NODEFAULT:
-                    found = f"$.{field.wire_name}", field.kind, field.default
-                    self.defaults[cls, field.name] = found
+                    place = f"${''.join(self._place)}.{field.wire_name}"
+                    self.defaults[cls, field.name] = place, field.kind, field.default
             same = all(field.wire.kind is field.kind for field in fields)
             return WireType(kind if same else object())
         if cls in self._shadows:
@@ -243,7 +246,8 @@ def _literal(kind: Any, base: Any) -> WireType:
     if len(by_value) < len(values):
         raise NoSchema("$", "two values of a Literal look the same in JSON; keep one of them")
     made: Any = Literal[tuple(plain)]
-    return WireType(made, lambda value: by_value[type(value), value], None, (str, int, NoneType))
+    decoded: Any = tuple({p.__class__ for p in plain})
+    return WireType(made, lambda value: by_value[type(value), value], None, decoded)
 
 
 def _bare(kind: Any) -> Any:

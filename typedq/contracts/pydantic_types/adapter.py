@@ -21,6 +21,7 @@ from typedq.contracts.pydantic_types.scalars import SCALARS
 from typedq.contracts.pydantic_types.walk import Walk, json_kinds, look_alike
 from typedq.contracts.type_tree import NoSchema, ambiguous, name_of
 
+Loc = tuple[int | str, ...]
 _NODES = {**SCALARS, **CONTAINERS, **CODE, **RECORDS}
 INNER = "\0"  # between a reason and its path in the value, inside a message of msgspec
 
@@ -151,28 +152,32 @@ def _why_not(kind: Any, error: PydanticUserError) -> str:
     return f"{name_of(kind)}: {error.message.partition(chr(10))[0]}"
 
 
+def problem_in(error: ValidationError, value: Any) -> tuple[str, str]:
+    """Return the first problem that pydantic found in parsed JSON: its path from `$`, and why.
+
+    Of the members of a union, each of which has its own, the one that got farthest counts. The
+    names of those members, which pydantic has in its paths, are left out.
+    """
+    found: list[tuple[Loc, str]] = []
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        missing = one["type"] == "missing"
+        found.append((_located(one["loc"], value, missing=missing), one["msg"]))
+    first = found[0][0]
+    inside = [one for one in found if one[0][: len(first)] == first]
+    loc, reason = max(inside, key=lambda one: len(one[0]))
+    return "$" + "".join(map(_step, loc)), reason
+
+
 def _step(step: int | str) -> str:
     return f"[{step}]" if isinstance(step, int) else f".{step}"
 
 
-def problem_in(error: ValidationError, value: Any) -> tuple[str, str]:
-    """Return the first problem that pydantic found in parsed JSON: its path from `$`, and why.
-
-    The names of members of unions, which pydantic has in its paths, are left out.
-    """
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    missing = first["type"] == "missing"
-    return "$" + "".join(map(_step, _located(first["loc"], value, missing=missing))), first["msg"]
-
-
-def _located(loc: tuple[int | str, ...], value: Any, *, missing: bool) -> tuple[int | str, ...]:
+def _located(loc: Loc, value: Any, *, missing: bool) -> Loc:
     """The steps of `loc` that lead through `value`; the others name members of unions."""
     return max(_ways(loc, value, missing), key=lambda way: (way[1], len(way[0])))[0]
 
 
-def _ways(
-    loc: tuple[int | str, ...], value: Any, missing: bool
-) -> Iterator[tuple[tuple[int | str, ...], bool]]:
+def _ways(loc: Loc, value: Any, missing: bool) -> Iterator[tuple[Loc, bool]]:
     """Every choice of steps that exist, and whether the last step of all is among them."""
     if not loc:
         yield (), False
