@@ -26,6 +26,7 @@ from typing import (
     TypedDict,
     TypeVar,
     Union,
+    cast,
 )
 
 import annotated_types as at
@@ -69,8 +70,7 @@ def refusal(kind: Any, default: Any = ...) -> str:
 
 # --- constraints: the type, values that fit, values that do not, what msgspec itself would say ----
 
-_POSITIVE: Any = PositiveInt
-UserId = NewType("UserId", _POSITIVE)
+UserId: Any = cast("Any", NewType)("UserId", PositiveInt)
 Counted = TypeAliasType("Counted", PositiveInt)
 TRANSLATED: list[tuple[Any, list[Any], list[Any], Any]] = [
     (PositiveInt, [1], [0, -5], Annotated[int, Meta(gt=0)]),
