@@ -32,7 +32,7 @@ READER_KEYWORDS = frozenset(
         "x-typedq-url",  # schemes, length and defaults of a pydantic URL
         "x-typedq-uuid",  # the version of a UUID
         "x-typedq-check",  # checks that pydantic or a custom type makes, by name
-        "x-typedq-aliases",  # other names, or paths, under which a member is read
+        "x-typedq-alias",  # what is read for another member, where that is not there
         "x-typedq-rank",  # place in a union whose members can look the same in JSON
         "x-typedq-tags",  # tags of a union whose discriminator is a function
     )

@@ -33,7 +33,7 @@ _FORMATS: dict[str, Schema] = {
     "IPvAnyNetwork._validate": {**_TEXT, "format": "ipvanynetwork"},
     "pattern_either_validator": {**_TEXT, "format": "regex"},
     "pattern_str_validator": {**_TEXT, "format": "regex"},
-    "ByteSize._validate": {"type": "integer", "minimum": 0},
+    "ByteSize._validate": {"type": "integer", "minimum": 0, "x-typedq-type": "byte-size"},
 }
 # Functions of pydantic's that change neither what is read nor what is written as JSON.
 _HARMLESS = frozenset(

@@ -104,7 +104,7 @@ def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Sche
         wire = computed.get("alias", name) if walk.by_alias else name
         found.add_written_only(wire, computed["return_schema"], f"{path}.{name}")
     if len(set(found.names)) < len(found.names):
-        refuse(path, "two fields share one alias; give each its own")
+        refuse(path, "two fields are read or written under one name; give each its own aliases")
     return {
         **members(walk.owner, found.names, found.schemas, found.required),
         **_extras(walk, node, extra, path),
@@ -144,11 +144,13 @@ class _Members:
             self.add_written_only(wire, field["schema"], path)
         if wire not in read:
             wire = plain[0] if plain else wire
-        others = [one for one in read if one != wire]
-        aliases = {"x-typedq-aliases": others} if others else {}
-        written = self._walk.schema(field["schema"], path)
-        self._add(wire, {**written, **notes_of(field), **aliases})
+        written = {**self._walk.schema(field["schema"], path), **notes_of(field)}
+        self._add(wire, written)
         self.required += [wire] if needed else []
+        for way in read:
+            if way != wire:
+                name = way if isinstance(way, str) else str(way[0])
+                self._add(name, {**written, "x-typedq-alias": [wire, way]})
 
     def add_written_only(self, name: str, node: Core, path: str) -> None:
         """Add what is always written and never read, such as a computed field.

@@ -24,6 +24,11 @@ _KINDS: dict[type, str] = {
     list: "array",
     dict: "object",
 }
+# What a type reads beside what it writes.
+_ALSO_READ = {
+    "decimal": {"string", "integer", "number"},
+    "byte-size": {"integer", "string", "boolean"},
+}
 
 
 class Node(NamedTuple):
@@ -143,7 +148,11 @@ def _kinds(schema: Schema, definitions: Definitions) -> set[str]:
         if key in schema:
             return set[str]().union(*(_kinds(one, definitions) for one in schema[key]))
     if "enum" in schema:
-        return {_KINDS[type(value)] for value in schema["enum"]}
+        kinds = {_KINDS[type(value)] for value in schema["enum"]}
+        # To pydantic, true is a 1 of a Literal.
+        return kinds | ({"boolean", "integer"} if {0, 1} & {*schema["enum"]} else set())
+    if schema.get("x-typedq-type") in _ALSO_READ:
+        return _ALSO_READ[schema["x-typedq-type"]]
     kind = schema.get("type", [*_KINDS.values()])
     return {kind} if isinstance(kind, str) else {*kind}
 
