@@ -112,8 +112,10 @@ def means_the_same(sent: Any, read: Any, body: Any) -> bool:
         return len(sent) == len(read) and all(map(means_the_same, sent, read, body))
     if isinstance(sent, set) or isinstance(read, set):
         both = _is_row(read) or isinstance(read, set)
-        return both and len(sent) == len(read) and all(
-            any(means_the_same(one, other, None) for other in read) for one in sent
+        return (
+            both
+            and len(sent) == len(read)
+            and all(any(means_the_same(one, other, None) for other in read) for one in sent)
         )
     sent, read = (getattr(one, "value", one) for one in (sent, read))
     if change(sent, read) is None:
@@ -139,9 +141,7 @@ def _members(value: Any) -> dict[str, Any] | None:
         return None
     fields: Any = getattr(type(value), "__pydantic_fields__", None)
     names = fields or getattr(type(value), "__struct_fields__", None) or value.__dataclass_fields__
-    wires = {
-        name: (fields[name].serialization_alias or name) if fields else name for name in names
-    }
+    wires = {name: (fields[name].serialization_alias or name) if fields else name for name in names}
     extra: Any = getattr(value, "__pydantic_extra__", None) or {}
     return {**{wire: getattr(value, name) for name, wire in wires.items()}, **extra}
 

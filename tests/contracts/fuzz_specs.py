@@ -88,9 +88,16 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "none": (None, [None], [None]),
     "str": (
         str,
-        [None, Field(min_length=1), _STR(max_length=2), _STR(pattern="^a"),
-         _STR(strip_whitespace=True), _STR(strip_whitespace=True, min_length=1),
-         _STR(to_lower=True), _STR(to_upper=True)],
+        [
+            None,
+            Field(min_length=1),
+            _STR(max_length=2),
+            _STR(pattern="^a"),
+            _STR(strip_whitespace=True),
+            _STR(strip_whitespace=True, min_length=1),
+            _STR(to_lower=True),
+            _STR(to_upper=True),
+        ],
         TEXTS,
     ),
     "bytes": (bytes, [None, Field(min_length=2), at.MaxLen(1)], [b"", b"a", b"YQ==", b"6161"]),
@@ -290,14 +297,18 @@ def _record(spec: Spec) -> Any:
     if spec.name == "struct":
         ordered = sorted(spec.members, key=lambda member: member.default)
         fields = [(m.name, kinds[m.name], *_default(m)) for m in ordered]
-        return msgspec.defstruct("R", fields, forbid_unknown_fields=spec.options["extra"] == "forbid")
+        return msgspec.defstruct(
+            "R", fields, forbid_unknown_fields=spec.options["extra"] == "forbid"
+        )
     if spec.name == "plain":
         ordered = sorted(spec.members, key=lambda member: member.default)
         return dataclasses.make_dataclass(
             "R", [(m.name, kinds[m.name], *map(_field, _default(m))) for m in ordered]
         )
     if spec.name == "typed":
-        hints = {m.name: NotRequired[kinds[m.name]] if m.default else kinds[m.name] for m in spec.members}
+        hints = {
+            m.name: NotRequired[kinds[m.name]] if m.default else kinds[m.name] for m in spec.members
+        }
         return TypedDict("R", hints)  # type: ignore[operator]
     config = ConfigDict(
         extra=spec.options["extra"],
