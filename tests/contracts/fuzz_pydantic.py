@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -135,8 +135,7 @@ def _is_row(value: Any) -> bool:
 def _members(value: Any) -> dict[str, Any] | None:
     """The members of a record or dict, by the names under which they travel."""
     if isinstance(value, Mapping):
-        entries = cast("Mapping[Any, Any]", value).items()
-        return {_key(key): item for key, item in entries}
+        return {_key(key): item for key, item in value.items()}
     if not any(hasattr(type(value), name) for name in _RECORDS):
         return None
     fields: Any = getattr(type(value), "__pydantic_fields__", None)
@@ -187,10 +186,8 @@ def judge(
     report: Report, sides: tuple[Side, Side], found: Comparison, random: Random, told: str
 ) -> None:
     same = sides[0].fingerprint == sides[1].fingerprint
-    for verdict, writer, reader in (
-        (found.backward, *sides),
-        (found.forward, *reversed(sides)),
-    ):
+    old, new = sides
+    for verdict, writer, reader in ((found.backward, old, new), (found.forward, new, old)):
         report.answers += 1
         against = counterexample(writer, reader, random)
         report.compatible += verdict

@@ -10,6 +10,7 @@ import ipaddress
 import pathlib
 import re
 import uuid
+import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
@@ -18,6 +19,7 @@ import annotated_types as at
 import pydantic
 import pytest
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     AliasPath,
     AnyHttpUrl,
@@ -90,6 +92,8 @@ def round_trip(kind: Any, value: Any) -> Any:
 
 
 as_text = PlainSerializer(str, return_type=str)
+backwards = PlainSerializer(lambda text: text[::-1], return_type=str)
+undone = BeforeValidator(lambda text: text[::-1])
 
 
 class Computing(BaseModel):
@@ -199,6 +203,12 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "a second alias that others write": (PAndQ, Choosing),
     "a serializer dropped": (model(Annotated[dt.datetime, as_text]), model(dt.datetime)),
     "a serializer added": (model(dt.datetime), model(Annotated[dt.datetime, as_text])),
+    "a serializer that a validator undoes": (model(Annotated[str, backwards, undone]), model(str)),
+    "a validator that undoes a serializer": (model(Annotated[str, undone, backwards]), model(str)),
+    "a serializer that a validator undoes after": (
+        model(Annotated[str, backwards, AfterValidator(lambda text: text[::-1])]),
+        model(str),
+    ),
     "keys of another type": (model(dict[str, int]), model(dict[uuid.UUID, int])),
     "keys of dates": (model(dict[str, int]), model(dict[dt.date, int])),
     "keys of an enum of numbers": (model(dict[str, int]), model(dict[Number, int])),
@@ -275,6 +285,10 @@ SAME: dict[str, tuple[Any, Any]] = {
     "another schema for documentation": (
         model(int),
         model(Annotated[int, pydantic.WithJsonSchema({"type": "string"})]),
+    ),
+    "a bound, and a serializer of the same type": (
+        model(Annotated[str, Field(min_length=1)]),
+        model(Annotated[str, Field(min_length=1), as_text]),
     ),
     "an enum in a Literal": (model(Literal["a"]), model(Literal[Text.A])),
     "a serializer that writes what is read": (
@@ -408,6 +422,8 @@ REFUSED: list[tuple[Any, str]] = [
     (model(type[int]), "take its name as a str"),
     (model(Iterable[int]), "take a list"),
     (model(complex), "take two floats"),
+    (model(pydantic.ImportString), "take its dotted name as a str"),
+    (model(Annotated[Contract, pydantic.InstanceOf]), "make it a model or a dataclass"),
     (Loop, "no value fits its type"),
     (model(Annotated[int, at.Gt(5), at.Lt(6)]), "no value fits its type"),
     (WithInitVar, "an InitVar is not kept"),
@@ -536,6 +552,7 @@ VALUES: list[tuple[Any, Any]] = [
     (model(pydantic.JsonValue), {"a": [1, None, "x"]}),
     (model(int | float), 1.0),
     (model(EmailStr), "a@b.co"),
+    (model(zoneinfo.ZoneInfo), zoneinfo.ZoneInfo("UTC")),
     (model(pydantic.IPvAnyAddress), ipaddress.IPv6Address("::1")),
     (model(pydantic.AwareDatetime), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)),
 ]

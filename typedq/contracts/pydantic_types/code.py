@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from typedq.contracts.fragments import ANNOTATION_KEYS, Schema
+from typedq.contracts.fragments import ANNOTATION_KEYS, READER_KEYWORDS, Schema
 from typedq.contracts.json_tree import is_array, is_object, text_of
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, parts_in, refuse
 from typedq.contracts.type_tree import NoSchema
@@ -31,6 +31,7 @@ _FORMATS: dict[str, Schema] = {
     "IPvAnyAddress._validate": {**_TEXT, "format": "ipvanyaddress"},
     "IPvAnyInterface._validate": {**_TEXT, "format": "ipvanyinterface"},
     "IPvAnyNetwork._validate": {**_TEXT, "format": "ipvanynetwork"},
+    "validate_str_is_valid_iana_tz": {**_TEXT, "format": "zoneinfo"},
     "pattern_either_validator": {**_TEXT, "format": "regex"},
     "pattern_str_validator": {**_TEXT, "format": "regex"},
     "ByteSize._validate": {"type": "integer", "minimum": 0, "x-typedq-type": "byte-size"},
@@ -51,7 +52,14 @@ _MASKED = "a secret is written as asterisks; pass a reference to it"
 _OWN_SERIALIZERS = frozenset(
     ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
 ) | {"<lambda>", "int", "attrgetter"}
-_INPUT_CODE = frozenset(("function-before", "function-wrap", "function-plain"))
+_NO_FORM = (
+    ANNOTATION_KEYS
+    | READER_KEYWORDS
+    | {
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "pattern", "minItems", "maxItems"),
+    }
+)
 
 
 def _validator(walk: Walk, node: Core, path: str) -> Schema:
@@ -64,6 +72,8 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     if "type" in form:
         return {**form}
     written = walk.schema(node["schema"], path)
+    if not check and "x-typedq-written" not in written and _is_serialized(node["schema"]):
+        return {**written, "x-typedq-written": _form(walk.definitions.resolved(written))}
     if form or not check or name in _HARMLESS:
         return {**written, **form}
     if (encoder := _encoder(function)) is not None:
@@ -79,6 +89,8 @@ def _plain_validator(walk: Walk, node: Core, path: str) -> Schema:
     form = _FORMATS.get(name, {}) if check else {}
     if "type" in form:
         return {**form}
+    if name == "import_string":
+        refuse(path, "an object to import has no JSON form; take its dotted name as a str")
     if "json_schema_input_schema" in node and not check:
         return walk.schema(node["json_schema_input_schema"], path)
     hint = "use AfterValidator or BeforeValidator, which keep it"
@@ -163,32 +175,42 @@ def _returned(walk: Walk, serializer: Core, name: str, path: str) -> Schema:
 
 
 def _compared(walk: Walk, node: Core, read: Schema, written: Schema, path: str) -> Schema:
-    left, right = (_bare(walk.definitions.resolved(one)) for one in (read, written))
-    if text_of(left) == text_of(right):
+    left, right = (_form(walk.definitions.resolved(one)) for one in (read, written))
+    converted = _is_converted(node)
+    if text_of(left) == text_of(right) and not converted:
         return read
     kinds = json_kinds(read, walk.definitions), json_kinds(written, walk.definitions)
-    if "any" not in kinds[0] and not kinds[0] & kinds[1] and not _has_input_code(node):
+    if not kinds[0] & kinds[1] and not converted:
         wanted, got = (" or ".join(sorted(one)) for one in kinds)
         hint = "let it return the type of the field, or leave it out"
         refuse(path, f"its serializer writes {got}, but it reads {wanted}; {hint}")
     return {**read, "x-typedq-written": right}
 
 
-def _bare(schema: Any) -> Any:
-    """A schema without annotations, so that only what is on the wire is compared."""
+def _form(schema: Any) -> Any:
+    """The form of a value, without annotations and bounds: enqueue checks that those are kept."""
     if is_array(schema):
-        return [_bare(one) for one in schema]
+        return [_form(one) for one in schema]
     if not is_object(schema):
         return schema
-    return {key: _bare(value) for key, value in schema.items() if key not in ANNOTATION_KEYS}
+    return {key: _form(value) for key, value in schema.items() if key not in _NO_FORM}
 
 
-def _has_input_code(node: Any) -> bool:
-    """Whether some validator of a user's changes what is read before it is checked."""
-    for part in parts_in(node, frozenset(("metadata", "serialization", ""))):
-        if part.get("type") in _INPUT_CODE and not _check_of(part["function"]["function"])[0]:
-            return True
-    return False
+def _is_converted(node: Any) -> bool:
+    """Whether a validator of a user's has a say in what is read, and so may undo a serializer."""
+    return any(
+        str(part.get("type", "")).startswith("function-")
+        and not _check_of(part["function"]["function"])[0]
+        for part in parts_in(node, frozenset(("metadata", "serialization", "")))
+    )
+
+
+def _is_serialized(node: Any) -> bool:
+    return any(
+        "function" in part.get("serialization", ())
+        and not _is_own(part["serialization"]["function"])
+        for part in parts_in(node, frozenset(("metadata", "serialization")))
+    )
 
 
 # --- defaults and chains --------------------------------------------------------------------------

@@ -216,6 +216,8 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
     """Refuse a default that the field's own type refuses, unless validators have a say in it."""
     if node["type"] != "default" or "default" not in node:
         return
+    if walk.option(node, "validate_default", "validate_default"):
+        return
     parts = parts_in(node["schema"], frozenset(("metadata",)))
     if any(str(part.get("type", "")).startswith("function-") for part in parts):
         return

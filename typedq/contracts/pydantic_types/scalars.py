@@ -200,6 +200,11 @@ def _refused(reason: str) -> Node:
     return Node(write, _ANYTHING)
 
 
+def _instance(_walk: Walk, node: Core, path: str) -> NoReturn:
+    name = getattr(node["cls"], "__name__", str(node["cls"]))
+    refuse(path, f"pydantic does not read {name} from JSON; make it a model or a dataclass")
+
+
 _ANYTHING = frozenset(
     ("cls", "cls_repr", "schema", "ge", "gt", "le", "lt", "multiple_of", "items_schema")
 ) | {"min_length", "max_length"}
@@ -231,7 +236,7 @@ SCALARS: dict[str, Node] = {
     "json": _refused(
         "pydantic's Json reads text, but writes the value in it; take the value's own type"
     ),
-    "is-instance": _refused("any instance of a class has no JSON form; name types that have one"),
+    "is-instance": Node(_instance, _ANYTHING),
     "is-subclass": _refused("a class has no JSON form; take its name as a str"),
     "callable": _refused("a function has no JSON form; take its name as a str"),
     "generator": _refused("an iterator is used up when it is written; take a list"),
