@@ -1,6 +1,7 @@
 """A task queue whose jobs have contracts, on Redis or Valkey."""
 
 from typedq.app import TypedQ
+from typedq.contracts import Json
 from typedq.errors import (
     AppNotFound,
     BadMessage,
@@ -35,6 +36,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidBody",
     "InvalidOptions",
+    "Json",
     "Options",
     "Queue",
     "Receipt",

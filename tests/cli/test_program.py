@@ -98,7 +98,7 @@ try:
 except SystemExit:
     pass
 import typedq.worker
-others = "cli.dead cli.schemas cli.doctor registry contracts.compatibility outbox".split()
+others = "cli.dead cli.schemas cli.doctor registry compat outbox".split()
 print("others:", [name for name in others if f"typedq.{name}" in sys.modules])
 print("heavy:", [name for name in ("croniter", "multiprocessing", "redis") if name in sys.modules])
 """

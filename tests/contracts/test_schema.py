@@ -426,8 +426,8 @@ class Loose(pydantic.BaseModel):
         (complex, "$", "complex has no JSON Schema"),
         (dict[int | str, int], "$[key]", "one type, as str"),
         (namedtuple("Bare", "a"), "$.a", "says nothing"),
-        (Secret, "$", "asterisks"),
-        (Loose, "$", "says nothing"),
+        (Secret, "$.token", "asterisks"),
+        (Loose, "$.anything[...]", "says nothing"),
         (str | Annotated[str, Meta(max_length=1)], "$", "under two constraints"),
     ],
 )
@@ -492,7 +492,7 @@ def test_tagged_models_are_told_apart_by_their_tag_even_if_it_has_a_default() ->
 
 def test_keys_with_a_pattern_are_no_open_writer() -> None:
     by = document(ByPattern)["properties"]["by"]
-    assert by["propertyNames"] == {"maxLength": 2, "pattern": "^a"}
+    assert by["propertyNames"] == {"type": "string", "maxLength": 2, "pattern": "^a"}
     assert by["additionalProperties"] == {"type": "integer"}
     looser = pydantic.create_model("Looser", by=(dict[str, int], ...))
     found = compare(document(ByPattern), document(looser))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, TypedDict
@@ -288,3 +291,54 @@ def test_a_set_of_what_has_a_hash() -> None:
     contract(hashable)
     with pytest.raises(InvalidBody, match="unhashable type: 'list'"):
         contract(hashable_to_the_eye).decode(b'{"a":[{"a":[1]}]}')
+
+
+def with_session(fn: Callable[..., None]) -> Callable[..., None]:
+    """Injects a parameter, and says so where `inspect` looks for it."""
+
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        fn("session", *args, **kwargs)
+
+    whole = inspect.signature(fn)
+    kept = [p for name, p in whole.parameters.items() if name != "session"]
+    wrapper.__signature__ = whole.replace(parameters=kept)  # type: ignore[attr-defined]
+    return wrapper
+
+
+def traced(fn: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        fn(*args, **kwargs)
+
+    return wrapper
+
+
+@traced
+@with_session
+def injected(session: object, order: int, args: Args) -> None: ...
+
+
+@with_session
+@traced
+def injected_below(session: object, order: int, args: Args) -> None: ...
+
+
+@pytest.mark.parametrize("fn", [injected, injected_below])
+def test_a_signature_that_a_decorator_states_counts(fn: Callable[..., Any]) -> None:
+    found = contract(fn)
+    assert found.signature == "(order: int, args: Args) -> None"
+    assert found.decode(found.encode((1, Args("x")), {})) == ((1, Args("x")), {})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is of Python 3.12")
+def test_recursive_type_statements() -> None:
+    scope: dict[str, Any] = {}
+    exec("type Tree = dict[str, Tree] | list[Tree] | int\ntype Count = int", scope)
+
+    def task(tree: Any, count: Any) -> None: ...
+
+    task.__annotations__ |= {"tree": scope["Tree"], "count": scope["Count"]}
+    found = contract(task)
+    sent = ({"a": [1, {"b": 2}]}, 3)
+    assert found.decode(found.encode(sent, {}))[0] == sent

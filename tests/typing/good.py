@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, assert_type
 
 import msgspec
 
-from typedq import Call, Context, Queue, Receipt, Retry, SoftTimeout, Task, TypedQ
+from typedq import Call, Context, Json, Queue, Receipt, Retry, SoftTimeout, Task, TypedQ
 
 app = TypedQ(
     "myapp",
@@ -108,6 +108,15 @@ def from_number(order: int, *, lines: list[str]) -> Call:
 
 
 assert_type(from_v1(EmailArgsV1(address="a@b.c")), Call)
+
+
+@app.task
+def record(fields: dict[str, Json], body: Json = None) -> None:
+    if isinstance(body, dict):
+        body["seen"] = [body.get("a"), 1]
+
+
+record.enqueue({"a": [1, {"b": None}], "c": 1.5}, body=[True, "x"])
 
 
 async def asynchronous() -> None:

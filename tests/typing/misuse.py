@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import msgspec
 
-from typedq import Context, Queue, Receipt, Retry, TypedQ
+from typedq import Context, Json, Queue, Receipt, Retry, TypedQ
 
 app = TypedQ("myapp", queues=[Queue("high"), Queue("low")])
 
@@ -87,6 +87,12 @@ def one() -> None: ...
 @app.task(retry=3)  # misuse: a number for a Retry
 def two() -> None: ...
 
+
+@app.task
+def record(fields: dict[str, Json]) -> None: ...
+
+
+record.enqueue({"a": b"x"})  # misuse: bytes are no JSON value
 
 TypedQ("myapp", qeues=[Queue("high")])  # misuse: misspelt setting
 TypedQ("myapp", queues=["high"])  # misuse: a name for a Queue

@@ -2,12 +2,17 @@
 
 from typedq.contracts.canonical import canonical, document_hash, fingerprint
 from typedq.contracts.contract import MAX_DEPTH, Contract, contract_of
+from typedq.contracts.foreign import Json
+from typedq.contracts.fragments import KEYWORDS, READER_KEYWORDS
 from typedq.contracts.guards import too_deep
 from typedq.contracts.schema import document
 
 __all__ = [
+    "KEYWORDS",
     "MAX_DEPTH",
+    "READER_KEYWORDS",
     "Contract",
+    "Json",
     "canonical",
     "contract_of",
     "document",

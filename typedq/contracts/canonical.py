@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 from typedq.contracts.json_tree import is_array, is_object, reachable, redirect, target, text_of
-from typedq.digests import sha256
 
 Schema = dict[str, Any]
 
@@ -39,20 +39,20 @@ _NOTHING: dict[str, list[Any]] = {
 }
 
 
-class Palette(dict[str, str]):
-    """Colours that keep the wire forms made with them, which must not be changed then.
+class DefinitionHashes(dict[str, str]):
+    """Hashes of definitions, with the wire forms made with them, which must not be changed.
 
     `wires`: a schema, held so that no other gets its id, and its form; by that id.
     """
 
-    def __init__(self, painted: Mapping[str, str]) -> None:
-        super().__init__(painted)
+    def __init__(self, hashes: Mapping[str, str]) -> None:
+        super().__init__(hashes)
         self.wires: dict[int, tuple[Schema, Any]] = {}
 
 
 def fingerprint(schema: Schema) -> str:
     """16 hex digits of the wire form: equal for equal contracts."""
-    return sha256(canonical(schema))[:16]
+    return sha256(canonical(schema)).hexdigest()[:16]
 
 
 def document_hash(schema: Schema) -> str:
@@ -67,88 +67,88 @@ def canonical(schema: Schema) -> bytes:
     Definitions that say the same become one, whatever they were called.
     """
     definitions = reachable(schema, partial(target, schema))
-    (painted,) = colours(definitions)
-    bodies = {colour: definitions[ref] for ref, colour in painted.items()}
+    (hashes,) = refine_hashes(definitions)
+    bodies = {digest: definitions[ref] for ref, digest in hashes.items()}
     names: dict[str, str] = {}
-    root = wire(schema, painted)
+    root = wire(schema, hashes)
     waiting = _name_refs(root, bodies, names)
     named: Schema = {}
-    for colour in waiting:  # grows while it is walked
-        body = wire(bodies[colour], painted)
+    for digest in waiting:  # grows while it is walked
+        body = wire(bodies[digest], hashes)
         waiting += _name_refs(body, bodies, names)
-        named[names[colour]] = body
+        named[names[digest]] = body
     whole: Schema = {"not": {}} if root is False else root
     return text_of({**whole, **({"$defs": named} if named else {})}).encode()
 
 
-def colours(*documents: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A colour per definition of each document: the same for two exactly if they say the same.
+def refine_hashes(*documents: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A digest per definition of each document: the same for two exactly if they say the same.
 
     Refined round by round, because definitions may refer to each other in circles and their names
     must not count; it ends when a round tells no more of them apart.
     """
-    painted, kinds = [dict.fromkeys(document, "") for document in documents], 0
-    while (found := len({colour for known in painted for colour in known.values()})) > kinds:
+    hashes, kinds = [dict.fromkeys(document, "") for document in documents], 0
+    while (found := len({digest for known in hashes for digest in known.values()})) > kinds:
         kinds = found
-        painted = [
+        hashes = [
             {ref: _hash(text_of(wire(body, known))) for ref, body in document.items()}
-            for document, known in zip(documents, painted, strict=True)
+            for document, known in zip(documents, hashes, strict=True)
         ]
-    return painted
+    return hashes
 
 
 def _hash(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass"))
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _name_refs(wire: Any, bodies: Mapping[str, Any], names: dict[str, str]) -> list[str]:
-    """Exchanges colours for names in the order of keys; returns colours seen for the first time."""
+    """Replace hashes by names in the order of keys; return the hashes seen for the first time."""
     new: list[str] = []
     if is_array(wire):
         for item in wire:
             new += _name_refs(item, bodies, names)
     elif is_object(wire):
         for key in sorted(wire.keys() - {"enum"}):
-            colour = wire[key]
-            if key != "$ref" or not isinstance(colour, str):
-                new += _name_refs(colour, bodies, names)
-            elif colour in bodies:
-                if colour not in names:
-                    names[colour] = f"d{len(names)}"
-                    new.append(colour)
-                wire[key] = _REF + names[colour]
+            digest = wire[key]
+            if key != "$ref" or not isinstance(digest, str):
+                new += _name_refs(digest, bodies, names)
+            elif digest in bodies:
+                if digest not in names:
+                    names[digest] = f"d{len(names)}"
+                    new.append(digest)
+                wire[key] = _REF + names[digest]
     return new
 
 
-def wire(schema: Any, painted: Mapping[str, str]) -> Any:
-    """One schema without annotations, its refs exchanged for colours, its sets sorted."""
+def wire(schema: Any, hashes: Mapping[str, str]) -> Any:
+    """One schema without annotations, its refs exchanged for refine_hashes, its sets sorted."""
     if not is_object(schema):
         return {} if schema is True else schema
-    if not isinstance(painted, Palette):
-        return _wire(schema, painted)
-    if id(schema) not in painted.wires:
-        painted.wires[id(schema)] = schema, _wire(schema, painted)
-    return painted.wires[id(schema)][1]
+    if not isinstance(hashes, DefinitionHashes):
+        return _wire(schema, hashes)
+    if id(schema) not in hashes.wires:
+        hashes.wires[id(schema)] = schema, _wire(schema, hashes)
+    return hashes.wires[id(schema)][1]
 
 
-def _wire(schema: Schema, painted: Mapping[str, str]) -> Any:
+def _wire(schema: Schema, hashes: Mapping[str, str]) -> Any:
     plain: Schema = {}
     for key in schema.keys() - ANNOTATIONS:
         name, kinds, form = _FORMS.get(key, (key, object, redirect))
         value = schema[key]
-        plain[name] = form(value, painted) if isinstance(value, kinds) else value
+        plain[name] = form(value, hashes) if isinstance(value, kinds) else value
     plain = {key: value for key, value in plain.items() if value not in _NOTHING.get(key, [])}
     if len(plain) == 1 and len(plain.get("anyOf", [])) == 1:
         return plain["anyOf"][0]
     return plain
 
 
-def _named_schemas(value: Any, painted: Mapping[str, str]) -> Any:
-    return {name: wire(body, painted) for name, body in value.items()}
+def _named_schemas(value: Any, hashes: Mapping[str, str]) -> Any:
+    return {name: wire(body, hashes) for name, body in value.items()}
 
 
-def _row(value: Any, painted: Mapping[str, str]) -> Any:
-    return [wire(body, painted) for body in value]
+def _row(value: Any, hashes: Mapping[str, str]) -> Any:
+    return [wire(body, hashes) for body in value]
 
 
 def _values(value: Any, _painted: Mapping[str, str]) -> Any:
@@ -156,26 +156,26 @@ def _values(value: Any, _painted: Mapping[str, str]) -> Any:
     return [text[1] for text in sorted({text_of(v): v for v in value}.items())]
 
 
-def _set(value: Any, painted: Mapping[str, str]) -> Any:
-    return _values(_row(value, painted), painted)
+def _set(value: Any, hashes: Mapping[str, str]) -> Any:
+    return _values(_row(value, hashes), hashes)
 
 
-def _union(value: Any, painted: Mapping[str, str]) -> Any:
+def _union(value: Any, hashes: Mapping[str, str]) -> Any:
     members: list[Any] = []
-    for body in _row(value, painted):
+    for body in _row(value, hashes):
         members += body["anyOf"] if is_object(body) and set(body) == {"anyOf"} else [body]
-    return _values(members, painted)
+    return _values(members, hashes)
 
 
-def _type(value: Any, painted: Mapping[str, str]) -> Any:
-    kinds = _values([value] if isinstance(value, str) else value, painted)
+def _type(value: Any, hashes: Mapping[str, str]) -> Any:
+    kinds = _values([value] if isinstance(value, str) else value, hashes)
     return kinds[0] if len(kinds) == 1 else kinds
 
 
 # keyword -> its name on the wire, what it should hold, and its form; of others, references count
 _Form = Callable[[Any, Mapping[str, str]], Any]
 _FORMS: dict[str, tuple[str, Any, _Form]] = {
-    "$ref": ("$ref", str, lambda ref, painted: painted.get(ref, ref)),
+    "$ref": ("$ref", str, lambda ref, hashes: hashes.get(ref, ref)),
     "allOf": ("allOf", list, _set),
     "anyOf": ("anyOf", list, _union),
     "const": ("enum", object, lambda value, _: [value]),

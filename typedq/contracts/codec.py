@@ -6,13 +6,16 @@ import datetime as dt
 import decimal
 import re
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 
-from typedq.contracts.equality import overlooked
-from typedq.contracts.fragments import builtins_of, is_pydantic
-from typedq.contracts.guards import changed, leaves, not_finite, too_deep
+from typedq.contracts.conversions import adapter_for, decode_value, encode_value
+from typedq.contracts.equality import change, is_partial, leaves, not_finite, overlooked
+from typedq.contracts.guards import too_deep
+from typedq.contracts.type_tree import parts_of
+from typedq.contracts.wire_types import WireType, wire_type
 from typedq.errors import InvalidBody
 
 # Kept as they are while arguments are checked as Python values: JSON makes them all strings, so
@@ -22,7 +25,6 @@ _TEXTUAL = (
     dt.timedelta, uuid.UUID, decimal.Decimal,
 )  # fmt: skip
 LEVEL = 2  # bytes that a level of nesting takes at least, so that most bodies are not counted
-_INNER = "\0"  # between a pydantic reason and its path, inside a message of msgspec
 _PLACED = re.compile(
     r"(?P<reason>.*?)(?:\0(?P<inner>.*?))?(?: - at (?:`key` in )?`(?P<path>\$.*)`)?", re.DOTALL
 )
@@ -37,12 +39,24 @@ class Codec:
     """
 
     def __init__(self, kind: Any) -> None:
-        self._kind, self._overlooked = kind, overlooked(kind)
-        self._encode = msgspec.json.Encoder(enc_hook=builtins_of).encode
-        self.parse = msgspec.json.Decoder(kind, strict=True, dec_hook=_from_builtins).decode
+        self._wire: WireType = wire_type(kind)
+        adapter = adapter_for(self._wire.kind)
+        self._whole = adapter is not None  # pydantic reads and writes all of it
+        if adapter is not None:
+            self.parse: Callable[[bytes], Any] = adapter.read
+            self._encode: Callable[[Any], bytes] = adapter.write
+        else:
+            self._encoder = msgspec.json.Encoder(enc_hook=encode_value)
+            decoder = msgspec.json.Decoder(self._wire.kind, strict=True, dec_hook=decode_value)
+            self.parse = _after(decoder.decode, self._wire.load)
+            dump, encode = self._wire.dump, self._encoder.encode
+            self._encode = encode if dump is None else lambda payload: encode(dump(payload))
+        self._exact = any(one.exact for one in _adapters_in(self._wire.kind))
+        fields, self._float_keys = overlooked(self._wire.kind)
+        self._closely = fields or self._exact or _has_partial_models(self._wire.kind)
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
-        """The payload in `body`."""
+        """Return the payload in `body`."""
         if len(body) > max_body:
             raise InvalidBody("$", f"{len(body):,} bytes; the limit is {max_body:,}")
         if len(body) > LEVEL * max_depth and too_deep(body, max_depth):
@@ -50,16 +64,16 @@ class Codec:
         try:
             return self.parse(body)
         except Exception as error:
-            raise _unreadable(error) from error
+            raise _unreadable(error, body) from error
 
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
-        """The body of `payload`, which `read` accepts and gives back unchanged."""
+        """Return the body of `payload`, which `read` accepts and gives back unchanged."""
         try:
             body = self._encode(payload)
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
-            same = fits and not self._overlooked.fields and self.parse(body) == payload
-            if same and not (self._overlooked.float_keys and b'inf":' in body):
+            same = fits and not self._closely and self.parse(body) == payload
+            if same and not (self._float_keys and b'inf":' in body):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
             pass
@@ -79,39 +93,48 @@ class Codec:
             if len(body) <= max_body and not too_deep(body, max_depth):
                 _refuse_not_finite(payload)
             raise
-        self._explain(payload, read)
+        _refuse_not_finite(payload)
+        self._check_types(payload)
+        if (changed := change(payload, read, exact=self._exact)) is not None:
+            raise InvalidBody(changed.path, str(changed))
         return body
 
     def _unwritable(self, payload: Any) -> str:
         for path, leaf in leaves(payload):
             try:
-                self._encode(leaf)
+                msgspec.json.encode(leaf, enc_hook=encode_value)
             except Exception:  # noqa: BLE001  only the place is wanted
                 return path
         return "$"
 
-    def _explain(self, payload: Any, read: Any) -> None:
-        """Raises `InvalidBody` if the payload does not arrive as it was given.
-
-        Unequal need not mean changed: a class may have no `==`, a tuple may stand for a list.
-        """
-        _refuse_not_finite(payload)
+    def _check_types(self, payload: Any) -> None:
+        """Raise `InvalidBody` for a value that reads well, but is of another type than declared."""
+        if self._whole:
+            return
         try:
-            plain = msgspec.to_builtins(payload, builtin_types=_TEXTUAL, enc_hook=builtins_of)
+            wire = payload if self._wire.dump is None else self._wire.dump(payload)
+            plain = msgspec.to_builtins(wire, builtin_types=_TEXTUAL, enc_hook=encode_value)
             msgspec.convert(
-                plain, self._kind, builtin_types=_TEXTUAL, strict=True, dec_hook=_from_builtins
+                plain, self._wire.kind, builtin_types=_TEXTUAL, strict=True, dec_hook=decode_value
             )
         except Exception as error:
             raise _placed(error) from error
-        if path := changed(_plain(payload), _plain(read)):
-            raise InvalidBody(path, "would not arrive as it was given")
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it, parsed, with what is in a set in one order."""
-    # In two steps, since to write in an order takes keys that are str already.
-    plain = msgspec.to_builtins(value, str_keys=True, order="deterministic", enc_hook=builtins_of)
-    return msgspec.json.decode(msgspec.json.encode(plain))
+def _after(decode: Callable[[bytes], Any], load: Callable[[Any], Any] | None) -> Any:
+    def read(body: bytes) -> Any:
+        return None if load is None else load(decode(body))
+
+    return decode if load is None else read
+
+
+def _adapters_in(kind: Any) -> list[Any]:
+    classes = (getattr(part, "cls", None) for part in parts_of(kind) or ())
+    return [adapter for cls in classes if (adapter := adapter_for(cls)) is not None]
+
+
+def _has_partial_models(kind: Any) -> bool:
+    return any(is_partial(cls) for adapter in _adapters_in(kind) for cls in adapter.classes)
 
 
 def _refuse_not_finite(payload: Any) -> None:
@@ -125,7 +148,14 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _unreadable(error: Exception) -> InvalidBody:
+def _unreadable(error: Exception, body: bytes) -> InvalidBody:
+    if type(error).__module__.startswith("pydantic"):
+        from typedq.contracts.pydantic_types.adapter import problem_in
+
+        try:
+            return InvalidBody(*problem_in(cast("Any", error), msgspec.json.decode(body)))
+        except _NOT_JSON as broken:
+            error = broken
     # To msgspec, JSON that breaks a schema is a special case of JSON that breaks off.
     if isinstance(error, msgspec.ValidationError) or not isinstance(error, _NOT_JSON):
         return _placed(error)
@@ -140,22 +170,3 @@ def _placed(error: Exception) -> InvalidBody:
     if missing := _MISSING.fullmatch(reason):
         return InvalidBody(f"{path}.{missing[1]}", "missing required field")
     return InvalidBody(path, reason)
-
-
-def _from_builtins(kind: Any, value: Any) -> Any:
-    if not is_pydantic(kind):
-        raise TypeError(f"{kind!r} cannot be read from JSON")
-    # As JSON text, because pydantic's strict mode would refuse a datetime's string as a value.
-    try:
-        return kind.model_validate_json(msgspec.json.encode(value), strict=True)
-    except ValueError as error:
-        raise ValueError(_first_problem(error)) from error
-
-
-def _first_problem(error: ValueError) -> str:
-    problems = getattr(error, "errors", None)
-    if problems is None:
-        return str(error)
-    first = problems(include_url=False, include_context=False, include_input=False)[0]
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-    return f"{first['msg']}{_INNER}{''.join(steps)}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, final
+from types import NoneType
+from typing import Any, final, get_args
 
 import msgspec
 
 from typedq.contracts.canonical import fingerprint
 from typedq.contracts.codec import LEVEL, Codec
+from typedq.contracts.inhabited import dead_end
 from typedq.contracts.schema import document
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
+from typedq.contracts.wire_types import wire_type
 from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
 MAX_BODY = 1 << 20  # bytes
@@ -52,8 +55,7 @@ class Contract:
         self._by_keyword = tuple(n for n in self._parameters if n not in self._positional)
         self._no_keyword = {p.name for p in by_place if p.place is p.place.POSITIONAL_ONLY}
         self._whole = self._lone and bool(self._positional)
-        for parameter in signature.parameters:
-            _check_default(parameter, task)
+        _check_defaults(signature.parameters, task)
 
     def __repr__(self) -> str:
         return f"<Contract {self.id} {self.signature}>"
@@ -128,18 +130,35 @@ class Contract:
 
 def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
     try:
-        return document(signature.payload, payload=None if signature.lone else "parameters")
+        schema = document(signature.payload, payload=None if signature.lone else "parameters")
+        if (path := dead_end(schema)) is not None:
+            raise NoSchema(path, "no value fits its type, so it could never be sent; loosen it")
     except NoSchema as error:
         lone = signature.parameters[0].name if signature.lone else None
         parameter = lone or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
         raise ContractError(task, parameter, str(error)) from error
+    return schema
 
 
-def _check_default(parameter: Parameter, task: str) -> None:
-    if parameter.required or parameter.default is msgspec.UNSET:
+def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:
+    """Refuse a default that its own type refuses, of a parameter or of a record in one."""
+    for parameter in parameters:
+        if not parameter.required:
+            _check_default(task, parameter.name, "$", parameter.kind, parameter.default)
+        for path, kind, default in wire_type(parameter.kind).defaults:
+            _check_default(task, parameter.name, path, kind, default)
+
+
+def _check_default(task: str, parameter: str, path: str, kind: Any, default: Any) -> None:
+    if default is msgspec.UNSET or type(default) is kind or _is_optional_none(kind, default):
         return
     try:
-        Codec(parameter.kind).write(parameter.default, MAX_BODY, MAX_DEPTH)
+        Codec(kind).write(default, MAX_BODY, MAX_DEPTH)
     except InvalidBody as error:
-        reason = f"its type refuses its default {parameter.default!r}: {error}"
-        raise ContractError(task, parameter.name, reason) from error
+        place = path + error.path.removeprefix("$")
+        reason = f"its type refuses its default {default!r}: {error.reason} - at {place}"
+        raise ContractError(task, parameter, reason) from error
+
+
+def _is_optional_none(kind: Any, default: Any) -> bool:
+    return default is None and any(part in (None, NoneType) for part in get_args(kind))

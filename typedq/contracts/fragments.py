@@ -5,23 +5,49 @@ from __future__ import annotations
 import copy
 import enum
 import inspect
-import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import count, product
 from typing import Any
 
-import msgspec
 from msgspec import inspect as mi
 
 from typedq.contracts.type_tree import NoSchema
 
 Schema = dict[str, Any]
 
-_ANNOTATIONS = frozenset(("title", "description", "examples", "deprecated", "$comment"))
-_PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
+ANNOTATION_KEYS = frozenset(
+    ("title", "description", "examples", "deprecated", "$comment", "default")
+)
+# Keywords of typedq's own that say more to a reader only: a writer that has one writes nothing that
+# a writer without it would not write. A comparison that does not know a keyword of typedq's must
+# take it for "equal or incompatible"; of these, it need look at the reader's only.
+READER_KEYWORDS = frozenset(
+    (
+        "x-typedq-mask",  # an integer whose bits lie within this mask
+        "x-typedq-decimal",  # bounds of a pydantic Decimal
+        "x-typedq-bounds",  # bounds of a pydantic date, time or duration, as ISO text
+        "x-typedq-text",  # what pydantic does to a text before it checks it
+        "x-typedq-url",  # schemes, length and defaults of a pydantic URL
+        "x-typedq-uuid",  # the version of a UUID
+        "x-typedq-check",  # checks that pydantic or a custom type makes, by name
+        "x-typedq-alias",  # what is read for another member, where that is not there
+        "x-typedq-rank",  # place in a union whose members can look the same in JSON
+        "x-typedq-tags",  # tags of a union whose discriminator is a function
+    )
+)
+KEYWORDS = READER_KEYWORDS | {
+    "x-typedq-type",  # a finer type of a string, an array, or the text of an object's key
+    "x-typedq-minBytes",  # length of bytes, before they became text
+    "x-typedq-maxBytes",
+    "x-typedq-elements",  # names of the elements of an array that stands for a record
+    "x-typedq-lone-tag",  # writers always write the tag, readers do not insist on it
+    "x-typedq-written",  # a serializer's schema, where it is not what is read
+    "x-typedq-computed",  # a member that is always written, and never read
+    "x-typedq-payload",  # at the top: `parameters` if the payload is made of a task's parameters
+}
+_REF = "#/$defs/"
 _MAX_LISTED_BITS = 6
 _KEY_PATTERNS = {
     "integer": "^-?(0|[1-9][0-9]*)$",
@@ -39,17 +65,34 @@ class CopyOf:
         return copy.deepcopy(self.default)
 
 
-def is_pydantic(kind: Any) -> bool:
-    """Whether `kind` is a pydantic model; imports nothing for those who do not use pydantic."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+class Definitions:
+    """The `$defs` of a document in the making. `schemas`: by name."""
 
+    def __init__(self) -> None:
+        self.schemas: dict[str, Schema] = {}
+        self._refs: dict[Any, str] = {}
 
-def builtins_of(value: Any) -> Any:
-    """What the encoder does with a value msgspec does not know: a pydantic model, or nothing."""
-    if is_pydantic(type(value)):
-        return value.model_dump(mode="json", by_alias=True, warnings=False)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    def named(self, key: Any, wanted: str, write: Callable[[], Schema]) -> Schema:
+        """Return a `$ref` to the definition of `key`, which is written at its first use.
+
+        Recursive types refer to it before it is written.
+        """
+        if key not in self._refs:
+            wanted = re.sub(r"[^a-zA-Z0-9.\-_]", "_", wanted)
+            names = (wanted if n == 1 else f"{wanted}_{n}" for n in count(1))
+            name = next(name for name in names if name not in self.schemas)
+            self._refs[key], self.schemas[name] = _REF + name, {}
+            self.schemas[name] = write()
+        return {"$ref": self._refs[key]}
+
+    def resolved(self, schema: Schema) -> Schema:
+        """Return what a schema that is a mere reference refers to; any other itself."""
+        for _ in range(99):
+            if "$ref" not in schema or schema["$ref"].removeprefix(_REF) not in self.schemas:
+                break
+            beside = {key: value for key, value in schema.items() if key != "$ref"}
+            schema = {**self.schemas[schema["$ref"].removeprefix(_REF)], **beside}
+        return schema
 
 
 def class_name(cls: Any) -> str:
@@ -64,6 +107,8 @@ def class_name(cls: Any) -> str:
 def about(cls: Any) -> Schema:
     """Title and description of a class; a docstring made by a decorator is none."""
     origin = getattr(cls, "__origin__", cls)
+    if origin is None:
+        return {}
     doc = inspect.cleandoc(origin.__doc__ or "")
     if doc.startswith(f"{origin.__name__}(") or not doc:
         return {"title": origin.__name__}
@@ -72,7 +117,7 @@ def about(cls: Any) -> Schema:
 
 def only_annotations(extra: Mapping[str, Any]) -> Schema:
     """What of `Meta(extra_json_schema=...)` promises nothing that the decoder does not check."""
-    return {key: value for key, value in extra.items() if key in _ANNOTATIONS}
+    return {key: value for key, value in extra.items() if key in ANNOTATION_KEYS - {"default"}}
 
 
 def given(kind: mi.Type, names: Mapping[str, str]) -> Schema:
@@ -110,9 +155,11 @@ def elements(
 def enum_values(cls: type[enum.Enum]) -> Schema:
     """The values of an enum; of flags, every combination."""
     if not issubclass(cls, enum.Flag):
-        return {"enum": sorted(member.value for member in cls)}
-    if issubclass(cls, int):  # IntFlag keeps bits it does not know
-        return {"type": "integer"}
+        values = [member.value for member in cls]
+        return {"enum": sorted(values, key=lambda value: (type(value).__name__, value))}
+    boundary: Any = getattr(cls, "_boundary_", None)
+    if boundary is enum.KEEP:  # bits it does not know; a negative number it complements
+        return {"type": "integer", "minimum": 0}
     mask = 0
     for member in cls.__members__.values():
         mask |= member.value
@@ -132,6 +179,9 @@ def as_text(schema: Schema, path: str) -> Schema:
     if kind in _KEY_PATTERNS:
         return {**text, "pattern": _KEY_PATTERNS[kind], "x-typedq-type": kind}
     kinds: set[type] = {type(value) for value in values}
+    if kind == "boolean" or kinds == {bool}:
+        listed = [True, False] if kind == "boolean" else values
+        return {**text, "enum": [str(v).lower() for v in listed], "x-typedq-type": "boolean"}
     if kinds == {str}:
         return text
     if kinds == {int}:
@@ -168,19 +218,3 @@ def _some_integers(kind: mi.Type) -> bool:
     if isinstance(kind, mi.EnumType):
         values = [member.value for member in kind.cls]
     return any(type(value) is int for value in values)
-
-
-def default(field: mi.Field) -> Schema:
-    """`{"default": value}` where a field has one that JSON can say."""
-    value = field.default
-    if value is msgspec.NODEFAULT:
-        factory = field.default_factory
-        if not isinstance(factory, CopyOf) and factory not in _PURE_FACTORIES:
-            return {}
-        value = factory()
-    try:
-        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=builtins_of)
-        json.dumps(plain, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    return {"default": plain}

@@ -1,73 +1,71 @@
 """From a type to a standalone JSON Schema 2020-12 document that says what the decoder does.
 
-Standard keywords, plus what they cannot say. A validator that shall agree with the decoder to the
-last value must also know:
-
-- `type: integer` and integers in `enum`: written without fraction or exponent; `1.0` is refused.
-  Numbers fit a double.
-- `x-typedq-type`: a finer type. Strings: `aware-datetime`, `naive-datetime`, `datetime` (either),
-  `aware-time`, `naive-time`, `time` (either), `date`, `timedelta`, `uuid`, `decimal` (writers write
-  a string, readers take a JSON number too), `bytes` (base64), `utf8-bytes`. In `propertyNames`:
-  `integer`, `number` (the key's text is such a number, and numeric bounds apply to it). Arrays:
-  `set` (writers write no duplicates, readers drop them before they count).
-- `x-typedq-minBytes`, `x-typedq-maxBytes`: length of `bytes` before base64.
-- `x-typedq-elements`: names of the elements of an array that stands for a Struct or NamedTuple.
-- `x-typedq-lone-tag`: writers always write the tag, readers do not insist on it.
-- `x-typedq-mask`: an integer whose bits lie within this mask.
-- `x-typedq-decimal`: bounds of a pydantic Decimal.
-- `x-typedq-payload`: at the top; `parameters` if the payload is made of a task's parameters.
+Standard keywords, plus what they cannot say: `KEYWORDS` of fragments.py, which docs/types.md
+explains. Integers are written without fraction or exponent; `1.0` is refused where an integer is
+due. Numbers fit a double.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import msgspec
 from msgspec import inspect as mi
 
+from typedq.contracts.conversions import adapter_for, encode_value
+from typedq.contracts.foreign import Json
 from typedq.contracts.fragments import (
+    CopyOf,
+    Definitions,
     Schema,
     about,
     as_text,
     class_name,
-    default,
     elements,
     enum_values,
     given,
-    is_pydantic,
     members,
     only_annotations,
     share,
 )
-from typedq.contracts.json_tree import redirect
+from typedq.contracts.records import Field, ShadowDefault
 from typedq.contracts.scalars import scalar
 from typedq.contracts.type_tree import NoSchema, bare, tree_of
+from typedq.contracts.wire_types import WireType, wire_type
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
+_PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 
 def document(kind: Any, *, payload: str | None = None) -> Schema:
-    """The document of one type, `$schema` first. Raises `NoSchema`.
+    """Return the document of one type, `$schema` first. Raises `NoSchema`.
 
     `payload="parameters"` marks an object made of a task's parameters.
     """
+    wire: WireType = wire_type(kind)
     builder = _Builder()
-    root = builder.build(tree_of(kind), "$")
-    if set(root) == {"$ref"} and f'"{root["$ref"]}"' not in json.dumps(builder.definitions):
-        root = builder.definitions.pop(root["$ref"].removeprefix(_REF))
+    root = builder.build(tree_of(wire.kind), "$")
+    definitions = builder.definitions.schemas
+    if set(root) == {"$ref"} and f'"{root["$ref"]}"' not in json.dumps(definitions):
+        root = definitions.pop(root["$ref"].removeprefix(_REF))
     marked = {"x-typedq-payload": payload} if payload else {}
-    definitions = {"$defs": builder.definitions} if builder.definitions else {}
-    return {"$schema": DIALECT, **marked, **root, **definitions}
+    return {
+        "$schema": DIALECT,
+        **marked,
+        **root,
+        **({"$defs": definitions} if definitions else {}),
+    }
 
 
 class _Builder:
     """Turns a tree of `msgspec.inspect` types into schemas; collects `$defs` on the way."""
 
     def __init__(self) -> None:
-        self.definitions: dict[str, Schema] = {}
-        self._refs: dict[Any, str] = {}
+        self.definitions = Definitions()
 
     def build(self, kind: mi.Type, path: str, *, tagged: bool = False) -> Schema:
         annotations: Schema = {}
@@ -86,23 +84,10 @@ class _Builder:
         return {**schema, **only_annotations(annotations)}
 
     def _named(self, key: Any, cls: Any, write: Callable[[], Schema]) -> Schema:
-        """A `$ref` to the definition of `key`, which is written at its first use."""
-        if key not in self._refs:
-            self._refs[key] = self._reserve(class_name(cls))
-            self.definitions[self._refs[key].removeprefix(_REF)] = write()
-        return {"$ref": self._refs[key]}
+        return self.definitions.named(key, class_name(_shown(cls)), write)
 
-    def _reserve(self, wanted: str) -> str:
-        """The address of a new definition; recursive types refer to it before it is written."""
-        name, n = wanted, 1
-        while name in self.definitions:
-            n += 1
-            name = f"{wanted}_{n}"
-        self.definitions[name] = {}
-        return _REF + name
-
-    def enumeration(self, kind: mi.EnumType, _path: str) -> Schema:
-        cls = kind.cls
+    def enumeration(self, kind: mi.EnumType | mi.CustomType, _path: str) -> Schema:
+        cls: Any = kind.cls
         return self._named(cls, cls, lambda: {**about(cls), **enum_values(cls)})
 
     # --- collections ---------------------------------------------------------------------------
@@ -134,10 +119,12 @@ class _Builder:
         }
 
     def _key(self, kind: mi.Type, path: str) -> Schema:
-        inner = bare(kind)
-        if isinstance(inner, mi.EnumType):  # in place: keys are written as text, values are not
-            return as_text(enum_values(inner.cls), path)
-        return as_text(self.build(kind, path), path)
+        cls: Any = getattr(bare(kind), "cls", None)
+        if isinstance(cls, type) and issubclass(
+            cls, enum.Enum
+        ):  # in place: keys are written as text, values are not
+            return as_text(enum_values(cls), path)
+        return as_text(self.definitions.resolved(self.build(kind, path)), path)
 
     def union(self, kind: mi.UnionType, path: str) -> Schema:
         kinds = [bare(member) for member in kind.types]
@@ -164,12 +151,12 @@ class _Builder:
             while spare < len(kind.fields) and not kind.fields[-1 - spare].required:
                 spare += 1
             closed = len(names) if kind.forbid_unknown_fields else None
-            return elements(kind.cls, names, schemas, len(names) - spare, closed)
+            return elements(_shown(kind.cls), names, schemas, len(names) - spare, closed)
         lone = kind.tag_field is not None and not tagged
         if kind.tag_field is not None and tagged:
             required = [kind.tag_field, *required]
         return {
-            **members(kind.cls, names, schemas, required),
+            **members(_shown(kind.cls), names, schemas, required),
             **({"additionalProperties": False} if kind.forbid_unknown_fields else {}),
             **({"x-typedq-lone-tag": True} if lone else {}),
         }
@@ -178,7 +165,7 @@ class _Builder:
         def write() -> Schema:
             names, schemas = self._fields(kind.fields, path)
             required = [f.encode_name for f in kind.fields if f.required]
-            return members(kind.cls, names, schemas, required)
+            return members(_shown(kind.cls), names, schemas, required)
 
         return self._named(kind.cls, kind.cls, write)
 
@@ -186,40 +173,57 @@ class _Builder:
         def write() -> Schema:
             names, schemas = self._fields(kind.fields, path)
             required = sum(f.required for f in kind.fields)
-            return elements(kind.cls, names, schemas, required, len(names))
+            return elements(_shown(kind.cls), names, schemas, required, len(names))
 
         return self._named(kind.cls, kind.cls, write)
 
     def _fields(self, fields: Sequence[mi.Field], path: str) -> tuple[list[str], list[Schema]]:
-        schemas = [{**self.build(f.type, f"{path}.{f.encode_name}"), **default(f)} for f in fields]
+        schemas = [{**self.build(f.type, f"{path}.{f.encode_name}"), **_default(f)} for f in fields]
         return [f.encode_name for f in fields], schemas
 
     def custom(self, kind: mi.CustomType, path: str) -> Schema:
-        if not is_pydantic(kind.cls):
+        cls: Any = kind.cls
+        if cls is Json:
+            return {}
+        if isinstance(cls, enum.EnumMeta):
+            return self.enumeration(kind, path)
+        if (adapter := adapter_for(cls)) is None:
             _refuse(kind, path)
-        if kind.cls not in self._refs:
-            self._refs[kind.cls] = self._import(kind.cls, path)
-        return {"$ref": self._refs[kind.cls]}
+        described: Schema = adapter.describe(self.definitions, path)
+        return described
 
-    def _import(self, model: Any, path: str) -> str:
-        """Brings in a pydantic model with its own `$defs`; returns its address."""
-        from typedq.contracts import pydantic_models  # pydantic is heavy; only for its users
 
-        schema = pydantic_models.schema_of(model, path)
-        inner: dict[str, Schema] = schema.pop("$defs", {})
-        own = schema.get("$ref") or _REF + model.__name__
-        inner.setdefault(own.removeprefix(_REF), schema)
-        refs = {_REF + name: self._reserve(name) for name in inner}
-        for name, definition in inner.items():
-            self.definitions[refs[_REF + name].removeprefix(_REF)] = redirect(definition, refs)
-        return refs[own]
+def _shown(cls: Any) -> Any:
+    """The class that a shadow stands for; any other itself."""
+    return getattr(cls, "__typedq_record__", cls)
+
+
+def _default(field: mi.Field | Field) -> Schema:
+    """`{"default": value}` where a field has one that JSON can say."""
+    value = field.default
+    if value is msgspec.NODEFAULT:
+        factory = field.default_factory
+        if isinstance(factory, ShadowDefault):
+            return _default(factory.field)
+        if not isinstance(factory, CopyOf) and factory not in _PURE_FACTORIES:
+            return {}
+        value = factory()
+    try:
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=encode_value)
+        json.dumps(plain, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return {"default": plain}
+
+
+_FREE = "name the type, or write typedq.Json for any JSON value"
 
 
 def _refuse(kind: mi.Type, path: str) -> NoReturn:
     what = getattr(kind, "cls", type(kind))
     hints = {
-        mi.AnyType: "Any, or a collection without element types, says nothing; name the type",
-        object: "object says nothing about its values; name the type",
+        mi.AnyType: f"Any, or a collection without element types, says nothing; {_FREE}",
+        object: f"object says nothing about its values; {_FREE}",
         mi.RawType: "msgspec.Raw has no schema; name the type, or pass str or bytes",
     }
     name = getattr(what, "__name__", str(what))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
-from msgspec import inspect as mi
 
-from typedq.contracts.fragments import CopyOf, is_pydantic
-from typedq.contracts.type_tree import NoSchema, bare, tree_of
+from typedq.contracts.foreign import is_pydantic, is_pydantic_dataclass
+from typedq.contracts.fragments import CopyOf
+from typedq.contracts.records import record_kind
+from typedq.contracts.type_tree import NoSchema, name_of, tree_of
+from typedq.contracts.wire_types import wire_type
 from typedq.errors import ContractError
 
 _Kind = inspect.Parameter
-_PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
-_RECORDS = (mi.StructType, mi.DataclassType, mi.TypedDictType)
 _EMPTY = inspect.Parameter.empty
 _STARRED = {
     _Kind.VAR_POSITIONAL: "*args has no contract; take a list",
@@ -84,7 +83,10 @@ def read_signature(fn: Callable[..., Any], *, task: str, context: type) -> TaskS
 
 def _plain_function(fn: Any, task: str) -> types.FunctionType:
     is_static = isinstance(fn, staticmethod)
-    plain = inspect.unwrap(fn.__func__ if is_static else fn)
+    # A decorator that injects a parameter says in `__signature__` what it takes itself.
+    plain = inspect.unwrap(
+        fn.__func__ if is_static else fn, stop=lambda one: hasattr(one, "__signature__")
+    )
     if not isinstance(plain, types.FunctionType):
         raise ContractError(task, None, f"a task is a plain function, not {type(fn).__name__}")
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
@@ -106,7 +108,8 @@ def _resolved(fn: types.FunctionType, parameter: inspect.Parameter, task: str) -
         raise ContractError(task, name, "it has no annotation" + hint)
     holder: Any = types.SimpleNamespace(__annotations__={name: parameter.annotation})
     try:
-        return typing.get_type_hints(holder, fn.__globals__, include_extras=True)[name]
+        scope = inspect.unwrap(fn).__globals__
+        return typing.get_type_hints(holder, scope, include_extras=True)[name]
     except NameError as error:
         _unresolved(task, name, error)
     except Exception as error:
@@ -125,18 +128,23 @@ def _check(parameter: Parameter, task: str, context: type) -> None:
     if context in typing.get_args(kind):
         raise ContractError(task, name, "annotate the context as such, without anything around")
     try:
-        tree_of(kind)
+        tree_of(wire_type(kind).kind)
     except NameError as error:
         _unresolved(task, name, error)
     except NoSchema as error:
-        raise ContractError(task, name, error.reason) from error
+        raise ContractError(task, name, str(error)) from error
     except Exception as error:
         raise ContractError(task, name, f"{error}; use a type that msgspec knows") from error
 
 
 def _is_record(kind: Any) -> bool:
-    info = bare(mi.type_info(kind))
-    return isinstance(info, _RECORDS) or is_pydantic(getattr(info, "cls", None))
+    """Whether a type is the whole payload, where it is that of the only parameter."""
+    while typing.get_origin(kind) is typing.Annotated:
+        kind = kind.__origin__
+    cls = typing.get_origin(kind) or kind
+    if is_pydantic(cls) or is_pydantic_dataclass(cls):
+        return True
+    return record_kind(cls) in ("struct", "dataclass", "attrs", "typeddict")
 
 
 def _object_of(fn: types.FunctionType, taken: list[Parameter], task: str) -> Any:
@@ -172,8 +180,7 @@ class _Name:
     __slots__ = ("_text",)
 
     def __init__(self, kind: Any) -> None:
-        text = kind if isinstance(kind, str) else inspect.formatannotation(kind)
-        self._text = _PLACES.sub("", text)
+        self._text = name_of(kind)
 
     def __repr__(self) -> str:
         return self._text

@@ -7,12 +7,16 @@ puts one note in the place of another. `msgspec.inspect.type_info` makes a decod
 
 from __future__ import annotations
 
+import inspect
+import re
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import inspect as mi
 
+_PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
 _BYTES = (mi.BytesType, mi.ByteArrayType, mi.MemoryViewType)
 _BOUNDABLE = (mi.IntType, mi.FloatType, mi.StrType, mi.DictType, *_BYTES)
@@ -26,7 +30,7 @@ class NoSchema(TypeError):
 
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
-        super().__init__(f"{reason} - at {path}")
+        super().__init__(reason if path == "$" else f"{reason} - at {path}")
 
 
 def tree_of(kind: Any) -> mi.Type:
@@ -35,7 +39,35 @@ def tree_of(kind: Any) -> mi.Type:
         for reason_against in _CHECKS:
             if reason := reason_against(part):
                 raise NoSchema("$", reason)
-    return mi.type_info(kind)
+    try:
+        return mi.type_info(kind)
+    except TypeError as error:
+        raise NoSchema("$", _in_our_words(str(error))) from error
+
+
+def _in_our_words(message: str) -> str:
+    """What msgspec has against a type, as a sentence that says what to write instead."""
+    if "ype union" in message:
+        found = re.search(r" - type `(.*)` is not supported", message, re.DOTALL)
+        return ambiguous(name_of(found[1]) if found else "a union")
+    if "keys are supported" in message:
+        return "the keys of a JSON object are text; take str, int, UUID or date as keys"
+    return f"{message.partition(chr(10))[0]}; use a type that msgspec knows"
+
+
+def ambiguous(union: str) -> str:
+    """Return why a union whose members can look the same in JSON is refused."""
+    return (
+        f"members of {union} look the same in JSON, so a worker could not tell which was sent;"
+        " keep one of them, or give each a Struct or model with a tag"
+    )
+
+
+def name_of(kind: Any) -> str:
+    """Return a type as people write it, without the modules it comes from."""
+    if isinstance(kind, type) and not typing.get_args(kind):
+        return kind.__name__
+    return _PLACES.sub("", kind if isinstance(kind, str) else inspect.formatannotation(kind))
 
 
 def parts_of(kind: Any) -> list[mi.Type] | None:

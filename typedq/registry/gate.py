@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from typedq.contracts.compatibility import Change, compare
+from typedq.compat import Change, compare
 from typedq.registry.history import Accepted, History, Version
 
 Order = Literal["any", "workers first", "producers first", "none"]

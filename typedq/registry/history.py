@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
+from typedq.compat import Rule
 from typedq.contracts import document_hash, fingerprint
-from typedq.contracts.compatibility import Rule
 from typedq.contracts.json_tree import is_array, is_object
 from typedq.errors import ConfigurationError
 

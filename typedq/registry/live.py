@@ -12,7 +12,7 @@ import msgspec
 
 from typedq.broker import Broker, stats
 from typedq.broker.parking import extent
-from typedq.contracts.compatibility import compare
+from typedq.compat import compare
 from typedq.policy import NAME
 from typedq.registry.gate import Declared, Order, altogether, order_of
 from typedq.registry.history import History, Version

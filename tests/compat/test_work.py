@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from typedq.compat import compare
-from typedq.contracts.compatibility.covering import Covering
-from typedq.contracts.compatibility.documents import Document
-from typedq.contracts.compatibility.shapes import Shapes
+from typedq.compat.documents import Document
+from typedq.compat.normal_form import Normalizer
+from typedq.compat.subsumption import SubsumptionCheck
 
 INT: Any = {"type": "integer"}
 
@@ -48,10 +48,10 @@ def variants(leaf: Any, n: int = 8) -> Any:
 def test_work_grows_with_the_document_and_not_with_its_values(
     make: Any, limit: int, leaf: Any, verdict: bool
 ) -> None:
-    covering = Covering(Shapes(Document(make(INT))), Shapes(Document(make(leaf))))
-    assert covering.root.holds is verdict
-    assert covering.pairs <= limit
-    assert covering.steps <= limit
+    check = SubsumptionCheck(Normalizer(Document(make(INT))), Normalizer(Document(make(leaf))))
+    assert check.root.holds is verdict
+    assert check.pairs <= limit
+    assert check.steps <= limit
     assert compare(make(INT), make(leaf)).backward is verdict
 
 

@@ -1,6 +1,6 @@
 """Random pairs of types against the real decoders: does `compare` ever promise too much?
 
-    python tests/contracts/compatibility/fuzz.py --pairs 200000 --seed 1
+    python tests/compat/fuzz.py --pairs 200000 --seed 1
 
 The old type of a pair is random, the new one is the old one after random edits. Values are written
 with one and read with the other, both ways. A verdict is
@@ -26,9 +26,9 @@ from typing import Any
 import msgspec
 import pydantic
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.contracts.compatibility.fuzz_types import Builder, Maker, Node, Writer, edited
+from tests.compat.fuzz_types import Builder, Maker, Node, Writer, edited
 from typedq.compat import Comparison, compare
 from typedq.contracts.schema import document
 

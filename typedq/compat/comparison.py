@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from typedq.contracts.compatibility.covering import Choice, Covering, Option, Pair
-from typedq.contracts.compatibility.documents import Document, Json
-from typedq.contracts.compatibility.examples import Examples
-from typedq.contracts.compatibility.gaps import Gap, Step, quoted
-from typedq.contracts.compatibility.rules import VERDICTS, Kind, Rule
-from typedq.contracts.compatibility.scalars import describe
-from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
+from typedq.compat.difference import Incompatibility, Step, quoted
+from typedq.compat.documents import Document, Json
+from typedq.compat.examples import Examples
+from typedq.compat.normal_form import Alternative, NormalForm, Normalizer
+from typedq.compat.rules import VERDICTS, Kind, Rule
+from typedq.compat.scalars import describe
+from typedq.compat.subsumption import Choice, Option, Pair, SubsumptionCheck
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _TAGS = frozenset[Kind](("tag", "only value"))
 _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
-# A gap of these kinds does not touch every value of its writer, so not any of them is an example.
+# These kinds do not touch every value of the writer, so an arbitrary value is no example.
 _PARTIAL = frozenset(
     ("bound", "pattern", "element", "repeated", "ambiguous", "keyword", "collapsing")
 ) | {"members lost", "open member", "default", "renamed", "dropped", "undeclared"}
@@ -59,11 +59,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    gap: Gap
+    incompatibility: Incompatibility
     path: str
     example: Any
-    writer_part: Any
-    reader_part: Any
+    writer_schema: Any
+    reader_schema: Any
 
 
 def compare(old_schema: Json, new_schema: Json) -> Comparison:
@@ -74,24 +74,26 @@ def compare(old_schema: Json, new_schema: Json) -> Comparison:
     try:
         return _compare(Document(old_schema), Document(new_schema))
     except RecursionError:
-        gap = Gap("keyword", what="the schema, too deeply nested to be compared,")
-        change = _change(_Finding(gap, "$", NOTHING, old_schema, new_schema), None)
+        incompatibility = Incompatibility(
+            "keyword", what="the schema, too deeply nested to be compared,"
+        )
+        change = _change(_Finding(incompatibility, "$", NOTHING, old_schema, new_schema), None)
         return Comparison(False, False, (change,))
 
 
 def _compare(old: Document, new: Document) -> Comparison:
     if _several(old.root) != _several(new.root):
         words = [_payload_words(document) for document in (old, new)]
-        gap = Gap("payload", writer=words[0], reader=words[1])
-        found = _Finding(gap, "$", NOTHING, old.root, new.root)
+        incompatibility = Incompatibility("payload", writer=words[0], reader=words[1])
+        found = _Finding(incompatibility, "$", NOTHING, old.root, new.root)
         return Comparison(False, False, (_change(found, found),))
-    shapes = Shapes(old), Shapes(new)
-    backward, forward = Covering(*shapes), Covering(*reversed(shapes))
+    normalizer = Normalizer(old), Normalizer(new)
+    backward, forward = SubsumptionCheck(*normalizer), SubsumptionCheck(*reversed(normalizer))
     broken: dict[tuple[Rule, str], list[_Finding | None]] = {}
     for side, solved in enumerate((backward, forward)):
         for finding in _findings(solved):
-            if finding.gap.breaks or side == 0:
-                verdict = VERDICTS[finding.gap.kind]
+            if finding.incompatibility.breaks or side == 0:
+                verdict = VERDICTS[finding.incompatibility.kind]
                 rule = verdict.forward if side else verdict.backward
                 slot = broken.setdefault((rule, finding.path), [None, None])
                 slot[side] = slot[side] or finding
@@ -119,10 +121,10 @@ def _payload_words(document: Document) -> str:
 def _change(backward: _Finding | None, forward: _Finding | None) -> Change:
     found = backward or forward
     assert found is not None  # noqa: S101 - a change has been found by somebody
-    gap, verdict = found.gap, VERDICTS[found.gap.kind]
-    words = {**(_BACKWARD if backward else _FORWARD), "what": gap.what}
-    words |= {"writer": gap.writer, "reader": gap.reader}
-    parts = [None if x is NOTHING else x for x in (found.writer_part, found.reader_part)]
+    incompatibility, verdict = found.incompatibility, VERDICTS[found.incompatibility.kind]
+    words = {**(_BACKWARD if backward else _FORWARD), "what": incompatibility.what}
+    words |= {"writer": incompatibility.writer, "reader": incompatibility.reader}
+    parts = [None if x is NOTHING else x for x in (found.writer_schema, found.reader_schema)]
     old, new = parts if backward else reversed(parts)
     return Change(
         rule=verdict.backward if backward else verdict.forward,
@@ -147,17 +149,17 @@ class _Visit:
     path: str
     wrap: _Wrap  # from an example of the pair's writer to one of the whole document
     quiet: bool  # warnings only: the pair is no reason for a break
-    instead: _Finding | None = None
+    report_as: _Finding | None = None
 
 
-def _findings(solved: Covering) -> Iterator[_Finding]:
+def _findings(solved: SubsumptionCheck) -> Iterator[_Finding]:
     """Breaks and warnings, nearest to the root first; of shared definitions only once."""
     examples = Examples(solved.writer)
     todo = deque([_Visit(solved.root, "$", lambda value: value, solved.root.holds)])
     seen = set[tuple[int, bool, str]]()
     while todo:
         visit = todo.popleft()
-        key = (id(visit.pair), visit.quiet, visit.instead.path if visit.instead else "")
+        key = (id(visit.pair), visit.quiet, visit.report_as.path if visit.report_as else "")
         if key in seen:
             continue
         seen.add(key)
@@ -169,89 +171,110 @@ def _findings(solved: Covering) -> Iterator[_Finding]:
                 continue
             if best is None:
                 continue
-            for gap in best.difference.gaps:
-                if not (gap.breaks and (visit.quiet or fine)):
-                    yield _located(gap, visit, choice.writer, examples)
+            for incompatibility in best.difference.incompatibilities:
+                if not (incompatibility.breaks and (visit.quiet or fine)):
+                    yield _located(incompatibility, visit, choice.writer, examples)
             quiet = visit.quiet or fine
             todo.extend(_next(solved, replace(visit, quiet=quiet), choice.writer, best, examples))
 
 
-def _best(solved: Covering, choice: Choice) -> Option | None:
+def _best(solved: SubsumptionCheck, choice: Choice) -> Option | None:
     """The option that holds, or the one that fails least and so explains most."""
 
     def failures(option: Option) -> tuple[bool, bool, int]:
-        gaps = [gap.kind for gap in option.difference.gaps if gap.breaks]
+        incompatibilities = [
+            incompatibility.kind
+            for incompatibility in option.difference.incompatibilities
+            if incompatibility.breaks
+        ]
         links = sum(not solved.pair(link).holds for link in option.difference.links)
-        return not solved.holds(option), bool(_TAGS & {*gaps}), len(gaps) + links
+        return (
+            not solved.holds(option),
+            bool(_TAGS & {*incompatibilities}),
+            len(incompatibilities) + links,
+        )
 
     return min(choice.options, key=failures, default=None)
 
 
-def _whole(pair: Pair, choice: Choice, best: Option | None) -> Gap | None:
-    """The gap, where it is this alternative as a whole that finds no reader."""
+def _whole(pair: Pair, choice: Choice, best: Option | None) -> Incompatibility | None:
+    """The incompatibility, where it is this alternative as a whole that finds no reader."""
     w, kind = choice.writer, choice.writer.kind
     if choice.ambiguous:
-        return Gap("ambiguous")
+        return Incompatibility("ambiguous")
     if w.constant is not NOTHING and any(r.kind == kind for r in pair.reader.constants.values()):
-        return Gap("null" if kind == "null" else "value", what=describe(w), example=w.constant)
+        return Incompatibility(
+            "null" if kind == "null" else "value", what=describe(w), example=w.constant
+        )
     if best is None:
         if kind == "null":
-            return Gap("null")
+            return Incompatibility("null")
         kinds = {r.kind for r in pair.reader.alternatives}
         part = any(c.options for c in pair.choices) or kind in kinds
         part = part or (kind == "number" and "integer" in kinds)
         name: Kind = "narrower" if part else "other type"
-        return Gap(name, writer=describe(w), reader=_described(pair.reader))
-    tag = next((gap for gap in best.difference.gaps if gap.kind in _TAGS), None)
+        return Incompatibility(name, writer=describe(w), reader=_described(pair.reader))
+    tag = next(
+        (
+            incompatibility
+            for incompatibility in best.difference.incompatibilities
+            if incompatibility.kind in _TAGS
+        ),
+        None,
+    )
     variants = [x for x in (*pair.writer.alternatives, *pair.reader.open) if x.kind == kind]
     if tag is not None and len(variants) > 2:  # more than this one and its reader
-        return Gap("variant", what=tag.writer)
+        return Incompatibility("variant", what=tag.writer)
     return None
 
 
-def _described(shape: Shape) -> str:
+def _described(form: NormalForm) -> str:
     words = dict[str, None]()
-    for alternative in shape.alternatives:
+    for alternative in form.alternatives:
         words[describe(alternative)] = None
         if len(words) > 5:  # of perhaps a thousand
             return " or ".join([*list(words)[:5], "more"])
     return " or ".join(words) or "nothing"
 
 
-def _located(gap: Gap, visit: _Visit, w: Alternative, examples: Examples) -> _Finding:
-    example = gap.example
-    if gap.reaches is not None:
-        example = examples.reaching(w, gap.reaches)
-    elif example is NOTHING and gap.kind not in _PARTIAL:
+def _located(
+    incompatibility: Incompatibility, visit: _Visit, w: Alternative, examples: Examples
+) -> _Finding:
+    example = incompatibility.example
+    if incompatibility.reaches is not None:
+        example = examples.reaching(w, incompatibility.reaches)
+    elif example is NOTHING and incompatibility.kind not in _PARTIAL:
         example = examples.of_alternative(w)
     if (
         example is not NOTHING
-        and gap.at is None
+        and incompatibility.at is None
         and text_of(example) in visit.pair.reader.constants
     ):
         example = NOTHING
-    parts = (gap.writer_part, gap.reader_part)
-    if gap.at is None:
+    parts = (incompatibility.writer_schema, incompatibility.reader_schema)
+    if incompatibility.at is None:
         parts = visit.pair.writer.schema, visit.pair.reader.schema
     example = NOTHING if example is NOTHING else visit.wrap(example)
-    if visit.instead is not None:
-        return replace(visit.instead, example=example)
-    return _Finding(gap, visit.path + str(gap.at or ""), example, *parts)
+    if visit.report_as is not None:
+        return replace(visit.report_as, example=example)
+    return _Finding(incompatibility, visit.path + str(incompatibility.at or ""), example, *parts)
 
 
 def _next(
-    solved: Covering, visit: _Visit, w: Alternative, best: Option, examples: Examples
+    solved: SubsumptionCheck, visit: _Visit, w: Alternative, best: Option, examples: Examples
 ) -> Iterator[_Visit]:
     for link in best.difference.links:
-        pair, instead = solved.pair(link), visit.instead
+        pair, report_as = solved.pair(link), visit.report_as
         path = visit.path + str(link.step)
-        if instead is None and link.instead is not None:
-            gap = link.instead
-            if gap.kind == "key" and not gap.writer:
-                gap = replace(gap, writer=_described(pair.writer), reader=_described(pair.reader))
-            instead = _Finding(gap, path, NOTHING, link.writer, link.reader)
+        if report_as is None and link.report_as is not None:
+            incompatibility = link.report_as
+            if incompatibility.kind == "key" and not incompatibility.writer:
+                incompatibility = replace(
+                    incompatibility, writer=_described(pair.writer), reader=_described(pair.reader)
+                )
+            report_as = _Finding(incompatibility, path, NOTHING, link.writer, link.reader)
         wrap = partial(_wrap, visit.wrap, examples, w, link.step)
-        yield _Visit(pair, path, wrap, visit.quiet or pair.holds, instead)
+        yield _Visit(pair, path, wrap, visit.quiet or pair.holds, report_as)
 
 
 def _wrap(outer: _Wrap, examples: Examples, w: Alternative, step: Step, part: Any) -> Any:

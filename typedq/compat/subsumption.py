@@ -1,6 +1,6 @@
 """Whether a reader covers a writer: every value it can write is accepted with the same meaning.
 
-All pairs of shapes that matter are collected first, with what differs locally and which further
+All pairs of normalizer that matter are collected first, with what differs locally and which further
 pairs that rests on. All are then assumed to hold, and the assumption is taken back wherever it
 fails, until nothing changes: the greatest fixpoint. So recursion needs no guess about the order,
 and a pair that many definitions share is looked at once.
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from typedq.contracts.compatibility.containers import arrays, disjoint, objects, untagged
-from typedq.contracts.compatibility.documents import Schema, same
-from typedq.contracts.compatibility.gaps import Difference, Link
-from typedq.contracts.compatibility.scalars import (
+from typedq.compat.containers import arrays, disjoint, objects, untagged
+from typedq.compat.difference import Difference, Link
+from typedq.compat.documents import Schema, same
+from typedq.compat.normal_form import Alternative, NormalForm, Normalizer
+from typedq.compat.scalars import (
     NOT_TEXT,
     constants,
     decimals,
@@ -24,7 +25,7 @@ from typedq.contracts.compatibility.scalars import (
     strings,
     text_form,
 )
-from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
+from typedq.contracts.fragments import READER_KEYWORDS
 from typedq.contracts.json_tree import NOTHING, text_of
 
 _DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
@@ -44,7 +45,6 @@ _DIFFER_CONSTANT: dict[tuple[str, str], Callable[[Alternative, Alternative], Dif
     for kinds, differ in _DIFFER.items()
     if not {*kinds} & {"array", "object"}
 }
-_RESTRICTING = frozenset(("x-typedq-mask", "x-typedq-decimal"))
 
 
 @dataclass(slots=True)
@@ -66,19 +66,19 @@ class Choice:
 
 @dataclass(slots=True, eq=False)
 class Pair:
-    """A shape of the writer against one of the reader. `equal`: it holds as both are the same."""
+    """A form of the writer against one of the reader. `equal`: it holds as both are the same."""
 
-    writer: Shape
-    reader: Shape
+    writer: NormalForm
+    reader: NormalForm
     choices: list[Choice]
     holds: bool = True
     equal: bool = False
 
 
-class Covering:
+class SubsumptionCheck:
     """The solved comparison of two sides. `steps` counts evaluations of a pair."""
 
-    def __init__(self, writer: Shapes, reader: Shapes) -> None:
+    def __init__(self, writer: Normalizer, reader: Normalizer) -> None:
         self.steps = 0
         self.writer, self.reader = writer, reader
         self._pairs: dict[tuple[int, int], Pair] = {}
@@ -87,7 +87,7 @@ class Covering:
 
     @property
     def pairs(self) -> int:
-        """How many pairs of shapes had to be looked at."""
+        """How many pairs of normalizer had to be looked at."""
         return len(self._pairs)
 
     def pair(self, link: Link) -> Pair:
@@ -134,7 +134,7 @@ class Covering:
         )
 
 
-def _choice(w: Alternative, reader: Shape, forms: Collection[str]) -> Choice:
+def _choice(w: Alternative, reader: NormalForm, forms: Collection[str]) -> Choice:
     fixed = w.constant is not NOTHING
     table = _DIFFER_CONSTANT if fixed else _DIFFER
     readers = [r for r in reader.open if (w.kind, r.kind) in table]
@@ -149,11 +149,11 @@ def _choice(w: Alternative, reader: Shape, forms: Collection[str]) -> Choice:
     return Choice(w, options, ambiguous)
 
 
-def _mixed_forms(writer: Shape, reader: Shape) -> Collection[str]:
+def _mixed_forms(writer: NormalForm, reader: NormalForm) -> Collection[str]:
     """What text may stand for to a reader who must guess, as it has not the writer's choices."""
     ours, theirs = (
-        list(dict.fromkeys(text_form(a) for a in shape.alternatives if a.kind == "string"))
-        for shape in (writer, reader)
+        list(dict.fromkeys(text_form(a) for a in form.alternatives if a.kind == "string"))
+        for form in (writer, reader)
     )
     return theirs if len(theirs) > 1 and ours != theirs else ()
 
@@ -166,7 +166,7 @@ def _mistakable(w: Alternative, forms: Collection[str]) -> bool:
 
 def _unknown(w: Alternative, r: Alternative, difference: Difference) -> Difference:
     """Adds keywords that neither side may have alone: nobody here knows what they mean."""
-    ours = {key for key in w.unknown if key.startswith("x-typedq-")} - _RESTRICTING
+    ours = {key for key in w.unknown if key.startswith("x-typedq-")} - READER_KEYWORDS
     for key in sorted(ours | r.unknown.keys()):
         left, right = w.unknown.get(key, NOTHING), r.unknown.get(key, NOTHING)
         if (
@@ -174,9 +174,9 @@ def _unknown(w: Alternative, r: Alternative, difference: Difference) -> Differen
             or right is NOTHING
             or not same(w.document, {"?": left}, r.document, {"?": right})
         ):
-            difference.gap("keyword", what=f"the keyword {key.removeprefix('?')}")
+            difference.add("keyword", what=f"the keyword {key.removeprefix('?')}")
     if w.kind == r.kind != "string" and _finer(w) != _finer(r):
-        difference.gap("keyword", what="the keyword x-typedq-type")
+        difference.add("keyword", what="the keyword x-typedq-type")
     return difference
 
 

@@ -1,4 +1,4 @@
-"""From a schema to its shape: the alternatives a value can be, each of one JSON kind.
+"""From a schema to its form: the alternatives a value can be, each of one JSON kind.
 
 References, unions, `allOf`, enums and lists of types are resolved here, so that a comparison sees
 only alternatives. What is not understood is kept as `unknown`; nothing is dropped but annotations.
@@ -13,7 +13,7 @@ from itertools import combinations, product
 from math import isfinite
 from typing import Any
 
-from typedq.contracts.compatibility.documents import ANNOTATIONS, Document, Json, Schema
+from typedq.compat.documents import ANNOTATIONS, Document, Json, Schema
 from typedq.contracts.json_tree import NOTHING, is_array, is_object, text_of
 
 _TEXT = {"format", "contentEncoding"}
@@ -74,7 +74,7 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
+class NormalForm:
     """What a schema amounts to. `constants`: alternatives that are one value, by its JSON."""
 
     schema: Schema
@@ -83,15 +83,15 @@ class Shape:
     open: tuple[Alternative, ...]
 
 
-class Shapes:
-    """The shapes of one document, each made once."""
+class Normalizer:
+    """The normalizer of one document, each made once."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._made: dict[int, Shape] = {}
+        self._made: dict[int, NormalForm] = {}
 
-    def __call__(self, schema: Schema) -> Shape:
-        for _ in range(100):  # all mere references to one definition share its shape
+    def __call__(self, schema: Schema) -> NormalForm:
+        for _ in range(100):  # all mere references to one definition share its form
             if not is_object(schema) or schema.keys() - ANNOTATIONS != {"$ref"}:
                 break
             if (target := self.document.target(schema["$ref"])) is NOTHING:
@@ -104,7 +104,7 @@ class Shapes:
                 for alternative in self._split(flat)
             )
             constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
-            self._made[id(schema)] = Shape(
+            self._made[id(schema)] = NormalForm(
                 schema,
                 alternatives,
                 constants,
@@ -205,7 +205,7 @@ def names_in(facets: Json, key: str) -> list[str]:
 def listed_values(document: Document, facets: Json) -> dict[str | int, list[str]]:
     """The only values, as JSON, of each member, and of element 0, whose schema lists them plainly.
 
-    It looks at the schemas themselves and not at their shapes, which may be in the making.
+    It looks at the schemas themselves and not at their normalizer, which may be in the making.
     """
     members, elements = facets.get("properties"), facets.get("prefixItems")
     parts: list[tuple[str | int, Schema]] = [*members.items()] if is_object(members) else []
@@ -222,7 +222,7 @@ def listed_values(document: Document, facets: Json) -> dict[str | int, list[str]
     return found
 
 
-def apart(left: Collection[str], right: Collection[str]) -> bool:
+def disjoint_values(left: Collection[str], right: Collection[str]) -> bool:
     """Whether both list values, but share none."""
     return bool(left and right) and {*left}.isdisjoint(right)
 
@@ -233,7 +233,7 @@ def _exclude(a: _Marks, b: _Marks) -> bool:
         return True
     if a[1] is not None and b[1] is not None:
         return a[1].isdisjoint(b[1])
-    return any(apart(values, b[2].get(name, ())) for name, values in a[2].items())
+    return any(disjoint_values(values, b[2].get(name, ())) for name, values in a[2].items())
 
 
 def _fits(key: str, value: Any) -> bool:

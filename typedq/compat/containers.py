@@ -10,10 +10,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from math import inf
 
-from typedq.contracts.compatibility.documents import Schema, same
-from typedq.contracts.compatibility.gaps import Difference, Gap, Link, Step, quoted
-from typedq.contracts.compatibility.rules import Kind
-from typedq.contracts.compatibility.shapes import Alternative, apart, names_in
+from typedq.compat.difference import Difference, Incompatibility, Link, Step, quoted
+from typedq.compat.documents import Schema, same
+from typedq.compat.normal_form import Alternative, disjoint_values, names_in
+from typedq.compat.rules import Kind
 from typedq.contracts.json_tree import NOTHING, is_object, reachable, text_of
 
 _ANY_TEXT = {"type": "string"}
@@ -64,7 +64,7 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     for name in sorted(reader.required - writer.always):
         kind: Kind = "omitted" if name in writer.declared else "missing"
         part = reader.declared.get(name, NOTHING)
-        found.gap(kind, Step("member", name), what=quoted(name), reader_part=part)
+        found.add(kind, Step("member", name), what=quoted(name), reader_schema=part)
     for name, schema in writer.declared.items():
         if schema is not False:
             _member(found, writer, reader, name, schema)
@@ -74,9 +74,9 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     most = len(writer.declared) if writer.written is False else inf
     most = min(most, w.facets.get("maxProperties", inf))
     if fewest < (least := r.facets.get("minProperties", 0)):
-        found.gap("bound", what=f"at least {least} entries")
+        found.add("bound", what=f"at least {least} entries")
     if most > (limit := r.facets.get("maxProperties", inf)):
-        found.gap("bound", what=f"at most {limit} entries")
+        found.add("bound", what=f"at most {limit} entries")
     _renames(found, writer, reader)
     return found
 
@@ -85,25 +85,27 @@ def _member(found: Difference, writer: Members, reader: Members, name: str, sche
     step = Step("member", name)
     if name in reader.declared:
         theirs = reader.declared[name]
-        values = _apart(writer.source, reader.source, name) if name in writer.always else None
+        values = (
+            _disjoint_values(writer.source, reader.source, name) if name in writer.always else None
+        )
         if values:
             kind: Kind = "tag" if writer.tagged(name) or reader.tagged(name) else "only value"
-            parts = {"writer_part": schema, "reader_part": theirs}
-            found.gap(kind, step, writer=values[0], reader=values[1], **parts)
+            parts = {"writer_schema": schema, "reader_schema": theirs}
+            found.add(kind, step, writer=values[0], reader=values[1], **parts)
         else:
             found.links.append(Link(step, schema, theirs))
         both = is_object(schema) and is_object(theirs) and {"default"} <= schema.keys() & theirs
         if both and text_of(schema["default"]) != text_of(theirs["default"]):
             words = {"writer": quoted(schema["default"]), "reader": quoted(theirs["default"])}
-            words |= {"what": quoted(name), "writer_part": schema, "reader_part": theirs}
-            found.gap("default", step, **words)
+            words |= {"what": quoted(name), "writer_schema": schema, "reader_schema": theirs}
+            found.add("default", step, **words)
     elif reader.patterns:
-        found.gap("keyword", step, what="the names that patternProperties covers")
+        found.add("keyword", step, what="the names that patternProperties covers")
     elif reader.accepted is False:
-        found.gap("undeclared", step, what=quoted(name), reaches=step, writer_part=schema)
+        found.add("undeclared", step, what=quoted(name), reaches=step, writer_schema=schema)
     elif reader.drops:
         if name not in writer.required:
-            found.gap("dropped", step, what=quoted(name), writer_part=schema)
+            found.add("dropped", step, what=quoted(name), writer_schema=schema)
     else:
         found.links.append(Link(step, schema, reader.accepted))
 
@@ -117,32 +119,36 @@ def _undeclared(found: Difference, writer: Members, reader: Members) -> None:
     for pattern, schema in sources.items():
         for name, theirs in reader.declared.items():
             if name not in writer.declared and (writer.fixed or keeps):
-                gap = Gap("open member", Step("member", name), quoted(name), reader_part=theirs)
-                found.links.append(Link(Step("member", name), schema, theirs, gap))
+                incompatibility = Incompatibility(
+                    "open member", Step("member", name), quoted(name), reader_schema=theirs
+                )
+                found.links.append(Link(Step("member", name), schema, theirs, incompatibility))
         if pattern in reader.patterns:
             found.links.append(Link(Step("value"), schema, reader.patterns[pattern]))
         elif reader.accepted is False:
-            found.gap("undeclared", what="members of any name")
+            found.add("undeclared", what="members of any name")
         elif not reader.drops:
             found.links.append(Link(Step("value"), schema, reader.accepted))
         elif writer.fixed:
-            found.gap("dropped", what="undeclared members")
+            found.add("dropped", what="undeclared members")
         else:
-            found.gap("members lost")
+            found.add("members lost")
     if reader.patterns.keys() - writer.patterns.keys():
-        found.gap("keyword", what="patternProperties")
+        found.add("keyword", what="patternProperties")
 
 
 def _keys(found: Difference, writer: Members, reader: Members) -> None:
     if reader.keys is not True:
         for name in writer.declared:
-            gap = Gap("key", what=quoted(name), writer=quoted(name), reader="keys of its own type")
-            found.links.append(Link(Step("key"), {"const": name}, reader.keys, gap))
+            incompatibility = Incompatibility(
+                "key", what=quoted(name), writer=quoted(name), reader="keys of its own type"
+            )
+            found.links.append(Link(Step("key"), {"const": name}, reader.keys, incompatibility))
     if (writer.keys is not True or reader.keys is not True) and writer.written is not False:
         left = _ANY_TEXT if writer.keys is True else writer.keys
         right = _ANY_TEXT if reader.keys is True else reader.keys
         if not reader.drops:
-            found.links.append(Link(Step("key"), left, right, Gap("key")))
+            found.links.append(Link(Step("key"), left, right, Incompatibility("key")))
 
 
 def _renames(found: Difference, writer: Members, reader: Members) -> None:
@@ -156,9 +162,12 @@ def _renames(found: Difference, writer: Members, reader: Members) -> None:
         saying[right.text(reader.declared[name], left)].append(name)
     for name in gone:
         if len(alike := saying[left.text(writer.declared[name], right)]) == 1:
-            parts = {"writer_part": writer.declared[name], "reader_part": reader.declared[alike[0]]}
+            parts = {
+                "writer_schema": writer.declared[name],
+                "reader_schema": reader.declared[alike[0]],
+            }
             words = {"writer": quoted(name), "reader": quoted(alike[0])}
-            found.gap("renamed", Step("member", alike[0]), **words, **parts)
+            found.add("renamed", Step("member", alike[0]), **words, **parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,24 +206,24 @@ def arrays(w: Alternative, r: Alternative) -> Difference:
     writer, reader = _Elements.of(w, writes=True), _Elements.of(r, writes=False)
     for i, (mine, other) in enumerate(zip(writer.names, reader.names, strict=False)):
         if mine != other:
-            found.gap("element", Step("index", i), writer=quoted(mine), reader=quoted(other))
+            found.add("element", Step("index", i), writer=quoted(mine), reader=quoted(other))
     _lengths(found, writer, reader)
     if r.facets.get("uniqueItems") and writer.most > 1:
         _unique(found, w, r, writer.rest, reader.rest)
     known = max(len(writer.prefix), len(reader.prefix))
     for i in range(int(min(known, writer.most, reader.most))):
         if i < len(reader.prefix) or not reader.drops:
-            values = _apart(w, r, 0) if i == 0 and writer.least else None
+            values = _disjoint_values(w, r, 0) if i == 0 and writer.least else None
             if values:
                 kind: Kind = "tag" if writer.names and reader.names else "only value"
-                found.gap(kind, Step("index", 0), writer=values[0], reader=values[1])
+                found.add(kind, Step("index", 0), writer=values[0], reader=values[1])
             else:
                 found.links.append(Link(Step("index", i), writer.at(i), reader.at(i)))
         elif i >= writer.least:
             what = quoted(writer.names[i]) if i < len(writer.names) else f"element {i}"
-            found.gap("dropped", Step("index", i), what=what)
+            found.add("dropped", Step("index", i), what=what)
     if reader.drops and writer.most > (known if writer.names else len(reader.prefix)):
-        found.gap("members lost")
+        found.add("members lost")
     elif writer.most > known and reader.most > known:
         found.links.append(Link(Step("item"), writer.rest, reader.rest))
     return found
@@ -226,12 +235,12 @@ def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
         for i in range(writer.least, min(reader.least, writer.least + len(reader.names) + 1)):
             kind: Kind = "omitted" if i < len(writer.names) else "missing"
             name = reader.names[i] if i < len(reader.names) else f"element {i}"
-            found.gap(kind, Step("index", i), what=quoted(name), reader_part=reader.at(i))
+            found.add(kind, Step("index", i), what=quoted(name), reader_schema=reader.at(i))
         for i in range(len(reader.names), len(writer.names)):
             if writer.most > reader.most:
                 what, step = quoted(writer.names[i]), Step("index", i)
                 part = writer.at(i)
-                found.gap("undeclared", step, what=what, reaches=step, writer_part=part)
+                found.add("undeclared", step, what=what, reaches=step, writer_schema=part)
         if found.refused or writer.most <= reader.most:
             return
     fixed = writer.prefix or reader.prefix or writer.least == writer.most
@@ -239,17 +248,17 @@ def _lengths(found: Difference, writer: _Elements, reader: _Elements) -> None:
         longer = reader.least <= writer.least and reader.most < 100
         reaches = Step("index", int(reader.most)) if longer else None
         if fixed or reader.least == reader.most:
-            found.gap("length", writer=str(writer), reader=str(reader), reaches=reaches)
+            found.add("length", writer=str(writer), reader=str(reader), reaches=reaches)
         else:
-            found.gap("bound", what=f"{reader} elements", reaches=reaches)
+            found.add("bound", what=f"{reader} elements", reaches=reaches)
 
 
 def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, other: Schema) -> None:
     if not w.facets.get("uniqueItems"):
         twice = Step("index", 1) if not w.facets.get("prefixItems") else None
-        found.gap("repeated", reaches=twice)
+        found.add("repeated", reaches=twice)
     elif _holds_records(w, mine) and not same(w.document, mine, r.document, other):
-        found.gap("collapsing")
+        found.add("collapsing")
 
 
 def _holds_records(source: Alternative, schema: Schema) -> bool:
@@ -259,10 +268,10 @@ def _holds_records(source: Alternative, schema: Schema) -> bool:
     return '"properties"' in text or '"prefixItems"' in text
 
 
-def _apart(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:
+def _disjoint_values(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:
     """The values of a member or element where both sides list some but share none."""
     ours, theirs = w.listed.get(name, ()), r.listed.get(name, ())
-    return (" or ".join(ours), " or ".join(theirs)) if apart(ours, theirs) else None
+    return (" or ".join(ours), " or ".join(theirs)) if disjoint_values(ours, theirs) else None
 
 
 def untagged(w: Alternative, readers: list[Alternative]) -> list[Alternative]:
@@ -270,7 +279,9 @@ def untagged(w: Alternative, readers: list[Alternative]) -> list[Alternative]:
     first = (0,) if w.facets.get("minItems", 0) else ()
     names = w.listed.keys() & (Members(w).always if w.kind == "object" else first)
     empty = [r for r in readers if r.facets.get("maxItems") == 0]  # has no first element
-    return [r for r in readers if r in empty or not any(_apart(w, r, name) for name in names)]
+    return [
+        r for r in readers if r in empty or not any(_disjoint_values(w, r, name) for name in names)
+    ]
 
 
 def disjoint(w: Alternative, r: Alternative) -> bool:

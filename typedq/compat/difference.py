@@ -1,4 +1,4 @@
-"""What a comparison of two alternatives yields: gaps, and links to parts still to be compared."""
+"""What a comparison of two alternatives yields: incompatibilities, and parts left to compare."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from typedq.contracts.compatibility.documents import Schema
-from typedq.contracts.compatibility.rules import VERDICTS, Kind
+from typedq.compat.documents import Schema
+from typedq.compat.rules import VERDICTS, Kind
 from typedq.contracts.json_tree import NOTHING
 
 
@@ -27,12 +27,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class Incompatibility:
     """Something the reader misses. `at` leads to it from the values compared.
 
     `example` is a value the writer may write and the reader refuses; NOTHING: any value of it.
     `reaches`: only those are, which have a part there.
-    `old` and `new` are not known here: `writer_part` and `reader_part` are the schemas concerned.
+    `writer_schema` and `reader_schema` are the schemas concerned; old and new are not known here.
     """
 
     kind: Kind
@@ -42,8 +42,8 @@ class Gap:
     reader: str = ""
     example: Any = NOTHING
     reaches: Step | None = None
-    writer_part: Schema = NOTHING
-    reader_part: Schema = NOTHING
+    writer_schema: Schema = NOTHING
+    reader_schema: Schema = NOTHING
 
     @property
     def breaks(self) -> bool:
@@ -52,27 +52,27 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Parts that must be compared too. `instead`: report any gap in them as this one."""
+    """Parts to compare too. `report_as`: report any incompatibility in them as this one."""
 
     step: Step
     writer: Schema
     reader: Schema
-    instead: Gap | None = None
+    report_as: Incompatibility | None = None
 
 
 @dataclass(slots=True)
 class Difference:
-    """All that stands between two alternatives: gaps here, and links to parts of them."""
+    """All that stands between two alternatives, here and in the parts that links name."""
 
-    gaps: list[Gap] = field(default_factory=list[Gap])
+    incompatibilities: list[Incompatibility] = field(default_factory=list[Incompatibility])
     links: list[Link] = field(default_factory=list[Link])
 
-    def gap(self, kind: Kind, at: Step | None = None, **evidence: Any) -> None:
-        self.gaps.append(Gap(kind, at, **evidence))
+    def add(self, kind: Kind, at: Step | None = None, **evidence: Any) -> None:
+        self.incompatibilities.append(Incompatibility(kind, at, **evidence))
 
     @property
     def refused(self) -> bool:
-        return any(gap.breaks for gap in self.gaps)
+        return any(incompatibility.breaks for incompatibility in self.incompatibilities)
 
 
 def quoted(name: object) -> str:

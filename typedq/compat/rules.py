@@ -1,8 +1,7 @@
-"""The closed list of rules, and the table that says what each kind of gap between writer and reader
-is called, how it reads to a person, and how to mend it.
+"""The closed list of rules, and for each kind of incompatibility its name, its text and its fix.
 
-What differs is found elsewhere; this file only says what that is called and what it means. A gap
-has one name when the new side refuses what the old one writes (it breaks backward), and often
+Other modules find what differs; this file only says what that is called. An incompatibility has
+one name when the new side refuses what the old one writes (it breaks backward), and often
 another when the old side refuses what the new one writes (it breaks forward).
 """
 
@@ -122,7 +121,7 @@ VERDICTS: dict[Kind, Verdict] = {
         "choose a name that cannot have been used yet, or accept any value"),
     "payload": Verdict("PAYLOAD_SHAPE_CHANGED", "PAYLOAD_SHAPE_CHANGED",
         "messages written {when} hold {writer}; {who} expects {reader}",
-        "keep the shape, and add new fields to the one structured type, or parameters with a"
+        "keep the form, and add new fields to the one structured type, or parameters with a"
         f" default beside several; {_UPCAST}"),
     "keyword": Verdict("UNKNOWN_KEYWORD", "UNKNOWN_KEYWORD",
         "{what} differs, and what that means is not known here; so it counts as a break",

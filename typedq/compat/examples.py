@@ -6,11 +6,11 @@ from collections.abc import Callable
 from math import floor
 from typing import Any
 
-from typedq.contracts.compatibility.containers import Members
-from typedq.contracts.compatibility.documents import Schema
-from typedq.contracts.compatibility.gaps import Step
-from typedq.contracts.compatibility.scalars import limits, text_form
-from typedq.contracts.compatibility.shapes import Alternative, Shape, Shapes
+from typedq.compat.containers import Members
+from typedq.compat.difference import Step
+from typedq.compat.documents import Schema
+from typedq.compat.normal_form import Alternative, NormalForm, Normalizer
+from typedq.compat.scalars import limits, text_form
 from typedq.contracts.json_tree import NOTHING
 
 _TEXTS = {
@@ -35,8 +35,8 @@ _LARGEST = 200  # values in an example; larger ones help nobody
 class Examples:
     """Examples of one side's values. NOTHING where none is found easily."""
 
-    def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+    def __init__(self, normalizer: Normalizer) -> None:
+        self._shapes = normalizer
         self._found: dict[int, tuple[Any, int]] = {}
         self._active = set[int]()
         self._tries = 0
@@ -85,14 +85,14 @@ class Examples:
             self._shapes(prefix[index] if index < len(prefix) else whole.facets.get("items", True))
         )
 
-    def _of_shape(self, shape: Shape) -> tuple[Any, int]:
+    def _of_shape(self, form: NormalForm) -> tuple[Any, int]:
         """The value and how many values it holds."""
-        key = id(shape)
+        key = id(form)
         if key not in self._found:
             if key in self._active or len(self._active) > 100:
                 return NOTHING, 0
             self._active.add(key)
-            made = (self._make(alternative) for alternative in shape.alternatives)
+            made = (self._make(alternative) for alternative in form.alternatives)
             value = next((found for found in made if found[0] is not NOTHING), (NOTHING, 0))
             self._active.discard(key)
             if value[0] is NOTHING and self._active:

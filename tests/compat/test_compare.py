@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import Meta
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.contracts.compatibility.cases import CASES, TRAPS, node, obj, struct
+from tests.compat.cases import CASES, TRAPS, node, obj, struct
 from typedq.compat import compare
-from typedq.contracts.compatibility.rules import VERDICTS
+from typedq.compat.rules import VERDICTS
 from typedq.contracts.schema import document
 
 INT: Any = {"type": "integer"}

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from typedq.contracts.compatibility.documents import Json
-from typedq.contracts.compatibility.gaps import Difference, quoted
-from typedq.contracts.compatibility.shapes import Alternative
+from typedq.compat.difference import Difference, quoted
+from typedq.compat.documents import Json
+from typedq.compat.normal_form import Alternative
 from typedq.contracts.json_tree import NOTHING
 
 _BY_FORMAT = {
@@ -83,7 +83,7 @@ def listed_constant(w: Alternative, r: Alternative) -> Difference:
     """The reader has the same constant, but text can stand for something else: keys 1 and "1"."""
     found = Difference()
     if w.kind == "string" and (form := text_form(r)) != text_form(w):
-        found.gap("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
+        found.add("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
     return found
 
 
@@ -96,7 +96,7 @@ def constants(w: Alternative, r: Alternative) -> Difference:
         return found
     _lengths(found, replace(w, facets=dict.fromkeys(("minLength", "maxLength"), len(value))), r)
     if "pattern" in r.facets:
-        found.gap("pattern", writer=describe(w), reader=r.facets["pattern"])
+        found.add("pattern", writer=describe(w), reader=r.facets["pattern"])
     return found
 
 
@@ -104,7 +104,7 @@ def numbers(w: Alternative, r: Alternative) -> Difference:
     """Numbers read as numbers; a reader of whole numbers is never asked about others."""
     found = Difference()
     if [w.facets.get(k) for k in _FORMS] != [r.facets.get(k) for k in _FORMS]:
-        found.gap("format", writer=describe(w), reader=describe(r))
+        found.add("format", writer=describe(w), reader=describe(r))
     _limits(found, w.facets, r.facets, whole=w.kind == "integer")
     return found
 
@@ -116,11 +116,11 @@ def decimals(w: Alternative, r: Alternative) -> Difference:
     """A JSON number read as a decimal, which takes numbers too; any other text does not."""
     found = Difference()
     if text_form(r) != "decimal":
-        found.gap("other type", writer=describe(w), reader=describe(r))
+        found.add("other type", writer=describe(w), reader=describe(r))
     elif set(w.facets) & set(_FORMS):
-        found.gap("format", writer=describe(w), reader=describe(r))
+        found.add("format", writer=describe(w), reader=describe(r))
     elif "pattern" in r.facets or "maxLength" in r.facets or "minLength" in r.facets:
-        found.gap("bound", what="a certain pattern or length")
+        found.add("bound", what="a certain pattern or length")
     return found
 
 
@@ -131,12 +131,12 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     ours, theirs = describe(w), describe(r)
     if left != right and (left, right) not in _WIDER and not (left in _READABLE and not right):
         if NOT_TEXT & {left, right}:
-            found.gap("encoding", writer=ours, reader=theirs)
+            found.add("encoding", writer=ours, reader=theirs)
         elif (left, right) in _NARROWER or not left:
             example = _NARROWER.get((left, right), NOTHING)
-            found.gap("narrower", writer=ours, reader=theirs, example=example)
+            found.add("narrower", writer=ours, reader=theirs, example=example)
         else:
-            found.gap("format", writer=ours, reader=theirs)
+            found.add("format", writer=ours, reader=theirs)
     if {left, right} <= _NUMERIC:
         _limits(found, w.facets, r.facets, whole=left == "integer")
         return found
@@ -144,9 +144,9 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     patterns = w.facets.get("pattern"), r.facets.get("pattern")
     if patterns[1] is not None and patterns[0] != patterns[1]:
         if patterns[0] is None:
-            found.gap("bound", what=f"the pattern {patterns[1]}")
+            found.add("bound", what=f"the pattern {patterns[1]}")
         else:
-            found.gap("pattern", writer=patterns[0], reader=patterns[1])
+            found.add("pattern", writer=patterns[0], reader=patterns[1])
     return found
 
 
@@ -180,10 +180,10 @@ def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
         end = written[1 - side]
         fits = not w.get("multipleOf") and (end is None or (end[0] - example) * sign >= 0)
         what = f"{strict if bound[1] else words} {bound[0]}"
-        found.gap("bound", what=what, example=example if fits else NOTHING)
+        found.add("bound", what=what, example=example if fits else NOTHING)
     steps = w.get("multipleOf"), r.get("multipleOf")
     if steps[1] is not None and not _divides(steps[1], steps[0] or (1 if whole else None)):
-        found.gap("bound", what=f"a multiple of {steps[1]}")
+        found.add("bound", what=f"a multiple of {steps[1]}")
 
 
 def _divides(step: Any, value: Any) -> bool:
@@ -199,9 +199,9 @@ def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
         written, wanted = w.facets.get(low, 0), r.facets.get(low, 0)
         if written < wanted:
             example = "x" * written if plain else NOTHING
-            found.gap("bound", what=f"at least {wanted} {unit}", example=example)
+            found.add("bound", what=f"at least {wanted} {unit}", example=example)
         written, wanted = w.facets.get(high), r.facets.get(high)
         if wanted is not None and (written is None or written > wanted):
             fits = plain and w.facets.get(low, 0) <= wanted < 100
             example = "x" * (wanted + 1) if fits else NOTHING
-            found.gap("bound", what=f"at most {wanted} {unit}", example=example)
+            found.add("bound", what=f"at most {wanted} {unit}", example=example)

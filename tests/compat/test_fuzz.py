@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.contracts.compatibility.fuzz import run
+from tests.compat.fuzz import run
 
 
 @pytest.mark.slow

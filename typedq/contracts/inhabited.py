@@ -1,0 +1,94 @@
+"""Whether any value at all fits a schema that typedq wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from typedq.contracts.json_tree import is_object, reachable, target
+
+_RANGES = (
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+    ("minProperties", "maxProperties"),
+    ("x-typedq-minBytes", "x-typedq-maxBytes"),
+)
+
+
+def dead_end(document: dict[str, Any]) -> str | None:
+    """Return the path of what no value fits, and so none fits the whole; None if some does.
+
+    A type that needs itself inside, without an end, has no value either.
+    """
+    search = _Search(document)
+    if search.fits(document):
+        return None
+    path, schema = "$", document
+    while (step := next(search.dead_parts(schema), None)) is not None:
+        path, schema = path + step[0], step[1]
+        if len(path) > 200:  # it turns in a circle
+            return "$"
+    return path
+
+
+class _Search:
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._definitions = reachable(document, partial(target, document))
+        self._alive = dict.fromkeys(self._definitions, False)
+        while found := [
+            ref for ref, alive in self._alive.items() if not alive and self._lives(ref)
+        ]:
+            self._alive.update(dict.fromkeys(found, True))
+
+    def _lives(self, ref: str) -> bool:
+        return self.fits(self._definitions[ref])
+
+    def fits(self, schema: Any) -> bool:
+        """Return True if a value fits, as far as is known of what the schema refers to."""
+        if not is_object(schema):
+            return schema is not False
+        ref = schema.get("$ref")
+        if ref is not None and not self._alive.get(ref, True):
+            return False
+        return self._own(schema) and next(self.dead_parts(schema), None) is None
+
+    def dead_parts(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the parts that every value must have, and that no value fits."""
+        ref = schema.get("$ref")
+        if ref is not None and not self._alive.get(ref, True):
+            yield from self.dead_parts(self._definitions[ref])
+        for key in ("anyOf", "oneOf"):
+            if schema.get(key) and not any(map(self.fits, schema[key])):
+                yield "", schema[key][0]
+        properties: dict[str, Any] = schema.get("properties", {})
+        for name in schema.get("required", ()):
+            if name in properties and not self.fits(properties[name]):
+                yield f".{name}", properties[name]
+        least: int = schema.get("minItems", 0)
+        prefix: list[Any] = schema.get("prefixItems", [])
+        rows = [*prefix, *[schema.get("items", True)] * (least > len(prefix))]
+        for i, row in enumerate(rows[:least]):
+            if not self.fits(row):
+                yield f"[{i}]", row
+        others: Any = schema.get("additionalProperties", True)
+        if schema.get("minProperties", 0) > len(properties) and not self.fits(others):
+            yield "[...]", others
+
+    def _own(self, schema: dict[str, Any]) -> bool:
+        """Whether the keywords of the schema itself leave a value."""
+        if "enum" in schema and not schema["enum"]:
+            return False
+        if any(schema.get(low, 0) > schema.get(high, math.inf) for low, high in _RANGES):
+            return False
+        low, above = (schema.get(key, -math.inf) for key in ("minimum", "exclusiveMinimum"))
+        high, below = (schema.get(key, math.inf) for key in ("maximum", "exclusiveMaximum"))
+        if schema.get("type") == "integer":
+            step = schema.get("multipleOf", 1)
+            least = max(low, math.floor(above) + 1 if above > -math.inf else above)
+            most = min(high, math.ceil(below) - 1 if below < math.inf else below)
+            if least == -math.inf or most == math.inf:
+                return True
+            return bool(math.ceil(least / step) * step <= most)
+        return bool(max(low, above) < min(high, below) or (low == high and above < low < below))

@@ -1,0 +1,163 @@
+"""Core schemas of types that hold others, and of references between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typedq.contracts.fragments import Schema, as_text
+from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, refuse
+from typedq.contracts.type_tree import NoSchema
+
+_ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
+_ENTRIES = {"min_length": "minProperties", "max_length": "maxProperties"}
+_ANYTHING: Core = {"type": "any"}
+# Core schemas of keys whose text pydantic reads back. Tuples, None and unions it writes, but does
+# not tell apart when it reads.
+_KEYS = frozenset(
+    ("str", "int", "float", "bool", "literal", "enum", "uuid", "decimal", "date", "datetime")
+) | {"time", "timedelta", "bytes", "url", "lax-or-strict", "function-after", "function-before"}
+
+
+def _array(walk: Walk, node: Core, path: str) -> Schema:
+    return {
+        "type": "array",
+        "items": walk.schema(node.get("items_schema", _ANYTHING), f"{path}[...]"),
+        **{name: node[key] for key, name in _ITEMS.items() if key in node},
+    }
+
+
+def _set(walk: Walk, node: Core, path: str) -> Schema:
+    return {**_array(walk, node, path), "uniqueItems": True, "x-typedq-type": "set"}
+
+
+def _tuple(walk: Walk, node: Core, path: str) -> Schema:
+    items, variadic = list(node["items_schema"]), node.get("variadic_item_index")
+    if variadic is not None and variadic < len(items) - 1:
+        refuse(path, "a tuple that goes on after `*tuple[...]` is not understood; take a list")
+    written = [walk.schema(item, f"{path}[{i}]") for i, item in enumerate(items)]
+    bounds: Schema = {name: node[key] for key, name in _ITEMS.items() if key in node}
+    if variadic == 0:
+        return {"type": "array", "items": written[0], **bounds}
+    if variadic is not None:
+        least = max(variadic, bounds.pop("minItems", 0))
+        rest = {"items": written[-1], "minItems": least}
+        return {"type": "array", "prefixItems": written[:-1], **rest, **bounds}
+    prefix = {"prefixItems": written, "items": False} if written else {}
+    return {"type": "array", **prefix, "minItems": len(written), "maxItems": len(written)}
+
+
+def _mapping(walk: Walk, node: Core, path: str) -> Schema:
+    names = _key(walk, node.get("keys_schema", _ANYTHING), f"{path}[key]")
+    return {
+        "type": "object",
+        **({"propertyNames": names} if names != {"type": "string"} else {}),
+        "additionalProperties": walk.schema(node.get("values_schema", _ANYTHING), f"{path}[...]"),
+        **{name: node[key] for key, name in _ENTRIES.items() if key in node},
+    }
+
+
+def _counter(walk: Walk, node: Core, path: str) -> Schema:
+    return _mapping(walk, {"values_schema": {"type": "int"}, **node}, path)
+
+
+def _key(walk: Walk, node: Core, path: str) -> Schema:
+    """The text of a key. Read back: str, and what has a text form of its own."""
+    inner = walk.target(node)
+    if inner["type"] == "any":
+        refuse(path, "the keys of a JSON object are text; write dict[str, ...]")
+    written = walk.definitions.resolved(walk.schema(inner, path))
+    values: list[Any] = written.get("enum", [])
+    odd = inner["type"] not in _KEYS or not all(isinstance(v, (str, bool)) for v in values)
+    int_enum = inner["type"] == "enum" and inner.get("sub_type") == "int"
+    if odd and not int_enum:
+        refuse(path, "pydantic does not read such keys back; take str, int, UUID or date as keys")
+    try:
+        return as_text(written, path)
+    except NoSchema:
+        refuse(path, "pydantic does not read such keys back; take str, int, UUID or date as keys")
+
+
+def _nullable(walk: Walk, node: Core, path: str) -> Schema:
+    inner = walk.schema(node["schema"], path)
+    if "null" in json_kinds(inner, walk.definitions):
+        return inner
+    return {"anyOf": [inner, {"type": "null"}]}
+
+
+def _union(walk: Walk, node: Core, path: str) -> Schema:
+    nodes: list[Core] = [one[0] if type(one) is tuple else one for one in node["choices"]]
+    ambiguous, walk.ambiguous = walk.ambiguous, False
+    members = [walk.schema(one, path) for one in nodes]
+    inner, walk.ambiguous = walk.ambiguous, False
+    written = walk.union(members)
+    if walk.ambiguous and node.get("mode") == "left_to_right":
+        refuse(path, "union_mode='left_to_right' is not understood; leave it out, or add a tag")
+    walk.ambiguous = walk.ambiguous or ambiguous or inner
+    return written
+
+
+def _tagged_union(walk: Walk, node: Core, path: str) -> Schema:
+    tag: Any = node["discriminator"]
+    if callable(tag):
+        members = [walk.schema(one, path) for one in node["choices"].values()]
+        written = walk.union(members)
+        names = [str(key) for key in node["choices"]]
+        walk.ambiguous = True
+        return {**written, "x-typedq-tags": names}
+    if not isinstance(tag, str):
+        if len(tag) != 1 and not all(isinstance(one, str) for one in tag):
+            refuse(path, "a discriminator with several aliases is not understood; keep one")
+        tag = tag[0][0] if isinstance(tag[0], list) else tag[0]
+    # A tag must be there to decide, even where its variant has a default for it.
+    variants = list({id(one): one for one in node["choices"].values()}.values())
+    members = [walk.schema(one, path) for one in variants]
+    return {"oneOf": members, "required": [tag]} if len(members) > 1 else members[0]
+
+
+def _definitions(walk: Walk, node: Core, path: str) -> Schema:
+    walk.targets |= {one["ref"]: one for one in node["definitions"]}
+    return walk.schema(node["schema"], path)
+
+
+def _reference(walk: Walk, node: Core, path: str) -> Schema:
+    target = walk.target(node)
+    if target["type"] in ("model", "dataclass", "typed-dict", "named-tuple", "enum"):
+        return walk.schema(target, path)
+    if str(target["ref"]).startswith("pydantic.types.JsonValue:"):
+        return {}
+    name = str(target["ref"]).partition(":")[0].rpartition(".")[2]
+    return walk.named(target, name, lambda: walk.schema(target, path))
+
+
+def _inner(key: str, *others: str) -> Node:
+    """A node that travels as one inside it does."""
+
+    def write(walk: Walk, node: Core, path: str) -> Schema:
+        return walk.schema(node[key], path)
+
+    return Node(write, frozenset((key, *others)))
+
+
+_SIZES = frozenset(("min_length", "max_length", "fail_fast"))
+_DICT = Node(_mapping, _SIZES | {"keys_schema", "values_schema"})
+_ERRORS = ("custom_error_type", "custom_error_message", "custom_error_context")
+CONTAINERS: dict[str, Node] = {
+    "list": Node(_array, _SIZES | {"items_schema"}),
+    "deque": Node(_array, _SIZES | {"items_schema"}),
+    "set": Node(_set, _SIZES | {"items_schema"}),
+    "frozenset": Node(_set, _SIZES | {"items_schema"}),
+    "tuple": Node(_tuple, _SIZES | {"items_schema", "variadic_item_index"}),
+    **dict.fromkeys(("dict", "frozendict", "ordered-dict"), _DICT),
+    "counter": Node(_counter, _SIZES | {"keys_schema", "values_schema"}),
+    "nullable": Node(_nullable, frozenset(("schema",))),
+    "union": Node(_union, frozenset(("choices", "auto_collapse", "mode", *_ERRORS))),
+    "tagged-union": Node(
+        _tagged_union, frozenset(("choices", "discriminator", "from_attributes", *_ERRORS))
+    ),
+    "definitions": Node(_definitions, frozenset(("schema", "definitions"))),
+    "definition-ref": Node(_reference, frozenset(("schema_ref",))),
+    # Messages are JSON, and read strictly.
+    "lax-or-strict": _inner("strict_schema", "lax_schema"),
+    "json-or-python": _inner("json_schema", "python_schema"),
+    "custom-error": _inner("schema", *_ERRORS),
+}

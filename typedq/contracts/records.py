@@ -1,0 +1,217 @@
+"""Classes with fields: their fields, and a shadow that travels in place of such a class."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast
+
+import msgspec
+from msgspec import NODEFAULT, UNSET
+from msgspec import _utils as _private
+
+from typedq.contracts.foreign import is_pydantic_dataclass
+from typedq.contracts.type_tree import NoSchema
+
+_UTILS: Any = _private
+Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a record. `kind` is its annotation, `wire` the `WireType` of that.
+
+    `default` and `default_factory` are `msgspec.NODEFAULT` where there is none.
+    """
+
+    name: str
+    wire_name: str
+    kind: Any
+    required: bool
+    default: Any = NODEFAULT
+    default_factory: Any = NODEFAULT
+    wire: Any = None
+
+
+def record_kind(cls: Any) -> Kind | None:
+    """Return which kind of record a class is; None if it is none that msgspec reads."""
+    if not isinstance(cls, type):
+        return None
+    bases = cls.__mro__
+    if msgspec.Struct in bases:
+        return "struct"
+    if dict in bases:
+        return "typeddict" if hasattr(cls, "__total__") else None
+    if tuple in bases:
+        return "namedtuple" if hasattr(cls, "_fields") else None
+    if hasattr(cls, "__dataclass_fields__"):
+        return None if is_pydantic_dataclass(cls) else "dataclass"
+    return "attrs" if hasattr(cls, "__attrs_attrs__") else None
+
+
+def fields_of(kind: Any) -> list[Field]:
+    """Return the fields of a record, which may be a generic alias such as `Page[int]`.
+
+    Raises `NoSchema` for fields that could not travel.
+    """
+    cls: Any = typing.get_origin(kind) or kind
+    found = _READERS[cast("Kind", record_kind(cls))](kind, cls)
+    for field in found:
+        if type(field.default).__module__.partition(".")[0] == "pydantic":
+            reason = "pydantic reads a Field(...) default only in its own models and dataclasses"
+            raise NoSchema(f"$.{field.name}", f"{reason}; write Annotated[..., Field(...)]")
+    return found
+
+
+def _struct(kind: Any, cls: Any) -> list[Field]:
+    hints = _UTILS.get_class_annotations(kind)
+    names, defaults = cls.__struct_fields__, cls.__struct_defaults__
+    padded = (NODEFAULT,) * (len(names) - len(defaults)) + tuple(defaults)
+    rows = zip(names, cls.__struct_encode_fields__, padded, strict=True)
+    return [_field(name, wire, hints[name], default) for name, wire, default in rows]
+
+
+def _field(name: str, wire_name: str, kind: Any, default: Any) -> Field:
+    factory = getattr(default, "factory", NODEFAULT)
+    if type(default).__name__ == "Factory" and factory is not NODEFAULT:
+        return Field(name, wire_name, kind, False, NODEFAULT, factory)
+    return Field(name, wire_name, kind, default is NODEFAULT, default)
+
+
+def _dataclass(kind: Any, cls: Any) -> list[Field]:
+    hints = _UTILS.get_class_annotations(kind)
+    declared: dict[str, Any] = cls.__dataclass_fields__
+    for name, field in declared.items():
+        if field._field_type.name == "_FIELD_INITVAR":  # noqa: SLF001  no other way to know
+            reason = "an InitVar is not kept, so it cannot be sent; make it a field"
+            raise NoSchema(f"$.{name}", reason)
+    missing = dataclasses.MISSING
+    return [
+        Field(
+            name=f.name,
+            wire_name=f.name,
+            kind=hints[f.name],
+            required=f.default is missing and f.default_factory is missing,
+            default=NODEFAULT if f.default is missing else f.default,
+            default_factory=NODEFAULT if f.default_factory is missing else f.default_factory,
+        )
+        for f in dataclasses.fields(cls)
+    ]
+
+
+def _attrs(kind: Any, cls: Any) -> list[Field]:
+    hints, found = _UTILS.get_class_annotations(kind), list[Field]()
+    for attribute in cls.__attrs_attrs__:
+        name, default = attribute.name, attribute.default
+        if name.startswith("_"):
+            reason = "a private attribute of an attrs class is never written; give it another name"
+            raise NoSchema(f"$.{name}", reason)
+        if type(default).__name__ == "_Nothing":
+            default = NODEFAULT
+        found.append(_field(name, name, hints.get(name, Any), default))
+    return found
+
+
+def _typed_dict(kind: Any, _cls: Any) -> list[Field]:
+    hints, required = _UTILS.get_typeddict_info(kind)
+    return [Field(n, n, hint, n in required) for n, hint in sorted(hints.items())]
+
+
+def _named_tuple(kind: Any, cls: Any) -> list[Field]:
+    hints, defaults = _UTILS.get_class_annotations(kind), cls._field_defaults
+    return [
+        Field(n, n, hints.get(n, Any), n not in defaults, defaults.get(n, NODEFAULT))
+        for n in cls._fields
+    ]
+
+
+_READERS: dict[Kind, Callable[[Any, Any], list[Field]]] = {
+    "struct": _struct,
+    "dataclass": _dataclass,
+    "attrs": _attrs,
+    "typeddict": _typed_dict,
+    "namedtuple": _named_tuple,
+}
+
+
+class _Absent:
+    """In a shadow: a member that was not in the JSON text, so that the class fills it in."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShadowDefault:
+    """The default factory of a shadow's member; `field` has the default that the class has."""
+
+    field: Field
+
+    def __call__(self) -> type[_Absent]:
+        return _Absent
+
+
+class Shadow:
+    """A Struct (`kind`) with the members of a record, but of the types that msgspec reads.
+
+    `complete` gives it those types, which may refer to the shadow itself.
+    """
+
+    def __init__(self, record: Any) -> None:
+        self.cls: Any = typing.get_origin(record) or record
+        self._record_kind = record_kind(self.cls)
+        self._fields = fields_of(record)
+        self.kind = self._struct(record)
+
+    def _struct(self, record: Any) -> Any:
+        config: Any = getattr(self.cls, "__struct_config__", None)
+        row = self._record_kind == "namedtuple"
+        made: list[Any] = []
+        for i, field in enumerate(self._fields):
+            default: Any = {} if field.required else {"default_factory": ShadowDefault(field)}
+            made.append((f"f{i}", Any, msgspec.field(name=field.wire_name, **default)))
+        shadow = msgspec.defstruct(
+            self.cls.__name__,
+            made,
+            kw_only=True,
+            module=self.cls.__module__,
+            tag=getattr(config, "tag", None),
+            tag_field=getattr(config, "tag_field", None),
+            array_like=row or bool(getattr(config, "array_like", False)),
+            forbid_unknown_fields=row or bool(getattr(config, "forbid_unknown_fields", False)),
+        )
+        setattr(shadow, "__typedq_record__", record)  # noqa: B010
+        return shadow
+
+    def complete(self, fields: Sequence[Field]) -> None:
+        """Take over the wire types of the fields."""
+        self._fields = list(fields)
+        for i, field in enumerate(fields):
+            self.kind.__annotations__[f"f{i}"] = field.wire.kind
+
+    def load(self, shadow: Any) -> Any:
+        """Make the record of what msgspec read."""
+        values: dict[str, Any] = {}
+        for i, field in enumerate(self._fields):
+            value = getattr(shadow, f"f{i}")
+            if value is not _Absent:
+                values[field.name] = field.wire.load(value) if field.wire.load else value
+        if self._record_kind == "typeddict":
+            return values
+        late = set[str]()
+        if self._record_kind == "dataclass":
+            late = {f.name for f in dataclasses.fields(self.cls) if not f.init} & values.keys()
+        made = self.cls(**{name: value for name, value in values.items() if name not in late})
+        for name in late:
+            object.__setattr__(made, name, values[name])
+        return made
+
+    def dump(self, record: Any) -> Any:
+        """Make the shadow of a record; anything else is returned as it is."""
+        is_dict = self._record_kind == "typeddict"
+        if not isinstance(record, dict if is_dict else self.cls):
+            return record
+        values: dict[str, Any] = {}
+        for i, field in enumerate(self._fields):
+            value = record.get(field.name, UNSET) if is_dict else getattr(record, field.name, UNSET)
+            dump = None if value is UNSET else field.wire.dump
+            values[f"f{i}"] = dump(value) if dump else value
+        return self.kind(**values)
