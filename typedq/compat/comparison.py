@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from typedq.compat.difference import Incompatibility, quoted
 from typedq.compat.normal_form import Side
 from typedq.compat.report import Finding, findings
 from typedq.compat.rules import VERDICTS, Rule
 from typedq.compat.subsumption import SubsumptionCheck
-from typedq.contracts.canonical import WireForms, definition_hashes, plain_text
+from typedq.contracts.canonical import PLAIN_LIMITS, WireForms, definition_hashes, plain_text
 from typedq.contracts.dialect import Budget, Document, Unsupported
 from typedq.contracts.json_tree import NOTHING, NotJson, check_json, is_object
+from typedq.errors import InvalidSchema
 
-_STEPS = 50_000  # about 0.2 s
-_MAX_NODES, _MAX_DEPTH = 1_000_000, 400  # of documents that are only laid beside each other
+_STEPS = 40_000  # about 0.2 s
+MAX_BYTES = 1 << 20  # of a published schema
 _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
 
@@ -58,35 +61,52 @@ def compare(old_schema: Any, new_schema: Any) -> Comparison:
     that is outside the dialect, too large or no schema at all, unless both are equal (the rule
     CANNOT_COMPARE; its message has the reason). Deterministic; at most about half a second.
     """
+    documents: list[Document] = []
     try:
-        if _equal(old_schema, new_schema):
-            return Comparison(True, True, ())
-        documents = []
         for name, schema in (("old", old_schema), ("new", new_schema)):
             try:
                 documents.append(Document(schema))
             except Unsupported as error:
-                return _cannot_compare(f"the {name} schema: {error}")
-        return _compare(*documents)
+                return _compare_as_written(old_schema, new_schema, f"the {name} schema: {error}")
+        if plain_text(old_schema) == plain_text(new_schema):
+            return Comparison(True, True, ())
+        return _compare(documents[0], documents[1])
     except Unsupported as error:
         return _cannot_compare(str(error))
     except RecursionError:
         return _cannot_compare("too little of Python's stack is left")
 
 
-def malformed(schema: Any) -> str | None:
-    """Return why a value is not a JSON Schema of 2020-12 at all, or None if it may be one."""
+def read_schema(published: bytes) -> dict[str, Any]:
+    """Parse a schema that anybody may have published.
+
+    Raises `InvalidSchema` if it is too large or is not a JSON Schema. One that is a schema, but
+    outside the dialect, is returned: `compare` says why it cannot be compared.
+    """
+    if len(published) > MAX_BYTES:
+        raise InvalidSchema(f"it has {len(published):,} bytes; {MAX_BYTES:,} are allowed")
+    try:
+        schema: Any = msgspec.json.decode(published)
+    except (ValueError, RecursionError) as error:
+        raise InvalidSchema(f"it is not JSON: {error}", is_object=False) from None
+    if not is_object(schema):
+        raise InvalidSchema("it is not a JSON object", is_object=False)
     try:
         Document(schema)
     except Unsupported as error:
-        return str(error) if error.malformed else None
-    return None
+        if error.malformed:
+            raise InvalidSchema(str(error)) from None
+    return schema
+
+
+def _compare_as_written(old: Any, new: Any, reason: str) -> Comparison:
+    return Comparison(True, True, ()) if _equal(old, new) else _cannot_compare(reason)
 
 
 def _equal(old: Any, new: Any) -> bool:
     try:
         for schema in (old, new):
-            check_json(schema, _MAX_NODES, _MAX_DEPTH)
+            check_json(schema, PLAIN_LIMITS)
     except NotJson:
         return False
     return plain_text(old) == plain_text(new)
@@ -123,12 +143,11 @@ def _compare(old: Document, new: Document) -> Comparison:
 def _other_payload(old: Document, new: Document, backward: bool, forward: bool) -> Comparison:
     """One parameter became several, or the reverse, and their bytes differ."""
     words = [_payload_words(document) for document in (old, new)]
-    found = []
+    found: list[Finding | None] = []
     for way, holds in enumerate((backward, forward)):
-        writer, reader = reversed(words) if way else words
-        what = Incompatibility("payload", writer=writer, reader=reader)
+        what = Incompatibility("payload", writer=words[way], reader=words[1 - way])
         found.append(None if holds else Finding(what, "$", NOTHING, old.root, new.root))
-    return Comparison(backward, forward, (_change(*found),))
+    return Comparison(backward, forward, (_change(found[0], found[1]),))
 
 
 def _several(root: object) -> bool:

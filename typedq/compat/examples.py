@@ -76,7 +76,7 @@ class Examples:
         """A value of `whole` that has a part at `step`."""
         if isinstance(step.name, int):
             return self.inside(whole, step, self._element(whole, step.name)[0])
-        return self.inside(whole, step, self.of(whole.members.declared[step.name]))
+        return self.inside(whole, step, self.of(whole.members.parts[step.name]))
 
     def _element(self, whole: Alternative, index: int) -> tuple[Any, int]:
         prefix = whole.facets.get("prefixItems", ())

@@ -143,7 +143,7 @@ def decimals(w: Alternative, r: Alternative) -> Difference:
     elif "pattern" in r.facets or "maxLength" in r.facets or "minLength" in r.facets:
         found.add("bound", what="a certain pattern or length")
     else:
-        exactly = dict.fromkeys(("minimum", "maximum", "multipleOf"), w.constant)
+        exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), w.constant)
         facets = w.facets if w.constant is NOTHING else exactly
         _decimals(found, facets, decimal_facets(r.facets), whole=w.kind == "integer")
     return found

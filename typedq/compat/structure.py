@@ -49,7 +49,7 @@ class Members:
     @cached_property
     def parts(self) -> dict[str, Schema]:
         """What a writer may write by name: declared members, and required ones of any value."""
-        loose = self.accepted if self.accepted is not False and not self.patterns else True
+        loose = True if self.patterns else self.accepted
         more = sorted(self.required - self.declared.keys()) if self.fixed else ()
         return {**self.declared, **dict.fromkeys(more, loose)}
 

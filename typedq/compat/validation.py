@@ -117,10 +117,11 @@ class Validator:
                 yield self._admits(schema, part, writing=writing)
         if None in found:
             yield None
-        elif (declared := members.parts if writing else members.declared).get(name) is not None:
-            yield self._admits(declared[name], part, writing=writing)
+        elif name in members.declared:
+            yield self._admits(members.declared[name], part, writing=writing)
         elif True not in found:
-            rest = members.written if writing else members.accepted
+            closed = writing and name not in members.required
+            rest = members.written if closed else members.accepted
             yield self._admits(rest, part, writing=writing)
 
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from typedq.contracts.dialect import Budget
+from typedq.contracts.json_tree import is_object
 
 Facets = Mapping[str, Any]  # keywords of one schema that apply to one kind of value
 Limit = tuple[Any, bool]  # the bound, and whether it is itself excluded
@@ -97,8 +98,8 @@ def decimal_facets(facets: Facets) -> dict[str, Any] | None:
     names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
     names |= {"multiple_of": "multipleOf"}
     found = dict[str, Any]()
-    given = facets.get("x-typedq-decimal", {})
-    for name, value in given.items() if isinstance(given, dict) else (("", given),):
+    given: Any = facets.get("x-typedq-decimal", {})
+    for name, value in given.items() if is_object(given) else (("", given),):
         text = str(value)
         if name == "allow_inf_nan" and text in ("True", "False"):
             found |= {name: True} if text == "True" else {}

@@ -20,10 +20,11 @@ from typedq.contracts.dialect import (
     Schema,
     Unsupported,
 )
-from typedq.contracts.json_tree import check_json, is_array, is_object, text_of
+from typedq.contracts.json_tree import Limits, check_json, is_array, is_object, text_of
 
 _REF = "#/$defs/"
-_MAX_NODES, _MAX_DEPTH = 1_000_000, 400  # of a document that is only hashed
+# Of a document that is hashed, or compared, as it is written.
+PLAIN_LIMITS = Limits(values=100_000, depth=400, characters=2_000_000)
 _HASHING_STEPS = 10_000  # to tell recursive definitions apart
 _CHARACTERS = 50  # that are written in one step
 _DROPPED = ANNOTATIONS | ROOT_ANNOTATIONS
@@ -57,7 +58,7 @@ def document_hash(schema: dict[str, Any]) -> str:
 
     It proves that a document was not edited. Raises `NotJson`.
     """
-    check_json(schema, _MAX_NODES, _MAX_DEPTH)
+    check_json(schema, PLAIN_LIMITS)
     return _hash(plain_text(schema))
 
 
@@ -77,7 +78,7 @@ def canonical(schema: Schema) -> bytes:
         document = Document(schema)
         (hashes,) = definition_hashes([document])
     except Unsupported:
-        check_json(schema, _MAX_NODES, _MAX_DEPTH)
+        check_json(schema, PLAIN_LIMITS)
         return f"as written: {plain_text(schema)}".encode()
     definitions = document.definitions()
     bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
@@ -88,7 +89,7 @@ def canonical(schema: Schema) -> bytes:
         body = _without_refs(wire.of(bodies[digest]), bodies, names)
         visited += list(names)[len(visited) :]  # the list grows while it is walked
         named[names[digest]] = body
-    whole = {"not": {}} if root is False else root
+    whole: Schema = {"not": {}} if root is False else root
     return text_of({**whole, **({"$defs": named} if named else {})}).encode()
 
 

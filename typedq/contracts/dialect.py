@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from typedq.contracts.json_tree import NotJson, check_json, is_array, is_object, text_of
+from typedq.contracts.json_tree import Limits, NotJson, check_json, is_array, is_object, text_of
 
 Schema: TypeAlias = Any  # a dict, True or False
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-MAX_NODES = 10_000  # JSON values in a document
-MAX_DEPTH = 150  # levels of JSON: a body has at most 64, and each takes two in its schema
+# A body has at most 64 levels, and each takes two in its schema.
+LIMITS = Limits(values=6_000, depth=150, characters=400_000)
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 DEFINITIONS = frozenset(("$defs", "definitions"))
 ANNOTATIONS = frozenset(
@@ -75,12 +75,12 @@ class Document:
 
     def __init__(self, root: Schema) -> None:
         try:
-            check_json(root, MAX_NODES, MAX_DEPTH)
+            check_json(root, LIMITS)
         except NotJson as error:
             raise Unsupported(str(error), malformed=True) from None
-        if not isinstance(root, dict | bool):
+        if not (is_object(root) or isinstance(root, bool)):
             raise Unsupported("it is neither an object nor a boolean", malformed=True)
-        self.root = root
+        self.root: Schema = root
         self._schemas: dict[str, Schema] = {}  # by JSON pointer
         self._pointers: dict[str, str] = {}  # of each `$ref`, as it is written
         _check_dialect(root)
@@ -114,7 +114,7 @@ class Document:
     def definitions(self) -> dict[str, Schema]:
         """Return what references from the root lead to, and those in there, by JSON pointer."""
         found: dict[str, Schema] = {}
-        waiting = [self.root]
+        waiting: list[Schema] = [self.root]
         while waiting:
             for pointer in self.references(waiting.pop()):
                 if pointer not in found:

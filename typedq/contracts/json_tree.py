@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 NOTHING: Any = object()
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -24,6 +23,10 @@ def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
 def is_array(value: Any) -> TypeGuard[list[Any]]:
     """Return True if `value` is a JSON array."""
     return isinstance(value, list)
+
+
+def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
 
 
 def text_of(value: Any) -> str:
@@ -62,41 +65,52 @@ def redirect(value: Any, refs: Mapping[str, str]) -> Any:
     }
 
 
-def check_json(value: Any, max_nodes: int, max_depth: int) -> None:
-    """Raise `NotJson` unless `value` is a JSON tree of at most so many values and levels.
+class Limits(NamedTuple):
+    """Bounds of a document: JSON values, levels, and characters of its texts together."""
+
+    values: int
+    depth: int
+    characters: int
+
+
+def check_json(value: Any, limits: Limits) -> None:
+    """Raise `NotJson` unless `value` is a JSON tree within the limits.
 
     A Python object that holds itself, or one part very often, exceeds the limits, too.
     """
-    waiting, nodes = [(value, 0)], 0
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    values = characters = 0
     while waiting:
         part, depth = waiting.pop()
-        nodes += 1
-        if nodes > max_nodes:
-            raise NotJson(f"it has more than {max_nodes:,} values")
-        if depth > max_depth:
-            raise NotJson(f"it is nested more than {max_depth} levels deep")
-        if isinstance(part, dict):
-            _check_texts(part)
-            waiting.extend([(item, depth + 1) for item in part.values()])
-        elif isinstance(part, list):
-            waiting.extend([(item, depth + 1) for item in part])
-        elif isinstance(part, str):
-            _check_texts((part,))
-        elif isinstance(part, int | float):
-            if not (
-                isfinite(part) if isinstance(part, float) else -_MAX_NUMBER < part < _MAX_NUMBER
-            ):
-                raise NotJson("it holds a number that is not finite or is beyond 1e300")
-        elif part is not None:
-            raise NotJson(f"it holds a {type(part).__name__}, which is not JSON")
+        values += 1
+        if values > limits.values:
+            raise NotJson(f"it has more than {limits.values:,} values")
+        if depth > limits.depth:
+            raise NotJson(f"it is nested more than {limits.depth} levels deep")
+        if isinstance(part, str):
+            characters += _length(part)
+        elif is_object(part):
+            characters += sum(map(_length, part))
+            waiting += [(item, depth + 1) for item in part.values()]
+        elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
+            waiting += [(item, depth + 1) for item in part]
+        else:
+            _check_scalar(part)
+        if characters > limits.characters:
+            raise NotJson(f"its texts have more than {limits.characters:,} characters")
 
 
-def _check_texts(texts: Any) -> None:
-    for text in texts:
-        if not isinstance(text, str):
-            raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise NotJson("it holds half of a surrogate pair, which is not Unicode") from None
+def _check_scalar(value: Any) -> None:
+    if isinstance(value, int | float):
+        if not -_MAX_NUMBER < value < _MAX_NUMBER:  # NaN is not, either
+            raise NotJson("it holds a number that is not finite or is beyond 1e300")
+    elif value is not None:
+        raise NotJson(f"it holds a {type(value).__name__}, which is not JSON")
+
+
+def _length(text: Any) -> int:
+    if not isinstance(text, str):
+        raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise NotJson("it holds half of a surrogate pair, which is not Unicode")
+    return len(text)
