@@ -121,8 +121,8 @@ def _compare(old: Document, new: Document) -> Comparison:
     budget = Budget(_STEPS)
     hashes = definition_hashes([old, new])
     sides = [
-        Side(document, WireForms(document, known, budget), budget)
-        for document, known in zip((old, new), hashes, strict=True)
+        Side(document, WireForms(document, known, budget), budget, name)
+        for document, known, name in zip((old, new), hashes, ("old", "new"), strict=True)
     ]
     backward = SubsumptionCheck(sides[0], sides[1])
     forward = SubsumptionCheck(sides[1], sides[0])

@@ -100,8 +100,10 @@ class NormalForm:
 class Side:
     """One document of a comparison: the normal forms of its schemas, each made once."""
 
-    def __init__(self, document: Document, wire_forms: WireForms, budget: Budget) -> None:
-        self.document, self.budget = document, budget
+    def __init__(
+        self, document: Document, wire_forms: WireForms, budget: Budget, name: str = "old"
+    ) -> None:
+        self.document, self.budget, self._name = document, budget, name
         self._wire_forms = wire_forms
         self._forms: dict[int, NormalForm] = {}
         self._flats: dict[int, tuple[Schema, list[Flat]]] = {}
@@ -131,9 +133,11 @@ class Side:
             return [ANYTHING] if schema else []
         if id(schema) not in self._flats:
             if id(schema) in self._active:
-                raise Unsupported("a schema in it refers to itself without end")
+                raise Unsupported(f"the {self._name} schema refers to itself without end")
             if len(self._active) > _MAX_NESTED_REFS:
-                raise TooComplex(f"more than {_MAX_NESTED_REFS} references lead to each other")
+                raise TooComplex(
+                    f"the {self._name} schema has more than {_MAX_NESTED_REFS} references in a row"
+                )
             self._active[id(schema)] = None
             self._flats[id(schema)] = schema, self._make_flats(schema)
             del self._active[id(schema)]

@@ -121,7 +121,7 @@ VERDICTS: dict[Kind, Verdict] = {
         "choose a name that cannot have been used yet, or accept any value"),
     "payload": Verdict("PAYLOAD_SHAPE_CHANGED", "PAYLOAD_SHAPE_CHANGED",
         "messages written {when} hold {writer}; {who} expects {reader}",
-        "keep the form, and add new fields to the one structured type, or parameters with a"
+        "keep the shape, and add new fields to the one structured type, or parameters with a"
         f" default beside several; {_UPCAST}"),
     "keyword": Verdict("UNKNOWN_KEYWORD", "UNKNOWN_KEYWORD",
         "{what} differs, and what that means is not known here; so it counts as a break",
