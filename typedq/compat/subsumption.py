@@ -160,13 +160,19 @@ def _choice(w: Alternative, reader: NormalForm, forms: Collection[str]) -> Choic
     ambiguous = w.kind == "string" and _mistakable(w, forms)
     if len(readers) > 1 and w.kind in ("object", "array"):
         left = untagged(w, reader)
-        ambiguous = sum(not disjoint(w, r) for r in left) > 1
+        ambiguous = _is_ambiguous(w, left)
         differ = table[w.kind][w.kind]
         readers = [(r, differ) for r in left] or readers[:_MAX_REFUSING]
     options = [_option(w, r, differ(w, r)) for r, differ in readers]
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
         options.insert(0, _option(w, listed, listed_constant(w, listed)))
     return Choice(w, options, ambiguous)
+
+
+def _is_ambiguous(w: Alternative, readers: list[Alternative]) -> bool:
+    """Return True if more than one reader, not saying the same, may take the writer's values."""
+    fitting = [r for r in readers if not disjoint(w, r)]
+    return len(fitting) > 1 and len({r.side.digest(r.facets) for r in fitting}) > 1
 
 
 def _mixed_forms(writer: NormalForm, reader: NormalForm) -> Collection[str]:
