@@ -164,11 +164,10 @@ class _Report:
     def located(self, what: Incompatibility, visit: _Visit, w: Alternative) -> Iterator[Finding]:
         """Yield the finding at its path in the document, the first of its kind there."""
         self._steps.left -= 5
-        named = visit.report_as.what if visit.report_as else what
-        key = (
-            named.kind,
-            visit.report_as.path if visit.report_as else f"{visit.path}{what.at or ''}",
-        )
+        report_as = visit.report_as if what.breaks else None
+        key = what.kind, f"{visit.path}{what.at or ''}"
+        if report_as is not None:
+            key = report_as.kind, report_as.path
         if key in self._seen:
             return
         self._seen.add(key)
@@ -176,7 +175,7 @@ class _Report:
         if what.at is None:
             parts = visit.pair.writer.schema, visit.pair.reader.schema
         finding = Finding(what, key[1], NOTHING, *parts)
-        yield replace(visit.report_as or finding, example=self._example(what, visit, w))
+        yield replace(report_as or finding, example=self._example(what, visit, w))
 
     def _example(self, what: Incompatibility, visit: _Visit, w: Alternative) -> Any:
         try:

@@ -183,7 +183,7 @@ def strings(w: Alternative, r: Alternative) -> Difference:
         if (left, right) == ("integer", "number"):
             _rounding(found, *_whole_limits(w))
         return found
-    if right == "decimal" and "x-typedq-decimal" in r.facets:
+    if right == "decimal":
         texts = [text_of(a.facets.get("x-typedq-decimal")) for a in (w, r)]
         if texts[0] != texts[1]:
             _decimals(found, decimal_facets(w.facets), decimal_facets(r.facets))

@@ -45,6 +45,14 @@ _DIFFER_CONSTANT: dict[str, dict[str, _Differ]] = {
     "number": {"number": constants, "string": decimals},
     "string": {"string": constants},
 }
+# Keywords of typedq's own that only say more to a reader: a writer that has one writes nothing that
+# a writer without it would not write.
+_READER_KEYWORDS = frozenset(
+    (
+        "x-typedq-alias", "x-typedq-bounds", "x-typedq-check", "x-typedq-rank", "x-typedq-tags",
+        "x-typedq-text", "x-typedq-url", "x-typedq-uuid",
+    )
+)  # fmt: skip
 _MAX_REFUSING = 5  # readers that refuse an alternative, to tell of the nearest
 
 
@@ -190,7 +198,7 @@ def _mistakable(w: Alternative, forms: Collection[str]) -> bool:
 def _option(w: Alternative, r: Alternative, difference: Difference) -> Option:
     """Add keywords that neither side may have alone: what they mean is not decided here."""
     w.side.budget.spend(2)
-    ours = {key for key in w.residue if key.startswith("x-typedq-")}
+    ours = {key for key in w.residue if key.startswith("x-typedq-")} - _READER_KEYWORDS
     for key in sorted(ours | r.residue.keys()):
         left, right = w.residue.get(key), r.residue.get(key)
         if left is None or right is None or w.side.digest(left) != r.side.digest(right):

@@ -27,7 +27,9 @@ ANNOTATIONS = frozenset(
     )
 )  # fmt: skip
 ROOT_ANNOTATIONS = frozenset(("$id", "$schema", "x-typedq"))
-HOLDS_SCHEMA = frozenset(("items", "additionalProperties", "propertyNames", "not"))
+HOLDS_SCHEMA = frozenset(
+    ("items", "additionalProperties", "propertyNames", "not", "x-typedq-written")
+)
 HOLDS_LIST = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
 HOLDS_NAMED = frozenset(("properties", "patternProperties"))
 # Standard keywords that are left out: they read other keywords or other subschemas.
