@@ -186,7 +186,7 @@ class _Report:
                 example = self._examples.of_alternative(w)
             example = NOTHING if example is NOTHING else visit.wrap(example)
             return example if self._is_right(example, what.kind) else NOTHING
-        except TooComplex:
+        except (TooComplex, RecursionError):
             return NOTHING
 
     def _is_right(self, example: Any, kind: Kind) -> bool:
