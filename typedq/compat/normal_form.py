@@ -115,6 +115,9 @@ class Side:
 
     def form(self, schema: Schema) -> NormalForm:
         """Return the normal form. Raises `Unsupported`, `TooComplex`."""
+        if (known := self._forms.get(id(schema))) is not None:
+            return known
+        asked = schema
         for _ in range(_MAX_NESTED_REFS):  # all mere references to one definition share its form
             if not is_object(schema) or "$ref" not in schema or schema.keys() - IGNORED:
                 break
@@ -125,7 +128,7 @@ class Side:
             found = [a for flat in self._flatten(schema) for a in self._alternatives(flat)]
             self.budget.spend(1 + 2 * len(found))
             self._forms[id(schema)] = NormalForm(schema, list(_with_whole_kinds(found)))
-        return self._forms[id(schema)]
+        return self._forms.setdefault(id(asked), self._forms[id(schema)])
 
     def _flatten(self, schema: Schema) -> list[Flat]:
         """Return the union of flat schemas that `schema` amounts to, or contains."""

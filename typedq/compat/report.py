@@ -95,16 +95,28 @@ class _Context:
     """What the alternatives of a pair are, to tell whether one of them fails as a whole."""
 
     def __init__(self, pair: Pair) -> None:
-        self._reader = pair.reader
-        self._constant_kinds = {r.kind for r in pair.reader.constants.values()}
-        self._kinds = {r.kind for r in pair.reader.alternatives}
-        self._variants = Counter(x.kind for x in pair.writer.alternatives)
-        self._variants.update({kind: len(same) for kind, same in pair.reader.open.items()})
-        self._has_options = any(choice.options for choice in pair.choices)
+        self._pair = pair
+
+    @cached_property
+    def _constant_kinds(self) -> set[str]:
+        return {r.kind for r in self._pair.reader.constants.values()}
+
+    @cached_property
+    def _kinds(self) -> set[str]:
+        return {r.kind for r in self._pair.reader.alternatives}
+
+    @cached_property
+    def _variants(self) -> Counter[str]:
+        readers = {kind: len(same) for kind, same in self._pair.reader.open.items()}
+        return Counter(x.kind for x in self._pair.writer.alternatives) + Counter(readers)
+
+    @cached_property
+    def _has_options(self) -> bool:
+        return any(choice.options for choice in self._pair.choices)
 
     @cached_property
     def _words(self) -> str:
-        return _described(self._reader)
+        return _described(self._pair.reader)
 
     def as_a_whole(self, choice: Choice, best: Option | None) -> Incompatibility | None:
         """Return the incompatibility if it is this alternative itself that finds no reader."""

@@ -80,7 +80,7 @@ def canonical(schema: Schema) -> bytes:
     except Unsupported:
         check_json(schema, PLAIN_LIMITS)
         return f"as written: {plain_text(schema)}".encode()
-    definitions = document.definitions()
+    definitions = document.definitions
     bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
     wire, names = WireForms(document, hashes), dict[str, str]()
     root = _without_refs(wire.of(schema), bodies, names)
@@ -113,7 +113,7 @@ def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
     """
     hashes = [_settled(document) for document in documents]
     rest = [
-        {p: body for p, body in document.definitions().items() if p not in known}
+        {p: body for p, body in document.definitions.items() if p not in known}
         for document, known in zip(documents, hashes, strict=True)
     ]
     for known, left in zip(hashes, rest, strict=True):
@@ -129,7 +129,7 @@ def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
 
 def _settled(document: Document) -> dict[str, str]:
     """Return the hashes of the definitions that lead to no circle, each made once."""
-    bodies, hashes = document.definitions(), dict[str, str]()
+    bodies, hashes = document.definitions, dict[str, str]()
     forms = WireForms(document, hashes)
     needs = {pointer: set(document.references(body)) for pointer, body in bodies.items()}
     users: dict[str, list[str]] = {pointer: [] for pointer in bodies}

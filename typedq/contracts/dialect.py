@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from typedq.contracts.json_tree import Limits, NotJson, check_json, is_array, is_object, text_of
@@ -113,8 +114,9 @@ class Document:
         """Return the one JSON pointer for all spellings of a `$ref`."""
         return self._pointers[ref]
 
+    @cached_property
     def definitions(self) -> dict[str, Schema]:
-        """Return what references from the root lead to, and those in there, by JSON pointer."""
+        """What references from the root lead to, and those in there, by JSON pointer."""
         found: dict[str, Schema] = {}
         waiting: list[Schema] = [self.root]
         while waiting:
@@ -139,8 +141,15 @@ class Document:
 
 def subschemas(schema: dict[str, Any]) -> list[Schema]:
     """Return the schemas right inside one, definitions aside."""
-    used = {key: value for key, value in schema.items() if key not in DEFINITIONS}
-    return [part for _, part in _subschemas(used, "")]
+    found: list[Schema] = []
+    for key, value in schema.items():
+        if key in HOLDS_SCHEMA:
+            found.append(value)
+        elif key in HOLDS_LIST:
+            found += value
+        elif key in HOLDS_NAMED:
+            found += value.values()
+    return found
 
 
 def _subschemas(schema: dict[str, Any], at: str) -> Iterator[tuple[str, Schema]]:
