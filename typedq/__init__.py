@@ -22,6 +22,7 @@ from typedq.errors import (
 )
 from typedq.policy import Context, Options, Queue, Retry
 from typedq.task import Call, Receipt, Sender, Task
+from typedq.telemetry import LogContext
 
 __all__ = [
     "AppNotFound",
@@ -35,6 +36,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidBody",
     "InvalidOptions",
+    "LogContext",
     "Options",
     "Queue",
     "Receipt",

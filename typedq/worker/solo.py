@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.errors import ServerError
-from typedq.telemetry import event, label_records
+from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Child
 from typedq.worker.journal import Journal
@@ -53,7 +53,6 @@ def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
     child.waiter.on_signals()
     event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
     clock.start()
-    label_records()
     try:
         child.begin()
         child.run()
