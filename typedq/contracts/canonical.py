@@ -6,12 +6,12 @@ definition is called; so neither does the fingerprint that travels in the messag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from typedq.contracts.json_tree import is_array, is_object, reachable, redirect, target, text_of
-from typedq.digests import sha256
 
 Schema = dict[str, Any]
 
@@ -52,7 +52,7 @@ class Palette(dict[str, str]):
 
 def fingerprint(schema: Schema) -> str:
     """16 hex digits of the wire form: equal for equal contracts."""
-    return sha256(canonical(schema))[:16]
+    return hashlib.sha256(canonical(schema)).hexdigest()[:16]
 
 
 def document_hash(schema: Schema) -> str:
@@ -98,7 +98,7 @@ def colours(*documents: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _hash(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _name_refs(wire: Any, bodies: Mapping[str, Any], names: dict[str, str]) -> list[str]:
