@@ -193,7 +193,7 @@ def answers(path: Path) -> bool:
     from redis import AuthenticationError, RedisError
 
     try:
-        return ask(path, "PING") == "PONG"
+        return path.exists() and ask(path, "PING") == "PONG"
     except AuthenticationError:
         return True
     except RedisError:
