@@ -175,6 +175,64 @@ def test_a_module_that_is_imported_again_may_declare_its_tasks_again(
     assert tasks.app.tasks["tick"] is tasks.tick is not first
 
 
+CELL = """
+@app.task(name="tick", aliases=("tock",))
+def tick(n: {kind}) -> None: ...
+app.cron("{expression}", tick.call({value}))
+"""
+
+
+def run_cell(app: TypedQ, number: int, **change: str) -> Any:
+    """Run a cell of a notebook: each is a file of its own, with its lines in other places."""
+    text = "\n" * number + CELL.format(
+        **{"kind": "int", "expression": "@daily", "value": "1"} | change
+    )
+    names: dict[str, Any] = {"app": app, "__name__": "__main__"}
+    exec(compile(text, f"<cell {number}>", "exec"), names)
+    return names["tick"]
+
+
+def test_a_cell_of_a_notebook_may_be_run_again_after_an_edit() -> None:
+    app = TypedQ("n")
+    first = run_cell(app, 1)
+    again = run_cell(app, 2, kind="str", value="'x'", expression="@hourly")
+    assert app.tasks["tick"] is app.declarations.find("tock") is again is not first
+    assert app.declarations.cron_entries["tick"].cron.expression == "@hourly"
+    with pytest.raises(ConfigurationError, match="the name is taken by another entry"):
+        app.cron("@weekly", again.call("x"))
+
+
+def test_a_module_may_be_reloaded_after_an_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "edited_app.py").write_text("import typedq\napp = typedq.TypedQ('n')\n")
+    text = "from edited_app import app\n@app.task\ndef tick(n: int) -> None: ...\n"
+    (tmp_path / "edited_tasks.py").write_text(text)
+    tasks: Any = importlib.import_module("edited_tasks")
+    (tmp_path / "edited_tasks.py").write_text(f"# A comment.\n{text}")
+    importlib.reload(tasks)
+    assert tasks.app.tasks["tick"] is tasks.tick
+
+
+def test_two_functions_of_one_name_in_two_modules_clash() -> None:
+    app, other = TypedQ("n"), dict[str, Any]()
+    app.task(name="mail")(send_mail)
+    exec("def send_mail(n: int) -> None: ...", other | {"__name__": "elsewhere"}, other)
+    with pytest.raises(ContractError, match="the name is taken by the one at "):
+        app.task(name="mail")(other["send_mail"])
+
+
+def test_two_lambdas_of_one_module_clash() -> None:
+    app = TypedQ("n")
+    app.task(name="mail")(lambda: None)
+    with pytest.raises(ContractError, match="the name is taken by the one at "):
+        app.task(name="mail")(
+            lambda: None,
+        )
+
+
 def test_an_unknown_task_is_told_what_there_is() -> None:
     app = TypedQ("n")
     app.task(send_mail)
