@@ -62,7 +62,7 @@ def test_the_nearest_project_file_above_is_read(project: Path) -> None:
 
 def test_no_project_is_needed(project: Path) -> None:
     (project / "pyproject.toml").unlink()
-    expected = Settings(namespace="n", schemas=Path.cwd() / "schemas")
+    expected = Settings(namespace="n")
     assert resolve({"namespace": "n"}, start=project, environ={}) == expected
 
 
@@ -149,10 +149,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "url": ({"url": "http://h"}, "url (argument): a URL looks like one of redis://"),
     "empty url": ({"url": ""}, "url (argument): a URL looks like one of redis://"),
-    "mode": (
-        {"schemas_mode": "ful"},
-        "forward_transitive, full, full_transitive (did you mean 'full'?)",
-    ),
     "unknown": ({"concurency": 3}, "did you mean 'concurrency'?"),
 }
 
@@ -236,33 +232,6 @@ def test_credentials_come_as_an_argument_only(project: Path) -> None:
     ]
     assert all("give it as an argument of TypedQ" in problem for problem in found)
     assert "hunter2" not in "".join(found)
-
-
-def test_schemas_lie_beside_the_project_file(project: Path) -> None:
-    found = settings(project)
-    assert (found.schemas, found.schemas_mode) == (project / "schemas", "backward_transitive")
-
-
-def test_schemas_from_every_source(project: Path) -> None:
-    write(project, 'schemas = "history"')
-    assert settings(project).schemas == project / "history"
-    write(project, '[tool.typedq.schemas]\ndirectory = "contracts"\nmode = "full"')
-    found = settings(project)
-    assert (found.schemas, found.schemas_mode) == (project / "contracts", "full")
-    environ = {"TYPEDQ_SCHEMAS": "/elsewhere", "TYPEDQ_SCHEMAS_MODE": "forward"}
-    found = settings(project, environ)
-    assert (found.schemas, found.schemas_mode) == (Path("/elsewhere"), "forward")
-
-
-def test_what_is_wrong_with_the_schemas_is_told_with_the_rest(project: Path) -> None:
-    write(project, '[tool.typedq.schemas]\ndirctory = "a"\nmode = "backwards"')
-    first, second = problems(project)
-    assert "schemas.dirctory" in first
-    assert "did you mean 'directory'?" in first
-    assert "schemas_mode 'backwards'" in second
-    assert "did you mean 'backward'?" in second
-    write(project, "schemas = 3")
-    assert "expected a directory, or a table" in problems(project)[0]
 
 
 def test_pydantic_is_imported_with_the_settings_and_not_before() -> None:

@@ -32,12 +32,9 @@ from typedq.errors import ConfigurationError, meant
 from typedq.policy import NAME, TEN_YEARS, Queue, parse_queues
 
 Durability = Literal["memory", "replica", "fsync"]
-SchemasMode = Literal[
-    "backward", "backward_transitive", "forward", "forward_transitive", "full", "full_transitive"
-]
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _LAST: Final = "the last of the queues"  # not a name, so that nobody can have given it
-_COMMAND_LINE: Final = "app"  # a name that only the command line reads
+_COMMAND_LINE: Final = ("app", "schemas")  # what only the command line reads of [tool.typedq]
 
 
 def _number(value: object) -> float:
@@ -106,7 +103,6 @@ class Settings(BaseModel):
 
     url: None means that none was configured; queues: in strict priority, first is served first
     credentials: a `Credentials` or None; pydantic could not check more than `_credentials` does
-    schemas: the directory of the contracts' history; schemas_mode: what a change must keep
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -135,8 +131,6 @@ class Settings(BaseModel):
     parked_max_age: _Limit = 90 * 86_400.0
     dead_max_age: _Limit = 30 * 86_400.0
     dead_max_count: _Count = 100_000
-    schemas: Path = Path("schemas")
-    schemas_mode: SchemasMode = "backward_transitive"
 
     @field_validator("default_queue")
     @classmethod
@@ -169,10 +163,10 @@ class _Sources:
     def offer(self, values: Mapping[str, object], source: str) -> None:
         """Take the values of one source; None counts as not given."""
         for name, value in values.items():
-            if name == _COMMAND_LINE or value is None:
+            if name in _COMMAND_LINE or value is None:
                 continue
             if name not in Settings.model_fields:
-                hint = meant(name, (*Settings.model_fields, _COMMAND_LINE))
+                hint = meant(name, (*Settings.model_fields, *_COMMAND_LINE))
                 self.problems.append(f"{name} ({source}): there is no such setting{hint}")
             elif name == "credentials" and source != "argument":
                 reason = "give it as an argument of TypedQ; a fixed password belongs in the URL"
@@ -230,7 +224,6 @@ _EXPECTED: Final = {
     "max_body": "bytes, from 1 upward",
     "lease": "seconds from 1 upward",
     "grace": "seconds from 0 upward or a timedelta",
-    "schemas": "a directory",
 }
 _REASONS: Final = {
     "string_type": "this is not text",
@@ -250,36 +243,13 @@ def resolve(
     ConfigurationError with every problem: the setting, its source, what is wrong, what is expected.
     """
     sources = _Sources()
-    root = project(start) or Path.cwd()
     source, table = project_table(sources.problems, start)
-    sources.offer({"schemas": root / "schemas"}, "default")
-    sources.offer(_flat(table, root, source, sources.problems), source)
+    sources.offer(table, source)
     for name in _FIELDS:
         variable = f"TYPEDQ_{name.upper()}"
         sources.offer({name: environ.get(variable) or None}, variable)
     sources.offer(arguments, "argument")
     return sources.settle()
-
-
-def _flat(
-    table: Mapping[str, Any], root: Path, source: str, problems: list[str]
-) -> Mapping[str, Any]:
-    """Return the table with [tool.typedq.schemas] as `schemas` and `schemas_mode`."""
-    given = table.get("schemas")
-    if given is None:
-        return table
-    inner = {"directory": given} if isinstance(given, str) else given
-    if not isinstance(inner, dict):
-        problems.append(f"schemas ({source}): expected a directory, or a table with it and a mode")
-        inner = {}
-    inner = cast("dict[str, Any]", inner)
-    known = ("directory", "mode")
-    for name in inner.keys() - set(known):
-        hint = meant(name, known)
-        problems.append(f"schemas.{name} ({source}): there is no such setting{hint}")
-    directory = inner.get("directory")
-    place = root / directory if isinstance(directory, str) else directory
-    return {**table, "schemas": place, "schemas_mode": inner.get("mode")}
 
 
 def project_table(problems: list[str], start: Path | None = None) -> tuple[str, Mapping[str, Any]]:
