@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -380,6 +382,28 @@ def test_a_missing_extra_names_both_ways_out(project: Path) -> None:
     (problem,) = json.loads(done.stdout)
     assert "set TYPEDQ_URL or url=" in problem
     assert "pip install 'typedq[embedded]'" in problem
+
+
+def test_a_recorded_place_that_is_gone_for_good_is_replaced(project: Path) -> None:
+    ensure("n", start=project)
+    found = status("n", start=project)
+    assert found is not None
+    stop("n", start=project)
+    (project / "over").touch()  # as a directory of a login session that nobody can make again
+    (found.directory / "socket").write_text(str(project / "over" / "typedq-0" / "s.sock"))
+    assert ensure("n", start=project) == found.url
+
+
+def test_a_process_with_many_open_files_starts_the_server(project: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, most), most))
+        for _ in range(1_100):
+            stack.enter_context(Path(os.devnull).open("rb"))
+        ensure("n", start=project)
+    assert status("n", start=project) is not None
 
 
 # --- places that cannot be used

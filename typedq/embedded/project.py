@@ -142,9 +142,9 @@ def _recorded(home: Path) -> Path | None:
     # not trusted: after a reboot, somebody else may have made that directory, with a socket in it.
     try:
         path = Path((home / "socket").read_text(encoding="utf-8"))
-    except OSError:
+        return runtime.private(path.parent, _INSTEAD.format("XDG_RUNTIME_DIR")) / path.name
+    except OSError:  # never started, or started in a login session that is over
         return None
-    return _private(path.parent, "XDG_RUNTIME_DIR") / path.name
 
 
 @contextmanager
@@ -194,8 +194,10 @@ def _start(home: Path, binary: Path) -> Path:
                 check=False,
             )
         end = time.monotonic() + START_DEADLINE
+        ended = select.poll()  # select() takes no descriptor beyond 1023
+        ended.register(alive)
         while not answers(path):
-            if select.select([alive], [], [], 0.005)[0] or time.monotonic() > end:
+            if ended.poll(5) or time.monotonic() > end:
                 raise died(path, log)
     message = "embedded server started; to stop it: typedq server stop"
     event(logging.INFO, message, url=f"unix://{path}")
