@@ -17,7 +17,7 @@ import pytest
 
 # A package may import packages of lower layers, and nothing else ...
 LAYERS = (
-    ("foundation", {"errors", "telemetry", "digests"}),
+    ("foundation", {"errors", "telemetry"}),
     (
         "infrastructure",
         {
@@ -26,7 +26,7 @@ LAYERS = (
         },
     ),
     ("domain", {"compat", "registry", "task", "hooks", "around", "attempt"}),
-    ("application", {"app", "schedule", "batch", "outbox", "invoke", "middleware"}),
+    ("application", {"app", "declarations", "producer", "outbox", "invoke", "middleware"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli", "testing"}),
@@ -40,20 +40,20 @@ SIDEWAYS = {
     ("embedded", "addresses"),
     ("embedded", "runtime"),
     ("broker", "addresses"),
+    ("broker", "message"),
     ("registry", "compat"),
     ("around", "hooks"),
     ("attempt", "task"),
-    ("app", "schedule"),
-    ("app", "batch"),
+    ("app", "declarations"),
+    ("app", "producer"),
     ("app", "outbox"),
-    ("registry", "compat"),
+    ("producer", "declarations"),
 }
 # ... and these packages may import less than their layer would allow.
 ONLY = {
     "errors": set[str](),
-    "digests": set[str](),
     "telemetry": {"errors"},
-    "contracts": {"errors", "digests"},
+    "contracts": {"errors"},
     "policy": {"errors"},
     "message": {"errors"},
     "addresses": {"errors"},
@@ -63,13 +63,14 @@ ONLY = {
 }
 # Foreign modules that belong to one room.
 BORDERS = {
-    "redis": "tests",
-    "hiredis": "broker",
-    "typer": "cli",
-    "click": "cli",
-    "rich": "cli",
-    "multiprocessing": "worker",
-    "croniter": "policy",
+    "redis": ("broker", "embedded"),
+    "hiredis": ("broker",),
+    "typer": ("cli",),
+    "click": ("cli",),
+    "rich": ("cli",),
+    "multiprocessing": ("worker",),
+    "croniter": ("policy",),
+    "pydantic": ("settings", "contracts"),
 }
 # Rooms without I/O and without a clock: `now` is an argument.
 PURE = {"compat", "contracts", "policy"}
@@ -86,7 +87,7 @@ ROOM_LINES = {
     "compat": 4_000,
     "contracts": 4_000,
     "embedded": 4_000,
-    "policy": 540,
+    "policy": 590,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,
@@ -186,9 +187,9 @@ def no_circle(architecture: Architecture) -> Iterator[str]:
 def borders_hold(architecture: Architecture) -> Iterator[str]:
     for path in architecture.python:
         for name in architecture.imports(path):
-            owner = BORDERS.get(name.split(".")[0])
-            if owner is not None and room(path) != owner:
-                yield f"{path} imports {name}; only {owner}/ may"
+            owners = BORDERS.get(name.split(".")[0])
+            if owners is not None and room(path) not in owners:
+                yield f"{path} imports {name}; only {' and '.join(owners)} may"
 
 
 def only_the_worker_forks(architecture: Architecture) -> Iterator[str]:
@@ -378,9 +379,9 @@ BREACHES: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], st
         {"worker/a.py": "from . import b", "worker/b.py": "def f():\n from .a import x"},
         "circle, through typedq/worker/b.py",
     ),
-    (borders_hold, {"task.py": "def f():\n import redis.asyncio"}, "only tests/ may"),
-    (borders_hold, {"app.py": "from rich.table import Table"}, "only cli/ may"),
-    (borders_hold, {"broker/a.py": "import multiprocessing"}, "only worker/ may"),
+    (borders_hold, {"task.py": "def f():\n import redis.asyncio"}, "only broker and embedded may"),
+    (borders_hold, {"app.py": "from rich.table import Table"}, "only cli may"),
+    (borders_hold, {"broker/a.py": "import multiprocessing"}, "only worker may"),
     (only_the_worker_forks, {"cli/a.py": "import os\nos.fork()"}, "cli/a.py:2 forks"),
     (only_the_worker_forks, {"cli/a.py": "from os import fork"}, "imports fork"),
     (pure_rooms_are_pure, {"policy/a.py": "import time"}, "policy/a.py imports time"),
@@ -421,7 +422,7 @@ BREACHES: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], st
     (no_file_is_too_big, {"a.py": "x = 1\n" * 301}, "a.py has 301 lines; 300"),
     (no_function_is_too_big, {"a.py": "def f():\n" + " x = 1\n" * 50}, "f has 51 lines; 50"),
     (no_file_is_too_big, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
-    (rooms_stay_within_their_budgets, {"policy/a.py": "x = 1\n" * 541}, "policy has 541 lines"),
+    (rooms_stay_within_their_budgets, {"policy/a.py": "x = 1\n" * 591}, "policy has 591 lines"),
     (rooms_stay_within_their_budgets, {"attic/a.py": "x = 1\n"}, "attic has 1 lines of Python; 0"),
     (rooms_stay_within_their_budgets, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
     (names_say_something, {"cli/utils.py": ""}, "'utils' says nothing"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.config
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from typedq.errors import ConfigurationError
-from typedq.telemetry import configure, escape, event, logger
+from typedq.telemetry import LogContext, configure, escape, event, logger, restore, running
 
 
 class Terminal(io.StringIO):
@@ -154,3 +155,100 @@ def test_a_library_writes_nothing_by_itself() -> None:
 def test_escape_leaves_what_prints() -> None:
     assert escape("Grüße, 東京 \\ ok") == "Grüße, 東京 \\ ok"
     assert escape("a\tb\x9b") == "a\\tb\\x9b"
+
+
+# --- what a record says of the message that is being run
+
+
+@pytest.fixture
+def in_a_task() -> Iterator[None]:
+    token = running.set(lambda: {"task": "send_email", "id": "0123"})
+    yield
+    running.reset(token)
+
+
+@pytest.fixture
+def applications() -> Iterator[tuple[logging.Logger, io.StringIO]]:
+    """A logger of the application, with a handler of its own."""
+    stream, log = io.StringIO(), logging.getLogger("myapp")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(typedq_task)s %(typedq_id)s %(message)s"))
+    handler.addFilter(LogContext())
+    log.addHandler(handler)
+    log.propagate = False
+    yield log, stream
+    log.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("in_a_task")
+@pytest.mark.parametrize("name", ["id", "task", "typedq_id", "typedq_task", "typedq", "labels"])
+def test_extra_fields_of_any_name_can_be_logged_in_a_task(
+    name: str, applications: tuple[logging.Logger, io.StringIO]
+) -> None:
+    log, stream = applications
+    log.warning("stored", extra={name: 1})
+    assert stream.getvalue() == "send_email 0123 stored\n"
+
+
+def test_outside_of_a_task_there_is_a_dash(
+    applications: tuple[logging.Logger, io.StringIO],
+) -> None:
+    log, stream = applications
+    log.warning("stored")
+    assert stream.getvalue() == "- - stored\n"
+
+
+@pytest.mark.usefixtures("in_a_task")
+def test_the_log_of_typedq_names_the_task_once() -> None:
+    assert text(logging.WARNING, "request failed", url="u").endswith(
+        "request failed task=send_email id=0123 url=u\n"
+    )
+    assert text(logging.WARNING, "failed", task="other", id="9").endswith(
+        "failed task=other id=9\n"
+    )
+
+
+@pytest.mark.usefixtures("in_a_task")
+def test_no_record_factory_is_replaced() -> None:
+    before = logging.getLogRecordFactory()
+    text(logging.WARNING, "m")
+    assert logging.getLogRecordFactory() is before
+
+
+# --- an application that sets up logging after typedq did
+
+
+@pytest.fixture
+def unchanged_logging() -> Iterator[None]:
+    kept = logging.root.handlers[:], logging.root.level, logger.disabled
+    yield
+    logging.root.handlers[:], logging.root.level, logger.disabled = kept
+
+
+@pytest.mark.usefixtures("unchanged_logging")
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"version": 1},
+        {"version": 1, "root": {"level": "ERROR", "handlers": []}},
+        {"version": 1, "loggers": {"django": {"level": "INFO"}}},
+    ],
+)
+def test_a_configuration_that_disables_typedq_is_undone(configuration: dict[str, Any]) -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream)
+    logging.config.dictConfig(configuration)
+    event(logging.ERROR, "lost")
+    restore()
+    event(logging.ERROR, "seen")
+    assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["seen"]
+
+
+@pytest.mark.usefixtures("unchanged_logging")
+def test_a_configuration_that_names_typedq_is_kept() -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream)
+    logging.config.dictConfig({"version": 1, "loggers": {"typedq": {"handlers": []}}})
+    restore()
+    event(logging.ERROR, "theirs")
+    assert stream.getvalue() == ""

@@ -23,6 +23,7 @@ from typedq.errors import (
 )
 from typedq.policy import Context, Options, Queue, Retry
 from typedq.task import Call, Receipt, Sender, Task
+from typedq.telemetry import LogContext
 
 __all__ = [
     "AppNotFound",
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidBody",
     "InvalidOptions",
     "Json",
+    "LogContext",
     "Options",
     "Queue",
     "Receipt",

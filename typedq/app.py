@@ -1,42 +1,55 @@
-"""The app: declares tasks and queues, without any I/O, and lets calls in."""
+"""The app: declares tasks and queues, without any I/O, and sends calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
-from threading import Lock
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Protocol, cast, overload
 
-from typedq import errors
 from typedq.contracts import contract_of
-from typedq.hooks import Hooks
-from typedq.policy import NAME, Context, Queue, Retry
-from typedq.schedule import Schedule
-from typedq.task import Call, Decorator, P, R, Receipt, Task, source_location
+from typedq.declarations import Declarations
+from typedq.errors import AppNotFound, ConfigurationError, TypedQError
+from typedq.hooks import H, M
+from typedq.policy import CatchUp, Context, Queue, Retry, parse_queues
+from typedq.producer import Producer
+from typedq.task import Call, Decorator, P, R, Receipt, Task
 
 if TYPE_CHECKING:
-    from typedq.batch import EncodedBatch, MessageEncoder
     from typedq.broker import Broker
     from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
 
 
-class TypedQ(Hooks, Schedule):
+class CredentialProvider(Protocol):
+    """A `CredentialProvider` of redis-py, or any object with its method."""
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return (password,) or (user name, password)."""
+        ...
+
+
+_Login = str | tuple[str] | tuple[str, str]
+Credentials = CredentialProvider | Callable[[], _Login | Awaitable[_Login]]
+
+
+class TypedQ:
     """An app: a namespace with its queues and tasks. Settings are resolved at first use.
 
     Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
     pyproject.toml, then the defaults. Lengths of time are seconds or timedelta.
 
     namespace: prefix of every key
-    url: of Redis or Valkey; if there is none anywhere, a server of the project's own is started
-    queues: in strict priority, first is served first (default: one queue, "default")
+    url: of Redis or Valkey; if there is none anywhere, an embedded server of the project is started
+    credentials: returns (user name, password) at each connect: a function, sync or async, or a
+        `CredentialProvider` of redis-py
+    queues: names or `Queue`s in strict priority, first is served first (default: "default")
     default_queue: a queue's name (default: the last one)
     imports: names of the modules that define tasks
     durability: where a message is when `enqueue` returns, "memory", "replica" or "fsync"
     max_mem_percent: 1 to 100; max_body: bytes; max_depth: levels of nesting
+    Raises ConfigurationError for queues that cannot be; other settings are checked at first use.
     """
 
     def __init__(
@@ -44,7 +57,8 @@ class TypedQ(Hooks, Schedule):
         namespace: str,
         *,
         url: str | None = None,
-        queues: Sequence[Queue] | None = None,
+        credentials: Credentials | None = None,
+        queues: Sequence[str | Queue] | None = None,
         default_queue: str | None = None,
         imports: Sequence[str] | None = None,
         soft_timeout: float | timedelta | None = None,
@@ -64,20 +78,17 @@ class TypedQ(Hooks, Schedule):
         dead_max_age: float | timedelta | None = None,
         dead_max_count: int | None = None,
     ) -> None:
-        self._arguments = {name: given for name, given in locals().items() if name != "self"}
-        self._lock = Lock()
-        self._tasks: dict[str, Task[..., Any]] = {}
-        self._by_alias: dict[str, Task[..., Any]] = {}
-        self._sealer: MessageEncoder | None = None
-        self._settings: Settings | None = None
-        self._broker: Broker | None = None
-        self._outbox: Outbox | None = None
-        # For calls made before settings are known: both are counted again when they are sent.
-        self.bounds = (_known(max_body, 1 << 62), _known(max_depth, 64))
-        self.queues = tuple(queue.name for queue in queues) if queues else None
-        self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
-        Hooks.__init__(self)
-        Schedule.__init__(self, self.tasks)
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        names: tuple[str, ...] | None = None
+        if queues is not None:
+            try:
+                names = tuple(queue.name for queue in parse_queues(queues))
+            except ValueError as error:
+                raise ConfigurationError([f"queues (argument): {error}"]) from None
+        self.declarations = Declarations(names)
+        self._producer = Producer(self.declarations, arguments)
+
+    # --- declaring ---------------------------------------------------------------------------
 
     @overload
     def task(self, fn: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
@@ -110,130 +121,80 @@ class TypedQ(Hooks, Schedule):
         """Make a function a task; its name is the function's, unless `name` says otherwise.
 
         aliases: names it had before, whose messages it still takes
-        retry: None buries after the first failure; timeouts: None leaves them to the queue or app
+        retry: None makes a message a dead letter after its first failure
+        timeouts: None leaves them to the queue or app
         Raises ContractError, ConfigurationError.
         """
 
         def declare(fn: Callable[..., Any]) -> Task[..., Any]:
             chosen = name or str(getattr(fn, "__name__", type(fn).__name__))
-            for known_as in (chosen, *aliases):
-                self._check_name(known_as, fn)
+            self.declarations.check_names((chosen, *aliases), fn)
             task = Task[..., Any](
                 fn,
                 contract_of(fn, task=chosen, context=Context),
-                self,
+                self._producer,
                 aliases=tuple(aliases),
                 queue=queue,
                 retry=retry,
                 timeouts=(soft_timeout, hard_timeout),
             )
-            _refuse_strays([task], self.queues)
-            self._tasks[chosen] = task
-            self._by_alias.update(dict.fromkeys(aliases, task))
-            self._sealer = None
+            self.declarations.add_task(task)
             return task
 
         return declare if fn is None else declare(fn)
 
-    def _check_name(self, name: str, fn: Callable[..., Any]) -> None:
-        if not NAME.fullmatch(name):
-            rule = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
-            raise errors.ContractError(name, None, f"{rule}; give one with name=")
-        other = self._tasks.get(name) or self._by_alias.get(name)
-        if other is not None and other.place != source_location(fn):
-            reason = f"the name is taken by the one at {other.place}; give another with name="
-            raise errors.ContractError(name, None, reason)
+    def cron(
+        self,
+        expression: str,
+        call: Call,
+        *,
+        name: str | None = None,
+        tz: str = "UTC",
+        catch_up: CatchUp = "skip",
+    ) -> None:
+        """Enqueue `call` at every slot, once however many workers run; `ctx.due` is the slot.
 
-    def find(self, name: str) -> Task[..., Any]:
-        """Return the task of that name or alias. Raises UnknownTask."""
-        task = self._tasks.get(name) or self._by_alias.get(name)
-        if task is None:
-            raise errors.UnknownTask(name, list(self._tasks))
-        return task
+        expression: minute, hour, day, month, weekday and, if there is a sixth, second; or @daily
+        name: identifies the entry when its call or expression changes (default: the task's)
+        catch_up: slots more than 60 s late are dropped ("skip"), or run once for all ("once")
+        The first slot is after the moment when a worker first loads the entry. Raises
+        ConfigurationError with every problem, InvalidOptions, UnknownTask.
+        """
+        self.declarations.add_cron_entry(expression, call, name, tz, catch_up)
+
+    def middleware(self, fn: M, /) -> M:
+        """Wrap every attempt of every task: a generator of the context that yields once.
+
+        It may be async; both kinds wrap sync and coroutine tasks alike. The task's exception is
+        raised at the yield; a middleware that does not raise it again has handled it. A soft
+        timeout never interrupts it. Raises ConfigurationError.
+        """
+        return self.declarations.hooks.middleware(fn)
+
+    def on_process_start(self, fn: H, /) -> H:
+        """Run in every child before its first task; may be async. If it fails, the child ends."""
+        return self.declarations.hooks.on_process_start(fn)
+
+    def on_process_stop(self, fn: H, /) -> H:
+        """Run in every child that ends normally, after its last task; may be async."""
+        return self.declarations.hooks.on_process_stop(fn)
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """The tasks by name, read-only."""
+        return self.declarations.tasks
 
     def load(self) -> None:
         """Import the modules of `imports`. Raises AppNotFound, ContractError."""
         for module in self.settings.imports:
             try:
                 import_module(module)
-            except errors.TypedQError:
+            except TypedQError:
                 raise
             except Exception as error:
-                raise errors.AppNotFound(module, f"{type(error).__name__}: {error}") from error
+                raise AppNotFound(module, f"{type(error).__name__}: {error}") from error
 
-    @property
-    def settings(self) -> Settings:
-        """Raises ConfigurationError with every problem."""
-        if self._settings is None:
-            from typedq.settings import resolve
-
-            settings = resolve(self._arguments)
-            names = tuple(queue.name for queue in settings.queues)
-            _refuse_strays(self._tasks.values(), names)
-            self.queues, self.bounds = names, (settings.max_body, settings.max_depth)
-            self._settings = settings  # last: other threads take the rest for granted
-        return self._settings
-
-    def limits(self) -> tuple[int, int]:
-        """Bytes and levels of nesting that a body may have; `bounds` without resolving settings."""
-        settings = self.settings
-        return settings.max_body, settings.max_depth
-
-    @contextmanager
-    def testing(self) -> Generator[Outbox]:
-        """`with app.testing() as outbox:` captures calls instead of sending them to a server.
-
-        Raises RuntimeError where it is on already.
-        """
-        from typedq.outbox import NoServer, Outbox
-
-        if self._outbox is not None:
-            raise RuntimeError("app.testing() is on already: use the outbox of the outer `with`")
-        before = self._arguments, self._settings, self._broker, self.queues, self.bounds
-        # Whatever URL is configured, right or wrong, does not matter here.
-        self._arguments = {**self._arguments, "url": "redis://testing"}
-        self._broker = cast("Broker", NoServer())
-        self._outbox = outbox = Outbox(self, self.find, lambda: self.settings)
-        try:
-            yield outbox
-        finally:
-            outbox.closed, self._outbox = True, None
-            self._arguments, self._settings, self._broker, self.queues, self.bounds = before
-
-    @property
-    def broker(self) -> Broker:
-        """The connection, made at first use. Raises ConfigurationError."""
-        return self._broker or self._connect()
-
-    def _connect(self) -> Broker:
-        from typedq.broker import Broker
-
-        with self._lock:
-            if self._broker is None:
-                settings, url = self.settings, self.settings.url
-                if url is None or url.startswith("embedded:"):
-                    from typedq.embedded import ensure
-
-                    url = ensure(settings.namespace)
-                name, deadline = settings.namespace, settings.enqueue_deadline
-                self._broker = Broker(url, name, deadline=deadline, durability=settings.durability)
-            return self._broker
-
-    async def _aconnect(self) -> Broker:
-        import asyncio
-
-        # Starting a server of one's own takes time, so it must not hold the loop.
-        return await asyncio.to_thread(self._connect) if self._broker is None else self._broker
-
-    def close(self) -> None:
-        """Close the connections of sync calls; the next call opens them again."""
-        if self._broker is not None:
-            self._broker.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop, as at the end of a web app's life."""
-        if self._broker is not None:
-            await self._broker.aclose()
+    # --- sending -----------------------------------------------------------------------------
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
         """Send calls in chunks, each all or nothing; `chunk` is also bounded by about 4 MiB.
@@ -241,60 +202,41 @@ class TypedQ(Hooks, Schedule):
         Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
         the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
         """
-        from typedq.batch import accounting, chunks
-
-        sealed = self._pack(list(calls))
-        for start, end in chunks(sealed.batch, chunk):
-            with accounting(sealed.batch, start, end):
-                self.broker.enqueue(sealed.batch[start:end], self._document)
-        return sealed.receipts()
+        return self._producer.enqueue_many(calls, chunk)
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
         """As `enqueue_many`."""
-        from typedq.batch import accounting, chunks
+        return await self._producer.aenqueue_many(calls, chunk)
 
-        broker = await self._aconnect()
-        sealed = self._pack(list(calls))
-        for start, end in chunks(sealed.batch, chunk):
-            with accounting(sealed.batch, start, end):
-                await broker.aenqueue(sealed.batch[start:end], self._document)
-        return sealed.receipts()
+    @contextmanager
+    def testing(self) -> Generator[Outbox]:
+        """`with app.testing() as outbox:` captures calls instead of sending them to a server.
 
-    def send(self, calls: Sequence[Call], /) -> list[Receipt]:
-        """Send calls, all or nothing. Raises InvalidArguments, InvalidOptions, ServerError."""
-        sealed = self._pack(calls)
-        self.broker.enqueue(sealed.batch, self._document)
-        return sealed.receipts()
+        Raises RuntimeError if it is on already.
+        """
+        from typedq.outbox import NoServer, Outbox
 
-    async def asend(self, calls: Sequence[Call], /) -> list[Receipt]:
-        broker = await self._aconnect()
-        sealed = self._pack(calls)
-        await broker.aenqueue(sealed.batch, self._document)
-        return sealed.receipts()
+        outbox = Outbox(self.declarations.hooks, self.declarations.find, lambda: self.settings)
+        with self._producer.captured(cast("Broker", NoServer()), outbox.take):
+            try:
+                yield outbox
+            finally:
+                outbox.closed = True
 
-    def _pack(self, calls: Sequence[Call]) -> EncodedBatch:
-        settings, sealer = self.settings, self._sealer
-        if sealer is None or sealer.settings is not settings:
-            from typedq.batch import MessageEncoder
+    @property
+    def settings(self) -> Settings:
+        """All settings, resolved at first use. Raises ConfigurationError with every problem."""
+        return self._producer.settings
 
-            sealer = self._sealer = MessageEncoder(self.find, settings)
-        sealed = sealer.encode_message(calls)
-        if self._outbox is not None:
-            self._outbox.take(calls, sealed.batch)
-        return sealed
+    @property
+    def broker(self) -> Broker:
+        """The connection to the server, made at first use. Raises ConfigurationError."""
+        return self._producer.broker
 
-    def _document(self, contract: str) -> bytes:
-        return self.find(contract.partition("@")[0]).contract.schema_json()
+    def close(self) -> None:
+        """Close the connections of sync calls; the next call opens them again."""
+        self._producer.close()
 
-
-def _known(bound: object, otherwise: int) -> int:
-    return bound if type(bound) is int and bound > 0 else otherwise  # settings judge the rest
-
-
-def _refuse_strays(tasks: Iterable[Task[..., Any]], queues: Sequence[str] | None) -> None:
-    strays = [t for t in tasks if queues and t.queue is not None and t.queue not in queues]
-    if strays:
-        has = f"this app has: {', '.join(queues or ())}"
-        raise errors.ConfigurationError(
-            [f"task {t.name!r} names the queue {t.queue!r}; {has}" for t in strays]
-        )
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, as when a web app shuts down."""
+        await self._producer.aclose()

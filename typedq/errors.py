@@ -1,7 +1,7 @@
 """Every error typedq raises, grouped by who must act.
 
-One root, `TypedQError`. Evidence is kept in fields, so that a caller never has to parse a message;
-the message says what happened and what to do.
+One root, `TypedQError`. Evidence is kept in fields: a caller never has to parse a message. The
+message says what happened and what to do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ContractError(TypedQError):
 
 
 class InvalidArguments(TypedQError):
-    """Arguments that the task's contract refuses. Raised by `call` and `enqueue`; nothing was sent.
+    """The task's contract refuses the arguments. Raised by `call` and `enqueue`; nothing was sent.
 
     Fields: `task` (name), `path` (JSON path such as `$.to`, `$` for the whole), `reason`.
     """
@@ -41,7 +41,7 @@ class InvalidArguments(TypedQError):
 
 
 class InvalidOptions(TypedQError):
-    """An option of a call (queue, delay, eta, timeout) that cannot be honoured; nothing was sent.
+    """An option of a call (queue, delay, eta, timeout) is not valid; nothing was sent.
 
     Fields: `task` (name), `option` (name), `reason`.
     """
@@ -52,7 +52,7 @@ class InvalidOptions(TypedQError):
 
 
 class UnknownTask(TypedQError):
-    """No task of that name in the app. Fields: `task`, `known` (names)."""
+    """The app has no task of that name. Fields: `task`, `known` (names)."""
 
     def __init__(self, task: str, known: Sequence[str]) -> None:
         self.task, self.known = task, tuple(known)
@@ -64,7 +64,7 @@ class UnknownTask(TypedQError):
 
 
 class ConfigurationError(TypedQError):
-    """Settings that cannot work; all problems at once. Field: `problems`."""
+    """Settings or declarations are not valid; all problems at once. Field: `problems`."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -85,7 +85,7 @@ class AppNotFound(TypedQError):
 
 
 class ServerError(TypedQError):
-    """Root of what goes wrong between this process and Redis or Valkey. Field: `url` (redacted)."""
+    """Root of the errors between this process and Redis or Valkey. Field: `url` (redacted)."""
 
     def __init__(self, url: str, reason: str) -> None:
         self.url, self.reason = url, reason
@@ -97,7 +97,7 @@ class ServerUnavailable(ServerError):
 
 
 class ServerRefused(ServerError):
-    """The server answered no (password, memory, version, permission); nothing was accepted."""
+    """The server refused (password, memory, version, permission); nothing was accepted."""
 
 
 class EnqueueUncertain(ServerError):
@@ -156,7 +156,7 @@ class InvalidSchema(TypedQError):
 
 
 class BadMessage(TypedQError):
-    """Bytes that are not a message of this format. Field: `reason`."""
+    """Bytes are not a message of this format. Field: `reason`."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -164,7 +164,7 @@ class BadMessage(TypedQError):
 
 
 class InvalidBody(TypedQError):
-    """A body that its contract refuses. Fields: `path` (JSON path), `reason`."""
+    """The contract refuses a message's body. Fields: `path` (JSON path), `reason`."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -175,7 +175,7 @@ class InvalidBody(TypedQError):
 
 
 class Reject(TypedQError):
-    """Raise inside a task: bury this message at once, with this reason. Field: `reason`."""
+    """Raise inside a task to make its message a dead letter, with this reason. Field: `reason`."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -183,10 +183,10 @@ class Reject(TypedQError):
 
 
 class RetryIn(TypedQError):
-    """Raise inside a task: run it again after this long (seconds or timedelta). Field: `seconds`.
+    """Raise inside a task to run it again after this long (seconds or timedelta).
 
-    It is the task's own decision, so `Retry.max_retries` does not limit it. It counts as an
-    attempt, though: a task that waits often needs a `max_retries` that allows for its waits.
+    Field: `seconds`. `Retry.max_retries` does not limit it, because the task itself decides. It
+    counts as an attempt: a task that waits often needs a `max_retries` that allows for its waits.
     """
 
     def __init__(self, delay: float | timedelta) -> None:
@@ -199,18 +199,18 @@ class RetryIn(TypedQError):
 class SoftTimeout(BaseException):
     """The task ran longer than its soft timeout. Raised inside the task only.
 
-    It derives from `BaseException`, so that `except Exception` in a task does not swallow it.
+    It derives from `BaseException`: `except Exception` in a task does not catch it.
     """
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, for the text of an error."""
-    from difflib import get_close_matches  # nobody pays for it before there is an error
+    """Return the known word that was probably meant, for the text of an error."""
+    from difflib import get_close_matches  # imported only when there is an error
 
     return next(iter(get_close_matches(str(word), list(known), 1)), None)
 
 
 def meant(word: object, known: Iterable[str]) -> str:
-    """A hint such as " (did you mean 'high'?)", or nothing."""
+    """Return a hint such as " (did you mean 'high'?)", or an empty text."""
     near = nearest(word, known)
     return f" (did you mean {near!r}?)" if near else ""

@@ -188,8 +188,7 @@ class Outbox:
         task = self._find(envelope.task)
         settings = self._settings()
         limits = Rules(settings).of(envelope, task)
-        task.bound(settings.max_body, settings.max_depth)
-        args, kwargs = task.contract.decode(envelope.body)
+        args, kwargs = task.contract.decode(envelope.body, settings.max_body, settings.max_depth)
         return _Job(task, context(envelope, task, limits), args, kwargs)
 
     @contextmanager
@@ -200,7 +199,7 @@ class Outbox:
             yield
         except BaseException as error:
             attempts = waiting.attempts + 1
-            delay = again(task, error, attempts, roll=1.0)
+            delay = again(task, error, attempts, 1.0)
             if delay is not None:
                 self._put(replace(waiting, attempts=attempts), round(delay * 1000))
                 return

@@ -1,4 +1,4 @@
-"""Directories of this user alone, for what need not outlive the boot: sockets and lock files."""
+"""Directories of this user alone: for sockets and lock files, and for data that is kept."""
 
 from __future__ import annotations
 
@@ -11,14 +11,29 @@ from typedq.errors import ConfigurationError
 
 
 def directory(base: str | Path) -> Path:
-    """Where this user's sockets and lock files are in `base`; `private` makes it."""
+    """Return where this user's sockets and lock files are in `base`; `private` makes it."""
     return Path(base) / f"typedq-{os.geteuid()}"
 
 
-def private(path: Path, instead: str) -> Path:
-    """Make a directory that only we may enter; refuse one that somebody else prepared.
+def state() -> Path:
+    """Return where data is kept that outlives the boot: below XDG_STATE_HOME, else below HOME.
 
-    Raises ConfigurationError that says to remove it, or `instead`.
+    Raises ConfigurationError if this user has neither.
+    """
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:
+        reason = f"user {os.geteuid()} has no home directory"
+        raise ConfigurationError(
+            [f"{reason}: set HOME or XDG_STATE_HOME to a directory that can be written"]
+        ) from None
+    return Path(base) / "typedq"
+
+
+def private(path: Path, instead: str) -> Path:
+    """Make a directory that only this user may enter; refuse one that somebody else prepared.
+
+    Raises ConfigurationError that says to remove it, or `instead`; OSError if it cannot be made.
     """
     # One by one: mkdir(parents=True) would give those above the mode of any directory.
     for missing in [each for each in (*reversed(path.parents), path) if not each.exists()]:
@@ -28,4 +43,19 @@ def private(path: Path, instead: str) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         reason = f"{path} must be a directory of this user alone (mode 0700)"
         raise ConfigurationError([f"{reason}: remove it, or {instead}"])
+    return path
+
+
+def required(path: Path, instead: str) -> Path:
+    """As `private`, for a directory without which there is no going on.
+
+    Raises ConfigurationError in every case; `instead` says what to set.
+    """
+    try:
+        private(path, instead)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(0, "Permission denied")
+    except OSError as error:
+        reason = f"{path} cannot be made or written ({error.strerror})"
+        raise ConfigurationError([f"{reason}: {instead}"]) from None
     return path

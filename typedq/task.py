@@ -1,13 +1,13 @@
 """A task as its author and its callers see it: a function that can also be enqueued.
 
-A task knows where calls go only as an `Enqueuer` that was handed down: no app and no worker.
+A task knows where its calls go only as an `Enqueuer`: it imports neither app nor worker.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import (
@@ -30,7 +30,7 @@ from typedq import policy
 from typedq.contracts import Contract, contract_of
 from typedq.errors import ConfigurationError, ContractError
 from typedq.message import BROADCAST, new_ids
-from typedq.policy import Context, Options, Plan, Retry
+from typedq.policy import CallOptions, Context, Options, Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
     task: str
     body: bytes
-    options: Plan = Plan()
+    options: CallOptions = CallOptions()
 
     def __repr__(self) -> str:
         # Arguments may be secret or long, and a repr ends up in logs.
@@ -60,25 +60,25 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Enqueuer(Protocol):
-    """What a task needs from its app."""
+    """What a task needs of its app."""
 
     @property
-    def bounds(self) -> tuple[int, int]:
-        """Bytes and levels of nesting that a body may have, as far as is known."""
-        ...
-
-    def limits(self) -> tuple[int, int]:
-        """The same, with all settings resolved. Raises ConfigurationError."""
-        ...
-
-    @property
-    def queues(self) -> Collection[str] | None:
+    def queue_names(self) -> Collection[str] | None:
         """The names of the app's queues, or None while they are not known."""
         ...
 
-    def send(self, calls: Sequence[Call], /) -> list[Receipt]: ...
+    @property
+    def known_limits(self) -> tuple[int, int]:
+        """Bytes and levels of nesting that a body may have, as far as they are known."""
+        ...
 
-    async def asend(self, calls: Sequence[Call], /) -> list[Receipt]: ...
+    def limits(self) -> tuple[int, int]:
+        """Return the same with all settings resolved. Raises ConfigurationError."""
+        ...
+
+    def enqueue(self, call: Call, /) -> Receipt: ...
+
+    async def aenqueue(self, call: Call, /) -> Receipt: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,48 +86,49 @@ class Sender(Generic[P]):
     """A task with the options its calls will have."""
 
     contract: Contract
-    _outlet: Enqueuer
-    _plan: Plan
+    _enqueuer: Enqueuer
+    _options: CallOptions
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
-        return self._call(args, kwargs, self._outlet.bounds)
+        return self._call(args, kwargs, self._enqueuer.known_limits)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return self._outlet.send((self._call(args, kwargs, self._outlet.limits()),))[0]
+        return self._enqueuer.enqueue(self._call(args, kwargs, self._enqueuer.limits()))
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return (await self._outlet.asend((self._call(args, kwargs, self._outlet.limits()),)))[0]
+        return await self._enqueuer.aenqueue(self._call(args, kwargs, self._enqueuer.limits()))
 
     def broadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
-        """Run it once on every worker (`typedq worker`) that is running now.
+        """Run the task once on every worker (`typedq worker`) that is running now.
 
-        Each takes it once at most, before the messages of its queues, also after it lost its
-        connection for less than an hour; then retries and crashes are those of any message. What a
-        worker did not come to ends with it; one that cannot read it says so in its log.
+        A worker runs a broadcast at most once and before the messages of its queues. A worker that
+        was disconnected for less than an hour still gets it. Retries and crashes are handled as for
+        any message. Broadcasts that a worker has not run when it exits are dropped; a worker that
+        cannot read one logs it.
         Raises InvalidArguments, InvalidOptions for a delay, eta or queue, ServerError.
         """
-        return self._outlet.send((self._call_of_all(args, kwargs),))[0]
+        return self._enqueuer.enqueue(self._broadcast_call(args, kwargs))
 
     async def abroadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """As `broadcast`."""
-        return (await self._outlet.asend((self._call_of_all(args, kwargs),)))[0]
+        return await self._enqueuer.aenqueue(self._broadcast_call(args, kwargs))
 
-    def _call_of_all(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        why = "a broadcast goes to every worker, at once; leave it out"
-        policy.refuse(self.contract.task, self._plan, why, "delay", "eta", "queue")
-        call = self._call(args, kwargs, self._outlet.limits())
-        return structs.replace(call, options=structs.replace(self._plan, queue=BROADCAST))
+    def _broadcast_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        reason = "a broadcast goes to every worker, at once; leave it out"
+        policy.refuse_options(self.contract.task, self._options, reason, "delay", "eta", "queue")
+        call = self._call(args, kwargs, self._enqueuer.limits())
+        return structs.replace(call, options=structs.replace(self._options, queue=BROADCAST))
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], bounds: tuple[int, int]) -> Call:
-        contract, (most, depth) = self.contract, bounds
-        return Call(contract.task, contract.encode(args, kwargs, most, depth), self._plan)
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], limits: tuple[int, int]) -> Call:
+        contract = self.contract
+        return Call(contract.task, contract.encode(args, kwargs, *limits), self._options)
 
 
 class Upcaster(NamedTuple):
-    """Makes a call of today's task of a payload of an older contract."""
+    """Makes a call of today's task from a payload of an older contract."""
 
     contract: Contract
     fn: Callable[..., Call]
@@ -138,7 +139,7 @@ class Task(Sender[P], Generic[P, R_co]):
 
     aliases: names it had before; upcasters: for older contracts
     queue: its name, or None for the app's default
-    retry: None buries after the first failure
+    retry: None makes the message a dead letter after the first failure
     soft_timeout, hard_timeout: seconds, or None for the queue's or the app's
     """
 
@@ -146,14 +147,14 @@ class Task(Sender[P], Generic[P, R_co]):
         self,
         fn: Callable[..., R_co],
         contract: Contract,
-        outlet: Enqueuer,
+        enqueuer: Enqueuer,
         *,
         aliases: tuple[str, ...] = (),
         queue: str | None = None,
         retry: Retry | None = None,
         timeouts: tuple[float | timedelta | None, float | timedelta | None] = (None, None),
     ) -> None:
-        super().__init__(contract, outlet, Plan())
+        super().__init__(contract, enqueuer, CallOptions())
         try:
             self.soft_timeout, self.hard_timeout = policy.timeouts(*timeouts)
         except ValueError as error:
@@ -168,14 +169,14 @@ class Task(Sender[P], Generic[P, R_co]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         if self.contract.takes_context:
-            return self.fn(self._local(), *args, **kwargs)
+            return self.fn(self._local_context(), *args, **kwargs)
         return self.fn(*args, **kwargs)
 
     def options(self, **options: Unpack[Options]) -> Sender[P]:
         """Return a sender whose calls have these options. Raises InvalidOptions."""
-        now, queues = datetime.now(UTC), self._outlet.queues
-        checked = policy.plan(self.name, options, now=now, queues=queues)
-        return Sender(self.contract, self._outlet, checked)
+        now, queues = datetime.now(UTC), self._enqueuer.queue_names
+        checked = policy.check_options(self.name, options, now=now, queues=queues)
+        return Sender(self.contract, self._enqueuer, checked)
 
     def upcast(self, fn: Callable[Old, Call], /) -> Callable[Old, Call]:
         """Read messages of an older contract: `fn` makes a call of today's task of the old payload.
@@ -191,29 +192,36 @@ class Task(Sender[P], Generic[P, R_co]):
         self.upcasters.append(Upcaster(contract, fn))
         return fn
 
-    def bound(self, body: int, depth: int) -> None:
-        """Read no messages beyond these bytes and levels of nesting, of older contracts neither."""
-        for contract in (self.contract, *(upcaster.contract for upcaster in self.upcasters)):
-            contract.max_body, contract.max_depth = body, depth
-
-    @property
-    def place(self) -> str:
-        """Where its function was written."""
-        return source_location(self.fn)
-
-    def _local(self) -> Context:
-        (fresh,), now = new_ids(1), datetime.now(UTC)
+    def _local_context(self) -> Context:
+        (id,), now = new_ids(1), datetime.now(UTC)
         queue = self.queue or "local"
-        return Context(fresh, self.name, queue, 1, now, now, deadline=None, fence=f"{fresh}:0001")
+        return Context(id, self.name, queue, 1, now, now, deadline=None, fence=f"{id}:0001")
 
     def __repr__(self) -> str:
         return f"<Task {self.name}{self.contract.signature}>"
 
 
 def source_location(fn: Callable[..., Any]) -> str:
-    """Where a function was written: the same when its module is imported again."""
+    """Return the file and line of a function."""
     code = getattr(inspect.unwrap(fn), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)
+
+
+def is_redeclared(fn: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Return True if two functions are one that was defined again.
+
+    A module may be imported twice or reloaded, and a notebook cell be run again after an edit:
+    then the place in the file is the same, or the module and the qualified name are.
+    """
+    if source_location(fn) == source_location(other):
+        return True
+    (module, name), theirs = _full_name(fn), _full_name(other)
+    return (module, name) == theirs and bool(name) and "<lambda>" not in name
+
+
+def _full_name(fn: Callable[..., Any]) -> tuple[str, str]:
+    plain = inspect.unwrap(fn)
+    return str(getattr(plain, "__module__", "")), str(getattr(plain, "__qualname__", ""))
 
 
 class Decorator(Protocol):

@@ -1,7 +1,7 @@
 """Logs: one logger, `typedq`; each record is a message and named values, never a payload.
 
-A library adds no handler that writes: `configure` is for the command line. Whatever came from
-outside is escaped, so that no message can forge a line or move the cursor of a terminal.
+A library adds no handler that writes: `configure` is for the command line. Text from outside is
+escaped, so no message can forge a line or move the cursor of a terminal.
 """
 
 from __future__ import annotations
@@ -20,17 +20,38 @@ from typedq.errors import ConfigurationError
 logger: Final = logging.getLogger("typedq")
 logger.addHandler(logging.NullHandler())
 
-# What a record made while a task runs says of it; set by whoever runs tasks.
+# Returns name and id of the message that this thread or coroutine runs; the worker sets it.
 running: ContextVar[Callable[[], dict[str, str]] | None] = ContextVar("running", default=None)
 
+_configured: list[logging.Handler] = []  # what `configure` added last
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-_COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+_COLORS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+
+class LogContext(logging.Filter):
+    """Adds `typedq_task` and `typedq_id` to log records: the message that is being run, else "-".
+
+    It never drops a record. `--log-level` and `--log-format` concern typedq's logger alone; an
+    application that wants the names in its own log adds the filter to its own handlers:
+
+        handler.addFilter(typedq.LogContext())
+        handler.setFormatter(logging.Formatter("%(typedq_task)s %(typedq_id)s %(message)s"))
+
+    or in `logging.config.dictConfig`: `"filters": {"typedq": {"()": "typedq.LogContext"}}`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set both attributes, and keep the record."""
+        labels = running.get()
+        found = labels() if labels else {}
+        record.typedq_task, record.typedq_id = found.get("task", "-"), found.get("id", "-")
+        return True
 
 
 def event(
     level: int, message: str, /, *, error: BaseException | None = None, **fields: object
 ) -> None:
-    """Log `message` with named values; `error` adds its traceback. Cheap when the level is off."""
+    """Log `message` with named values; `error` adds its traceback. Cheap if the level is off."""
     if logger.isEnabledFor(level):
         logger.log(level, "%s", message, extra={"typedq": fields}, exc_info=error, stacklevel=2)
 
@@ -42,7 +63,7 @@ def configure(
 ) -> None:
     """Write the log to `stream` (default: stderr) from `level` (a name such as "info") upward.
 
-    Text is coloured only on a terminal, and not where NO_COLOR is set. Calling again replaces what
+    Text is colored only on a terminal, and not if NO_COLOR is set. Calling again replaces what
     was configured. Raises ConfigurationError for an unknown level or format.
     """
     problems = [
@@ -56,13 +77,29 @@ def configure(
     if problems:
         raise ConfigurationError(problems)
     handler = logging.StreamHandler(stream or sys.stderr)
-    shape = _Coloured if format == "text" and _wants_colours(handler.stream) else _FORMATS[format]
-    handler.setFormatter(shape())
+    formatter = _Colored if format == "text" and _wants_colors(handler.stream) else _FORMATS[format]
+    handler.setFormatter(formatter())
+    handler.addFilter(LogContext())
     for previous in logger.handlers[:]:
         logger.removeHandler(previous)
     logger.addHandler(handler)
     logger.setLevel(level.upper())
     logger.propagate = False
+    _configured[:] = [handler]
+
+
+def restore() -> None:
+    """Make typedq's logger work again after the app has set up logging of its own.
+
+    `logging.config` disables every logger that its configuration does not name, unless told
+    otherwise: the worker would report no failure. A configuration that names `typedq` is kept.
+    """
+    if not logger.disabled:
+        return
+    logger.disabled = False
+    for handler in _configured:
+        if handler not in logger.handlers:
+            logger.addHandler(handler)
 
 
 def escape(text: str) -> str:
@@ -72,26 +109,16 @@ def escape(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _wants_colours(stream: TextIO) -> bool:
-    dull = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not dull and stream.isatty()
+def _wants_colors(stream: TextIO) -> bool:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and stream.isatty()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     found = getattr(record, "typedq", None)
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def label_records() -> None:
-    """Give every log record of this process, whoever makes it, the attributes `task` and `id`."""
-    make = logging.getLogRecordFactory()
-
-    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record, labels = make(*args, **kwargs), running.get()
-        record.__dict__.update(labels() if labels else {"task": "-", "id": "-"})
-        return record
-
-    logging.setLogRecordFactory(factory)
+    fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    task, id = getattr(record, "typedq_task", "-"), getattr(record, "typedq_id", "-")
+    return fields if task == "-" else {"task": task, "id": id, **fields}
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -107,12 +134,12 @@ def _quoted(value: object) -> str:
 
 
 class _Text(logging.Formatter):
-    colours: Mapping[str, str] = {}
+    colors: Mapping[str, str] = {}
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname:<8}"
-        if colour := self.colours.get(record.levelname):
-            level = f"\x1b[{colour}m{level}\x1b[0m"
+        if color := self.colors.get(record.levelname):
+            level = f"\x1b[{color}m{level}\x1b[0m"
         words = [_time(record), level, escape(record.getMessage())]
         words += [f"{escape(key)}={_quoted(value)}" for key, value in _fields(record).items()]
         line = " ".join(words)
@@ -123,8 +150,8 @@ class _Text(logging.Formatter):
         return line
 
 
-class _Coloured(_Text):
-    colours = _COLOURS
+class _Colored(_Text):
+    colors = _COLORS
 
 
 class _Json(logging.Formatter):

@@ -42,7 +42,7 @@ class Fixture:
     def __init__(self, server: Server, directory: Path, queues: int = 1) -> None:
         self.server, self.directory, self.name = server, directory, f"growth{queues}"
         self.app = build(self.name, queues, server.url)
-        self.noop = self.app.find("noop")
+        self.noop = self.app.tasks["noop"]
         self.queues = [f"q{number}" for number in range(queues)]
         self.keys = Keys(self.name)
         self.environment = os.environ | {
@@ -62,7 +62,7 @@ class Fixture:
         call = self.noop.options(queue=queue, **options).call("x" * size)
         chunk = max(1, min(1000, 4_000_000 // (size + 100)))
         for at in range(0, count, chunk):
-            self.app.send([call] * min(chunk, count - at))
+            self.app.enqueue_many([call] * min(chunk, count - at))
 
     def tick(self) -> None:
         """Run the operation that a supervisor runs every second."""
@@ -175,7 +175,7 @@ class RunningWorker:
         for _ in range(times):
             time.sleep(0.003)
             before, sent = self.done(), time.monotonic_ns()
-            fixture.app.send([call])
+            fixture.app.enqueue_many([call])
             found.append((self._wait(before + 1)[1] - sent) / 1e6)
         fixture.pause()
         return statistics.median(found)

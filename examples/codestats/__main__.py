@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import signal
@@ -17,16 +16,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+from msgspec import structs
+
 from examples.codestats import promises, tasks
 from examples.codestats.counting import NotPython, count
 from examples.codestats.promises import Promise
 from examples.codestats.screen import Screen
 from examples.codestats.store import Run, runs, store
-from examples.codestats.surroundings import CHILDREN, Surroundings, WorkerDied, surroundings
+from examples.codestats.surroundings import CHILDREN, Surroundings, WorkerDied, ask, surroundings
 from typedq import InvalidArguments, Receipt
-from typedq.broker import Destination, OutgoingMessage
-from typedq.broker.stats import Stats, graves, letters, survey
-from typedq.message import encode_message, new_ids
 
 PATIENCE_S = 20.0
 COUNTING_S = 120.0
@@ -55,7 +53,6 @@ class Demo:
         self.promises: list[Promise] = []
         self.accepted: dict[str, Path | None] = {}
         self.started = time.monotonic()
-        self.is_counting = False
 
     def run(self) -> int:
         """Everything in turn; return the exit code."""
@@ -107,14 +104,14 @@ class Demo:
         """One message per file, atomic per chunk of 1,000."""
         start = time.perf_counter()
         calls = [tasks.count_file.call(str(f), module=name) for f, name in self.files.items()]
-        receipts, self.is_counting = app.enqueue_many(calls), True
+        receipts = app.enqueue_many(calls)
         took = time.perf_counter() - start
         self.accepted.update(zip((receipt.id for receipt in receipts), self.files, strict=True))
         self.screen.say("enqueued", f"{len(receipts):,} files in {took * 1e3:.0f} ms")
 
     def overtake(self) -> None:
         """Enqueue one file with priority, as for a user who is looking at it now."""
-        self.around.until(lambda: self.counted() > 0, PATIENCE_S)
+        self.around.until(lambda: self.begun() > 0, PATIENCE_S)
         file = next(iter(self.files))
         urgent = tasks.count_file.options(queue="high")
         receipt = self.accept(urgent.enqueue(str(file), module=self.files[file]))
@@ -126,16 +123,10 @@ class Demo:
         self.judge(promises.overtook(ran[0] if ran else None, waiting, waiting - len(between)))
 
     def bury(self) -> None:
-        """What no typed producer can send: a header that is right, a body that is not."""
-        contract, batch = tasks.count_file.contract, list[OutgoingMessage]()
-        way = Destination("high", contract.id)
-        for id, body in zip(new_ids(len(BROKEN)), BROKEN, strict=True):
-            message = encode_message(
-                id=id, contract=contract.id, queue="high", options=b"-", body=body
-            )
-            batch.append(OutgoingMessage(id, way, message))
-        app.broker.enqueue(batch, lambda _: contract.schema_json())
-        sent = [message.id for message in batch]
+        """Send what no checked call can hold: a body that the contract refuses."""
+        call = tasks.count_file.options(queue="high").call("os.py", module="os")
+        broken = [structs.replace(call, body=body) for body in BROKEN]
+        sent = [receipt.id for receipt in app.enqueue_many(broken)]
         self.accepted.update(dict.fromkeys(sent))
         self.around.until(lambda: self.dead().keys() >= set(sent), PATIENCE_S, self.show)
         self.judge(promises.buried(sent, self.dead()))
@@ -148,11 +139,15 @@ class Demo:
             os.kill(first[0].pid, signal.SIGKILL)
         killed_at = time.time()
         ran = self.wait_for(id)
-        self.judge(promises.survived(killed_at, ran, self.survey().stats.get("crashed", 0)))
+        crashes = ask("info")["since_start"].get("crashed", 0)
+        self.judge(promises.survived(killed_at, ran, crashes))
 
     def count(self) -> None:
         """Wait for the rest; look again at every file that was rejected."""
-        self.around.until(lambda: self.counted() == len(self.files), COUNTING_S, self.show)
+        everything = len(self.files)
+        self.around.until(
+            lambda: self.begun() == everything and not self.waiting(), COUNTING_S, self.show
+        )
         self.show()
         rejected = [file for id in self.dead() if (file := self.accepted.get(id))]
         rows = store().execute("SELECT count(*) FROM files").fetchone()[0]
@@ -176,10 +171,10 @@ class Demo:
 
     def sum_up(self) -> None:
         """All figures are read from the run."""
-        seen, say = self.survey(), self.screen.say
+        ended, say = ask("info")["since_start"], self.screen.say
         low, pings = runs("queue = 'low' AND ended"), runs("task = 'ping'")[-PINGS:]
         lines = store().execute("SELECT sum(code + comments + blanks) FROM files").fetchone()[0]
-        ends = {word: seen.stats.get(word, 0) for word in ("done", "retried", "crashed", "dead")}
+        ends = {word: ended.get(word, 0) for word in ("done", "retried", "crashed", "dead")}
         self.screen.console.print()
         say("messages", ", ".join(f"{word} {number:,}" for word, number in ends.items()))
         if low:
@@ -206,27 +201,21 @@ class Demo:
         self.around.until(lambda: runs(ended, id), PATIENCE_S, self.show)
         return runs("id = ?", id)
 
-    def survey(self) -> Stats:
-        return app.broker.call(survey(app.broker.keys, ("high", "low"), ()))
-
     def dead(self) -> dict[str, dict[str, Any]]:
-        """Reasons of the dead letters by id."""
-        broker = app.broker
-        ids = [grave.id for grave in broker.call(graves(broker.keys))]
-        found = broker.call(letters(broker.keys, ids)) if ids else []
-        return {id: json.loads(it.reason) for id, it in zip(ids, found, strict=True) if it}
+        """The dead letters by id."""
+        return {row["id"]: row for row in ask("dead", "list", "--number", "100000")}
 
     def waiting(self) -> int:
-        """Messages that have not ended, as the server counts them."""
-        return sum(self.survey().counts.values())
+        """How many messages have not ended, as the server counts them."""
+        return int(ask("info")["waiting"])
 
-    def counted(self) -> int:
-        """Files whose message has ended."""
-        waiting = self.survey().counts.get(tasks.count_file.contract.id, 0)
-        return max(0, len(self.files) - waiting) if self.is_counting else 0
+    def begun(self) -> int:
+        """How many files a task has begun to count."""
+        query = "SELECT count(DISTINCT id) FROM runs WHERE task = 'count_file' AND queue = 'low'"
+        return int(store().execute(query).fetchone()[0])
 
     def show(self) -> None:
-        self.screen.progress(self.counted(), len(self.files))
+        self.screen.progress(self.begun(), len(self.files))
 
 
 def is_python(file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,16 +11,18 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from examples.codestats import store
 from examples.codestats.mail import Postbox
-from typedq.embedded import OwnServer
+from typedq.testing import OwnServer
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CHILDREN = 2
-WORKER = [sys.executable, "-m", "typedq", "worker", "examples.codestats.tasks:app"]
+TYPEDQ = [sys.executable, "-m", "typedq"]
+APP = "examples.codestats.tasks:app"
+WORKER = [*TYPEDQ, "worker", APP]
 STOP_S = 10.0
 
 
@@ -55,6 +58,13 @@ class Surroundings:
         with suppress(subprocess.TimeoutExpired):
             return self.worker.wait(STOP_S)
         return None
+
+
+def ask(*command: str) -> Any:
+    """What a command of `typedq` prints with `--json`, as an operator's scripts read it."""
+    arguments = [*TYPEDQ, *command, "--app", APP, "--json"]
+    done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def test_a_task_is_named_after_its_function_or_as_told() -> None:
     assert app.task(send_mail).name == "send_mail"
     assert app.task(name="mail.send")(send_mail).name == "mail.send"
     assert list(app.tasks) == ["send_mail", "mail.send"]
-    assert app.find("mail.send") is app.tasks["mail.send"]
+    assert app.tasks["mail.send"] is app.tasks["mail.send"]
 
 
 def test_the_options_of_a_task_are_kept() -> None:
@@ -139,7 +139,7 @@ def test_a_name_is_given_once() -> None:
     assert caught.value.reason == (
         f"the name is taken by the one at {__file__}:{line}; give another with name="
     )
-    assert app.find("send_mail").fn is send_mail
+    assert app.tasks["send_mail"].fn is send_mail
 
 
 def test_functions_in_the_same_wrapper_are_told_apart() -> None:
@@ -172,14 +172,72 @@ def test_a_module_that_is_imported_again_may_declare_its_tasks_again(
     tasks: Any = importlib.import_module("again_tasks")
     first = tasks.tick
     importlib.reload(tasks)
-    assert tasks.app.find("tick") is tasks.tick is not first
+    assert tasks.app.tasks["tick"] is tasks.tick is not first
+
+
+CELL = """
+@app.task(name="tick", aliases=("tock",))
+def tick(n: {kind}) -> None: ...
+app.cron("{expression}", tick.call({value}))
+"""
+
+
+def run_cell(app: TypedQ, number: int, **change: str) -> Any:
+    """Run a cell of a notebook: each is a file of its own, with its lines in other places."""
+    text = "\n" * number + CELL.format(
+        **{"kind": "int", "expression": "@daily", "value": "1"} | change
+    )
+    names: dict[str, Any] = {"app": app, "__name__": "__main__"}
+    exec(compile(text, f"<cell {number}>", "exec"), names)
+    return names["tick"]
+
+
+def test_a_cell_of_a_notebook_may_be_run_again_after_an_edit() -> None:
+    app = TypedQ("n")
+    first = run_cell(app, 1)
+    again = run_cell(app, 2, kind="str", value="'x'", expression="@hourly")
+    assert app.tasks["tick"] is app.declarations.find("tock") is again is not first
+    assert app.declarations.cron_entries["tick"].cron.expression == "@hourly"
+    with pytest.raises(ConfigurationError, match="the name is taken by another entry"):
+        app.cron("@weekly", again.call("x"))
+
+
+def test_a_module_may_be_reloaded_after_an_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "edited_app.py").write_text("import typedq\napp = typedq.TypedQ('n')\n")
+    text = "from edited_app import app\n@app.task\ndef tick(n: int) -> None: ...\n"
+    (tmp_path / "edited_tasks.py").write_text(text)
+    tasks: Any = importlib.import_module("edited_tasks")
+    (tmp_path / "edited_tasks.py").write_text(f"# A comment.\n{text}")
+    importlib.reload(tasks)
+    assert tasks.app.tasks["tick"] is tasks.tick
+
+
+def test_two_functions_of_one_name_in_two_modules_clash() -> None:
+    app, other = TypedQ("n"), dict[str, Any]()
+    app.task(name="mail")(send_mail)
+    exec("def send_mail(n: int) -> None: ...", other | {"__name__": "elsewhere"}, other)
+    with pytest.raises(ContractError, match="the name is taken by the one at "):
+        app.task(name="mail")(other["send_mail"])
+
+
+def test_two_lambdas_of_one_module_clash() -> None:
+    app = TypedQ("n")
+    app.task(name="mail")(lambda: None)
+    with pytest.raises(ContractError, match="the name is taken by the one at "):
+        app.task(name="mail")(
+            lambda: None,
+        )
 
 
 def test_an_unknown_task_is_told_what_there_is() -> None:
     app = TypedQ("n")
     app.task(send_mail)
     with pytest.raises(UnknownTask) as caught:
-        app.find("mail")
+        app.declarations.find("mail")
     assert str(caught.value) == "no task named 'mail'; this app has: send_mail"
 
 
@@ -505,7 +563,7 @@ class Faltering:
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_lost_answer_makes_only_its_chunk_uncertain(asynchronous: bool) -> None:
     app: Any = TypedQ("n", url="unix:///s")
-    app._broker = Faltering()
+    app._producer._broker = Faltering()
     calls = [app.task(store).call("x")] * 9
 
     def send() -> None:
@@ -556,8 +614,8 @@ def test_bounds_given_as_text_hold_for_calls_made_before_settings_are_known() ->
     def say(words: list[str]) -> None: ...
 
     early = say.call(["x" * 200])
-    assert app.limits() == (100, 5)
+    assert (app.settings.max_body, app.settings.max_depth) == (100, 5)
     with pytest.raises(InvalidArguments, match="the limit is 100"):
-        app.send([early])
+        app.enqueue_many([early])
     with pytest.raises(InvalidArguments, match="the limit is 100"):
         say.call(["x" * 200])

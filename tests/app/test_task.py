@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pydoc
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,32 +11,32 @@ import pytest
 
 from typedq.contracts import contract_of
 from typedq.errors import ConfigurationError, InvalidArguments, InvalidOptions
-from typedq.policy import Context, Plan
+from typedq.policy import CallOptions, Context
 from typedq.task import Call, Receipt, Task
 
 
 class Box:
-    """An outlet that keeps what it is given."""
+    """An enqueuer that keeps what it is given."""
 
     def __init__(self) -> None:
         self.depth = 8
-        self.queues: tuple[str, ...] | None = ("high", "low")
+        self.queue_names: tuple[str, ...] | None = ("high", "low")
         self.calls: list[Call] = []
 
     @property
-    def bounds(self) -> tuple[int, int]:
+    def known_limits(self) -> tuple[int, int]:
         return 1_000, self.depth
 
     def limits(self) -> tuple[int, int]:
-        return self.bounds
+        return self.known_limits
 
-    def send(self, calls: Sequence[Call], /) -> list[Receipt]:
-        self.calls += calls
-        return [Receipt("0" * 26, call.task, "low", datetime.now(UTC)) for call in calls]
+    def enqueue(self, call: Call, /) -> Receipt:
+        self.calls.append(call)
+        return Receipt("0" * 26, call.task, "low", datetime.now(UTC))
 
-    async def asend(self, calls: Sequence[Call], /) -> list[Receipt]:
+    async def aenqueue(self, call: Call, /) -> Receipt:
         await asyncio.sleep(0)
-        return self.send(calls)
+        return self.enqueue(call)
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -125,9 +124,9 @@ def test_options_are_checked_once_and_travel_with_the_call(
 ) -> None:
     later = mail.options(delay=timedelta(minutes=1), queue="low", soft_timeout=5)
     later.enqueue(Mail("a@b.c"))
-    plan = Plan(queue="low", delay_ms=60_000, limits=b'{"soft":5.0}')
-    assert [call.options for call in box.calls] == [plan]
-    assert mail.call(Mail("a@b.c")).options == Plan()
+    options = CallOptions(queue="low", delay_ms=60_000, timeouts=b'{"soft":5.0}')
+    assert [call.options for call in box.calls] == [options]
+    assert mail.call(Mail("a@b.c")).options == CallOptions()
 
 
 def test_a_bad_option_is_refused_before_anything_is_encoded(mail: Task[[Mail], str]) -> None:
@@ -140,7 +139,7 @@ def test_a_bad_option_is_refused_before_anything_is_encoded(mail: Task[[Mail], s
 
 
 def test_while_queues_are_unknown_any_name_may_be_chosen(mail: Task[[Mail], str], box: Box) -> None:
-    box.queues = None
+    box.queue_names = None
     assert mail.options(queue="lwo").call(Mail("a")).options.queue == "lwo"
 
 

@@ -17,8 +17,7 @@ from tests.faults.topologies import client, port_of, replicated
 from typedq import TypedQ
 from typedq.broker import Broker
 from typedq.broker.wire import Refused
-from typedq.embedded import OwnServer
-from typedq.embedded.launch import bundled
+from typedq.embedded import OwnServer, bundled
 from typedq.errors import EnqueueUncertain, ServerRefused
 
 if TYPE_CHECKING:

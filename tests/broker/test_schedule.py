@@ -8,7 +8,7 @@ import pytest
 
 from typedq.broker import cron, operations, settlements
 from typedq.broker.cron import Fired, Firing, Heard
-from typedq.message import decode_message, encode_message, new_ids
+from typedq.message import Destination, OutgoingMessage, decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -97,9 +97,9 @@ def tell(place: Place, count: int = 1) -> list[str]:
             id=id, contract=place.contract, queue="_broadcast", options=b"-", body=b'{"a":" b"}'
         )
         place.put(
-            operations.OutgoingMessage(
+            OutgoingMessage(
                 id,
-                operations.Destination("_broadcast", place.contract, broadcast_to_all=True),
+                Destination("_broadcast", place.contract, broadcast_to_all=True),
                 message,
             )
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.broker.states import DOCUMENT, DRAWN, MoveChecker, draw, table
 from typedq.broker import cron, operations, parking, settlements, stats
 from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
-from typedq.message import encode_message, new_ids
+from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 
 if TYPE_CHECKING:
     import pytest
@@ -178,14 +178,14 @@ class Walk:
                 )
         self.reap("hears")
 
-    def told(self) -> operations.OutgoingMessage:
+    def told(self) -> OutgoingMessage:
         (id,) = new_ids(1)
         message = encode_message(
             id=id, contract=self.place.contract, queue="_broadcast", options=b"-", body=b"{}"
         )
-        return operations.OutgoingMessage(
+        return OutgoingMessage(
             id,
-            operations.Destination("_broadcast", self.place.contract, broadcast_to_all=True),
+            Destination("_broadcast", self.place.contract, broadcast_to_all=True),
             message,
         )
 

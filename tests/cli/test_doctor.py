@@ -16,8 +16,7 @@ from tests.faults.on_server import FAKETIME
 from typedq.admin.doctor import connection, waiting
 from typedq.broker import Keys, operations
 from typedq.broker.server_checks import examine, holes
-from typedq.embedded import OwnServer
-from typedq.embedded.launch import bundled
+from typedq.embedded import OwnServer, bundled
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery

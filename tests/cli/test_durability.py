@@ -10,8 +10,7 @@ import redis
 from tests.cli.conftest import Place, Shop
 from tests.faults.topologies import replicated
 from typedq.broker.server_checks import examine
-from typedq.embedded import OwnServer
-from typedq.embedded.launch import bundled
+from typedq.embedded import OwnServer, bundled
 
 
 @pytest.fixture(scope="module")

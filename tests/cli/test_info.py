@@ -53,7 +53,7 @@ def test_the_keys_of_its_json_are_stable(shop: Shop) -> None:
 
 
 def test_contracts_that_the_app_cannot_read_are_shown(shop: Shop, cemetery: Cemetery) -> None:
-    cemetery.app.send([cemetery.calls["fail"].call("x")])
+    cemetery.app.enqueue_many([cemetery.calls["fail"].call("x")])
     lines = shop.out("info").splitlines()
     assert lines[1] == "1 waiting, 0 in flight, 0 dead"
     assert "no worker runs" in lines
@@ -100,7 +100,7 @@ def test_what_is_paused_delayed_and_parked_is_shown(shop: Shop, cemetery: Cemete
 
 def test_who_can_read_what_waits_is_shown(shop: Shop, cemetery: Cemetery, wait_until: Any) -> None:
     for name, argument in (("legacy", "x"), ("resize", 7), ("send_email", "x")):
-        cemetery.app.send([cemetery.calls[name].options(delay=3_600).call(argument)])
+        cemetery.app.enqueue_many([cemetery.calls[name].options(delay=3_600).call(argument)])
     with shop.start("worker", "-c", "1") as worker:
         (seen,) = wait_until(lambda: shop.json("info")["workers"])
         facts = shop.json("info")
@@ -128,7 +128,7 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     def _(secret: str) -> Call:
         return modern.call(len(secret))
 
-    cemetery.app.send([cemetery.calls["legacy"].call("x")])
+    cemetery.app.enqueue_many([cemetery.calls["legacy"].call("x")])
     for name, seen_s in (("living", time.time()), ("dead", time.time() - 3_000)):
         about = {"reads": [modern.contract.id], "queues": ["low"], "seen_ms": round(seen_s * 1000)}
         line = msgspec.json.encode(about)

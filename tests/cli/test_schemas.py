@@ -369,6 +369,16 @@ def test_the_directory_is_configured(project: Project) -> None:
     assert "\nsafe: " in project.check()
 
 
+def test_the_directory_comes_from_the_environment_before_the_table(project: Project) -> None:
+    project.shop.file("pyproject.toml", '[tool.typedq.schemas]\ndirectory = "a/b"\n')
+    project.shop.env["TYPEDQ_SCHEMAS"] = "c"
+    assert project.export() == "ship: wrote c/ship/1.json, its first version\n"
+    assert "\nsafe: " in project.check()
+    assert "\nsafe: " in project.check("--schemas", "c")
+    del project.shop.env["TYPEDQ_SCHEMAS"]
+    assert "not exported" in project.check(code=1)
+
+
 def test_json_says_the_same(deployed: Project) -> None:
     deployed.change(("    street: str", "    street: str\n    zip: str"))
     told = json.loads(deployed.check("--format", "json", code=1))

@@ -243,11 +243,10 @@ def test_brackets_count_only_where_they_nest() -> None:
 
 def test_the_bounds_of_the_worker_can_be_set() -> None:
     found = contract(nested)
-    found.max_depth, found.max_body = 3, 40
     with pytest.raises(InvalidBody, match="3 levels"):
-        found.decode(b'{"inner":[{"inner":[]}]}')
+        found.decode(b'{"inner":[{"inner":[]}]}', 40, 3)
     with pytest.raises(InvalidBody, match="41 bytes"):
-        found.decode(b" " * 41)
+        found.decode(b" " * 41, 40, 3)
 
 
 def test_a_default_is_not_shared_between_calls() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -380,3 +382,123 @@ def test_a_missing_extra_names_both_ways_out(project: Path) -> None:
     (problem,) = json.loads(done.stdout)
     assert "set TYPEDQ_URL or url=" in problem
     assert "pip install 'typedq[embedded]'" in problem
+
+
+def test_a_recorded_place_that_is_gone_for_good_is_replaced(project: Path) -> None:
+    ensure("n", start=project)
+    found = status("n", start=project)
+    assert found is not None
+    stop("n", start=project)
+    (project / "over").touch()  # as a directory of a login session that nobody can make again
+    (found.directory / "socket").write_text(str(project / "over" / "typedq-0" / "s.sock"))
+    assert ensure("n", start=project) == found.url
+
+
+def test_a_process_with_many_open_files_starts_the_server(project: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, most), most))
+        for _ in range(1_100):
+            stack.enter_context(Path(os.devnull).open("rb"))
+        ensure("n", start=project)
+    assert status("n", start=project) is not None
+
+
+# --- places that cannot be used
+
+
+ASK = """
+import os, sys
+# All is imported first: that user may not be able to read Python's own files.
+import email.parser, encodings.ascii, redis.connection
+from typedq import ConfigurationError, embedded
+os.setgroups([]), os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
+try:
+    print(getattr(embedded, sys.argv[2])("n"))
+except ConfigurationError as error:
+    print(*error.problems)
+"""
+NOBODY, NAMELESS = 65_534, 54_321  # the second is in no list of users
+
+
+def asked(user: int, function: str, where: Path, **environ: str) -> str:
+    """What a user gets who calls ensure, status or stop."""
+    base = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(user), function],
+        cwd=where,
+        env=base | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def anywhere() -> Iterator[Path]:
+    """A directory that everybody may enter, in no project."""
+    place = Path(tempfile.mkdtemp(prefix="tq"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+def to_set(variable: str) -> str:
+    return f"set {variable} to a directory of this user, or TYPEDQ_URL or url= to your server"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_user_without_a_home_is_told_what_to_set(anywhere: Path) -> None:
+    assert asked(NAMELESS, "ensure", anywhere) == (
+        f"user {NAMELESS} has no home directory:"
+        " set HOME or XDG_STATE_HOME to a directory that can be written"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_home_that_cannot_be_written_is_told(anywhere: Path) -> None:
+    told = asked(NOBODY, "ensure", anywhere, HOME="/")
+    assert "cannot be made or written (Permission denied)" in told
+    assert told.startswith("/.local/state/typedq/")
+    assert told.endswith(to_set("XDG_STATE_HOME"))
+    (anywhere / "file").touch()
+    told = asked(NOBODY, "ensure", anywhere, XDG_STATE_HOME=str(anywhere / "file"))
+    assert "(Not a directory)" in told
+    assert told.endswith(to_set("XDG_STATE_HOME"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("function", ["ensure", "stop"])
+def test_the_state_of_another_user_is_not_entered(anywhere: Path, function: str) -> None:
+    (anywhere / "theirs").mkdir(mode=0o700)
+    told = asked(NOBODY, function, anywhere, XDG_STATE_HOME=str(anywhere / "theirs"))
+    assert "(Permission denied)" in told
+    assert told.endswith(to_set("XDG_STATE_HOME"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_runtime_directory_of_another_user_is_passed_over(anywhere: Path) -> None:
+    mine = anywhere / "mine"
+    mine.mkdir()
+    os.chown(mine, NOBODY, NOBODY)
+    (anywhere / "theirs").mkdir(mode=0o700)
+    environ = {"XDG_STATE_HOME": str(mine), "XDG_RUNTIME_DIR": str(anywhere / "theirs")}
+    try:
+        assert "theirs" not in asked(NOBODY, "ensure", anywhere, **environ)
+    finally:
+        assert asked(NOBODY, "stop", anywhere, **environ) == "True"
+
+
+def test_a_read_only_place_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/typedq")
+    with pytest.raises(ConfigurationError) as caught:
+        ensure("n", start=project)
+    (problem,) = caught.value.problems
+    assert problem.startswith("/proc/typedq/typedq/")
+    assert "cannot be made or written" in problem
+    assert problem.endswith(to_set("XDG_STATE_HOME"))

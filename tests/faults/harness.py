@@ -101,7 +101,7 @@ class Stage:
 
     def send(self, task: str, *args: object, **options: Any) -> str:
         """Enqueue one message and return its id."""
-        sender = self.app.find(task)
+        sender = self.app.tasks[task]
         return self._account([sender.options(**options).call(*args)])[0].id
 
     def send_many(self, calls: Sequence[Call]) -> list[str]:
@@ -110,11 +110,11 @@ class Stage:
         return [receipt.id for chunk in chunks for receipt in self._account(chunk)]
 
     def call(self, task: str, *args: object) -> Call:
-        return self.app.find(task).call(*args)
+        return self.app.tasks[task].call(*args)
 
     def _account(self, calls: Sequence[Call]) -> list[Receipt]:
         try:
-            receipts = self.app.send(calls)
+            receipts = self.app.enqueue_many(calls)
         except EnqueueUncertain as error:
             self.uncertain += error.ids
             return []

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 from tests.faults.app import EFFECTS, note
-from typedq import Context, TypedQ
+from typedq import Context, LogContext, TypedQ
 
 START = "FAULTS_START"
 log = logging.getLogger("shop")
@@ -80,9 +80,9 @@ def _tasks(app: TypedQ) -> None:
 def _process(app: TypedQ) -> None:
     @app.on_process_start
     def first() -> None:
-        # In the worker alone: here every record has the attributes that the format asks for.
         handler = logging.FileHandler(Path(os.environ[EFFECTS]).parent / "records")
-        handler.setFormatter(logging.Formatter("%(task)s %(id)s %(message)s"))
+        handler.setFormatter(logging.Formatter("%(typedq_task)s %(typedq_id)s %(message)s"))
+        handler.addFilter(LogContext())
         log.addHandler(handler)
         log.warning("start")
         tell("first")

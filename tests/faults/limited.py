@@ -200,7 +200,7 @@ def _interrupted(app: TypedQ) -> None:
     def enqueuing(ctx: Context) -> None:
         _hang(int(os.environ[SERVER]))
         note(ctx, "asks")
-        app.find("nap").enqueue(0.0)
+        app.tasks["nap"].enqueue(0.0)
         note(ctx, "asked")
         spin(20)
 
@@ -208,7 +208,7 @@ def _interrupted(app: TypedQ) -> None:
     async def aenqueuing(ctx: Context) -> None:
         _hang(int(os.environ[SERVER]))
         note(ctx, "asks")
-        await app.find("nap").aenqueue(0.0)
+        await app.tasks["nap"].aenqueue(0.0)
         note(ctx, "asked")
         await asyncio.sleep(20)
 

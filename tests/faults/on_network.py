@@ -69,7 +69,7 @@ def silence(scene: Scene) -> None:
     proxy.swallow = True
     since, asked = scene.note("silence"), time.monotonic()
     try:
-        stage.app.find("nap").enqueue()
+        stage.app.tasks["nap"].enqueue()
         scene.expect(False, "an enqueue was accepted in silence")
     except EnqueueUncertain as error:
         stage.uncertain += error.ids
@@ -85,7 +85,7 @@ def silence(scene: Scene) -> None:
 def garbage(scene: Scene, stage: Stage) -> bytes:
     """What is not a message, made of one that is."""
     dice, (id,) = scene.dice, new_ids(1)
-    contract = stage.app.find("nap").contract.id
+    contract = stage.app.tasks["nap"].contract.id
     make = partial(encode_message, id=id, contract=contract, queue="mid", options=b"-")
     deep = b'{"seconds":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     whole = make(body=b'{"seconds":0}')

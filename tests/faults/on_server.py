@@ -13,8 +13,7 @@ from pathlib import Path
 from tests.faults.bulk import declare
 from tests.faults.harness import Stage, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, again_and_again, scenario
-from typedq.embedded import OwnServer
-from typedq.embedded.launch import bundled
+from typedq.embedded import OwnServer, bundled
 from typedq.errors import ServerRefused
 
 B1_S = 2.0
@@ -107,7 +106,7 @@ def power_loss(scene: Scene) -> None:
     stage = scene.stage(server.url, lease=5.0)
     sizes, forgiven = Sizes(server), set[str]()
     worker = stage.worker("-c", "2")
-    later = stage.app.find("nap").options(delay=3.0).call()  # waits, and so can be lost
+    later = stage.app.tasks["nap"].options(delay=3.0).call()  # waits, and so can be lost
     for _ in range(max(1, round(scene.seconds / 4))):
         keep_sending = again_and_again(0.02, lambda: stage.send_many([later]))
         with scene.producing(stage), keep_sending, again_and_again(0.02, sizes.look):
@@ -260,7 +259,7 @@ def clocks(scene: Scene) -> None:
 def due_at_once(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     count = min(100_000, round(10_000 * scene.seconds))
-    nap = stage.app.find("anap").options(delay=20.0).call()
+    nap = stage.app.tasks["anap"].options(delay=20.0).call()
     sent = time.monotonic()
     stage.send_many([nap] * count)
     scene.note("enqueued", seconds=time.monotonic() - sent)

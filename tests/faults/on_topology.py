@@ -58,7 +58,7 @@ def sentinels(scene: Scene) -> None:
     held = stage.send("hold", stage.gate())
     load = stage.send_many(scene.calls(stage, 200))
     wait_until(lambda: held in stage.ids("start") and set(load) <= stage.ended())
-    waiting = stage.send_many([stage.app.find("nap").options(delay=8.0).call()] * 50)
+    waiting = stage.send_many([stage.app.tasks["nap"].options(delay=8.0).call()] * 50)
     in_step(primary)
     primary.kill()
     since = scene.note("primary killed")

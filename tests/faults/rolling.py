@@ -193,7 +193,7 @@ def call(app: TypedQ, task: str, value: int) -> Call:
         payload = kinds[task, os.environ[ERA]](value)
     elif (task, os.environ[ERA]) == ("broken", "new"):
         payload = str(value)
-    sender: Any = app.find(task)
+    sender: Any = app.tasks[task]
     made: Call = sender.call(payload)
     return made
 
@@ -209,13 +209,13 @@ def main() -> None:
     with Path(os.environ[SENT]).open("a", buffering=1) as sent:
         for value in range(given.count):
             task = dice.choice(tasks)
-            sender: Any = app.find(task)
+            sender: Any = app.tasks[task]
             options: dict[str, Any] = {"queue": dice.choice(("high", "mid", "low"))}
             if dice.random() < 0.2:
                 options["delay"] = dice.uniform(0.01, 0.5)
             made = call(app, task, value)
             planned = msgspec.structs.replace(made, options=sender.options(**options)._plan)
-            (receipt,) = app.send([planned])
+            (receipt,) = app.enqueue_many([planned])
             sent.write(f"{receipt.id} {task} {era} {value}\n")
             _pause(dice.uniform(0, 2 * given.every))
 

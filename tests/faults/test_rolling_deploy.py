@@ -70,7 +70,7 @@ def test_the_judge_finds_what_it_is_there_for(stage: Stage, wait_until: WaitUnti
 
 def park(stage: Stage, task: str, number: int, seconds: float, queue: str = "mid") -> list[str]:
     """Messages that a worker parked which did not know the task."""
-    sender: Any = stage.app.find(task)
+    sender: Any = stage.app.tasks[task]
     ids = stage.send_many([sender.options(queue=queue).call(seconds)] * number)
     assert stage.worker("-c", "1", "--burst", "--forget", task).wait(20.0) == 0
     (group,) = stage.ask(groups(stage.keys))
@@ -89,7 +89,7 @@ def test_released_within_five_seconds_to_a_worker_that_is_busy(
 ) -> None:
     ids = set(park(stage, "anap", 20, 0.0, queue="low"))
     if beside == "queue":
-        call = stage.app.find("nap").options(queue="high").call(0.02)
+        call = stage.app.tasks["nap"].options(queue="high").call(0.02)
         busy = set(stage.send_many([call] * 150))
     else:
         busy = {stage.send("ahold", stage.gate(), queue="high")}
@@ -123,7 +123,7 @@ def test_neither_starves_the_other(
     stage: Stage, wait_until: WaitUntil, parked: str, ready: str
 ) -> None:
     ids = {"parked": set(park(stage, "nap", 120, 0.005, queue=parked))}
-    call = stage.app.find("nap").options(queue=ready).call(0.005)
+    call = stage.app.tasks["nap"].options(queue=ready).call(0.005)
     ids["ready"] = set(stage.send_many([call] * 120))
     worker = stage.worker("-c", "1")
     wait_until(lambda: ids["parked"] | ids["ready"] <= stage.ended())
@@ -165,7 +165,7 @@ def test_what_is_parked_waits_with_its_paused_queue(stage: Stage, wait_until: Wa
 def test_only_readable_groups_of_served_queues_are_taken_and_each_in_its_turn(
     stage: Stage,
 ) -> None:
-    good, other = (stage.app.find(task).contract.id for task in ("nap", "anap"))
+    good, other = (stage.app.tasks[task].contract.id for task in ("nap", "anap"))
     mine = [Group("mid", good), Group("mid", other)]
     strange = [
         Group("low", good),  # not served

@@ -30,7 +30,7 @@ def main() -> int:
     join()
     app = build()
     for name in given.forget:
-        del app._tasks[name]
+        del app.declarations._tasks[name]
     orders = WorkerOptions(
         given.queues.split(","),
         given.concurrency,

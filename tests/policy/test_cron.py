@@ -255,16 +255,16 @@ def test_slots_up_to_a_minute_late_still_fire() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problems"),
     [
-        (("* * *",), ["3 fields; right are 5 (minute hour day month weekday), or 6 with"]),
+        (("* * *",), ["3 fields; expected 5 (minute hour day month weekday), or 6 with"]),
         (("* * * * * * 2030",), ["7 fields"]),
         (("61 * * * *",), ["out of range"]),
         (("0 0 30 2 *",), ["there is no such date"]),
-        (("R * * * *",), ["H and R mean another time in every process"]),
-        (("0 h(1-3) * * *",), ["H and R mean another time in every process"]),
-        (("0 0 * * *", "Europe/Berln"), ["tz 'Europe/Berln': no such time zone here; right is"]),
+        (("R * * * *",), ["H and R mean a different time in every process"]),
+        (("0 h(1-3) * * *",), ["H and R mean a different time in every process"]),
+        (("0 0 * * *", "Europe/Berln"), ["tz 'Europe/Berln': no such time zone here; expected"]),
         (("0 0 * * *", "../../etc/passwd"), ["no such time zone"]),
-        (("0 0 * * *", "UTC", "twice"), ["catch_up 'twice': right is 'skip' or 'once'"]),
-        (("x", "", "y"), ["1 fields", "no such time zone", "right is 'skip' or 'once'"]),
+        (("0 0 * * *", "UTC", "twice"), ["catch_up 'twice': expected 'skip' or 'once'"]),
+        (("x", "", "y"), ["1 fields", "no such time zone", "expected 'skip' or 'once'"]),
     ],
 )
 def test_what_cannot_work_is_refused(arguments: Any, problems: list[str]) -> None:

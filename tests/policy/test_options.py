@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from typedq.errors import InvalidOptions
-from typedq.policy import Options, Plan, plan
+from typedq.policy import CallOptions, Options, check_options
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 NOW_MS = 1_798_761_600_000
@@ -16,25 +16,31 @@ QUEUES = ("high", "default")
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, Plan()),
-        ({"delay": 0}, Plan(delay_ms=0)),
-        ({"delay": 1.5}, Plan(delay_ms=1500)),
-        ({"delay": timedelta(hours=1)}, Plan(delay_ms=3_600_000)),
-        ({"eta": NOW}, Plan(eta_ms=NOW_MS)),
+        ({}, CallOptions()),
+        ({"delay": 0}, CallOptions(delay_ms=0)),
+        ({"delay": 1.5}, CallOptions(delay_ms=1500)),
+        ({"delay": timedelta(hours=1)}, CallOptions(delay_ms=3_600_000)),
+        ({"eta": NOW}, CallOptions(eta_ms=NOW_MS)),
         (
             {"eta": datetime(2027, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))},
-            Plan(eta_ms=NOW_MS),
+            CallOptions(eta_ms=NOW_MS),
         ),
-        ({"eta": datetime(1969, 1, 1, tzinfo=UTC)}, Plan(eta_ms=0)),
-        ({"eta": NOW + timedelta(microseconds=1999)}, Plan(eta_ms=NOW_MS + 1)),
-        ({"queue": "high"}, Plan(queue="high")),
-        ({"soft_timeout": 5}, Plan(limits=b'{"soft":5.0}')),
-        ({"hard_timeout": timedelta(seconds=10)}, Plan(limits=b'{"hard":10.0}')),
-        ({"soft_timeout": 5, "hard_timeout": 10}, Plan(limits=b'{"soft":5.0,"hard":10.0}')),
+        ({"eta": datetime(1969, 1, 1, tzinfo=UTC)}, CallOptions(eta_ms=0)),
+        ({"eta": NOW + timedelta(microseconds=1999)}, CallOptions(eta_ms=NOW_MS + 1)),
+        ({"queue": "high"}, CallOptions(queue="high")),
+        ({"delay": None, "eta": None, "queue": None}, CallOptions()),
+        ({"delay": None, "eta": NOW}, CallOptions(eta_ms=NOW_MS)),
+        ({"soft_timeout": None, "hard_timeout": None}, CallOptions()),
+        ({"soft_timeout": 5}, CallOptions(timeouts=b'{"soft":5.0}')),
+        ({"hard_timeout": timedelta(seconds=10)}, CallOptions(timeouts=b'{"hard":10.0}')),
+        (
+            {"soft_timeout": 5, "hard_timeout": 10},
+            CallOptions(timeouts=b'{"soft":5.0,"hard":10.0}'),
+        ),
     ],
 )
-def test_options_become_a_plan(options: Options, expected: Plan) -> None:
-    assert plan("mail", options, now=NOW, queues=QUEUES) == expected
+def test_options_are_checked_once(options: Options, expected: CallOptions) -> None:
+    assert check_options("mail", options, now=NOW, queues=QUEUES) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,7 +51,6 @@ def test_options_become_a_plan(options: Options, expected: Plan) -> None:
         ({"delay": float("nan")}, "delay", "it takes a finite number of seconds, not nan"),
         ({"delay": 315_360_001}, "delay", "it is longer than 10 years"),
         ({"delay": "5"}, "delay", "it takes seconds or a timedelta, not str"),
-        ({"delay": None}, "delay", "it takes seconds or a timedelta, not NoneType"),
         (
             {"eta": datetime(2027, 1, 1)},  # noqa: DTZ001
             "eta",
@@ -95,15 +100,17 @@ def test_an_option_that_cannot_be_honoured_is_refused(
     options: Any, option: str, reason: str
 ) -> None:
     with pytest.raises(InvalidOptions) as caught:
-        plan("mail", options, now=NOW, queues=QUEUES)
+        check_options("mail", options, now=NOW, queues=QUEUES)
     error = caught.value
     assert (error.task, error.option) == ("mail", option)
     assert str(error) == f"mail: option {option!r}: {reason}"
 
 
 def test_a_queue_is_not_judged_while_queues_are_unknown() -> None:
-    assert plan("mail", {"queue": "later"}, now=NOW, queues=None).queue == "later"
+    assert check_options("mail", {"queue": "later"}, now=NOW, queues=None).queue == "later"
 
 
 def test_ten_years_are_still_fine() -> None:
-    assert plan("mail", {"delay": timedelta(days=3650)}, now=NOW).delay_ms == 315_360_000_000
+    assert (
+        check_options("mail", {"delay": timedelta(days=3650)}, now=NOW).delay_ms == 315_360_000_000
+    )

@@ -132,9 +132,9 @@ def test_a_producer_broadcasts_only_with_the_lines_for_it(
     monkeypatch.setenv("FAULTS_MORE", "tests.faults.scheduled")
     with roles.stage("producer") as stage:
         with pytest.raises(ServerRefused, match="this user may not do that; see the ACLs"):
-            stage.app.find("told").broadcast()
+            stage.app.tasks["told"].broadcast()
         roles.apply(BROADCASTER)
-        stage.app.find("told").broadcast()
+        stage.app.tasks["told"].broadcast()
         assert stage.redis.xlen(roles.keys.broadcasts) == 1
         stage.send("nap")
 
@@ -178,7 +178,7 @@ def test_a_worker_works_under_its_acl(
         wait_until(lambda: {flaky, later, slow} <= stage.ended() and is_dead(bad))
         wait_until(lambda: stage.redis.hlen(stage.keys.parked_groups))
         wait_until(lambda: stage.effects(task="tick"))
-        stage.app.find("told").broadcast()
+        stage.app.tasks["told"].broadcast()
         wait_until(lambda: stage.effects(task="told"))
         held = stage.send("hold", stage.gate())
         wait_until(lambda: held in stage.ids("start"))

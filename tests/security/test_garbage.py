@@ -55,7 +55,7 @@ class Garbage:
     def _tampered(self) -> bytes:
         """A message of a task that writes down when it runs, with a byte or a field changed."""
         (id,) = new_ids(1)
-        contract = self._stage.app.find("nap").contract.id
+        contract = self._stage.app.tasks["nap"].contract.id
         whole = encode_message(
             id=id, contract=contract, queue="mid", options=b"-", body=b'{"seconds":0}'
         )
@@ -91,7 +91,7 @@ def plant(stage: Stage, garbage: Garbage) -> None:
         spoil(server, getattr(keys, name), garbage)
     plant_in_place(stage, garbage)
     groups = [b"mid nap@1", b"mid " + garbage.name(), garbage.name() + b" x", b"mid x#2"]
-    groups.append(f"mid {stage.app.find('nap').contract.id}".encode())
+    groups.append(f"mid {stage.app.tasks['nap'].contract.id}".encode())
     for group in groups:
         server.hset(keys.parked_groups, group, garbage.name())
         list_ = keys.parked("mid", "").encode() + group.split(b" ", 1)[-1]
@@ -117,7 +117,7 @@ def plant_in_place(stage: Stage, garbage: Garbage) -> None:
     """Not beside what is read, but where it is read."""
     server, keys = stage.redis, stage.keys
     for name, field in (
-        *((keys.counts, stage.app.find(task).contract.id) for task in ("nap", "anap")),
+        *((keys.counts, stage.app.tasks[task].contract.id) for task in ("nap", "anap")),
         *((keys.stats, field) for field in ("done", "dead", "broadcast", "delivered", "retried")),
         *((keys.cron, entry) for entry in ("ticks", "every", "x")),
         *((keys.contracts, f"{task}@{'0' * 16}") for task in ("nap", "anap")),

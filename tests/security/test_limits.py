@@ -58,18 +58,18 @@ def app(server: OwnServer, namespace: str) -> Iterator[TypedQ]:
 
 def awaited(app: TypedQ, task: str, payload: Any) -> None:
     async def enqueue() -> None:
-        await app.find(task).aenqueue(payload)
+        await app.tasks[task].aenqueue(payload)
         await app.aclose()
 
     asyncio.run(enqueue())
 
 
 WAYS: dict[str, Callable[[TypedQ, str, Any], object]] = {
-    "enqueue": lambda app, task, payload: app.find(task).enqueue(payload),
+    "enqueue": lambda app, task, payload: app.tasks[task].enqueue(payload),
     "aenqueue": awaited,
-    "enqueue_many": lambda app, task, payload: app.enqueue_many([app.find(task).call(payload)]),
-    "broadcast": lambda app, task, payload: app.find(task).broadcast(payload),
-    "cron": lambda app, task, payload: app.cron("@daily", app.find(task).call(payload)),
+    "enqueue_many": lambda app, task, payload: app.enqueue_many([app.tasks[task].call(payload)]),
+    "broadcast": lambda app, task, payload: app.tasks[task].broadcast(payload),
+    "cron": lambda app, task, payload: app.cron("@daily", app.tasks[task].call(payload)),
 }
 
 
@@ -91,7 +91,7 @@ def test_a_call_made_before_settings_were_known_is_held_to_them_when_it_is_sent(
     monkeypatch.setenv("TYPEDQ_MAX_BODY", str(BODY))
     monkeypatch.setenv("TYPEDQ_MAX_DEPTH", str(DEPTH))
     app = build(namespace, server.url)
-    long, deep = app.find("write").call(text(BODY + 1)), app.find("climb").call(nest(DEPTH + 1))
+    long, deep = app.tasks["write"].call(text(BODY + 1)), app.tasks["climb"].call(nest(DEPTH + 1))
     for call, reason in ((long, "121 bytes"), (deep, "nested more than 6 levels")):
         with pytest.raises(InvalidArguments, match=reason):
             app.enqueue_many([call])
@@ -123,7 +123,7 @@ def stage(
 def push(stage: Stage, task: str, body: bytes, **changed: str) -> str:
     """A message as a client would make it that knows the protocol, and no limits."""
     (id,) = new_ids(1)
-    fields = {"contract": stage.app.find(task).contract.id, "queue": "mid"} | changed
+    fields = {"contract": stage.app.tasks[task].contract.id, "queue": "mid"} | changed
     message = encode_message(id=id, options=b"-", body=body, **fields)
     stage.redis.rpush(stage.keys.ready("mid"), message)
     return id
@@ -157,23 +157,23 @@ def test_limits_that_were_raised_are_raised_for_the_worker_too(
     for name, value in more.items():
         monkeypatch.setenv(name, value)
     ids = {
-        stage.app.find("write").enqueue(text(3 << 20)).id,
-        stage.app.find("climb").enqueue(nest(100)).id,
+        stage.app.tasks["write"].enqueue(text(3 << 20)).id,
+        stage.app.tasks["climb"].enqueue(nest(100)).id,
     }
     drain(stage, **more)
     assert stage.ended() == ids
     assert not stage.dead()
     with stage.app.testing() as outbox:
-        stage.app.find("climb").enqueue(nest(100))
+        stage.app.tasks["climb"].enqueue(nest(100))
         assert len(outbox.calls()) == 1
 
 
 def test_older_contracts_are_held_to_the_same_limits(app: TypedQ) -> None:
-    @app.find("write").upcast
+    @app.tasks["write"].upcast
     def _(old: Node) -> Call:
-        return app.find("write").call(Text("old"))
+        return app.tasks["write"].call(Text("old"))
 
-    contract = app.find("write").upcasters[0].contract
+    contract = app.tasks["write"].upcasters[0].contract
     reading = ContractReaders(app).of(contract.id.encode())
     assert reading is not None
     reading.decode(msgspec.json.encode(nest(DEPTH)))
@@ -230,7 +230,7 @@ def test_a_bad_name_is_refused_where_it_is_declared(name: str) -> None:
     with pytest.raises(ContractError, match=RULE):
         app.task(aliases=(name,))(lambda: None)
     with pytest.raises(ConfigurationError, match=RULE):
-        app.cron("@daily", app.find("climb").call(Node()), name=name)
+        app.cron("@daily", app.tasks["climb"].call(Node()), name=name)
     with pytest.raises(ConfigurationError, match=r"1 to 64 characters a-z 0-9 _ \. -"):
         resolve({"namespace": name}, environ={})
     if name:
@@ -255,9 +255,9 @@ def test_a_bad_name_is_refused_in_settings(name: str, tmp_path: Path) -> None:
 def test_a_bad_name_is_refused_as_the_queue_of_a_call(name: str, known: bool) -> None:
     app = build("names", "redis://127.0.0.1:1")  # nothing is sent
     if known:
-        app.limits()
+        assert app.settings.namespace == "names"
     with pytest.raises(InvalidOptions, match="queue"):
-        app.find("climb").options(queue=name).enqueue(Node())
+        app.tasks["climb"].options(queue=name).enqueue(Node())
 
 
 def test_the_longest_name_is_a_name() -> None:
@@ -324,7 +324,7 @@ def test_parked_groups_of_bad_names_are_passed_over(stage: Stage, place: Place) 
     for name in BAD_NAMES:
         stage.redis.hset(stage.keys.parked_groups, f"{name} {name}@0123456789abcdef", 1)
         stage.redis.hset(stage.keys.parked_groups, f"mid {name}", 1)
-    id = stage.app.find("climb").enqueue(Node()).id
+    id = stage.app.tasks["climb"].enqueue(Node()).id
     drain(stage)
     assert stage.ended() == {id}
     shop = Shop(place, {"TYPEDQ_URL": stage.url, "TYPEDQ_APP": "shop:app"})

@@ -362,7 +362,8 @@ def test_no_url_is_looked_at_and_all_is_restored(monkeypatch: pytest.MonkeyPatch
         task.enqueue()
         assert outbox.run() == 1
     monkeypatch.setenv("TYPEDQ_URL", "redis://127.0.0.1:1/7")
-    assert app.settings.url == "redis://127.0.0.1:1/7"
+    assert app.settings.url is not None
+    assert app.settings.url.get_secret_value() == "redis://127.0.0.1:1/7"
     assert app.broker.url == "redis://127.0.0.1:1/7"
 
 

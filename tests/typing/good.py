@@ -131,5 +131,19 @@ def described(task: Task[..., object]) -> str:
     return f"{task.name} {task.queue} {task.contract.id} {task.soft_timeout}"
 
 
+class Vault:
+    def get_credentials(self) -> tuple[str, str]:
+        return "user", "secret"
+
+
+async def login() -> tuple[str, str]:
+    return "user", "secret"
+
+
+TypedQ("myapp", queues=["high", Queue("low")], credentials=Vault())
+TypedQ("myapp", queues=["high", "low"], credentials=login)
+TypedQ("myapp", queues=("high",), credentials=lambda: "secret")
+send_email.options(delay=None, eta=None, queue=None).enqueue(EmailArgs(to="a@b.c"))
+
 described(send_email)
-described(app.find("resize"))
+described(app.tasks["resize"])

@@ -95,6 +95,7 @@ def record(fields: dict[str, Json]) -> None: ...
 record.enqueue({"a": b"x"})  # misuse: bytes are no JSON value
 
 TypedQ("myapp", qeues=[Queue("high")])  # misuse: misspelt setting
-TypedQ("myapp", queues=["high"])  # misuse: a name for a Queue
+TypedQ("myapp", queues=["high", 3])  # misuse: a number for a queue
+TypedQ("myapp", credentials="secret")  # misuse: a password for a provider of credentials
 Retry(on=OSError())  # misuse: an exception for its class
 Retry(max_retries="3")  # misuse: text for a number

@@ -25,7 +25,7 @@ MORE = {"FAULTS_MORE": "tests.faults.scheduled"}
 @pytest.fixture
 def told(stage: Stage) -> Task[..., Any]:
     scheduled.declare(stage.app)
-    return stage.app.find("told")
+    return stage.app.tasks["told"]
 
 
 def ready(stage: Stage, count: int, *flags: str, wait_until: WaitUntil) -> list[Worker]:
@@ -117,7 +117,7 @@ def test_after_a_crash_of_the_child_it_runs_again_on_the_same_worker(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     workers = ready(stage, 2, wait_until=wait_until)
-    receipt = stage.app.find("crash_at").broadcast(stage.gate(), 2)
+    receipt = stage.app.tasks["crash_at"].broadcast(stage.gate(), 2)
     wait_until(lambda: len([e for e in stage.effects("start") if e.id == receipt.id]) == 2)
     stage.open_gate()
     wait_until(lambda: len([e for e in stage.effects("end") if e.id == receipt.id]) == 2)
@@ -129,7 +129,7 @@ def test_what_a_dead_worker_did_not_come_to_ends_with_it(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     (worker,) = ready(stage, 1, wait_until=wait_until)
-    receipt = stage.app.find("hold").broadcast(stage.gate())
+    receipt = stage.app.tasks["hold"].broadcast(stage.gate())
     wait_until(lambda: stage.effects("start"))
     worker.kill_group()
     after = stage.worker("-c", "1", **MORE)

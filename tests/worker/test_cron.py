@@ -160,7 +160,7 @@ def report(app: TypedQ, **options: float) -> Call:
 def test_the_name_is_the_tasks_unless_one_is_given(app: TypedQ) -> None:
     app.cron("0 0 1 * *", report(app))
     app.cron("0 12 1 * *", report(app), name="noon")
-    assert list(app.entries) == ["report", "noon"]
+    assert list(app.declarations.cron_entries) == ["report", "noon"]
 
 
 def test_the_same_entry_may_be_declared_again_another_of_its_name_not(app: TypedQ) -> None:
@@ -175,10 +175,12 @@ def test_the_same_entry_may_be_declared_again_another_of_its_name_not(app: Typed
 def test_operators_see_the_last_slot_and_the_next(app: TypedQ) -> None:
     app.cron("0 0 1 * *", report(app), tz="Europe/Berlin")
     last, now = datetime(2026, 5, 31, 22, tzinfo=UTC), datetime(2026, 6, 9, tzinfo=UTC)
-    (shown,) = app.outlook({"report": round(last.timestamp() * 1000), "gone": 5}, now)
+    (shown,) = app.declarations.cron_status(
+        {"report": round(last.timestamp() * 1000), "gone": 5}, now
+    )
     assert (shown.entry.name, shown.last) == ("report", last)
     assert shown.next == datetime(2026, 6, 30, 22, tzinfo=UTC)
-    (unfired,) = app.outlook({}, now)
+    (unfired,) = app.declarations.cron_status({}, now)
     assert unfired.last is None
 
 
@@ -188,7 +190,7 @@ def test_every_problem_is_told_at_once(app: TypedQ) -> None:
     problems = caught.value.problems
     assert len(problems) == 3
     assert all(problem.startswith("cron 'Bad Name': ") for problem in problems)
-    assert dict(app.entries) == {}
+    assert dict(app.declarations.cron_entries) == {}
 
 
 def test_a_task_is_no_call(app: TypedQ) -> None:

@@ -24,7 +24,7 @@ CANARY = "s3cr3t-canary"
 def raw(stage: Stage, task: str, body: bytes, *, contract: str = "", queue: str = "mid") -> str:
     """Enqueue bytes past every check of the front door."""
     (id,) = new_ids(1)
-    contract = contract or stage.app.find(task).contract.id
+    contract = contract or stage.app.tasks[task].contract.id
     message = encode_message(id=id, contract=contract, queue=queue, options=b"-", body=body)
     stage.app.broker.enqueue(
         [OutgoingMessage(id, Destination(queue, contract), message)], lambda _: b"{}"
@@ -114,7 +114,7 @@ def test_garbage_on_a_queue_becomes_dead_letters(stage: Stage) -> None:
     (id,) = new_ids(1)
     real = encode_message(
         id=id,
-        contract=stage.app.find("nap").contract.id,
+        contract=stage.app.tasks["nap"].contract.id,
         queue="low",
         options=b"-",
         body=b"{}",
@@ -149,7 +149,7 @@ def test_a_task_that_a_worker_does_not_have_waits_for_one_that_has_it(
 
 
 def test_priority_is_strict(stage: Stage, wait_until: WaitUntil) -> None:
-    low = stage.send_many([stage.app.find("nap").options(queue="low").call(0.002)] * 300)
+    low = stage.send_many([stage.app.tasks["nap"].options(queue="low").call(0.002)] * 300)
     worker = stage.worker("-c", "1")
     wait_until(lambda: len(stage.ids("start")) > 20)
     high = stage.send("nap", queue="high")

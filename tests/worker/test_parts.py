@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from typedq.broker import Broker, operations, settlements, stats
-from typedq.broker.operations import Destination, OutgoingMessage
 from typedq.broker.script import Argument
 from typedq.broker.wire import Refused
 from typedq.errors import ServerUnavailable
-from typedq.message import encode_message, new_ids
+from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.worker.child import SLOW_S, Child, Plan
 from typedq.worker.delivery import Kind
 from typedq.worker.journal import Journal, Phase, State
@@ -353,7 +352,7 @@ def _lose_the_next_reply(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Journal) -> None:
     held = Held(stage, journal, 0)
     (id,) = new_ids(1)
-    contract = stage.app.find("nap").contract.id
+    contract = stage.app.tasks["nap"].contract.id
     message = encode_message(id=id, contract=contract, queue="low", options=b"-", body=b"{}")
     stage.app.broker.enqueue(
         [OutgoingMessage(id, Destination("mid", contract), message)], lambda _: b"{}"

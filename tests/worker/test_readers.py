@@ -245,13 +245,13 @@ def test_a_body_that_its_contract_refuses_is_dead_with_path_and_both_contracts(
 
 def use(app: TypedQ, upcaster: Callable[[Former], object]) -> Reader:
     """Replace the upcaster."""
-    del app.find("send").upcasters[:]
+    del app.tasks["send"].upcasters[:]
 
     def checked(old: Former) -> Call:
         made: Any = upcaster(old)
         return made  # type: ignore[no-any-return]
 
-    app.find("send").upcast(checked)
+    app.tasks["send"].upcast(checked)
     return Reader(app)
 
 
@@ -288,7 +288,7 @@ def test_an_upcaster_that_makes_no_call_buries_the_message(app: TypedQ, made: ob
 
 
 def test_an_upcaster_that_calls_another_task_buries_the_message(app: TypedQ) -> None:
-    reader = use(app, lambda old: app.find("other").call(old.address))
+    reader = use(app, lambda old: app.tasks["other"].call(old.address))
     why = verdict(reader.open(contract(Former).id, b'{"address":"a"}'))
     assert why["error"] == "the upcaster made a call of 'other' - at $"
 
@@ -380,7 +380,7 @@ def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
 ) -> None:
     ids = {stage.send("nap") for _ in range(3)}
     assert stage.worker("-c", "1", "--burst", "--forget", "nap").wait(20.0) == 0
-    contract = stage.app.find("nap").contract.id
+    contract = stage.app.tasks["nap"].contract.id
     stage.redis.hset(stage.keys.parked_groups, f"mid {contract}", 1)
     patient = stage.worker("-c", "1", "--burst", "--forget", "nap")
     assert patient.wait(20.0) == 0
@@ -403,7 +403,7 @@ def test_an_idle_worker_comes_upon_what_is_parked_later(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
     """Nothing wakes it for that: it looks from time to time."""
-    worker, nap = stage.worker("-c", "1"), stage.app.find("nap")
+    worker, nap = stage.worker("-c", "1"), stage.app.tasks["nap"]
     first = stage.send("nap")
     wait_until(lambda: first in stage.ended())
     wait_until(lambda: stage.redis.info("clients")["blocked_clients"])
@@ -429,7 +429,7 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     stage.ask(operations.open(keys, [first], ["mid"], 30_000))
     session = Session(stage.app.broker, journal, ["mid"], lease_s=30, bounds=bounds)
     ids = [id.encode() for id in stage.send_many([stage.call("nap")] * 4)]
-    group = Group("mid", stage.app.find("nap").contract.id)
+    group = Group("mid", stage.app.tasks["nap"].contract.id)
     for job in session.exchange(4):
         session.settle(Parked(group, job.id), job)
     if lost != "unpark":

@@ -13,8 +13,7 @@ import pytest
 from typedq import Context, Retry, TypedQ
 from typedq.around import Around
 from typedq.broker import DeadBounds, operations, settlements, stats
-from typedq.broker.operations import Destination, OutgoingMessage
-from typedq.message import encode_message, new_ids
+from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.telemetry import running
 from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.execute import MessageDecoder
@@ -91,7 +90,7 @@ class Bench:
         broker.call(operations.open(broker.keys, [self.journal.session], ["default"], 30_000))
         self.session = Session(broker, self.journal, ["default"], lease_s=30, bounds=bounds)
         self.pace = Prefetch(40)
-        around = Around(self.app, lambda coroutine: None)
+        around = Around(self.app.declarations.hooks, lambda coroutine: None)
         self.sync = SyncTasks(around, self.journal, self.session, self.pace)
         self.jobs = deque(self.session.exchange(40))
         opener = MessageDecoder(self.app, ContractReaders(self.app), self.journal)

@@ -41,7 +41,7 @@ def _take(app: TypedQ) -> _Snapshot:
         broker.call(parking.extent(keys, names, begun)),
         begun,
         registry.schemas(broker),
-        broker.call(cron.last_slots(keys)) if app.entries else {},
+        broker.call(cron.last_slots(keys)) if app.declarations.cron_entries else {},
     )
 
 
@@ -145,5 +145,5 @@ def _cron(app: TypedQ, slots: dict[str, int], now_ms: int) -> list[dict[str, Any
             "next": iso(seen.next),
             "next_s": (seen.next - now).total_seconds(),
         }
-        for seen in app.outlook(slots, now)
+        for seen in app.declarations.cron_status(slots, now)
     ]

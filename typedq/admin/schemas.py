@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -43,10 +44,12 @@ class Check(NamedTuple):
 def read(directory: Path | None = None, start: Path | None = None) -> Schemas:
     """Read the committed contracts. Raises ConfigurationError.
 
-    directory: where they are; else as [tool.typedq.schemas] of the project around `start` says
+    directory: where they are; else TYPEDQ_SCHEMAS, else as [tool.typedq.schemas] of the project
+        around `start` says
     """
     configured, mode = _configured(start)
-    where = directory or configured
+    from_environment = os.environ.get("TYPEDQ_SCHEMAS")
+    where = directory or (Path(from_environment) if from_environment else configured)
     return Schemas(where, registry.parse(registry.in_directory(where), short(where)), mode)
 
 

@@ -2,7 +2,8 @@
 
 from typedq.broker.client import Broker
 from typedq.broker.keys import Keys
-from typedq.broker.operations import DeadBounds, Destination, OutgoingMessage
+from typedq.broker.operations import DeadBounds
 from typedq.broker.script import Operation
+from typedq.message import Destination, OutgoingMessage
 
 __all__ = ["Broker", "DeadBounds", "Destination", "Keys", "Operation", "OutgoingMessage"]

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import LANE_TTL_S, Accepted, OutgoingMessage, accepted
+from typedq.broker.operations import LANE_TTL_S, Accepted, accepted
 from typedq.broker.script import Argument, Operation, in_groups, number, script, text
+from typedq.message import OutgoingMessage
 
 KEPT_MS = 3_600_000
 OWN_TTL_S = 3_600

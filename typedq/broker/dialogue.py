@@ -18,9 +18,10 @@ from typedq.broker.link import Lane
 from typedq.broker.script import Argument, Operation
 from typedq.broker.wire import Lost, NotSent, Refused
 from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUnavailable
+from typedq.message import OutgoingMessage
 
 T = TypeVar("T")
-Batch = Sequence[operations.OutgoingMessage]
+Batch = Sequence[OutgoingMessage]
 Schema = Callable[[str], bytes]
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.05, 1.0, 1.0
 Durability = Literal["memory", "replica", "fsync"]

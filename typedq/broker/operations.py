@@ -10,39 +10,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
 from typedq.broker import settlements
 from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Operation, in_groups, script, text
+from typedq.message import Destination, OutgoingMessage
 
 LANE_TTL_S, CALLED_BACK_TTL_S = 3_600, 60
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
 LOST = b'{"kind":"lost","error":"its worker was lost while it held this message, too often"}'
-
-
-class Destination(NamedTuple):
-    """Where messages go, and when: `delay_ms` and `eta_ms` (since the epoch) exclude each other.
-
-    broadcast_to_all: a broadcast, alone in its batch
-    """
-
-    queue: str
-    contract: str
-    delay_ms: int | None = None
-    eta_ms: int | None = None
-    broadcast_to_all: bool = False
-
-
-# A Struct, because a NamedTuple takes four times as long to make.
-class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message on its way in; those of a kind best share the object that is their way."""
-
-    id: str
-    way: Destination
-    message: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, final
 
 import msgspec
-
-from typedq.digests import sha1
 
 T = TypeVar("T")
 Argument = str | bytes | int
@@ -39,7 +38,7 @@ def script(name: str) -> Script:
         )
 
     source = whole(folder / f"{name}.lua")
-    return Script(name, source, sha1(source.encode()))
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 # A Struct, because a dataclass takes four times as long to make, for every request.

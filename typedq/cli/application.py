@@ -17,7 +17,6 @@ import typer
 from typedq import telemetry
 from typedq.app import TypedQ
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError, meant
-from typedq.settings import project_table
 
 _HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."
 AppArgument = Annotated[str | None, typer.Argument(metavar="APP", help=_HELP)]
@@ -91,6 +90,8 @@ def show_trace(error: BaseException) -> None:
 
 
 def _configured() -> str | None:
+    from typedq.settings import project_table  # with pydantic
+
     # Problems of the file are reported when settings are resolved.
     app = project_table([])[1].get("app")
     return app if isinstance(app, str) else None

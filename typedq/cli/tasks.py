@@ -59,14 +59,14 @@ def enqueue(
     loaded = app.load()
     if task not in loaded.tasks and (hint := meant(task, loaded.tasks)):
         raise BadParameter(f"no task named {task!r}{hint}", param_hint="TASK")
-    known = loaded.find(task)
+    known = loaded.declarations.find(task)
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
     given = {"delay": delay, "eta": eta, "queue": queue}
     options: Any = {name: value for name, value in given.items() if value is not None}
     sender = known.options(**options)
-    known.bound(*loaded.limits())
+    limits = loaded.settings.max_body, loaded.settings.max_depth
     try:
-        args, kwargs = known.contract.decode(body)
+        args, kwargs = known.contract.decode(body, *limits)
     except InvalidBody as error:
         raise InvalidArguments(task, error.path, error.reason) from None
     receipt = sender.enqueue(*args, **kwargs)

@@ -9,7 +9,7 @@ from typing import Any, final, get_args
 import msgspec
 
 from typedq.contracts.canonical import fingerprint
-from typedq.contracts.codec import LEVEL, Codec
+from typedq.contracts.codec import Codec
 from typedq.contracts.inhabited import dead_end
 from typedq.contracts.schema import document
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
@@ -34,8 +34,8 @@ class Contract:
     """Built once, when a task is defined. Attributes are for reading.
 
     Fields: `task` (name), `fingerprint` (16 hex digits), `id` (`task@fingerprint`), `schema` (a
-    standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people),
-    and the bounds of `decode`, which may be set: `max_body` (bytes), `max_depth` (levels).
+    standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people).
+    `max_body` is in bytes, `max_depth` in levels of nesting; both come from the app's settings.
     """
 
     def __init__(self, signature: TaskSignature, task: str) -> None:
@@ -45,7 +45,6 @@ class Contract:
         self.schema = _document(signature, task)
         self.fingerprint = fingerprint(self.schema)
         self.id = f"{task}@{self.fingerprint}"
-        self.max_body, self.max_depth = MAX_BODY, MAX_DEPTH
         self._codec = Codec(signature.payload)
         self._read = self._codec.read
         self._payload, self._lone = signature.payload, signature.lone
@@ -75,9 +74,11 @@ class Contract:
         except InvalidBody as error:
             raise InvalidArguments(self.task, error.path, error.reason) from error
 
-    def decode(self, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call, without the context. Raises `InvalidBody`."""
-        payload = self._read(body, self.max_body, self.max_depth)
+    def decode(
+        self, body: bytes, max_body: int = MAX_BODY, max_depth: int = MAX_DEPTH
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call, without the context. Raises `InvalidBody`."""
+        payload = self._read(body, max_body, max_depth)
         if self._whole:
             return (payload,), {}
         if self._lone:
@@ -86,17 +87,6 @@ class Contract:
             tuple([getattr(payload, name) for name in self._positional]),
             {name: getattr(payload, name) for name in self._by_keyword},
         )
-
-    @property
-    def direct(self) -> tuple[Callable[[bytes], Any], int] | None:
-        """For a task of one positional argument that is the whole payload: what reads it of a body.
-
-        And how many bytes the body may have: a longer one `decode` must look at first. It raises
-        anything for a body that `decode` refuses.
-        """
-        if not self._whole:
-            return None
-        return self._codec.parse, min(self.max_body, LEVEL * self.max_depth)
 
     def schema_json(self) -> bytes:
         """The schema as compact JSON, keys sorted."""

@@ -1,7 +1,6 @@
-"""Servers we start ourselves: a project's embedded one, and private ones for tests and demos."""
+"""Servers that typedq starts: the embedded one of a project, private ones for tests and demos."""
 
-from typedq.embedded.launch import bundled
-from typedq.embedded.private import OwnServer
 from typedq.embedded.project import Status, ensure, status, stop
+from typedq.embedded.server import OwnServer, bundled
 
 __all__ = ["OwnServer", "Status", "bundled", "ensure", "status", "stop"]

@@ -8,6 +8,7 @@ under XDG_STATE_HOME; only its socket is in a directory that does not outlive th
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import select
@@ -22,8 +23,7 @@ from pathlib import Path
 
 from typedq import runtime
 from typedq.addresses import project
-from typedq.digests import sha256
-from typedq.embedded.launch import (
+from typedq.embedded.server import (
     PATH_LIMIT,
     START_DEADLINE,
     STOP_DEADLINE,
@@ -36,6 +36,8 @@ from typedq.embedded.launch import (
 )
 from typedq.errors import ConfigurationError, ServerUnavailable
 from typedq.telemetry import event
+
+_INSTEAD = "set {} to a directory of this user, or TYPEDQ_URL or url= to your server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +53,31 @@ class Status:
 
 
 def ensure(namespace: str, *, start: Path | None = None) -> str:
-    """URL (`unix://...`) of the project's server, started if it is not running.
+    """Return the URL (`unix://...`) of the project's server; start it if it is not running.
 
     The project is the nearest pyproject.toml at or above `start` (default: the current directory);
     without one, the namespace. Raises ConfigurationError if there is no binary or no safe place
     for the socket, ServerUnavailable if the server does not start.
     """
     home = _home(namespace, start)
-    path = _recorded(home)
-    if path is None or not answers(path):
-        binary = bundled()
-        with _locked(_private(home) / "starting"):
-            path = _running(home) or _start(home, binary)
-    return f"unix://{path}"
+    with _reporting(home):
+        path = _recorded(home)
+        if path is None or not answers(path):
+            binary = bundled()
+            with _locked(_private(home, "XDG_STATE_HOME") / "starting"):
+                path = _running(home) or _start(home, binary)
+        return f"unix://{path}"
 
 
 def status(namespace: str, *, start: Path | None = None) -> Status | None:
-    """The project's server, or None if none answers."""
+    """Return the project's server, or None if none answers."""
+    from redis import RedisError
+
     home = _home(namespace, start)
     path = _recorded(home)
     try:
-        reply = ask(path, "INFO server") if path else ""
-    except OSError:
+        reply = ask(path, "INFO", "server") if path else ""
+    except RedisError:
         return None
     facts = dict(line.split(":", 1) for line in reply.splitlines() if ":" in line)
     if path is None or "process_id" not in facts:
@@ -83,39 +88,53 @@ def status(namespace: str, *, start: Path | None = None) -> Status | None:
 
 
 def stop(namespace: str, *, start: Path | None = None) -> bool:
-    """Stop the project's server and wait until it is gone; its data stays. False: none ran.
+    """Stop the project's server and wait until it is gone; its data stays.
 
-    Raises ServerUnavailable if it does not end within 10 s.
+    Return False if none ran. Raises ServerUnavailable if it does not end within 10 s.
     """
     home = _home(namespace, start)
-    if not home.is_dir():
-        return False
-    with _locked(home / "starting"):
-        alive = _alive(home)
-        if alive:
-            _end(home)
-    return alive
+    with _reporting(home):
+        if not home.is_dir():
+            return False
+        with _locked(home / "starting"):
+            alive = _alive(home)
+            if alive:
+                _end(home)
+        return alive
 
 
 def _home(namespace: str, start: Path | None) -> Path:
     root = project(start)
     key = f"project {root}" if root else f"namespace {namespace}"
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "typedq" / sha256(os.fsencode(key))[:12]
+    return runtime.state() / hashlib.sha256(os.fsencode(key)).hexdigest()[:12]
 
 
-def _private(directory: Path) -> Path:
-    return runtime.private(directory, "set TYPEDQ_URL or url= to your server")
+def _private(directory: Path, setting: str) -> Path:
+    return runtime.required(directory, _INSTEAD.format(setting))
+
+
+@contextmanager
+def _reporting(home: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not str(error.filename).startswith(str(home)):
+            raise
+        reason = f"{error.filename} cannot be used ({error.strerror})"
+        raise ConfigurationError([f"{reason}: {_INSTEAD.format('XDG_STATE_HOME')}"]) from error
 
 
 def _socket(home: Path) -> Path:
-    bases = (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")  # noqa: S108
+    bases = [os.environ.get("XDG_RUNTIME_DIR"), "/tmp"]  # noqa: S108
+    with suppress(FileNotFoundError):  # no temporary directory can be written
+        bases.insert(1, tempfile.gettempdir())
     for base in filter(None, bases):
         path = runtime.directory(base) / f"{home.name}.sock"
         if os.access(base, os.W_OK) and len(os.fsencode(path)) <= PATH_LIMIT:
-            return _private(path.parent) / path.name
+            return _private(path.parent, "XDG_RUNTIME_DIR") / path.name
     reason = f"no place for the embedded server's socket: its path may have {PATH_LIMIT} bytes"
-    raise ConfigurationError([f"{reason}; set XDG_RUNTIME_DIR or TMPDIR to a short path"])
+    ways = "set XDG_RUNTIME_DIR or TMPDIR to a short path that can be written"
+    raise ConfigurationError([f"{reason}; {ways}"])
 
 
 def _recorded(home: Path) -> Path | None:
@@ -123,8 +142,8 @@ def _recorded(home: Path) -> Path | None:
     # not trusted: after a reboot, somebody else may have made that directory, with a socket in it.
     try:
         path = Path((home / "socket").read_text(encoding="utf-8"))
-        return _private(path.parent) / path.name
-    except OSError:
+        return runtime.private(path.parent, _INSTEAD.format("XDG_RUNTIME_DIR")) / path.name
+    except OSError:  # never started, or started in a login session that is over
         return None
 
 
@@ -145,7 +164,7 @@ def _alive(home: Path) -> bool:
 
 
 def _running(home: Path) -> Path | None:
-    """The socket of the server if one lives; one that nobody can reach any more is ended first."""
+    """Return the socket of the running server; stop one that nobody can reach any more."""
     path = _recorded(home)
     if not _alive(home):
         return None
@@ -175,8 +194,10 @@ def _start(home: Path, binary: Path) -> Path:
                 check=False,
             )
         end = time.monotonic() + START_DEADLINE
+        ended = select.poll()  # select() takes no descriptor beyond 1023
+        ended.register(alive)
         while not answers(path):
-            if select.select([alive], [], [], 0.005)[0] or time.monotonic() > end:
+            if ended.poll(5) or time.monotonic() > end:
                 raise died(path, log)
     message = "embedded server started; to stop it: typedq server stop"
     event(logging.INFO, message, url=f"unix://{path}")
@@ -191,12 +212,15 @@ def _pid(home: Path) -> int | None:
 
 
 def _end(home: Path) -> None:
+    from redis import RedisError
+
     path, pid = _recorded(home), _pid(home)
     try:
-        ask(path or home, "SHUTDOWN NOSAVE")  # no snapshot: the append-only file has it all
-    except OSError:
+        ask(path or home, "SHUTDOWN", "NOSAVE")  # no snapshot: the append-only file has it all
+    except RedisError:  # a server that ends at once gives no reply
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM) if pid else None  # its lock is held, so the pid is its own
+            if pid and _alive(home):  # its lock is held, so the pid is its own
+                os.kill(pid, signal.SIGTERM)
     if not wait(lambda: not _alive(home), STOP_DEADLINE):
         reason = f"the embedded server (pid {pid}) does not end within {STOP_DEADLINE:g} s"
         raise ServerUnavailable(f"unix://{path}", reason)

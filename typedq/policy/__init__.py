@@ -2,22 +2,30 @@
 
 from typedq.policy.context import Context
 from typedq.policy.cron import CatchUp, Cron
-from typedq.policy.durations import seconds, timeouts
-from typedq.policy.options import Options, Plan, plan, refuse, unknown_queue
-from typedq.policy.queue import NAME, Queue
+from typedq.policy.durations import TEN_YEARS, seconds, timeouts
+from typedq.policy.options import (
+    CallOptions,
+    Options,
+    check_options,
+    refuse_options,
+    unknown_queue,
+)
+from typedq.policy.queue import NAME, Queue, parse_queues
 from typedq.policy.retry import Retry
 
 __all__ = [
     "NAME",
+    "TEN_YEARS",
+    "CallOptions",
     "CatchUp",
     "Context",
     "Cron",
     "Options",
-    "Plan",
     "Queue",
     "Retry",
-    "plan",
-    "refuse",
+    "check_options",
+    "parse_queues",
+    "refuse_options",
     "seconds",
     "timeouts",
     "unknown_queue",

@@ -1,4 +1,4 @@
-"""What a running task may know about the message it runs for."""
+"""What a task can read about its message."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Given to a task whose first parameter is annotated `Context`; not part of the contract.
+    """Passed to a task whose first parameter is annotated `Context`; not part of the contract.
 
     id: the message's id, the same in every attempt
     task, queue: names
-    attempt: 1 for the first; a failure, RetryIn, a crash or a loss makes it the next
+    attempt: 1 for the first; each failure, RetryIn, crash or lost worker adds 1
     enqueued_at, due: aware datetimes in UTC
     deadline: when the hard timeout ends this attempt, or None
-    fence: id and attempt as text that sorts in their order, for systems that should refuse an
-        attempt that was superseded
+    fence: id and attempt as text that sorts in their order; external systems can use it to refuse
+        an attempt that was superseded
     """
 
     id: str
@@ -34,5 +34,5 @@ class Context:
     )
 
     def shield(self) -> AbstractContextManager[None]:
-        """`with ctx.shield():` holds the soft timeout back until the end of the block."""
+        """Delay the soft timeout until the end of the block: `with ctx.shield():`."""
         return self._shield()

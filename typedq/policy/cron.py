@@ -1,4 +1,4 @@
-"""When a cron entry fires: a wall clock with its jumps, and what was missed."""
+"""When a cron entry fires: wall clocks that jump, and slots that were missed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_DICE = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
+_RANDOM = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
 
 Wall = datetime  # what the clock on the wall shows, written as if it were UTC
 
@@ -38,8 +38,8 @@ class Cron:
     tz: name of a time zone
     catch_up: what becomes of slots that were missed for more than 60 s; "skip": nothing, "once":
         one run for all of them
-    A time that the clock jumps over in spring comes as much later as it jumps: 02:30 at 03:30. Of a
-    time that comes twice in autumn both count if the hour field begins with *, else the first.
+    A time that the clock skips in spring is a slot as much later: 02:30 runs at 03:30. Of a time
+    that occurs twice in autumn both are slots if the hour field begins with *, else the first.
     Raises ConfigurationError with every problem.
     """
 
@@ -54,7 +54,7 @@ class Cron:
         problems = list[str]()
         try:
             fields = _fields(self.expression)
-            object.__setattr__(self, "_next", _walls(fields))
+            object.__setattr__(self, "_next", _next_after(fields))
             object.__setattr__(self, "_twice", fields[1].startswith("*"))
         except ValueError as error:
             problems.append(f"cron expression {self.expression!r}: {error}")
@@ -62,19 +62,19 @@ class Cron:
             object.__setattr__(self, "_zone", _zone(self.tz))
         except (KeyError, ValueError, OSError, TypeError, AttributeError):
             problems.append(
-                f"tz {self.tz!r}: no such time zone here; right is such as 'Europe/Berlin'"
+                f"tz {self.tz!r}: no such time zone here; expected a name such as 'Europe/Berlin'"
                 " (a system without any needs the package tzdata)"
             )
         if self.catch_up not in get_args(CatchUp):
-            problems.append(f"catch_up {self.catch_up!r}: right is 'skip' or 'once'")
+            problems.append(f"catch_up {self.catch_up!r}: expected 'skip' or 'once'")
         if problems:
             raise ConfigurationError(problems)
 
     def after(self, now: datetime) -> datetime:
-        """The first slot after `now` (aware), in UTC."""
+        """Return the first slot after `now` (aware), in UTC."""
         now = now.astimezone(UTC).replace(microsecond=0)
         best: datetime | None = None
-        # Near `now` a slot is a wall time less one of these offsets: one search for each.
+        # Near `now` a slot is a wall time minus one of these offsets: one search for each.
         for offset in {self._offset(now + days) for days in (-_NEAR, 0 * _NEAR, _NEAR)}:
             wall = now + offset
             while best is None or wall - offset < best:
@@ -82,11 +82,11 @@ class Cron:
                 later = [slot for slot in self._slots(wall) if slot > now]
                 best = min([*later, best] if best else later, default=None)
         if best is None:
-            raise AssertionError("an expression that never comes was let in")
+            raise AssertionError("an expression without slots was accepted")
         return best if best - now <= _NEAR else self.after(best - _NEAR)
 
     def last(self, now: datetime) -> datetime:
-        """The last slot not after `now` (aware), in UTC."""
+        """Return the last slot not after `now` (aware), in UTC."""
         span = _SECOND
         while self.after(now - span) > now:
             span *= 2
@@ -97,7 +97,7 @@ class Cron:
         return self.after(early)
 
     def pending(self, since: datetime, now: datetime) -> list[datetime]:
-        """The slots to fire at `now` if the last one fired was `since`, oldest first."""
+        """Return the slots to fire at `now` if the last one fired was `since`, oldest first."""
         recent = now - LATE
         if self.catch_up == "once" and self.after(since) <= recent:
             return [self.last(now)]
@@ -119,7 +119,7 @@ class Cron:
 
 
 def _zone(name: str) -> tzinfo:
-    if name == "UTC":  # also there where no time zones are installed
+    if name == "UTC":  # known even if no time zones are installed
         return UTC
     from zoneinfo import ZoneInfo
 
@@ -132,15 +132,15 @@ def _fields(expression: object) -> list[str]:
     fields = _ALIASES.get(expression.strip().lower(), expression).split()
     if len(fields) not in (5, 6):
         raise ValueError(
-            f"{len(fields)} fields; right are 5 (minute hour day month weekday), or 6 with the"
+            f"{len(fields)} fields; expected 5 (minute hour day month weekday), or 6 with the"
             " second last"
         )
-    if _DICE.search(" ".join(fields)):
-        raise ValueError("H and R mean another time in every process")
+    if _RANDOM.search(" ".join(fields)):
+        raise ValueError("H and R mean a different time in every process")
     return fields
 
 
-def _walls(fields: list[str]) -> Callable[[Wall], Wall]:
+def _next_after(fields: list[str]) -> Callable[[Wall], Wall]:
     from croniter import croniter
 
     matches = croniter(" ".join(fields), _EPOCH)

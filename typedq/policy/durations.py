@@ -1,4 +1,4 @@
-"""Lengths of time as users write them, checked once and kept as seconds."""
+"""Lengths of time as users write them; checked once and kept as seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TEN_YEARS = 10 * 365 * 86_400.0
 
 
 def seconds(value: float | timedelta, what: str) -> float:
-    """`value` in seconds, 0 to 10 years. Raises ValueError whose text begins with `what`."""
+    """Return `value` in seconds, 0 to 10 years. Raises ValueError; its text begins with `what`."""
     length = _length(value, what)
     if not math.isfinite(length):
         raise ValueError(f"{what} takes a finite number of seconds, not {length}")
@@ -34,7 +34,7 @@ def _length(given: object, what: str) -> float:
 def timeouts(
     soft: float | timedelta | None, hard: float | timedelta | None
 ) -> tuple[float | None, float | None]:
-    """Both timeouts in seconds, above 0 and soft before hard. Raises ValueError."""
+    """Return both timeouts in seconds, above 0 and soft below hard. Raises ValueError."""
     limits = [
         None if value is None else seconds(value, what)
         for what, value in (("soft_timeout", soft), ("hard_timeout", hard))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 import msgspec
 
@@ -18,34 +18,34 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 class Options(TypedDict, total=False):
-    """Options of a call. Lengths of time are seconds or timedelta.
+    """Options of a call. Lengths of time are seconds or timedelta; None means not given.
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
     queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own.
     """
 
-    delay: float | timedelta
-    eta: datetime
-    queue: str
-    soft_timeout: float | timedelta
-    hard_timeout: float | timedelta
+    delay: float | timedelta | None
+    eta: datetime | None
+    queue: str | None
+    soft_timeout: float | timedelta | None
+    hard_timeout: float | timedelta | None
 
 
-class Plan(msgspec.Struct, frozen=True, gc=False):
-    """Options after checking: at most one of `delay_ms` and `eta_ms` (since the epoch).
+class CallOptions(msgspec.Struct, frozen=True, gc=False):
+    """Checked options: at most one of `delay_ms` and `eta_ms` (since the epoch).
 
-    `limits` is what the envelope carries: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`.
+    `timeouts` is what the message carries: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`.
     """
 
     queue: str | None = None
     delay_ms: int | None = None
     eta_ms: int | None = None
-    limits: bytes = b"-"
+    timeouts: bytes = b"-"
 
 
-def plan(
+def check_options(
     task: str, options: Options, *, now: datetime, queues: Collection[str] | None = None
-) -> Plan:
+) -> CallOptions:
     """Check the options of a call of `task`; `queues` is None while not yet known.
 
     Raises InvalidOptions.
@@ -54,44 +54,46 @@ def plan(
         raise InvalidOptions(
             task, name, f"no such option; there are: {', '.join(Options.__annotations__)}"
         )
-    if "delay" in options and "eta" in options:
+    given = cast("dict[str, Any]", {k: v for k, v in options.items() if v is not None})
+    if "delay" in given and "eta" in given:
         raise InvalidOptions(task, "eta", "delay and eta exclude each other; give one of them")
-    queue = options.get("queue")
+    queue = given.get("queue")
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
-    if queue is not None and not NAME.fullmatch(str(queue)):  # nor can it turn out to be one
-        raise InvalidOptions(task, "queue", f"{queue!r} is no name of a queue")
-    return Plan(queue, _delay(task, options), _eta(task, options, now), _limits(task, options))
+    if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare it later
+        raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
+    return CallOptions(queue, _delay(task, given), _eta(task, given, now), _timeouts(task, given))
 
 
-def refuse(task: str, plan: Plan, why: str, *options: Literal["delay", "eta", "queue"]) -> None:
-    """Raise InvalidOptions if a call that is made by others has one of these options."""
-    given = {"delay": plan.delay_ms, "eta": plan.eta_ms, "queue": plan.queue}
+def refuse_options(
+    task: str, given: CallOptions, reason: str, *options: Literal["delay", "eta", "queue"]
+) -> None:
+    """Raise InvalidOptions if a call has one of these options."""
+    values = {"delay": given.delay_ms, "eta": given.eta_ms, "queue": given.queue}
     for option in options:
-        if given[option] is not None:
-            raise InvalidOptions(task, option, why)
+        if values[option] is not None:
+            raise InvalidOptions(task, option, reason)
 
 
 def unknown_queue(task: str, queue: str, queues: Collection[str]) -> InvalidOptions:
-    """The error for a queue that the app does not declare, with the nearest name."""
+    """Return the error for a queue that the app does not declare, with the nearest name."""
     has = f"this app has: {', '.join(queues)}"
     return InvalidOptions(task, "queue", f"no queue named {queue!r}{meant(queue, queues)}; {has}")
 
 
-def _delay(task: str, options: Options) -> int | None:
-    if "delay" not in options:
+def _delay(task: str, given: dict[str, Any]) -> int | None:
+    if "delay" not in given:
         return None
     try:
-        return round(seconds(options["delay"], "it") * 1000)
+        return round(seconds(given["delay"], "it") * 1000)
     except ValueError as error:
         raise InvalidOptions(task, "delay", str(error)) from None
 
 
-def _eta(task: str, options: Options, now: datetime) -> int | None:
-    return _instant(task, options["eta"], now) if "eta" in options else None
-
-
-def _instant(task: str, eta: object, now: datetime) -> int:
+def _eta(task: str, given: dict[str, Any], now: datetime) -> int | None:
+    if "eta" not in given:
+        return None
+    eta = given["eta"]
     if not isinstance(eta, datetime):
         raise InvalidOptions(task, "eta", f"it takes an aware datetime, not {type(eta).__name__}")
     if eta.utcoffset() is None:
@@ -103,14 +105,11 @@ def _instant(task: str, eta: object, now: datetime) -> int:
     return max(0, (eta - EPOCH) // MILLISECOND)
 
 
-def _limits(task: str, options: Options) -> bytes:
-    soft, hard = options.get("soft_timeout"), options.get("hard_timeout")
-    if soft is None and hard is None:
-        return b"-"
+def _timeouts(task: str, given: dict[str, Any]) -> bytes:
     try:
-        soft, hard = timeouts(soft, hard)
+        soft, hard = timeouts(given.get("soft_timeout"), given.get("hard_timeout"))
     except ValueError as error:
         option = "hard_timeout" if str(error).startswith("hard") else "soft_timeout"
         raise InvalidOptions(task, option, str(error)) from None
-    given = {name: limit for name, limit in (("soft", soft), ("hard", hard)) if limit is not None}
-    return json.dumps(given, separators=(",", ":")).encode()
+    limits = {name: limit for name, limit in (("soft", soft), ("hard", hard)) if limit is not None}
+    return json.dumps(limits, separators=(",", ":")).encode() if limits else b"-"

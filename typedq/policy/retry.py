@@ -10,7 +10,7 @@ from typing import cast
 from typedq.errors import ConfigurationError
 from typedq.policy.durations import seconds
 
-MOST_RETRIES = 998  # the attempt has three digits in a message's header
+MAX_RETRIES = 998  # the attempt has three digits in a message's header
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -18,7 +18,7 @@ class Retry:
     """Run again after the exceptions in `on`, with exponential backoff.
 
     max_retries: 0 to 998, not counting the first attempt
-    on: an exception class or several; any other exception buries the message
+    on: an exception class or several; any other exception makes the message a dead letter
     backoff: seconds or timedelta before the first retry, then multiplied by `factor` (1 or more)
     max_backoff: seconds or timedelta, never longer than this
     jitter: spread each delay evenly between 0 and its length
@@ -42,11 +42,11 @@ class Retry:
         max_backoff: float | timedelta = 600.0,
         jitter: bool = True,
     ) -> None:
-        classes = cast("tuple[type[BaseException], ...]", _several(on))
+        classes = cast("tuple[type[BaseException], ...]", _as_tuple(on))
         first, longest, problems = 0.0, 0.0, list[str]()
-        if not _is_number(max_retries, 0, MOST_RETRIES, whole=True):
+        if not _is_number(max_retries, 0, MAX_RETRIES, whole=True):
             problems.append(
-                f"max_retries takes a number from 0 to {MOST_RETRIES}, not {max_retries!r}"
+                f"max_retries takes a number from 0 to {MAX_RETRIES}, not {max_retries!r}"
             )
         if not classes or not all(map(_is_exception, classes)):
             problems.append(f"on takes one or more exception classes, not {on!r}")
@@ -64,10 +64,11 @@ class Retry:
         for field, value in zip(self.__slots__, kept, strict=True):
             object.__setattr__(self, field, value)
 
-    def next(self, error: BaseException, attempt: int, roll: float) -> float | None:
-        """Seconds until the next attempt, or None to bury the message.
+    def next(self, error: BaseException, attempt: int, jitter_fraction: float) -> float | None:
+        """Return the seconds until the next attempt, or None to make the message a dead letter.
 
-        attempt: the one that failed, 1 for the first; roll: a random number in [0, 1).
+        attempt: the one that failed, 1 for the first
+        jitter_fraction: a random number in [0, 1), the part of the backoff to wait
         """
         if attempt > self.max_retries or not isinstance(error, self.on):
             return None
@@ -75,10 +76,10 @@ class Retry:
             delay = min(self.backoff * self.factor ** (attempt - 1), self.max_backoff)
         except OverflowError:
             delay = self.max_backoff if self.backoff else 0.0
-        return delay * roll if self.jitter else delay
+        return delay * jitter_fraction if self.jitter else delay
 
 
-def _several(given: object) -> tuple[object, ...]:
+def _as_tuple(given: object) -> tuple[object, ...]:
     return tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else (given,)
 
 
@@ -86,7 +87,7 @@ def _is_exception(given: object) -> bool:
     return isinstance(given, type) and issubclass(given, BaseException)
 
 
-def _is_number(given: object, least: float, most: float, *, whole: bool = False) -> bool:
+def _is_number(given: object, lowest: float, highest: float, *, whole: bool = False) -> bool:
     if isinstance(given, bool) or not isinstance(given, int if whole else int | float):
         return False
-    return least <= given <= most
+    return lowest <= given <= highest

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, final
 
 from typedq.app import TypedQ
 from typedq.broker import operations
-from typedq.telemetry import event, label_records
+from typedq.telemetry import event
 from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, Plan
 from typedq.worker.journal import Journal, Phase, State
@@ -233,7 +233,6 @@ def _be_a_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoRet
         signal.signal(signal.SIGTERM, child.on_signal)
         child.waiter.on_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        label_records()
         child.begin()
         child.run()
         child.end()

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 def prepare(app: TypedQ) -> None:
     """Import what coroutines need where an app has any: once, before the fork into children."""
-    hooks = (*app.start_hooks, *app.stop_hooks)
+    declared = app.declarations.hooks
+    hooks = (*declared.start_hooks, *declared.stop_hooks)
     if (
         any(task.contract.is_async for task in app.tasks.values())
         or any(map(inspect.iscoroutinefunction, hooks))
-        or any(map(inspect.isasyncgenfunction, app.middlewares))
+        or any(map(inspect.isasyncgenfunction, declared.middlewares))
     ):
         import_module("typedq.worker.loop")
 
@@ -37,7 +38,7 @@ class Coroutines:
 
     def __init__(self, app: TypedQ, journal: Journal, poke: Callable[[], None]) -> None:
         self._journal, self._poke = journal, poke
-        self.around = Around(app, self.wait)
+        self.around = Around(app.declarations.hooks, self.wait)
         self._ended = deque[Outcome]()
         self._loop: Loop | None = None
         self.running = 0

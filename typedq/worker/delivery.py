@@ -66,9 +66,7 @@ class Kind:
         self.task, self.upcasts, self.limits = task, upcasts, limits
         self.is_async = contract.is_async
         self.is_plain = not contract.takes_context and limits.soft is None
-        direct = contract.direct if self.is_plain and not upcasts else None
-        self.direct, size = direct or (None, 0)
-        self.direct_to = self.body_at + size
+        self.direct, self.direct_to = None, 0
         self.decode = decode
 
 

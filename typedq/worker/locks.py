@@ -7,6 +7,7 @@ obtains the lock knows that the whole group is gone, and may end the sessions be
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import final
 
 from typedq import runtime
-from typedq.digests import sha256
 
 _INSTEAD = "set XDG_RUNTIME_DIR to a directory of this user"
 
@@ -29,7 +29,7 @@ def directory(url: str, namespace: str) -> Path:
         import tempfile
 
         base = tempfile.gettempdir()
-    name = sha256(f"{url} {namespace}".encode())[:16]
+    name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
     return runtime.private(runtime.directory(base), _INSTEAD) / f"workers-{name}"
 
 

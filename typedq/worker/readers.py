@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, final
 
 import msgspec
@@ -34,12 +35,9 @@ class ContractReaders:
 
     def __init__(self, app: TypedQ) -> None:
         self._app, self._broker = app, app.broker
-        for task in app.tasks.values():
-            task.bound(*app.limits())
+        self._limits = app.settings.max_body, app.settings.max_depth
         self._decided: dict[bytes, ContractReader | None] = {
-            f"{name}@{task.contract.fingerprint}".encode(): ContractReader(
-                task, task.contract.decode
-            )
+            f"{name}@{task.contract.fingerprint}".encode(): _directly(task, self._limits)
             for task in app.tasks.values()
             for name in (task.name, *task.aliases)
         }
@@ -54,16 +52,16 @@ class ContractReaders:
     def _decide(self, contract: bytes) -> ContractReader | None:
         name, _, fingerprint = contract.decode().partition("@")
         try:
-            task = self._app.find(name)
+            task = self._app.declarations.find(name)
         except UnknownTask:
             return None  # not remembered: strangers can make up as many names as they like
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
-                return self._decided.setdefault(contract, _through(upcaster, task))
+                return self._decided.setdefault(contract, _through(upcaster, task, self._limits))
         document = _schema(self._broker, contract.decode())
         if document is None:
             return None  # somebody may publish it yet
-        return self._decided.setdefault(contract, _best(contract, document, task))
+        return self._decided.setdefault(contract, _best(contract, document, task, self._limits))
 
 
 def _schema(broker: Broker, contract: str) -> dict[str, Any] | None:
@@ -74,15 +72,17 @@ def _schema(broker: Broker, contract: str) -> dict[str, Any] | None:
         return None
 
 
-def _best(contract: bytes, document: dict[str, Any], task: Task[..., Any]) -> ContractReader | None:
+def _best(
+    contract: bytes, document: dict[str, Any], task: Task[..., Any], limits: tuple[int, int]
+) -> ContractReader | None:
     """An upcaster or today's contract: what drops the fewest values; upcasters come first.
 
     Where all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
     """
     from typedq.compat import compare  # most workers never meet another contract
 
-    ways = [(u.contract.schema, _through(u, task)) for u in task.upcasters]
-    ways.append((task.contract.schema, ContractReader(task, task.contract.decode)))
+    ways = [(u.contract.schema, _through(u, task, limits)) for u in task.upcasters]
+    ways.append((task.contract.schema, _directly(task, limits)))
     try:
         compared = [(compare(document, schema), way) for schema, way in ways]
     except Exception as error:  # noqa: BLE001 - nor may it be a schema
@@ -97,9 +97,16 @@ def _best(contract: bytes, document: dict[str, Any], task: Task[..., Any]) -> Co
     return min(readable)[2] if readable else None
 
 
-def _through(upcaster: Upcaster, task: Task[..., Any]) -> ContractReader:
+def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
+    max_body, max_depth = limits
+    return ContractReader(
+        task, partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
+    )
+
+
+def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     def decode(body: bytes) -> Arguments:
-        args, kwargs = upcaster.contract.decode(body)
+        args, kwargs = upcaster.contract.decode(body, *limits)
         try:
             call: Any = upcaster.fn(*args, **kwargs)
         except BaseException as error:  # SystemExit, too, would end the child, and the next one
@@ -110,6 +117,6 @@ def _through(upcaster: Upcaster, task: Task[..., Any]) -> ContractReader:
             raise InvalidBody("$", f"the upcaster made no call, but {type(call).__name__}")
         if call.task != task.name:
             raise InvalidBody("$", f"the upcaster made a call of {call.task!r}")
-        return task.contract.decode(call.body)
+        return task.contract.decode(call.body, *limits)
 
     return ContractReader(task, decode, upcasts=True)

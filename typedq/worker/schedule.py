@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.batch import MessageEncoder
 from typedq.broker.cron import KEPT_MS, MOST_DELIVERED, Firing, Heard, abandon, cron, deliver
 from typedq.broker.script import Argument
-from typedq.message import BROADCAST
+from typedq.message import BROADCAST, is_broadcast
+from typedq.producer import MessageEncoder
 from typedq.telemetry import event
 
 LOOK_S = 30.0
@@ -28,7 +28,7 @@ def own_queue() -> str:
 
 def is_own(queue: str) -> bool:
     """Whether a queue is that of one supervisor, and ends with it."""
-    return queue.startswith(BROADCAST)
+    return is_broadcast(queue)
 
 
 @final
@@ -73,14 +73,14 @@ class Cron:
 
     def __init__(self, app: TypedQ) -> None:
         self._app, self._broker = app, app.broker
-        self._entries = dict(app.entries)
-        contracts = [app.find(entry.call.task).contract for entry in self._entries.values()]
+        self._entries = dict(app.declarations.cron_entries)
+        contracts = [app.tasks[entry.call.task].contract for entry in self._entries.values()]
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
         self._last = dict[str, datetime]()
         self._due = dict[str, datetime]()
         self._zero, self._look_at = _EPOCH, 0.0
-        self._sealer = MessageEncoder(app.find, app.settings)
-        self._sealer.encode_message([entry.call for entry in self._entries.values()])
+        self._sealer = MessageEncoder(app.declarations, app.settings)
+        self._sealer.encode([entry.call for entry in self._entries.values()])
 
     def step(self, now: float) -> float:
         """Fire what is due, and sleep until something is."""
@@ -91,9 +91,7 @@ class Cron:
         due = {n: e for n, e in self._entries.items() if self._due.get(n, server) <= server}
         self._send(
             [
-                Firing(
-                    name, (slot - _EPOCH) // _MS, self._sealer.encode_message([entry.call]).batch[0]
-                )
+                Firing(name, (slot - _EPOCH) // _MS, self._sealer.encode([entry.call]).messages[0])
                 for name, entry in due.items()
                 for slot in entry.cron.pending(self._last[name], server)
             ]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.errors import ServerError
-from typedq.telemetry import event, label_records
+from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Child
 from typedq.worker.journal import Journal
@@ -41,7 +41,7 @@ def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
     keeper, ticker = LeaseRenewer(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
     deliver = Deliver(app, plan.queues[0])
     roles: list[PeriodicJob] = [ticker, deliver, keeper, Janitor(app, plan), EvictionCheck(app)]
-    if orders.cron and app.entries:
+    if orders.cron and app.declarations.cron_entries:
         roles.append(Cron(app))
     if orders.burst:
         roles.append(_Drained(app, plan.queues, journal, child))
@@ -53,7 +53,6 @@ def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
     child.waiter.on_signals()
     event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
     clock.start()
-    label_records()
     try:
         child.begin()
         child.run()

@@ -127,7 +127,7 @@ class Supervisor:
             MemoryLimit(self._family.living, orders.max_mem_percent),
             Summary(self._family),
         ]
-        if orders.cron and app.entries:
+        if orders.cron and app.declarations.cron_entries:
             self._roles.append(Cron(app))
         if orders.burst:
             self._roles.append(self._burst)

@@ -12,6 +12,8 @@ from typing import Any, final
 from typedq.errors import SoftTimeout
 
 _AGAIN_S = 0.01
+# A request must not be cut, nor what the first one does: imports, and the start of a server.
+_OURS = ("typedq.broker", "typedq.producer")
 
 
 def expired(limit: float) -> SoftTimeout:
@@ -81,7 +83,7 @@ def _may_interrupt(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code is call_task.__code__:
             return inside
-        if frame.f_globals.get("__name__", "").startswith("typedq.broker"):
+        if frame.f_globals.get("__name__", "").startswith(_OURS):
             return False
         inside, frame = True, frame.f_back
     return False

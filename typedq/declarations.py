@@ -1,0 +1,140 @@
+"""What an app declares: tasks, cron entries, middleware and hooks. No I/O, no settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast, final
+
+from typedq import errors, policy
+from typedq.hooks import Hooks
+from typedq.policy import NAME, CatchUp, Cron
+from typedq.task import Call, Task, is_redeclared, source_location
+
+_NAME_RULE = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
+
+
+class CronEntry(NamedTuple):
+    """A call, and when it is enqueued. The name alone identifies the entry."""
+
+    name: str
+    cron: Cron
+    call: Call
+
+
+class CronStatus(NamedTuple):
+    """An entry as operators see it; `last` is None until it has fired. Times are aware, in UTC."""
+
+    entry: CronEntry
+    last: datetime | None
+    next: datetime
+
+
+@final
+class Declarations:
+    """The tasks, cron entries, middleware and hooks of one app.
+
+    tasks, cron_entries: read-only, by name; hooks: middleware and process hooks
+    queue_names: of the app, or None while they are not known
+    """
+
+    def __init__(self, queue_names: tuple[str, ...] | None) -> None:
+        self.queue_names = queue_names
+        self.hooks = Hooks()
+        self._tasks: dict[str, Task[..., Any]] = {}
+        self._by_alias: dict[str, Task[..., Any]] = {}
+        self._entries: dict[str, CronEntry] = {}
+        self._replaceable: set[str] = set()  # entries of a task that was declared again since
+        self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
+        self.cron_entries: Mapping[str, CronEntry] = MappingProxyType(self._entries)
+
+    # --- tasks -------------------------------------------------------------------------------
+
+    def check_names(self, names: Iterable[str], fn: Callable[..., Any]) -> None:
+        """Raise ContractError if `fn` cannot be the task of these names."""
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise errors.ContractError(name, None, f"{_NAME_RULE}; give one with name=")
+            other = self._tasks.get(name) or self._by_alias.get(name)
+            if other is not None and not is_redeclared(fn, other.fn):
+                place = source_location(other.fn)
+                reason = f"the name is taken by the one at {place}; give another with name="
+                raise errors.ContractError(name, None, reason)
+
+    def add_task(self, task: Task[..., Any]) -> None:
+        """Keep a task, in place of an earlier version of it. Raises ConfigurationError."""
+        self._refuse_unknown_queues([task])
+        if task.name in self._tasks:
+            entries = self._entries.values()
+            self._replaceable |= {e.name for e in entries if e.call.task == task.name}
+        self._tasks[task.name] = task
+        self._by_alias.update(dict.fromkeys(task.aliases, task))
+
+    def find(self, name: str) -> Task[..., Any]:
+        """Return the task of that name or alias. Raises UnknownTask."""
+        task = self._tasks.get(name) or self._by_alias.get(name)
+        if task is None:
+            raise errors.UnknownTask(name, list(self._tasks))
+        return task
+
+    def set_queues(self, names: tuple[str, ...]) -> None:
+        """Learn the app's queues. Raises ConfigurationError for tasks that name another one."""
+        self._refuse_unknown_queues(self._tasks.values(), names)
+        self.queue_names = names
+
+    def _refuse_unknown_queues(
+        self, tasks: Iterable[Task[..., Any]], names: tuple[str, ...] | None = None
+    ) -> None:
+        names = names or self.queue_names or ()
+        strays = [t for t in tasks if names and t.queue is not None and t.queue not in names]
+        if strays:
+            has = f"this app has: {', '.join(names)}"
+            raise errors.ConfigurationError(
+                [f"task {t.name!r} names the queue {t.queue!r}; {has}" for t in strays]
+            )
+
+    # --- cron --------------------------------------------------------------------------------
+
+    def add_cron_entry(
+        self, expression: str, call: Call, name: str | None, tz: str, catch_up: CatchUp
+    ) -> None:
+        """Check and keep an entry. Raises ConfigurationError, InvalidOptions, UnknownTask."""
+        given = cast("object", call)
+        if not isinstance(given, Call):  # callers without a type checker
+            reason = f"cron takes a call, such as my_task.call(1), not {given!r}"
+            raise errors.ConfigurationError([reason])
+        if call.task not in self._tasks:
+            raise errors.UnknownTask(call.task, list(self._tasks))
+        reason = "a cron entry runs at its slots; leave it out"
+        policy.refuse_options(call.task, call.options, reason, "delay", "eta")
+        chosen, problems = call.task if name is None else name, list[str]()
+        if not NAME.fullmatch(str(chosen)):
+            problems.append(_NAME_RULE)
+        try:
+            entry = CronEntry(chosen, Cron(expression, tz, catch_up), call)
+            # A module that is imported twice declares the same entry again.
+            if self._entries.get(chosen, entry) != entry and chosen not in self._replaceable:
+                problems.append("the name is taken by another entry; give one with name=")
+            elif not problems:
+                self._entries[chosen] = entry
+                self._replaceable.discard(chosen)
+        except errors.ConfigurationError as error:
+            problems += error.problems
+        if problems:
+            raise errors.ConfigurationError([f"cron {chosen!r}: {problem}" for problem in problems])
+
+    def cron_status(self, last_slots: Mapping[str, int], now: datetime) -> list[CronStatus]:
+        """Return when each entry fired last, and when it will next.
+
+        last_slots: ms since the epoch by entry, from `typedq.broker.cron.last_slots`; now: aware
+        """
+        return [
+            CronStatus(
+                entry,
+                datetime.fromtimestamp(last / 1000, UTC) if last is not None else None,
+                entry.cron.after(now),
+            )
+            for name, entry in self._entries.items()
+            for last in [last_slots.get(name)]
+        ]
