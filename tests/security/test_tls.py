@@ -20,7 +20,8 @@ from tests.faults.harness import Stage, wait_until
 from tests.security.authority import Authority, free_port, options, speaking
 from typedq import TypedQ
 from typedq.addresses import parse_url
-from typedq.broker.connecting import locate
+from typedq.broker.endpoint import Endpoint
+from typedq.broker.failures import NotSent
 from typedq.errors import ServerUnavailable
 
 LOCAL = ("DNS:localhost", "IP:127.0.0.1")
@@ -120,8 +121,8 @@ Destination = Callable[..., AbstractContextManager[Setting]]
 
 def is_found(url: str) -> bool:
     """Whether the Sentinel, or the first node, tells where the server is."""
-    with suppress(OSError):
-        return bool(locate(parse_url(url), "{x}"))
+    with suppress(NotSent):
+        return bool(Endpoint(parse_url(url), "{x}", 5.0).locate(None))
     return False
 
 

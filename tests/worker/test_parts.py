@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import Broker, operations, settlements, stats
+from typedq.broker.failures import Lost
 from typedq.broker.operations import Destination, OutgoingMessage
 from typedq.errors import ServerUnavailable
 from typedq.message import encode_message, new_ids
@@ -142,7 +143,7 @@ def test_a_waiter_answers_whose_token_it_took(stage: Stage, waiter: Waiter) -> N
 def test_a_waiter_that_was_called_away_takes_no_token(stage: Stage, waiter: Waiter) -> None:
     """Nobody may eat a token and then be busy."""
     for _ in range(50):
-        waiter.poke()
+        waiter.wake()
         assert waiter.wait(5.0) is None
         assert stage.redis.info("clients")["blocked_clients"] == 0
     stage.redis.rpush(stage.keys.wake("low"), "1")
@@ -157,7 +158,7 @@ def test_no_token_is_lost_between_a_call_away_and_a_token(stage: Stage, waiter: 
         stage.redis.delete(key)
         push = threading.Thread(target=stage.redis.rpush, args=(key, "1"))
         if round % 2:
-            waiter.poke()
+            waiter.wake()
         push.start()
         answer = waiter.wait(1.0)
         push.join()
@@ -169,7 +170,8 @@ def test_no_token_is_lost_between_a_call_away_and_a_token(stage: Stage, waiter: 
 def test_a_waiter_outlives_its_connection(stage: Stage, waiter: Waiter) -> None:
     stage.redis.rpush(stage.keys.wake("low"), "1")
     waiter.wait(5.0)
-    stage.redis.client_kill_filter(_id=str(waiter._tokens.link.id))
+    [blocked] = [c for c in stage.redis.client_list() if c["cmd"] == "blpop"]
+    stage.redis.client_kill_filter(_id=str(blocked["id"]))
     assert waiter.wait(1.0) is None
     stage.redis.rpush(stage.keys.wake("low"), "1")
     assert waiter.wait(5.0) == 1
@@ -181,11 +183,11 @@ def test_who_is_called_away_does_no_harm_to_a_server_that_is_paused(
     """CLIENT UNBLOCK ends Redis 7.0 here: what CLIENT PAUSE holds up has no way to time out."""
     for _ in range(3):
         stage.redis.client_pause(100, all=False)
-        waiter.poke()
+        waiter.wake()
         assert waiter.wait(5.0) is None
     stage.redis.rpush(stage.keys.wake("low"), "1")
     assert waiter.wait(5.0) == 1
-    ttl = stage.redis.ttl(waiter._own)
+    ttl = stage.redis.ttl(waiter._own_key)
     assert -2 <= ttl <= operations.CALLED_BACK_TTL_S, "what is left of it goes"
     assert ttl != -1
 
@@ -301,16 +303,17 @@ def test_a_link_that_somebody_else_lost_makes_a_session_look_at_what_it_holds(
 
 
 def _lose_the_next_reply(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = broker._links[-1]
-    reply = link.reply
+    connection = broker._pool._idle[-1]
+    read = connection.read
 
     def lost() -> None:
         monkeypatch.undo()
-        reply()
-        link.close()
-        raise TimeoutError("lost on the way")
+        read()
+        connection.close()
+        broker._endpoint.losses += 1
+        raise Lost("lost on the way")
 
-    monkeypatch.setattr(type(link), "reply", lambda self: lost())
+    monkeypatch.setattr(type(connection), "read", lambda self: lost())
 
 
 def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Journal) -> None:

@@ -81,6 +81,16 @@ def number(raw: bytes | float) -> int:
     return found if abs(found) < 10**14 else 0
 
 
+def as_map(reply: Any) -> dict[bytes, Any]:
+    """A map of the server: RESP 3 has them, RESP 2 sends keys and values in turn."""
+    return reply if hasattr(reply, "items") else dict(in_groups(reply, 2))
+
+
+def as_pairs(reply: Any) -> list[Any]:
+    """Members with their scores: pairs in RESP 3, in turn in RESP 2."""
+    return reply if not reply or isinstance(reply[0], list) else list(in_groups(reply, 2))
+
+
 def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
     """Cut a flat reply into tuples."""
     return zip(*[iter(flat)] * size, strict=True)

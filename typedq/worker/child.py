@@ -65,7 +65,7 @@ class Child:
         readings = ContractReaders(app)
         self._opener = MessageDecoder(app, readings, journal)
         self._parked = ParkedGroups(broker, readings, plan.queues)
-        self._coroutines = Coroutines(app, journal, self.waiter.poke)
+        self._coroutines = Coroutines(app, journal, self.waiter.wake)
         self._around = self._coroutines.around
         self._buffer = deque[Delivery]()
         self._pace = Prefetch(plan.prefetch)
@@ -87,7 +87,7 @@ class Child:
     def stop(self) -> None:
         """Fetch nothing more; hand back what was not started; end when nothing runs."""
         self.stopping = self._sync.stopped = True
-        self.waiter.poke()
+        self.waiter.wake()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop, as a signal handler."""

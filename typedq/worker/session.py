@@ -50,7 +50,7 @@ class Session:
         self._owed: list[int] = []
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Delivery | None] = [None] * journal.slots
-        self._unsure, self._lost_links = False, broker.lost_links
+        self._unsure, self._lost_connections = False, broker.lost_connections
         self.urgent, self.bytes_each = False, 1
 
     @property
@@ -121,7 +121,7 @@ class Session:
         # again under the same session by then, it would be handed back while it runs.
         # A lost link: perhaps a restart that forgot the last second, so that the server believes
         # that we hold what we settled, or what we never saw.
-        if self._unsure or self._lost_links != self._broker.lost_links:
+        if self._unsure or self._lost_connections != self._broker.lost_connections:
             late = self._rotate()
         try:
             if self._parked:
@@ -256,7 +256,7 @@ class Session:
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
         journal.session, journal.fresh = journal.fresh, ""
-        self._unsure, self._lost_links = False, self._broker.lost_links
+        self._unsure, self._lost_connections = False, self._broker.lost_connections
         event(logging.INFO, "went on under a new session", kept=rotated.kept)
         # What is no message stays behind, and is buried when the session ends.
         ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}
