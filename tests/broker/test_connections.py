@@ -49,7 +49,7 @@ def speaker(*talks: Talk) -> Iterator[str]:
                     greet(peer)
                     talk(peer)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
         thread.join()
@@ -224,7 +224,7 @@ def test_who_greets_otherwise_was_asked_nothing(kind: Kind, greeting: bytes) -> 
             peer.sendall(greeting)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         port = listener.getsockname()[1]
         not_taken = pytest.raises(NotSent, match=rf"^127\.0\.0\.1:{port}: ")
@@ -341,7 +341,7 @@ def test_a_reply_of_several_tls_records_arrives_whole(tmp_path: Path) -> None:
 
     big = b"0123456789" * 10_000
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         url = f"rediss://localhost:{listener.getsockname()[1]}/0?ssl_ca_certs={ours.pem}"
         with asking(Awaited, url) as one:
@@ -368,7 +368,7 @@ def test_a_server_that_quotes_the_login_is_not_quoted(kind: Kind, reply: bytes) 
             silent(peer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         url = f"redis://me:s3cret@127.0.0.1:{listener.getsockname()[1]}/0"
         with asking(kind, url) as one, pytest.raises(Refused) as caught:

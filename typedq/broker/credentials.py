@@ -30,7 +30,7 @@ class Login(CredentialProvider):
         self._username, self._password = username, password or ""
 
     def get_credentials(self) -> Any:
-        """Return (user, password). Raises redis.ConnectionError if the provider fails."""
+        """Return (user, password). Raises CredentialsFailed."""
         if self.provider is None:
             return self._checked(self._password)
         ask: Any = self.provider
@@ -40,7 +40,7 @@ class Login(CredentialProvider):
             answer = ask()
             return self._checked(_wait_for(answer) if inspect.isawaitable(answer) else answer)
         except Exception as error:
-            raise _failed(error) from error
+            raise CredentialsFailed(error) from error
 
     async def get_credentials_async(self) -> Any:
         """As `get_credentials`; a provider that is not async is called in another thread."""
@@ -56,7 +56,7 @@ class Login(CredentialProvider):
             answer = ask() if is_async else await asyncio.to_thread(ask)
             return self._checked(await answer if inspect.isawaitable(answer) else answer)
         except Exception as error:
-            raise _failed(error) from error
+            raise CredentialsFailed(error) from error
 
     def _checked(self, answer: Any) -> tuple[str, str]:
         words: list[Any] = [answer] if isinstance(answer, str) else list(answer)
@@ -70,8 +70,11 @@ class Login(CredentialProvider):
         return text.replace(self._password, "***") if self._password else text
 
 
-def _failed(error: Exception) -> redis.ConnectionError:
-    return redis.ConnectionError(f"credentials= failed: {type(error).__name__}: {error}")
+class CredentialsFailed(redis.ConnectionError):
+    """The provider raised an error, or returned something else."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"credentials= failed: {type(error).__name__}: {error}")
 
 
 def _wait_for(answer: Awaitable[Any]) -> Any:

@@ -22,9 +22,9 @@ _CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.MovedError, "MOVED"),
     (exceptions.AskError, "ASK"),
     (exceptions.TryAgainError, "TRYAGAIN"),
+    (exceptions.MasterDownError, "MASTERDOWN"),
     (exceptions.ClusterDownError, "CLUSTERDOWN"),
     (exceptions.ClusterCrossSlotError, "CROSSSLOT"),
-    (exceptions.MasterDownError, "MASTERDOWN"),
     (exceptions.OutOfMemoryError, "OOM"),
     (exceptions.NoPermissionError, "NOPERM"),
     (exceptions.ExecAbortError, "EXECABORT"),
@@ -76,9 +76,10 @@ def reply_text(error: Exception) -> str:
 
 def reason(error: Exception) -> str:
     """Return why a connection failed; the operating system says it best."""
-    return (
-        str(error.__context__ if isinstance(error.__context__, OSError) else error) or "timed out"
-    )
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return "timed out"
+    is_plain = type(error) is redis.ConnectionError and isinstance(error.__context__, OSError)
+    return str(error.__context__ if is_plain else error)
 
 
 _UNREADABLE = ("No such file", "Permission denied", "PEM lib", "key values mismatch")
