@@ -148,10 +148,11 @@ def test_a_provider_that_fails_is_named_as_the_cause(place: Place, given: Any, w
     async def awaited() -> None:
         await broker.aenqueue([place.outgoing()], place.document)
 
-    for attempt in (
+    attempts: list[Callable[[], None]] = [
         lambda: broker.enqueue([place.outgoing()], place.document),
         lambda: asyncio.run(awaited()),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(ServerUnavailable, match=why) as caught:
             attempt()
         assert str(caught.value).endswith("does what was given as credentials= work?")

@@ -239,8 +239,12 @@ class Broker:
 
 def _perform(operation: Operation[T]) -> Exchange[T]:
     """Run one operation; a server that does not know its script is sent the source."""
+    script, keys, args = operation.script, operation.keys, operation.args
     try:
-        reply = yield operation.evalsha()
+        if isinstance(script, str):
+            reply = yield (script, *keys, *args)
+        else:
+            reply = yield ("EVALSHA", script.sha, len(keys), *keys, *args)
     except Refused as error:
         if error.code != "NOSCRIPT":
             raise

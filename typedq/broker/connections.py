@@ -17,21 +17,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar, final
 
 import hiredis
+import redis
 
 from typedq.broker import redis_py
 from typedq.broker.endpoint import Endpoint
-from typedq.broker.failures import (
-    MOVED_ON,
-    NOT_NOW,
-    REDIS_ERRORS,
-    Failure,
-    Lost,
-    NotSent,
-    Refused,
-    code,
-    reason,
-    reply_text,
-)
+from typedq.broker.failures import REDIS_ERRORS, Failure, Lost, Refused, after_sending
 from typedq.broker.script import Argument
 
 T = TypeVar("T")
@@ -49,7 +39,7 @@ Exchange = Generator[Sequence[Argument] | Backoff, Any, T]
 
 
 class Producer:
-    """A producer id with its next sequence number, by which the server tells a resend."""
+    """A connection's producer id with its next sequence number, which tell a resend."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -61,16 +51,12 @@ class Producer:
         self.id, self.sequence = os.urandom(8).hex(), 1
 
     def _failure(self, error: Exception) -> Failure:
-        """Sort what went wrong after a command was sent."""
-        known = code(error)
-        if not known:
+        failure = after_sending(error, moves=self._endpoint.moves)
+        self._endpoint.losses += isinstance(failure, Lost)
+        # The next command looks for the server anew; after some replies, redis-py hangs up itself.
+        if not isinstance(failure, Refused) or isinstance(error, redis.ConnectionError):
             self.close()
-            self._endpoint.losses += 1
-            return Lost(reason(error))
-        if known in NOT_NOW or (known in MOVED_ON and self._endpoint.moves):
-            self.close()  # the next command looks for the server anew
-            return NotSent(reply_text(error), known)
-        return Refused(reply_text(error), known)
+        return failure
 
     def close(self) -> None:
         """Close the connection; the next command opens another."""
@@ -114,7 +100,7 @@ class Connection(Producer):
         if self._redis is None:
             return
         try:
-            stale = redis_py.fileno(self._redis) < 0 or self._redis.can_read(0)
+            stale = self._redis.can_read(0)
             if not stale:
                 self._redis.check_health()
         except REDIS_ERRORS:
@@ -155,9 +141,9 @@ class AsyncConnection(Producer):
         if self._redis is None:
             return
         try:
-            async with asyncio.timeout(self._endpoint.timeout_s):
-                stale = await redis_py.is_stale(self._redis)
-                if not stale:
+            stale = await redis_py.is_stale(self._redis)
+            if not stale and self._redis.health_check_interval:
+                async with asyncio.timeout(self._endpoint.timeout_s):
                     await self._redis.check_health()
         except REDIS_ERRORS:
             stale = True

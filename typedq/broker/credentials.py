@@ -40,7 +40,7 @@ class Login(CredentialProvider):
             answer = ask()
             return self._checked(_wait_for(answer) if inspect.isawaitable(answer) else answer)
         except Exception as error:
-            raise CredentialsFailed(error) from error
+            raise CredentialsFailed from error
 
     async def get_credentials_async(self) -> Any:
         """As `get_credentials`; a provider that is not async is called in another thread."""
@@ -56,7 +56,7 @@ class Login(CredentialProvider):
             answer = ask() if is_async else await asyncio.to_thread(ask)
             return self._checked(await answer if inspect.isawaitable(answer) else answer)
         except Exception as error:
-            raise CredentialsFailed(error) from error
+            raise CredentialsFailed from error
 
     def _checked(self, answer: Any) -> tuple[str, str]:
         words: list[Any] = [answer] if isinstance(answer, str) else list(answer)
@@ -73,8 +73,8 @@ class Login(CredentialProvider):
 class CredentialsFailed(redis.ConnectionError):
     """The provider raised an error, or returned something else."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__(f"credentials= failed: {type(error).__name__}: {error}")
+    def __str__(self) -> str:
+        return f"credentials= failed: {type(self.__cause__).__name__}: {self.__cause__}"
 
 
 def _wait_for(answer: Awaitable[Any]) -> Any:

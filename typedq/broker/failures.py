@@ -82,6 +82,15 @@ def reason(error: Exception) -> str:
     return str(error.__context__ if is_plain else error)
 
 
+def after_sending(error: Exception, *, moves: bool) -> Failure:
+    """Sort what redis-py raised after a command was sent; `moves`: the server may be elsewhere."""
+    known = code(error)
+    if not known:
+        return Lost(reason(error))
+    is_early = known in NOT_NOW or (moves and known in MOVED_ON)
+    return (NotSent if is_early else Refused)(reply_text(error), known)
+
+
 _UNREADABLE = ("No such file", "Permission denied", "PEM lib", "key values mismatch")
 _ADVICE = {
     "WRONGPASS": "wrong or missing user name or password in the URL, or from credentials=",
