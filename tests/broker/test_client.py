@@ -303,6 +303,39 @@ def test_a_parent_and_four_forks(place: Place) -> None:
     assert ids.total() == len(ids) == 2 + 4 * 5 + 4 * 20
 
 
+def test_a_fork_beside_an_event_loop_leaves_its_connections_alone(place: Place) -> None:
+    """Also where another thread holds the lock of the pools at that moment."""
+
+    def in_the_child() -> None:
+        async def run() -> None:
+            await place.broker.aenqueue([place.outgoing()], place.document)
+
+        asyncio.run(run())
+        place.broker.enqueue([place.outgoing()], place.document)
+
+    async def run() -> None:
+        await place.broker.aenqueue([place.outgoing()], place.document)
+        with place.broker._async_pools._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads, from 3.12 on
+            pid = os.fork()
+        if pid == 0:
+            status = 1
+            with suppress(BaseException):
+                # Here, this loop is nobody's.
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(in_the_child).result(20)
+                status = 0
+            os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        assert status == 0
+        for _ in range(3):
+            await place.broker.aenqueue([place.outgoing()], place.document)
+
+    asyncio.run(run())
+    assert len(place.ready()) == 1 + 2 + 3
+    assert place.broker.lost_connections == 0
+
+
 def test_many_coroutines_share_few_connections(place: Place) -> None:
     async def run() -> list[str]:
         batch = [place.outgoing() for _ in range(500)]

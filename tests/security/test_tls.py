@@ -171,6 +171,23 @@ def test_a_certificate_of_another_authority_is_refused(
             assert told.endswith(AUTHORITY)
 
 
+def test_the_systems_authorities_are_not_trusted_beside_one_that_is_named(
+    ours: Authority, theirs: Authority, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(theirs.pem))  # what OpenSSL takes for the system's
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    with alone(theirs, *LOCAL) as here:
+        told = refused(here.url(ssl_ca_certs=ours.pem), namespace)
+        assert "certificate verify failed" in told
+        trusting = TypedQ(namespace, url=here.url(ssl_ca_certs=None))
+
+        @trusting.task
+        def nothing() -> None: ...
+
+        nothing.enqueue()
+        trusting.close()
+
+
 @everywhere
 def test_a_certificate_for_another_host_is_refused(
     setting: Destination, ours: Authority, namespace: str
