@@ -39,7 +39,10 @@ Exchange = Generator[Sequence[Argument] | Backoff, Any, T]
 
 
 class Producer:
-    """A connection's producer id with its next sequence number, which tell a resend."""
+    """What both kinds of connection have in common.
+
+    `id` and `sequence` are those of an idempotent producer: by them the server tells a resend.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint

@@ -73,7 +73,8 @@ class Endpoint:
             return connection
         if connection is not None:
             connection.disconnect()
-        raise failure  # out here, since what redis-py raised may quote the login
+        # Not while redis-py's error is handled: it may quote the login, and would be its context.
+        raise failure
 
     async def aopen(self) -> Any:
         """As `open`, for the running event loop."""
@@ -131,7 +132,7 @@ class Endpoint:
                 user, password = map(self._options.get, ("sentinel_username", "sentinel_password"))
                 login = Login(user, password) if user or password else None
             endpoint = Endpoint(node, self._tag, LOOKUP_TIMEOUT_S)
-            endpoint.login, connection = login, None
+            endpoint.login, endpoint.role, connection = login, self.role, None
             try:
                 connection = endpoint.open()
                 return ask(connection, host, address.service or self._tag)
@@ -153,10 +154,8 @@ class Endpoint:
 
     def _failure(self, error: Exception, place: Place | None) -> Failure:
         """Sort what went wrong before a command of ours was sent."""
-        wrapped: Any = next(
-            iter(error.args), None
-        )  # redis-py's asyncio wraps what it does not know
-        error = wrapped if isinstance(wrapped, Exception) else error
+        # redis-py's asyncio wraps what it does not know.
+        error = next((each for each in error.args if isinstance(each, Exception)), error)
         if known := code(error):
             text = self.login.scrub(reply_text(error)) if self.login else reply_text(error)
             rotated = known == "WRONGPASS" and self.login and self.login.provider

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import select
 import ssl
-from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -178,6 +177,12 @@ def abort(connection: Any) -> None:
     """Close an asyncio connection without waiting, even if its loop has ended."""
     if connection is None or connection._writer is None:
         return
-    with suppress(RuntimeError):
-        connection._writer.transport.abort()
+    transport = connection._writer.transport
+    try:
+        transport.abort()
+    except RuntimeError:  # its loop was closed, and nobody else would close the socket
+        sock = getattr(transport, "_sock", None)
+        if sock is not None:
+            sock.close()
+            transport._sock = None
     connection._reader = connection._writer = None  # else redis-py warns of an open connection
