@@ -39,6 +39,31 @@ RIGHT: dict[str, dict[str, Any]] = {
         "tls": True,
     },
     "embedded://": {"kind": "embedded", "hosts": (), "path": ""},
+    " redis://h/2\n": {"db": 2, "url": "redis://h/2"},
+    "redis://h?socket_timeout=1.5&socket_connect_timeout=2&socket_read_size=4096": {
+        "options": {"socket_timeout": 1.5, "socket_connect_timeout": 2.0, "socket_read_size": 4096}
+    },
+    "redis://h?socket_keepalive=no&health_check_interval=0&max_connections=7&protocol=2": {
+        "options": {
+            "socket_keepalive": False,
+            "health_check_interval": 0,
+            "max_connections": 7,
+            "protocol": 2,
+        }
+    },
+    "unix:///s?client_name=shop&lib_name=a&lib_version=1.0": {
+        "options": {"client_name": "shop", "lib_name": "a", "lib_version": "1.0"}
+    },
+    "rediss://h?ssl_min_version=772&ssl_ciphers=HIGH&ssl_exclude_verify_flags=VERIFY_DEFAULT": {
+        "options": {
+            "ssl_min_version": 772,
+            "ssl_ciphers": "HIGH",
+            "ssl_exclude_verify_flags": "VERIFY_DEFAULT",
+        }
+    },
+    "redis://h?retry_on_timeout=true&decode_responses=True&encoding=utf-8&timeout=3": {
+        "options": {}
+    },
 }
 
 
@@ -65,6 +90,21 @@ WRONG = {
     "rediss://h?ssl_ca_cert=/c": "did you mean ssl_ca_certs?",
     "rediss://h?nonsense=1": "an option after ? is unknown (known: db,",
     "rediss://h?ssl_cert_reqs=maybe": "must be one of required, optional, none",
+    "rediss://h?ssl_check_hostname=maybe": "must be one of true, yes, 1, false, no, 0",
+    "rediss://h?ssl_min_version=1.2": "must be one of 769, 770, 771, 772",
+    "rediss://h?ssl_include_verify_flags=VERIFY_ALL": "must be a list of VERIFY_ALLOW_PROXY_CERTS",
+    "rediss://h?ssl_validate_ocsp=true": "OCSP is not supported, since redis-py's asyncio",
+    "redis://h?protocol=4": "must be one of 2, 3",
+    "redis://h?socket_timeout=0": "socket_timeout must be a number of seconds above 0",
+    "redis://h?socket_timeout=soon": "socket_timeout must be a number of seconds above 0",
+    "redis://h?socket_connect_timeout=nan": "must be a number of seconds above 0",
+    "redis://h?health_check_interval=-1": "must be a whole number of seconds from 0 upward",
+    "redis://h?max_connections=0": "max_connections must be a whole number from 1 upward",
+    "redis://h?client_name=a%20b": "client_name must be printable text without spaces",
+    "redis://h?client_name=": "client_name must be printable text without spaces",
+    "redis://h?soket_timeout=1": "did you mean socket_timeout?",
+    "redis://h?db=1&db=2": "db is given twice",
+    "redis://h\n/0": "control characters must be percent-encoded",
 }
 
 
@@ -98,6 +138,9 @@ SECRETS = [
     "redis+sentinel://h/main?sentinel_password=hunter2",
     "rediss://h?ssl_password=hunter2",
     "u:hunter2@h",
+    "redis://u:hunter2@h/0\n",
+    "valkeys://u:hunter2@h/0?client_name=x&socket_timeout=y",
+    "rediss+cluster://u:hunter2@h1,h2?ssl_password=hunter2&sentinel_password=hunter2&nonsense=1",
     "hunter2",
 ]
 

@@ -85,7 +85,7 @@ ROOM_LINES = {
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
-    "contracts": 4_000,
+    "contracts": 5_000,
     "embedded": 4_000,
     "policy": 590,
     "registry": 4_000,
@@ -96,6 +96,15 @@ LUA_LINES = 895
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
 WAITS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"
+REDIS_PY = "typedq/broker/redis_py.py"
+# What opens a connection, or reads what comes in.
+OPENS = {
+    "socket": {"socket", "create_connection", "socketpair", "fromfd"},
+    "asyncio": {"open_connection", "open_unix_connection"},
+    "loop": {"create_connection", "create_unix_connection"},
+    "hiredis": {"Reader"},
+    "_untyped": {"Reader"},
+}
 
 
 class Architecture:
@@ -190,6 +199,27 @@ def borders_hold(architecture: Architecture) -> Iterator[str]:
             owners = BORDERS.get(name.split(".")[0])
             if owners is not None and room(path) not in owners:
                 yield f"{path} imports {name}; only {' and '.join(owners)} may"
+
+
+def redis_py_is_the_connection(architecture: Architecture) -> Iterator[str]:
+    """Nobody else opens a socket, parses a reply or logs in; one file makes the TLS settings."""
+    for path, tree in architecture.python.items():
+        if room(path) == "embedded":
+            continue  # it asks its own server whether it has started
+        if path != REDIS_PY and "ssl" in architecture.imports(path):
+            yield f"{path} imports ssl; only {REDIS_PY} may"
+        for node in ast.walk(tree):
+            match node:
+                case ast.Attribute(value=ast.Name(id=module), attr=name):
+                    if name in OPENS.get(module, ()):
+                        yield f"{path}:{node.lineno} has a connection of its own: {module}.{name}"
+                case ast.Constant(value=str(word) | bytes(word)):
+                    text = word.decode("latin-1") if isinstance(word, bytes) else word
+                    is_resp = room(path) == "broker" and text.endswith("\r\n")
+                    if is_resp or text in {"HELLO", "AUTH"}:
+                        yield f"{path}:{node.lineno} speaks to the server by itself: {text!r}"
+                case _:
+                    pass
 
 
 def only_the_worker_forks(architecture: Architecture) -> Iterator[str]:
@@ -382,6 +412,32 @@ BREACHES: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], st
     (borders_hold, {"task.py": "def f():\n import redis.asyncio"}, "only broker and embedded may"),
     (borders_hold, {"app.py": "from rich.table import Table"}, "only cli may"),
     (borders_hold, {"broker/a.py": "import multiprocessing"}, "only worker may"),
+    (redis_py_is_the_connection, {"broker/a.py": "import ssl"}, "broker/a.py imports ssl"),
+    (
+        redis_py_is_the_connection,
+        {"broker/a.py": "socket.socket()"},
+        "a.py:1 has a connection of its own",
+    ),
+    (
+        redis_py_is_the_connection,
+        {"a.py": "asyncio.open_connection()"},
+        "has a connection of its own",
+    ),
+    (
+        redis_py_is_the_connection,
+        {"broker/a.py": "hiredis.Reader()"},
+        "has a connection of its own: hiredis.R",
+    ),
+    (
+        redis_py_is_the_connection,
+        {"broker/a.py": "ask('HELLO', 3)"},
+        "speaks to the server by itself",
+    ),
+    (
+        redis_py_is_the_connection,
+        {"broker/a.py": "b'PING\\r\\n'"},
+        "speaks to the server by itself",
+    ),
     (only_the_worker_forks, {"cli/a.py": "import os\nos.fork()"}, "cli/a.py:2 forks"),
     (only_the_worker_forks, {"cli/a.py": "from os import fork"}, "imports fork"),
     (pure_rooms_are_pure, {"policy/a.py": "import time"}, "policy/a.py imports time"),

@@ -80,7 +80,7 @@ CASES: list[Case] = [
             "redis://h: no answer within 10 s: 2 message(s) may or may not have been accepted"
             " (first id 1); sending again may run them twice"
         ),
-        {"ids": ("1", "2"), "deadline": 10.0, "lacking": ""},
+        {"ids": ("1", "2"), "deadline": 10.0, "unconfirmed": ""},
     ),
     (
         EnqueueUncertain("redis://h", ["1"], 0.5, "replica"),
@@ -88,7 +88,7 @@ CASES: list[Case] = [
             "redis://h: no replica confirmed within 0.5 s: 1 message(s) are in the server's memory,"
             " and may be lost (first id 1); sending again may run them twice"
         ),
-        {"ids": ("1",), "lacking": "replica"},
+        {"ids": ("1",), "unconfirmed": "replica"},
     ),
     (
         EnqueueFailed("redis://h", "gone", accepted=["1"], uncertain=["2", "3"], not_sent=[]),

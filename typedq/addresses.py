@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -31,14 +32,85 @@ _SCHEMES: Final[dict[str, tuple[Kind, bool]]] = {
 _PORTS: Final = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+)(?::(\d{1,5}))?")
 _YES_NO: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_CERT_REQS: Final = {"required": "required", "optional": "optional", "none": "none"}
-# Option of the query -> what it may be (None: any text). TLS options have redis-py's names.
-_OPTIONS: Final[dict[str, Mapping[str, bool | str] | None]] = {
-    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password")),
-    "ssl_check_hostname": _YES_NO,
-    "ssl_cert_reqs": _CERT_REQS,
-    **dict.fromkeys(("sentinel_username", "sentinel_password")),
+_VERIFY_FLAGS: Final = frozenset(
+    "VERIFY_" + name
+    for name in (
+        "DEFAULT",
+        "CRL_CHECK_LEAF",
+        "CRL_CHECK_CHAIN",
+        "X509_STRICT",
+        "X509_TRUSTED_FIRST",
+        "X509_PARTIAL_CHAIN",
+        "ALLOW_PROXY_CERTS",
+    )
+)
+Value = bool | int | float | str
+
+
+def _seconds(given: str) -> float:
+    seconds = float(given)
+    if not 0 < seconds < 1e6:
+        raise ValueError(given)
+    return seconds
+
+
+def _whole(given: str, least: int = 0) -> int:
+    if not given.isascii() or not given.isdigit() or int(given) < least:
+        raise ValueError(given)
+    return int(given)
+
+
+def _verify_flags(given: str) -> str:
+    names = [name.strip() for name in given.strip("[]").split(",")]
+    if not _VERIFY_FLAGS.issuperset(names):
+        raise ValueError(given)
+    return ",".join(names)
+
+
+def _no_spaces(given: str) -> str:
+    if not given or not given.isprintable() or " " in given:
+        raise ValueError(given)
+    return given
+
+
+def _one_of(**values: Value) -> _Rule:
+    return lambda given: values[given.lower()], f"one of {', '.join(values)}"
+
+
+_Rule = tuple[Callable[[str], Value], str]  # how a value is read, and what it must be
+_TEXT: Final[_Rule] = (str, "text")
+_FLAGS: Final[_Rule] = (_verify_flags, f"a list of {', '.join(sorted(_VERIFY_FLAGS))}")
+_SECONDS: Final[_Rule] = (_seconds, "a number of seconds above 0")
+_COUNT: Final[_Rule] = (partial(_whole, least=1), "a whole number from 1 upward")
+_SWITCH: Final[_Rule] = _one_of(**_YES_NO)
+_NAME: Final[_Rule] = (_no_spaces, "printable text without spaces")
+# The options of redis-py's URLs, under its names, and the login at a Sentinel.
+_OPTIONS: Final[dict[str, _Rule]] = {
+    "socket_timeout": _SECONDS,
+    "socket_connect_timeout": _SECONDS,
+    "socket_read_size": _COUNT,
+    "socket_keepalive": _SWITCH,
+    "health_check_interval": (_whole, "a whole number of seconds from 0 upward"),
+    "max_connections": _COUNT,
+    "protocol": _one_of(**{"2": 2, "3": 3}),
+    "client_name": _NAME,
+    "lib_name": _NAME,
+    "lib_version": _NAME,
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile"), _TEXT),
+    **dict.fromkeys(("ssl_keyfile", "ssl_password", "ssl_ciphers"), _TEXT),
+    "ssl_check_hostname": _SWITCH,
+    "ssl_cert_reqs": _one_of(required="required", optional="optional", none="none"),
+    "ssl_min_version": _one_of(**{"769": 769, "770": 770, "771": 771, "772": 772}),
+    "ssl_include_verify_flags": _FLAGS,
+    "ssl_exclude_verify_flags": _FLAGS,
+    "sentinel_username": _TEXT,
+    "sentinel_password": _TEXT,
 }
+# About the commands of redis-py's client, which typedq does not use: accepted, without effect.
+_WITHOUT_EFFECT: Final = frozenset(
+    ("retry_on_timeout", "retry_on_error", "timeout", "encoding", "encoding_errors")
+) | {"decode_responses", "legacy_responses"}
+_NO_OCSP: Final = "OCSP is not supported, since redis-py's asyncio connections cannot check it"
 _MOVED: Final = ("db", "username", "password")  # options that are fields of the address
 _SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
@@ -48,8 +120,8 @@ class Address:
     """A parsed URL. `str` and `repr` are redacted.
 
     hosts: (name, port) pairs, empty for unix and embedded; path: of the unix socket, else ""
-    service: name of the sentinel service, else ""; options: ssl_* and sentinel_* of the query, as
-    redis-py names them, with bool or str values. Certificates are verified unless options say not.
+    service: name of the sentinel service, else ""; options: the rest of the query, under redis-py's
+    names, with values of their types. Certificates are verified unless options say otherwise.
     """
 
     url: str  # redacted
@@ -61,7 +133,7 @@ class Address:
     username: str | None = None
     password: str | None = None
     service: str = ""
-    options: Mapping[str, bool | str] = field(default_factory=dict[str, "bool | str"], hash=False)
+    options: Mapping[str, Value] = field(default_factory=dict[str, "Value"], hash=False)
 
     def __str__(self) -> str:
         return self.url
@@ -71,9 +143,9 @@ class Address:
 
 
 def project(start: Path | None = None) -> Path | None:
-    """The nearest directory with a pyproject.toml, at or above `start` (default: the current one).
+    """Find the nearest directory with a pyproject.toml, at or above `start` (default: the cwd).
 
-    Settings are read there, and an embedded server is one per such project.
+    Settings are read there, and each such project has one embedded server.
     """
     here = (start or Path.cwd()).resolve()
     places = (here, *here.parents)
@@ -81,8 +153,8 @@ def project(start: Path | None = None) -> Path | None:
 
 
 def redact(url: str) -> str:
-    """`url` without its secrets: fit for a log, even where the URL itself is malformed."""
-    scheme, mark, rest = url.partition("://")
+    """Return `url` without its secrets, fit for a log even if the URL itself is malformed."""
+    scheme, mark, rest = url.strip().partition("://")
     if not mark:
         return "***"
     secret, at, place = rest.rpartition("@")
@@ -100,7 +172,11 @@ def _wellformed(rest: str) -> bool:
 
 
 def parse_url(url: str) -> Address:
-    """Raises ConfigurationError: what is wrong, a right URL for comparison, never the password."""
+    """Parse a URL; surrounding white space is ignored, as of a secret in a mounted file.
+
+    Raises ConfigurationError: what is wrong, a right URL for comparison, never the password.
+    """
+    url = url.strip()
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in _SCHEMES:
         raise ConfigurationError([f"a URL looks like one of {', '.join(_EXAMPLES.values())}"])
@@ -116,6 +192,8 @@ def _parse(url: str, kind: Kind, tls: bool, rest: str) -> tuple[Address, list[st
     before, _, query = rest.partition("?")
     secret, _, place = before.rpartition("@")
     hosts, slash, path = place.partition("/")
+    if not rest.isprintable():
+        return Address(url, kind), ["control characters must be percent-encoded, such as %0A"]
     if "@" in query or "@" in path or "#" in rest or "/" in secret:
         reason = "any of / ? # @ in a password must be percent-encoded: %2F %3F %23 %40"
         return Address(url, kind), [reason]
@@ -167,21 +245,28 @@ def _place(
     return names, service, number
 
 
-def _query(query: str, tls: bool) -> tuple[dict[str, bool | str], list[str]]:
-    options: dict[str, bool | str] = {}
+def _query(query: str, tls: bool) -> tuple[dict[str, Value], list[str]]:
+    options: dict[str, Value] = {}
     problems: list[str] = []
     known = (*_MOVED, *_OPTIONS)
     for name, value in parse_qsl(query, keep_blank_values=True):
-        values = _OPTIONS.get(name)
-        if name not in known:
+        read, right = _OPTIONS.get(name, _TEXT)
+        if name in _WITHOUT_EFFECT:
+            continue
+        if "ocsp" in name and name.startswith("ssl_"):
+            problems.append(_NO_OCSP)
+        elif name not in known:
             # Not quoted: a stray part of a password can land here.
             close = nearest(name, known)
             hint = f"did you mean {close}?" if close else f"known: {', '.join(known)}"
             problems.append(f"an option after ? is unknown ({hint})")
         elif name.startswith("ssl_") and not tls:
             problems.append(f"{name} needs TLS: rediss:// or valkeys://")
-        elif values is not None and value.lower() not in values:
-            problems.append(f"{name} must be one of {', '.join(values)}")
+        elif name in options:
+            problems.append(f"{name} is given twice")
         else:
-            options[name] = values[value.lower()] if values else value
+            try:
+                options[name] = read(value)
+            except (ValueError, KeyError):
+                problems.append(f"{name} must be {right}")
     return options, problems

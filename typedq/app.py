@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Concatenate, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
 
 from typedq.contracts import contract_of
 from typedq.declarations import Declarations
@@ -18,20 +18,9 @@ from typedq.task import Call, Decorator, P, R, Receipt, Task
 
 if TYPE_CHECKING:
     from typedq.broker import Broker
+    from typedq.broker.credentials import Credentials
     from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
-
-
-class CredentialProvider(Protocol):
-    """A `CredentialProvider` of redis-py, or any object with its method."""
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return (password,) or (user name, password)."""
-        ...
-
-
-_Login = str | tuple[str] | tuple[str, str]
-Credentials = CredentialProvider | Callable[[], _Login | Awaitable[_Login]]
 
 
 class TypedQ:

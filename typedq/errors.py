@@ -103,16 +103,21 @@ class ServerRefused(ServerError):
 class EnqueueUncertain(ServerError):
     """Not known to be safe by the deadline: the messages may or may not be run.
 
-    Fields: `ids`; `lacking`: "replica" or "fsync" if the server took them into its memory, and that
-    is what did not confirm them, else "": there was no answer. Sending again may run them twice;
-    tasks can tell by `ctx.id`.
+    Fields: `ids`; `unconfirmed`: "replica" or "fsync" if the server took them into its memory,
+    and that is what did not confirm them, else "": there was no answer. Sending again may run
+    them twice; tasks can tell by `ctx.id`.
     """
 
-    def __init__(self, url: str, ids: Sequence[str], deadline: float, lacking: str = "") -> None:
-        self.ids, self.deadline, self.lacking = tuple(ids), deadline, lacking
+    def __init__(
+        self, url: str, ids: Sequence[str], deadline: float, unconfirmed: str = ""
+    ) -> None:
+        self.ids, self.deadline, self.unconfirmed = tuple(ids), deadline, unconfirmed
         missing, fate = "answer", "may or may not have been accepted"
-        if lacking:
-            missing, fate = f"{lacking} confirmed", "are in the server's memory, and may be lost"
+        if unconfirmed:
+            missing, fate = (
+                f"{unconfirmed} confirmed",
+                "are in the server's memory, and may be lost",
+            )
         super().__init__(
             url,
             f"no {missing} within {deadline:g} s: {len(self.ids)} message(s) {fate}"

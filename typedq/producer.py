@@ -206,10 +206,10 @@ class Producer:
                     from typedq.embedded import ensure
 
                     url = ensure(settings.namespace)
-                more = {"credentials": settings.credentials} if settings.credentials else {}
                 name, deadline = settings.namespace, settings.enqueue_deadline
+                durability, login = settings.durability, settings.credentials
                 self._broker = Broker(
-                    url, name, deadline=deadline, durability=settings.durability, **more
+                    url, name, deadline=deadline, durability=durability, credentials=login
                 )
             return self._broker
 

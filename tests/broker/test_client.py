@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import Broker, stats
-from typedq.broker.loops import MOST_LINKS
+from typedq.broker.client import MAX_CONNECTIONS
 from typedq.embedded import OwnServer
 from typedq.errors import EnqueueUncertain
 
@@ -248,11 +248,9 @@ def test_signals_do_not_stretch_the_time_that_a_reply_may_take(
 def test_a_server_that_hangs_for_two_seconds(place: Place, private: OwnServer) -> None:
     [first] = place.fill(1)
     out = place.outgoing()
-    impatient = Broker(place.url, place.namespace, deadline=10)
+    # So that it resends into the silence.
+    impatient = Broker(place.url + "?socket_timeout=0.3", place.namespace, deadline=10)
     impatient.enqueue([], place.document)
-    for link in impatient._links:
-        link._wait = 0.3  # so that it resends into the silence
-        link._wire.socket.settimeout(link._wait)
     private.pause()
     timer = threading.Timer(2.0, private.resume)
     timer.start()
@@ -305,13 +303,46 @@ def test_a_parent_and_four_forks(place: Place) -> None:
     assert ids.total() == len(ids) == 2 + 4 * 5 + 4 * 20
 
 
+def test_a_fork_beside_an_event_loop_leaves_its_connections_alone(place: Place) -> None:
+    """Also where another thread holds the lock of the pools at that moment."""
+
+    def in_the_child() -> None:
+        async def run() -> None:
+            await place.broker.aenqueue([place.outgoing()], place.document)
+
+        asyncio.run(run())
+        place.broker.enqueue([place.outgoing()], place.document)
+
+    async def run() -> None:
+        await place.broker.aenqueue([place.outgoing()], place.document)
+        with place.broker._async_pools._lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads, from 3.12 on
+            pid = os.fork()
+        if pid == 0:
+            status = 1
+            with suppress(BaseException):
+                # Here, this loop is nobody's.
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(in_the_child).result(20)
+                status = 0
+            os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        assert status == 0
+        for _ in range(3):
+            await place.broker.aenqueue([place.outgoing()], place.document)
+
+    asyncio.run(run())
+    assert len(place.ready()) == 1 + 2 + 3
+    assert place.broker.lost_connections == 0
+
+
 def test_many_coroutines_share_few_connections(place: Place) -> None:
     async def run() -> list[str]:
         batch = [place.outgoing() for _ in range(500)]
         try:
             await asyncio.gather(*(place.broker.aenqueue([o], place.document) for o in batch))
-            [loops] = place.broker._loops.values()
-            assert sum(len(pool.idle) for pool in loops.pools.values()) <= MOST_LINKS
+            names = [client["name"] for client in place.redis.client_list()]
+            assert 0 < names.count("typedq-producer") <= MAX_CONNECTIONS
         finally:
             await place.broker.aclose()
         return [out.id for out in batch]
@@ -344,16 +375,18 @@ def test_event_loops_that_ended_leave_no_connections(place: Place) -> None:
     async def ask() -> None:
         await place.broker.acall(stats.workers(place.keys))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # nobody closed what was left behind
-        before = sockets()
-        for _ in range(10):
-            asyncio.run(ask())
-            gc.collect()
-        left = sockets() - before
-        place.broker._loops.clear()
+    before = sockets()
+    for _ in range(10):
+        asyncio.run(ask())
         gc.collect()
-    assert left <= 2
+    assert sockets() == before
+    for _ in range(5):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(ask())
+        loop.close()  # without asyncio.run, which ends generators first
+    asyncio.run(ask())
+    gc.collect()
+    assert sockets() == before
 
 
 def test_a_cancelled_enqueue_happens_once_or_never(place: Place) -> None:

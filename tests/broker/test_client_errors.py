@@ -108,9 +108,11 @@ def impostor(greeting: bytes) -> Iterator[str]:
         listener.daemon_threads = True
         thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
         thread.start()
-        yield f"redis://127.0.0.1:{listener.server_address[1]}/0"
-        listener.shutdown()
-        thread.join()
+        try:
+            yield f"redis://127.0.0.1:{listener.server_address[1]}/0"
+        finally:
+            listener.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(

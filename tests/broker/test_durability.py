@@ -16,13 +16,13 @@ from tests.faults.proxy import Proxy
 from tests.faults.topologies import client, port_of, replicated
 from typedq import TypedQ
 from typedq.broker import Broker
-from typedq.broker.wire import Refused
+from typedq.broker.failures import Refused
 from typedq.embedded import OwnServer, bundled
 from typedq.errors import EnqueueUncertain, ServerRefused
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
-    from typedq.broker.dialogue import Durability
+    from typedq.broker.client import Durability
 
 OLD = shutil.which("redis-server")
 ALWAYS = ("--appendfsync", "always")
@@ -123,7 +123,7 @@ def test_a_replica_that_does_not_answer(
     with pytest.raises(EnqueueUncertain, match=UNCONFIRMED) as caught:
         send(broker)
     assert 0.9 < time.monotonic() - before < 3
-    assert caught.value.lacking == "replica"
+    assert caught.value.unconfirmed == "replica"
     assert senders.place.ready() == [first, *caught.value.ids]
 
 

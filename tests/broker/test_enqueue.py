@@ -93,13 +93,13 @@ def test_a_lane_expires(place: Place) -> None:
 
 def test_a_lane_that_somebody_else_used_is_never_taken_for_success(place: Place) -> None:
     place.fill(1)
-    [link] = place.broker._links
-    place(operations.enqueue(place.keys, link.lane, 7, [place.outgoing()], {}))
-    lane = link.lane
+    [producer] = place.broker._pool._idle
+    place(operations.enqueue(place.keys, producer.id, 7, [place.outgoing()], {}))
+    used = producer.id
     out = place.outgoing()
     place.put(out)
     assert place.ready()[-1] == out.id
-    assert link.lane != lane
+    assert producer.id != used
 
 
 def test_a_delay_is_counted_on_the_servers_clock(place: Place) -> None:
@@ -172,7 +172,7 @@ def test_ten_thousand_messages_in_one_call(place: Place) -> None:
 
 def test_an_empty_batch_is_harmless(place: Place) -> None:
     place.put()
-    assert place.names() <= {f"lane:{link.lane}" for link in place.broker._links}
+    assert place.names() <= {f"lane:{producer.id}" for producer in place.broker._pool._idle}
 
 
 def test_ids_name_their_time_and_rise() -> None:

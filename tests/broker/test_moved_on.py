@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from tests.broker.test_topology import document, messages, nodes, ready
 from tests.faults.topologies import client, move_slot, one_sentinel, port_of
 from typedq.broker import Broker
-from typedq.broker.wire import Refused
+from typedq.broker.failures import Refused
 from typedq.embedded import OwnServer
 from typedq.worker.waiting import Waiter
 
@@ -191,14 +191,14 @@ def test_who_blocks_on_a_primary_that_steps_down_is_unblocked(wait_until: WaitUn
     with OwnServer(tcp=True) as server, OwnServer(tcp=True) as other:
         broker, hand = Broker(server.url, NAME), client(port_of(server))
         wake = broker.keys.wake("default")
-        link, waiter = broker.link(), Waiter(broker, [wake])
+        link, waiter = broker.connection(), Waiter(broker, [wake])
         with closing(link), closing(waiter), ThreadPoolExecutor(1) as pool:
             link.send(["BLPOP", wake, 20])
             waiting = pool.submit(waiter.wait, 20.0)
             wait_until(lambda: hand.info("clients")["blocked_clients"] == 2)
             hand.replicaof("127.0.0.1", port_of(other))
             with pytest.raises(Refused, match=r"^UNBLOCKED"):
-                link.reply()
+                link.read()
             assert waiting.result(5) is None
             hand.replicaof("NO", "ONE")
             waiting = pool.submit(waiter.wait, 20.0)

@@ -95,6 +95,34 @@ def test_a_slot_that_moved_is_followed(nodes: list[OwnServer]) -> None:
     broker.close()
 
 
+def test_a_node_of_a_cluster_asks_for_credentials_as_a_single_server(
+    nodes: list[OwnServer],
+) -> None:
+    for node in nodes:
+        with redis.Redis.from_url(node.url) as client:
+            client.execute_command("ACL", "SETUSER", "shop", "on", ">t0ken", "~*", "+@all")
+            client.execute_command("ACL", "SETUSER", "default", "-@all", "+acl")
+    asked_in = list[asyncio.AbstractEventLoop]()
+
+    async def credentials() -> tuple[str, str]:
+        asked_in.append(asyncio.get_running_loop())
+        return "shop", "t0ken"
+
+    url = f"redis+cluster://127.0.0.1:{port_of(nodes[0])}"
+    broker = Broker(url, "one", credentials=credentials)
+
+    async def more() -> asyncio.AbstractEventLoop:
+        asked_in.clear()
+        await broker.aenqueue(messages(2), document)
+        return asyncio.get_running_loop()
+
+    broker.enqueue(messages(3), document)
+    loop = asyncio.run(more())
+    assert {*asked_in} == {loop}, "a provider may have things that belong to its loop"
+    assert ready(broker) == 5
+    broker.close()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

@@ -217,7 +217,7 @@ def test_an_admin_runs_every_command(roles: Roles, capfd: pytest.CaptureFixture[
     ):
         shop.out(*words)
     found = {each["check"]: each["found"] for each in shop.json("doctor")["findings"]}
-    assert found["acl"] == "shop-admin can be producer, worker, admin"
+    assert found["acl"] == "shop-admin has the rights of: producer, worker, admin"
     with shop.start("worker", "--burst", "-c", "1") as worker:
         assert worker.wait(20) == 0
     producer = Shop((roles.directory, roles.namespace, capfd), env)

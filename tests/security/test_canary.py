@@ -139,10 +139,11 @@ def test_no_repr_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> 
     app = TypedQ(namespace, url=given)
     settings = resolve({"namespace": namespace, "url": given}, start=tmp_path, environ={})
     broker = Broker(given, namespace)
-    link = broker.link()
+    connection = broker.connection()
+    connection.execute(["PING"])
     tls = Broker(f"rediss://u:{CANARY}@h/0?ssl_keyfile=/k&ssl_password={CANARY}", namespace)
-    things = (app, app.settings, settings, broker, parse_url(given), link, broker.keys, tls)
-    for thing in (*things, link._wire, tls.link()):
+    things = (app, app.settings, settings, broker, parse_url(given), connection, broker.keys, tls)
+    for thing in (*things, connection._redis, tls.connection()):
         assert CANARY not in shown(thing)
     assert CANARY not in broker.url
     broker.close()

@@ -20,7 +20,8 @@ from tests.faults.harness import Stage, wait_until
 from tests.security.authority import Authority, free_port, options, speaking
 from typedq import TypedQ
 from typedq.addresses import parse_url
-from typedq.broker.connecting import locate
+from typedq.broker.endpoint import Endpoint
+from typedq.broker.failures import NotSent
 from typedq.errors import ServerUnavailable
 
 LOCAL = ("DNS:localhost", "IP:127.0.0.1")
@@ -120,8 +121,8 @@ Destination = Callable[..., AbstractContextManager[Setting]]
 
 def is_found(url: str) -> bool:
     """Whether the Sentinel, or the first node, tells where the server is."""
-    with suppress(OSError):
-        return bool(locate(parse_url(url), "{x}"))
+    with suppress(NotSent):
+        return bool(Endpoint(parse_url(url), "{x}", 5.0).locate(None))
     return False
 
 
@@ -168,6 +169,23 @@ def test_a_certificate_of_another_authority_is_refused(
             told = refused(url, namespace)
             assert "certificate verify failed" in told
             assert told.endswith(AUTHORITY)
+
+
+def test_the_systems_authorities_are_not_trusted_beside_one_that_is_named(
+    ours: Authority, theirs: Authority, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(theirs.pem))  # what OpenSSL takes for the system's
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    with alone(theirs, *LOCAL) as here:
+        told = refused(here.url(ssl_ca_certs=ours.pem), namespace)
+        assert "certificate verify failed" in told
+        trusting = TypedQ(namespace, url=here.url(ssl_ca_certs=None))
+
+        @trusting.task
+        def nothing() -> None: ...
+
+        nothing.enqueue()
+        trusting.close()
 
 
 @everywhere

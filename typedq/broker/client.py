@@ -1,38 +1,58 @@
-"""The broker: sends moves over links of its own, sync or async, and survives forks and threads."""
+"""The broker: sends operations, sync or async, and enqueues each message exactly once.
+
+Enqueueing is the protocol of an idempotent producer: a batch carries the id of its connection's
+producer and the next sequence number, so that the server can tell a resend from a new batch.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, final
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Literal, TypeVar, final
 
-from typedq.addresses import Address, parse_url, redact
-from typedq.broker import dialogue
-from typedq.broker.dialogue import Batch, Dialogue, Durability, Pause, Schema, Terms
+from typedq.addresses import parse_url, redact
+from typedq.broker import operations
+from typedq.broker.connections import (
+    AsyncPools,
+    Backoff,
+    Connection,
+    ConnectionPool,
+    Exchange,
+    Producer,
+)
+from typedq.broker.credentials import Credentials
+from typedq.broker.cron import broadcast
+from typedq.broker.endpoint import Endpoint
+from typedq.broker.failures import Failure, Lost, NotSent, Refused, server_error
 from typedq.broker.keys import Keys
-from typedq.broker.link import Link
-from typedq.broker.script import Operation
-from typedq.broker.wire import FAILURES, Refused
-
-if TYPE_CHECKING:
-    from typedq.broker.async_link import AsyncLink
-    from typedq.broker.loops import Loops
+from typedq.broker.script import Argument, Operation, as_map
+from typedq.errors import EnqueueUncertain, ServerRefused
+from typedq.message import OutgoingMessage
 
 T = TypeVar("T")
+Batch = Sequence[OutgoingMessage]
+Schema = Callable[[str], bytes]
+Durability = Literal["memory", "replica", "fsync"]
+MAX_CONNECTIONS = 16
+FIRST_BACKOFF_S, MAX_BACKOFF_S, MAX_CONFIRM_S = 0.05, 1.0, 1.0
+_CONFIRM: dict[str, tuple[Argument, ...]] = {"replica": ("WAIT", 1), "fsync": ("WAITAOF", 1, 0)}
+_FSYNC = "durability fsync needs Redis or Valkey 7.2, appendonly yes and appendfsync always"
 
 
 @final
 class Broker:
-    """The one way from this process to a namespace on a server.
+    """A client of one namespace on a server.
 
     Thread-safe; usable from several event loops; a forked child drops its parent's connections.
-    `deadline` (s) bounds how long an enqueue is tried, and how long any reply is waited for;
-    `durability` is where a message must be by then.
-    `lost_links` counts the connections that failed, whoever used them: the server may have
-    forgotten something since.
+
+    deadline: seconds for which an enqueue is tried, and the longest that any reply is waited for
+    durability: where a message must be by then
+    credentials: redis-py's CredentialProvider, or a callable that returns a password or (user,
+        password); asked at every connect, in every process; it must not start threads, since
+        workers fork
     """
 
     def __init__(
@@ -42,113 +62,195 @@ class Broker:
         *,
         deadline: float = 10.0,
         durability: Durability = "memory",
+        credentials: Credentials | None = None,
     ) -> None:
         self.keys = Keys(namespace)
         self.url = redact(url)
-        self._address = parse_url(url)
-        self._deadline = deadline
-        self._terms = Terms(self.keys, self.url, deadline, durability)
-        self._connected, self.lost_links = False, 0
-        self._forget()
+        self._deadline, self._durability = deadline, durability
+        address = parse_url(url)
+        limit = address.options.get("max_connections", MAX_CONNECTIONS)
+        self._limit = limit if isinstance(limit, int) else MAX_CONNECTIONS
+        self._endpoint = Endpoint(address, self.keys.tag, deadline, credentials)
+        self._connected = False
+        self._make_pools()
         _brokers.add(self)
 
-    def _forget(self) -> None:
-        self._links = deque[Link]()
-        self._loops: dict[Address, Loops] = {}
+    def _make_pools(self) -> None:
+        self._pool = ConnectionPool(self._endpoint, self._limit)
+        self._async_pools = AsyncPools(self._endpoint, self._limit)
 
-    def link(self) -> Link:
-        """A new connection that the caller owns, for waiting on wake tokens."""
-        return Link(self._address, self.keys.tag, self._deadline)
+    @property
+    def lost_connections(self) -> int:
+        """How many connections failed: the server may have forgotten something since."""
+        return self._endpoint.losses
 
-    def call(self, move: Operation[T]) -> T:
-        """Make a move. Raises `ServerRefused`, `ServerUnavailable` (it may have been made)."""
-        return self._talk(lambda _: dialogue.perform(move))
+    def use_worker_name(self) -> None:
+        """Name the connections after this worker process, not after a producer."""
+        self._endpoint.role = "worker"
 
-    async def acall(self, move: Operation[T]) -> T:
-        """The same, awaited."""
-        return await self._atalk(lambda _: dialogue.perform(move))
+    def connection(self) -> Connection:
+        """Return a new connection that the caller owns, for waiting on wake tokens."""
+        return Connection(self._endpoint)
+
+    def call(self, operation: Operation[T]) -> T:
+        """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
+        return self._run(lambda _: _perform(operation))
+
+    async def acall(self, operation: Operation[T]) -> T:
+        """As `call`."""
+        return await self._arun(lambda _: _perform(operation))
 
     def enqueue(self, batch: Batch, schema: Schema) -> None:
-        """Accept a batch, all or none, exactly once; `schema` gives a contract's document.
+        """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
 
-        Raises `ServerUnavailable` and `ServerRefused` (nothing accepted) or `EnqueueUncertain`.
+        Raises ServerUnavailable and ServerRefused (nothing accepted) or EnqueueUncertain.
         """
-        self._talk(lambda link: self._enqueue(link, batch, schema))
+        self._run(lambda producer: self._enqueue(producer, batch, schema))
 
     async def aenqueue(self, batch: Batch, schema: Schema) -> None:
-        """The same, awaited."""
-        await self._atalk(lambda link: self._enqueue(link, batch, schema))
+        """As `enqueue`."""
+        await self._arun(lambda producer: self._enqueue(producer, batch, schema))
 
-    def _enqueue(self, link: Link | AsyncLink, batch: Batch, schema: Schema) -> Dialogue[None]:
-        return dialogue.enqueue(self._terms, link, batch, schema, patient=self._connected)
-
-    def _talk(self, say: Callable[[Link], Dialogue[T]]) -> T:
-        links = self._links
+    def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
         try:
-            link = links.pop()
-        except IndexError:
-            link = self.link()
-        talk = say(link)
-        try:
-            request = next(talk)
-            while True:
-                try:
-                    reply = None
-                    if isinstance(request, Pause):
-                        time.sleep(request.seconds)
-                    else:
-                        reply = link.ask(request)
-                except FAILURES as error:
-                    self._lost(error)
-                    request = talk.throw(error)
-                else:
-                    request = talk.send(reply)
-        except StopIteration as end:
-            links.append(link)
-            self._connected = True
-            result: T = end.value
-            return result
-        except BaseException as error:
-            # It may have an answer outstanding.
-            link.close()
-            if isinstance(error, FAILURES):
-                raise dialogue.failure(self.url, error) from error
-            raise
-
-    async def _atalk(self, say: Callable[[AsyncLink], Dialogue[T]]) -> T:
-        loops = self._loops.get(self._address) or self._begin_loops()
-        try:
-            answer = await loops.talk(say, self._lost)
-        except FAILURES as error:
-            raise dialogue.failure(self.url, error) from error
+            result = self._pool.run(begin)
+        except Failure as failure:
+            raise server_error(self.url, failure) from failure
         self._connected = True
-        return answer
+        return result
 
-    def _begin_loops(self) -> Loops:
-        from typedq.broker.loops import Loops  # with asyncio, which sync programs need not import
+    async def _arun(self, begin: Callable[[Producer], Exchange[T]]) -> T:
+        try:
+            result = await self._async_pools.of_running_loop().run(begin)
+        except Failure as failure:
+            raise server_error(self.url, failure) from failure
+        self._connected = True
+        return result
 
-        # Of two threads that come first at once, both get the same.
-        made = Loops(self._address, self.keys.tag, self._deadline)
-        return self._loops.setdefault(self._address, made)
+    def _enqueue(self, producer: Producer, batch: Batch, schema: Schema) -> Exchange[None]:
+        """Enqueue a batch exactly once, through lost connections, until the deadline.
 
-    def _lost(self, error: BaseException) -> None:
-        self.lost_links += not isinstance(error, Refused)
+        Before the first reply ever, an error is raised at once: the URL may be wrong.
+        """
+        until, backoff_s = time.monotonic() + self._deadline, FIRST_BACKOFF_S
+        sent, unconfirmed, patient = False, "", self._connected
+        failure: Failure | None = None
+        while True:
+            try:
+                if producer.sequence == 1 and not sent:
+                    yield from self._check_durability()
+                was_there = yield from self._send(producer, batch, schema, resend=sent)
+                sent, unconfirmed = True, self._durability
+                if self._durability == "memory" or (
+                    yield from self._confirm(
+                        self.keys.lane(producer.id) if was_there else "", until
+                    )
+                ):
+                    producer.sequence += 1
+                    return
+            except NotSent as error:
+                # A server that says "not here" or "not now" is the one that was meant.
+                patient = patient or bool(error.code)
+                if not sent and (not patient or time.monotonic() + backoff_s > until):
+                    raise
+                failure = error
+            except Refused as error:
+                if not sent:
+                    raise
+                failure = error
+            except Lost as error:
+                sent, failure = True, error
+            if time.monotonic() + backoff_s > until:
+                producer.renew_id()
+                ids = [message.id for message in batch]
+                raise EnqueueUncertain(self.url, ids, self._deadline, unconfirmed) from failure
+            yield Backoff(backoff_s)
+            backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+    def _send(
+        self, producer: Producer, batch: Batch, schema: Schema, *, resend: bool
+    ) -> Exchange[bool]:
+        """Send a batch with the schemas that the server asks for; return True if it had it."""
+        schemas: dict[str, bytes] = {}
+        while True:
+            if batch and batch[0].way.broadcast_to_all:
+                operation = broadcast(self.keys, producer.id, producer.sequence, batch[0], schemas)
+            else:
+                operation = operations.enqueue(
+                    self.keys, producer.id, producer.sequence, batch, schemas
+                )
+            answer = yield from _perform(operation)
+            if answer.status == "unknown":
+                schemas = {contract: schema(contract) for contract in answer.unknown}
+            elif answer.status == "seen" and not resend:
+                # Another producer used this id: never success, since it was not this one.
+                producer.renew_id()
+            else:
+                return answer.status == "seen"
+
+    def _check_durability(self) -> Exchange[None]:
+        """Refuse, before anything is sent, what this server could not keep."""
+        policy = {b"": b"always"}
+        try:
+            if self._durability != "memory":
+                yield (*_CONFIRM[self._durability], 1)
+            if self._durability == "fsync":
+                with suppress(Refused):
+                    policy = as_map((yield ("CONFIG", "GET", "appendfsync")))
+        except Refused as error:
+            # A replica refuses the write too, and is understood there.
+            if error.code not in ("ERR", "WAITAOF") or "replica" in str(error):
+                raise
+            raise ServerRefused(self.url, f"{_FSYNC} ({error})") from error
+        except Lost as error:
+            raise NotSent(str(error)) from error
+        # With everysec, Valkey 9.1 and others answer WAITAOF up to a second before the fsync.
+        if b"always" not in policy.values():
+            set_to = b"".join(policy.values()).decode()
+            raise ServerRefused(self.url, f"{_FSYNC} (here it is {set_to})")
+
+    def _confirm(self, unwritten: str, until: float) -> Exchange[bool]:
+        """Wait until what was accepted is where it must be; return False if it is not in time."""
+        # WAIT is for the last write of its own connection, and a resend that was seen wrote none:
+        # without one, a replica that is far behind would be taken for one that has it.
+        if unwritten and not (yield ("EXPIRE", unwritten, operations.LANE_TTL_S)):
+            return False
+        while (left := until - time.monotonic()) > 0:
+            # Never 0 ms, which is for ever; and shorter than what is waited for a reply.
+            wait_s = min(left, MAX_CONFIRM_S, self._endpoint.timeout_s / 2)
+            reply = yield (*_CONFIRM[self._durability], max(1, round(wait_s * 1000)))
+            if (reply[0] if self._durability == "fsync" else reply) > 0:
+                return True
+        return False
 
     def close(self) -> None:
-        """Close the idle sync connections; the broker stays usable."""
-        while self._links:
-            self._links.pop().close()
+        """Close the idle connections of blocking calls; the broker stays usable."""
+        self._pool.close()
 
     async def aclose(self) -> None:
         """Close the idle connections of the running event loop."""
-        for loops in self._loops.values():
-            loops.close()
+        self._async_pools.of_running_loop().close()
 
     def drop_after_fork(self) -> None:
         """Leave the parent's connections to the parent."""
         # Kept alive: collecting an async connection would touch the parent's event loop.
-        _parents.append((self._links, self._loops))
-        self._forget()
+        _parents.append((self._pool, self._async_pools))
+        self._make_pools()
+
+
+def _perform(operation: Operation[T]) -> Exchange[T]:
+    """Run one operation; a server that does not know its script is sent the source."""
+    script, keys, args = operation.script, operation.keys, operation.args
+    try:
+        if isinstance(script, str):
+            reply = yield (script, *keys, *args)
+        else:
+            reply = yield ("EVALSHA", script.sha, len(keys), *keys, *args)
+    except Refused as error:
+        if error.code != "NOSCRIPT":
+            raise
+        reply = yield operation.eval_source()
+    return operation.parse(reply)
 
 
 _brokers = weakref.WeakSet[Broker]()

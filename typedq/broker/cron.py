@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from typedq.broker.keys import Keys
 from typedq.broker.operations import LANE_TTL_S, Accepted, accepted
-from typedq.broker.script import Argument, Operation, in_groups, number, script, text
+from typedq.broker.script import Argument, Operation, as_map, in_groups, number, script, text
 from typedq.message import OutgoingMessage
 
 KEPT_MS = 3_600_000
@@ -55,7 +55,9 @@ def last_slots(keys: Keys) -> Operation[dict[str, int]]:
         "HGETALL",
         [keys.cron],
         [],
-        lambda reply: {text(name): number(ms) for name, ms in reply.items() if number(ms) > 0},
+        lambda reply: {
+            text(name): number(ms) for name, ms in as_map(reply).items() if number(ms) > 0
+        },
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
 from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
-from typedq.broker.script import Argument, Operation, number, script, text
+from typedq.broker.script import Argument, Operation, as_map, number, script, text
 
 MOST_GROUPS = 1_000
 CROWDED = (
@@ -103,7 +103,7 @@ def groups(keys: Keys) -> Operation[dict[Group, int]]:
         [],
         lambda reply: {
             Group(*text(field).split(" ", 1)): number(ms)
-            for field, ms in reply.items()
+            for field, ms in as_map(reply).items()
             if b" " in field
         },
     )

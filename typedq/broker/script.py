@@ -1,4 +1,4 @@
-"""The Lua scripts, one a move, and the value that a move is before it is sent."""
+"""Lua scripts, one for each operation, and an operation as a value before it is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INCLUDE = re.compile(r"^ *--@include (\w+)$", re.MULTILINE)
 @final
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One Lua file with its parts put in; the server knows it by its `sha`."""
+    """One Lua file with its parts included; the server knows it by its `sha`."""
 
     name: str
     source: str
@@ -43,9 +43,9 @@ def script(name: str) -> Script:
 
 # A Struct, because a dataclass takes four times as long to make, for every request.
 class Operation(msgspec.Struct, Generic[T], eq=False):
-    """One step of the state machine as a value: built once, sent by `call` or by `acall`.
+    """One operation on the server as a value: built once, sent by `call` or by `acall`.
 
-    `script` is the name of a command where a single one does it.
+    `script` is the name of a command if a single one does it.
     """
 
     script: Script | str
@@ -53,31 +53,35 @@ class Operation(msgspec.Struct, Generic[T], eq=False):
     args: Sequence[Argument]
     parse: Callable[[Any], T]
 
-    def evalsha(self) -> tuple[Argument, ...]:
-        """The command for a server that knows the script."""
+    def eval_source(self) -> tuple[Argument, ...]:
+        """Return the command for a server that does not know the script: it runs and keeps it."""
         if isinstance(self.script, str):
             return (self.script, *self.keys, *self.args)
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
-
-    def eval_source(self) -> tuple[Argument, ...]:
-        """The command for a server that does not: it runs the script and remembers it."""
-        if isinstance(self.script, str):
-            return self.evalsha()
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
 def text(raw: bytes) -> str:
-    """Text of the server; what is no UTF-8, and so not ours, is escaped."""
+    """Return a text of the server; bytes that are not UTF-8, and so not ours, are escaped."""
     return raw.decode(errors="backslashreplace")
 
 
 def number(raw: bytes | float) -> int:
-    """A count or a time (ms) of the server; 0 for what is neither."""
+    """Return a count or a time (ms) of the server; 0 for anything else."""
     try:
         found = int(float(raw))
     except (ValueError, OverflowError):
         return 0
     return found if abs(found) < 10**14 else 0
+
+
+def as_map(reply: Any) -> dict[bytes, Any]:
+    """Return a map of the server: RESP 3 has them, RESP 2 sends keys and values in turn."""
+    return reply if hasattr(reply, "items") else dict(in_groups(reply, 2))
+
+
+def as_pairs(reply: Any) -> list[Any]:
+    """Return members with their scores: pairs in RESP 3, in turn in RESP 2."""
+    return reply if not reply or isinstance(reply[0], list) else list(in_groups(reply, 2))
 
 
 def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:

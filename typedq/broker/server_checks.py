@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from typedq.broker.script import Operation, number, text
+from typedq.broker.script import Operation, as_map, number, text
 
 Level = Literal["ok", "warning", "problem"]
 Facts = Mapping[str, str]
@@ -40,8 +40,8 @@ def info(*sections: str) -> Operation[Facts]:
 def config(*names: str) -> Operation[Facts]:
     """Settings of the server: name -> value."""
 
-    def parse(reply: dict[bytes, bytes]) -> Facts:
-        return {text(name): text(value) for name, value in reply.items()}
+    def parse(reply: Any) -> Facts:
+        return {text(name): text(value) for name, value in as_map(reply).items()}
 
     return Operation("CONFIG", [], ["GET", *names], parse)
 

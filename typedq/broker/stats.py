@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.script import Operation, in_groups, number, script, text
+from typedq.broker.script import Operation, as_map, as_pairs, in_groups, number, script, text
 
 
 class Session(NamedTuple):
@@ -22,7 +22,7 @@ def sessions(keys: Keys) -> Operation[list[Session]]:
         "ZRANGE",
         [keys.sessions],
         [0, -1, "WITHSCORES"],
-        lambda reply: [Session(text(name), number(ms)) for name, ms in reply],
+        lambda reply: [Session(text(name), number(ms)) for name, ms in as_pairs(reply)],
     )
 
 
@@ -43,7 +43,7 @@ def contracts(keys: Keys) -> Operation[dict[str, bytes]]:
         "HGETALL",
         [keys.contracts],
         [],
-        lambda reply: {text(id): schema for id, schema in reply.items()},
+        lambda reply: {text(id): schema for id, schema in as_map(reply).items()},
     )
 
 
@@ -113,7 +113,7 @@ def graves(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[Grave]
         "ZRANGE",
         [keys.dead],
         [first, last, "REV", "WITHSCORES"],
-        lambda reply: [Grave(text(id), number(ms)) for id, ms in reply],
+        lambda reply: [Grave(text(id), number(ms)) for id, ms in as_pairs(reply)],
     )
 
 
@@ -188,7 +188,7 @@ def peek(keys: Keys, queue: str, count: int) -> Operation[list[bytes]]:
 def workers(keys: Keys) -> Operation[dict[str, bytes]]:
     """What each worker last said of itself, as JSON."""
     return Operation(
-        "HGETALL", [keys.workers], [], lambda reply: {text(k): v for k, v in reply.items()}
+        "HGETALL", [keys.workers], [], lambda reply: {text(k): v for k, v in as_map(reply).items()}
     )
 
 

@@ -72,6 +72,7 @@ def load(
         if not _is_absent(error.__cause__, error.path):
             raise
         raise AppNotFound(error.path, "imports= lists it, but there is no such module") from None
+    telemetry.restore()
     return found
 
 

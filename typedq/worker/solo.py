@@ -45,7 +45,7 @@ def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
         roles.append(Cron(app))
     if orders.burst:
         roles.append(_Drained(app, plan.queues, journal, child))
-    waiter = Waiter(broker, [broker.keys.supervisors], insist=True, news=deliver.news)
+    waiter = Waiter(broker, [broker.keys.supervisors], persistent=True, extra_request=deliver.news)
     done = threading.Event()
     clock = threading.Thread(target=_keep, args=(roles, waiter, done), name="typedq-clockwork")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,7 +59,7 @@ def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
         child.end()
     finally:
         done.set()
-        waiter.poke()
+        waiter.wake()
         clock.join()
         broker.call(
             operations.recover_session(

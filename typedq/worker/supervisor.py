@@ -112,7 +112,9 @@ class Supervisor:
         self._family = ChildPool(app, plan, orders.concurrency, self._lock)
         self._deliver = Deliver(app, plan.queues[0])
         supervisors = [broker.keys.supervisors]
-        self._waiter = Waiter(broker, supervisors, insist=True, news=self._deliver.news)
+        self._waiter = Waiter(
+            broker, supervisors, persistent=True, extra_request=self._deliver.news
+        )
         self._burst = Burst(app, self._family, plan.queues)
         self._keeper = LeaseRenewer(app, self._lock, plan, self._family.journals)
         self._ticker = Ticker(app, self._lock, plan)

@@ -1,4 +1,4 @@
-"""Waiting for several things at once: a wake token, a signal, a word from another thread."""
+"""Waiting for several things at once: a wake token, a signal, a call from another thread."""
 
 from __future__ import annotations
 
@@ -11,58 +11,60 @@ from contextlib import suppress
 from typing import Any, final
 
 from typedq.broker import Broker
-from typedq.broker.link import Link
+from typedq.broker.failures import Failure, Lost
 from typedq.broker.operations import wake_worker
 from typedq.broker.script import Argument
-from typedq.broker.wire import FAILURES, Refused
 from typedq.errors import ServerError
 
-_FAILURES = (*FAILURES, ServerError)  # of the links here, and of the broker's
 _BLOCK_S = 5
-_BACK_S = 2.0  # what does not end within this, though called back, is a lost connection
-_LATE_S = 0.5  # an answer to a wait that the server ends may be late by this
+_BACK_S = 2.0  # a request that does not end within this, though called back, is lost
+_PAUSE_S = 0.1  # after a failure
 
 
 @final
-class _Question:
-    """A request that blocks at the server, on a link of its own."""
+class _Request:
+    """A command that blocks at the server, on a connection of its own."""
 
     def __init__(self, broker: Broker) -> None:
-        self.link, self._asked = broker.link(), 0.0
+        self._connection, self._sent_at = broker.connection(), 0.0
 
-    def ask(self, *commands: Sequence[Argument]) -> Link:
-        """Ask, unless the answer to the last time is still to come; select tells when it is."""
+    def send(self, command: Sequence[Argument]) -> None:
+        """Send it, unless the reply to the last one is still to come."""
         now = time.monotonic()
-        if not self._asked:
-            self.link.send(*commands)
-            self._asked = now
-        elif now - self._asked > 2 * _BLOCK_S:
-            raise TimeoutError("no reply")
-        return self.link
+        if not self._sent_at:
+            self._connection.close_if_stale()
+            self._connection.send(command)
+            self._sent_at = now
+        elif now - self._sent_at > 2 * _BLOCK_S:
+            raise Lost("no reply")
 
-    def reply(self) -> Any:
-        """Read the answer; None if nothing came in time."""
-        self._asked = 0.0
-        return self.link.reply()
+    def read(self) -> Any:
+        """Read the reply; None if nothing came within the time that the command gives."""
+        self._sent_at = 0.0
+        return self._connection.read()
 
-    def replies(self) -> list[Any]:
-        """Read the answers to the two commands that were asked at once."""
-        self._asked = 0.0
-        return self.link.replies(2)
+    def has_reply(self) -> bool:
+        """Return True if a reply was received, also where the socket does not show it."""
+        return bool(self._sent_at) and self._connection.has_reply()
+
+    def fileno(self) -> int:
+        """Return the file descriptor to poll."""
+        return self._connection.fileno()
 
     def close(self) -> None:
-        """Forget what was asked."""
-        self._asked = 0.0
-        self.link.close()
+        """Forget what was sent."""
+        self._sent_at = 0.0
+        self._connection.close()
 
 
 @final
 class Waiter:
     """Blocks on wake tokens at the server and on a pipe of its own at the same time.
 
-    With `insist`, the request to the server outlives a wait that something else ended: for those
-    who are never too busy to act on a token. `news` gives another request that blocks, if there is
-    one to make; its reply counts as a token behind the last key.
+    persistent: the request to the server outlives a wait that something else ended; for those who
+        are never too busy to act on a token
+    extra_request: returns another command that blocks, or None; its reply counts as a token behind
+        the last key
     """
 
     def __init__(
@@ -70,13 +72,14 @@ class Waiter:
         broker: Broker,
         keys: Sequence[str],
         *,
-        insist: bool = False,
-        news: Callable[[], Sequence[Argument] | None] = lambda: None,
+        persistent: bool = False,
+        extra_request: Callable[[], Sequence[Argument] | None] = lambda: None,
     ) -> None:
+        broker.use_worker_name()
         self._keys = list(keys)
-        self._own = broker.keys.wake(f"_{os.urandom(8).hex()}")
-        self._broker, self._tokens, self._news = broker, _Question(broker), _Question(broker)
-        self._insist, self._ask_for_news = insist, news
+        self._own_key = broker.keys.wake(f"_{os.urandom(8).hex()}")
+        self._broker, self._tokens, self._extra = broker, _Request(broker), _Request(broker)
+        self._persistent, self._extra_request = persistent, extra_request
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
@@ -85,97 +88,80 @@ class Waiter:
         """Let every signal end a wait. Main thread only."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """End a wait, from any thread or process that shares the pipe."""
         with suppress(BlockingIOError):  # a full pipe ends the wait as well
             os.write(self._write, b"\0")
 
     def wait(self, timeout: float, *, tokens: bool = True) -> int | None:
-        """Return the place of the key whose token was taken, or None after anything else."""
-        try:
-            return self._wait(timeout, tokens)
-        except _FAILURES:
-            self._fail(timeout)
-            return None
+        """Return the place of the key whose token was taken, or None after anything else.
 
-    def wait_and_ask(self, timeout: float, request: Sequence[Argument]) -> tuple[int | None, Any]:
-        """As `wait`; and the reply to a request that is made as soon as the wait is over.
-
-        The server has it from the start and makes it right after the token was taken, before it
-        hears of us again: whoever sent the message waits a round trip less. It ends the wait itself
-        when `timeout` is over, so that it makes one request at most for who has died or stands
-        still. The reply is None when it is not known whether the request was made, and `Refused`
-        when the server did not, or not all of it.
+        Waits up to `timeout` seconds, for tokens only if `tokens`.
         """
         try:
-            link = self._tokens.ask(["BLPOP", *self._keys, self._own, f"{timeout:g}"], request)
-            if not self._select([self._read, link], timeout + _LATE_S):
-                self._take_back()
-            taken, reply = self._tokens.replies()
-        except _FAILURES:
-            self._fail(timeout)
-            return None, None
-        if isinstance(taken, Refused):
-            self._fail(timeout)
-            return None, reply
-        return self._place(taken), reply
-
-    def _fail(self, timeout: float) -> None:
-        self._hang_up()
-        select.select([self._read], [], [], min(timeout, 0.1))
-        self._drain()
+            return self._wait(timeout, tokens)
+        except (Failure, ServerError):
+            self._close_requests()
+            self._poll([], min(timeout, _PAUSE_S))
+            return None
 
     def _wait(self, timeout: float, tokens: bool) -> int | None:
-        ears: list[int | Link] = [self._read]
+        requests: list[_Request] = []
         if tokens:
-            ears.append(self._tokens.ask(["BLPOP", *self._keys, self._own, _BLOCK_S]))
-        if command := self._ask_for_news():
-            ears.append(self._news.ask(command))
-        ready = self._select(ears, timeout)
-        if self._news.link in ready:
-            return len(self._keys) if self._news.reply() else None
+            self._tokens.send(["BLPOP", *self._keys, self._own_key, _BLOCK_S])
+            requests.append(self._tokens)
+        if command := self._extra_request():
+            self._extra.send(command)
+            requests.append(self._extra)
+        ready = self._poll(requests, timeout)
+        if self._extra in ready:
+            return len(self._keys) if self._extra.read() else None
         if not tokens:
             return None
-        if self._tokens.link not in ready:
-            if self._insist:
+        if self._tokens not in ready:
+            if self._persistent:
                 return None
-            # Nobody may eat a token and then be busy, so the request is taken back first.
-            self._take_back()
-        return self._place(self._tokens.reply())
+            # A worker that is about to be busy must not take a token: end the request first.
+            self._end_request()
+        reply = self._tokens.read()
+        key = reply[0].decode() if reply else self._own_key
+        return None if key == self._own_key else self._keys.index(key)
 
-    def _select(self, ears: Sequence[int | Link], timeout: float) -> Sequence[int | Link]:
-        """Which of the links can be read; why else the wait ended is forgotten."""
-        ready, _, _ = select.select(ears, [], [], timeout)
+    def _poll(self, requests: Sequence[_Request], timeout: float) -> list[_Request]:
+        """Wait for a reply or the pipe; return the requests that have a reply, and empty the pipe.
+
+        By poll, since select ends a process whose file descriptors are beyond 1,024.
+        """
+        if received := [request for request in requests if request.has_reply()]:
+            return received
+        poll = select.poll()
+        for file in (self._read, *(request.fileno() for request in requests)):
+            poll.register(file, select.POLLIN)
+        ready = {file for file, _ in poll.poll(max(0.0, timeout) * 1000)}
         if self._read in ready:
-            self._drain()
-            ready.remove(self._read)
-        return ready
+            with suppress(BlockingIOError):
+                while os.read(self._read, 4096):
+                    pass
+        return [request for request in requests if request.fileno() in ready]
 
-    def _place(self, reply: Any) -> int | None:
-        key = reply[0].decode() if reply else self._own
-        return None if key == self._own else self._keys.index(key)
-
-    def _take_back(self) -> None:
+    def _end_request(self) -> None:
         """Have the server end the wait, by a token that nobody else waits for.
 
         `CLIENT UNBLOCK` would need no key, but of a client that `CLIENT PAUSE` holds up, as in a
         failover, it crashes servers older than the summer of 2025 (valkey-io/valkey#2111).
         """
-        self._broker.call(wake_worker(self._own))
-        if not select.select([self._tokens.link], [], [], _BACK_S)[0]:
-            raise TimeoutError("no reply")
-
-    def _drain(self) -> None:
-        with suppress(BlockingIOError):
-            while os.read(self._read, 4096):
-                pass
+        self._broker.call(wake_worker(self._own_key))
+        poll = select.poll()
+        poll.register(self._tokens, select.POLLIN)
+        if not self._tokens.has_reply() and not poll.poll(_BACK_S * 1000):
+            raise Lost("no reply")
 
     def close(self) -> None:
-        """Give back what was opened."""
-        self._hang_up()
+        """Close the connections and the pipe."""
+        self._close_requests()
         os.close(self._read)
         os.close(self._write)
 
-    def _hang_up(self) -> None:
-        for each in (self._tokens, self._news):
-            each.close()
+    def _close_requests(self) -> None:
+        self._tokens.close()
+        self._extra.close()
