@@ -59,7 +59,7 @@ class Login(CredentialProvider):
         ask: Any = self.provider
         if hasattr(ask, "get_credentials"):
             # The one that redis-py offers by default only calls the other, and logs a warning.
-            default: object = CredentialProvider.get_credentials_async
+            default: Any = CredentialProvider.get_credentials_async
             inherited = getattr(type(ask), "get_credentials_async", default) is default
             ask = ask.get_credentials if inherited else ask.get_credentials_async
         is_async = any(map(inspect.iscoroutinefunction, (ask, type(ask).__call__)))
