@@ -68,7 +68,7 @@ def _verify_flags(given: str) -> str:
 
 
 def _no_spaces(given: str) -> str:
-    if not given or not given.isprintable() or " " in given:
+    if not (given.isascii() and given.isprintable()) or not given or " " in given:
         raise ValueError(given)
     return given
 
@@ -83,7 +83,7 @@ _FLAGS: Final[_Rule] = (_verify_flags, f"a list of {', '.join(sorted(_VERIFY_FLA
 _SECONDS: Final[_Rule] = (_seconds, "a number of seconds above 0")
 _COUNT: Final[_Rule] = (partial(_whole, least=1), "a whole number from 1 upward")
 _SWITCH: Final[_Rule] = _one_of(**_YES_NO)
-_NAME: Final[_Rule] = (_no_spaces, "printable text without spaces")
+_NAME: Final[_Rule] = (_no_spaces, "printable ASCII text without spaces")
 # The options of redis-py's URLs, under its names, and the login at a Sentinel.
 _OPTIONS: Final[dict[str, _Rule]] = {
     "socket_timeout": _SECONDS,

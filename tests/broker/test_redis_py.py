@@ -100,12 +100,16 @@ def test_a_handshake_is_short(
     server: OwnServer, given: dict[str, object], commands: list[str], is_async: bool
 ) -> None:
     """No library's name unless asked for, and no maintenance notifications."""
+    with redis.Redis.from_url(server.url) as eyes:
+        about: Any = eyes.info("server")
+        if "lib_name" in given and about["redis_version"] < "7.2":
+            pytest.skip("this server has no CLIENT SETINFO, which MONITOR would not show")
+
+    async def connect() -> None:
+        redis_py.abort(await endpoint(server, **given).aopen())
+        await asyncio.sleep(0)
+
     with redis.Redis.from_url(server.url) as eyes, eyes.monitor() as monitor:
-
-        async def connect() -> None:
-            redis_py.abort(await endpoint(server, **given).aopen())
-            await asyncio.sleep(0)
-
         if is_async:
             asyncio.run(connect())
         else:

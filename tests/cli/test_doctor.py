@@ -15,7 +15,7 @@ from tests.cli.conftest import Place, Shop
 from tests.faults.on_server import FAKETIME
 from typedq.admin.doctor import connection, waiting
 from typedq.broker import Keys, operations
-from typedq.broker.server_checks import examine, holes
+from typedq.broker.server_checks import examine, vulnerabilities
 from typedq.embedded import OwnServer, bundled
 
 if TYPE_CHECKING:
@@ -114,20 +114,26 @@ def judged(server: str, *release: int) -> Finding:
         ("redis", (7, 0, 8), "problem", "and 19 more", "7.2.16 or 7.4.11 or 8.2.9"),
         # As old as it is, a distribution may have mended it: 7.0 has no later release.
         ("redis", (7, 0, 15), "warning", "CVE-2026-81934, CVE-2026-25243", "7.2.16 or 7.4.11"),
-        ("redis", (7, 2, 15), "problem", "redis 7.2.15 is open to CVE-2026-81934", "to 7.2.16, or"),
-        ("redis", (7, 2, 16), "ok", "open to none of 30 holes known on 2026-", ""),
+        (
+            "redis",
+            (7, 2, 15),
+            "problem",
+            "redis 7.2.15 is affected by CVE-2026-81934",
+            "to 7.2.16, or",
+        ),
+        ("redis", (7, 2, 16), "ok", "affected by none of 30 vulnerabilities known on 2026-", ""),
         ("redis", (8, 0, 2), "problem", "CVE-2026-81934", "to 8.2.9 or 8.4.6"),
         ("redis", (8, 0, 6), "warning", "CVE-2026-81934", "to 8.2.9 or 8.4.6"),
-        ("redis", (8, 8, 1), "problem", "open to CVE-2026-81934", "to 8.8.2, or later"),
-        ("redis", (9, 0, 0), "ok", "open to none of", ""),
+        ("redis", (8, 8, 1), "problem", "affected by CVE-2026-81934", "to 8.8.2, or later"),
+        ("redis", (9, 0, 0), "ok", "affected by none of", ""),
         ("valkey", (9, 0, 0), "problem", "and 4 more", "to 9.0.5, or later"),
         ("valkey", (9, 0, 2), "problem", "CVE-2026-56684", "to 9.0.5, or later"),
-        ("valkey", (9, 1, 1), "problem", "open to GHSA-fq2f-crmw-q97r", "to 9.1.2, or later"),
-        ("valkey", (9, 1, 2), "ok", "open to none of 21 holes known on 2026-", ""),
+        ("valkey", (9, 1, 1), "problem", "affected by GHSA-fq2f-crmw-q97r", "to 9.1.2, or later"),
+        ("valkey", (9, 1, 2), "ok", "affected by none of 21 vulnerabilities known on 2026-", ""),
         ("valkey", (), "warning", "valkey of an unknown version", "see by hand"),
     ],
 )
-def test_known_holes_by_version(
+def test_known_vulnerabilities_by_version(
     server: str, release: tuple[int, ...], level: str, told: str, fix: str
 ) -> None:
     found = judged(server, *release)
@@ -136,26 +142,28 @@ def test_known_holes_by_version(
     assert fix in found.fix
 
 
-def test_a_hole_is_open_from_one_release_until_another() -> None:
-    _, known = holes()
+def test_a_vulnerability_affects_one_release_until_another() -> None:
+    _, known = vulnerabilities()
     assert set(known) == {"redis", "valkey"}
     for rows in known.values():
-        for hole in rows:
-            assert hole.closed == sorted(hole.closed)
-            assert len({each[:2] for each in hole.closed}) == len(hole.closed)
-            assert all(re.fullmatch(r"CVE-\d{4}-\d{4,}|GHSA(-\w{4}){3}", n) for n in hole.names)
-            for major, minor, patch in hole.closed:
-                assert not hole.is_open((major, minor, patch))
-                assert not hole.is_open((major, minor, patch + 1))
-                assert hole.is_open((major, minor, patch - 1))
-            if hole.since:
-                *series, patch = hole.since
-                assert hole.is_open(hole.since)
-                assert not hole.is_open((*series, patch - 1))
+        for known_one in rows:
+            assert known_one.fixed == sorted(known_one.fixed)
+            assert len({each[:2] for each in known_one.fixed}) == len(known_one.fixed)
+            assert all(
+                re.fullmatch(r"CVE-\d{4}-\d{4,}|GHSA(-\w{4}){3}", n) for n in known_one.names
+            )
+            for major, minor, patch in known_one.fixed:
+                assert not known_one.affects((major, minor, patch))
+                assert not known_one.affects((major, minor, patch + 1))
+                assert known_one.affects((major, minor, patch - 1))
+            if known_one.since:
+                *series, patch = known_one.since
+                assert known_one.affects(known_one.since)
+                assert not known_one.affects((*series, patch - 1))
     (empty_requests,) = [h for h in known["valkey"] if "CVE-2026-27623" in h.names]
-    affected = [p for p in range(5) if empty_requests.is_open((9, 0, p))]
+    affected = [p for p in range(5) if empty_requests.affects((9, 0, p))]
     assert affected == [0, 1, 2]
-    assert not empty_requests.is_open((8, 1, 5))
+    assert not empty_requests.affects((8, 1, 5))
 
 
 def test_an_append_only_file_that_cannot_be_written() -> None:
@@ -395,7 +403,7 @@ def test_a_worker_says_at_start_that_the_server_evicts(
     shop, client = ill
     client.config_set("maxmemory-policy", "allkeys-lru")
     with shop.start("worker", "-c", "1") as worker:
-        wait_until(lambda: "deletes messages without a word" in shop.log)
+        wait_until(lambda: "deletes messages silently" in shop.log)
         worker.terminate()
         worker.wait()
     assert shop.log.count("eviction policy") == 1

@@ -100,7 +100,7 @@ except SystemExit:
 import typedq.worker
 others = "cli.dead cli.schemas cli.doctor registry compat outbox".split()
 print("others:", [name for name in others if f"typedq.{name}" in sys.modules])
-print("heavy:", [name for name in ("croniter", "multiprocessing", "redis") if name in sys.modules])
+print("heavy:", [name for name in ("croniter", "multiprocessing") if name in sys.modules])
 """
     out = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert out.splitlines()[-2:] == ["others: []", "heavy: []"]

@@ -1,4 +1,4 @@
-"""Where messages wait: keys, the moves with their Lua, and the client that sends them."""
+"""Where messages wait: keys, operations with their Lua scripts, and the client that sends them."""
 
 from typedq.broker.client import Broker
 from typedq.broker.keys import Keys

@@ -1,4 +1,4 @@
-"""What each role must be allowed, as sample commands; `docs/security.md` has the ACLs to match."""
+"""The commands that each role must be allowed; `docs/security.md` has the ACLs to match."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NEEDS: Mapping[Role, str] = {
 
 
 def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
-    """Commands that a role sends or its scripts run, with made-up arguments."""
+    """Return the commands that a role sends or its scripts run, with made-up arguments."""
     names: dict[str, str] = vars(keys) | {
         "ready": keys.ready(queue),
         "delayed": keys.delayed(queue),
@@ -63,10 +63,10 @@ def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
 
 
 def whoami() -> Operation[str]:
-    """The name of the user this connection is."""
+    """Ask for the name of the user of this connection."""
     return Operation("ACL", [], ["WHOAMI"], text)
 
 
 def may(user: str, *command: Argument) -> Operation[bool]:
-    """Whether a user may send a command; nothing is carried out."""
+    """Ask if a user may send a command; nothing is executed."""
     return Operation("ACL", [], ["DRYRUN", user, *command], lambda reply: reply == b"OK")

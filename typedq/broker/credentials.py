@@ -59,8 +59,9 @@ class Login(CredentialProvider):
         ask: Any = self.provider
         if hasattr(ask, "get_credentials"):
             # The one that redis-py offers by default only calls the other, and logs a warning.
+            provider: Any = type(ask)
             default: Any = CredentialProvider.get_credentials_async
-            inherited = getattr(type(ask), "get_credentials_async", default) is default
+            inherited = getattr(provider, "get_credentials_async", default) is default
             ask = ask.get_credentials if inherited else ask.get_credentials_async
         is_async = any(map(inspect.iscoroutinefunction, (ask, type(ask).__call__)))
         try:

@@ -1,4 +1,4 @@
-"""What tells whether a server is fit to hold messages: how it is asked, and how it is judged."""
+"""Check if a server is fit to hold messages: the questions, and the findings from its answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def info(*sections: str) -> Operation[Facts]:
-    """What the server says of itself: name -> value."""
+    """Ask what the server says of itself; returns name -> value."""
 
     def parse(reply: bytes) -> Facts:
         pairs = (line.partition(":") for line in text(reply).splitlines())
@@ -38,7 +38,7 @@ def info(*sections: str) -> Operation[Facts]:
 
 
 def config(*names: str) -> Operation[Facts]:
-    """Settings of the server: name -> value."""
+    """Ask for settings of the server; returns name -> value."""
 
     def parse(reply: Any) -> Facts:
         return {text(name): text(value) for name, value in as_map(reply).items()}
@@ -47,17 +47,17 @@ def config(*names: str) -> Operation[Facts]:
 
 
 def clock() -> Operation[float]:
-    """The server's time, in seconds since the epoch."""
+    """Ask for the server's time; returns seconds since the epoch."""
     return Operation("TIME", [], [], lambda reply: int(reply[0]) + int(reply[1]) / 1e6)
 
 
 def kind(key: str) -> Operation[str]:
-    """The type of a key; "none" where there is no such key."""
+    """Ask for the type of a key; returns "none" if there is no such key."""
     return Operation("TYPE", [key], [], text)
 
 
 def examine(info: Facts, config: Facts = _NONE, asked: str = "memory") -> Iterator[Finding]:
-    """Judge a server; what could not be asked for is missing in `config`; asked: durability."""
+    """Check a server. `config` lacks what could not be asked; `asked` is the app's durability."""
     yield from _version(info)
     yield from _persistence(info, config)
     yield from _durability(asked, info, config)
@@ -66,36 +66,43 @@ def examine(info: Facts, config: Facts = _NONE, asked: str = "memory") -> Iterat
 
 
 def version(info: Facts) -> tuple[str, str]:
-    """Name and version of the server."""
+    """Return name and version of the server."""
     name = "valkey" if "valkey_version" in info else "redis"
     return name, info.get(f"{name}_version", "")
 
 
-class Hole(NamedTuple):
-    """Known holes of one kind of server: open from `since` on, `closed` by a release a series."""
+class Vulnerability(NamedTuple):
+    """Known vulnerabilities of one kind of server with the same history.
+
+    `since`: the first release affected; `fixed`: the release of each series that fixed them
+    """
 
     names: list[str]
     since: tuple[int, ...]
-    closed: list[tuple[int, ...]]
+    fixed: list[tuple[int, ...]]
 
-    def is_open(self, found: tuple[int, ...]) -> bool:
-        """Whether a release has them; a series later than all that had them never did."""
-        return self.since <= found < (self.closer(found) or self.closed[-1])
+    def affects(self, release: tuple[int, ...]) -> bool:
+        """Return True if a release has them; a series later than all that had them never did."""
+        return self.since <= release < (self.fixed_in(release) or self.fixed[-1])
 
-    def closer(self, found: tuple[int, ...]) -> tuple[int, ...] | None:
-        """The release of the same series that closed them, if it has one."""
-        return next((each for each in self.closed if each[:2] == found[:2]), None)
+    def fixed_in(self, release: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the release of the same series that fixed them, if it has one."""
+        return next((each for each in self.fixed if each[:2] == release[:2]), None)
 
 
 @cache
-def holes() -> tuple[str, Mapping[str, list[Hole]]]:
-    """The day on which this was all that was known, and by server what it was, newest first."""
+def vulnerabilities() -> tuple[str, Mapping[str, list[Vulnerability]]]:
+    """Return the day on which these were all that were known, and those by server, newest first."""
     import tomllib
 
-    table: dict[str, Any] = tomllib.loads((Path(__file__).parent / "holes.toml").read_text())
+    file = Path(__file__).parent / "vulnerabilities.toml"
+    table: dict[str, Any] = tomllib.loads(file.read_text())
     as_of = str(table.pop("as_of"))
     return as_of, {
-        server: [Hole(n.split(), _release(s), [*map(_release, c.split())]) for n, s, c in rows]
+        server: [
+            Vulnerability(names.split(), _release(since), [*map(_release, fixed.split())])
+            for names, since, fixed in rows
+        ]
         for server, rows in table.items()
     }
 
@@ -105,26 +112,27 @@ def _release(told: str) -> tuple[int, ...]:
 
 
 def _version(info: Facts) -> Iterator[Finding]:
-    name, told = version(info)
-    release, (as_of, known) = _release(told), holes()
-    found = f"{name} {told or 'of an unknown version'}"
-    open_ = [hole for hole in known[name] if hole.is_open(release)]
+    name, number = version(info)
+    release, (as_of, known) = _release(number), vulnerabilities()
+    found = f"{name} {number or 'of an unknown version'}"
+    open_ = [each for each in known[name] if each.affects(release)]
     if not release:
         yield Finding("version", "warning", found, "see by hand that it is an up-to-date release")
     elif open_:
-        names = [each for hole in open_ for each in hole.names]
-        told = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
-        closers = [hole.closer(release) for hole in open_]
-        last = [max(filter(None, closers))] if all(closers) else open_[0].closed
+        names = [name for each in open_ for name in each.names]
+        listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+        fixes = [each.fixed_in(release) for each in open_]
+        last = [max(filter(None, fixes))] if all(fixes) else open_[0].fixed
         last = [each for each in last if each > release]
         fix = f"upgrade to {' or '.join('.'.join(map(str, v)) for v in last)}, or later"
-        fix += ", unless your distribution mended it under this number"
-        # The last release of a series lives on in distributions, which mend it and keep the number.
-        level: Level = "problem" if any(closers) else "warning"
-        yield Finding("version", level, f"{found} is open to {told}", fix)
+        fix += ", unless your distribution fixed it under this number"
+        # The last release of a series lives on in distributions, which fix it and keep the number.
+        level: Level = "problem" if any(fixes) else "warning"
+        yield Finding("version", level, f"{found} is affected by {listed}", fix)
     else:
-        count = sum(len(hole.names) for hole in known[name])
-        yield Finding("version", "ok", f"{found}, open to none of {count} holes known on {as_of}")
+        count = sum(len(each.names) for each in known[name])
+        none = f"affected by none of {count} vulnerabilities known on {as_of}"
+        yield Finding("version", "ok", f"{found}, {none}")
 
 
 def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
@@ -168,12 +176,12 @@ def _durability(asked: str, info: Facts, config: Facts) -> Iterator[Finding]:
 
 
 def eviction(info: Facts) -> Iterator[Finding]:
-    """Judge the eviction policy alone."""
+    """Check the eviction policy alone."""
     policy = info.get("maxmemory_policy", "unknown")
     if policy in ("noeviction", "unknown"):
         yield Finding("eviction", "ok" if policy == "noeviction" else "warning", policy)
     else:
-        found = f"{policy}: when memory is short, the server deletes messages without a word"
+        found = f"{policy}: when memory is short, the server deletes messages silently"
         yield Finding("eviction", "problem", found, _LOST_ON_EVICTION)
 
 
