@@ -23,7 +23,10 @@ BROADCAST = "_broadcast"
 _FIELDS = 10
 _FRESH = b"1 0 00 000 0000000000000 "
 KIND_AT = 52  # where the contract begins, as everything before it has a fixed place
-_UNHARMED = b"1 0 00 "  # how messages of this format begin that were never lost
+ID = slice(25, 51)
+# Crashes and losses of a message that may run beside others: what was interrupted beside others
+# runs beside others again, and alone from its second loss on.
+COUNTS_AT, MAY_SHARE = 2, (b"0 00 ", b"0 01 ")
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
@@ -77,8 +80,8 @@ class Envelope(NamedTuple):
 
     @property
     def alone(self) -> bool:
-        """Whether it was lost before, and so must run without neighbours."""
-        return self.crashes != b"0" or self.losses != b"00"
+        """Return True if it must run without neighbours: it crashed, or was lost twice."""
+        return self.crashes != b"0" or self.losses > b"01"
 
 
 def encode_message(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> bytes:
@@ -118,11 +121,6 @@ def kind_of(message: bytes) -> bytes:
         return message[KIND_AT : message.index(b" ", end + 1) + 1]
     except ValueError:
         raise BadMessage("it has no contract, queue, options and payload") from None
-
-
-def is_ordinary(message: bytes) -> bool:
-    """Whether it is of this format, and was never lost: it may run beside others."""
-    return message.startswith(_UNHARMED)
 
 
 def is_message(found: bytes) -> bool:

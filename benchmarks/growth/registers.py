@@ -70,7 +70,7 @@ def _session_operations(at: Fixture, names: Sequence[str]) -> Iterator[float]:
     yield at.server_us(renew(at.keys, names[:1], LEASE_MS, "other", b"{}"))
     yield at.server_us(renew(at.keys, names, LEASE_MS, "other", b"{}"))
     at.call(renew(at.keys, [], 0, "other", b""))
-    yield at.server_us(settle_and_fetch(at.keys, OWN, at.queues, want=64))
+    yield at.server_us(settle_and_fetch(at.keys, OWN, at.queues, max_messages=64))
     known = [session.name for session in at.call(sessions(at.keys))]
     yield at.server_us(stats(at.keys, at.queues, known))
 
@@ -150,7 +150,9 @@ def _fetch(at: Fixture, count: int) -> Iterator[list[bytes]]:
     at.fill(count)
     # The worker does not serve this queue.
     at.server.client.rename(at.keys.ready("q0"), at.keys.ready("side"))
-    while messages := at.call(settle_and_fetch(at.keys, OWN, ["side"], want=CHUNK)).messages:
+    while messages := at.call(
+        settle_and_fetch(at.keys, OWN, ["side"], max_messages=CHUNK)
+    ).messages:
         yield [message[ID] for message in messages]
 
 

@@ -95,10 +95,10 @@ class Place:
         want: int = 0,
         *settle: settlements.Settlement | settlements.AckAll,
         token: str | None = None,
-    ) -> operations.Worked:
+    ) -> settlements.Fetched:
         return self(
-            operations.settle_and_fetch(
-                self.keys, session, self.queues, settle=settle, want=want, token=token
+            settlements.settle_and_fetch(
+                self.keys, session, self.queues, settle=settle, max_messages=want, token=token
             )
         )
 

@@ -106,10 +106,12 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
     yield lambda: operations.open(keys, ["a", "b"], queues, 30_000)
     yield lambda: operations.wake_worker(keys.wake("_own"))
-    yield lambda: operations.settle_and_fetch(keys, "a", queues, want=9)
-    yield lambda: operations.settle_and_fetch(keys, "a", queues, settle=settle, want=9, token="low")
+    yield lambda: settlements.settle_and_fetch(keys, "a", queues, max_messages=9)
+    yield lambda: settlements.settle_and_fetch(
+        keys, "a", queues, settle=settle, max_messages=9, token="low"
+    )
     yield lambda: stats.requeue(keys, queues, [ids[3].decode()])
-    yield lambda: operations.settle_and_fetch(keys, "b", queues, want=1, bounds=bounds)
+    yield lambda: settlements.settle_and_fetch(keys, "b", queues, max_messages=1, bounds=bounds)
     yield lambda: operations.renew(keys, ["a", "ended"], 30_000, "sup", b"{}")
     yield lambda: operations.tick(keys, queues, grace_ms=1, lease_ms=1)
     yield lambda: operations.replace_session(keys, "a", "c", queues, 30_000)
@@ -121,7 +123,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     group = parking.Group("low", place.contract)
     aside = [parking.Parked(group, out.id.encode()) for out in batch]
     yield lambda: operations.open(keys, ["d"], queues, 30_000)
-    yield lambda: operations.settle_and_fetch(keys, "d", queues, want=99)
+    yield lambda: settlements.settle_and_fetch(keys, "d", queues, max_messages=99)
     yield lambda: parking.park(keys, "d", aside, bounds)
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import pytest
 
-from typedq.broker import operations
+from typedq.broker import settlements
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -234,7 +234,7 @@ def test_the_model_does_what_the_scripts_do(place: Place) -> None:
             queues, token = [names[q] for q in serves], None if owed is None else names[owed]
             state, got = model.work(state, serves, owed)
             worked = place(
-                operations.settle_and_fetch(place.keys, "s", queues, want=2, token=token)
+                settlements.settle_and_fetch(place.keys, "s", queues, max_messages=2, token=token)
             )
             assert len(worked.messages) == got, step
         found = [(len(place.ready(name)), place.token(name)) for name in names]

@@ -5,14 +5,12 @@ Times are in ms, on the server's clock; delays travel as delays. Messages are op
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from typedq.broker import settlements
 from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Operation, in_groups, script, text
 
@@ -106,63 +104,9 @@ def accepted(reply: list[bytes]) -> Accepted:
     return Accepted(status, tuple([contract.decode() for contract in reply[1:]]))
 
 
-class Worked(NamedTuple):
-    """Answer to settle_and_fetch and unpark; `alive` is False when others ended the session.
-
-    settled: None if nothing was done, because what is in flight differs from `AckAll`
-    """
-
-    alive: bool
-    settled: int | None
-    messages: list[bytes]
-
-
-def settle_and_fetch(
-    keys: Keys,
-    session: str,
-    queues: Sequence[str],
-    *,
-    settle: Iterable[settlements.Settlement | settlements.AckAll] = (),
-    want: int = 0,
-    token: str | None = None,
-    bounds: DeadBounds = DEFAULT_BOUNDS,
-) -> Operation[Worked]:
-    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken."""
-
-    def place(queue: str) -> int:
-        return queues.index(queue) + 1
-
-    words = [word for s in settle for word in s.words(place)]
-    return Operation(
-        script("settle_and_fetch"),
-        [
-            *(keys.sessions, keys.flight(session), keys.counts, keys.dead, keys.dead_letters),
-            *(keys.stats, keys.supervisors, keys.paused, *keys.lines(queues)),
-        ],
-        [
-            session,
-            want,
-            place(token) if token else 0,
-            bounds.count,
-            bounds.age_ms,
-            NO_MESSAGE,
-            *words,
-        ],
-        worked,
-    )
-
-
 def wake_worker(token: str) -> Operation[None]:
     """End a wait for tokens that include this one, which nobody else waits for."""
     return Operation(script("wake_worker"), [token], [CALLED_BACK_TTL_S], lambda _: None)
-
-
-def worked(reply: list[Any]) -> Worked:
-    """Read what `settle_and_fetch` and `unpark` return."""
-    if reply[0] != b"ok":
-        return Worked(False, 0, []) if reply[0] == b"gone" else Worked(True, None, [])
-    lists: list[list[bytes]] = reply[2:]
-    return Worked(True, reply[1], lists[0] if len(lists) == 1 else list(chain(*lists)))
 
 
 def open(

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
+from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds
 from typedq.broker.script import Argument, Operation, number, script, text
+from typedq.broker.settlements import Fetched, fetched
 
 MOST_GROUPS = 1_000
 CROWDED = (
@@ -51,9 +52,9 @@ def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds)
 
 
 def unpark(
-    keys: Keys, session: str, group: Group, want: int, bounds: DeadBounds = DEFAULT_BOUNDS
-) -> Operation[Worked]:
-    """Fetch up to `want` parked messages of a group, none while its queue is paused."""
+    keys: Keys, session: str, group: Group, max_messages: int, bounds: DeadBounds = DEFAULT_BOUNDS
+) -> Operation[Fetched]:
+    """Fetch up to `max_messages` parked messages of a group, none while its queue is paused."""
     return Operation(
         script("unpark"),
         [
@@ -61,10 +62,10 @@ def unpark(
             *(keys.paused, keys.dead, keys.dead_letters, keys.stats),
         ],
         [
-            *(session, want, str(group), keys.ready(group.queue)),
+            *(session, max_messages, str(group), keys.ready(group.queue)),
             *(bounds.count, bounds.age_ms, NO_MESSAGE),
         ],
-        worked,
+        fetched,
     )
 
 

@@ -59,37 +59,26 @@ class Journal:
         self.slots = slots
         self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + _ID))
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
-        self._fence = view[_FENCE : _FENCE + 8].cast("d")
+        self._lease_deadline = view[_FENCE : _FENCE + 8].cast("d")
         self._counts = view[_COUNTS : _COUNTS + 16].cast("Q")
-        self._beat = view[_BEAT : _BEAT + 8].cast("d")
-        self._began = view[at : at + size].cast("d")
+        self._heartbeat = view[_BEAT : _BEAT + 8].cast("d")
+        self._started = view[at : at + size].cast("d")
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
-        self._states, self._marks, self._queues = (
+        self._states, self._revoked, self._queues = (
             view[at + column * slots : at + (column + 1) * slots] for column in range(3)
         )
         self._ids = view[at + 3 * slots :]
 
     # --- the child -----------------------------------------------------------------------------
 
-    def hold(self, slots: Sequence[int], ids: Sequence[bytes], queue: int) -> None:
-        """Messages of one queue were fetched into these slots, which rise."""
-        first, count = slots[0], len(slots)
-        end = first + count
-        if slots[-1] >= end:  # there are gaps
-            for slot, id in zip(slots, ids, strict=True):
-                self.hold_one(slot, id, queue)
-            return
-        self._ids[first * _ID : end * _ID] = b"".join(ids)
-        self._queues[first:end] = bytes([queue]) * count
-        self._marks[first:end] = bytes(count)
-        self._states[first:end] = bytes([_HELD]) * count  # last: now the rest counts
-
-    def hold_one(self, slot: int, id: bytes, queue: int) -> None:
-        """As `hold`, of a single message."""
-        self._ids[slot * _ID : (slot + 1) * _ID] = id
-        self._queues[slot], self._marks[slot] = queue, 0
-        self._states[slot] = _HELD
+    def hold(self, slots: Sequence[int], ids: Sequence[bytes], places: Sequence[int]) -> None:
+        """Enter messages that were fetched; `places` are those of their queues."""
+        columns, queues, revoked, states = self._ids, self._queues, self._revoked, self._states
+        for slot, id, place in zip(slots, ids, places, strict=True):
+            columns[slot * _ID : (slot + 1) * _ID] = id
+            queues[slot], revoked[slot] = place, 0
+            states[slot] = _HELD  # last: from now on the rest counts
 
     def claim(self, slot: int, now: float, hard: float | None) -> bool:
         """Say that a message runs from now, at most for `hard` seconds; False if it may not.
@@ -98,10 +87,10 @@ class Journal:
         and the supervisor marks only while this process is stopped: one of the two always sees the
         other. `now` is by the monotonic clock.
         """
-        self._began[slot] = now
+        self._started[slot] = now
         self._deadlines[slot] = _NEVER if hard is None else now + hard
         self._states[slot] = _RUNNING
-        if self._marks[slot] or now >= self._fence[0]:
+        if self._revoked[slot] or now >= self._lease_deadline[0]:
             self._states[slot] = _HELD
             return False
         return True
@@ -122,11 +111,11 @@ class Journal:
 
     def is_revoked(self, slot: int) -> bool:
         """Whether the supervisor handed it back."""
-        return self._marks[slot] != 0
+        return self._revoked[slot] != 0
 
     def is_lease_over(self) -> bool:
         """Whether the lease, as far as this process knows, has ended."""
-        return time.monotonic() >= self._fence[0]
+        return time.monotonic() >= self._lease_deadline[0]
 
     def count(self, done: int = 0, failed: int = 0) -> None:
         """Add to the totals that the supervisor reports."""
@@ -160,27 +149,27 @@ class Journal:
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
-        self._beat[0] = time.monotonic()
+        self._heartbeat[0] = time.monotonic()
         self._memory[_PHASE] = phase
 
     @property
     def last_heartbeat(self) -> float:
         """When the child last said its phase, by the monotonic clock."""
-        return self._beat[0]
+        return self._heartbeat[0]
 
     @last_heartbeat.setter
     def last_heartbeat(self, now: float) -> None:
-        self._beat[0] = now
+        self._heartbeat[0] = now
 
     # --- the supervisor ------------------------------------------------------------------------
 
     def set_lease_deadline(self, until: float) -> None:
         """No message may start after this instant of the monotonic clock."""
-        self._fence[0] = until
+        self._lease_deadline[0] = until
 
     def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""
-        self._marks[slot] = 1
+        self._revoked[slot] = 1
 
     @property
     def totals(self) -> tuple[int, int]:
@@ -194,7 +183,7 @@ class Journal:
             if state:
                 began, deadline = 0.0, _NEVER
                 if state == _RUNNING:
-                    began, deadline = self._began[slot], self._deadlines[slot]
+                    began, deadline = self._started[slot], self._deadlines[slot]
                 id = bytes(self._ids[slot * _ID : (slot + 1) * _ID])
                 yield Entry(slot, State(state), id, self._queues[slot], began, deadline)
 
