@@ -49,7 +49,7 @@ class Mail:
 
     @property
     def alone(self) -> bool:
-        return bool(self.crashes or self.losses)
+        return self.crashes > 0 or self.losses > 1
 
 
 class Moves(RuleBasedStateMachine):
@@ -159,7 +159,11 @@ class Moves(RuleBasedStateMachine):
         assert not self.reap_move(name, fates, others, limit, owner=owner).alive
         del self.flight[name]
         self.gone.append(name)
-        for id in reversed(held):
+        for id in held:
+            self.mail[id].crashes += (named[id] or others) == "crash"
+            self.mail[id].losses += (named[id] or others) == "lost"
+        # What must run alone now comes behind the others.
+        for _, id in sorted(((self.mail[id].alone, id) for id in held), reverse=True):
             self.judge(id, named[id] or others, limit)
 
     def reap_move(
@@ -186,8 +190,6 @@ class Moves(RuleBasedStateMachine):
 
     def judge(self, id: str, fate: operations.Fate, limit: int) -> None:
         mail = self.mail[id]
-        mail.crashes += fate == "crash"
-        mail.losses += fate == "lost"
         if fate == "done":
             self.end(id)
         elif {"crash": mail.crashes, "lost": mail.losses}.get(fate, 0) >= limit:
@@ -354,7 +356,7 @@ class Moves(RuleBasedStateMachine):
             self.ready[queue].append(id)
         if idle and self.flight:
             name = min(self.flight)
-            got = here(operations.settle_and_fetch(here.keys, name, [queue], want=1))
+            got = here(settlements.settle_and_fetch(here.keys, name, [queue], max_messages=1))
             ids = list(self.fetch(1, self.ready[queue]))
             assert [decode_message(m).id.decode() for m in got.messages] == ids
             self.flight[name] += ids

@@ -219,7 +219,7 @@ def holding(place: Place) -> tuple[list[bytes], list[str]]:
     mine = hear(place, MINE)
     tell(place, 3)
     hear(place, MINE, mine)
-    worked = place(operations.settle_and_fetch(place.keys, "s", queues, want=9))
+    worked = place(settlements.settle_and_fetch(place.keys, "s", queues, max_messages=9))
     return [decode_message(m).id for m in worked.messages], queues
 
 
@@ -232,7 +232,7 @@ def test_every_way_to_settle_leaves_the_counts_alone(
         settlements.Discard(dropped),
         settlements.DeadLetter(failed, b"{}"),
     ]
-    assert place(operations.settle_and_fetch(place.keys, "s", queues, settle=settle)).settled == 3
+    assert place(settlements.settle_and_fetch(place.keys, "s", queues, settle=settle)).settled == 3
     assert place.flying("s") == set()
     assert place.dead() == [failed.decode()]
     assert place.waiting() == 0
@@ -244,7 +244,7 @@ def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
     (again, later, back), queues = holding
     settle = [settlements.Retry(again, MINE, 1, 0), settlements.Retry(later, MINE, 1, 99_000)]
     place(
-        operations.settle_and_fetch(
+        settlements.settle_and_fetch(
             place.keys, "s", queues, settle=[*settle, settlements.Release(back, MINE)]
         )
     )

@@ -184,17 +184,29 @@ def test_each_fate(place: Place) -> None:
     assert place.token() == 0
     fates: dict[str, operations.Fate] = {done: "done", crashed: "crash", lost: "lost", back: "back"}
     assert reap(place, "a", fates) == (False, 1, 0, 4)
-    assert place.ready() == [crashed, lost, back, unnamed], "the oldest is next again"
+    # The oldest is next again, but who must run alone now waits behind the others.
+    assert place.ready() == [lost, back, unnamed, crashed]
     assert marks(place) == [
-        (b"1", b"00", b"000"),
         (b"0", b"01", b"000"),
         (b"0", b"00", b"000"),
         (b"0", b"01", b"000"),
+        (b"1", b"00", b"000"),
     ]
     assert place.stats() == {"done": 1, "crashed": 1, "lost": 2}
     assert place.waiting() == 4
     assert place.tokens() == "mid"
     assert sessions_left(place) == set()
+
+
+def test_recovery_puts_what_was_lost_twice_behind_the_others(place: Place) -> None:
+    for session in ("a", "b"):
+        place.open(session)
+    twice, once = place.fill(2)
+    for session, ids in (("a", [twice]), ("b", [twice, once])):
+        place.fetch(session, len(ids))
+        reap(place, session, dict.fromkeys(ids, "lost"))
+    assert marks(place) == [(b"0", b"01", b"000"), (b"0", b"02", b"000")]
+    assert place.ready() == [once, twice]
 
 
 def test_the_rest_can_go_back_uncounted(place: Place) -> None:

@@ -31,11 +31,11 @@ def all_settlements(id: str, contract: str) -> dict[str, settlements.Settlement]
 KINDS = list(all_settlements("", ""))
 
 
-def lost_before(place: Place, id: str) -> None:
-    """Mark a ready message as one that was lost once."""
+def lost_before(place: Place, id: str, times: bytes = b"02") -> None:
+    """Mark a ready message as one that was lost."""
     at = place.ready().index(id)
     message = place.redis.lindex(place.keys.ready("mid"), at)
-    place.redis.lset(place.keys.ready("mid"), at, message[:4] + b"01" + message[6:])
+    place.redis.lset(place.keys.ready("mid"), at, message[:4] + times + message[6:])
 
 
 def test_strict_priority_and_in_flight(place: Place) -> None:
@@ -276,7 +276,15 @@ def test_the_token_is_given_back_when_only_settling(place: Place) -> None:
 # --- lost before --------------------------------------------------------------------------------
 
 
-def test_what_was_lost_before_ends_the_batch(place: Place) -> None:
+def test_fetch_of_messages_that_were_lost_once_returns_them_together(place: Place) -> None:
+    place.open("s")
+    ids = place.fill(4)
+    for id in ids[1:]:
+        lost_before(place, id, b"01")
+    assert place.fetch("s", 9) == ids
+
+
+def test_fetch_of_messages_that_were_lost_twice_returns_each_as_the_last(place: Place) -> None:
     place.open("s")
     first, second, third, fourth = place.fill(4)
     lost_before(place, second)
@@ -288,7 +296,7 @@ def test_what_was_lost_before_ends_the_batch(place: Place) -> None:
     assert place.fetch("s", 9) == [fourth]
 
 
-def test_what_was_lost_before_ends_the_batch_for_lower_queues_too(place: Place) -> None:
+def test_fetch_of_a_message_that_was_lost_twice_returns_none_of_lower_queues(place: Place) -> None:
     place.open("s")
     [id] = place.fill(1)
     [low] = place.fill(1, "low")
@@ -351,7 +359,7 @@ def test_garbage_that_was_delayed_is_buried_when_due(place: Place) -> None:
 def bury(place: Place, ids: list[str], bounds: DeadBounds) -> None:
     place.fetch("s", len(ids))
     place(
-        operations.settle_and_fetch(
+        settlements.settle_and_fetch(
             place.keys,
             "s",
             place.queues,

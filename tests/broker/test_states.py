@@ -122,7 +122,7 @@ class Walk:
         self.place(stats.delete(self.keys, graves))
         for session in ("one", "another"):
             (a,) = self.hold(session)
-            bury = operations.settle_and_fetch(
+            bury = settlements.settle_and_fetch(
                 self.keys,
                 session,
                 ["mid"],
@@ -159,15 +159,15 @@ class Walk:
             if number == 1:
                 place(cron.abandon(self.keys, MINE))
                 continue
-            worked = place(operations.settle_and_fetch(self.keys, "hears", queues, want=1))
+            worked = place(settlements.settle_and_fetch(self.keys, "hears", queues, max_messages=1))
             id = worked.messages[0][25:51]
             if number == 2:
                 settle = [settlements.Retry(id, MINE, 1, 60_000)]
-                place(operations.settle_and_fetch(self.keys, "hears", queues, settle=settle))
+                place(settlements.settle_and_fetch(self.keys, "hears", queues, settle=settle))
                 place(cron.abandon(self.keys, MINE))
             elif number == 3:
                 place(
-                    operations.settle_and_fetch(
+                    settlements.settle_and_fetch(
                         self.keys, "hears", queues, settle=[settlements.Discard(id)]
                     )
                 )

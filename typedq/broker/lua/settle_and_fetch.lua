@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[[ settle_and_fetch: settle what a session finished and fetch more, in one round trip a batch.
+--[[ settle_and_fetch: settle what a session finished and fetch its next messages in one round trip.
 
 Guarantee: only the session that holds a message settles it (HDEL answers 1), so a stale worker
 changes nothing; what is fetched is in flight before the reply leaves. Strict priority: a queue is
