@@ -33,6 +33,9 @@ _MESSAGE = re.compile(
     re.DOTALL,
 )
 
+# Three digits have room for 999 attempts; from then on the options hold the number.
+_MORE_ATTEMPTS = re.compile(rb'\{"attempts":(\d{4,15})[,}]')
+
 
 class Envelope(NamedTuple):
     """The fields of one message, as bytes; in the order in which they travel."""
@@ -51,12 +54,14 @@ class Envelope(NamedTuple):
     @property
     def attempt(self) -> int:
         """How many attempts were counted before this one: 0 for a new message."""
+        if self.attempts == b"999" and (more := _MORE_ATTEMPTS.match(self.options)):
+            return int(more[1])
         return int(self.attempts)
 
     @property
     def runs(self) -> int:
         """How often it was begun before and is counted: failures, crashes and losses."""
-        return int(self.attempts) + int(self.crashes) + int(self.losses)
+        return self.attempt + int(self.crashes) + int(self.losses)
 
     @property
     def due_ms(self) -> int:

@@ -112,7 +112,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     )
     yield lambda: stats.requeue(keys, queues, [ids[3].decode()])
     yield lambda: settlements.settle_and_fetch(keys, "b", queues, max_messages=1, bounds=bounds)
-    yield lambda: operations.renew(keys, ["a", "ended"], 30_000, "sup", b"{}")
+    yield lambda: operations.renew(keys, ["a", "ended"], 30_000, "sup", b'{"pid":1}')
     yield lambda: operations.tick(keys, queues, grace_ms=1, lease_ms=1)
     yield lambda: operations.replace_session(keys, "a", "c", queues, 30_000)
     yield lambda: operations.recover_session(
@@ -136,6 +136,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: cron.deliver(keys, "_own", cron.Heard("0-0"))
     yield lambda: cron.last_slots(keys)
     yield lambda: cron.abandon(keys, "_own")
+    yield lambda: stats.forget_workers(keys, 0)
     yield lambda: stats.sessions(keys)
     yield lambda: stats.graves(keys)
     yield lambda: stats.letters(keys, ["x"])

@@ -199,7 +199,7 @@ class Moves(RuleBasedStateMachine):
 
     def renew(self) -> None:
         asked = [*self.flight, *self.gone[-2:]]
-        _, ended = self.place(operations.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
+        _, ended = self.place(operations.renew(self.place.keys, asked, 30_000, "sup", b'{"pid":1}'))
         assert ended == self.gone[-2:]
 
     # --- work ------------------------------------------------------------------------------

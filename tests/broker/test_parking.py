@@ -283,23 +283,42 @@ def test_at_most_five_hundred_are_released_at_once(place: Place) -> None:
     assert place.ready() == ids
 
 
-def test_only_what_was_due_before_is_released(place: Place) -> None:
+HOUR = 3_600_000
+
+
+def test_release_of_messages_of_an_age_leaves_younger_ones(place: Place) -> None:
     place.open("a")
     old, due, fresh = _ages(place)
     place.fetch("a", 9)
     aside(place, "a", old, due, fresh)
-    assert place(release(place.keys, group(place), "dead", before_ms=5_000)) == Released(1, 2)
+    place.redis.hset(place.keys.parked_groups, str(group(place)), 1)
+
+    def bury(min_age_ms: int) -> Released:
+        return place(release(place.keys, group(place), "dead", min_age_ms=min_age_ms))
+
+    assert bury(2 * HOUR) == Released(1, 2)
     assert place.dead() == [old]
-    # The second was enqueued as early, but was due later: that is what counts.
-    assert place(release(place.keys, group(place), "dead", before_ms=5_000)) == Released(0, 2)
-    assert place(release(place.keys, group(place), "dead", before_ms=5_002)) == Released(1, 1)
+    # The second was enqueued as early, but was due an hour ago: that is what counts.
+    assert bury(2 * HOUR) == Released(0, 2)
+    assert bury(HOUR // 2) == Released(1, 1)
     assert lying(place) == [fresh]
 
 
+def test_release_of_messages_of_an_age_leaves_a_group_that_is_younger(place: Place) -> None:
+    """A producer whose clock is years behind must not have its messages buried at once."""
+    place.open("a")
+    old, *_ = _ages(place)
+    place.fetch("a", 9)
+    aside(place, "a", old)
+    assert place(release(place.keys, group(place), "dead", min_age_ms=HOUR)) == Released(0, 1)
+    assert lying(place) == [old]
+
+
 def _ages(place: Place) -> list[str]:
-    """Ids of messages enqueued at 1,000 ms; the second due at 5,001; the third of today."""
+    """Ids of messages enqueued in 1970; the second was due an hour ago; the third is of today."""
     early = list[str]()
-    for number, eta_ms in enumerate((None, 5_001)):
+    seconds, _ = place.redis.time()
+    for number, eta_ms in enumerate((None, seconds * 1000 - HOUR)):
         out = place.outgoing()
         id = f"{1000:011x}{number:015x}"
         message = out.message.replace(out.id.encode(), id.encode())

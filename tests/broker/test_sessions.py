@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import pytest
 
-from typedq.broker import operations, settlements
+from typedq.broker import operations, settlements, stats
 from typedq.broker.operations import Rotated
 from typedq.message import Envelope, decode_message
 
@@ -31,8 +32,11 @@ def lease(place: Place, session: str) -> int | None:
     return leases(place).get(session)
 
 
+ABOUT = b'{"pid":1}'
+
+
 def renew(place: Place, *sessions: str, lease_ms: int = 30_000) -> list[str]:
-    return place(operations.renew(place.keys, sessions, lease_ms, "sup", b"{}"))[1]
+    return place(operations.renew(place.keys, sessions, lease_ms, "sup", ABOUT))[1]
 
 
 def rotate(place: Place, old: str, fresh: str) -> Rotated:
@@ -91,12 +95,29 @@ def test_renew_extends_and_names_the_ended(place: Place) -> None:
     assert renew(place, "a", "ended") == ["ended"]
     assert lease(place, "a") == 30_000
     assert lease(place, "ended") is None
-    assert place.redis.hgetall(place.keys.workers) == {b"sup": b"{}"}
+    (about,) = place.redis.hvals(place.keys.workers)
+    said = msgspec.json.decode(about)
+    assert said.pop("pid") == 1
+    seconds, _ = place.redis.time()
+    assert 0 <= seconds * 1000 + 1000 - said.pop("seen_ms") < 10_000, "by the server's clock"
+    assert said == {}
+
+
+def test_forget_workers_drops_those_that_were_not_seen_for_long_and_what_no_worker_wrote(
+    place: Place,
+) -> None:
+    renew(place)
+    seconds, _ = place.redis.time()
+    old, young = (b'{"seen_ms":%d,"pid":2}' % (seconds * 1000 - age) for age in (HOUR, HOUR // 2))
+    others = {"old": old, "young": young, "garbage": b"\x00", "unstamped": b"{}"}
+    place.redis.hset(place.keys.workers, mapping=others)
+    assert place(stats.forget_workers(place.keys, HOUR - 60_000)) == 3
+    assert place.redis.hkeys(place.keys.workers) == [b"sup", b"young"]
 
 
 def test_renew_tells_a_supervisor_that_the_server_was_emptied(place: Place) -> None:
     def is_new() -> bool:
-        return place(operations.renew(place.keys, [], 30_000, "sup", b"{}"))[0]
+        return place(operations.renew(place.keys, [], 30_000, "sup", ABOUT))[0]
 
     assert [is_new(), is_new()] == [True, False]
     place.redis.flushall()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tests.broker.garbage import GARBAGE, HEAD, ID
 from typedq.broker import DeadBounds, operations, settlements
-from typedq.message import decode_message
+from typedq.message import decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -129,13 +130,34 @@ def test_a_retry_counts_its_attempt_and_keeps_the_rest(place: Place) -> None:
     out = place.outgoing(body=b'{"x": "\xc3\xa4  1"}')
     place.put(out)
     place.fetch("s")
-    place.work("s", 0, settlements.Retry(out.id.encode(), "mid", 1_000, 0))
+    place.work("s", 0, settlements.Retry(out.id.encode(), "mid", 999, 0))
     [message] = place.work("s", 1).messages
     envelope = decode_message(message)
-    assert envelope.attempt == 999, "three digits, so that every field keeps its place"
+    assert envelope.attempt == 999
     assert abs(envelope.due_ms - time.time_ns() // 1_000_000) < 5_000
     assert message[25:] == out.message[25:]
     assert message[:7] == out.message[:7]
+
+
+@pytest.mark.parametrize("options", [b"-", b"{}", b'{"soft":1.5}', b'{"soft":1,"hard":2}'])
+def test_a_retry_beyond_999_attempts_counts_on_in_the_options(place: Place, options: bytes) -> None:
+    place.open("s")
+    (id,) = new_ids(1)
+    message = encode_message(
+        id=id, contract=place.contract, queue="mid", options=options, body=b'{"x": "- {} 1"}'
+    )
+    place.redis.rpush(place.keys.ready("mid"), message)
+    given = msgspec.json.decode(options) if options != b"-" else {}
+    for attempts in (999, 1_000, 1_001, 123_456):
+        [message] = place.work("s", 1).messages
+        place.work("s", 0, settlements.Retry(id.encode(), "mid", attempts, 0))
+        [message] = place.redis.lrange(place.keys.ready("mid"), 0, -1)
+        envelope = decode_message(message)
+        assert envelope.attempt == attempts
+        assert envelope.body == b'{"x": "- {} 1"}'
+        counted = {"attempts": attempts} if attempts > 999 else {}
+        assert msgspec.json.decode(envelope.options) == counted | given if counted else True
+    assert place.waiting() == 0  # it was pushed by hand, and none of this changes a count
 
 
 def test_a_retry_waits_its_delay(place: Place) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.broker.conftest import Place
 
-MOVE_NO_MESSAGE = {"wake_worker", "extent", "open", "renew", "survey"}
+MOVE_NO_MESSAGE = {"wake_worker", "forget_workers", "extent", "open", "renew", "survey"}
 MINE = "_broadcast.mine"
 
 

@@ -112,7 +112,7 @@ def test_sessions_next_to_expire_first(place: Place) -> None:
 
 def test_survey_sees_everything_and_changes_nothing(place: Place) -> None:
     bury(place, 2)
-    place(operations.renew(place.keys, ["s"], 30_000, "sup", b"about"))
+    place(operations.renew(place.keys, ["s"], 30_000, "sup", b'{"pid":1}'))
     [ready, _] = place.fill(2, "high")
     place.fill(3, "low", delay_ms=60_000)
     place.fill(1, "mid")
@@ -123,7 +123,7 @@ def test_survey_sees_everything_and_changes_nothing(place: Place) -> None:
     assert (seen.in_flight, seen.dead) == (1, 2)
     assert seen.stats == {"dead": 2}
     assert seen.counts == {place.contract: 6}
-    assert seen.workers == {"sup": b"about"}
+    assert seen.workers["sup"].endswith(b',"pid":1}')
     assert seen.queues["high"].ready == 1
     assert seen.queues["high"].oldest[25:51] != ready.encode(), "the first one is in flight"
     assert seen.queues["mid"][2:] == (0, None)

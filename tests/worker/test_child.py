@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import redis
 
-from typedq import Context, Retry, TypedQ
+from typedq import Context, Retry, RetryIn, TypedQ
 from typedq.broker import operations, stats
 from typedq.broker.operations import DEFAULT_BOUNDS, Destination, OutgoingMessage
 from typedq.message import encode_message, new_ids
@@ -95,7 +95,8 @@ class Rig:
     def run(self) -> None:
         """Run a child until it has come to the message that was sent last."""
         self.last.enqueue()
-        broker, name = self.app.broker, self.journal.session
+        broker = self.app.broker
+        self.journal.session = name = new_session()
         broker.call(operations.open(self.keys, [name], ["default"], 30_000))
         plan = Plan(["default"], 10, 30.0, DEFAULT_BOUNDS)
         self.child = Child(self.app, self.journal, plan)
@@ -210,6 +211,26 @@ def test_a_suspect_runs_while_no_coroutine_does(counts: bytes, rig: Rig) -> None
 def _message(rig: Rig, task: str, body: bytes) -> bytes:
     contract, (id,) = rig.tasks[task].contract.id, new_ids(1)
     return encode_message(id=id, contract=contract, queue="default", options=b"-", body=body)
+
+
+def test_attempt_and_fence_rise_beyond_999_attempts(rig: Rig) -> None:
+    seen: list[tuple[int, str]] = []
+
+    @rig.app.task
+    def poll(ctx: Context) -> None:
+        seen.append((ctx.attempt, ctx.fence))
+        if len(seen) < 6:
+            raise RetryIn(0)
+
+    rig.tasks["poll"] = poll
+    poll.options(soft_timeout=5).enqueue()
+    (message,) = rig.redis.lrange(rig.keys.ready("default"), 0, -1)
+    rig.redis.lset(rig.keys.ready("default"), 0, message[:7] + b"997" + message[10:])
+    while len(seen) < 6:
+        rig.run()
+    assert [attempt for attempt, _ in seen] == list(range(998, 1004))
+    assert [fence.split(":")[1] for _, fence in seen][:2] == ["0998", "0999"]
+    assert sorted({fence for _, fence in seen}) == [fence for _, fence in seen]
 
 
 BODIES = {

@@ -81,17 +81,20 @@ def release(
     group: Group,
     fate: Literal["ready", "dead", "purged"],
     *,
-    before_ms: int = 1 << 52,
+    min_age_ms: int | None = None,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Operation[Released]:
-    """End the parking of at most 500 messages, those due before `before_ms`."""
+    """End the parking of at most 500 messages, those that are at least `min_age_ms` old."""
     return Operation(
         script("release"),
         [
             *(keys.parked(*group), keys.parked_groups, keys.counts, keys.dead),
             *(keys.dead_letters, keys.stats, *keys.lines([group.queue])),
         ],
-        [str(group), fate, before_ms, bounds.count, bounds.age_ms, EXPIRED],
+        [
+            *(str(group), fate, "" if min_age_ms is None else min_age_ms),
+            *(bounds.count, bounds.age_ms, EXPIRED),
+        ],
         lambda reply: Released(*reply),
     )
 

@@ -50,8 +50,8 @@ class Retry(NamedTuple):
 
     def words(self, queues: Sequence[str]) -> Sequence[Argument]:
         """Return the arguments of the script for this settlement."""
-        attempts = f"{min(self.attempts, 999):03d}"
-        return ("again", _place(queues, self.queue), self.id, attempts, self.delay_ms)
+        place, attempts = _place(queues, self.queue), f"{self.attempts:03d}"
+        return ("again", place, self.id, attempts, self.delay_ms)
 
 
 class DeadLetter(NamedTuple):

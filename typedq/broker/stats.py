@@ -192,6 +192,6 @@ def workers(keys: Keys) -> Operation[dict[str, bytes]]:
     )
 
 
-def forget_worker(keys: Keys, name: str) -> Operation[int]:
-    """Drop what a worker that is long gone said of itself."""
-    return Operation("HDEL", [keys.workers], [name], int)
+def forget_workers(keys: Keys, max_age_ms: int) -> Operation[int]:
+    """Drop what workers said of themselves that were not seen for so long; return how many."""
+    return Operation(script("forget_workers"), [keys.workers], [max_age_ms], int)

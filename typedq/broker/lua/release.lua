@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 --[[ release: end the parking of one group's oldest messages, at most 500 a call.
 
-Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged.
+Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged. Its age
+is by this server's clock: since it was due, or else enqueued; the group's own age is the most.
 
 KEYS    1 parked list  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then ready,
         delayed, wake of the group's queue
-ARGV    1 group  2 "ready" | "dead" | "purged"  3 only what was due before (ms)
-        4 most dead letters  5 their greatest age (ms)  6 reason to bury them
+ARGV    1 group  2 "ready" | "dead" | "purged"  3 min age (ms), '' for all
+        4 max dead letters  5 their max age (ms)  6 reason of the dead letters
 returns {number released, number left}
 ]]
 --@include header
@@ -15,7 +16,12 @@ returns {number released, number left}
 --@include wake
 --@include bury
 
-local released = 0
+local released, before = 0, math.huge
+if ARGV[3] ~= '' then
+  before = now_ms() - tonumber(ARGV[3])
+  local since = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '') or 0
+  if since >= before then return {0, redis.call('LLEN', KEYS[1])} end
+end
 local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 while released < 500 do
   local m = redis.call('LINDEX', KEYS[1], 0)
@@ -23,7 +29,7 @@ while released < 500 do
   local whole = is_message(m)
   if whole then
     local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16) or 0)
-    if due >= tonumber(ARGV[3]) then break end
+    if due >= before then break end
   end
   if ARGV[2] == 'ready' then
     redis.call('RPUSH', KEYS[7], m)

@@ -67,10 +67,20 @@ elseif ARGV[at] then
     end
     settled = settled + ended
   end
+  -- Three digits have room for 999 attempts; from then on the options hold the number.
+  local function with_attempts(m, attempts)
+    if #attempts > 3 then
+      local before, options, after = string.match(m, '^([^ ]+ [^ ]+ )([^ ]+)( .*)$', 53)
+      local others = string.gsub(string.match(options, '^{(.*)}$') or '', '^"attempts":%d+,?', '')
+      options = '{"attempts":' .. attempts .. (others ~= '' and ',' or '') .. others .. '}'
+      m, attempts = string.sub(m, 1, 52) .. before .. options .. after, '999'
+    end
+    return string.sub(m, 1, 7) .. attempts .. string.sub(m, 11)
+  end
   function settle.again(place, id, attempts, ms)
     local k, m, due = line(place), held(id), now_ms() + ms
     if not m then return end
-    m = with_due(string.sub(m, 1, 7) .. attempts .. string.sub(m, 11), due)
+    m = with_due(with_attempts(m, attempts), due)
     count(KEYS[6], 'retried', 1)
     if tonumber(ms) > 0 then
       delay(KEYS[k + 2], m, due, KEYS[7])
