@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import redis
 
 from tests.faults.rolling import ERA, Odd
-from typedq import Call, Context, Queue, TypedQ
+from typedq import Call, Context, Queue, TypedQ, compat, telemetry
 from typedq.broker import DeadBounds, Destination, OutgoingMessage, operations, settlements
 from typedq.broker.link import Link
 from typedq.broker.parking import Group, Parked, groups, parked
@@ -18,6 +20,7 @@ from typedq.broker.script import script
 from typedq.broker.stats import publish, requeue
 from typedq.contracts import Contract, contract_of
 from typedq.message import encode_message, new_ids
+from typedq.worker import readers
 from typedq.worker.delivery import Delivery, MessageKinds
 from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, State
@@ -87,8 +90,6 @@ class Reader:
 
     def lookups(self, act: Callable[[], object]) -> int:
         """How many times the server was asked for a schema meanwhile."""
-        import redis
-
         server: Any = redis.Redis.from_url(self.app.broker.url)
         with server.monitor() as monitor:
             act()
@@ -218,6 +219,70 @@ def test_a_schema_that_is_none_keeps_the_message_and_the_child(
     keys, id = reader.app.broker.keys, "send@0123456789abcdef"
     reader.app.broker.call(publish(keys, {id: document}))
     assert isinstance(reader.open(id, b'{"to":"a"}'), Parked)
+
+
+def never(*schemas: object) -> None:
+    """Compare for ever, as of a schema whose unions multiply."""
+    while True:
+        len(repr(schemas))
+
+
+def recurse(*schemas: object) -> None:
+    recurse(*schemas)
+
+
+def explode(*schemas: object) -> None:
+    raise LookupError("\x1b[31m" * 100)
+
+
+@pytest.mark.parametrize("how", [never, recurse, explode])
+def test_a_schema_that_cannot_be_compared_is_named_once_and_read_again_later(
+    reader: Reader,
+    how: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(telemetry.logger, "propagate", True)
+    monkeypatch.setattr(readers, "COMPARE_S", 0.2)
+    later = contract(Later)
+    reader.publish(later)
+
+    def open_often() -> None:
+        for _ in range(20):
+            assert isinstance(reader.open(later.id, b'{"to":"a"}'), Parked)
+            assert isinstance(reader.open(contract(Today).id, b'{"to":"a"}'), Delivery)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compat, "compare", how)
+        began = time.monotonic()
+        assert reader.lookups(open_often) == 1
+        assert time.monotonic() - began < 5.0
+    named = [r for r in caplog.records if "cannot be compared" in r.getMessage()]
+    assert len(named) == 1
+    assert sys.getprofile() is None
+    reader.opener._readings._invalid[later.id.encode()] = time.monotonic()  # a while later
+    assert isinstance(reader.open(later.id, b'{"to":"a"}'), Delivery)
+
+
+def test_a_registry_of_another_type_parks_what_is_not_known(reader: Reader) -> None:
+    keys = reader.app.broker.keys
+    server: Any = redis.Redis.from_url(reader.app.broker.url)
+    server.set(keys.contracts, "spoiled")
+    assert isinstance(reader.open(contract(Later).id, b'{"to":"a"}'), Parked)
+    assert isinstance(reader.open(contract(Today).id, b'{"to":"a"}'), Delivery)
+    server.close()
+
+
+def test_many_contracts_of_one_task_are_forgotten_again(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_MAX_DECIDED", 3)
+    strange = contract(Strange)
+    for number in range(10):
+        id = f"send@{number:016x}"
+        reader.app.broker.call(publish(reader.app.broker.keys, {id: strange.schema_json()}))
+        assert isinstance(reader.open(id, b'{"to":1}'), Parked)
+    assert len(reader.opener._readings._decided) <= 3
 
 
 def test_a_newer_format_is_parked_even_where_the_contract_is_known(reader: Reader) -> None:
