@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from typedq.broker import operations, settlements, stats
 from typedq.broker.stats import Letter, QueueStats
 from typedq.message import decode_message
@@ -99,6 +101,25 @@ def test_a_letter_whose_body_has_line_breaks(place: Place) -> None:
     place.fetch("s")
     place.work("s", 0, settlements.DeadLetter(out.id.encode(), REASON))
     assert place(stats.letters(place.keys, [out.id])) == [Letter(REASON, out.message)]
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"no line break", b"\xff\x00", b"\n"])
+def test_a_spoiled_dead_letter_is_listed_and_left_by_a_retry(place: Place, spoiled: bytes) -> None:
+    good, bad = bury(place, 2)
+    place.redis.hset(place.keys.dead_letters, bad, spoiled)
+    letters = place(stats.letters(place.keys, [good, bad]))
+    assert letters[0] is not None
+    assert letters[0].reason == REASON
+    assert letters[1] == Letter(b"", spoiled.strip(b"\n"))
+    assert place(stats.requeue(place.keys, place.queues, [good, bad])) == (1, [bad])
+    assert place(stats.delete(place.keys, [bad])) == 1
+
+
+def test_died_returns_times_by_id_and_none_for_others(place: Place) -> None:
+    ids = bury(place, 2)
+    entries = {grave.id: grave.died_ms for grave in place(stats.graves(place.keys))}
+    asked = [ids[1], "0" * 26, ids[0]]
+    assert place(stats.died(place.keys, asked)) == [entries[ids[1]], None, entries[ids[0]]]
 
 
 def test_sessions_next_to_expire_first(place: Place) -> None:

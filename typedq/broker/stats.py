@@ -118,7 +118,10 @@ def graves(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[Grave]
 
 
 class Letter(NamedTuple):
-    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were."""
+    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were.
+
+    What typedq did not write, and so has no line break, is all message.
+    """
 
     reason: bytes
     message: bytes
@@ -130,7 +133,22 @@ def letters(keys: Keys, ids: Sequence[str]) -> Operation[list[Letter | None]]:
         "HMGET",
         [keys.dead_letters],
         list(ids),
-        lambda reply: [text and Letter(*text.split(b"\n", 1)) for text in reply],
+        lambda reply: [None if raw is None else _letter(raw) for raw in reply],
+    )
+
+
+def _letter(raw: bytes) -> Letter:
+    reason, line_break, message = raw.partition(b"\n")
+    return Letter(reason, message) if line_break else Letter(b"", raw)  # nobody of ours wrote it
+
+
+def died(keys: Keys, ids: Sequence[str]) -> Operation[list[int | None]]:
+    """Return when dead letters died (server ms); None for each id that is gone. One id at least."""
+    return Operation(
+        "ZMSCORE",
+        [keys.dead],
+        list(ids),
+        lambda reply: [None if ms is None else number(ms) for ms in reply],
     )
 
 

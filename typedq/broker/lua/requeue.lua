@@ -17,8 +17,9 @@ for i = 1, names do lines[ARGV[1 + i]] = 3 + 3 * (i - 1) end
 for i = 2 + names, #ARGV do
   local letter = redis.call('HGET', KEYS[2], ARGV[i])
   if letter then
-    local m = string.sub(letter, string.find(letter, '\n', 1, true) + 1)
-    local k = is_message(m) and lines[queue_of(m)]
+    local at = string.find(letter, '\n', 1, true)
+    local m = at and string.sub(letter, at + 1)
+    local k = m and is_message(m) and lines[queue_of(m)]
     if k then
       redis.call('RPUSH', KEYS[k + 1], '1 0 00 000 0000000000000' .. string.sub(m, 25))
       count(KEYS[3], contract_of(m), 1)
