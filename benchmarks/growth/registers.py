@@ -66,7 +66,7 @@ def _session_operations(at: Fixture, names: Sequence[str]) -> Iterator[float]:
     yield at.server_us(ticked)
     # A grace of -1 ms has always expired.
     late = tick(at.keys, at.queues, grace_ms=-1, lease_ms=LEASE_MS)
-    yield _each(at, late, lambda: at.server.client.delete(at.keys.pardoned))
+    yield _each(at, late, lambda: at.server.client.delete(at.keys.lease_extended))
     yield at.server_us(renew(at.keys, names[:1], LEASE_MS, "other", b"{}"))
     yield at.server_us(renew(at.keys, names, LEASE_MS, "other", b"{}"))
     at.call(renew(at.keys, [], 0, "other", b""))

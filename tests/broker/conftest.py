@@ -122,7 +122,7 @@ class Place:
         return [id_of(m) for m in self.redis.zrange(self.keys.delayed(queue), 0, -1)]
 
     def flying(self, session: str) -> set[str]:
-        return {id.decode() for id in self.redis.hkeys(self.keys.flight(session))}
+        return {id.decode() for id in self.redis.hkeys(self.keys.in_flight(session))}
 
     def dead(self) -> list[str]:
         return [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]

@@ -133,10 +133,10 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: cron.cron(keys, began, schemas)
     told = place.outgoing()
     yield lambda: cron.broadcast(keys, "told", 1, told, schemas)
-    yield lambda: cron.deliver(keys, "_own", cron.Heard("0-0"))
+    yield lambda: cron.deliver(keys, "_own", cron.BroadcastCursor("0-0"))
     yield lambda: cron.last_slots(keys)
     yield lambda: cron.abandon(keys, "_own")
-    yield lambda: stats.forget_workers(keys, 0)
+    yield lambda: stats.forget_worker(keys, "sup")
     yield lambda: stats.sessions(keys)
     yield lambda: stats.graves(keys)
     yield lambda: stats.letters(keys, ["x"])
@@ -155,4 +155,4 @@ def test_every_script_touches_declared_keys_only(
         made.add(move.script if isinstance(move.script, str) else move.script.name)
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
-    assert made == scripts | {"ZRANGE", "ZMSCORE", "HMGET", "HGETALL", "UNLINK"}
+    assert made == scripts | {"ZRANGE", "ZMSCORE", "HMGET", "HGETALL", "HDEL", "UNLINK"}

@@ -174,7 +174,7 @@ class Moves(RuleBasedStateMachine):
         limit: int,
         *,
         owner: bool,
-    ) -> operations.Reaped:
+    ) -> operations.Recovered:
         return self.place(
             operations.recover_session(
                 self.place.keys,
@@ -405,12 +405,16 @@ class Moves(RuleBasedStateMachine):
             id, mail = one.id, self.mail[one.id]
             lying.setdefault(one.key.decode(), []).append(id)
             assert one.counts == (mail.crashes, mail.losses, mail.attempts)
-        for key in (*map(keys.delayed, QUEUES), *map(keys.flight, self.flight), keys.dead_letters):
+        for key in (
+            *map(keys.delayed, QUEUES),
+            *map(keys.in_flight, self.flight),
+            keys.dead_letters,
+        ):
             lying.get(key, []).sort()  # here order says nothing
         expected = {
             **{keys.ready(queue): ids for queue, ids in self.ready.items()},
             **{keys.delayed(queue): sorted(ids) for queue, ids in self.delayed.items()},
-            **{keys.flight(name): sorted(ids) for name, ids in self.flight.items()},
+            **{keys.in_flight(name): sorted(ids) for name, ids in self.flight.items()},
             **{keys.parked(*group): ids for group, ids in self.parked.items()},
             keys.dead_letters: sorted(self.dead),
         }

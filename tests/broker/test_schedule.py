@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import cron, operations, settlements
-from typedq.broker.cron import Fired, Firing, Heard
+from typedq.broker.cron import BroadcastCursor, Fired, Firing
 from typedq.message import decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def tell(place: Place, count: int = 1) -> list[str]:
     return ids
 
 
-def hear(place: Place, queue: str, heard: Heard | None = None) -> Heard:
-    return place(cron.deliver(place.keys, queue, heard or Heard()))
+def hear(place: Place, queue: str, heard: BroadcastCursor | None = None) -> BroadcastCursor:
+    return place(cron.deliver(place.keys, queue, heard or BroadcastCursor()))
 
 
 def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
@@ -165,7 +165,7 @@ def test_more_than_a_call_may_move_comes_in_several(place: Place) -> None:
     place.redis.hset(place.keys.contracts, place.contract, b"{}")
     tell(place, 501)
     mine = hear(place, MINE, mine)
-    assert mine.delivered == cron.MOST_DELIVERED
+    assert mine.delivered == cron.MAX_DELIVERED
     assert hear(place, MINE, mine).delivered == 1
 
 
@@ -200,7 +200,7 @@ def test_every_key_of_a_supervisor_expires(place: Place) -> None:
     mine = hear(place, MINE)
     tell(place)
     hear(place, MINE, mine)
-    own = [*place.keys.lines([MINE]), place.keys.heard(MINE)]
+    own = [*place.keys.queue_keys([MINE]), place.keys.broadcast_cursor(MINE)]
     there = [key for key in own if place.redis.exists(key)]
     assert len(there) == 3
     assert all(0 < place.redis.ttl(key) <= cron.OWN_TTL_S for key in there)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import pytest
 
-from typedq.broker import operations, settlements, stats
-from typedq.broker.operations import Rotated
+from typedq.broker import operations, settlements
+from typedq.broker.operations import Replaced
 from typedq.message import Envelope, decode_message
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def renew(place: Place, *sessions: str, lease_ms: int = 30_000) -> list[str]:
     return place(operations.renew(place.keys, sessions, lease_ms, "sup", ABOUT))[1]
 
 
-def rotate(place: Place, old: str, fresh: str) -> Rotated:
+def rotate(place: Place, old: str, fresh: str) -> Replaced:
     return place(operations.replace_session(place.keys, old, fresh, place.queues, 30_000))
 
 
@@ -51,7 +51,7 @@ def reap(
     owner: bool = True,
     others: Literal["back", "lost"] = "lost",
     queues: tuple[str, ...] = ("high", "mid", "low"),
-) -> operations.Reaped:
+) -> operations.Recovered:
     named: dict[bytes, operations.Fate] = {id.encode(): fate for id, fate in (fates or {}).items()}
     return place(
         operations.recover_session(
@@ -101,18 +101,6 @@ def test_renew_extends_and_names_the_ended(place: Place) -> None:
     seconds, _ = place.redis.time()
     assert 0 <= seconds * 1000 + 1000 - said.pop("seen_ms") < 10_000, "by the server's clock"
     assert said == {}
-
-
-def test_forget_workers_drops_those_that_were_not_seen_for_long_and_what_no_worker_wrote(
-    place: Place,
-) -> None:
-    renew(place)
-    seconds, _ = place.redis.time()
-    old, young = (b'{"seen_ms":%d,"pid":2}' % (seconds * 1000 - age) for age in (HOUR, HOUR // 2))
-    others = {"old": old, "young": young, "garbage": b"\x00", "unstamped": b"{}"}
-    place.redis.hset(place.keys.workers, mapping=others)
-    assert place(stats.forget_workers(place.keys, HOUR - 60_000)) == 3
-    assert place.redis.hkeys(place.keys.workers) == [b"sup", b"young"]
 
 
 def test_renew_tells_a_supervisor_that_the_server_was_emptied(place: Place) -> None:
@@ -367,7 +355,7 @@ def test_the_gap_guard_pardons_once(place: Place) -> None:
     place.redis.set(place.keys.last_tick, now_ms() - HOUR)
     assert [name for name, _ in place.tick().expired] == ["a"], "b was renewed in between"
     reap(place, "a", owner=False)
-    assert place.redis.smembers(place.keys.pardoned) == {b"b"}
+    assert place.redis.smembers(place.keys.lease_extended) == {b"b"}
 
 
 def test_no_gap_no_pardon(place: Place) -> None:

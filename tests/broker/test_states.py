@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.broker.conftest import Place
 
-MOVE_NO_MESSAGE = {"wake_worker", "forget_workers", "extent", "open", "renew", "survey"}
+MOVE_NO_MESSAGE = {"wake_worker", "extent", "open", "renew", "survey"}
 MINE = "_broadcast.mine"
 
 
@@ -143,7 +143,7 @@ class Walk:
         for fate in ("dead", "purged"):
             self.park("parks", self.hold("parks"))
             self.place(parking.release(self.keys, self.group, fate))
-        monkeypatch.setattr(parking, "MOST_GROUPS", 0)
+        monkeypatch.setattr(parking, "MAX_GROUPS", 0)
         self.park("parks", self.hold("parks"))
 
     def broadcast(self) -> None:
@@ -152,7 +152,7 @@ class Walk:
         place.redis.xadd(self.keys.broadcasts, {"n": 1, "m": self.told().message}, id=old)
         self.watch.refresh()
         place(operations.open(self.keys, ["hears"], queues, 30_000))
-        heard = cron.Heard(old)
+        heard = cron.BroadcastCursor(old)
         for number in range(1, 6):
             place(cron.broadcast(self.keys, "told", number, self.told(), self.schemas))
             heard = place(cron.deliver(self.keys, MINE, heard))
@@ -203,7 +203,10 @@ def test_every_script_moves_messages_by_the_table_or_none() -> None:
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
     moving = {row.move for row in table()}
-    assert moving - scripts == {"abandon", "bury"}  # a plain command, and a part of several scripts
+    assert moving - scripts == {
+        "abandon",
+        "dead_letter",
+    }  # a plain command, and a part of several scripts
     assert scripts - moving == MOVE_NO_MESSAGE
 
 

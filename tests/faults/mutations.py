@@ -53,7 +53,7 @@ MUTATIONS = {
     ),
     "any number of messages in flight is acknowledged": Mutation(
         "broker/lua/settle_and_fetch.lua",
-        "redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])",
+        "redis.call('HLEN', in_flight) ~= tonumber(ARGV[at + 1])",
         "false",
         "tests/broker/test_settle_and_fetch.py -k what_differs",
     ),
@@ -89,7 +89,7 @@ MUTATIONS = {
     ),
     "no wake token for what is left": Mutation(
         "broker/lua/settle_and_fetch.lua",
-        "  if list then pass_on(list, KEYS[place[list] + 3]) end\n",
+        "  if list then pass_token(list, KEYS[place[list] + 3]) end\n",
         "",
         "tests/broker/test_settle_and_fetch.py -k baton",
     ),
@@ -131,14 +131,14 @@ MUTATIONS = {
     ),
     "a suspect holds the others up": Mutation(
         "broker/lua/recover_session.lua",
-        "if alone[a] ~= alone[b] then return alone[a] end",
+        "if a.alone ~= b.alone then return a.alone end",
         "",
         "tests/broker/test_sessions.py -k behind_the_others",
     ),
     "a replaced session lives on": Mutation(
         "broker/lua/replace_session.lua",
-        "if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'gone' end",
-        "if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then kept = 'gone' end",
+        "if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'ended' end",
+        "if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then kept = 'ended' end",
         "tests/broker/test_sessions.py -k rotate_moves_everything",
     ),
     "messages of a lost reply are forgotten": Mutation(

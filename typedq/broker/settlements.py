@@ -37,7 +37,7 @@ class AckAll(NamedTuple):
         """Return the arguments of the script for this settlement."""
         pairs = [word for pair in self.counts.items() for word in pair]
         total = sum(self.counts.values())
-        return ("all", total, 1 + len(pairs), self.witness, *pairs) if total else ()
+        return ("ack_all", total, 1 + len(pairs), self.witness, *pairs) if total else ()
 
 
 class Retry(NamedTuple):
@@ -51,7 +51,7 @@ class Retry(NamedTuple):
     def words(self, queues: Sequence[str]) -> Sequence[Argument]:
         """Return the arguments of the script for this settlement."""
         place, attempts = _place(queues, self.queue), f"{self.attempts:03d}"
-        return ("again", place, self.id, attempts, self.delay_ms)
+        return ("retry", place, self.id, attempts, self.delay_ms)
 
 
 class DeadLetter(NamedTuple):
@@ -62,7 +62,7 @@ class DeadLetter(NamedTuple):
 
     def words(self, queues: Sequence[str]) -> Sequence[Argument]:
         """Return the arguments of the script for this settlement."""
-        return ("bury", self.id, self.reason)
+        return ("dead_letter", self.id, self.reason)
 
 
 class Discard(NamedTuple):
@@ -72,7 +72,7 @@ class Discard(NamedTuple):
 
     def words(self, queues: Sequence[str]) -> Sequence[Argument]:
         """Return the arguments of the script for this settlement."""
-        return ("drop", self.id)
+        return ("discard", self.id)
 
 
 class Release(NamedTuple):
@@ -83,7 +83,7 @@ class Release(NamedTuple):
 
     def words(self, queues: Sequence[str]) -> Sequence[Argument]:
         """Return the arguments of the script for this settlement."""
-        return ("back", _place(queues, self.queue), self.id)
+        return ("release", _place(queues, self.queue), self.id)
 
 
 Settlement = Ack | Retry | DeadLetter | Discard | Release
@@ -131,8 +131,8 @@ def settle_and_fetch(
 @lru_cache(maxsize=100)  # made once a session, not once a batch
 def _keys(keys: Keys, session: str, queues: tuple[str, ...]) -> list[str]:
     return [
-        *(keys.sessions, keys.flight(session), keys.counts, keys.dead, keys.dead_letters),
-        *(keys.stats, keys.supervisors, keys.paused, *keys.lines(queues)),
+        *(keys.sessions, keys.in_flight(session), keys.counts, keys.dead, keys.dead_letters),
+        *(keys.stats, keys.supervisors, keys.paused, *keys.queue_keys(queues)),
     ]
 
 
@@ -143,6 +143,6 @@ def _place(queues: Sequence[str], queue: str) -> int:
 def fetched(reply: list[Any]) -> Fetched:
     """Read what the scripts settle_and_fetch and unpark return."""
     if reply[0] != b"ok":
-        return Fetched(False, 0, []) if reply[0] == b"gone" else Fetched(True, None, [])
+        return Fetched(False, 0, []) if reply[0] == b"ended" else Fetched(True, None, [])
     lists: list[list[bytes]] = reply[2:]
     return Fetched(True, reply[1], lists[0] if len(lists) == 1 else list(chain(*lists)))

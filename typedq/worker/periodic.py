@@ -20,7 +20,7 @@ from typedq.broker.cron import abandon
 from typedq.broker.operations import recover_session, renew, tick
 from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
-from typedq.broker.stats import forget_workers, publish
+from typedq.broker.stats import forget_worker, publish, survey
 from typedq.errors import ServerRefused
 from typedq.telemetry import event
 from typedq.worker.child import Plan
@@ -119,11 +119,16 @@ class Janitor:
     def step(self, now: float) -> float:
         """Look at the oldest of every group; at most 500 of each go at once."""
         keys = self._broker.keys
-        for group in self._broker.call(groups(keys)):
-            move = release(keys, group, "dead", min_age_ms=self._most_ms, bounds=self._bounds)
-            if buried := self._broker.call(move).released:
-                event(logging.WARNING, "buried what was parked too long", messages=buried)
-        self._broker.call(forget_workers(keys, round(GONE_S * 1000)))
+        seen = self._broker.call(survey(keys, [], []))  # ages are by the server's clock
+        before_ms = seen.now_ms - self._most_ms
+        for group, since_ms in self._broker.call(groups(keys)).items():
+            if since_ms < before_ms:
+                move = release(keys, group, "dead", before_ms=before_ms, bounds=self._bounds)
+                if buried := self._broker.call(move).released:
+                    event(logging.WARNING, "buried what was parked too long", messages=buried)
+        for name, about in seen.workers.items():
+            if _seen_ms(about) < seen.now_ms - GONE_S * 1000:
+                self._broker.call(forget_worker(keys, name))
         return PARKED_LOOK_S
 
 
@@ -169,3 +174,14 @@ class Ticker:
                 handed_back=reaped.back,
                 buried=reaped.buried,
             )
+
+
+class _About(msgspec.Struct):
+    seen_ms: int = 0
+
+
+def _seen_ms(about: bytes) -> int:
+    try:
+        return msgspec.json.decode(about, type=_About).seen_ms
+    except msgspec.MsgspecError:
+        return 0

@@ -1,12 +1,11 @@
 #!lua flags=allow-oom
 --[[ release: end the parking of one group's oldest messages, at most 500 a call.
 
-Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged. Its age
-is by this server's clock: since it was due, or else enqueued; the group's own age is the most.
+Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged.
 
 KEYS    1 parked list  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then ready,
         delayed, wake of the group's queue
-ARGV    1 group  2 "ready" | "dead" | "purged"  3 min age (ms), '' for all
+ARGV    1 group  2 "ready" | "dead" | "purged"  3 only what was due before (ms)
         4 max dead letters  5 their max age (ms)  6 reason of the dead letters
 returns {number released, number left}
 ]]
@@ -14,29 +13,24 @@ returns {number released, number left}
 --@include message
 --@include fields
 --@include wake
---@include bury
+--@include dead_letter
 
-local released, before = 0, math.huge
-if ARGV[3] ~= '' then
-  before = now_ms() - tonumber(ARGV[3])
-  local since = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '') or 0
-  if since >= before then return {0, redis.call('LLEN', KEYS[1])} end
-end
-local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
+local released = 0
+local bounds = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 while released < 500 do
   local m = redis.call('LINDEX', KEYS[1], 0)
   if not m then break end
   local whole = is_message(m)
   if whole then
     local due = math.max(tonumber(string.sub(m, 12, 24)), tonumber(string.sub(m, 26, 36), 16) or 0)
-    if due >= before then break end
+    if due >= tonumber(ARGV[3]) then break end
   end
   if ARGV[2] == 'ready' then
     redis.call('RPUSH', KEYS[7], m)
-    plant(KEYS[9])
+    add_token(KEYS[9])
   else
     if whole then count(KEYS[3], contract_of(m), -1) end
-    if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6]) end
+    if ARGV[2] == 'dead' then add_dead_letter(bounds, id_of(m), m, ARGV[6]) end
   end
   redis.call('LPOP', KEYS[1]) -- last: until then it is parked
   released = released + 1

@@ -5,8 +5,7 @@ Guarantee: a session that was ended stays ended; it is named in the reply. When 
 last seen is stamped by this server's clock.
 
 KEYS    1 sessions  2 lease extended  3 workers
-ARGV    1 lease (ms)  2 supervisor  3 what it says of itself, a JSON object that is not empty, or
-        '' if it leaves; then session*
+ARGV    1 lease (ms)  2 supervisor  3 JSON object about it, or '' if it leaves; then session*
 returns {1 if the server did not know this supervisor, else 0, session that has ended*}
 ]]
 --@include header
