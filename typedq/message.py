@@ -11,7 +11,6 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from typedq.errors import BadMessage
@@ -23,7 +22,7 @@ BROADCAST = "_broadcast"
 _FIELDS = 10
 _FRESH = b"1 0 00 000 0000000000000 "
 KIND_AT = 52  # where the contract begins, as everything before it has a fixed place
-ID = slice(25, 51)
+ID, ARE_IDS = slice(25, 51), re.compile(rb"[0-9a-fA-F]*").fullmatch  # one id or several, joined
 # Crashes and losses of a message that may run beside others: what was interrupted beside others
 # runs beside others again, and alone from its second loss on.
 COUNTS_AT, MAY_SHARE = 2, (b"0 00 ", b"0 01 ")
@@ -131,11 +130,6 @@ def kind_of(message: bytes) -> bytes:
 def is_message(found: bytes) -> bool:
     """Whether bytes are a message of some format, as the server's scripts decide it."""
     return _MESSAGE.match(found) is not None
-
-
-def are_ids(found: Iterable[bytes]) -> bool:
-    """Whether these 26 bytes each are hexadecimal digits alone."""
-    return not b"".join(found).translate(None, b"0123456789abcdefABCDEF")
 
 
 _ENDS = [f"{n:02x}" for n in range(256)]

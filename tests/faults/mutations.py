@@ -149,14 +149,14 @@ MUTATIONS = {
     ),
     "a message starts after the lease deadline": Mutation(
         "worker/journal.py",
-        "if self._revoked[slot] or now >= self._lease_deadline[0]:",
+        "if self._revoked[slot] or now >= self.lease_deadline[0]:",
         "if self._revoked[slot]:",
         "tests/worker/test_journal.py -k after_the_lease_deadline",
     ),
     "a revoked message is claimed": Mutation(
         "worker/journal.py",
-        "if self._revoked[slot] or now >= self._lease_deadline[0]:",
-        "if now >= self._lease_deadline[0]:",
+        "if self._revoked[slot] or now >= self.lease_deadline[0]:",
+        "if now >= self.lease_deadline[0]:",
         "tests/worker/test_journal.py -k revoked_message",
     ),
     "a lock that does not lock": Mutation(

@@ -66,7 +66,7 @@ def test_entries_after_a_kill_of_the_child_are_those_it_wrote(journal: Journal) 
         journal.fresh, journal.phase = "b" * 16, Phase.BUSY
         journal.hold([7], [ID], [1])
         journal.claim(7, time.monotonic(), None)
-        journal.count(done=3, failed=1)
+        journal.free([], done=3, failed=1)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     assert (journal.session, journal.fresh, journal.phase) == ("a" * 16, "b" * 16, Phase.BUSY)

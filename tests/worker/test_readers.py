@@ -501,9 +501,9 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     if lost != "unpark":
         lose_the_reply(stage, monkeypatch, lost)
         session.sync()
-    while session.has_unsettled:
+    while session.unsettled:
         session.sync()
-    assert not session.has_waiting
+    assert not session.waiting
     assert [m[25:51] for m in stage.ask(parked(keys, group))] == ids
     if lost == "unpark":
         lose_the_reply(stage, monkeypatch, lost)

@@ -11,9 +11,9 @@ from typedq.broker import Broker, operations, settlements, stats
 from typedq.broker.operations import Destination, OutgoingMessage
 from typedq.errors import ServerUnavailable
 from typedq.message import encode_message, new_ids
-from typedq.worker.delivery import Delivery, MessageKind, Outcome, Prefetch
+from typedq.worker.delivery import Delivery, MessageKind, Outcome
 from typedq.worker.journal import Journal, State
-from typedq.worker.session import Session, new_session
+from typedq.worker.session import Prefetch, Session, new_session
 
 if TYPE_CHECKING:
     from tests.faults.harness import Stage
@@ -107,7 +107,7 @@ def test_sync_when_the_number_differs_acknowledges_each_by_its_id(stage: Stage) 
     held.ack(*all_of_them)
     assert held.fetch() == []
     assert stage.look().stats == {"done": 4}
-    assert not held.session.has_unsettled
+    assert not held.session.unsettled
 
 
 def test_sync_with_no_free_slot_left_over_uses_those_of_settled_messages(stage: Stage) -> None:
@@ -138,7 +138,7 @@ def test_end_of_a_delivery_that_others_recovered_settles_nothing_of_the_next_one
     assert new.id == old.id
     assert held.session.owns(new)
     held.ack(old)
-    assert not held.session.has_unsettled
+    assert not held.session.unsettled
     assert held.fetch() == []
     assert list(stage.in_flight()) == [new.id.decode()]
     held.ack(new)
@@ -170,9 +170,9 @@ def test_sync_after_a_lost_reply_settles_once_and_tracks_what_was_fetched(
     assert held.journal.fresh == ""
     assert len(more) == 2
     assert all(map(held.session.owns, more))
-    assert held.session.has_unsettled
+    assert held.session.unsettled
     held.fetch()
-    assert not held.session.has_unsettled
+    assert not held.session.unsettled
     assert stage.look().stats["done"] == 2
     assert stage.flying(old) == {}
     for delivery in reversed(more):
@@ -251,7 +251,7 @@ def test_fetch_of_a_message_with_a_bad_id_after_a_lost_reply_makes_a_dead_letter
     held.ack(delivery)
     _lose_the_next_reply(held.broker, monkeypatch)
     assert held.fetch(5) == []
-    while held.session.has_unsettled:
+    while held.session.unsettled:
         assert held.fetch() == []
     assert not stage.in_flight()
     assert stage.look().stats == {"done": 1, "dead": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -13,12 +14,12 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.delivery import MAX_PREFETCHED, Delivery, Prefetch
+from typedq.worker.delivery import Delivery
 from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.readers import ContractReaders
-from typedq.worker.session import Session
+from typedq.worker.session import MAX_PREFETCHED, Prefetch, Session
 from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 
@@ -56,6 +57,7 @@ class Child:
         self, app: TypedQ, journal: Journal, plan: Plan, *, parent: int | None = None
     ) -> None:
         self._journal, self._plan, self._parent = journal, plan, parent
+        self._lease_deadline = journal.lease_deadline
         broker = app.broker
         self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in plan.queues])
         self._session = Session(
@@ -93,46 +95,45 @@ class Child:
 
     def run(self) -> None:
         """Work until stopped and everything that runs has ended."""
-        session, token = self._session, None
+        self._journal.phase = Phase.BUSY
+        session, parked, token = self._session, self._parked, None
         while True:
-            for outcome in self._coroutines.take_ended():
-                self._exclusive = False
-                session.end(outcome)
-                if self._is_bounded:
-                    self._count_run()
-            lease_is_over = self._journal.is_lease_over()
-            if self.stopping or lease_is_over:
+            if self._coroutines.running:
+                self._take_ended()
+            lease_is_over = time.monotonic() >= self._lease_deadline[0]
+            if session.waiting and (self.stopping or lease_is_over):
                 session.release_waiting()
             budget = 0 if lease_is_over else self._fetch_budget()
+            group = None
+            if budget and (parked.groups or time.monotonic() >= parked.find_at):
+                group = parked.next()
             # Without a lease the session may have been ended: only a `sync` opens another.
-            if budget or token or session.has_unsettled or lease_is_over:
-                self._fetch(budget, token)
+            if (budget and not group) or token or session.unsettled or lease_is_over:
+                session.sync(0 if group else budget, token)
+            if group and not session.unpark(group, budget):
+                parked.is_empty(group)
             self._run_waiting()
             token = None
-            if session.has_unsettled or (self.stopping and session.has_waiting):
+            if session.unsettled or (self.stopping and session.waiting):
                 continue
             if self.stopping and not self._coroutines.running:
                 return
             token = self._wait()
 
+    def _take_ended(self) -> None:
+        for outcome in self._coroutines.take_ended():
+            self._exclusive = False
+            self._session.end(outcome)
+            if self._is_bounded:
+                self._count_run()
+
     def _fetch_budget(self) -> int:
-        if self._session.has_waiting or self._exclusive or self.stopping:
+        if self._session.waiting or self._exclusive or self.stopping:
             return 0
-        budget = min(self._prefetch.batch(self._session.bytes_each), self._session.free_slots)
+        budget = self._session.fetch_budget(self._prefetch)
         if self._has_coroutines:
             budget = min(budget, self._plan.async_concurrency - self._coroutines.running)
         return max(0, budget)
-
-    def _fetch(self, budget: int, token: str | None) -> None:
-        session, group = self._session, self._parked.next() if budget else None
-        if group is None:
-            session.sync(budget, token)
-        else:
-            if token or session.has_unsettled:
-                session.sync(token=token)
-            if not session.unpark(group, budget):
-                self._parked.is_empty(group)
-        self._journal.phase = Phase.BUSY
 
     def _wait(self) -> str | None:
         """Wait for something to do; return the queue whose wake token was taken, if any."""
@@ -140,7 +141,7 @@ class Child:
         if budget and self._parked.groups:
             return None  # no token tells of parked messages
         # A message that must run alone waits for the coroutines that run.
-        timeout = EXCLUSIVE_POLL_S if self._session.has_waiting else POLL_S
+        timeout = EXCLUSIVE_POLL_S if self._session.waiting else POLL_S
         if budget and not self._coroutines.running:
             self._journal.phase = Phase.IDLE
         place = self.waiter.wait(timeout, tokens=budget > 0)
@@ -180,7 +181,7 @@ class Child:
     def _settle_before(self, delivery: Delivery) -> bool:
         """Settle what has ended before this one runs; return False if that cost us this one."""
         session = self._session
-        if session.has_unsettled:
+        if session.unsettled:
             running.set(None)  # what is logged meanwhile is not of the task before
             session.sync()
             if not session.owns(delivery):

@@ -59,7 +59,7 @@ class Journal:
         self.slots = slots
         self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + _ID))
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
-        self._lease_deadline = view[_FENCE : _FENCE + 8].cast("d")
+        self.lease_deadline = view[_FENCE : _FENCE + 8].cast("d")
         self._counts = view[_COUNTS : _COUNTS + 16].cast("Q")
         self._heartbeat = view[_BEAT : _BEAT + 8].cast("d")
         self._started = view[at : at + size].cast("d")
@@ -90,7 +90,7 @@ class Journal:
         self._started[slot] = now
         self._deadlines[slot] = _NEVER if hard is None else now + hard
         self._states[slot] = _RUNNING
-        if self._revoked[slot] or now >= self._lease_deadline[0]:
+        if self._revoked[slot] or now >= self.lease_deadline[0]:
             self._states[slot] = _HELD
             return False
         return True
@@ -103,11 +103,13 @@ class Journal:
         """Any other change of state."""
         self._states[slot] = state
 
-    def free(self, slots: Iterable[int]) -> None:
-        """These hold nothing any more."""
+    def free(self, slots: Iterable[int], done: int = 0, failed: int = 0) -> None:
+        """Free slots, and add what ended to the totals that the supervisor reports."""
         states = self._states
         for slot in slots:
             states[slot] = _FREE
+        self._counts[0] += done
+        self._counts[1] += failed
 
     def is_revoked(self, slot: int) -> bool:
         """Whether the supervisor handed it back."""
@@ -115,12 +117,7 @@ class Journal:
 
     def is_lease_over(self) -> bool:
         """Whether the lease, as far as this process knows, has ended."""
-        return time.monotonic() >= self._lease_deadline[0]
-
-    def count(self, done: int = 0, failed: int = 0) -> None:
-        """Add to the totals that the supervisor reports."""
-        self._counts[0] += done
-        self._counts[1] += failed
+        return time.monotonic() >= self.lease_deadline[0]
 
     # --- both ----------------------------------------------------------------------------------
 
@@ -165,7 +162,7 @@ class Journal:
 
     def set_lease_deadline(self, until: float) -> None:
         """No message may start after this instant of the monotonic clock."""
-        self._lease_deadline[0] = until
+        self.lease_deadline[0] = until
 
     def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""

@@ -25,14 +25,14 @@ class ParkedGroups:
     def __init__(self, broker: Broker, readers: ContractReaders, queues: Sequence[str]) -> None:
         self._broker, self._readers, self._queues = broker, readers, queues
         self.groups = deque[Group]()  # in which something may be left
-        self._find_at = 0.0
+        self.find_at = 0.0  # when to search again (monotonic)
         self._is_turn = False
 
     def next(self) -> Group | None:
         """Return a group to fetch from now, or None for the queues."""
         now = time.monotonic()
-        if now >= self._find_at:
-            self._find_at = now + FIND_S
+        if now >= self.find_at:
+            self.find_at = now + FIND_S
             self._find()
         self._is_turn = not self._is_turn and bool(self.groups)
         if not self._is_turn:

@@ -13,12 +13,15 @@ from typedq.broker import Broker, DeadBounds, operations
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import COUNTS_AT, ID, KIND_AT, MAY_SHARE, are_ids, is_message
+from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message
 from typedq.telemetry import event
-from typedq.worker.delivery import Delivery, MessageKinds, Outcome
+from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds, Outcome
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
+MAX_PREFETCHED = 128
+BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
+BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
 MAX_PAUSE_S = 0.5
 
 
@@ -28,12 +31,35 @@ def new_session() -> str:
 
 
 @final
+class Prefetch:
+    """How long tasks typically take (s), and so how many messages a child fetches at once."""
+
+    def __init__(self, max_messages: int) -> None:
+        self._max, self._typical = max_messages, BATCH_S
+
+    def ran(self, kind: MessageKind, took: float) -> None:
+        """Learn from a sync task that took this long: rise at once, fall slowly."""
+        typical = kind.typical
+        kind.typical = took if typical == UNSEEN_S else 0.8 * typical + 0.2 * took
+        self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
+
+    def handed_over(self) -> None:
+        """Learn from a coroutine, which does not hold the batch up."""
+        self._typical *= 0.8
+
+    def batch(self, bytes_each: int = 1) -> int:
+        """Return how many messages make about 20 ms of work, and no more than about 1 MiB."""
+        by_time, by_size = int(BATCH_S / max(self._typical, 1e-6)), 1 + BATCH_BYTES // bytes_each
+        return max(1, min(self._max, by_time, by_size))
+
+
+@final
 class Session:
     """Owns the record of every message that its child holds.
 
-    A record is a `Delivery`: in `_records` from the fetch until it ended, in `_waiting` until it is
-    started, in `_ended` until the server knows how it ended. Its row in the journal tells the
-    supervisor the same, should this process die.
+    A record is a `Delivery`: in `_records` from the fetch until it ended, in `waiting` until it is
+    started, in `unsettled` until the server knows how it ended. Its row in the journal tells the
+    supervisor the same, should this process die. The child only reads `waiting` and `unsettled`.
     """
 
     def __init__(
@@ -48,11 +74,11 @@ class Session:
         self._broker, self._journal, self._queues = broker, journal, tuple(queues)
         self._name = journal.session
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
-        self._kinds = MessageKinds(queues)
+        self._kinds, self._kind = MessageKinds(queues), MessageKind(b"@ - ", queues)
         # By slot and not by id: a message that was released may come to us a second time.
         self._records: list[Delivery | None] = [None] * journal.slots
         self._free = list(range(journal.slots))
-        self._waiting, self._ended = deque[Delivery](), list[Delivery]()
+        self.waiting, self.unsettled = deque[Delivery](), list[Delivery]()
         self._failed = 0
         self._must_replace, self._lost_links = False, broker.lost_links
         self.urgent, self.bytes_each = False, 1
@@ -60,17 +86,11 @@ class Session:
     @property
     def free_slots(self) -> int:
         """Return how many more messages can be held once the ended ones are settled."""
-        return len(self._free) + len(self._ended)
+        return len(self._free) + len(self.unsettled)
 
-    @property
-    def has_waiting(self) -> bool:
-        """Return True if messages were fetched and not started."""
-        return bool(self._waiting)
-
-    @property
-    def has_unsettled(self) -> bool:
-        """Return True if messages ended and the server does not know it."""
-        return bool(self._ended)
+    def fetch_budget(self, prefetch: Prefetch) -> int:
+        """Return how many messages to fetch now."""
+        return min(prefetch.batch(self.bytes_each), len(self._free) + len(self.unsettled))
 
     def owns(self, delivery: Delivery) -> bool:
         """Return False once others have ended the session, and the message with it."""
@@ -80,8 +100,8 @@ class Session:
 
     def next(self) -> Delivery | None:
         """Take the next message to start, oldest first."""
-        while self._waiting:
-            delivery = self._waiting.popleft()
+        while self.waiting:
+            delivery = self.waiting.popleft()
             if self._records[delivery.slot] is delivery:
                 return delivery
             self.release(delivery)
@@ -90,7 +110,7 @@ class Session:
     def postpone(self, delivery: Delivery) -> None:
         """Return a message to the front of those that wait, until it can run alone."""
         self._journal.put(delivery.slot, State.WAITING)
-        self._waiting.appendleft(delivery)
+        self.waiting.appendleft(delivery)
 
     def end(self, outcome: Outcome) -> None:
         """Record how an attempt ended; the next `sync` tells the server."""
@@ -99,7 +119,7 @@ class Session:
             self.release(delivery)
         elif outcome.settlement is None and self._records[delivery.slot] is delivery:
             self._records[delivery.slot] = None
-            self._ended.append(delivery)
+            self.unsettled.append(delivery)
         else:
             self._failed += outcome.settlement is not None
             self.settle(delivery, outcome.settlement)
@@ -108,10 +128,11 @@ class Session:
         """Record what is to become of a message: None acknowledges it."""
         slot = delivery.slot
         if self._records[slot] is not delivery:
-            self._release_slots([slot])
+            self._journal.free([slot])
+            self._free.append(slot)
             return
         self._records[slot] = None
-        self._ended.append(delivery)
+        self.unsettled.append(delivery)
         if settlement is not None:
             delivery.settlement = settlement
             # No longer running, so not to be revoked. If this process dies now, it is released.
@@ -130,8 +151,8 @@ class Session:
 
     def release_waiting(self) -> None:
         """Release every message that was not started; the oldest will be next again."""
-        while self._waiting:
-            self.release(self._waiting.pop())
+        while self.waiting:
+            self.release(self.waiting.pop())
 
     def _others(self, delivery: Delivery) -> list[Delivery | None]:
         return [other for other in self._records if other is not delivery]
@@ -158,7 +179,7 @@ class Session:
         if not fetched.alive:
             self._replace()
             return
-        if self._ended:
+        if self.unsettled:
             self._forget_settled()
         self._track(fetched.messages)
 
@@ -188,7 +209,7 @@ class Session:
                 )
             )
 
-        ended = self._ended
+        ended = self.unsettled
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.
             fetched = send([AckAll(Counter([d.kind.counted for d in ended]), ended[-1].id)])
@@ -209,23 +230,19 @@ class Session:
         return send([*(Ack(contract, ids) for contract, ids in acked.items()), *others])
 
     def _forget_settled(self) -> None:
-        done = sum(delivery.settlement is None for delivery in self._ended)
-        self._journal.count(done, self._failed)
-        self._release_slots([delivery.slot for delivery in self._ended])
-        self._ended.clear()
-        self._failed, self.urgent = 0, False
-
-    def _release_slots(self, slots: Sequence[int]) -> None:
-        self._journal.free(slots)
+        slots = [delivery.slot for delivery in self.unsettled]
+        done = [delivery.settlement for delivery in self.unsettled].count(None)
+        self._journal.free(slots, done, self._failed)
         self._free.extend(slots)
+        self.unsettled.clear()
+        self._failed, self.urgent = 0, False
 
     def _track(self, messages: Sequence[bytes]) -> None:
         """Make the records of messages that were fetched; bad messages are settled at once."""
         if not messages:
             return
         self.bytes_each = sum(map(len, messages)) // len(messages)
-        ids = [message[ID] for message in messages]
-        are_good, kind = are_ids(ids), self._kinds.of(messages[0])
+        ids, kind = [message[ID] for message in messages], self._kind
         slots = [self._free.pop() for _ in ids]
         deliveries = list[Delivery]()
         for message, id, slot in zip(messages, ids, slots, strict=True):
@@ -234,14 +251,15 @@ class Session:
             alone = not message.startswith(MAY_SHARE, COUNTS_AT)
             self._records[slot] = delivery = Delivery(message, slot, kind, id, alone)
             deliveries.append(delivery)
+        self._kind, are_good = kind, ARE_IDS(b"".join(ids))
         self._journal.hold(slots, ids, [delivery.kind.place or 0 for delivery in deliveries])
         for delivery in deliveries:
             if delivery.kind.place is None:
                 why = "it names another queue than the one it was in"
-            elif not (are_good or are_ids([delivery.id])):
+            elif not (are_good or ARE_IDS(delivery.id)):
                 why = "its id is not 26 hexadecimal digits"
             else:
-                self._waiting.append(delivery)
+                self.waiting.append(delivery)
                 continue
             self.settle(delivery, bad_message(delivery.message, why))
 
@@ -274,5 +292,5 @@ class Session:
         for slot, delivery in enumerate(self._records):
             if delivery and delivery.id not in held:
                 self._records[slot] = None
-        known = {delivery.id for delivery in (*self._records, *self._ended) if delivery}
+        known = {delivery.id for delivery in (*self._records, *self.unsettled) if delivery}
         self._track([held[id] for id in sorted(held.keys() - known)[: len(self._free)]])

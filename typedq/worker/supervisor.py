@@ -22,13 +22,13 @@ from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
 from typedq.worker.children import ChildPool, ChildrenKeepDying
 from typedq.worker.coroutines import prepare
-from typedq.worker.delivery import MAX_PREFETCHED
 from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
 from typedq.worker.periodic import EvictionCheck, Janitor, LeaseRenewer, PeriodicJob, Ticker
 from typedq.worker.schedule import Cron, Deliver, own_queue
+from typedq.worker.session import MAX_PREFETCHED
 from typedq.worker.waiting import Waiter
 
 SUMMARY_S = 10.0

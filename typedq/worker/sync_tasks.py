@@ -8,9 +8,10 @@ from typing import final
 from typedq.around import Around
 from typedq.broker import settlements
 from typedq.telemetry import running
-from typedq.worker.delivery import Delivery, Outcome, Prefetch
+from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.execute import arguments, context, failed
 from typedq.worker.journal import Journal
+from typedq.worker.session import Prefetch
 from typedq.worker.timing import Alarm, call_task
 
 
