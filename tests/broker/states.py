@@ -215,7 +215,7 @@ def draw() -> str:
             '    state "in flight" as in_flight',
             "```",
             "",
-            "| move | from | to | counts | when |",
+            "| operation | from | to | counts | when |",
             "|---|---|---|---|---|",
             *(f"| {row} |" for row in rows),
             "",
