@@ -125,7 +125,7 @@ class Moves(RuleBasedStateMachine):
 
     @precondition(lambda self: any(self.flight.values()))
     @rule(data=st.data())
-    def rotate(self, data: st.DataObject) -> None:
+    def replace(self, data: st.DataObject) -> None:
         old, fresh = self.session(data), next(self.names)
         move = operations.replace_session(self.place.keys, old, fresh, QUEUES, 30_000)
         kept, messages = self.place(move)
@@ -141,7 +141,9 @@ class Moves(RuleBasedStateMachine):
         others=st.sampled_from(("back", "lost")),
         limit=st.integers(1, 3),
     )
-    def reap(self, data: st.DataObject, owner: bool, others: operations.Fate, limit: int) -> None:
+    def recover(
+        self, data: st.DataObject, owner: bool, others: operations.Fate, limit: int
+    ) -> None:
         name = self.session(data)
         held = sorted(self.flight[name])
         drawn: list[operations.Fate | None] = [
@@ -152,11 +154,11 @@ class Moves(RuleBasedStateMachine):
             id.encode(): fate for id, fate in named.items() if fate is not None
         }
         if not owner:
-            assert self.reap_move(name, fates, others, limit, owner=False).alive
+            assert self.recover_operation(name, fates, others, limit, owner=False).alive
             self.place.expire(name)
             ticked = self.place.tick(grace_ms=3_600_000)
             assert [session for session, _ in ticked.expired] == [name]
-        assert not self.reap_move(name, fates, others, limit, owner=owner).alive
+        assert not self.recover_operation(name, fates, others, limit, owner=owner).alive
         del self.flight[name]
         self.gone.append(name)
         for id in held:
@@ -164,9 +166,9 @@ class Moves(RuleBasedStateMachine):
             self.mail[id].losses += (named[id] or others) == "lost"
         # What must run alone now comes behind the others.
         for _, id in sorted(((self.mail[id].alone, id) for id in held), reverse=True):
-            self.judge(id, named[id] or others, limit)
+            self.settle_fate(id, named[id] or others, limit)
 
-    def reap_move(
+    def recover_operation(
         self,
         name: str,
         fates: dict[bytes, operations.Fate],
@@ -188,7 +190,7 @@ class Moves(RuleBasedStateMachine):
             )
         )
 
-    def judge(self, id: str, fate: operations.Fate, limit: int) -> None:
+    def settle_fate(self, id: str, fate: operations.Fate, limit: int) -> None:
         mail = self.mail[id]
         if fate == "done":
             self.end(id)
@@ -379,7 +381,7 @@ class Moves(RuleBasedStateMachine):
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data(), keep=st.booleans())
-    def exhume(self, data: st.DataObject, keep: bool) -> None:
+    def requeue_or_delete(self, data: st.DataObject, keep: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(self.dead), unique=True, min_size=1))
         keys = self.place.keys
         if keep:
@@ -465,7 +467,7 @@ class Moves(RuleBasedStateMachine):
         here.close()
 
 
-def test_every_move_in_any_order(server: OwnServer, place: Place) -> None:
+def test_every_operation_in_any_order_keeps_the_model(server: OwnServer, place: Place) -> None:
     kind = type(place)
 
     class OnServer(Moves):

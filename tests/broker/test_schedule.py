@@ -34,7 +34,7 @@ def begin(place: Place, entry: str = "e", ago_ms: int = 60_000) -> int:
     return began
 
 
-def test_an_entry_begins_when_it_is_first_heard_of(place: Place) -> None:
+def test_an_entry_starts_when_it_is_first_asked_for(place: Place) -> None:
     before = server_ms(place)
     fired = fire(place, "e", before - 1000, before - 10)
     assert [now for _, now in fired.slots] == [False, False]
@@ -74,7 +74,7 @@ def test_entries_do_not_know_each_other(place: Place) -> None:
     assert (len(place.ready("mid")), len(place.ready("low"))) == (1, 1)
 
 
-def test_the_message_tells_its_slot_and_its_contract_is_published(place: Place) -> None:
+def test_the_message_has_its_slot_and_its_contract_is_published(place: Place) -> None:
     began = begin(place)
     place.redis.delete(place.keys.contracts)
     fire(place, "e", began + 1000)
@@ -110,7 +110,7 @@ def hear(place: Place, queue: str, heard: BroadcastCursor | None = None) -> Broa
     return place(cron.deliver(place.keys, queue, heard or BroadcastCursor()))
 
 
-def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
+def test_each_supervisor_gets_broadcasts_since_it_started(place: Place) -> None:
     tell(place)
     mine = hear(place, MINE)
     assert (mine.number, mine.delivered, mine.missed) == (1, 0, 0)
@@ -125,7 +125,7 @@ def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
     assert place.stats() == {"broadcast": 4, "delivered": 4}
 
 
-def test_the_first_ever_broadcast_is_heard(place: Place) -> None:
+def test_the_first_broadcast_ever_is_delivered(place: Place) -> None:
     mine = hear(place, MINE)
     tell(place)
     assert hear(place, MINE, mine).delivered == 1
@@ -139,7 +139,7 @@ def test_asking_twice_delivers_once(place: Place) -> None:
     assert place.ready(MINE) == ids
 
 
-def test_a_resend_is_told_once(place: Place) -> None:
+def test_a_resent_broadcast_is_accepted_once(place: Place) -> None:
     mine, out = hear(place, MINE), place.outgoing()
     schemas = {place.contract: b"{}"}
     move = cron.broadcast(place.keys, "lane", 1, out, {})
@@ -238,7 +238,7 @@ def test_every_way_to_settle_leaves_the_counts_alone(
     assert place.waiting() == 0
 
 
-def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
+def test_retried_and_released_broadcasts_stay_with_the_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     (again, later, back), queues = holding
@@ -252,7 +252,7 @@ def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
     assert place.delayed(MINE) == [later.decode()]
 
 
-def test_after_a_crash_it_comes_back_to_the_same_supervisor(
+def test_a_broadcast_after_a_crash_returns_to_the_same_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     ids, queues = holding
@@ -265,7 +265,7 @@ def test_after_a_crash_it_comes_back_to_the_same_supervisor(
     assert place.waiting() == 0
 
 
-def test_what_a_lost_supervisor_held_goes_with_it(
+def test_broadcasts_of_a_lost_supervisor_are_dropped(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     place.expire("s")

@@ -41,7 +41,7 @@ class Walk:
         assert len(self.place.fetch(session, count)) == count
         return ids
 
-    def reap(
+    def recover(
         self,
         session: str,
         *fates: tuple[bytes, operations.Fate],
@@ -85,7 +85,7 @@ class Walk:
         self.due()
         place.open("looks")
         place.work("looks", 1)
-        self.reap("looks")
+        self.recover("looks")
         self.empty()
         place.redis.hset(self.keys.cron, "entry", 1)
         firing = cron.Firing("entry", 2, place.outgoing())
@@ -104,20 +104,20 @@ class Walk:
         self.empty()
         self.hold("fresh")
         self.place(operations.replace_session(self.keys, "fresh", "fresher", ["mid"], 30_000))
-        self.reap("fresher")
+        self.recover("fresher")
         self.empty()
 
     def died(self) -> None:
         a, _ = self.hold("ends", 2)
-        self.reap("ends", (a, "done"))
+        self.recover("ends", (a, "done"))
         self.empty()
         a, b, _ = self.hold("dies", 3)
-        self.reap("dies", (a, "crash"), (b, "lost"))
+        self.recover("dies", (a, "crash"), (b, "lost"))
         self.empty()
         a, b = self.hold("kills", 2)
-        self.reap("kills", (a, "crash"), (b, "lost"), limit=1)
+        self.recover("kills", (a, "crash"), (b, "lost"), limit=1)
         self.hold("strange")
-        self.reap("strange", serves=False)
+        self.recover("strange", serves=False)
         graves = [grave.id for grave in self.place(stats.graves(self.keys))]
         self.place(stats.delete(self.keys, graves))
         for session in ("one", "another"):
@@ -171,7 +171,7 @@ class Walk:
                         self.keys, "hears", queues, settle=[settlements.Discard(id)]
                     )
                 )
-        self.reap("hears")
+        self.recover("hears")
 
     def told(self) -> operations.OutgoingMessage:
         (id,) = new_ids(1)

@@ -24,11 +24,11 @@ def bury(place: Place, count: int, queue: str = "mid") -> list[str]:
     return ids
 
 
-def revive(place: Place, *ids: str, queues: tuple[str, ...] = ("high", "mid", "low")) -> object:
+def requeue(place: Place, *ids: str, queues: tuple[str, ...] = ("high", "mid", "low")) -> object:
     return place(stats.requeue(place.keys, queues, ids))
 
 
-def test_a_revived_letter_is_new_again(place: Place) -> None:
+def test_a_requeued_dead_letter_is_new_again(place: Place) -> None:
     place.open("s")
     out = place.outgoing(body=b'{"a": "\xc3\xa4\\n  b"}')
     place.put(out)
@@ -41,7 +41,7 @@ def test_a_revived_letter_is_new_again(place: Place) -> None:
         )
     )
     assert place.dead() == [out.id]
-    assert revive(place, out.id) == (1, [])
+    assert requeue(place, out.id) == (1, [])
     assert place.redis.lrange(place.keys.ready("mid"), 0, -1) == [out.message]
     assert not place.dead()
     assert place.letter(out.id) is None
@@ -49,38 +49,38 @@ def test_a_revived_letter_is_new_again(place: Place) -> None:
     assert place.tokens() == "mid"
 
 
-def test_revive_goes_to_the_end_of_the_line(place: Place) -> None:
+def test_requeue_puts_a_message_at_the_end_of_its_queue(place: Place) -> None:
     dead = bury(place, 2)
     waiting = place.fill(1)
-    assert revive(place, *dead) == (2, [])
+    assert requeue(place, *dead) == (2, [])
     assert place.ready() == [*waiting, *dead]
 
 
-def test_what_cannot_live_stays_dead(place: Place) -> None:
+def test_requeue_of_what_is_no_message_leaves_it_dead(place: Place) -> None:
     [low] = bury(place, 1, "low")
     place.redis.rpush(place.keys.ready("mid"), b"garbage")
     place.fetch("s", 1)
     [garbage] = set(place.dead()) - {low}
     before = place.snapshot()
-    assert revive(place, low, garbage, "0" * 26, queues=("high", "mid")) == (0, [low, garbage])
+    assert requeue(place, low, garbage, "0" * 26, queues=("high", "mid")) == (0, [low, garbage])
     assert place.snapshot() == before
 
 
-def test_reviving_twice_is_reviving_once(place: Place) -> None:
+def test_requeue_sent_twice_changes_nothing_more(place: Place) -> None:
     [id] = bury(place, 1)
-    assert revive(place, id, id) == (1, [])
-    assert revive(place, id) == (0, [])
+    assert requeue(place, id, id) == (1, [])
+    assert requeue(place, id) == (0, [])
     assert place.everywhere() == {id: 1}
 
 
-def test_forget_drops_what_is_named(place: Place) -> None:
+def test_delete_drops_the_dead_letters_that_are_named(place: Place) -> None:
     first, second, third = bury(place, 3)
     assert place(stats.delete(place.keys, [first, third, "0" * 26])) == 2
     assert place.dead() == [second]
     assert place.redis.hkeys(place.keys.dead_letters) == [second.encode()]
 
 
-def test_graves_are_youngest_first_and_letters_come_by_id(place: Place) -> None:
+def test_dead_letters_are_listed_youngest_first_and_read_by_id(place: Place) -> None:
     ids = bury(place, 3)
     for n, id in enumerate(ids):
         place.redis.zadd(place.keys.dead, {id: 1_000 + n})

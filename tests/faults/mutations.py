@@ -43,7 +43,7 @@ MUTATIONS = {
         "broker/lua/settle_and_fetch.lua",
         "not redis.call('ZSCORE', KEYS[1], ARGV[1]) then",
         "false then",
-        "tests/broker/test_settle_and_fetch.py -k not_open_gets_nothing",
+        "tests/broker/test_settle_and_fetch.py -k not_open",
     ),
     "a settlement of what is not held counts": Mutation(
         "broker/lua/settle_and_fetch.lua",
@@ -55,7 +55,7 @@ MUTATIONS = {
         "broker/lua/settle_and_fetch.lua",
         "redis.call('HLEN', in_flight) ~= tonumber(ARGV[at + 1])",
         "false",
-        "tests/broker/test_settle_and_fetch.py -k what_differs",
+        "tests/broker/test_settle_and_fetch.py -k another_number",
     ),
     "ack before run": Mutation(
         "worker/sync_tasks.py",
@@ -67,13 +67,13 @@ MUTATIONS = {
         "broker/lua/tick.lua",
         "if now - last > tonumber(ARGV[1]) or last - now > tonumber(ARGV[1]) then",
         "if false then",
-        "tests/broker/test_sessions.py -k gap_guard",
+        "tests/broker/test_sessions.py -k after_a_gap_extends_each",
     ),
     "leases are extended again and again": Mutation(
         "broker/lua/tick.lua",
         "if redis.call('SADD', KEYS[3], session) == 1 then",
         "if redis.call('SADD', KEYS[3], session) >= 0 then",
-        "tests/broker/test_sessions.py -k gap_guard",
+        "tests/broker/test_sessions.py -k after_a_gap_extends_each",
     ),
     "resend without sequence": Mutation(
         "broker/lua/enqueue.lua",
@@ -91,7 +91,7 @@ MUTATIONS = {
         "broker/lua/settle_and_fetch.lua",
         "  if list then pass_token(list, KEYS[place[list] + 3]) end\n",
         "",
-        "tests/broker/test_settle_and_fetch.py -k baton",
+        "tests/broker/test_settle_and_fetch.py -k leaves_a_wake_token",
     ),
     "recovery without the journal": Mutation(
         "worker/children.py",
@@ -139,7 +139,7 @@ MUTATIONS = {
         "broker/lua/replace_session.lua",
         "if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'ended' end",
         "if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then kept = 'ended' end",
-        "tests/broker/test_sessions.py -k rotate_moves_everything",
+        "tests/broker/test_sessions.py -k moves_everything",
     ),
     "messages of a lost reply are forgotten": Mutation(
         "worker/session.py",
@@ -175,7 +175,7 @@ MUTATIONS = {
         "broker/lua/tick.lua",
         "promote(KEYS[k + 1], KEYS[k + 2], now, 500 - moved)",
         "promote(KEYS[k + 1], KEYS[k + 2], now, 5000 - moved)",
-        "tests/broker/test_sessions.py -k tick_moves_500",
+        "tests/broker/test_sessions.py -k moves_500",
     ),
     "contracts are published once": Mutation(
         "worker/periodic.py",
