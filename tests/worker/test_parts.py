@@ -79,5 +79,5 @@ def test_who_is_called_away_does_no_harm_to_a_server_that_is_paused(
     stage.redis.rpush(stage.keys.wake("low"), "1")
     assert waiter.wait(5.0) == 1
     ttl = stage.redis.ttl(waiter._own)
-    assert -2 <= ttl <= operations.CALLED_BACK_TTL_S, "what is left of it goes"
+    assert -2 <= ttl <= operations.WAKE_WORKER_TTL_S, "what is left of it goes"
     assert ttl != -1

@@ -59,13 +59,13 @@ def last_slots(keys: Keys) -> Operation[dict[str, int]]:
 
 
 def broadcast(
-    keys: Keys, lane: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
+    keys: Keys, producer: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
 ) -> Operation[Accepted]:
     """Broadcast a message to every supervisor; accepted as `enqueue` accepts one for a queue."""
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("broadcast"),
-        [keys.lane(lane), keys.contracts, keys.stats, keys.broadcasts],
+        [keys.lane(producer), keys.contracts, keys.stats, keys.broadcasts],
         [seq, LANE_TTL_S, KEPT_MS, message.way.contract, message.message, *published],
         accepted,
     )

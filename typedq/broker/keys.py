@@ -58,9 +58,9 @@ class Keys:
         """The last broadcast of one supervisor, by its own queue; expires."""
         return f"{self.tag}:heard:{queue}"
 
-    def lane(self, lane: str) -> str:
+    def lane(self, producer: str) -> str:
         """Last sequence number of one producer connection; expires."""
-        return f"{self.tag}:lane:{lane}"
+        return f"{self.tag}:lane:{producer}"
 
     def queue_keys(self, queues: Iterable[str]) -> list[str]:
         """Ready, delayed and wake of each queue: the order in which every script takes them."""

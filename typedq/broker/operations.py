@@ -14,7 +14,7 @@ import msgspec
 from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Operation, in_groups, script, text
 
-LANE_TTL_S, CALLED_BACK_TTL_S = 3_600, 60
+LANE_TTL_S, WAKE_WORKER_TTL_S = 3_600, 60
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
@@ -71,7 +71,11 @@ def _due(way: Destination) -> tuple[str, int]:
 
 
 def enqueue(
-    keys: Keys, lane: str, seq: int, batch: Sequence[OutgoingMessage], schemas: Mapping[str, bytes]
+    keys: Keys,
+    producer: str,
+    seq: int,
+    batch: Sequence[OutgoingMessage],
+    schemas: Mapping[str, bytes],
 ) -> Operation[Accepted]:
     """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
@@ -90,7 +94,13 @@ def enqueue(
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("enqueue"),
-        [keys.lane(lane), keys.contracts, keys.counts, keys.supervisors, *keys.queue_keys(places)],
+        [
+            keys.lane(producer),
+            keys.contracts,
+            keys.counts,
+            keys.supervisors,
+            *keys.queue_keys(places),
+        ],
         [seq, LANE_TTL_S, len(schemas), *published, *groups],
         accepted,
     )
@@ -106,7 +116,7 @@ def accepted(reply: list[bytes]) -> Accepted:
 
 def wake_worker(token: str) -> Operation[None]:
     """End the BLPOP of the one worker that waits for this token."""
-    return Operation(script("wake_worker"), [token], [CALLED_BACK_TTL_S], lambda _: None)
+    return Operation(script("wake_worker"), [token], [WAKE_WORKER_TTL_S], lambda _: None)
 
 
 def open(

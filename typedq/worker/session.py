@@ -242,21 +242,25 @@ class Session:
         if not messages:
             return
         self.bytes_each = sum(map(len, messages)) // len(messages)
-        ids, kind = [message[ID] for message in messages], self._kind
-        slots = [self._free.pop() for _ in ids]
-        deliveries = list[Delivery]()
-        for message, id, slot in zip(messages, ids, slots, strict=True):
+        ids, kinds, deliveries = [message[ID] for message in messages], [self._kind], []
+        records, free, kind = self._records, self._free, self._kind
+        for message, id in zip(messages, ids, strict=True):
             if not message.startswith(kind.text, KIND_AT):
                 kind = self._kinds.of(message)
-            alone = not message.startswith(MAY_SHARE, COUNTS_AT)
-            self._records[slot] = delivery = Delivery(message, slot, kind, id, alone)
+                kinds.append(kind)
+            slot, alone = free.pop(), not message.startswith(MAY_SHARE, COUNTS_AT)
+            records[slot] = delivery = Delivery(message, slot, kind, id, alone)
             deliveries.append(delivery)
-        self._kind, are_good = kind, ARE_IDS(b"".join(ids))
-        self._journal.hold(slots, ids, [delivery.kind.place or 0 for delivery in deliveries])
+        self._kind = kind
+        places = [delivery.kind.place or 0 for delivery in deliveries]
+        self._journal.hold([delivery.slot for delivery in deliveries], ids, places)
+        if ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]:
+            self.waiting.extend(deliveries)
+            return
         for delivery in deliveries:
             if delivery.kind.place is None:
                 why = "it names another queue than the one it was in"
-            elif not (are_good or ARE_IDS(delivery.id)):
+            elif not ARE_IDS(delivery.id):
                 why = "its id is not 26 hexadecimal digits"
             else:
                 self.waiting.append(delivery)
