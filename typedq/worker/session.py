@@ -242,7 +242,7 @@ class Session:
         if not messages:
             return
         self.bytes_each = sum(map(len, messages)) // len(messages)
-        ids, kinds, deliveries = [message[ID] for message in messages], [self._kind], []
+        ids, kinds, deliveries = [m[ID] for m in messages], [self._kind], list[Delivery]()
         records, free, kind = self._records, self._free, self._kind
         for message, id in zip(messages, ids, strict=True):
             if not message.startswith(kind.text, KIND_AT):
