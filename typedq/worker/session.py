@@ -197,17 +197,16 @@ class Session:
 
     def _settle_and_fetch(self, max_messages: int, token: str | None) -> Fetched:
         def send(settlements: Sequence[Settlement | AckAll]) -> Fetched:
-            return self._broker.call(
-                settle_and_fetch(
-                    self._broker.keys,
-                    self._name,
-                    self._queues,
-                    settle=settlements,
-                    max_messages=max_messages,
-                    token=token,
-                    bounds=self._bounds,
-                )
+            operation = settle_and_fetch(
+                self._broker.keys,
+                self._name,
+                self._queues,
+                settle=settlements,
+                max_messages=max_messages,
+                token=token,
+                bounds=self._bounds,
             )
+            return self._broker.call(operation)
 
         ended = self.unsettled
         if ended and not self.urgent and self.free_slots == self._journal.slots:
@@ -252,9 +251,10 @@ class Session:
             records[slot] = delivery = Delivery(message, slot, kind, id, alone)
             deliveries.append(delivery)
         self._kind = kind
+        are_good = ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]
         places = [delivery.kind.place or 0 for delivery in deliveries]
         self._journal.hold([delivery.slot for delivery in deliveries], ids, places)
-        if ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]:
+        if are_good:
             self.waiting.extend(deliveries)
             return
         for delivery in deliveries:
