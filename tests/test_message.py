@@ -57,7 +57,7 @@ def test_what_the_server_counts_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("crashes", "losses", "alone"),
-    [(b"0", b"00", False), (b"1", b"00", True), (b"0", b"01", True), (b"0", b"10", True)],
+    [(b"0", b"00", False), (b"1", b"00", True), (b"0", b"01", False), (b"0", b"02", True)],
 )
 def test_lost_before_means_alone(crashes: bytes, losses: bytes, alone: bool) -> None:
     head = (b"1", crashes, losses, b"000", b"0" * 13, b"0" * 26)

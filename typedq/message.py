@@ -12,7 +12,6 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable
 from typing import Final, NamedTuple, final
 
 import msgspec
@@ -27,12 +26,18 @@ ID: Final = slice(25, 51)  # `message[ID]` is the id, without splitting the mess
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
 _NEW = b"1 0 00 000 0000000000000 "
-_NEVER_LOST = b"1 0 00 "  # version, crash count, worker-lost count
+ARE_IDS = re.compile(rb"[0-9a-fA-F]*").fullmatch  # one id or several, joined
+# Crashes and losses of a message that may run beside others: what was interrupted beside others
+# runs beside others again, and alone from its second loss on.
+COUNTS_AT, MAY_SHARE = 2, (b"0 00 ", b"0 01 ")
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
     re.DOTALL,
 )
+
+# Three digits have room for 999 attempts; from then on the options hold the number.
+_MORE_ATTEMPTS = re.compile(rb'\{"attempts":(\d{4,15})[,}]')
 
 
 class Envelope(NamedTuple):
@@ -52,12 +57,14 @@ class Envelope(NamedTuple):
     @property
     def attempt(self) -> int:
         """Return how many attempts were counted before this one: 0 for a new message."""
+        if self.attempts == b"999" and (more := _MORE_ATTEMPTS.match(self.options)):
+            return int(more[1])
         return int(self.attempts)
 
     @property
     def runs(self) -> int:
         """Return how often it was started before: failures, crashes and lost workers."""
-        return int(self.attempts) + int(self.crashes) + int(self.losses)
+        return self.attempt + int(self.crashes) + int(self.losses)
 
     @property
     def due_ms(self) -> int:
@@ -81,8 +88,8 @@ class Envelope(NamedTuple):
 
     @property
     def alone(self) -> bool:
-        """Return True if it was lost before, and so must run without neighbours."""
-        return self.crashes != b"0" or self.losses != b"00"
+        """Return True if it must run without neighbours: it crashed, or was lost twice."""
+        return self.crashes != b"0" or self.losses > b"01"
 
 
 def is_broadcast(queue: str) -> bool:
@@ -129,19 +136,9 @@ def kind_of(message: bytes) -> bytes:
         raise BadMessage("it has no contract, queue, options and payload") from None
 
 
-def is_ordinary(message: bytes) -> bool:
-    """Return True if it has this format and was never lost: it may run beside others."""
-    return message.startswith(_NEVER_LOST)
-
-
 def is_message(data: bytes) -> bool:
     """Return True if bytes are a message of some format, as the server's scripts decide it."""
     return _MESSAGE.match(data) is not None
-
-
-def are_ids(values: Iterable[bytes]) -> bool:
-    """Return True if these values of 26 bytes each consist of hexadecimal digits."""
-    return not b"".join(values).translate(None, b"0123456789abcdefABCDEF")
 
 
 # --- on the way to the server -------------------------------------------------------------------

@@ -18,7 +18,7 @@ def queues(sizes: Sequence[int], window: int, rounds: int) -> Finding:
             drained = best([worker.drain(window) for _ in range(rounds)])
             latency = worker.latency_ms(20 * window // 1000, at.queues[-1])
             at.call(open_sessions(at.keys, ["idle"], at.queues, LEASE_MS))
-            idle = at.server_us(settle_and_fetch(at.keys, "idle", at.queues, want=64))
+            idle = at.server_us(settle_and_fetch(at.keys, "idle", at.queues, max_messages=64))
             ticked = tick(at.keys, at.queues, grace_ms=GRACE_MS, lease_ms=LEASE_MS)
             rest = (idle, at.server_us(ticked), stats_us(at))
             found[size] = (*drained, worker.memory_mb(), latency, *rest)

@@ -10,11 +10,11 @@ from typedq.admin.tasks import declared as declared_tasks
 from typedq.broker import Keys, Operation
 from typedq.broker.operations import DEFAULT_BOUNDS as DEAD_BOUNDS
 from typedq.broker.operations import open as open_sessions
-from typedq.broker.operations import renew, settle_and_fetch, tick
+from typedq.broker.operations import renew, tick
 from typedq.broker.parking import Group as ParkedGroup
 from typedq.broker.parking import Parked, park, parked, release
 from typedq.broker.parking import groups as parked_groups
-from typedq.broker.settlements import DeadLetter
+from typedq.broker.settlements import DeadLetter, settle_and_fetch
 from typedq.broker.stats import graves as dead_letters
 from typedq.broker.stats import requeue, sessions
 from typedq.broker.stats import survey as stats

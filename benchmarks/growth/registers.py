@@ -66,11 +66,11 @@ def _session_operations(at: Fixture, names: Sequence[str]) -> Iterator[float]:
     yield at.server_us(ticked)
     # A grace of -1 ms has always expired.
     late = tick(at.keys, at.queues, grace_ms=-1, lease_ms=LEASE_MS)
-    yield _each(at, late, lambda: at.server.client.delete(at.keys.pardoned))
+    yield _each(at, late, lambda: at.server.client.delete(at.keys.lease_extended))
     yield at.server_us(renew(at.keys, names[:1], LEASE_MS, "other", b"{}"))
     yield at.server_us(renew(at.keys, names, LEASE_MS, "other", b"{}"))
     at.call(renew(at.keys, [], 0, "other", b""))
-    yield at.server_us(settle_and_fetch(at.keys, OWN, at.queues, want=64))
+    yield at.server_us(settle_and_fetch(at.keys, OWN, at.queues, max_messages=64))
     known = [session.name for session in at.call(sessions(at.keys))]
     yield at.server_us(stats(at.keys, at.queues, known))
 
@@ -150,7 +150,9 @@ def _fetch(at: Fixture, count: int) -> Iterator[list[bytes]]:
     at.fill(count)
     # The worker does not serve this queue.
     at.server.client.rename(at.keys.ready("q0"), at.keys.ready("side"))
-    while messages := at.call(settle_and_fetch(at.keys, OWN, ["side"], want=CHUNK)).messages:
+    while messages := at.call(
+        settle_and_fetch(at.keys, OWN, ["side"], max_messages=CHUNK)
+    ).messages:
         yield [message[ID] for message in messages]
 
 

@@ -95,10 +95,10 @@ class Place:
         want: int = 0,
         *settle: settlements.Settlement | settlements.AckAll,
         token: str | None = None,
-    ) -> operations.Worked:
+    ) -> settlements.Fetched:
         return self(
-            operations.settle_and_fetch(
-                self.keys, session, self.queues, settle=settle, want=want, token=token
+            settlements.settle_and_fetch(
+                self.keys, session, self.queues, settle=settle, max_messages=want, token=token
             )
         )
 
@@ -122,7 +122,7 @@ class Place:
         return [id_of(m) for m in self.redis.zrange(self.keys.delayed(queue), 0, -1)]
 
     def flying(self, session: str) -> set[str]:
-        return {id.decode() for id in self.redis.hkeys(self.keys.flight(session))}
+        return {id.decode() for id in self.redis.hkeys(self.keys.in_flight(session))}
 
     def dead(self) -> list[str]:
         return [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]

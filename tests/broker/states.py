@@ -1,8 +1,8 @@
-"""Watches what moves do to messages, and draws their state machine.
+"""The state machine of a message: a table, a checker of what operations do, and a diagram.
 
     python -m tests.broker.states
 
-draws `typedq.broker.states.ARROWS` into docs/protocol.md.
+draws `ARROWS` into docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from typedq.broker.states import ARROWS
 
 if TYPE_CHECKING:
     from typedq.broker import Keys, Operation
@@ -31,6 +29,46 @@ READ: dict[str, Callable[[Any, bytes], object]] = {
     "broadcasts": lambda pipe, key: pipe.xrange(key),
 }
 STATES = {"flight": "in flight", "dead_letters": "dead", "broadcasts": "broadcast"}
+
+
+# The operations that make it | from | to | what they count in the message's header | when
+ARROWS = [
+    tuple(cell.strip() for cell in row.split("|"))
+    for row in """\
+enqueue, cron | | ready | | due at once; or a slot of a cron entry
+enqueue | | delayed | | due later
+broadcast | | broadcast | | for every supervisor; kept for an hour
+broadcast | broadcast | purged | | older than an hour when another one comes
+deliver | broadcast | ready | | a copy for each supervisor, in a queue of its own
+abandon | ready | purged | | a copy whose supervisor has ended
+abandon | delayed | purged | | a copy whose supervisor has ended
+tick, settle_and_fetch | delayed | ready | | its time has come
+settle_and_fetch | ready | in flight | | fetched
+settle_and_fetch, recover_session | in flight | done | | it ended well
+settle_and_fetch, recover_session | in flight | ready | | released before it started
+settle_and_fetch | in flight | ready | attempts | it failed; retried at once
+settle_and_fetch | in flight | delayed | attempts | it failed; retried later
+settle_and_fetch | in flight | dead | | it failed; no more retries
+settle_and_fetch, recover_session | in flight | purged | | a copy: unreadable, or supervisor ended
+recover_session | in flight | ready | crashes | its process died while it ran alone
+recover_session | in flight | ready | losses | its process died beside others, or with its worker
+recover_session | in flight | dead | crashes | the limit is reached
+recover_session | in flight | dead | losses | the limit is reached
+recover_session | in flight | dead | | its session did not serve its queue
+replace_session | in flight | in flight | | a reply was lost; a fresh session holds it
+park | in flight | parked | | this worker cannot read it
+park | in flight | dead | | the same, but too many contracts are parked
+unpark | parked | in flight | | fetched by a worker that can read it
+release | parked | ready | | retried by hand
+release | parked | dead | | parked for too long
+release | parked | purged | | dropped by hand
+purge | ready | purged | | dropped by hand
+purge | delayed | purged | | dropped by hand
+requeue | dead | ready | | retried by hand; counts are reset
+delete | dead | purged | | dropped by hand
+dead_letter | dead | purged | | evicted by age or count when a dead letter is added
+""".splitlines()
+]
 
 
 class Step(NamedTuple):
@@ -146,11 +184,14 @@ class MoveChecker:
 
 
 def named(move: Operation[Any], start: str, end: str) -> str:
-    """The move of the table; what a burial pushes out is not the work of the move that buries."""
+    """The operation of the table; what a dead letter evicts is by its part, not by its script."""
     if isinstance(move.script, str):
         return COMMANDS.get(move.script, move.script)
-    pushed_out = (start, end) == ("dead", "purged") and "function bury(" in move.script.source
-    return "bury" if pushed_out else move.script.name
+    pushed_out = (start, end) == (
+        "dead",
+        "purged",
+    ) and "function add_dead_letter(" in move.script.source
+    return "dead_letter" if pushed_out else move.script.name
 
 
 def draw() -> str:
@@ -174,7 +215,7 @@ def draw() -> str:
             '    state "in flight" as in_flight',
             "```",
             "",
-            "| move | from | to | counts | when |",
+            "| operation | from | to | counts | when |",
             "|---|---|---|---|---|",
             *(f"| {row} |" for row in rows),
             "",

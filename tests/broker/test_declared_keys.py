@@ -106,11 +106,13 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
     yield lambda: operations.open(keys, ["a", "b"], queues, 30_000)
     yield lambda: operations.wake_worker(keys.wake("_own"))
-    yield lambda: operations.settle_and_fetch(keys, "a", queues, want=9)
-    yield lambda: operations.settle_and_fetch(keys, "a", queues, settle=settle, want=9, token="low")
+    yield lambda: settlements.settle_and_fetch(keys, "a", queues, max_messages=9)
+    yield lambda: settlements.settle_and_fetch(
+        keys, "a", queues, settle=settle, max_messages=9, token="low"
+    )
     yield lambda: stats.requeue(keys, queues, [ids[3].decode()])
-    yield lambda: operations.settle_and_fetch(keys, "b", queues, want=1, bounds=bounds)
-    yield lambda: operations.renew(keys, ["a", "ended"], 30_000, "sup", b"{}")
+    yield lambda: settlements.settle_and_fetch(keys, "b", queues, max_messages=1, bounds=bounds)
+    yield lambda: operations.renew(keys, ["a", "ended"], 30_000, "sup", b'{"pid":1}')
     yield lambda: operations.tick(keys, queues, grace_ms=1, lease_ms=1)
     yield lambda: operations.replace_session(keys, "a", "c", queues, 30_000)
     yield lambda: operations.recover_session(
@@ -121,7 +123,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     group = parking.Group("low", place.contract)
     aside = [parking.Parked(group, out.id.encode()) for out in batch]
     yield lambda: operations.open(keys, ["d"], queues, 30_000)
-    yield lambda: operations.settle_and_fetch(keys, "d", queues, want=99)
+    yield lambda: settlements.settle_and_fetch(keys, "d", queues, max_messages=99)
     yield lambda: parking.park(keys, "d", aside, bounds)
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)
@@ -131,12 +133,14 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: cron.cron(keys, began, schemas)
     told = place.outgoing()
     yield lambda: cron.broadcast(keys, "told", 1, told, schemas)
-    yield lambda: cron.deliver(keys, "_own", cron.Heard("0-0"))
+    yield lambda: cron.deliver(keys, "_own", cron.BroadcastCursor("0-0"))
     yield lambda: cron.last_slots(keys)
     yield lambda: cron.abandon(keys, "_own")
+    yield lambda: stats.forget_worker(keys, "sup")
     yield lambda: stats.sessions(keys)
     yield lambda: stats.graves(keys)
     yield lambda: stats.letters(keys, ["x"])
+    yield lambda: stats.died(keys, ["x"])
     yield lambda: stats.delete(keys, ["x"])
 
 
@@ -151,4 +155,4 @@ def test_every_script_touches_declared_keys_only(
         made.add(move.script if isinstance(move.script, str) else move.script.name)
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
-    assert made == scripts | {"ZRANGE", "HMGET", "HGETALL", "UNLINK"}
+    assert made == scripts | {"ZRANGE", "ZMSCORE", "HMGET", "HGETALL", "HDEL", "UNLINK"}

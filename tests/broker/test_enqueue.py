@@ -36,7 +36,7 @@ def test_a_batch_goes_to_its_queues_in_order(place: Place) -> None:
     assert not place.supervisors_token()
 
 
-def test_the_message_is_stored_as_it_was_sealed(place: Place) -> None:
+def test_the_message_is_stored_as_it_was_encoded(place: Place) -> None:
     out = place.outgoing(body=b'{"a":"b c \xc3\xbc \x00\r\n"}')
     place.put(out)
     assert place.redis.lrange(place.keys.ready("mid"), 0, -1) == [out.message]
@@ -86,12 +86,12 @@ def test_a_resend_changes_nothing(place: Place) -> None:
     assert place.waiting() == 3
 
 
-def test_a_lane_expires(place: Place) -> None:
+def test_a_producer_id_expires(place: Place) -> None:
     send(place, 1, [place.outgoing()], place.contract)
     assert 3_500 < place.redis.ttl(place.keys.lane("lane")) <= operations.LANE_TTL_S
 
 
-def test_a_lane_that_somebody_else_used_is_never_taken_for_success(place: Place) -> None:
+def test_a_producer_id_that_somebody_else_used_is_never_taken_for_success(place: Place) -> None:
     place.fill(1)
     [producer] = place.broker._pool._idle
     place(operations.enqueue(place.keys, producer.id, 7, [place.outgoing()], {}))

@@ -49,7 +49,7 @@ class Mail:
 
     @property
     def alone(self) -> bool:
-        return bool(self.crashes or self.losses)
+        return self.crashes > 0 or self.losses > 1
 
 
 class Moves(RuleBasedStateMachine):
@@ -125,7 +125,7 @@ class Moves(RuleBasedStateMachine):
 
     @precondition(lambda self: any(self.flight.values()))
     @rule(data=st.data())
-    def rotate(self, data: st.DataObject) -> None:
+    def replace(self, data: st.DataObject) -> None:
         old, fresh = self.session(data), next(self.names)
         move = operations.replace_session(self.place.keys, old, fresh, QUEUES, 30_000)
         kept, messages = self.place(move)
@@ -141,7 +141,9 @@ class Moves(RuleBasedStateMachine):
         others=st.sampled_from(("back", "lost")),
         limit=st.integers(1, 3),
     )
-    def reap(self, data: st.DataObject, owner: bool, others: operations.Fate, limit: int) -> None:
+    def recover(
+        self, data: st.DataObject, owner: bool, others: operations.Fate, limit: int
+    ) -> None:
         name = self.session(data)
         held = sorted(self.flight[name])
         drawn: list[operations.Fate | None] = [
@@ -152,17 +154,21 @@ class Moves(RuleBasedStateMachine):
             id.encode(): fate for id, fate in named.items() if fate is not None
         }
         if not owner:
-            assert self.reap_move(name, fates, others, limit, owner=False).alive
+            assert self.recover_operation(name, fates, others, limit, owner=False).alive
             self.place.expire(name)
             ticked = self.place.tick(grace_ms=3_600_000)
             assert [session for session, _ in ticked.expired] == [name]
-        assert not self.reap_move(name, fates, others, limit, owner=owner).alive
+        assert not self.recover_operation(name, fates, others, limit, owner=owner).alive
         del self.flight[name]
         self.gone.append(name)
-        for id in reversed(held):
-            self.judge(id, named[id] or others, limit)
+        for id in held:
+            self.mail[id].crashes += (named[id] or others) == "crash"
+            self.mail[id].losses += (named[id] or others) == "lost"
+        # What must run alone now comes behind the others.
+        for _, id in sorted(((self.mail[id].alone, id) for id in held), reverse=True):
+            self.settle_fate(id, named[id] or others, limit)
 
-    def reap_move(
+    def recover_operation(
         self,
         name: str,
         fates: dict[bytes, operations.Fate],
@@ -170,7 +176,7 @@ class Moves(RuleBasedStateMachine):
         limit: int,
         *,
         owner: bool,
-    ) -> operations.Reaped:
+    ) -> operations.Recovered:
         return self.place(
             operations.recover_session(
                 self.place.keys,
@@ -184,10 +190,8 @@ class Moves(RuleBasedStateMachine):
             )
         )
 
-    def judge(self, id: str, fate: operations.Fate, limit: int) -> None:
+    def settle_fate(self, id: str, fate: operations.Fate, limit: int) -> None:
         mail = self.mail[id]
-        mail.crashes += fate == "crash"
-        mail.losses += fate == "lost"
         if fate == "done":
             self.end(id)
         elif {"crash": mail.crashes, "lost": mail.losses}.get(fate, 0) >= limit:
@@ -197,7 +201,7 @@ class Moves(RuleBasedStateMachine):
 
     def renew(self) -> None:
         asked = [*self.flight, *self.gone[-2:]]
-        _, ended = self.place(operations.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
+        _, ended = self.place(operations.renew(self.place.keys, asked, 30_000, "sup", b'{"pid":1}'))
         assert ended == self.gone[-2:]
 
     # --- work ------------------------------------------------------------------------------
@@ -354,7 +358,7 @@ class Moves(RuleBasedStateMachine):
             self.ready[queue].append(id)
         if idle and self.flight:
             name = min(self.flight)
-            got = here(operations.settle_and_fetch(here.keys, name, [queue], want=1))
+            got = here(settlements.settle_and_fetch(here.keys, name, [queue], max_messages=1))
             ids = list(self.fetch(1, self.ready[queue]))
             assert [decode_message(m).id.decode() for m in got.messages] == ids
             self.flight[name] += ids
@@ -377,7 +381,7 @@ class Moves(RuleBasedStateMachine):
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data(), keep=st.booleans())
-    def exhume(self, data: st.DataObject, keep: bool) -> None:
+    def requeue_or_delete(self, data: st.DataObject, keep: bool) -> None:
         ids = data.draw(st.lists(st.sampled_from(self.dead), unique=True, min_size=1))
         keys = self.place.keys
         if keep:
@@ -403,12 +407,16 @@ class Moves(RuleBasedStateMachine):
             id, mail = one.id, self.mail[one.id]
             lying.setdefault(one.key.decode(), []).append(id)
             assert one.counts == (mail.crashes, mail.losses, mail.attempts)
-        for key in (*map(keys.delayed, QUEUES), *map(keys.flight, self.flight), keys.dead_letters):
+        for key in (
+            *map(keys.delayed, QUEUES),
+            *map(keys.in_flight, self.flight),
+            keys.dead_letters,
+        ):
             lying.get(key, []).sort()  # here order says nothing
         expected = {
             **{keys.ready(queue): ids for queue, ids in self.ready.items()},
             **{keys.delayed(queue): sorted(ids) for queue, ids in self.delayed.items()},
-            **{keys.flight(name): sorted(ids) for name, ids in self.flight.items()},
+            **{keys.in_flight(name): sorted(ids) for name, ids in self.flight.items()},
             **{keys.parked(*group): ids for group, ids in self.parked.items()},
             keys.dead_letters: sorted(self.dead),
         }
@@ -459,7 +467,7 @@ class Moves(RuleBasedStateMachine):
         here.close()
 
 
-def test_every_move_in_any_order(server: OwnServer, place: Place) -> None:
+def test_every_operation_in_any_order_keeps_the_model(server: OwnServer, place: Place) -> None:
     kind = type(place)
 
     class OnServer(Moves):

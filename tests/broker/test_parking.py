@@ -148,10 +148,10 @@ def test_garbage_that_looks_newer_is_a_dead_letter_not_parked(place: Place, garb
     assert place.everywhere().total() == 0
 
 
-def test_a_group_too_many_is_buried_with_the_reason_and_no_longer_waits(
+def test_park_beyond_the_number_of_groups_makes_a_dead_letter(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("typedq.broker.parking.MOST_GROUPS", 2)
+    monkeypatch.setattr("typedq.broker.parking.MAX_GROUPS", 2)
     place.open("a")
     ids = [place.put(place.outgoing(contract=f"t@{n:016x}"))[0] for n in (1, 2, 3, 1)]
     assert place.fetch("a", 9) == ids

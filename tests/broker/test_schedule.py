@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import cron, operations, settlements
-from typedq.broker.cron import Fired, Firing, Heard
+from typedq.broker.cron import BroadcastCursor, Fired, Firing
 from typedq.message import Destination, OutgoingMessage, decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def begin(place: Place, entry: str = "e", ago_ms: int = 60_000) -> int:
     return began
 
 
-def test_an_entry_begins_when_it_is_first_heard_of(place: Place) -> None:
+def test_an_entry_starts_when_it_is_first_asked_for(place: Place) -> None:
     before = server_ms(place)
     fired = fire(place, "e", before - 1000, before - 10)
     assert [now for _, now in fired.slots] == [False, False]
@@ -74,7 +74,7 @@ def test_entries_do_not_know_each_other(place: Place) -> None:
     assert (len(place.ready("mid")), len(place.ready("low"))) == (1, 1)
 
 
-def test_the_message_tells_its_slot_and_its_contract_is_published(place: Place) -> None:
+def test_the_message_has_its_slot_and_its_contract_is_published(place: Place) -> None:
     began = begin(place)
     place.redis.delete(place.keys.contracts)
     fire(place, "e", began + 1000)
@@ -106,11 +106,11 @@ def tell(place: Place, count: int = 1) -> list[str]:
     return ids
 
 
-def hear(place: Place, queue: str, heard: Heard | None = None) -> Heard:
-    return place(cron.deliver(place.keys, queue, heard or Heard()))
+def hear(place: Place, queue: str, heard: BroadcastCursor | None = None) -> BroadcastCursor:
+    return place(cron.deliver(place.keys, queue, heard or BroadcastCursor()))
 
 
-def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
+def test_each_supervisor_gets_broadcasts_since_it_started(place: Place) -> None:
     tell(place)
     mine = hear(place, MINE)
     assert (mine.number, mine.delivered, mine.missed) == (1, 0, 0)
@@ -125,7 +125,7 @@ def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
     assert place.stats() == {"broadcast": 4, "delivered": 4}
 
 
-def test_the_first_ever_broadcast_is_heard(place: Place) -> None:
+def test_the_first_broadcast_ever_is_delivered(place: Place) -> None:
     mine = hear(place, MINE)
     tell(place)
     assert hear(place, MINE, mine).delivered == 1
@@ -139,7 +139,7 @@ def test_asking_twice_delivers_once(place: Place) -> None:
     assert place.ready(MINE) == ids
 
 
-def test_a_resend_is_told_once(place: Place) -> None:
+def test_a_resent_broadcast_is_accepted_once(place: Place) -> None:
     mine, out = hear(place, MINE), place.outgoing()
     schemas = {place.contract: b"{}"}
     move = cron.broadcast(place.keys, "lane", 1, out, {})
@@ -165,7 +165,7 @@ def test_more_than_a_call_may_move_comes_in_several(place: Place) -> None:
     place.redis.hset(place.keys.contracts, place.contract, b"{}")
     tell(place, 501)
     mine = hear(place, MINE, mine)
-    assert mine.delivered == cron.MOST_DELIVERED
+    assert mine.delivered == cron.MAX_DELIVERED
     assert hear(place, MINE, mine).delivered == 1
 
 
@@ -200,7 +200,7 @@ def test_every_key_of_a_supervisor_expires(place: Place) -> None:
     mine = hear(place, MINE)
     tell(place)
     hear(place, MINE, mine)
-    own = [*place.keys.lines([MINE]), place.keys.heard(MINE)]
+    own = [*place.keys.queue_keys([MINE]), place.keys.broadcast_cursor(MINE)]
     there = [key for key in own if place.redis.exists(key)]
     assert len(there) == 3
     assert all(0 < place.redis.ttl(key) <= cron.OWN_TTL_S for key in there)
@@ -219,7 +219,7 @@ def holding(place: Place) -> tuple[list[bytes], list[str]]:
     mine = hear(place, MINE)
     tell(place, 3)
     hear(place, MINE, mine)
-    worked = place(operations.settle_and_fetch(place.keys, "s", queues, want=9))
+    worked = place(settlements.settle_and_fetch(place.keys, "s", queues, max_messages=9))
     return [decode_message(m).id for m in worked.messages], queues
 
 
@@ -232,19 +232,19 @@ def test_every_way_to_settle_leaves_the_counts_alone(
         settlements.Discard(dropped),
         settlements.DeadLetter(failed, b"{}"),
     ]
-    assert place(operations.settle_and_fetch(place.keys, "s", queues, settle=settle)).settled == 3
+    assert place(settlements.settle_and_fetch(place.keys, "s", queues, settle=settle)).settled == 3
     assert place.flying("s") == set()
     assert place.dead() == [failed.decode()]
     assert place.waiting() == 0
 
 
-def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
+def test_retried_and_released_broadcasts_stay_with_the_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     (again, later, back), queues = holding
     settle = [settlements.Retry(again, MINE, 1, 0), settlements.Retry(later, MINE, 1, 99_000)]
     place(
-        operations.settle_and_fetch(
+        settlements.settle_and_fetch(
             place.keys, "s", queues, settle=[*settle, settlements.Release(back, MINE)]
         )
     )
@@ -252,7 +252,7 @@ def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
     assert place.delayed(MINE) == [later.decode()]
 
 
-def test_after_a_crash_it_comes_back_to_the_same_supervisor(
+def test_a_broadcast_after_a_crash_returns_to_the_same_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     ids, queues = holding
@@ -265,7 +265,7 @@ def test_after_a_crash_it_comes_back_to_the_same_supervisor(
     assert place.waiting() == 0
 
 
-def test_what_a_lost_supervisor_held_goes_with_it(
+def test_broadcasts_of_a_lost_supervisor_are_dropped(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     place.expire("s")

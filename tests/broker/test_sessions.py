@@ -1,14 +1,15 @@
-"""open, renew, rotate, reap and tick: who holds what, for how long, and who gets it then."""
+"""open, renew, replace, recover and tick: who holds what, for how long, and who gets it then."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import pytest
 
 from typedq.broker import operations, settlements
-from typedq.broker.operations import Rotated
+from typedq.broker.operations import Replaced
 from typedq.message import Envelope, decode_message
 
 if TYPE_CHECKING:
@@ -31,15 +32,18 @@ def lease(place: Place, session: str) -> int | None:
     return leases(place).get(session)
 
 
+ABOUT = b'{"pid":1}'
+
+
 def renew(place: Place, *sessions: str, lease_ms: int = 30_000) -> list[str]:
-    return place(operations.renew(place.keys, sessions, lease_ms, "sup", b"{}"))[1]
+    return place(operations.renew(place.keys, sessions, lease_ms, "sup", ABOUT))[1]
 
 
-def rotate(place: Place, old: str, fresh: str) -> Rotated:
+def replace(place: Place, old: str, fresh: str) -> Replaced:
     return place(operations.replace_session(place.keys, old, fresh, place.queues, 30_000))
 
 
-def reap(
+def recover(
     place: Place,
     session: str,
     fates: dict[str, operations.Fate] | None = None,
@@ -47,7 +51,7 @@ def reap(
     owner: bool = True,
     others: Literal["back", "lost"] = "lost",
     queues: tuple[str, ...] = ("high", "mid", "low"),
-) -> operations.Reaped:
+) -> operations.Recovered:
     named: dict[bytes, operations.Fate] = {id.encode(): fate for id, fate in (fates or {}).items()}
     return place(
         operations.recover_session(
@@ -62,7 +66,7 @@ def marks(place: Place, queue: str = "mid") -> list[tuple[bytes, bytes, bytes]]:
     return [(e.crashes, e.losses, e.attempts) for e in found]
 
 
-def in_grave(place: Place, id: str) -> Envelope:
+def in_dead_letter(place: Place, id: str) -> Envelope:
     return decode_message((place.letter(id) or b"").split(b"\n", 1)[1])
 
 
@@ -73,7 +77,7 @@ def sessions_left(place: Place) -> set[str]:
 # --- open and renew -----------------------------------------------------------------------------
 
 
-def test_open_gives_a_lease_and_records_the_queues(place: Place) -> None:
+def test_open_of_a_new_session_gives_a_lease_and_records_its_queues(place: Place) -> None:
     assert place(operations.open(place.keys, ["a", "b"], ["high", "low"], 30_000)) == 2
     assert lease(place, "a") == lease(place, "b") == 30_000
     assert place.redis.hgetall(place.keys.session_queues) == {b"a": b"high low", b"b": b"high low"}
@@ -86,39 +90,44 @@ def test_open_leaves_a_known_session_as_it_is(place: Place) -> None:
     assert place.snapshot() == before
 
 
-def test_renew_extends_and_names_the_ended(place: Place) -> None:
+def test_renew_of_sessions_extends_leases_and_names_the_ended(place: Place) -> None:
     place.open("a", lease_ms=5_000)
     assert renew(place, "a", "ended") == ["ended"]
     assert lease(place, "a") == 30_000
     assert lease(place, "ended") is None
-    assert place.redis.hgetall(place.keys.workers) == {b"sup": b"{}"}
+    (about,) = place.redis.hvals(place.keys.workers)
+    said = msgspec.json.decode(about)
+    assert said.pop("pid") == 1
+    seconds, _ = place.redis.time()
+    assert 0 <= seconds * 1000 + 1000 - said.pop("seen_ms") < 10_000, "by the server's clock"
+    assert said == {}
 
 
-def test_renew_tells_a_supervisor_that_the_server_was_emptied(place: Place) -> None:
+def test_renew_after_the_server_was_emptied_says_that_the_supervisor_is_new(place: Place) -> None:
     def is_new() -> bool:
-        return place(operations.renew(place.keys, [], 30_000, "sup", b"{}"))[0]
+        return place(operations.renew(place.keys, [], 30_000, "sup", ABOUT))[0]
 
     assert [is_new(), is_new()] == [True, False]
     place.redis.flushall()
     assert [is_new(), is_new()] == [True, False]
 
 
-def test_renew_saves_a_session_that_expired_but_was_not_ended(place: Place) -> None:
+def test_renew_of_an_expired_session_that_was_not_ended_extends_it(place: Place) -> None:
     place.open("a")
     place.expire("a")
     assert renew(place, "a") == []
-    assert reap(place, "a", owner=False).alive
+    assert recover(place, "a", owner=False).alive
     assert lease(place, "a") == 30_000
 
 
-# --- rotate -------------------------------------------------------------------------------------
+# --- replace ------------------------------------------------------------------------------------
 
 
-def test_rotate_moves_everything_and_kills_the_old_id(place: Place) -> None:
+def test_replace_of_a_session_moves_everything_and_ends_the_old_id(place: Place) -> None:
     place.open("a")
     ids = place.fill(3)
     messages = place.work("a", 3).messages
-    kept, moved = rotate(place, "a", "b")
+    kept, moved = replace(place, "a", "b")
     assert kept
     assert sorted(moved) == sorted(messages)
     assert (lease(place, "a"), lease(place, "b")) == (None, 30_000)
@@ -130,66 +139,67 @@ def test_rotate_moves_everything_and_kills_the_old_id(place: Place) -> None:
     assert renew(place, "a") == ["a"]
 
 
-def test_rotate_twice_is_rotate_once(place: Place) -> None:
+def test_replace_sent_twice_changes_nothing_more(place: Place) -> None:
     place.open("a")
     place.fill(2)
     place.fetch("a", 2)
-    first = rotate(place, "a", "b")
+    first = replace(place, "a", "b")
     before = place.snapshot()
-    assert rotate(place, "a", "b") == first
+    assert replace(place, "a", "b") == first
     assert place.snapshot() == before
 
 
-def test_rotate_with_empty_hands(place: Place) -> None:
+def test_replace_of_a_session_without_messages_opens_the_fresh_one(place: Place) -> None:
     place.open("a")
-    assert rotate(place, "a", "b") == (True, [])
+    assert replace(place, "a", "b") == (True, [])
     assert lease(place, "b") == 30_000
 
 
-def test_rotate_after_others_ended_it(place: Place) -> None:
+def test_replace_after_others_ended_the_session_opens_the_fresh_one_empty(place: Place) -> None:
     place.open("a")
     [id] = place.fill(1)
     place.fetch("a")
-    reap(place, "a")
-    assert rotate(place, "a", "b") == (False, [])
+    recover(place, "a")
+    assert replace(place, "a", "b") == (False, [])
     assert place.everywhere() == {id: 1}
     assert place.fetch("b") == [id], "the fresh session is open"
 
 
-def test_rotate_takes_no_pardon_along(place: Place) -> None:
+def test_replace_after_a_lease_extension_forgets_the_extension(place: Place) -> None:
     place.open("a")
     place.tick()  # the first tick ever comes after a gap
-    rotate(place, "a", "b")
+    replace(place, "a", "b")
     assert "pardoned" not in place.names()
 
 
-# --- reap ---------------------------------------------------------------------------------------
+# --- recover ------------------------------------------------------------------------------------
 
 
-def test_a_running_lease_protects_from_everybody_but_the_owner(place: Place) -> None:
+def test_recover_while_the_lease_runs_is_for_its_owner_only(place: Place) -> None:
     place.open("a")
     place.fill(1)
     place.fetch("a")
     before = place.snapshot()
-    assert reap(place, "a", owner=False) == (True, 0, 0, 0)
+    assert recover(place, "a", owner=False) == (True, 0, 0, 0)
     assert place.snapshot() == before
-    assert reap(place, "a", owner=True) == (False, 0, 0, 1)
+    assert recover(place, "a", owner=True) == (False, 0, 0, 1)
     assert sessions_left(place) == set()
 
 
-def test_each_fate(place: Place) -> None:
+def test_recover_with_each_fate_settles_or_returns_the_message(place: Place) -> None:
     place.open("a")
     done, crashed, lost, back, unnamed = place.fill(5)
     place.fetch("a", 5)
     assert place.token() == 0
     fates: dict[str, operations.Fate] = {done: "done", crashed: "crash", lost: "lost", back: "back"}
-    assert reap(place, "a", fates) == (False, 1, 0, 4)
-    assert place.ready() == [crashed, lost, back, unnamed], "the oldest is next again"
+    assert recover(place, "a", fates) == (False, 1, 0, 4)
+    # The oldest is next again, but who must run alone now waits behind the others.
+    assert place.ready() == [lost, back, unnamed, crashed]
     assert marks(place) == [
-        (b"1", b"00", b"000"),
         (b"0", b"01", b"000"),
         (b"0", b"00", b"000"),
         (b"0", b"01", b"000"),
+        (b"1", b"00", b"000"),
     ]
     assert place.stats() == {"done": 1, "crashed": 1, "lost": 2}
     assert place.waiting() == 4
@@ -197,38 +207,49 @@ def test_each_fate(place: Place) -> None:
     assert sessions_left(place) == set()
 
 
-def test_the_rest_can_go_back_uncounted(place: Place) -> None:
+def test_recover_of_messages_that_were_lost_twice_puts_them_behind_the_others(place: Place) -> None:
+    for session in ("a", "b"):
+        place.open(session)
+    twice, once = place.fill(2)
+    for session, ids in (("a", [twice]), ("b", [twice, once])):
+        place.fetch(session, len(ids))
+        recover(place, session, dict.fromkeys(ids, "lost"))
+    assert marks(place) == [(b"0", b"01", b"000"), (b"0", b"02", b"000")]
+    assert place.ready() == [once, twice]
+
+
+def test_recover_of_messages_without_a_fate_can_return_them_uncounted(place: Place) -> None:
     place.open("a")
     place.fill(2)
     place.fetch("a", 2)
-    reap(place, "a", others="back")
+    recover(place, "a", others="back")
     assert marks(place) == [(b"0", b"00", b"000")] * 2
 
 
-def test_reaping_twice_does_nothing_more(place: Place) -> None:
+def test_recover_sent_twice_changes_nothing_more(place: Place) -> None:
     place.open("a")
     place.fill(2)
     place.fetch("a", 2)
     place.expire("a")
-    assert reap(place, "a", owner=False).back == 2
+    assert recover(place, "a", owner=False).back == 2
     before = place.snapshot()
-    assert reap(place, "a", owner=False) == (False, 0, 0, 0)
-    assert reap(place, "a", owner=True) == (False, 0, 0, 0)
+    assert recover(place, "a", owner=False) == (False, 0, 0, 0)
+    assert recover(place, "a", owner=True) == (False, 0, 0, 0)
     assert place.snapshot() == before
 
 
-def test_a_fate_of_what_it_does_not_hold_is_ignored(place: Place) -> None:
+def test_recover_with_a_fate_of_a_message_it_does_not_hold_ignores_it(place: Place) -> None:
     place.open("a", "b")
     [id] = place.fill(1)
     place.fetch("b")
-    assert reap(place, "a", {id: "done"}) == (False, 0, 0, 0)
+    assert recover(place, "a", {id: "done"}) == (False, 0, 0, 0)
     assert place.flying("b") == {id}
 
 
 @pytest.mark.parametrize(
     ("fate", "limit", "reason"), [("crash", 3, operations.CRASHED), ("lost", 10, operations.LOST)]
 )
-def test_poison_is_buried_at_the_limit(
+def test_recover_at_the_limit_makes_a_dead_letter(
     place: Place, fate: operations.Fate, limit: int, reason: bytes
 ) -> None:
     [id] = place.fill(1)
@@ -236,16 +257,16 @@ def test_poison_is_buried_at_the_limit(
         place.open(f"s{n}")
         assert place.fetch(f"s{n}") == [id]
         buried = int(n == limit)
-        assert reap(place, f"s{n}", {id: fate}) == (False, 0, buried, 1 - buried)
+        assert recover(place, f"s{n}", {id: fate}) == (False, 0, buried, 1 - buried)
     assert place.dead() == [id]
     assert (place.letter(id) or b"").startswith(reason + b"\n")
-    envelope = in_grave(place, id)
+    envelope = in_dead_letter(place, id)
     assert int(envelope.crashes if fate == "crash" else envelope.losses) == limit
     assert place.waiting() == 0
 
 
 @pytest.mark.parametrize(("fate", "most"), [("crash", 9), ("lost", 99)])
-def test_a_limit_that_the_header_cannot_count_to_still_ends(
+def test_recover_with_a_limit_above_the_header_digits_still_ends(
     place: Place, fate: operations.Fate, most: int
 ) -> None:
     [id] = place.fill(1)
@@ -259,14 +280,14 @@ def test_a_limit_that_the_header_cannot_count_to_still_ends(
             )
         )
     assert place.dead() == [id]
-    assert in_grave(place, id).id == id.encode()
+    assert in_dead_letter(place, id).id == id.encode()
 
 
-def test_a_message_of_a_queue_not_served_is_buried(place: Place) -> None:
+def test_recover_of_a_message_of_an_unknown_queue_makes_a_dead_letter(place: Place) -> None:
     place.open("a")
     [id] = place.fill(1)
     place.fetch("a")
-    assert reap(place, "a", queues=("high",)) == (False, 0, 1, 0)
+    assert recover(place, "a", queues=("high",)) == (False, 0, 1, 0)
     assert (place.letter(id) or b"").startswith(operations.NO_QUEUE + b"\n1 0 01 ")
 
 
@@ -278,7 +299,7 @@ def steady(place: Place) -> None:
     place.redis.set(place.keys.last_tick, now_ms())
 
 
-def test_tick_makes_ready_what_is_due_and_names_the_next(place: Place) -> None:
+def test_tick_with_a_due_message_makes_it_ready_and_returns_the_next_due_time(place: Place) -> None:
     place.fill(1, delay_ms=60_000)
     [due] = place.fill(1, delay_ms=30_000)
     place.fill(1, "low", delay_ms=90_000)
@@ -292,11 +313,11 @@ def test_tick_makes_ready_what_is_due_and_names_the_next(place: Place) -> None:
     assert place.tokens() == "mid"
 
 
-def test_tick_of_an_empty_place(place: Place) -> None:
+def test_tick_of_an_empty_namespace_returns_nothing(place: Place) -> None:
     assert place.tick() == (None, 0, [])
 
 
-def test_tick_moves_500_at_most_and_says_that_more_is_due(place: Place) -> None:
+def test_tick_with_more_than_500_due_moves_500_and_says_that_more_are_due(place: Place) -> None:
     for queue in ("high", "mid"):
         place.fill(300, queue, delay_ms=60_000)
         key = place.keys.delayed(queue)
@@ -314,16 +335,16 @@ def test_tick_replaces_lost_tokens(place: Place) -> None:
     assert place.tokens() == "mid"
 
 
-def test_tick_names_the_expired_with_their_queues(place: Place) -> None:
+def test_tick_with_expired_sessions_names_them_with_their_queues(place: Place) -> None:
     place.open("a", "b")
     place(operations.open(place.keys, ["c"], ["low"], 30_000))
     place.expire("a", "c")
     steady(place)
     assert sorted(place.tick().expired) == [("a", ["high", "mid", "low"]), ("c", ["low"])]
-    assert reap(place, "b", owner=False).alive
+    assert recover(place, "b", owner=False).alive
 
 
-def test_the_gap_guard_pardons_once(place: Place) -> None:
+def test_tick_after_a_gap_extends_each_lease_once_between_renewals(place: Place) -> None:
     place.open("a", "b")
     place.expire("a", "b")
     place.redis.set(place.keys.last_tick, now_ms() - HOUR)
@@ -333,18 +354,18 @@ def test_the_gap_guard_pardons_once(place: Place) -> None:
     place.expire("a", "b")
     place.redis.set(place.keys.last_tick, now_ms() - HOUR)
     assert [name for name, _ in place.tick().expired] == ["a"], "b was renewed in between"
-    reap(place, "a", owner=False)
-    assert place.redis.smembers(place.keys.pardoned) == {b"b"}
+    recover(place, "a", owner=False)
+    assert place.redis.smembers(place.keys.lease_extended) == {b"b"}
 
 
-def test_no_gap_no_pardon(place: Place) -> None:
+def test_tick_without_a_gap_extends_no_lease(place: Place) -> None:
     place.open("a")
     place.expire("a")
     steady(place)
     assert [name for name, _ in place.tick().expired] == ["a"]
 
 
-def test_a_clock_that_jumped_back_pardons_and_shortens_leases(place: Place) -> None:
+def test_tick_after_the_clock_jumped_back_shortens_leases(place: Place) -> None:
     place.open("a", lease_ms=HOUR)
     place.redis.set(place.keys.last_tick, now_ms() + HOUR)
     assert place.tick().expired == []
@@ -352,7 +373,7 @@ def test_a_clock_that_jumped_back_pardons_and_shortens_leases(place: Place) -> N
     assert abs(int(place.redis.get(place.keys.last_tick)) - now_ms()) < 5_000
 
 
-def test_the_pardon_reaches_every_session(place: Place) -> None:
+def test_tick_after_a_gap_extends_the_lease_of_every_session(place: Place) -> None:
     names = [f"s{n}" for n in range(1_200)]
     place.open(*names)
     place.expire(*names)
@@ -360,7 +381,7 @@ def test_the_pardon_reaches_every_session(place: Place) -> None:
     assert leases(place) == dict.fromkeys(names, 30_000)
 
 
-def test_tick_names_a_bounded_number(place: Place) -> None:
+def test_tick_with_many_expired_sessions_names_50(place: Place) -> None:
     names = [f"s{n}" for n in range(80)]
     place.open(*names)
     place.expire(*names)

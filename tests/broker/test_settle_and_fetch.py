@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tests.broker.garbage import GARBAGE, HEAD, ID
 from typedq.broker import DeadBounds, operations, settlements
-from typedq.message import decode_message
+from typedq.message import decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -31,14 +32,14 @@ def all_settlements(id: str, contract: str) -> dict[str, settlements.Settlement]
 KINDS = list(all_settlements("", ""))
 
 
-def lost_before(place: Place, id: str) -> None:
-    """Mark a ready message as one that was lost once."""
+def lost_before(place: Place, id: str, times: bytes = b"02") -> None:
+    """Mark a ready message as one that was lost."""
     at = place.ready().index(id)
     message = place.redis.lindex(place.keys.ready("mid"), at)
-    place.redis.lset(place.keys.ready("mid"), at, message[:4] + b"01" + message[6:])
+    place.redis.lset(place.keys.ready("mid"), at, message[:4] + times + message[6:])
 
 
-def test_strict_priority_and_in_flight(place: Place) -> None:
+def test_fetch_from_several_queues_is_by_strict_priority(place: Place) -> None:
     low, mid, high = (place.fill(2, queue) for queue in ("low", "mid", "high"))
     place.open("s")
     got = place.fetch("s", 5)
@@ -49,20 +50,20 @@ def test_strict_priority_and_in_flight(place: Place) -> None:
     assert place.waiting() == 6, "in flight is still waiting for its end"
 
 
-def test_nothing_there(place: Place) -> None:
+def test_fetch_from_empty_queues_returns_nothing(place: Place) -> None:
     place.open("s")
     assert place.work("s", 5) == (True, 0, [])
     assert "flight:s" not in place.names()
 
 
-def test_a_session_that_is_not_open_gets_nothing(place: Place) -> None:
+def test_fetch_of_a_session_that_is_not_open_returns_nothing(place: Place) -> None:
     place.fill(1)
     before = place.snapshot()
     assert place.work("stranger", 1) == (False, 0, [])
     assert place.snapshot() == before
 
 
-def test_an_ended_session_passes_its_token_on(place: Place) -> None:
+def test_fetch_of_an_ended_session_returns_its_wake_token(place: Place) -> None:
     place.fill(1)
     place.redis.delete(place.keys.wake("mid"))  # as BLPOP took it
     assert place.work("stranger", 1, token="mid") == (False, 0, [])
@@ -70,7 +71,7 @@ def test_an_ended_session_passes_its_token_on(place: Place) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_settlement_ends_the_flight(place: Place, kind: str) -> None:
+def test_each_settlement_removes_the_message_from_flight(place: Place, kind: str) -> None:
     place.open("s")
     [id] = place.fill(1)
     [message] = place.work("s", 1).messages
@@ -129,13 +130,34 @@ def test_a_retry_counts_its_attempt_and_keeps_the_rest(place: Place) -> None:
     out = place.outgoing(body=b'{"x": "\xc3\xa4  1"}')
     place.put(out)
     place.fetch("s")
-    place.work("s", 0, settlements.Retry(out.id.encode(), "mid", 1_000, 0))
+    place.work("s", 0, settlements.Retry(out.id.encode(), "mid", 999, 0))
     [message] = place.work("s", 1).messages
     envelope = decode_message(message)
-    assert envelope.attempt == 999, "three digits, so that every field keeps its place"
+    assert envelope.attempt == 999
     assert abs(envelope.due_ms - time.time_ns() // 1_000_000) < 5_000
     assert message[25:] == out.message[25:]
     assert message[:7] == out.message[:7]
+
+
+@pytest.mark.parametrize("options", [b"-", b"{}", b'{"soft":1.5}', b'{"soft":1,"hard":2}'])
+def test_a_retry_beyond_999_attempts_counts_on_in_the_options(place: Place, options: bytes) -> None:
+    place.open("s")
+    (id,) = new_ids(1)
+    message = encode_message(
+        id=id, contract=place.contract, queue="mid", options=options, body=b'{"x": "- {} 1"}'
+    )
+    place.redis.rpush(place.keys.ready("mid"), message)
+    given = msgspec.json.decode(options) if options != b"-" else {}
+    for attempts in (999, 1_000, 1_001, 123_456):
+        [message] = place.work("s", 1).messages
+        place.work("s", 0, settlements.Retry(id.encode(), "mid", attempts, 0))
+        [message] = place.redis.lrange(place.keys.ready("mid"), 0, -1)
+        envelope = decode_message(message)
+        assert envelope.attempt == attempts
+        assert envelope.body == b'{"x": "- {} 1"}'
+        counted = {"attempts": attempts} if attempts > 999 else {}
+        assert msgspec.json.decode(envelope.options) == counted | given if counted else True
+    assert place.waiting() == 0  # it was pushed by hand, and none of this changes a count
 
 
 def test_a_retry_waits_its_delay(place: Place) -> None:
@@ -149,7 +171,7 @@ def test_a_retry_waits_its_delay(place: Place) -> None:
     assert decode_message(message).attempt == 1
 
 
-def test_handed_back_is_next_and_not_an_attempt(place: Place) -> None:
+def test_release_of_a_message_makes_it_next_and_counts_nothing(place: Place) -> None:
     place.open("s")
     first, second = place.fill(2)
     place.fetch("s")
@@ -179,7 +201,7 @@ def test_an_ack_of_nothing_is_nothing(place: Place) -> None:
     )
 
 
-def test_all_that_is_held_can_be_acknowledged_by_its_number(place: Place) -> None:
+def test_ack_all_of_what_is_held_acknowledges_it_by_number(place: Place) -> None:
     place.open("s")
     place.fill(3)
     id = place.fetch("s", 2)[1].encode()
@@ -193,7 +215,7 @@ def test_all_that_is_held_can_be_acknowledged_by_its_number(place: Place) -> Non
 
 
 @pytest.mark.parametrize(("number", "known"), [(1, True), (3, True), (2, False)])
-def test_what_differs_acknowledges_and_fetches_nothing(
+def test_ack_all_of_another_number_settles_and_fetches_nothing(
     place: Place, number: int, known: bool
 ) -> None:
     """What is in flight is then not what the session believes."""
@@ -208,7 +230,7 @@ def test_what_differs_acknowledges_and_fetches_nothing(
     assert place.snapshot() == before
 
 
-def test_who_finds_nothing_takes_what_is_due_first_in_time_first(place: Place) -> None:
+def test_fetch_with_nothing_ready_takes_due_messages_earliest_first(place: Place) -> None:
     place.open("s")
     [now] = place.fill(1)
     due = place.fill(2, delay_ms=60_000)
@@ -220,7 +242,7 @@ def test_who_finds_nothing_takes_what_is_due_first_in_time_first(place: Place) -
     assert place.delayed() == [later]
 
 
-def test_at_most_500_messages_move_in_a_call(place: Place) -> None:
+def test_fetch_with_many_due_moves_500_at_most(place: Place) -> None:
     place.open("s")
     ids = place.fill(700, delay_ms=60_000)
     mid = place.keys.delayed("mid")
@@ -229,7 +251,7 @@ def test_at_most_500_messages_move_in_a_call(place: Place) -> None:
     assert (len(place.ready()), len(place.delayed())) == (499, 200)
 
 
-def test_more_than_one_call_can_hold_is_not_lost(place: Place) -> None:
+def test_fetch_of_more_than_a_call_can_return_loses_nothing(place: Place) -> None:
     place.open("s")
     ids = place.fill(9_000)
     got = place.fetch("s", 9_000)
@@ -237,10 +259,10 @@ def test_more_than_one_call_can_hold_is_not_lost(place: Place) -> None:
     assert place.flying("s") == set(got)
 
 
-# --- the baton ----------------------------------------------------------------------------------
+# --- wake tokens -------------------------------------------------------------------------------
 
 
-def test_the_baton_is_passed_while_something_is_left(place: Place) -> None:
+def test_fetch_that_leaves_messages_leaves_a_wake_token(place: Place) -> None:
     place.open("s")
     place.fill(2)
     place.redis.delete(place.keys.wake("mid"))
@@ -250,7 +272,7 @@ def test_the_baton_is_passed_while_something_is_left(place: Place) -> None:
     assert place.tokens() == "", "nothing is left: the token goes too"
 
 
-def test_the_token_of_a_queue_not_looked_at_is_given_back(place: Place) -> None:
+def test_fetch_that_does_not_reach_the_queue_of_its_token_returns_the_token(place: Place) -> None:
     place.open("s")
     place.fill(1, "high")
     place.fill(1, "low")
@@ -259,13 +281,13 @@ def test_the_token_of_a_queue_not_looked_at_is_given_back(place: Place) -> None:
     assert place.tokens() == "low"
 
 
-def test_a_token_taken_for_nothing_is_not_given_back(place: Place) -> None:
+def test_fetch_with_a_token_of_an_empty_queue_returns_no_token(place: Place) -> None:
     place.open("s")
     place.work("s", 0, token="low")
     assert place.tokens() == ""
 
 
-def test_the_token_is_given_back_when_only_settling(place: Place) -> None:
+def test_settling_with_a_token_returns_the_token(place: Place) -> None:
     place.open("s")
     place.fill(1, "low")
     place.redis.delete(place.keys.wake("low"))
@@ -276,7 +298,15 @@ def test_the_token_is_given_back_when_only_settling(place: Place) -> None:
 # --- lost before --------------------------------------------------------------------------------
 
 
-def test_what_was_lost_before_ends_the_batch(place: Place) -> None:
+def test_fetch_of_messages_that_were_lost_once_returns_them_together(place: Place) -> None:
+    place.open("s")
+    ids = place.fill(4)
+    for id in ids[1:]:
+        lost_before(place, id, b"01")
+    assert place.fetch("s", 9) == ids
+
+
+def test_fetch_of_messages_that_were_lost_twice_returns_each_as_the_last(place: Place) -> None:
     place.open("s")
     first, second, third, fourth = place.fill(4)
     lost_before(place, second)
@@ -288,7 +318,7 @@ def test_what_was_lost_before_ends_the_batch(place: Place) -> None:
     assert place.fetch("s", 9) == [fourth]
 
 
-def test_what_was_lost_before_ends_the_batch_for_lower_queues_too(place: Place) -> None:
+def test_fetch_of_a_message_that_was_lost_twice_returns_none_of_lower_queues(place: Place) -> None:
     place.open("s")
     [id] = place.fill(1)
     [low] = place.fill(1, "low")
@@ -302,14 +332,14 @@ def test_what_was_lost_before_ends_the_batch_for_lower_queues_too(place: Place) 
 
 
 @pytest.mark.parametrize("raw", GARBAGE.values(), ids=GARBAGE.keys())
-def test_garbage_is_buried_with_its_bytes(place: Place, raw: bytes) -> None:
+def test_fetch_of_garbage_makes_a_dead_letter_with_its_bytes(place: Place, raw: bytes) -> None:
     place.open("s")
     place.redis.rpush(place.keys.ready("mid"), raw)
     [good] = place.fill(1)
     got = place.fetch("s", 9)
     assert got == [good]
-    [grave] = place.dead()
-    assert place.letter(grave) == operations.NO_MESSAGE + b"\n" + raw
+    [dead] = place.dead()
+    assert place.letter(dead) == operations.NO_MESSAGE + b"\n" + raw
     assert place.waiting() == 1
     assert place.stats() == {"dead": 1}
 
@@ -328,7 +358,7 @@ def test_the_same_garbage_many_times_is_kept_each_time(place: Place) -> None:
     assert len(place.dead()) == 5
 
 
-def test_garbage_does_not_open_the_way_to_a_lower_queue(place: Place) -> None:
+def test_fetch_of_garbage_alone_does_not_reach_a_lower_queue(place: Place) -> None:
     place.open("s")
     place.redis.rpush(place.keys.ready("high"), b"hello", b"hello")
     [high] = place.fill(1, "high")
@@ -338,7 +368,7 @@ def test_garbage_does_not_open_the_way_to_a_lower_queue(place: Place) -> None:
     assert place.fetch("s", 2) == [high, low]
 
 
-def test_garbage_that_was_delayed_is_buried_when_due(place: Place) -> None:
+def test_fetch_of_delayed_garbage_makes_a_dead_letter_when_due(place: Place) -> None:
     place.open("s")
     place.redis.zadd(place.keys.delayed("mid"), {b"hello": 1})
     assert place.fetch("s", 1) == []
@@ -351,7 +381,7 @@ def test_garbage_that_was_delayed_is_buried_when_due(place: Place) -> None:
 def bury(place: Place, ids: list[str], bounds: DeadBounds) -> None:
     place.fetch("s", len(ids))
     place(
-        operations.settle_and_fetch(
+        settlements.settle_and_fetch(
             place.keys,
             "s",
             place.queues,
@@ -361,7 +391,7 @@ def bury(place: Place, ids: list[str], bounds: DeadBounds) -> None:
     )
 
 
-def test_the_dead_are_bounded_by_count(place: Place) -> None:
+def test_dead_letters_above_the_count_are_evicted(place: Place) -> None:
     place.open("s")
     ids = place.fill(10)
     bury(place, ids, DeadBounds(count=4))
@@ -372,7 +402,7 @@ def test_the_dead_are_bounded_by_count(place: Place) -> None:
     assert place.waiting() == 0
 
 
-def test_the_dead_are_bounded_by_age(place: Place) -> None:
+def test_dead_letters_above_the_age_are_evicted(place: Place) -> None:
     place.open("s")
     old, new = place.fill(5), place.fill(1)
     bury(place, old, DeadBounds())
@@ -383,7 +413,7 @@ def test_the_dead_are_bounded_by_age(place: Place) -> None:
     assert place.stats()["dead_dropped"] == 2
 
 
-def test_lowered_bounds_are_reached_in_steps(place: Place) -> None:
+def test_dead_letters_after_the_bound_was_lowered_are_evicted_100_at_a_time(place: Place) -> None:
     place.open("s")
     bury(place, place.fill(400), DeadBounds())
     left = []

@@ -41,7 +41,7 @@ class Walk:
         assert len(self.place.fetch(session, count)) == count
         return ids
 
-    def reap(
+    def recover(
         self,
         session: str,
         *fates: tuple[bytes, operations.Fate],
@@ -85,7 +85,7 @@ class Walk:
         self.due()
         place.open("looks")
         place.work("looks", 1)
-        self.reap("looks")
+        self.recover("looks")
         self.empty()
         place.redis.hset(self.keys.cron, "entry", 1)
         firing = cron.Firing("entry", 2, place.outgoing())
@@ -104,25 +104,25 @@ class Walk:
         self.empty()
         self.hold("fresh")
         self.place(operations.replace_session(self.keys, "fresh", "fresher", ["mid"], 30_000))
-        self.reap("fresher")
+        self.recover("fresher")
         self.empty()
 
     def died(self) -> None:
         a, _ = self.hold("ends", 2)
-        self.reap("ends", (a, "done"))
+        self.recover("ends", (a, "done"))
         self.empty()
         a, b, _ = self.hold("dies", 3)
-        self.reap("dies", (a, "crash"), (b, "lost"))
+        self.recover("dies", (a, "crash"), (b, "lost"))
         self.empty()
         a, b = self.hold("kills", 2)
-        self.reap("kills", (a, "crash"), (b, "lost"), limit=1)
+        self.recover("kills", (a, "crash"), (b, "lost"), limit=1)
         self.hold("strange")
-        self.reap("strange", serves=False)
+        self.recover("strange", serves=False)
         graves = [grave.id for grave in self.place(stats.graves(self.keys))]
         self.place(stats.delete(self.keys, graves))
         for session in ("one", "another"):
             (a,) = self.hold(session)
-            bury = operations.settle_and_fetch(
+            bury = settlements.settle_and_fetch(
                 self.keys,
                 session,
                 ["mid"],
@@ -143,7 +143,7 @@ class Walk:
         for fate in ("dead", "purged"):
             self.park("parks", self.hold("parks"))
             self.place(parking.release(self.keys, self.group, fate))
-        monkeypatch.setattr(parking, "MOST_GROUPS", 0)
+        monkeypatch.setattr(parking, "MAX_GROUPS", 0)
         self.park("parks", self.hold("parks"))
 
     def broadcast(self) -> None:
@@ -152,26 +152,26 @@ class Walk:
         place.redis.xadd(self.keys.broadcasts, {"n": 1, "m": self.told().message}, id=old)
         self.watch.refresh()
         place(operations.open(self.keys, ["hears"], queues, 30_000))
-        heard = cron.Heard(old)
+        heard = cron.BroadcastCursor(old)
         for number in range(1, 6):
             place(cron.broadcast(self.keys, "told", number, self.told(), self.schemas))
             heard = place(cron.deliver(self.keys, MINE, heard))
             if number == 1:
                 place(cron.abandon(self.keys, MINE))
                 continue
-            worked = place(operations.settle_and_fetch(self.keys, "hears", queues, want=1))
+            worked = place(settlements.settle_and_fetch(self.keys, "hears", queues, max_messages=1))
             id = worked.messages[0][25:51]
             if number == 2:
                 settle = [settlements.Retry(id, MINE, 1, 60_000)]
-                place(operations.settle_and_fetch(self.keys, "hears", queues, settle=settle))
+                place(settlements.settle_and_fetch(self.keys, "hears", queues, settle=settle))
                 place(cron.abandon(self.keys, MINE))
             elif number == 3:
                 place(
-                    operations.settle_and_fetch(
+                    settlements.settle_and_fetch(
                         self.keys, "hears", queues, settle=[settlements.Discard(id)]
                     )
                 )
-        self.reap("hears")
+        self.recover("hears")
 
     def told(self) -> OutgoingMessage:
         (id,) = new_ids(1)
@@ -203,7 +203,10 @@ def test_every_script_moves_messages_by_the_table_or_none() -> None:
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
     moving = {row.move for row in table()}
-    assert moving - scripts == {"abandon", "bury"}  # a plain command, and a part of several scripts
+    assert moving - scripts == {
+        "abandon",
+        "dead_letter",
+    }  # a plain command, and a part of several scripts
     assert scripts - moving == MOVE_NO_MESSAGE
 
 

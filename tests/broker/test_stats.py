@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from typedq.broker import operations, settlements, stats
 from typedq.broker.stats import Letter, QueueStats
 from typedq.message import decode_message
@@ -22,11 +24,11 @@ def bury(place: Place, count: int, queue: str = "mid") -> list[str]:
     return ids
 
 
-def revive(place: Place, *ids: str, queues: tuple[str, ...] = ("high", "mid", "low")) -> object:
+def requeue(place: Place, *ids: str, queues: tuple[str, ...] = ("high", "mid", "low")) -> object:
     return place(stats.requeue(place.keys, queues, ids))
 
 
-def test_a_revived_letter_is_new_again(place: Place) -> None:
+def test_a_requeued_dead_letter_is_new_again(place: Place) -> None:
     place.open("s")
     out = place.outgoing(body=b'{"a": "\xc3\xa4\\n  b"}')
     place.put(out)
@@ -39,7 +41,7 @@ def test_a_revived_letter_is_new_again(place: Place) -> None:
         )
     )
     assert place.dead() == [out.id]
-    assert revive(place, out.id) == (1, [])
+    assert requeue(place, out.id) == (1, [])
     assert place.redis.lrange(place.keys.ready("mid"), 0, -1) == [out.message]
     assert not place.dead()
     assert place.letter(out.id) is None
@@ -47,38 +49,38 @@ def test_a_revived_letter_is_new_again(place: Place) -> None:
     assert place.tokens() == "mid"
 
 
-def test_revive_goes_to_the_end_of_the_line(place: Place) -> None:
+def test_requeue_puts_a_message_at_the_end_of_its_queue(place: Place) -> None:
     dead = bury(place, 2)
     waiting = place.fill(1)
-    assert revive(place, *dead) == (2, [])
+    assert requeue(place, *dead) == (2, [])
     assert place.ready() == [*waiting, *dead]
 
 
-def test_what_cannot_live_stays_dead(place: Place) -> None:
+def test_requeue_of_what_is_no_message_leaves_it_dead(place: Place) -> None:
     [low] = bury(place, 1, "low")
     place.redis.rpush(place.keys.ready("mid"), b"garbage")
     place.fetch("s", 1)
     [garbage] = set(place.dead()) - {low}
     before = place.snapshot()
-    assert revive(place, low, garbage, "0" * 26, queues=("high", "mid")) == (0, [low, garbage])
+    assert requeue(place, low, garbage, "0" * 26, queues=("high", "mid")) == (0, [low, garbage])
     assert place.snapshot() == before
 
 
-def test_reviving_twice_is_reviving_once(place: Place) -> None:
+def test_requeue_sent_twice_changes_nothing_more(place: Place) -> None:
     [id] = bury(place, 1)
-    assert revive(place, id, id) == (1, [])
-    assert revive(place, id) == (0, [])
+    assert requeue(place, id, id) == (1, [])
+    assert requeue(place, id) == (0, [])
     assert place.everywhere() == {id: 1}
 
 
-def test_forget_drops_what_is_named(place: Place) -> None:
+def test_delete_drops_the_dead_letters_that_are_named(place: Place) -> None:
     first, second, third = bury(place, 3)
     assert place(stats.delete(place.keys, [first, third, "0" * 26])) == 2
     assert place.dead() == [second]
     assert place.redis.hkeys(place.keys.dead_letters) == [second.encode()]
 
 
-def test_graves_are_youngest_first_and_letters_come_by_id(place: Place) -> None:
+def test_dead_letters_are_listed_youngest_first_and_read_by_id(place: Place) -> None:
     ids = bury(place, 3)
     for n, id in enumerate(ids):
         place.redis.zadd(place.keys.dead, {id: 1_000 + n})
@@ -101,6 +103,25 @@ def test_a_letter_whose_body_has_line_breaks(place: Place) -> None:
     assert place(stats.letters(place.keys, [out.id])) == [Letter(REASON, out.message)]
 
 
+@pytest.mark.parametrize("spoiled", [b"", b"no line break", b"\xff\x00", b"\n"])
+def test_a_spoiled_dead_letter_is_listed_and_left_by_a_retry(place: Place, spoiled: bytes) -> None:
+    good, bad = bury(place, 2)
+    place.redis.hset(place.keys.dead_letters, bad, spoiled)
+    letters = place(stats.letters(place.keys, [good, bad]))
+    assert letters[0] is not None
+    assert letters[0].reason == REASON
+    assert letters[1] == Letter(b"", spoiled.strip(b"\n"))
+    assert place(stats.requeue(place.keys, place.queues, [good, bad])) == (1, [bad])
+    assert place(stats.delete(place.keys, [bad])) == 1
+
+
+def test_died_returns_times_by_id_and_none_for_others(place: Place) -> None:
+    ids = bury(place, 2)
+    entries = {grave.id: grave.died_ms for grave in place(stats.graves(place.keys))}
+    asked = [ids[1], "0" * 26, ids[0]]
+    assert place(stats.died(place.keys, asked)) == [entries[ids[1]], None, entries[ids[0]]]
+
+
 def test_sessions_next_to_expire_first(place: Place) -> None:
     place.open("late", lease_ms=60_000)
     place.open("soon")
@@ -112,7 +133,7 @@ def test_sessions_next_to_expire_first(place: Place) -> None:
 
 def test_survey_sees_everything_and_changes_nothing(place: Place) -> None:
     bury(place, 2)
-    place(operations.renew(place.keys, ["s"], 30_000, "sup", b"about"))
+    place(operations.renew(place.keys, ["s"], 30_000, "sup", b'{"pid":1}'))
     [ready, _] = place.fill(2, "high")
     place.fill(3, "low", delay_ms=60_000)
     place.fill(1, "mid")
@@ -123,7 +144,7 @@ def test_survey_sees_everything_and_changes_nothing(place: Place) -> None:
     assert (seen.in_flight, seen.dead) == (1, 2)
     assert seen.stats == {"dead": 2}
     assert seen.counts == {place.contract: 6}
-    assert seen.workers == {"sup": b"about"}
+    assert seen.workers["sup"].endswith(b',"pid":1}')
     assert seen.queues["high"].ready == 1
     assert seen.queues["high"].oldest[25:51] != ready.encode(), "the first one is in flight"
     assert seen.queues["mid"][2:] == (0, None)

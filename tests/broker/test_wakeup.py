@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import pytest
 
-from typedq.broker import operations
+from typedq.broker import settlements
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -28,10 +28,10 @@ Doing = Literal["asks", "empty", "blocks", "busy", "ended"]
 class Rules(NamedTuple):
     """What the scripts do about tokens."""
 
-    baton: bool = True  # work leaves a token where it leaves messages
-    owes: bool = True  # the token it took is given back where it did not look
-    gone: bool = True  # ... even when its session was ended
-    again: bool = True  # what is handed back plants a token
+    leaves: bool = True  # settle_and_fetch leaves a token if it leaves messages
+    returns: bool = True  # it returns the token that it took if it did not read that queue
+    ended: bool = True  # ... even if its session has ended
+    released: bool = True  # what is released adds a token
     one_each: bool = True  # a wake token per queue, not one for all
 
 
@@ -64,20 +64,20 @@ class Model:
     def wake(self, queue: int) -> int:
         return queue if self.rules.one_each else 0
 
-    def plant(self, state: State, queue: int) -> State:
+    def add_token(self, state: State, queue: int) -> State:
         return state._replace(tokens=put(state.tokens, self.wake(queue), True))
 
-    def pass_on(self, state: State, queue: int) -> State:
+    def pass_token(self, state: State, queue: int) -> State:
         left = state.ready[queue] > 0
         return state._replace(tokens=put(state.tokens, self.wake(queue), left))
 
     def enqueue(self, state: State, queue: int) -> State:
         ready = put(state.ready, queue, state.ready[queue] + 1)
-        return self.plant(state._replace(ready=ready), queue)
+        return self.add_token(state._replace(ready=ready), queue)
 
-    def pay(self, state: State, owed: int | None) -> State:
+    def return_token(self, state: State, owed: int | None) -> State:
         """What a token that was taken obliges to."""
-        return state if owed is None else self.pass_on(state, owed)
+        return state if owed is None else self.pass_token(state, owed)
 
     def work(self, state: State, serves: tuple[int, ...], owed: int | None) -> tuple[State, int]:
         """enqueue.lua, work.lua and their parts, in Python: the state after, messages fetched."""
@@ -88,12 +88,12 @@ class Model:
             got = min(wanted, state.ready[queue])
             wanted -= got
             state = state._replace(ready=put(state.ready, queue, state.ready[queue] - got))
-            if self.rules.baton:
-                state = self.pass_on(state, queue)
+            if self.rules.leaves:
+                state = self.pass_token(state, queue)
             if state.ready[queue]:
                 break
-        if self.rules.baton and self.rules.owes:
-            state = self.pay(state, owed)
+        if self.rules.leaves and self.rules.returns:
+            state = self.return_token(state, owed)
         return state, self.want - wanted
 
     def steps(self, state: State) -> Iterator[State]:
@@ -112,7 +112,7 @@ class Model:
 
         match worker.doing:
             case "asks" if not worker.alive:
-                paid = self.pay(state, worker.token) if self.rules.gone else state
+                paid = self.return_token(state, worker.token) if self.rules.ended else state
                 yield now(paid, "ended")
             case "asks":
                 after, got = self.work(state, worker.serves, worker.token)
@@ -144,7 +144,7 @@ class Model:
                         workers=put(state.workers, at, leaves),
                         returns=state.returns - 1,
                     )
-                    yield self.plant(back, queue) if self.rules.again else back
+                    yield self.add_token(back, queue) if self.rules.released else back
 
 
 def sleeps_beside_work(state: State) -> bool:
@@ -191,7 +191,9 @@ def totals(rules: Rules, *, deaths: int = 0, returns: int = 0) -> Iterator[tuple
 
 
 @pytest.mark.parametrize(("deaths", "returns"), [(0, 0), (0, 1), (1, 0)])
-def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int) -> None:
+def test_no_worker_sleeps_beside_ready_messages_in_any_interleaving(
+    deaths: int, returns: int
+) -> None:
     found = totals(Rules(), deaths=deaths, returns=returns)
     states, stuck = map(sum, zip(*found, strict=True))
     assert states > 5_000
@@ -201,19 +203,21 @@ def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int) -> None:
 @pytest.mark.parametrize(
     ("rules", "deaths", "returns"),
     [
-        (Rules(baton=False), 0, 0),
-        (Rules(owes=False), 0, 0),
-        (Rules(gone=False), 1, 0),
-        (Rules(again=False), 0, 1),
+        (Rules(leaves=False), 0, 0),
+        (Rules(returns=False), 0, 0),
+        (Rules(ended=False), 1, 0),
+        (Rules(released=False), 0, 1),
         (Rules(one_each=False), 0, 0),
     ],
-    ids=["no baton", "nothing owed", "token of an ended session", "put back", "one token"],
+    ids=["leaves none", "returns none", "session ended", "released", "one for all queues"],
 )
-def test_each_rule_is_needed(rules: Rules, deaths: int, returns: int) -> None:
+def test_a_missing_rule_leads_to_a_worker_that_sleeps_beside_ready_messages(
+    rules: Rules, deaths: int, returns: int
+) -> None:
     assert any(stuck for _, stuck in totals(rules, deaths=deaths, returns=returns))
 
 
-def test_the_model_does_what_the_scripts_do(place: Place) -> None:
+def test_the_model_and_the_scripts_agree(place: Place) -> None:
     names = ("high", "low")
     dice, model = random.Random(7), Model(Rules(), 2)
     state = State((0, 0), (False, False), (0, 0), (), 0, 0)
@@ -234,7 +238,7 @@ def test_the_model_does_what_the_scripts_do(place: Place) -> None:
             queues, token = [names[q] for q in serves], None if owed is None else names[owed]
             state, got = model.work(state, serves, owed)
             worked = place(
-                operations.settle_and_fetch(place.keys, "s", queues, want=2, token=token)
+                settlements.settle_and_fetch(place.keys, "s", queues, max_messages=2, token=token)
             )
             assert len(worked.messages) == got, step
         found = [(len(place.ready(name)), place.token(name)) for name in names]

@@ -199,7 +199,7 @@ class Cemetery:
         self.broker.call(operations.open(keys, ["s"], queues, 60_000))
         for start in range(0, count, 500):
             ids = [receipt.id.encode() for receipt in receipts[start : start + 500]]
-            self.broker.call(operations.settle_and_fetch(keys, "s", queues, want=len(ids)))
+            self.broker.call(settlements.settle_and_fetch(keys, "s", queues, max_messages=len(ids)))
             parked = [Parked(group, id) for id in ids]
             assert self.broker.call(park(keys, "s", parked, DeadBounds())) == len(ids)
         # Groups begun in the same millisecond have no order.
@@ -221,9 +221,9 @@ class Cemetery:
         for start in range(0, max(1, len(settle)), 500):
             batch = settle[start : start + 500]
             self.broker.call(
-                operations.settle_and_fetch(keys, "s", queues, want=max(1, len(batch)))
+                settlements.settle_and_fetch(keys, "s", queues, max_messages=max(1, len(batch)))
             )
-            self.broker.call(operations.settle_and_fetch(keys, "s", queues, settle=batch))
+            self.broker.call(settlements.settle_and_fetch(keys, "s", queues, settle=batch))
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     shop, client = ill
     keys = Keys(shop.namespace)
     names = [name for attribute, name in vars(keys).items() if attribute != "tag"]
-    names += keys.lines(["high"])
+    names += keys.queue_keys(["high"])
     right = {"found": "every key has the expected type"}
     assert findings(shop)["keys"].items() >= right.items()
     for name in names:

@@ -161,7 +161,7 @@ class Stage:
         return self.ask(survey(self.keys, QUEUES, sessions))
 
     def flying(self, session: str) -> dict[str, bytes]:
-        found = self.redis.hgetall(self.keys.flight(session))
+        found = self.redis.hgetall(self.keys.in_flight(session))
         return {id.decode(): message for id, message in found.items()}
 
     def in_flight(self) -> dict[str, bytes]:

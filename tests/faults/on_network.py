@@ -35,7 +35,7 @@ def fetch_reply_lost(scene: Scene) -> None:
         wait_until(lambda ids=ids: set(ids) <= stage.ended(), 30.0)  # type: ignore[misc]
         ends = [e.at for e in stage.effects("end") if e.id in ids]
         scene.measure("all done though a reply was lost", max(ends) - since, 2.0 * 4)
-    scene.expect(worker.events("new session"), "no reply of a fetch was lost")
+    scene.expect(worker.events("session ID replaced"), "no reply of a fetch was lost")
     verdict = scene.finish(stage)
     scene.expect(verdict.extra_runs == 0, f"{verdict.extra_runs} extra runs")
 

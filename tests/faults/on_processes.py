@@ -10,7 +10,7 @@ import psutil
 from tests.faults.harness import Stage, Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
 from typedq.broker.script import script
-from typedq.worker.prefetch import MAX_PREFETCHED
+from typedq.worker.session import MAX_PREFETCHED
 
 LEASE_S = 2.0
 
@@ -91,7 +91,9 @@ def died_unseen_usual(scene: Scene) -> None:
     die_unseen(scene, 30.0)
 
 
-@scenario(23, "poison: os._exit, SIGSEGV, kill -9 itself", "dead after three; no neighbour counted")
+@scenario(
+    23, "poison: os._exit, SIGSEGV, kill -9 itself", "dead after at most five; no neighbour is"
+)
 def poison(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     calls = scene.calls(stage, round(40 * scene.seconds))
@@ -109,7 +111,7 @@ def poison(scene: Scene) -> None:
 
 
 @scenario(
-    35, "200 idle children, one message", "few fetches beside the looks once a second", seconds=5
+    35, "200 idle children, one message", "few fetches beside the polls once a second", seconds=5
 )
 def crowd(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)

@@ -38,9 +38,9 @@ def test_the_checker_finds_what_it_is_there_for(
         assert "3 lost" in stage.check().broken
         assert stage.worker("-c", "1", "--burst").wait(20.0) == 0
         assert not stage.check().broken
-        stage.redis.hset(stage.keys.flight("ghost"), "x", "y")
+        stage.redis.hset(stage.keys.in_flight("ghost"), "x", "y")
         assert any("keys are left" in what for what in stage.check().broken)
-        stage.redis.delete(stage.keys.flight("ghost"))
+        stage.redis.delete(stage.keys.in_flight("ghost"))
         stage.redis.hincrby(stage.keys.counts, "nap@0", 1)
         stage.redis.hincrby(stage.keys.stats, "done", 1)
         broken = stage.check().broken

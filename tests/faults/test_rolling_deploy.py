@@ -152,7 +152,7 @@ def test_what_is_parked_waits_with_its_paused_queue(stage: Stage, wait_until: Wa
     ids = set(park(stage, "nap", 3, 0.0))
     stage.ask(stats.pause(stage.keys, "mid"))
     worker = stage.worker("-c", "1")
-    wait_until(lambda: worker.events("can read what was parked"))
+    wait_until(lambda: worker.events("fetching parked messages: this worker reads them"))
     other = stage.send("nap", queue="low")
     wait_until(lambda: other in stage.ended())
     assert not ids & stage.ended()
@@ -184,7 +184,7 @@ def test_only_readable_groups_of_served_queues_are_taken_and_each_in_its_turn(
     readable.is_empty(mine[0])
     assert {readable.next() for _ in range(9)} == {None, mine[1]}
     readable.is_empty(mine[1])
-    assert not readable
+    assert not readable.groups
     stage.redis.delete(stage.keys.parked_groups)
 
 

@@ -102,8 +102,8 @@ def plant(stage: Stage, garbage: Garbage) -> None:
         known = server.zscore(keys.sessions, session) or 0
         if known < 1e12:
             server.hset(keys.session_queues, session, garbage.name())
-        spoil(server, keys.flight("").encode() + session, garbage)
-    server.sadd(keys.pardoned, *garbage.some())
+        spoil(server, keys.in_flight("").encode() + session, garbage)
+    server.sadd(keys.lease_extended, *garbage.some())
     server.sadd(keys.paused, *garbage.some())
     server.set(keys.last_tick, garbage.name())
     for heard in server.scan_iter(f"{keys.tag}:heard:*"):
@@ -165,7 +165,7 @@ def test_garbage_of_the_right_type_neither_kills_nor_runs(
         probe(stage, worker, wait_until)
         plant(stage, garbage)
         for session in stage.redis.zrange(stage.keys.sessions, 0, -1):
-            spoil(stage.redis, stage.keys.flight("").encode() + session, garbage)
+            spoil(stage.redis, stage.keys.in_flight("").encode() + session, garbage)
     probe(stage, worker, wait_until)
     # Sessions full of garbage end, too; their names are ours, so they are reaped.
     wait_until(lambda: not stage.redis.zscore(stage.keys.sessions, "gone2"), 20)
@@ -183,7 +183,7 @@ def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil
     probe(stage, worker, wait_until)
     keys, server = stage.keys, stage.redis
     names = [name for attribute, name in vars(keys).items() if attribute != "tag"]
-    names += [key for queue in ("high", "mid") for key in keys.lines([queue])]
+    names += [key for queue in ("high", "mid") for key in keys.queue_keys([queue])]
     names += [
         key.decode()
         for own in ("heard", "ready")

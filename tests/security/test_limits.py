@@ -306,7 +306,7 @@ def test_a_bad_name_on_the_wire_is_buried_and_makes_no_key(stage: Stage) -> None
     assert stranger
     keys = {key.decode() for key in stage.redis.scan_iter(f"{stage.keys.tag}*")}
     known = {*vars(stage.keys).values(), stage.keys.parked("mid", f"{LONGEST}@{hexes}")}
-    known |= {*stage.keys.lines(["high", "mid", "low"])}
+    known |= {*stage.keys.queue_keys(["high", "mid", "low"])}
     assert {key for key in keys - known if not key.startswith(stage.keys.lane(""))} == set()
 
 

@@ -74,13 +74,13 @@ def fetch(place: Odd) -> Operation[Any]:
         place.fill(2, queue)
         place.fill(1, queue, delay_ms=1)
     place.open("s")
-    return operations.settle_and_fetch(place.keys, "s", place.queues, want=9)
+    return settlements.settle_and_fetch(place.keys, "s", place.queues, max_messages=9)
 
 
-def settle(place: Odd, *settlements: Callable[[bytes], settlements.Settlement]) -> Operation[Any]:
-    ids = fetched(place, len(settlements))
-    owed = [how(id) for how, id in zip(settlements, ids, strict=True)]
-    return operations.settle_and_fetch(place.keys, "s", place.queues, settle=owed)
+def settle(place: Odd, *settle: Callable[[bytes], settlements.Settlement]) -> Operation[Any]:
+    ids = fetched(place, len(settle))
+    owed = [how(id) for how, id in zip(settle, ids, strict=True)]
+    return settlements.settle_and_fetch(place.keys, "s", place.queues, settle=owed)
 
 
 def park(place: Odd) -> Operation[Any]:

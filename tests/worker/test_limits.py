@@ -7,23 +7,20 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import WaitUntil
-from tests.faults.harness import QUEUES, Stage
+from tests.faults.harness import Stage
 from tests.faults.limited import SERVER, SOFT_S
 from tests.faults.limits import LEAK_MB, hammer, leak, prepare
 from typedq import telemetry
-from typedq.broker import DeadBounds, operations, settlements
 from typedq.embedded import OwnServer
 from typedq.worker.children import ChildProcess
-from typedq.worker.journal import Journal, State
+from typedq.worker.journal import Journal
 from typedq.worker.memory import MemoryLimit
-from typedq.worker.session import Session, new_session
 
 SOFT = f"typedq.errors.SoftTimeout: it ran longer than its soft timeout of {SOFT_S:g} s"
 
@@ -137,59 +134,10 @@ def test_beyond_its_hard_timeout_nothing_of_a_task_is_left(
     assert limits.ids("start").count(id) == 3
     assert set(neighbours) <= limits.ended()
     stats = limits.look().stats
-    assert (stats["crashed"], stats["lost"]) == (3, 3)
+    assert stats["crashed"] == 3
+    assert "lost" not in stats, "the culprit is known, so its neighbours are not counted"
     assert worker.stop() == 0
     assert limits.check(buried=1).broken == ()
-
-
-def test_what_both_hand_back_is_not_handed_back_while_it_runs_again(stage: Stage) -> None:
-    """The supervisor revokes what waits behind a long task; the child may be quicker to say so."""
-    broker, journal = stage.app.broker, Journal(8)
-    stage.send("nap")
-    second = stage.send("nap")
-    journal.session = old = new_session()
-    journal.set_lease_deadline(float("inf"))
-    broker.call(operations.open(broker.keys, [old], QUEUES, 30_000))
-    session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
-    first, waiting = session.exchange(2)
-    journal.claim(first.slot, time.monotonic(), None)
-    journal.revoke(waiting.slot)
-    session.hand_back([waiting])
-    assert not [e for e in journal.entries() if e.state == State.HELD]
-    (again,) = session.exchange(1)
-    assert again.id.decode() == second
-    late = broker.call(
-        operations.settle_and_fetch(
-            broker.keys, old, list(QUEUES), settle=[settlements.Release(waiting.id, "mid")]
-        )
-    )
-    assert not late.alive
-    assert stage.look().queues["mid"].ready == 0
-    assert stage.flying(journal.session).keys() == {first.id.decode(), second}
-
-
-def test_what_came_again_is_not_handed_back_for_its_first_coming(stage: Stage) -> None:
-    """The supervisor revoked it, and the child fetched it before it came round to the mark."""
-    broker, journal = stage.app.broker, Journal(8)
-    id = stage.send("nap")
-    journal.session = new_session()
-    journal.set_lease_deadline(float("inf"))
-    broker.call(operations.open(broker.keys, [journal.session], QUEUES, 30_000))
-    session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
-    (first,) = session.exchange(1)
-    journal.revoke(first.slot)
-    back = [settlements.Release(first.id, "mid")]
-    broker.call(
-        operations.settle_and_fetch(broker.keys, journal.session, list(QUEUES), settle=back)
-    )
-    (again,) = session.exchange(1)
-    assert again.id == first.id
-    assert journal.claim(again.slot, time.monotonic(), None)
-    session.hand_back([first])
-    assert session.exchange(1) == []
-    assert (session.is_mine(first), session.is_mine(again)) == (False, True)
-    assert stage.flying(journal.session).keys() == {id}
-    assert stage.look().queues["mid"].ready == 0
 
 
 # --- memory

@@ -239,7 +239,7 @@ def test_one_message_wakes_one_of_twenty_idle_children(stage: Stage, wait_until:
             seen.append(monitor.next_command()["command"])
             if id in stage.ended() and len(seen) > 3:
                 stage.redis.ping()
-    assert sum(c.startswith("HSET") and stage.keys.flight("") in c for c in seen) == 1
+    assert sum(c.startswith("HSET") and stage.keys.in_flight("") in c for c in seen) == 1
     fetches = [
         c.split() for c in seen if script("settle_and_fetch").sha in c and stage.keys.tag in c
     ]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import redis
 
 from tests.faults.rolling import ERA, Odd
-from typedq import Call, Context, Queue, TypedQ
+from typedq import Call, Context, Queue, TypedQ, compat, telemetry
 from typedq.broker import DeadBounds, Destination, OutgoingMessage, operations, settlements
-from typedq.broker.connections import Connection
-from typedq.broker.failures import Lost
+from typedq.broker.link import Link
 from typedq.broker.parking import Group, Parked, groups, parked
 from typedq.broker.script import script
 from typedq.broker.stats import publish, requeue
 from typedq.contracts import Contract, contract_of
 from typedq.message import encode_message, new_ids
+from typedq.worker import readers
 from typedq.worker.delivery import Delivery, MessageKinds
 from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, State
@@ -83,13 +85,11 @@ class Reader:
         (id,) = new_ids(1)
         text = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=body)
         job = Delivery(version + text[1:], 0, self.kinds.of(text), id.encode())
-        self.journal.hold([0], [job.id], 0)
+        self.journal.hold([0], [job.id], [0])
         return self.opener.open(job) or job
 
     def lookups(self, act: Callable[[], object]) -> int:
         """How many times the server was asked for a schema meanwhile."""
-        import redis
-
         server: Any = redis.Redis.from_url(self.app.broker.url)
         with server.monitor() as monitor:
             act()
@@ -221,6 +221,70 @@ def test_a_schema_that_is_none_keeps_the_message_and_the_child(
     assert isinstance(reader.open(id, b'{"to":"a"}'), Parked)
 
 
+def never(*schemas: object) -> None:
+    """Compare for ever, as of a schema whose unions multiply."""
+    while True:
+        len(repr(schemas))
+
+
+def recurse(*schemas: object) -> None:
+    recurse(*schemas)
+
+
+def explode(*schemas: object) -> None:
+    raise LookupError("\x1b[31m" * 100)
+
+
+@pytest.mark.parametrize("how", [never, recurse, explode])
+def test_a_schema_that_cannot_be_compared_is_named_once_and_read_again_later(
+    reader: Reader,
+    how: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(telemetry.logger, "propagate", True)
+    monkeypatch.setattr(readers, "COMPARE_S", 0.2)
+    later = contract(Later)
+    reader.publish(later)
+
+    def open_often() -> None:
+        for _ in range(20):
+            assert isinstance(reader.open(later.id, b'{"to":"a"}'), Parked)
+            assert isinstance(reader.open(contract(Today).id, b'{"to":"a"}'), Delivery)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compat, "compare", how)
+        began = time.monotonic()
+        assert reader.lookups(open_often) == 1
+        assert time.monotonic() - began < 5.0
+    named = [r for r in caplog.records if "cannot be compared" in r.getMessage()]
+    assert len(named) == 1
+    assert sys.getprofile() is None
+    reader.opener._readings._invalid[later.id.encode()] = time.monotonic()  # a while later
+    assert isinstance(reader.open(later.id, b'{"to":"a"}'), Delivery)
+
+
+def test_a_registry_of_another_type_parks_what_is_not_known(reader: Reader) -> None:
+    keys = reader.app.broker.keys
+    server: Any = redis.Redis.from_url(reader.app.broker.url)
+    server.set(keys.contracts, "spoiled")
+    assert isinstance(reader.open(contract(Later).id, b'{"to":"a"}'), Parked)
+    assert isinstance(reader.open(contract(Today).id, b'{"to":"a"}'), Delivery)
+    server.close()
+
+
+def test_many_contracts_of_one_task_are_forgotten_again(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_MAX_DECIDED", 3)
+    strange = contract(Strange)
+    for number in range(10):
+        id = f"send@{number:016x}"
+        reader.app.broker.call(publish(reader.app.broker.keys, {id: strange.schema_json()}))
+        assert isinstance(reader.open(id, b'{"to":1}'), Parked)
+    assert len(reader.opener._readings._decided) <= 3
+
+
 def test_a_newer_format_is_parked_even_where_the_contract_is_known(reader: Reader) -> None:
     id = contract(Today).id
     opened = reader.open(id, b"\0what ever it may be", version=b"2")
@@ -246,13 +310,13 @@ def test_a_body_that_its_contract_refuses_is_dead_with_path_and_both_contracts(
 
 def use(app: TypedQ, upcaster: Callable[[Former], object]) -> Reader:
     """Replace the upcaster."""
-    del app.tasks["send"].upcasters[:]
+    del app.declarations.find("send").upcasters[:]
 
     def checked(old: Former) -> Call:
         made: Any = upcaster(old)
         return made  # type: ignore[no-any-return]
 
-    app.tasks["send"].upcast(checked)
+    app.declarations.find("send").upcast(checked)
     return Reader(app)
 
 
@@ -289,7 +353,7 @@ def test_an_upcaster_that_makes_no_call_buries_the_message(app: TypedQ, made: ob
 
 
 def test_an_upcaster_that_calls_another_task_buries_the_message(app: TypedQ) -> None:
-    reader = use(app, lambda old: app.tasks["other"].call(old.address))
+    reader = use(app, lambda old: app.declarations.find("other").call(old.address))
     why = verdict(reader.open(contract(Former).id, b'{"address":"a"}'))
     assert why["error"] == "the upcaster made a call of 'other' - at $"
 
@@ -381,7 +445,7 @@ def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
 ) -> None:
     ids = {stage.send("nap") for _ in range(3)}
     assert stage.worker("-c", "1", "--burst", "--forget", "nap").wait(20.0) == 0
-    contract = stage.app.tasks["nap"].contract.id
+    contract = stage.app.declarations.find("nap").contract.id
     stage.redis.hset(stage.keys.parked_groups, f"mid {contract}", 1)
     patient = stage.worker("-c", "1", "--burst", "--forget", "nap")
     assert patient.wait(20.0) == 0
@@ -404,7 +468,7 @@ def test_an_idle_worker_comes_upon_what_is_parked_later(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
     """Nothing wakes it for that: it looks from time to time."""
-    worker, nap = stage.worker("-c", "1"), stage.app.tasks["nap"]
+    worker, nap = stage.worker("-c", "1"), stage.app.declarations.find("nap")
     first = stage.send("nap")
     wait_until(lambda: first in stage.ended())
     wait_until(lambda: stage.redis.info("clients")["blocked_clients"])
@@ -421,7 +485,7 @@ def test_an_idle_worker_comes_upon_what_is_parked_later(
     assert not stage.dead()
 
 
-@pytest.mark.parametrize("lost", ["park", "work", "unpark"])
+@pytest.mark.parametrize("lost", ["park", "settle_and_fetch", "unpark"])
 def test_a_lost_reply_parks_and_fetches_nothing_twice(
     stage: Stage, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,42 +494,45 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     stage.ask(operations.open(keys, [first], ["mid"], 30_000))
     session = Session(stage.app.broker, journal, ["mid"], lease_s=30, bounds=bounds)
     ids = [id.encode() for id in stage.send_many([stage.call("nap")] * 4)]
-    group = Group("mid", stage.app.tasks["nap"].contract.id)
-    for job in session.exchange(4):
-        session.settle(Parked(group, job.id), job)
+    group = Group("mid", stage.app.declarations.find("nap").contract.id)
+    session.sync(4)
+    for job in iter(session.next, None):
+        session.settle(job, Parked(group, job.id))
     if lost != "unpark":
         lose_the_reply(stage, monkeypatch, lost)
-        assert session.exchange() == []
-    while session.owes:
-        assert session.exchange() == []
+        session.sync()
+    while session.unsettled:
+        session.sync()
+    assert not session.waiting
     assert [m[25:51] for m in stage.ask(parked(keys, group))] == ids
     if lost == "unpark":
         lose_the_reply(stage, monkeypatch, lost)
-    fetched = session.unpark(group, 3)
+    session.unpark(group, 3)
+    fetched = list(iter(session.next, None))
     assert journal.session != first
     assert [job.id for job in fetched] == ids[:3]
-    assert all(map(session.is_mine, fetched))
+    assert all(map(session.owns, fetched))
     assert sorted(stage.in_flight()) == sorted(id.decode() for id in ids[:3])
     for job in fetched:
-        session.ack([job])
-    session.exchange()
+        session.settle(job, None)
+    session.sync()
     assert not stage.in_flight()
     assert stage.look().counts[group.contract] == 1
-    assert session.room == journal.slots
+    assert session.free_slots == journal.slots
 
 
 def lose_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch, move: str) -> None:
     """The server makes the next move of this name, but its answer does not arrive."""
-    execute, sha = Connection.execute, script(move).sha
+    ask, wanted = Link.ask, {script(move).sha, script(move).source}
 
-    def execute_and_lose(connection: Connection, request: Any) -> Any:
-        answer = execute(connection, request)
-        if sha in tuple(request):
+    def ask_and_lose(link: Link, request: Any) -> Any:
+        answer = ask(link, request)
+        if wanted & set(request):
             monkeypatch.undo()
-            raise Lost("lost on the way")
+            raise TimeoutError("lost on the way")
         return answer
 
-    monkeypatch.setattr(Connection, "execute", execute_and_lose)
+    monkeypatch.setattr(Link, "ask", ask_and_lose)
 
 
 def test_a_message_of_a_newer_format_is_kept_byte_by_byte(

@@ -91,7 +91,7 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
     keys = app.broker.keys
     wanted = {key: _TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
     for queue in app.settings.queues:
-        wanted |= zip(keys.lines([queue.name]), ("list", "zset", "list"), strict=True)
+        wanted |= zip(keys.queue_keys([queue.name]), ("list", "zset", "list"), strict=True)
     found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
     wrong = {key: kind for key, kind in found.items() if kind not in ("none", wanted[key])}
     for key, kind in wrong.items():

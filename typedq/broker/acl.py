@@ -25,7 +25,8 @@ RPUSH [parked] v; LMPOP 1 [parked] LEFT; EXISTS [ready] [wake]
 ZRANGE [delayed] 0 0; ZREM [delayed] v; ZCARD [delayed]; DEL [wake]; UNLINK [ready] [heard]
 ZSCORE [sessions] v; ZADD [sessions] 1 v; ZRANGE [sessions] 0 0; ZREM [sessions] v
 HSETNX [session_queues] f v; HSET [session_queues] f v; HGET [session_queues] f
-HDEL [session_queues] f; SADD [pardoned] v; SREM [pardoned] v; GET [last_tick]; SET [last_tick] 1
+HDEL [session_queues] f; GET [last_tick]; SET [last_tick] 1
+SADD [lease_extended] v; SREM [lease_extended] v
 HGET [flight] f; HSET [flight] f v; HDEL [flight] f; HGETALL [flight]; HVALS [flight]
 HLEN [flight]; EXISTS [flight]; RENAME [flight] [flight]; DEL [flight]; HINCRBY [stats] f 1
 ZADD [dead] 1 v; ZCARD [dead]; ZRANGE [dead] 0 0; ZREM [dead] v; HSET [dead_letters] f v
@@ -50,8 +51,8 @@ def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
         "delayed": keys.delayed(queue),
         "wake": keys.wake(queue),
         "parked": keys.parked(queue, "t@0"),
-        "flight": keys.flight("0"),
-        "heard": keys.heard("_0"),
+        "flight": keys.in_flight("0"),
+        "heard": keys.broadcast_cursor("_0"),
         "lane": keys.lane("0"),
     }
     lines = _NEEDS[role].replace(";", "\n").splitlines()

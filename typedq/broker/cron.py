@@ -1,4 +1,4 @@
-"""Messages that nobody enqueues for one worker: slots of cron entries, and broadcasts to all."""
+"""Operations of cron entries and of broadcasts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typedq.message import OutgoingMessage
 
 KEPT_MS = 3_600_000
 OWN_TTL_S = 3_600
-MOST_DELIVERED = 500
+MAX_DELIVERED = 500
 
 
 class Firing(NamedTuple):
-    """A slot of a cron entry, in ms since the epoch, and its message; without one it only asks."""
+    """A slot of a cron entry (ms since the epoch) and its message; without, ask for the last."""
 
     entry: str
     slot_ms: int = 0
@@ -24,7 +24,7 @@ class Firing(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """Answer to cron: for each firing the last slot of its entry, and whether it was fired now."""
+    """Reply to cron: for each firing the last slot of its entry, and True if it was fired now."""
 
     now_ms: int
     slots: list[tuple[int, bool]]
@@ -43,14 +43,14 @@ def cron(keys: Keys, firings: Sequence[Firing], schemas: Mapping[str, bytes]) ->
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("cron"),
-        [keys.cron, keys.contracts, keys.counts, *keys.lines(places)],
+        [keys.cron, keys.contracts, keys.counts, *keys.queue_keys(places)],
         [len(schemas), *published, *words],
         lambda reply: Fired(reply[0], [(ms, bool(now)) for ms, now in in_groups(reply[1:], 2)]),
     )
 
 
 def last_slots(keys: Keys) -> Operation[dict[str, int]]:
-    """Every cron entry that ever fired: name -> its last slot, in ms since the epoch."""
+    """Return the last slot (ms since the epoch) of every cron entry that ever fired, by name."""
     return Operation(
         "HGETALL",
         [keys.cron],
@@ -62,22 +62,22 @@ def last_slots(keys: Keys) -> Operation[dict[str, int]]:
 
 
 def broadcast(
-    keys: Keys, lane: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
+    keys: Keys, producer: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
 ) -> Operation[Accepted]:
-    """Accept a message for every supervisor, as `enqueue` accepts one for a queue."""
+    """Broadcast a message to every supervisor; accepted as `enqueue` accepts one for a queue."""
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("broadcast"),
-        [keys.lane(lane), keys.contracts, keys.stats, keys.broadcasts],
+        [keys.lane(producer), keys.contracts, keys.stats, keys.broadcasts],
         [seq, LANE_TTL_S, KEPT_MS, message.way.contract, message.message, *published],
         accepted,
     )
 
 
-class Heard(NamedTuple):
-    """A supervisor's place among the broadcasts: the entry's id, "" for none yet, and its number.
+class BroadcastCursor(NamedTuple):
+    """The last broadcast of a supervisor: the entry's id, "" for none yet, and its number.
 
-    delivered, missed: by the move that answered this
+    delivered, missed: how many by the operation that returned this
     """
 
     id: str = ""
@@ -86,16 +86,18 @@ class Heard(NamedTuple):
     missed: int = 0
 
 
-def deliver(keys: Keys, queue: str, heard: Heard) -> Operation[Heard]:
-    """Put what is new into a supervisor's own queue, at most `MOST_DELIVERED`."""
+def deliver(keys: Keys, queue: str, cursor: BroadcastCursor) -> Operation[BroadcastCursor]:
+    """Copy new broadcasts into a supervisor's own queue, at most `MAX_DELIVERED`."""
     return Operation(
         script("deliver"),
-        [keys.broadcasts, keys.heard(queue), keys.stats, *keys.lines([queue])],
-        [queue, heard.id, heard.number, OWN_TTL_S],
-        lambda reply: Heard(reply[0].decode(), *reply[1:]),
+        [keys.broadcasts, keys.broadcast_cursor(queue), keys.stats, *keys.queue_keys([queue])],
+        [queue, cursor.id, cursor.number, OWN_TTL_S],
+        lambda reply: BroadcastCursor(reply[0].decode(), *reply[1:]),
     )
 
 
 def abandon(keys: Keys, queue: str) -> Operation[None]:
-    """Drop the queue of a supervisor that is gone, with what it did not come to."""
-    return Operation("UNLINK", [*keys.lines([queue]), keys.heard(queue)], [], lambda _: None)
+    """Drop the queue of a supervisor that has ended, with the broadcasts that did not run."""
+    return Operation(
+        "UNLINK", [*keys.queue_keys([queue]), keys.broadcast_cursor(queue)], [], lambda _: None
+    )

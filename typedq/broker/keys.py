@@ -20,7 +20,7 @@ class Keys:
         self.tag = tag
         self.sessions = f"{tag}:sessions"
         self.session_queues = f"{tag}:session_queues"
-        self.pardoned = f"{tag}:pardoned"
+        self.lease_extended = f"{tag}:pardoned"
         self.last_tick = f"{tag}:last_tick"
         self.contracts = f"{tag}:contracts"
         self.counts = f"{tag}:counts"
@@ -50,26 +50,26 @@ class Keys:
         """List of messages of one queue that wait for a worker that can read their contract."""
         return f"{self.tag}:parked:{queue}:{group}"
 
-    def flight(self, session: str) -> str:
+    def in_flight(self, session: str) -> str:
         """Hash: id -> message, of one session."""
         return f"{self.tag}:flight:{session}"
 
-    def heard(self, queue: str) -> str:
-        """A supervisor's place among the broadcasts, by its own queue; expires."""
+    def broadcast_cursor(self, queue: str) -> str:
+        """The last broadcast of one supervisor, by its own queue; expires."""
         return f"{self.tag}:heard:{queue}"
 
-    def lane(self, lane: str) -> str:
+    def lane(self, producer: str) -> str:
         """Last sequence number of one producer connection; expires."""
-        return f"{self.tag}:lane:{lane}"
+        return f"{self.tag}:lane:{producer}"
 
-    def lines(self, queues: Iterable[str]) -> list[str]:
+    def queue_keys(self, queues: Iterable[str]) -> list[str]:
         """Ready, delayed and wake of each queue: the order in which every script takes them."""
-        lines: list[str] = []
+        found: list[str] = []
         for queue in queues:
-            lines += _line(self, queue)
-        return lines
+            found += _queue_keys(self, queue)
+        return found
 
 
-@lru_cache(maxsize=1_000)  # an enqueue would spend a tenth of its time on spelling
-def _line(keys: Keys, queue: str) -> tuple[str, str, str]:
+@lru_cache(maxsize=1_000)  # an enqueue would spend a tenth of its time on this
+def _queue_keys(keys: Keys, queue: str) -> tuple[str, str, str]:
     return keys.ready(queue), keys.delayed(queue), keys.wake(queue)

@@ -1,21 +1,19 @@
-"""The moves of the state machine, each built as a value; the Lua file of the same name runs it.
+"""Operations of sessions and producers, each a value; the Lua file of the same name runs it.
 
-Times are in ms, on the server's clock; delays travel as delays. Messages are opaque bytes here.
+Times are in ms on the server's clock; delays travel as delays. Messages are opaque bytes here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Literal, NamedTuple
 
-from typedq.broker import settlements
 from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Operation, in_groups, script, text
 from typedq.message import Destination, OutgoingMessage
 
-LANE_TTL_S, CALLED_BACK_TTL_S = 3_600, 60
+LANE_TTL_S, WAKE_WORKER_TTL_S = 3_600, 60
 NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
 NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
 CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
@@ -34,7 +32,7 @@ DEFAULT_BOUNDS = DeadBounds()
 
 
 class Accepted(NamedTuple):
-    """Answer to enqueue; `unknown` are the contracts to publish first."""
+    """Reply to enqueue; `unknown` are the contracts to publish first."""
 
     status: Literal["accepted", "seen", "unknown"]
     unknown: tuple[str, ...] = ()
@@ -50,15 +48,19 @@ def _due(way: Destination) -> tuple[str, int]:
 
 
 def enqueue(
-    keys: Keys, lane: str, seq: int, batch: Sequence[OutgoingMessage], schemas: Mapping[str, bytes]
+    keys: Keys,
+    producer: str,
+    seq: int,
+    batch: Sequence[OutgoingMessage],
+    schemas: Mapping[str, bytes],
 ) -> Operation[Accepted]:
-    """Accept a batch, all or none; `schemas` are the contracts to publish with it."""
+    """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
     way, first = _NO_WAY, 0
     for out in batch:
         if out.way is not way and out.way != way:
-            if first:  # the group before is complete: how many it has
+            if first:  # the group before is complete: set its number of messages
                 groups[first - 1] = len(groups) - first
             way = out.way
             groups += (places.setdefault(way.queue, len(places) + 1), *_due(way), way.contract, 0)
@@ -69,83 +71,35 @@ def enqueue(
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("enqueue"),
-        [keys.lane(lane), keys.contracts, keys.counts, keys.supervisors, *keys.lines(places)],
+        [
+            keys.lane(producer),
+            keys.contracts,
+            keys.counts,
+            keys.supervisors,
+            *keys.queue_keys(places),
+        ],
         [seq, LANE_TTL_S, len(schemas), *published, *groups],
         accepted,
     )
 
 
 def accepted(reply: list[bytes]) -> Accepted:
-    """Read what `enqueue` and `broadcast` answer."""
+    """Read what the scripts enqueue and broadcast return."""
     if reply == [b"accepted"]:
         return _ACCEPTED
     status: Any = reply[0].decode()
     return Accepted(status, tuple([contract.decode() for contract in reply[1:]]))
 
 
-class Worked(NamedTuple):
-    """Answer to settle_and_fetch and unpark; `alive` is False when others ended the session.
-
-    settled: None if nothing was done, because what is in flight differs from `AckAll`
-    """
-
-    alive: bool
-    settled: int | None
-    messages: list[bytes]
-
-
-def settle_and_fetch(
-    keys: Keys,
-    session: str,
-    queues: Sequence[str],
-    *,
-    settle: Iterable[settlements.Settlement | settlements.AckAll] = (),
-    want: int = 0,
-    token: str | None = None,
-    bounds: DeadBounds = DEFAULT_BOUNDS,
-) -> Operation[Worked]:
-    """Settle, then fetch up to `want`; `token` is the queue whose wake token was taken."""
-
-    def place(queue: str) -> int:
-        return queues.index(queue) + 1
-
-    words = [word for s in settle for word in s.words(place)]
-    return Operation(
-        script("settle_and_fetch"),
-        [
-            *(keys.sessions, keys.flight(session), keys.counts, keys.dead, keys.dead_letters),
-            *(keys.stats, keys.supervisors, keys.paused, *keys.lines(queues)),
-        ],
-        [
-            session,
-            want,
-            place(token) if token else 0,
-            bounds.count,
-            bounds.age_ms,
-            NO_MESSAGE,
-            *words,
-        ],
-        worked,
-    )
-
-
 def wake_worker(token: str) -> Operation[None]:
-    """End a wait for tokens that include this one, which nobody else waits for."""
-    return Operation(script("wake_worker"), [token], [CALLED_BACK_TTL_S], lambda _: None)
-
-
-def worked(reply: list[Any]) -> Worked:
-    """Read what `settle_and_fetch` and `unpark` return."""
-    if reply[0] != b"ok":
-        return Worked(False, 0, []) if reply[0] == b"gone" else Worked(True, None, [])
-    lists: list[list[bytes]] = reply[2:]
-    return Worked(True, reply[1], lists[0] if len(lists) == 1 else list(chain(*lists)))
+    """End the BLPOP of the one worker that waits for this token."""
+    return Operation(script("wake_worker"), [token], [WAKE_WORKER_TTL_S], lambda _: None)
 
 
 def open(
     keys: Keys, sessions: Sequence[str], queues: Sequence[str], lease_ms: int
 ) -> Operation[int]:
-    """Start sessions that serve `queues`; answers how many are new."""
+    """Start sessions that serve `queues`; return how many are new."""
     return Operation(
         script("open"),
         [keys.sessions, keys.session_queues],
@@ -157,17 +111,22 @@ def open(
 def renew(
     keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, about: bytes
 ) -> Operation[tuple[bool, list[str]]]:
-    """Extend leases; answers if the supervisor was unknown, and sessions that others have ended."""
+    """Extend leases and record that a supervisor is alive.
+
+    about: a JSON object that is not empty, or b"" to leave the list
+
+    Return True if the server did not know the supervisor, and the sessions that others have ended.
+    """
     return Operation(
         script("renew"),
-        [keys.sessions, keys.pardoned, keys.workers],
+        [keys.sessions, keys.lease_extended, keys.workers],
         [lease_ms, supervisor, about, *sessions],
         lambda reply: (bool(reply[0]), [session.decode() for session in reply[1:]]),
     )
 
 
-class Rotated(NamedTuple):
-    """Answer to rotate; `kept` is False when the old session had been ended by others."""
+class Replaced(NamedTuple):
+    """Reply to replace_session; `kept` is False if others had ended the old session."""
 
     kept: bool
     messages: list[bytes]
@@ -175,21 +134,35 @@ class Rotated(NamedTuple):
 
 def replace_session(
     keys: Keys, old: str, fresh: str, queues: Sequence[str], lease_ms: int
-) -> Operation[Rotated]:
-    """Go on under a fresh session id after a lost reply; answers everything in flight."""
+) -> Operation[Replaced]:
+    """Continue under a fresh session id after a lost reply; return everything in flight."""
     return Operation(
         script("replace_session"),
-        [keys.sessions, keys.session_queues, keys.flight(old), keys.flight(fresh), keys.pardoned],
+        [
+            keys.sessions,
+            keys.session_queues,
+            keys.in_flight(old),
+            keys.in_flight(fresh),
+            keys.lease_extended,
+        ],
         [old, fresh, lease_ms, " ".join(queues)],
-        lambda reply: Rotated(reply[0] == b"kept", reply[1:]),
+        lambda reply: Replaced(reply[0] == b"kept", reply[1:]),
     )
 
 
+# What recover_session does with a message of a process that died.
+# done   it had ended well: acknowledge it
+# crash  it ran alone, or beyond its hard timeout: count a crash; alone from now on
+# lost   it ran beside others, or nobody knows: count a loss; alone from the second one on
+# back   it had not started, or another is known to be the culprit: return it uncounted
 Fate = Literal["done", "crash", "lost", "back"]
 
 
-class Reaped(NamedTuple):
-    """Answer to reap; `alive` means that the lease still runs and nothing was done."""
+class Recovered(NamedTuple):
+    """Reply to recover_session; `alive` means that the lease still runs and nothing was done.
+
+    done, buried, back: how many messages were acknowledged, became dead letters, or returned
+    """
 
     alive: bool
     done: int = 0
@@ -209,25 +182,29 @@ def recover_session(
     losses: int = 10,
     crashed: bytes = CRASHED,
     bounds: DeadBounds = DEFAULT_BOUNDS,
-) -> Operation[Reaped]:
-    """End a session; `fates` (by message id) come from its journal, `others` is for the rest."""
+) -> Operation[Recovered]:
+    """End a session. `fates` by message id come from its journal; `others` is the fate of the rest.
+
+    crashes, losses: how many of them make a message a dead letter, for the reasons `crashed` and
+        `LOST`. A poison message kills at most two processes beside others and `crashes` alone.
+    """
     named = [word for id, fate in (fates or {}).items() for word in (fate, id)]
     return Operation(
         script("recover_session"),
         [
-            *(keys.sessions, keys.session_queues, keys.flight(session), keys.counts, keys.dead),
-            *(keys.dead_letters, keys.stats, keys.pardoned, *keys.lines(queues)),
+            *(keys.sessions, keys.session_queues, keys.in_flight(session), keys.counts, keys.dead),
+            *(keys.dead_letters, keys.stats, keys.lease_extended, *keys.queue_keys(queues)),
         ],
         [
             *(session, "owner" if owner else "expired", crashes, losses, bounds.count),
             *(bounds.age_ms, crashed, LOST, NO_QUEUE, others, len(queues), *queues, *named),
         ],
-        lambda reply: Reaped(True) if reply[0] == b"alive" else Reaped(False, *reply[1:]),
+        lambda reply: Recovered(True) if reply[0] == b"alive" else Recovered(False, *reply[1:]),
     )
 
 
 class Ticked(NamedTuple):
-    """Answer to tick; `expired` are (session, its queues)."""
+    """Reply to tick; `expired` are (session, its queues)."""
 
     next_due_ms: int | None
     moved: int
@@ -235,10 +212,16 @@ class Ticked(NamedTuple):
 
 
 def tick(keys: Keys, queues: Sequence[str], *, grace_ms: int, lease_ms: int) -> Operation[Ticked]:
-    """Keep time for everybody; at most 500 messages become ready."""
+    """Make due messages ready, at most 500, and name the sessions whose lease is over."""
     return Operation(
         script("tick"),
-        [keys.sessions, keys.session_queues, keys.pardoned, keys.last_tick, *keys.lines(queues)],
+        [
+            keys.sessions,
+            keys.session_queues,
+            keys.lease_extended,
+            keys.last_tick,
+            *keys.queue_keys(queues),
+        ],
         [grace_ms, lease_ms],
         lambda reply: Ticked(
             None if reply[0] < 0 else reply[0],

@@ -1,4 +1,4 @@
-"""Messages that nobody here can read: set aside by queue and contract, until somebody can."""
+"""Operations of parked messages: set aside by queue and contract until a worker can read them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
+from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds
 from typedq.broker.script import Argument, Operation, as_map, number, script, text
+from typedq.broker.settlements import Fetched, fetched
 
-MOST_GROUPS = 1_000
+MAX_GROUPS = 1_000
 CROWDED = (
     b'{"kind":"unreadable","error":"no worker can read it, and too many contracts are parked"}'
 )
@@ -34,7 +35,7 @@ class Parked(NamedTuple):
 
 
 def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds) -> Operation[int]:
-    """Set messages aside that the session holds; answers how many it did hold."""
+    """Park messages that the session holds; return how many it did hold."""
     places: dict[Group, int] = {}
     words: list[Argument] = []
     for group, id in parked:
@@ -42,29 +43,29 @@ def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds)
     return Operation(
         script("park"),
         [
-            *(keys.flight(session), keys.parked_groups, keys.counts, keys.dead),
+            *(keys.in_flight(session), keys.parked_groups, keys.counts, keys.dead),
             *(keys.dead_letters, keys.stats, *(keys.parked(*group) for group in places)),
         ],
-        [MOST_GROUPS, bounds.count, bounds.age_ms, CROWDED, *words],
+        [MAX_GROUPS, bounds.count, bounds.age_ms, CROWDED, *words],
         int,
     )
 
 
 def unpark(
-    keys: Keys, session: str, group: Group, want: int, bounds: DeadBounds = DEFAULT_BOUNDS
-) -> Operation[Worked]:
-    """Fetch up to `want` parked messages of a group, none while its queue is paused."""
+    keys: Keys, session: str, group: Group, max_messages: int, bounds: DeadBounds = DEFAULT_BOUNDS
+) -> Operation[Fetched]:
+    """Fetch up to `max_messages` parked messages of a group, none while its queue is paused."""
     return Operation(
         script("unpark"),
         [
-            *(keys.sessions, keys.flight(session), keys.parked_groups, keys.parked(*group)),
+            *(keys.sessions, keys.in_flight(session), keys.parked_groups, keys.parked(*group)),
             *(keys.paused, keys.dead, keys.dead_letters, keys.stats),
         ],
         [
-            *(session, want, str(group), keys.ready(group.queue)),
+            *(session, max_messages, str(group), keys.ready(group.queue)),
             *(bounds.count, bounds.age_ms, NO_MESSAGE),
         ],
-        worked,
+        fetched,
     )
 
 
@@ -83,12 +84,12 @@ def release(
     before_ms: int = 1 << 52,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Operation[Released]:
-    """End the parking of at most 500 messages, those due before `before_ms`."""
+    """End the parking of at most 500 messages, those due before `before_ms` (server ms)."""
     return Operation(
         script("release"),
         [
             *(keys.parked(*group), keys.parked_groups, keys.counts, keys.dead),
-            *(keys.dead_letters, keys.stats, *keys.lines([group.queue])),
+            *(keys.dead_letters, keys.stats, *keys.queue_keys([group.queue])),
         ],
         [str(group), fate, before_ms, bounds.count, bounds.age_ms, EXPIRED],
         lambda reply: Released(*reply),
@@ -96,7 +97,7 @@ def release(
 
 
 def groups(keys: Keys) -> Operation[dict[Group, int]]:
-    """Every group that is not empty, with the server ms at which it was begun."""
+    """Return every group that is not empty, with the server ms at which it was created."""
     return Operation(
         "HGETALL",
         [keys.parked_groups],
@@ -110,19 +111,19 @@ def groups(keys: Keys) -> Operation[dict[Group, int]]:
 
 
 def parked(keys: Keys, group: Group, first: int = 0, last: int = 499) -> Operation[list[bytes]]:
-    """Parked messages of a group by place, oldest first."""
+    """Return parked messages of a group by index, oldest first."""
     return Operation("LRANGE", [keys.parked(*group)], [first, last], list)
 
 
 class DelayedStats(NamedTuple):
-    """When the last delayed message of each queue is due, in server ms; what each group holds."""
+    """When the last delayed message of each queue is due (server ms); the size of each group."""
 
     last_due_ms: dict[str, int | None]
     parked: dict[Group, int]
 
 
 def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Operation[DelayedStats]:
-    """How far queues and groups reach, at least one of them, in one call."""
+    """Return the last due time of queues and the size of groups, in one call; at least one each."""
 
     def parse(reply: list[bytes | int]) -> DelayedStats:
         dues, counts = reply[: len(queues)], reply[len(queues) :]

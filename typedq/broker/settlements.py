@@ -1,55 +1,57 @@
-"""What may become of messages that a session holds, as words of the `work` script."""
+"""Settle what a session finished and fetch its next messages: one round trip a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
 
-from typedq.broker.script import Argument
+from typedq.broker.keys import Keys
+from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds
+from typedq.broker.script import Argument, Operation, script
 
 
 class Ack(NamedTuple):
-    """These ended well; ids of one contract, or of broadcasts with the contract b""."""
+    """Acknowledge messages of one contract, or broadcasts with the contract b""."""
 
     contract: bytes
     ids: Sequence[bytes]
 
-    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
         return ("ack", self.contract, len(self.ids), *self.ids) if self.ids else ()
 
 
 class AckAll(NamedTuple):
-    """All that the session holds ended well, alone in its batch: how many, by contract as in `Ack`.
+    """Acknowledge all that the session holds, alone in its batch: how many, by contract.
 
-    witness: the id of one of them. Where the server has another number of messages in flight, or
-        not this one, it changes nothing, and the answer says so.
+    witness: the id of one of them. If the server has another number of messages in flight, or not
+        this one, it changes nothing and the reply says so.
     """
 
-    numbers: Mapping[bytes, int]
+    counts: Mapping[bytes, int]
     witness: bytes
 
-    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
-        counted = [word for pair in self.numbers.items() for word in pair]
-        total = sum(self.numbers.values())
-        return ("all", total, 1 + len(counted), self.witness, *counted) if total else ()
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        pairs = [word for pair in self.counts.items() for word in pair]
+        total = sum(self.counts.values())
+        return ("ack_all", total, 1 + len(pairs), self.witness, *pairs) if total else ()
 
 
 class Retry(NamedTuple):
-    """Run it again after `delay_ms`; `attempts` is how many are counted by then."""
+    """Run it again after `delay_ms`; `attempts` are counted by then."""
 
     id: bytes
     queue: str
     attempts: int
     delay_ms: int
 
-    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
-        return (
-            "again",
-            place(self.queue),
-            self.id,
-            f"{min(self.attempts, 999):03d}",
-            self.delay_ms,
-        )
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        place, attempts = _place(queues, self.queue), f"{self.attempts:03d}"
+        return ("retry", place, self.id, attempts, self.delay_ms)
 
 
 class DeadLetter(NamedTuple):
@@ -58,8 +60,9 @@ class DeadLetter(NamedTuple):
     id: bytes
     reason: bytes
 
-    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
-        return ("bury", self.id, self.reason)
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        return ("dead_letter", self.id, self.reason)
 
 
 class Discard(NamedTuple):
@@ -67,18 +70,79 @@ class Discard(NamedTuple):
 
     id: bytes
 
-    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
-        return ("drop", self.id)
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        return ("discard", self.id)
 
 
 class Release(NamedTuple):
-    """Hand it back uncounted, to the head of its queue."""
+    """Return it to the head of its queue, uncounted."""
 
     id: bytes
     queue: str
 
-    def words(self, place: Callable[[str], int]) -> Sequence[Argument]:
-        return ("back", place(self.queue), self.id)
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        return ("release", _place(queues, self.queue), self.id)
 
 
 Settlement = Ack | Retry | DeadLetter | Discard | Release
+
+
+class Fetched(NamedTuple):
+    """Reply to settle_and_fetch and unpark; `alive` is False if others ended the session.
+
+    settled: how many messages; None if nothing was done, because what is in flight differs from
+        what `AckAll` says
+    """
+
+    alive: bool
+    settled: int | None
+    messages: list[bytes]
+
+
+def settle_and_fetch(
+    keys: Keys,
+    session: str,
+    queues: Sequence[str],
+    *,
+    settle: Iterable[Settlement | AckAll] = (),
+    max_messages: int = 0,
+    token: str | None = None,
+    bounds: DeadBounds = DEFAULT_BOUNDS,
+) -> Operation[Fetched]:
+    """Settle, then fetch up to `max_messages`; `token` is the queue whose wake token was taken."""
+    return Operation(
+        script("settle_and_fetch"),
+        _keys(keys, session, tuple(queues)),
+        [
+            session,
+            max_messages,
+            _place(queues, token) if token else 0,
+            bounds.count,
+            bounds.age_ms,
+            NO_MESSAGE,
+            *[word for settlement in settle for word in settlement.words(queues)],
+        ],
+        fetched,
+    )
+
+
+@lru_cache(maxsize=100)  # made once a session, not once a batch
+def _keys(keys: Keys, session: str, queues: tuple[str, ...]) -> list[str]:
+    return [
+        *(keys.sessions, keys.in_flight(session), keys.counts, keys.dead, keys.dead_letters),
+        *(keys.stats, keys.supervisors, keys.paused, *keys.queue_keys(queues)),
+    ]
+
+
+def _place(queues: Sequence[str], queue: str) -> int:
+    return queues.index(queue) + 1
+
+
+def fetched(reply: list[Any]) -> Fetched:
+    """Read what the scripts settle_and_fetch and unpark return."""
+    if reply[0] != b"ok":
+        return Fetched(False, 0, []) if reply[0] == b"ended" else Fetched(True, None, [])
+    lists: list[list[bytes]] = reply[2:]
+    return Fetched(True, reply[1], lists[0] if len(lists) == 1 else list(chain(*lists)))

@@ -1,4 +1,4 @@
-"""What operators see and do: reads that change nothing, and moves on dead letters."""
+"""Operations of administration: counts that change nothing, dead letters, pausing, workers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class QueueStats(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """How much waits where; `counts` is by contract, `stats` since the server was empty."""
+    """Message counts; `counts` is by contract, `stats` since the server was empty."""
 
     now_ms: int
     in_flight: int
@@ -69,7 +69,7 @@ class Stats(NamedTuple):
 
 
 def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Operation[Stats]:
-    """Look at everything once; `sessions` are those whose messages in flight are counted."""
+    """Count messages by state; `sessions` are those whose messages in flight are counted."""
 
     def parse(reply: list[Any]) -> Stats:
         now, flying, dead, stats, counts, workers, *depths = reply
@@ -92,8 +92,8 @@ def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Operat
         script("survey"),
         [
             *(keys.sessions, keys.dead, keys.stats, keys.counts, keys.workers),
-            *map(keys.flight, sessions),
-            *keys.lines(queues),
+            *map(keys.in_flight, sessions),
+            *keys.queue_keys(queues),
         ],
         [len(sessions)],
         parse,
@@ -101,14 +101,14 @@ def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Operat
 
 
 class Grave(NamedTuple):
-    """Where a dead letter lies."""
+    """The id of a dead letter, and when it died (server ms)."""
 
     id: str
     died_ms: int
 
 
 def graves(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[Grave]]:
-    """Dead letters by place, youngest first."""
+    """Return the ids of dead letters by index, youngest first."""
     return Operation(
         "ZRANGE",
         [keys.dead],
@@ -118,62 +118,80 @@ def graves(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[Grave]
 
 
 class Letter(NamedTuple):
-    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were."""
+    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were.
+
+    What typedq did not write, and so has no line break, is all message.
+    """
 
     reason: bytes
     message: bytes
 
 
 def letters(keys: Keys, ids: Sequence[str]) -> Operation[list[Letter | None]]:
-    """Dead letters by id, at least one; None for each that is no more."""
+    """Return dead letters by id, at least one; None for each that is gone."""
     return Operation(
         "HMGET",
         [keys.dead_letters],
         list(ids),
-        lambda reply: [text and Letter(*text.split(b"\n", 1)) for text in reply],
+        lambda reply: [None if raw is None else _letter(raw) for raw in reply],
+    )
+
+
+def _letter(raw: bytes) -> Letter:
+    reason, line_break, message = raw.partition(b"\n")
+    return Letter(reason, message) if line_break else Letter(b"", raw)  # nobody of ours wrote it
+
+
+def died(keys: Keys, ids: Sequence[str]) -> Operation[list[int | None]]:
+    """Return when dead letters died (server ms); None for each id that is gone. One id at least."""
+    return Operation(
+        "ZMSCORE",
+        [keys.dead],
+        list(ids),
+        lambda reply: [None if ms is None else number(ms) for ms in reply],
     )
 
 
 class Revived(NamedTuple):
-    """How many live again, and the ids of those that are no message of a known queue."""
+    """How many were requeued, and the ids of those that are no message of a known queue."""
 
     revived: int
     impossible: list[str]
 
 
 def requeue(keys: Keys, queues: Sequence[str], ids: Sequence[str]) -> Operation[Revived]:
-    """Give at most 500 dead letters a new life."""
+    """Make at most 500 dead letters ready again, with all counts reset."""
     return Operation(
         script("requeue"),
-        [keys.dead, keys.dead_letters, keys.counts, *keys.lines(queues)],
+        [keys.dead, keys.dead_letters, keys.counts, *keys.queue_keys(queues)],
         [len(queues), *queues, *ids],
         lambda reply: Revived(reply[0], [id.decode() for id in reply[1:]]),
     )
 
 
 def delete(keys: Keys, ids: Sequence[str]) -> Operation[int]:
-    """Drop 1 to 500 dead letters for good; answers how many."""
+    """Delete 1 to 500 dead letters; return how many."""
     return Operation(script("delete"), [keys.dead, keys.dead_letters], list(ids), int)
 
 
 def purge(keys: Keys, queue: str) -> Operation[int]:
-    """Drop at most 500 waiting messages of a queue; answers how many, 0 when it is empty."""
-    ready, delayed, _ = keys.lines([queue])
+    """Drop at most 500 waiting messages of a queue; return how many, 0 if it is empty."""
+    ready, delayed, _ = keys.queue_keys([queue])
     return Operation(script("purge"), [ready, delayed, keys.counts, keys.stats], [], int)
 
 
 def pause(keys: Keys, queue: str) -> Operation[bool]:
-    """Let workers take nothing more from a queue; answers whether that is new."""
+    """Let workers fetch nothing more from a queue; return True if that is new."""
     return Operation("SADD", [keys.paused], [keys.ready(queue)], bool)
 
 
 def resume(keys: Keys, queue: str) -> Operation[bool]:
-    """Let workers take from a queue again, within a second; answers whether it was paused."""
+    """Let workers fetch from a queue again, within a second; return True if it was paused."""
     return Operation("SREM", [keys.paused], [keys.ready(queue)], bool)
 
 
 def paused(keys: Keys, queues: Sequence[str]) -> Operation[list[str]]:
-    """Those of the queues that are paused."""
+    """Return those of the queues that are paused."""
     lists = {keys.ready(queue).encode(): queue for queue in queues}
     return Operation(
         "SMEMBERS", [keys.paused], [], lambda reply: sorted(lists[r] for r in reply if r in lists)
@@ -181,17 +199,17 @@ def paused(keys: Keys, queues: Sequence[str]) -> Operation[list[str]]:
 
 
 def peek(keys: Keys, queue: str, count: int) -> Operation[list[bytes]]:
-    """The next messages of a queue, the next one first; they stay where they are."""
+    """Return the next messages of a queue, the next one first; they stay where they are."""
     return Operation("LRANGE", [keys.ready(queue)], [0, count - 1], list)
 
 
 def workers(keys: Keys) -> Operation[dict[str, bytes]]:
-    """What each worker last said of itself, as JSON."""
+    """Return what each worker last said of itself, as JSON."""
     return Operation(
         "HGETALL", [keys.workers], [], lambda reply: {text(k): v for k, v in as_map(reply).items()}
     )
 
 
 def forget_worker(keys: Keys, name: str) -> Operation[int]:
-    """Drop what a worker that is long gone said of itself."""
+    """Drop what a worker that ended long ago said of itself."""
     return Operation("HDEL", [keys.workers], [name], int)

@@ -151,8 +151,10 @@ class ChildPool:
             e.id: "done" for e in entries if e.state == State.DONE
         }
         for id in running:
+            # A known culprit clears its neighbours.
+            is_cleared = self.killing or (member.overdue and id not in member.overdue)
             alone = len(running) == 1 or id in member.overdue
-            fates[id] = "back" if self.killing else "crash" if alone else "lost"
+            fates[id] = "back" if is_cleared else "crash" if alone else "lost"
         reason = HARD_TIMEOUT if member.overdue else MEMORY if member.oom else operations.CRASHED
         keys, bounds = self._app.broker.keys, self._plan.bounds
         for session in filter(None, (member.journal.session, member.journal.fresh)):

@@ -1,40 +1,39 @@
-"""A message that a child holds; what it shares with others of its kind is read once."""
+"""A message that a child holds, and what it has in common with others of its kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import msgspec
 
 from typedq.attempt import Limits
-from typedq.broker import settlements
+from typedq.broker.parking import Parked
+from typedq.broker.settlements import Settlement
 from typedq.message import KIND_AT, Envelope, decode_message, kind_of
 from typedq.task import Task
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Decode = Callable[[bytes], Arguments]
 UNSEEN_S = 0.020
-_MOST_KINDS = 1_000  # limits given with a call make a kind of their own
+_MAX_KINDS = 1_000  # limits given with a call make a kind of their own
 
 
 @final
-class Kind:
-    """What messages have in common that differ only in id, due time, attempts and payload.
+class MessageKind:
+    """What messages have in common that differ only in id, due time, counts and payload.
 
     text: in their headers, from the contract to the space before the payload
     place: of their queue among those of the child, or None
-    counted: the contract as it counts as waiting; b"" for a broadcast, which does not
+    counted: the contract under which they count as waiting; b"" for a broadcast, which does not
     typical: how long they run (s), as far as known
     decode: None until the contract is known to be readable; then all after it are set, too
     is_plain: a function of its arguments alone, without a soft timeout
-    direct: of a plain one, what makes its only argument of a payload, or None; direct_to: for
-        messages of at most so many bytes
     """
 
     __slots__ = (
-        "body_at", "counted", "decode", "direct", "direct_to", "is_async", "is_plain", "limits",
-        "place", "queue", "task", "text", "typical", "upcasts",
+        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "place", "queue", "task",
+        "text", "typical", "upcasts",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -42,8 +41,6 @@ class Kind:
     upcasts: bool
     is_async: bool
     is_plain: bool
-    direct: Callable[[bytes], Any] | None
-    direct_to: int
 
     def __init__(self, text: bytes, queues: Sequence[str]) -> None:
         contract, queue = text.split(b" ")[:2]
@@ -54,67 +51,69 @@ class Kind:
         self.typical = UNSEEN_S
         self.decode: Decode | None = None
 
-    def learn(
+    def resolve(
         self,
         task: Task[..., Any],
         decode: Decode,
         upcasts: bool,
         limits: Limits,
     ) -> None:
-        """Its contract can be read, and so."""
+        """Set how messages of this kind are read and run."""
         contract = task.contract
         self.task, self.upcasts, self.limits = task, upcasts, limits
         self.is_async = contract.is_async
         self.is_plain = not contract.takes_context and limits.soft is None
-        self.direct, self.direct_to = None, 0
         self.decode = decode
 
 
 @final
 class MessageKinds:
-    """Every kind of message that a child of these queues has met."""
+    """The kinds of messages that a child of these queues has met."""
 
     def __init__(self, queues: Sequence[str]) -> None:
-        self._queues, self._known = queues, dict[bytes, Kind]()
+        self._queues, self._known = queues, dict[bytes, MessageKind]()
 
-    def of(self, message: bytes) -> Kind:
-        """Raises `BadMessage`."""
+    def of(self, message: bytes) -> MessageKind:
+        """Return the kind of a message. Raises BadMessage."""
         text = kind_of(message)
         if kind := self._known.get(text):
             return kind
-        if len(self._known) >= _MOST_KINDS:
+        if len(self._known) >= _MAX_KINDS:
             self._known.clear()
-        return self._known.setdefault(text, Kind(text, self._queues))
+        return self._known.setdefault(text, MessageKind(text, self._queues))
 
 
-# A Struct, because a class of Python's own takes four times as long to make.
+# Structs, because classes of Python's own take four times as long to make.
 class Delivery(msgspec.Struct, eq=False, gc=False):
-    """A message and its slot in the journal; `args` and `kwargs` are set when it is opened.
+    """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
 
-    alone: it was lost before, and so must run without neighbours; or it is of a later format
+    alone: it must run without neighbours, because it crashed or was lost twice
+    args, kwargs: set when it is decoded
+    settlement: set when it has ended; None acknowledges it
     """
 
     message: bytes
     slot: int
-    kind: Kind
+    kind: MessageKind
     id: bytes
     alone: bool = False
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
+    settlement: Settlement | Parked | None = None
 
     @property
     def envelope(self) -> Envelope:
-        """All fields of its header. Raises `BadMessage`."""
+        """Return all fields of its header. Raises BadMessage."""
         return decode_message(self.message)
 
     def labels(self) -> dict[str, str]:
-        """What log records say of it while it runs."""
+        """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
 
 
-class Outcome(NamedTuple):
-    """A job that is over; `settlement` is None if it ended well, `ran` False if it never began."""
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """How an attempt ended: `settlement` is None for success, `ran` False if it never started."""
 
     job: Delivery
-    settlement: settlements.Settlement | None = None
+    settlement: Settlement | None = None
     ran: bool = True

@@ -60,7 +60,7 @@ class MessageDecoder:
             limits = self._rules.of(envelope, reading.task)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             return settle.bad_message(job.message, f"its options: {error}")
-        kind.learn(*reading, limits)
+        kind.resolve(*reading, limits)
         return None
 
     def _upcast(self, job: Delivery, decode: Decode) -> None:

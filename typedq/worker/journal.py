@@ -1,6 +1,6 @@
-"""What a child is doing, in memory shared with its supervisor, so that a kill loses no knowledge.
+"""The in-flight records of a child in memory that its supervisor shares: they outlive a kill.
 
-The child writes, the supervisor reads; the supervisor alone writes the fence and the marks.
+The child writes and the supervisor reads. Only the supervisor sets the lease deadline and revokes.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
-# The session, that to come, the fence, the phase, the counts and the beat; then a column for each
-# thing that is known of a slot, so that a batch is written at once: began, deadline (doubles),
-# state, mark, place of the queue (bytes), id.
+# The header: session, fresh session, lease deadline, phase, totals, heartbeat. Then a column for
+# each field of a record: started, deadline (doubles), state, revoked, queue's place (bytes), id.
 _HEADER, _ID = 128, 26
 MAX_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
-_SESSION, _FRESH, _FENCE, _PHASE, _COUNTS, _BEAT = 0, 32, 64, 72, 80, 96
+_SESSION, _FRESH, _LEASE, _PHASE, _TOTALS, _HEARTBEAT = 0, 32, 64, 72, 80, 96
 
 
 class Phase(IntEnum):
-    """What a child as a whole is doing."""
+    """What a child as a whole does."""
 
     STARTING, IDLE, BUSY = range(3)
 
 
 class State(IntEnum):
-    """What became of one message that the child holds."""
+    """The state of a record. WAITING: not started, because it must run alone and others run."""
 
     FREE, HELD, RUNNING, DONE, WAITING = range(5)
 
 
 class Entry(NamedTuple):
-    """One message in a journal.
+    """One record as the supervisor reads it.
 
-    queue: its place among the child's queues; started, deadline: by the monotonic clock, if it runs
+    queue: its place among the child's queues; started, deadline: monotonic clock, if it runs
     """
 
     slot: int
@@ -53,91 +52,77 @@ _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
 
 @final
 class Journal:
-    """The journal of one child, made before the fork; `slots` messages at most."""
+    """The journal of one child, created before the fork, for at most `slots` messages."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + _ID))
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
-        self._fence = view[_FENCE : _FENCE + 8].cast("d")
-        self._counts = view[_COUNTS : _COUNTS + 16].cast("Q")
-        self._beat = view[_BEAT : _BEAT + 8].cast("d")
-        self._began = view[at : at + size].cast("d")
+        self.lease_deadline = view[_LEASE : _LEASE + 8].cast("d")
+        self._totals = view[_TOTALS : _TOTALS + 16].cast("Q")
+        self._heartbeat = view[_HEARTBEAT : _HEARTBEAT + 8].cast("d")
+        self._started = view[at : at + size].cast("d")
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
-        self._states, self._marks, self._queues = (
+        self._states, self._revoked, self._queues = (
             view[at + column * slots : at + (column + 1) * slots] for column in range(3)
         )
         self._ids = view[at + 3 * slots :]
 
     # --- the child -----------------------------------------------------------------------------
 
-    def hold(self, slots: Sequence[int], ids: Sequence[bytes], queue: int) -> None:
-        """Messages of one queue were fetched into these slots, which rise."""
-        first, count = slots[0], len(slots)
-        end = first + count
-        if slots[-1] >= end:  # there are gaps
-            for slot, id in zip(slots, ids, strict=True):
-                self.hold_one(slot, id, queue)
-            return
-        self._ids[first * _ID : end * _ID] = b"".join(ids)
-        self._queues[first:end] = bytes([queue]) * count
-        self._marks[first:end] = bytes(count)
-        self._states[first:end] = bytes([_HELD]) * count  # last: now the rest counts
-
-    def hold_one(self, slot: int, id: bytes, queue: int) -> None:
-        """As `hold`, of a single message."""
-        self._ids[slot * _ID : (slot + 1) * _ID] = id
-        self._queues[slot], self._marks[slot] = queue, 0
-        self._states[slot] = _HELD
+    def hold(self, slots: Sequence[int], ids: Sequence[bytes], places: Sequence[int]) -> None:
+        """Record messages that were fetched; `places` are those of their queues."""
+        column, queues, revoked, states = self._ids, self._queues, self._revoked, self._states
+        for slot, id, place in zip(slots, ids, places, strict=True):
+            column[slot * _ID : (slot + 1) * _ID] = id
+            queues[slot], revoked[slot] = place, 0
+            states[slot] = _HELD  # last: it makes the rest valid
 
     def claim(self, slot: int, now: float, hard: float | None) -> bool:
-        """Say that a message runs from now, at most for `hard` seconds; False if it may not.
+        """Record that a message runs from `now` (monotonic), for at most `hard` seconds.
 
-        It may not if it was revoked or fenced off. The claim is written before the mark is read,
-        and the supervisor marks only while this process is stopped: one of the two always sees the
-        other. `now` is by the monotonic clock.
+        Return False if it must not start: it was revoked, or the lease is over. The claim is
+        written before the mark is read, and the supervisor revokes only while this process is
+        stopped, so that one of the two always sees the other.
         """
-        self._began[slot] = now
+        self._started[slot] = now
         self._deadlines[slot] = _NEVER if hard is None else now + hard
         self._states[slot] = _RUNNING
-        if self._marks[slot] or now >= self._fence[0]:
+        if self._revoked[slot] or now >= self.lease_deadline[0]:
             self._states[slot] = _HELD
             return False
         return True
 
     def done(self, slot: int) -> None:
-        """It ended well; the server need not know yet."""
+        """Record that it ended well; the server need not know yet."""
         self._states[slot] = _DONE
 
     def put(self, slot: int, state: State) -> None:
-        """Any other change of state."""
+        """Record any other state."""
         self._states[slot] = state
 
-    def free(self, slots: Iterable[int]) -> None:
-        """These hold nothing any more."""
+    def free(self, slots: Iterable[int], done: int = 0, failed: int = 0) -> None:
+        """Free slots, and add what ended to the totals that the supervisor reports."""
         states = self._states
         for slot in slots:
             states[slot] = _FREE
+        self._totals[0] += done
+        self._totals[1] += failed
 
     def is_revoked(self, slot: int) -> bool:
-        """Whether the supervisor handed it back."""
-        return self._marks[slot] != 0
+        """Return True if the supervisor released it."""
+        return self._revoked[slot] != 0
 
     def is_lease_over(self) -> bool:
-        """Whether the lease, as far as this process knows, has ended."""
-        return time.monotonic() >= self._fence[0]
-
-    def count(self, done: int = 0, failed: int = 0) -> None:
-        """Add to the totals that the supervisor reports."""
-        self._counts[0] += done
-        self._counts[1] += failed
+        """Return True if the lease has ended, as far as this process knows."""
+        return time.monotonic() >= self.lease_deadline[0]
 
     # --- both ----------------------------------------------------------------------------------
 
     @property
     def session(self) -> str:
-        """The session under which the child fetches."""
+        """Return the session under which the child fetches."""
         return self._text(_SESSION)
 
     @session.setter
@@ -146,7 +131,7 @@ class Journal:
 
     @property
     def fresh(self) -> str:
-        """The session to which the child is about to rotate, or ""."""
+        """Return the session that is about to replace the session, or ""."""
         return self._text(_FRESH)
 
     @fresh.setter
@@ -155,46 +140,46 @@ class Journal:
 
     @property
     def phase(self) -> Phase:
-        """What the child as a whole is doing."""
+        """Return what the child as a whole does. Setting it is a heartbeat."""
         return Phase(self._memory[_PHASE])
 
     @phase.setter
     def phase(self, phase: Phase) -> None:
-        self._beat[0] = time.monotonic()
+        self._heartbeat[0] = time.monotonic()
         self._memory[_PHASE] = phase
 
     @property
     def last_heartbeat(self) -> float:
-        """When the child last said its phase, by the monotonic clock."""
-        return self._beat[0]
+        """Return when the child last set its phase (monotonic)."""
+        return self._heartbeat[0]
 
     @last_heartbeat.setter
     def last_heartbeat(self, now: float) -> None:
-        self._beat[0] = now
+        self._heartbeat[0] = now
 
     # --- the supervisor ------------------------------------------------------------------------
 
     def set_lease_deadline(self, until: float) -> None:
-        """No message may start after this instant of the monotonic clock."""
-        self._fence[0] = until
+        """Let no message start after this instant (monotonic)."""
+        self.lease_deadline[0] = until
 
     def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""
-        self._marks[slot] = 1
+        self._revoked[slot] = 1
 
     @property
     def totals(self) -> tuple[int, int]:
-        """Done and failed since the start."""
-        done, failed = self._counts
+        """Return how many ended well and how many failed since the start."""
+        done, failed = self._totals
         return done, failed
 
     def entries(self) -> Iterator[Entry]:
-        """Every message that the child holds."""
+        """Yield the record of every message that the child holds."""
         for slot, state in enumerate(bytes(self._states)):
             if state:
                 began, deadline = 0.0, _NEVER
                 if state == _RUNNING:
-                    began, deadline = self._began[slot], self._deadlines[slot]
+                    began, deadline = self._started[slot], self._deadlines[slot]
                 id = bytes(self._ids[slot * _ID : (slot + 1) * _ID])
                 yield Entry(slot, State(state), id, self._queues[slot], began, deadline)
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import final
 
-from typedq.broker import Broker, settlements
-from typedq.broker.operations import recover_session, settle_and_fetch
+from typedq.broker import Broker
+from typedq.broker.operations import recover_session
+from typedq.broker.settlements import Release, settle_and_fetch
 from typedq.telemetry import event
 from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
@@ -72,7 +73,7 @@ class TimeoutMonitor:
         if not held:
             return
         # If this is lost, the child hands them back itself, once it comes round to the marks.
-        back = [settlements.Release(e.id, self._queues[e.queue]) for e in held]
+        back = [Release(e.id, self._queues[e.queue]) for e in held]
         self._broker.call(settle_and_fetch(self._broker.keys, session, self._queues, settle=back))
         event(logging.DEBUG, "handed back what waited behind a long task", messages=len(back))
 

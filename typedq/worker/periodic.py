@@ -20,7 +20,7 @@ from typedq.broker.cron import abandon
 from typedq.broker.operations import recover_session, renew, tick
 from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
-from typedq.broker.stats import forget_worker, publish, workers
+from typedq.broker.stats import forget_worker, publish, survey
 from typedq.errors import ServerRefused
 from typedq.telemetry import event
 from typedq.worker.child import Plan
@@ -74,7 +74,6 @@ class LeaseRenewer:
         names = [name for j in journals for name in (j.session, j.fresh) if name]
         self._lock.record(names, self._queues)
         self._about["children"] = len(journals)
-        self._about["seen_ms"] = time.time_ns() // 1_000_000
         before = time.monotonic()
         about = msgspec.json.encode(self._about)
         move = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
@@ -115,18 +114,20 @@ class Janitor:
 
     def __init__(self, app: TypedQ, plan: Plan) -> None:
         self._broker, self._bounds = app.broker, plan.bounds
-        self._most_ms = app.settings.parked_max_age * 1000
+        self._most_ms = round(app.settings.parked_max_age * 1000)
 
     def step(self, now: float) -> float:
         """Look at the oldest of every group; at most 500 of each go at once."""
-        keys, before_ms = self._broker.keys, round(time.time() * 1000 - self._most_ms)
+        keys = self._broker.keys
+        seen = self._broker.call(survey(keys, [], []))  # ages are by the server's clock
+        before_ms = seen.now_ms - self._most_ms
         for group, since_ms in self._broker.call(groups(keys)).items():
             if since_ms < before_ms:
                 move = release(keys, group, "dead", before_ms=before_ms, bounds=self._bounds)
                 if buried := self._broker.call(move).released:
                     event(logging.WARNING, "buried what was parked too long", messages=buried)
-        for name, about in self._broker.call(workers(keys)).items():
-            if _seen_ms(about) < (time.time() - GONE_S) * 1000:
+        for name, about in seen.workers.items():
+            if _seen_ms(about) < seen.now_ms - GONE_S * 1000:
                 self._broker.call(forget_worker(keys, name))
         return PARKED_LOOK_S
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, final
 
 import msgspec
 
 from typedq.app import TypedQ
-from typedq.broker import Broker
 from typedq.broker.stats import schema
-from typedq.errors import InvalidBody, UnknownTask
+from typedq.errors import InvalidBody, ServerUnavailable, UnknownTask
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
 from typedq.worker.delivery import Arguments
+
+COMPARE_S = 2.0  # the longest a child stands still for the schema of another contract
+RETRY_S = 60.0  # how long a schema that could not be compared is not read again
+_MAX_BYTES, _MAX_DECIDED = 1 << 20, 1_000
 
 
 class ContractReader(NamedTuple):
@@ -31,23 +37,32 @@ class ContractReader(NamedTuple):
 
 @final
 class ContractReaders:
-    """Decides once per contract: equal, then an upcaster, then compatible; else not readable."""
+    """Decides once per contract: equal, then an upcaster, then compatible; else not readable.
+
+    Whatever a registry holds, it stops nobody: a schema that cannot be compared, or not soon, makes
+    its contract unreadable for a while, is named by one log line, and its messages are parked.
+    """
 
     def __init__(self, app: TypedQ) -> None:
         self._app, self._broker = app, app.broker
         self._limits = app.settings.max_body, app.settings.max_depth
-        self._decided: dict[bytes, ContractReader | None] = {
+        self._own = {
             f"{name}@{task.contract.fingerprint}".encode(): _directly(task, self._limits)
             for task in app.tasks.values()
             for name in (task.name, *task.aliases)
         }
+        self._decided: dict[bytes, ContractReader | None] = {}
+        self._invalid: dict[bytes, float] = {}  # until when (monotonic) it is not read again
 
     def of(self, contract: bytes) -> ContractReader | None:
-        """How to read a contract, or None. Raises ServerError."""
-        try:
+        """Return how to read a contract, or None. Raises ServerUnavailable."""
+        if reader := self._own.get(contract):
+            return reader
+        if contract in self._decided:
             return self._decided[contract]
-        except KeyError:
-            return self._decide(contract)
+        if time.monotonic() < self._invalid.get(contract, 0.0):
+            return None
+        return self._decide(contract)
 
     def _decide(self, contract: bytes) -> ContractReader | None:
         name, _, fingerprint = contract.decode().partition("@")
@@ -57,41 +72,77 @@ class ContractReaders:
             return None  # not remembered: strangers can make up as many names as they like
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
-                return self._decided.setdefault(contract, _through(upcaster, task, self._limits))
-        document = _schema(self._broker, contract.decode())
-        if document is None:
-            return None  # somebody may publish it yet
-        return self._decided.setdefault(contract, _best(contract, document, task, self._limits))
+                return self._remember(contract, _through(upcaster, task, self._limits))
+        try:
+            document = self._broker.call(schema(self._broker.keys, contract.decode()))
+            if document is None:
+                return None  # somebody may publish it yet
+            with _time_limit(COMPARE_S):
+                reader = _choose(document, task, self._limits)
+        except ServerUnavailable:
+            raise
+        except (Exception, _TooSlow) as error:  # noqa: BLE001 - what others wrote may be anything
+            self._refuse(contract, error)
+            return None
+        return self._remember(contract, reader)
+
+    def _remember(self, contract: bytes, reader: ContractReader | None) -> ContractReader | None:
+        if len(self._decided) >= _MAX_DECIDED:
+            self._decided.clear()
+        self._decided[contract] = reader
+        return reader
+
+    def _refuse(self, contract: bytes, error: BaseException) -> None:
+        if contract not in self._invalid:
+            event(
+                logging.WARNING,
+                "published schema cannot be compared; its messages are parked",
+                contract=contract.decode(),
+                why=repr(error)[:200],
+            )
+        if len(self._invalid) >= _MAX_DECIDED:
+            self._invalid.clear()
+        self._invalid[contract] = time.monotonic() + RETRY_S
 
 
-def _schema(broker: Broker, contract: str) -> dict[str, Any] | None:
-    document = broker.call(schema(broker.keys, contract))
+class _TooSlow(BaseException):
+    """Not an Exception, so that no handler on the way takes it for one of its own."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Generator[None]:
+    """Interrupt Python code that takes longer, at its next call of a function."""
+    until, before = time.monotonic() + seconds, sys.getprofile()
+
+    def check(*_: object) -> None:
+        if time.monotonic() > until:
+            raise _TooSlow(f"not decided within {seconds:g} s")
+
+    sys.setprofile(check)
     try:
-        return None if document is None else msgspec.json.decode(document, type=dict[str, Any])
-    except (ValueError, RecursionError):  # what another producer wrote may be anything
-        return None
+        yield
+    finally:
+        sys.setprofile(before)
 
 
-def _best(
-    contract: bytes, document: dict[str, Any], task: Task[..., Any], limits: tuple[int, int]
+def _choose(
+    document: bytes, task: Task[..., Any], limits: tuple[int, int]
 ) -> ContractReader | None:
-    """An upcaster or today's contract: what drops the fewest values; upcasters come first.
+    """Choose an upcaster or today's contract: what drops the fewest values; upcasters come first.
 
-    Where all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
+    If all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
     """
     from typedq.compat import compare  # most workers never meet another contract
 
-    ways = [(u.contract.schema, _through(u, task, limits)) for u in task.upcasters]
-    ways.append((task.contract.schema, _directly(task, limits)))
-    try:
-        compared = [(compare(document, schema), way) for schema, way in ways]
-    except Exception as error:  # noqa: BLE001 - nor may it be a schema
-        name = contract.decode()
-        event(logging.WARNING, "a published schema makes no sense", contract=name, why=repr(error))
-        return None
+    if len(document) > _MAX_BYTES:
+        raise ValueError(f"it has {len(document):,} bytes; {_MAX_BYTES:,} are allowed")
+    published = msgspec.json.decode(document, type=dict[str, Any])
+    readers = [(u.contract.schema, _through(u, task, limits)) for u in task.upcasters]
+    readers.append((task.contract.schema, _directly(task, limits)))
+    compared = [(compare(published, schema), reader) for schema, reader in readers]
     readable = [
-        (sum(change.rule == "VALUE_DROPPED" for change in found.changes), place, way)
-        for place, (found, way) in enumerate(compared)
+        (sum(change.rule == "VALUE_DROPPED" for change in found.changes), place, reader)
+        for place, (found, reader) in enumerate(compared)
         if found.backward
     ]
     return min(readable)[2] if readable else None
@@ -99,9 +150,8 @@ def _best(
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     max_body, max_depth = limits
-    return ContractReader(
-        task, partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
-    )
+    decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
+    return ContractReader(task, decode)
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:

@@ -10,7 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker.cron import KEPT_MS, MOST_DELIVERED, Firing, Heard, abandon, cron, deliver
+from typedq.broker.cron import (
+    KEPT_MS,
+    MAX_DELIVERED,
+    BroadcastCursor,
+    Firing,
+    abandon,
+    cron,
+    deliver,
+)
 from typedq.broker.script import Argument
 from typedq.message import BROADCAST, is_broadcast
 from typedq.producer import MessageEncoder
@@ -37,7 +45,7 @@ class Deliver:
 
     def __init__(self, app: TypedQ, queue: str) -> None:
         self._broker, self._queue = app.broker, queue
-        self._heard, self._listens = Heard(), False
+        self._heard, self._listens = BroadcastCursor(), False
 
     def news(self) -> Sequence[Argument] | None:
         """The request that blocks until there is something new."""
@@ -57,7 +65,7 @@ class Deliver:
                 missed=self._heard.missed,
                 kept_s=KEPT_MS // 1000,
             )
-        return 0.0 if self._heard.delivered == MOST_DELIVERED else LOOK_S
+        return 0.0 if self._heard.delivered == MAX_DELIVERED else LOOK_S
 
     def sign_off(self) -> None:
         """What was not come to ends with this worker."""

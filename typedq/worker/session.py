@@ -1,35 +1,66 @@
-"""A child's standing with the server: what it holds, what it owes, how it outlives a loss."""
+"""The messages that one child holds: fetched and settled in batches, recorded until settled."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
 from typing import final
 
-from typedq.broker import Broker, DeadBounds, Operation, operations, settlements
+from typedq.broker import Broker, DeadBounds, operations
 from typedq.broker.parking import Group, Parked, park, unpark
+from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import KIND_AT, are_ids, is_message, is_ordinary
+from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message
 from typedq.telemetry import event
-from typedq.worker.delivery import Delivery, Kind, MessageKinds
+from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds, Outcome
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
-LONGEST_PAUSE_S = 0.5
+MAX_PREFETCHED = 128
+BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
+BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
+MAX_PAUSE_S = 0.5
 
 
 def new_session() -> str:
-    """A session id, never used before."""
+    """Return a session id that was never used before."""
     return os.urandom(8).hex()
 
 
 @final
+class Prefetch:
+    """How long tasks typically take (s), and so how many messages a child fetches at once."""
+
+    def __init__(self, max_messages: int) -> None:
+        self._max, self._typical = max_messages, BATCH_S
+
+    def ran(self, kind: MessageKind, took: float) -> None:
+        """Learn from a sync task that took this long: rise at once, fall slowly."""
+        typical = kind.typical
+        kind.typical = took if typical == UNSEEN_S else 0.8 * typical + 0.2 * took
+        self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
+
+    def handed_over(self) -> None:
+        """Learn from a coroutine, which does not hold the batch up."""
+        self._typical *= 0.8
+
+    def batch(self, bytes_each: int = 1) -> int:
+        """Return how many messages make about 20 ms of work, and no more than about 1 MiB."""
+        by_time, by_size = int(BATCH_S / max(self._typical, 1e-6)), 1 + BATCH_BYTES // bytes_each
+        return max(1, min(self._max, by_time, by_size))
+
+
+@final
 class Session:
-    """Fetches and settles for one child, one round trip a batch."""
+    """Owns the record of every message that its child holds.
+
+    A record is a `Delivery`: in `_records` from the fetch until it ended, in `waiting` until it is
+    started, in `unsettled` until the server knows how it ended. Its row in the journal tells the
+    supervisor the same, should this process die. The child only reads `waiting` and `unsettled`.
+    """
 
     def __init__(
         self,
@@ -40,231 +71,230 @@ class Session:
         lease_s: float,
         bounds: DeadBounds,
     ) -> None:
-        self._broker, self._journal, self._queues = broker, journal, list(queues)
+        self._broker, self._journal, self._queues = broker, journal, tuple(queues)
+        self._name = journal.session
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
-        self._kinds = MessageKinds(queues)
+        self._kinds, self._kind = MessageKinds(queues), MessageKind(b"@ - ", queues)
+        # By slot and not by id: a message that was released may come to us a second time.
+        self._records: list[Delivery | None] = [None] * journal.slots
         self._free = list(range(journal.slots))
-        self._ended = defaultdict[bytes, list[Delivery]](list)  # well, by contract
-        self._others: list[settlements.Settlement] = []
-        self._parked: list[Parked] = []
-        self._owed: list[int] = []
-        # By slot and not by id: a message may come to us a second time.
-        self.held: list[Delivery | None] = [None] * journal.slots
-        self._unsure, self._lost_connections = False, broker.lost_connections
+        self.waiting, self.unsettled = deque[Delivery](), list[Delivery]()
+        self._failed = 0
+        self._must_replace, self._lost_connections = False, broker.lost_connections
         self.urgent, self.bytes_each = False, 1
 
     @property
-    def room(self) -> int:
-        """How many more messages can be held, once what is owed is settled."""
-        return len(self._free) + len(self._owed)
+    def free_slots(self) -> int:
+        """Return how many more messages can be held once the ended ones are settled."""
+        return len(self._free) + len(self.unsettled)
 
-    @property
-    def owes(self) -> bool:
-        """Whether something waits to be settled."""
-        return bool(self._owed)
+    def fetch_budget(self, prefetch: Prefetch) -> int:
+        """Return how many messages to fetch now."""
+        return min(prefetch.batch(self.bytes_each), len(self._free) + len(self.unsettled))
 
-    def ack(self, jobs: Iterable[Delivery]) -> None:
-        """These ended well: tell the server with the next exchange."""
-        # As `_let_go`, without a call for each: this is done for every message.
-        held, owed, ended = self.held, self._owed, self._ended
-        for job in jobs:
-            slot = job.slot
-            if held[slot] is job:
-                held[slot] = None
-                owed.append(slot)
-                ended[job.kind.counted].append(job)
-            else:
-                self._release([slot])
+    def owns(self, delivery: Delivery) -> bool:
+        """Return False once others have ended the session, and the message with it."""
+        return self._records[delivery.slot] is delivery
 
-    def settle(self, settlement: settlements.Settlement | Parked, job: Delivery) -> None:
-        """It ended otherwise: tell the server with the next exchange, which should be soon."""
-        if not self._let_go(job):
+    # --- what the child asks and reports ---------------------------------------------------------
+
+    def next(self) -> Delivery | None:
+        """Take the next message to start, oldest first."""
+        while self.waiting:
+            delivery = self.waiting.popleft()
+            if self._records[delivery.slot] is delivery:
+                return delivery
+            self.release(delivery)
+        return None
+
+    def postpone(self, delivery: Delivery) -> None:
+        """Return a message to the front of those that wait, until it can run alone."""
+        self._journal.put(delivery.slot, State.WAITING)
+        self.waiting.appendleft(delivery)
+
+    def end(self, outcome: Outcome) -> None:
+        """Record how an attempt ended; the next `sync` tells the server."""
+        delivery = outcome.job
+        if not outcome.ran:
+            self.release(delivery)
+        elif outcome.settlement is None and self._records[delivery.slot] is delivery:
+            self._records[delivery.slot] = None
+            self.unsettled.append(delivery)
+        else:
+            self._failed += outcome.settlement is not None
+            self.settle(delivery, outcome.settlement)
+
+    def settle(self, delivery: Delivery, settlement: Settlement | Parked | None) -> None:
+        """Record what is to become of a message: None acknowledges it."""
+        slot = delivery.slot
+        if self._records[slot] is not delivery:
+            self._journal.free([slot])
+            self._free.append(slot)
             return
-        # It is not running any more, and not to be revoked; if we die now, it goes back uncounted.
-        self._journal.put(job.slot, State.FREE)
-        if isinstance(settlement, Parked):
-            self._parked.append(settlement)
-        else:
-            self._others.append(settlement)
-        self.urgent = True
+        self._records[slot] = None
+        self.unsettled.append(delivery)
+        if settlement is not None:
+            delivery.settlement = settlement
+            # No longer running, so not to be revoked. If this process dies now, it is released.
+            self._journal.put(slot, State.FREE)
+            self.urgent = True
 
-    def hand_back(self, jobs: Sequence[Delivery]) -> None:
-        """These were not started; the oldest will be next again. What others have is let go."""
-        for job in reversed(jobs):
-            if self._journal.is_revoked(job.slot):
-                self._unsure = True
-                if any(each and each.id == job.id for each in self.held if each is not job):
-                    self.held[job.slot] = None  # handed back by then, it came again and may run
-            self.settle(settlements.Release(job.id, job.kind.queue), job)
+    def release(self, delivery: Delivery) -> None:
+        """Return a message that did not start to the head of its queue, uncounted."""
+        if self._journal.is_revoked(delivery.slot):
+            # The supervisor releases it too, perhaps later than we. If we fetched it again under
+            # the same session by then, it would be released while it runs.
+            self._must_replace = True
+            if any(other and other.id == delivery.id for other in self._others(delivery)):
+                self._records[delivery.slot] = None
+        self.settle(delivery, Release(delivery.id, delivery.kind.queue))
 
-    def _let_go(self, job: Delivery) -> bool:
-        """Hold it no more; whether it was ours, and so is to be settled before its slot is free."""
-        slot = job.slot
-        if self.held[slot] is not job:
-            self._release([slot])
-            return False
-        self.held[slot] = None
-        self._owed.append(slot)
-        return True
+    def release_waiting(self) -> None:
+        """Release every message that was not started; the oldest will be next again."""
+        while self.waiting:
+            self.release(self.waiting.pop())
 
-    def is_mine(self, job: Delivery) -> bool:
-        """Whether it is still held: a session that was ended by others holds nothing."""
-        return self.held[job.slot] is job
+    def _others(self, delivery: Delivery) -> list[Delivery | None]:
+        return [other for other in self._records if other is not delivery]
 
-    def exchange(self, want: int = 0, token: str | None = None) -> list[Delivery]:
-        """Settle what is owed and fetch up to `want`; `token` is the queue whose token was taken.
+    # --- round trips -----------------------------------------------------------------------------
 
-        Outlives a server that is away: it returns when the server is back.
+    def sync(self, max_messages: int = 0, token: str | None = None) -> None:
+        """Settle what ended and fetch up to `max_messages`; both in one round trip.
+
+        token: the queue whose wake token was taken. While the server is away, this waits for it.
         """
-        late: list[Delivery] = []
-        # Revoked: the supervisor hands them back too, perhaps later than we. If we had fetched one
-        # again under the same session by then, it would be handed back while it runs.
-        # A lost link: perhaps a restart that forgot the last second, so that the server believes
-        # that we hold what we settled, or what we never saw.
-        if self._unsure or self._lost_connections != self._broker.lost_connections:
-            late = self._rotate()
+        # A lost connection may mean a restart that forgot the last second: then the server believes
+        # that we hold what we settled, or what we never received.
+        if self._must_replace or self._lost_connections != self._broker.lost_connections:
+            self._replace()
         try:
-            if self._parked:
-                name = self._journal.session
-                self._broker.call(park(self._broker.keys, name, self._parked, self._bounds))
-            worked = self._work(want, token)
+            fetched = self._settle_and_fetch(max_messages, token)
         except ServerError as error:
-            event(logging.WARNING, "server does not answer, going on when it does", why=str(error))
+            event(logging.WARNING, "request to Redis failed; retrying", why=str(error))
             if isinstance(error, ServerRefused):
-                time.sleep(LONGEST_PAUSE_S)  # it answers: what is wrong there may last
-            return [*late, *self._rotate()]
-        if not worked.alive:
-            return [*late, *self._rotate()]
-        if self._owed:
-            self._settled()
-        return [*late, *self._hold(worked.messages)]
+                time.sleep(MAX_PAUSE_S)  # it answered, so what is wrong there may last
+            self._replace()
+            return
+        if not fetched.alive:
+            self._replace()
+            return
+        if self.unsettled:
+            self._forget_settled()
+        self._track(fetched.messages)
 
-    def _settled(self) -> None:
-        self._journal.count(done=sum(map(len, self._ended.values())))
-        self._ended.clear()
-        self._others.clear()
-        self._parked.clear()
-        self._release(self._owed)
-        self._owed = []
-        self.urgent = False
-
-    def _work(self, want: int, token: str | None) -> operations.Worked:
-        call, ended = self._broker.call, self._ended.items()
-        # Nothing else is held: then the server need not be told which they are.
-        if ended and not self._others and self.room == self._journal.slots:
-            numbers = {contract: len(jobs) for contract, jobs in ended}
-            all = settlements.AckAll(numbers, next(iter(ended))[1][-1].id)
-            worked = call(self._move(want, token, [all]))
-            if worked.settled is not None:
-                return worked
-        acks = [settlements.Ack(contract, [job.id for job in jobs]) for contract, jobs in ended]
-        return call(self._move(want, token, [*acks, *self._others]))
-
-    def _move(
-        self,
-        want: int,
-        token: str | None,
-        settle: Sequence[settlements.Settlement | settlements.AckAll] = (),
-    ) -> Operation[operations.Worked]:
-        return operations.settle_and_fetch(
-            self._broker.keys,
-            self._journal.session,
-            self._queues,
-            settle=settle,
-            want=want,
-            token=token,
-            bounds=self._bounds,
-        )
-
-    def unpark(self, group: Group, want: int) -> list[Delivery]:
-        """Fetch parked messages instead of those of the queues."""
+    def unpark(self, group: Group, max_messages: int) -> bool:
+        """Fetch parked messages of a group; return False if there were none."""
+        operation = unpark(self._broker.keys, self._name, group, max_messages, self._bounds)
         try:
-            move = unpark(self._broker.keys, self._journal.session, group, want, self._bounds)
-            worked = self._broker.call(move)
+            fetched = self._broker.call(operation)
         except ServerError:
-            return self._rotate()
-        if not worked.alive:
-            return self._rotate()
-        return self._hold(worked.messages)
+            fetched = Fetched(False, 0, [])
+        if not fetched.alive:
+            self._replace()
+        self._track(fetched.messages)
+        return bool(fetched.messages)
 
-    def _hold(self, messages: Sequence[bytes]) -> list[Delivery]:
-        """Take what was fetched at once: none but the last was lost before."""
-        if len(messages) == 1:
-            return self._hold_one(messages[0])
-        if not messages:
-            return []
-        self.bytes_each = sum(map(len, messages)) // len(messages)
-        jobs: list[Delivery] = []
-        start, kind = 0, self._kinds.of(messages[0])
-        for end, message in enumerate(messages):
-            if not message.startswith(kind.text, KIND_AT):
-                jobs += self._hold_alike(messages[start:end], kind)
-                start, kind = end, self._kinds.of(message)
-        return [*jobs, *self._hold_alike(messages[start:], kind)]
+    def _settle_and_fetch(self, max_messages: int, token: str | None) -> Fetched:
+        def send(settlements: Sequence[Settlement | AckAll]) -> Fetched:
+            operation = settle_and_fetch(
+                self._broker.keys,
+                self._name,
+                self._queues,
+                settle=settlements,
+                max_messages=max_messages,
+                token=token,
+                bounds=self._bounds,
+            )
+            return self._broker.call(operation)
 
-    def _hold_one(self, message: bytes) -> list[Delivery]:
-        """A single one: its sender waits for nothing but this."""
-        kind, slot, id = self._kinds.of(message), self._free.pop(), message[25:51]
-        self.bytes_each = len(message)
-        self._journal.hold_one(slot, id, kind.place or 0)
-        self.held[slot] = job = Delivery(message, slot, kind, id, alone=not is_ordinary(message))
-        return [job] if self._is_in_order(job) else []
+        ended = self.unsettled
+        if ended and not self.urgent and self.free_slots == self._journal.slots:
+            # All that is held ended well, so the server need not be told which messages these are.
+            fetched = send([AckAll(Counter([d.kind.counted for d in ended]), ended[-1].id)])
+            if fetched.settled is not None:
+                return fetched
+        acked = defaultdict[bytes, list[bytes]](list)
+        others, parked = list[Settlement](), list[Parked]()
+        for delivery in ended:
+            settlement = delivery.settlement
+            if settlement is None:
+                acked[delivery.kind.counted].append(delivery.id)
+            elif isinstance(settlement, Parked):
+                parked.append(settlement)
+            else:
+                others.append(settlement)
+        if parked:
+            self._broker.call(park(self._broker.keys, self._name, parked, self._bounds))
+        return send([*(Ack(contract, ids) for contract, ids in acked.items()), *others])
 
-    def _hold_alike(self, messages: Sequence[bytes], kind: Kind) -> list[Delivery]:
-        """Messages of one kind, in slots that are next to each other if there are such."""
-        slots = self._free[-len(messages) :]
-        del self._free[-len(messages) :]
-        ids = [message[25:51] for message in messages]
-        self._journal.hold(slots, ids, kind.place or 0)
-        jobs = [*map(Delivery, messages, slots, repeat(kind), ids)]
-        jobs[-1].alone = not is_ordinary(messages[-1])
-        for job in jobs:
-            self.held[job.slot] = job
-        if kind.place is not None and are_ids(ids):
-            return jobs
-        return [job for job in jobs if self._is_in_order(job)]
-
-    def _is_in_order(self, job: Delivery) -> bool:
-        if job.kind.place is None:
-            self.settle(bad_message(job.message, "it names another queue than it lay in"), job)
-        elif not are_ids([job.id]):
-            self.settle(bad_message(job.message, "its id is not of 26 hexadecimal digits"), job)
-        else:
-            return True
-        return False
-
-    def _release(self, slots: Sequence[int]) -> None:
-        self._journal.free(slots)
+    def _forget_settled(self) -> None:
+        slots = [delivery.slot for delivery in self.unsettled]
+        done = [delivery.settlement for delivery in self.unsettled].count(None)
+        self._journal.free(slots, done, self._failed)
         self._free.extend(slots)
-        self._free.sort()  # so that a batch finds slots next to each other
+        self.unsettled.clear()
+        self._failed, self.urgent = 0, False
 
-    def _rotate(self) -> list[Delivery]:
-        """Go on under a fresh id; return what was fetched without this process being told.
+    def _track(self, messages: Sequence[bytes]) -> None:
+        """Make the records of messages that were fetched; bad messages are settled at once."""
+        if not messages:
+            return
+        self.bytes_each = sum(map(len, messages)) // len(messages)
+        ids, kinds, deliveries = [m[ID] for m in messages], [self._kind], list[Delivery]()
+        records, free, kind = self._records, self._free, self._kind
+        for message, id in zip(messages, ids, strict=True):
+            if not message.startswith(kind.text, KIND_AT):
+                kind = self._kinds.of(message)
+                kinds.append(kind)
+            slot, alone = free.pop(), not message.startswith(MAY_SHARE, COUNTS_AT)
+            records[slot] = delivery = Delivery(message, slot, kind, id, alone)
+            deliveries.append(delivery)
+        self._kind = kind
+        are_good = ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]
+        places = [delivery.kind.place or 0 for delivery in deliveries]
+        self._journal.hold([delivery.slot for delivery in deliveries], ids, places)
+        if are_good:
+            self.waiting.extend(deliveries)
+            return
+        for delivery in deliveries:
+            if delivery.kind.place is None:
+                why = "it names another queue than the one it was in"
+            elif not ARE_IDS(delivery.id):
+                why = "its id is not 26 hexadecimal digits"
+            else:
+                self.waiting.append(delivery)
+                continue
+            self.settle(delivery, bad_message(delivery.message, why))
 
-        What is owed is sent again with the next exchange: the server settles it once at most.
+    def _replace(self) -> None:
+        """Continue under a new session id, and track what was fetched without our knowledge.
+
+        What ended is sent again with the next `sync`: the server settles it once at most.
         """
         journal, pause = self._journal, 0.05
         journal.fresh = journal.fresh or new_session()
+        operation = operations.replace_session(
+            self._broker.keys, self._name, journal.fresh, self._queues, self._lease_ms
+        )
         while True:
-            move = operations.replace_session(
-                self._broker.keys, journal.session, journal.fresh, self._queues, self._lease_ms
-            )
             try:
-                rotated = self._broker.call(move)
+                replaced = self._broker.call(operation)
                 break
             except ServerError:
                 time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-        journal.session, journal.fresh = journal.fresh, ""
-        self._unsure, self._lost_connections = False, self._broker.lost_connections
-        event(logging.INFO, "went on under a new session", kept=rotated.kept)
-        # What is no message stays behind, and is buried when the session ends.
-        ours = {message[25:51]: message for message in filter(is_message, rotated.messages)}
-        owed = {job.id for jobs in self._ended.values() for job in jobs}
-        owed |= {s.id for s in (*self._others, *self._parked) if not isinstance(s, settlements.Ack)}
-        for slot, job in enumerate(self.held):
-            if job and job.id not in ours:
-                self.held[slot] = None
-        held = {job.id for job in self.held if job}
-        new = sorted(ours.keys() - held - owed)[: len(self._free)]
-        return [job for id in new for job in self._hold([ours[id]])]
+                pause = min(2 * pause, MAX_PAUSE_S)
+        self._name, journal.session, journal.fresh = journal.fresh, journal.fresh, ""
+        self._must_replace, self._lost_connections = False, self._broker.lost_connections
+        event(
+            logging.INFO,
+            "session ID replaced to reconcile in-flight messages",
+            kept=replaced.kept,
+        )
+        # Malformed messages stay in the session and become dead letters when it is recovered.
+        held = {message[ID]: message for message in filter(is_message, replaced.messages)}
+        for slot, delivery in enumerate(self._records):
+            if delivery and delivery.id not in held:
+                self._records[slot] = None
+        known = {delivery.id for delivery in (*self._records, *self.unsettled) if delivery}
+        self._track([held[id] for id in sorted(held.keys() - known)[: len(self._free)]])

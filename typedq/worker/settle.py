@@ -13,7 +13,7 @@ import msgspec
 
 from typedq.attempt import again
 from typedq.broker import settlements
-from typedq.broker.parking import MOST_GROUPS, Group, Parked
+from typedq.broker.parking import MAX_GROUPS, Group, Parked
 from typedq.errors import InvalidBody, Reject, RetryIn
 from typedq.message import VERSION, Envelope
 from typedq.task import Task
@@ -59,7 +59,7 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
     now = time.monotonic()
     known = now < _told.get(contract, 0.0)  # a deploy parks many: one line for all is enough
     if not known:
-        if len(_told) > MOST_GROUPS:
+        if len(_told) > MAX_GROUPS:
             _told.clear()
         _told[contract] = now + TELL_AGAIN_S
     event(

@@ -27,8 +27,8 @@ from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
 from typedq.worker.periodic import EvictionCheck, Janitor, LeaseRenewer, PeriodicJob, Ticker
-from typedq.worker.prefetch import MAX_PREFETCHED
 from typedq.worker.schedule import Cron, Deliver, own_queue
+from typedq.worker.session import MAX_PREFETCHED
 from typedq.worker.waiting import Waiter
 
 SUMMARY_S = 10.0

@@ -1,19 +1,17 @@
-"""Sync tasks: in the main thread, one after another; with the path on which throughput depends."""
+"""Sync tasks: in the main thread, one after another."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import final
 
 from typedq.around import Around
 from typedq.broker import settlements
 from typedq.telemetry import running
-from typedq.worker.delivery import Delivery, Kind, Outcome
+from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.execute import arguments, context, failed
 from typedq.worker.journal import Journal
-from typedq.worker.prefetch import QUICK_S, Prefetch
-from typedq.worker.session import Session
+from typedq.worker.session import Prefetch
 from typedq.worker.timing import Alarm, call_task
 
 
@@ -21,14 +19,13 @@ from typedq.worker.timing import Alarm, call_task
 class SyncTasks:
     """Runs jobs that were opened, and so says how each ended."""
 
-    def __init__(self, around: Around, journal: Journal, session: Session, pace: Prefetch) -> None:
-        self._around, self._journal, self._session, self._pace = around, journal, session, pace
+    def __init__(self, around: Around, journal: Journal, pace: Prefetch) -> None:
+        self._around, self._journal, self._pace = around, journal, pace
         self._has_middleware = bool(around)
         self._alarm = Alarm()
         # One for all jobs: to give each its own would cost as much as to decode its arguments.
         self._labels = self._tell
         self._job: Delivery
-        self.stopped = False
 
     def run(self, job: Delivery) -> Outcome:
         """Run one, if it may still run."""
@@ -46,54 +43,6 @@ class SyncTasks:
             self._journal.done(job.slot)
         self._pace.ran(kind, time.monotonic() - now)
         return Outcome(job, settlement)
-
-    def run_alike(
-        self, jobs: Iterable[Delivery], kind: Kind
-    ) -> tuple[list[Delivery], Outcome | None]:
-        """Run the first of them that are of this kind, which is quick and has no upcaster.
-
-        What `Child` asks before each job is asked here in the fewest words, and what it does after
-        each is left to be done for all: a no-op costs less than a microsecond. A job about which
-        more is to be said stays where it is, and those behind it; one that failed is the last.
-        Answers those that ended well, and that one.
-        """
-        well: list[Delivery] = []
-        direct = None if self._has_middleware else kind.direct
-        assert kind.decode is not None  # noqa: S101 - one of them was opened
-        claim, done, held = self._journal.claim, self._journal.done, self._session.held
-        fn, hard, body_at, direct_to = kind.task.fn, kind.limits.hard, kind.body_at, kind.direct_to
-        running.set(self._labels)
-        began = time.monotonic()
-        for job in jobs:
-            slot, message, payload = job.slot, job.message, None
-            if self.stopped or job.kind is not kind or held[slot] is not job or job.alone:
-                break
-            try:
-                if direct and len(message) <= direct_to:
-                    payload = direct(message[body_at:])
-                else:
-                    job.args, job.kwargs = kind.decode(message[body_at:])
-            except Exception:  # noqa: BLE001 - it is read again by who can say what is wrong
-                break
-            if not claim(slot, began, hard):
-                break
-            self._job = job
-            try:
-                if payload is None:
-                    self._call(job)
-                else:
-                    fn(payload)
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._pace.ran(kind, time.monotonic() - began)
-                return well, Outcome(job, failed(job, error))
-            done(slot)
-            well.append(job)
-            now = time.monotonic()
-            if now - began > QUICK_S:
-                self._pace.ran(kind, now - began)
-                break
-            began = now
-        return well, None
 
     def _tell(self) -> dict[str, str]:
         return self._job.labels()

@@ -1,11 +1,10 @@
 #!lua
---[[ broadcast: accept a message for every supervisor; kept a while for those that are away.
+--[[ broadcast: accept a message for every supervisor, and keep it for those that are away.
 
-Guarantee: as `enqueue`, at most once however often it is sent. Broadcasts are numbered without a
-hole, so that a supervisor that was away too long can tell how many it missed.
+Guarantee: as enqueue. Consecutive numbers tell a supervisor that was away how many it missed.
 
-KEYS    1 lane  2 contracts  3 stats  4 broadcasts (stream)
-ARGV    1 sequence number  2 lane's time to live (s)  3 how long broadcasts are kept (ms)
+KEYS    1 last sequence number of the producer  2 contracts  3 stats  4 broadcasts (stream)
+ARGV    1 sequence number  2 its time to live (s)  3 how long broadcasts are kept (ms)
         4 contract  5 message; then (contract, schema)*
 returns {"accepted"} | {"seen"} | {"unknown", contract}
 ]]

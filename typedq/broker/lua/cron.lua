@@ -1,14 +1,13 @@
 #!lua
 --[[ cron: fire slots of cron entries, each once, however many supervisors ask for it.
 
-Guarantee: a slot is fired if it is newer than the last one of its entry and not later than this
-server's clock, in the step that makes it the last one. An entry begins when it is first heard of:
-nothing before that is fired.
+Guarantee: a slot fires once: if it is not later than this server's clock, and newer than the last
+one of its entry and than when that entry was first asked for.
 
 KEYS    1 cron  2 contracts  3 counts; then per queue ready, delayed, wake
 ARGV    1 number of schemas, then (contract, schema)*; then (entry, slot (ms), queue's place,
         contract, message)*, the slots of an entry in their order; slot 0 only asks
-returns {server ms, (last slot of the entry, or when it began (ms), 1 if it was fired now else 0)*}
+returns {server ms, (last slot of the entry, or when it started (ms), 1 if fired now else 0)*}
 ]]
 --@include header
 --@include wake
@@ -18,17 +17,17 @@ for i = 2, at - 1, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
 
 local reply = {now}
 for i = at, #ARGV, 5 do
-  local entry, slot, line = ARGV[i], tonumber(ARGV[i + 1]), 3 * tonumber(ARGV[i + 2])
+  local entry, slot, k = ARGV[i], tonumber(ARGV[i + 1]), 3 * tonumber(ARGV[i + 2])
   local last, fired = math.abs(tonumber(redis.call('HGET', KEYS[1], entry) or '') or 1e99), 0
-  if not (last < 1e14) then -- not heard of, or no time at all
-    redis.call('HSET', KEYS[1], entry, -now) -- negative: it began, and has not fired
+  if last >= 1e14 or last ~= last then -- unknown, or not a time
+    redis.call('HSET', KEYS[1], entry, -now) -- negative: it has not fired yet
     last = now
   end
   if slot > last and slot <= now then
-    redis.call('RPUSH', KEYS[line + 1], with_due(ARGV[i + 4], slot))
+    redis.call('RPUSH', KEYS[k + 1], with_due(ARGV[i + 4], slot))
     redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
     count(KEYS[3], ARGV[i + 3], 1)
-    plant(KEYS[line + 3])
+    add_token(KEYS[k + 3])
     last, fired = slot, 1
   end
   reply[#reply + 1] = last

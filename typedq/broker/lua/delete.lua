@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
---[[ delete: drop dead letters for good.
+--[[ delete: delete dead letters.
 
-Guarantee: only the letters named.
+Guarantee: only those named.
 
 KEYS    1 dead  2 dead letters
 ARGV    id* (at most 500)

@@ -1,14 +1,13 @@
 #!lua flags=allow-oom
---[[ deliver: hand broadcasts to one supervisor, into a queue of its own; at most 500 a call.
+--[[ deliver: copy broadcasts into the queue of one supervisor, at most 500 a call.
 
-Guarantee: a broadcast and the supervisor's place in the stream move in one step, so it is handed
-over at most once. A supervisor that is new begins at the end. From there it is an ordinary message,
-except that it counts neither as waiting nor as parked. The queue ends with those who use it.
+Guarantee: the copy is made and the cursor moves in one step, so it is delivered at most once. A new
+supervisor starts at the end. A copy counts neither as waiting nor as parked; its queue expires.
 
-KEYS    1 broadcasts (stream)  2 its place in the stream  3 stats; then ready, delayed, wake
-ARGV    1 its queue  2 place as it remembers it: entry id or ""  3 and number of that entry
+KEYS    1 broadcasts (stream)  2 broadcast cursor  3 stats; then ready, delayed, wake
+ARGV    1 its queue  2 cursor as it remembers it: entry id or ""  3 and number of that entry
         4 time to live of its keys (s)
-returns {entry id, number of that entry, number handed over, number missed}
+returns {entry id, number of that entry, number delivered, number missed}
 ]]
 --@include header
 --@include message
@@ -16,9 +15,9 @@ returns {entry id, number of that entry, number handed over, number missed}
 --@include wake
 
 local id, number = ARGV[2], ARGV[3]
-local heard, heard_number = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+%-%d+) (%d+)$')
-if heard then
-  id, number = heard, heard_number
+local cursor, cursor_number = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+%-%d+) (%d+)$')
+if cursor then
+  id, number = cursor, cursor_number
 elseif id == '' then
   local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   id = last and last[1] or '0-0'
@@ -34,7 +33,7 @@ for _, entry in ipairs(entries) do
     missed, number = missed + math.max(0, n - number - 1), n
     local _, contract = string.find(m, '^[^ ]+', 53)
     local rest = string.find(m, ' ', contract + 2, true)
-    plant(KEYS[6])
+    add_token(KEYS[6])
     redis.call('RPUSH', KEYS[4], string.sub(m, 1, contract + 1) .. ARGV[1] .. string.sub(m, rest))
   end
 end

@@ -1,13 +1,13 @@
 #!lua
 --[[ enqueue: accept messages, all or none of them, and at most once however often it is sent.
 
-Guarantee: a lane's sequence number is accepted once; a resend is answered "seen" and does nothing.
-A contract the server does not know is refused before a message is written; sent again with its
+Guarantee: a producer's sequence number is accepted once; a resend returns "seen" and does nothing.
+A contract that the server does not know is refused before a message is written; sent again with its
 schema, it is accepted. At maxmemory the server refuses the script before it starts.
 
-KEYS    1 lane  2 contracts  3 counts  4 supervisors' wake token;
+KEYS    1 last sequence number of the producer  2 contracts  3 counts  4 supervisors' wake token;
         then per queue ready, delayed, wake
-ARGV    1 sequence number  2 lane's time to live (s)  3 number of schemas, then (contract, schema)*;
+ARGV    1 sequence number  2 its time to live (s)  3 number of schemas, then (contract, schema)*;
         then groups of messages: (queue's place, "now" | "delay" | "eta", ms, contract, number,
         message*)
 returns {"accepted"} | {"seen"} | {"unknown", contract*}
@@ -28,10 +28,10 @@ while at <= #ARGV do
     unknown[#unknown + 1] = ARGV[at + 3]
   end
   local next = at + 5 + tonumber(ARGV[at + 4])
-  if at > groups or next <= #ARGV then -- of several, none may meet a spoiled key when others are in
-    local line = 4 + 3 * (tonumber(ARGV[at]) - 1)
-    redis.call('LLEN', KEYS[line + 1])
-    if ARGV[at + 1] ~= 'now' then redis.call('ZRANK', KEYS[line + 2], '') end
+  if at > groups or next <= #ARGV then -- a spoiled key must be met before anything is written
+    local k = 4 + 3 * (tonumber(ARGV[at]) - 1)
+    redis.call('LLEN', KEYS[k + 1])
+    if ARGV[at + 1] ~= 'now' then redis.call('ZRANK', KEYS[k + 2], '') end
   end
   at = next
 end
@@ -39,19 +39,19 @@ if unknown then return unknown end
 
 at = groups
 while at <= #ARGV do
-  local line, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
+  local k, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 5, at + 4 + tonumber(ARGV[at + 4])
   local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end
   if not now or due <= now then
     -- unpack is limited to some 8,000 values by the size of Lua's stack
     for i = first, last, 4000 do
-      redis.call('RPUSH', KEYS[line + 1], unpack(ARGV, i, math.min(i + 3999, last)))
+      redis.call('RPUSH', KEYS[k + 1], unpack(ARGV, i, math.min(i + 3999, last)))
     end
-    plant(KEYS[line + 3])
+    add_token(KEYS[k + 3])
   else
     --@include due
-    for i = first, last do delay(KEYS[line + 2], with_due(ARGV[i], due), due, KEYS[4]) end
+    for i = first, last do delay(KEYS[k + 2], with_due(ARGV[i], due), due, KEYS[4]) end
   end
   count(KEYS[3], ARGV[at + 3], ARGV[at + 4])
   at = last + 1

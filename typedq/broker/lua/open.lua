@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
---[[ open: start sessions, each with a lease and the queues it may take messages from.
+--[[ open: start sessions, each with a lease and the queues it serves.
 
-Guarantee: a session that is known is left as it is, so that sending it twice is harmless.
+Guarantee: a known session is left as it is, so that sending it twice is harmless.
 
 KEYS    1 sessions  2 session queues
 ARGV    1 lease (ms)  2 queues, separated by spaces, then session*

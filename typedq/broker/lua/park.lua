@@ -1,21 +1,21 @@
 #!lua flags=allow-oom
 --[[ park: set messages aside that this worker cannot read, for one that can.
 
-Guarantee: only the session that holds a message parks it; no attempt is counted, and its queue, due
-time and attempts are kept. A group too many is buried with the reason instead.
+Guarantee: only the session that holds a message parks it, and nothing is counted. If there are too
+many groups, it becomes a dead letter instead.
 
 KEYS    1 in flight  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then parked lists
-ARGV    1 most groups  2 most dead letters  3 their greatest age (ms)  4 reason for a group too
-        many; then (list's place, group, id)*
-returns number parked or buried
+ARGV    1 max groups  2 max dead letters  3 their max age (ms)  4 reason if there are too many
+        groups; then (list's place, group, id)*
+returns number parked or dead
 ]]
 --@include header
 --@include message
 --@include fields
---@include bury
+--@include dead_letter
 
 local now, settled = now_ms(), 0
-local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[2]), tonumber(ARGV[3])}
+local bounds = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[2]), tonumber(ARGV[3])}
 for i = 5, #ARGV, 3 do
   local group, id = ARGV[i + 1], ARGV[i + 2]
   local m = redis.call('HGET', KEYS[1], id)
@@ -26,7 +26,7 @@ for i = 5, #ARGV, 3 do
       redis.call('HSETNX', KEYS[2], group, now)
     else
       count(KEYS[3], contract_of(m), -1)
-      bury(dead, id, m, ARGV[4])
+      add_dead_letter(bounds, id, m, ARGV[4])
     end
     settled = settled + redis.call('HDEL', KEYS[1], id) -- last: until then it is held
   end

@@ -6,17 +6,17 @@ Guarantee: a message leaves the parked list in the step that makes it ready, dea
 KEYS    1 parked list  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then ready,
         delayed, wake of the group's queue
 ARGV    1 group  2 "ready" | "dead" | "purged"  3 only what was due before (ms)
-        4 most dead letters  5 their greatest age (ms)  6 reason to bury them
+        4 max dead letters  5 their max age (ms)  6 reason of the dead letters
 returns {number released, number left}
 ]]
 --@include header
 --@include message
 --@include fields
 --@include wake
---@include bury
+--@include dead_letter
 
 local released = 0
-local dead = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
+local bounds = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 while released < 500 do
   local m = redis.call('LINDEX', KEYS[1], 0)
   if not m then break end
@@ -27,10 +27,10 @@ while released < 500 do
   end
   if ARGV[2] == 'ready' then
     redis.call('RPUSH', KEYS[7], m)
-    plant(KEYS[9])
+    add_token(KEYS[9])
   else
     if whole then count(KEYS[3], contract_of(m), -1) end
-    if ARGV[2] == 'dead' then bury(dead, id_of(m), m, ARGV[6]) end
+    if ARGV[2] == 'dead' then add_dead_letter(bounds, id_of(m), m, ARGV[6]) end
   end
   redis.call('LPOP', KEYS[1]) -- last: until then it is parked
   released = released + 1

@@ -1,19 +1,19 @@
 #!lua flags=allow-oom
 --[[ replace_session: move all messages of a session to a fresh id, after a reply was lost.
 
-Guarantee: the old id dies, so that the lost request, should it arrive late, changes nothing.
+Guarantee: the old session has ended, so that the lost request changes nothing if it arrives late.
 Sending it twice is harmless.
 
-KEYS    1 sessions  2 session queues  3 in flight of the old  4 in flight of the fresh one
-        5 pardoned
+KEYS    1 sessions  2 session queues  3 in flight of the old one  4 of the fresh one
+        5 lease extended
 ARGV    1 old session  2 fresh session  3 lease (ms)  4 queues, separated by spaces
-returns {"kept" | "gone", message in flight*}; "gone": the old session had been ended by others
+returns {"kept" | "ended", message in flight*}; "ended": others had ended the old session
 ]]
 --@include header
 
 local kept = 'kept'
 if not redis.call('ZSCORE', KEYS[1], ARGV[2]) then
-  if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'gone' end
+  if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'ended' end
   if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('RENAME', KEYS[3], KEYS[4]) end
   redis.call('HDEL', KEYS[2], ARGV[1])
   redis.call('SREM', KEYS[5], ARGV[1])

@@ -1,11 +1,10 @@
 #!lua flags=allow-oom
---[[ tick: make what is due ready, replace lost wake tokens, and name the sessions that expired.
+--[[ tick: make due messages ready, replace lost wake tokens, and name expired sessions.
 
-Guarantee: at most 500 messages move in a call. If nobody ticked for longer than the grace, or the
-clock jumped, time did not pass for the workers either: leases are extended instead of reported,
-once for a session between two of its renewals.
+Guarantee: at most 500 messages move. If no tick came for longer than the grace or the clock jumped,
+leases are extended instead of expired: once for a session between two of its renewals.
 
-KEYS    1 sessions  2 session queues  3 pardoned  4 last tick; then per queue ready, delayed, wake
+KEYS    1 sessions  2 session queues  3 lease extended  4 last tick; per queue ready, delayed, wake
 ARGV    1 grace (ms)  2 lease (ms)
 returns {ms until the next is due or -1, messages moved, (session, its queues)*}
 ]]
@@ -27,7 +26,7 @@ redis.call('SET', KEYS[4], now)
 local moved, next_due = 0, -1
 for k = 4, #KEYS - 3, 3 do
   moved = moved + promote(KEYS[k + 1], KEYS[k + 2], now, 500 - moved)
-  pass_on(KEYS[k + 1], KEYS[k + 3])
+  pass_token(KEYS[k + 1], KEYS[k + 3])
   local head = redis.call('ZRANGE', KEYS[k + 2], 0, 0, 'WITHSCORES')
   if head[2] then
     local ms = math.max(0, head[2] - now)
@@ -40,7 +39,7 @@ for _, session in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', '
   if string.find(session, '^[%w_-]+$') then
     reply[#reply + 1] = session
     reply[#reply + 1] = redis.call('HGET', KEYS[2], session) or ''
-  else -- no session of ours
+  else -- not a session
     redis.call('ZREM', KEYS[1], session)
     redis.call('HDEL', KEYS[2], session)
   end

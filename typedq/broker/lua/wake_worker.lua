@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
---[[ wake_worker: end the wait of a worker that has something else to do, by a token of its own.
+--[[ wake_worker: end the BLPOP of one worker by a token of its own.
 
-Guarantee: nobody else waits for it, and no queue's token is touched. If the wait was over already,
-the next one ends at once; if there is none, it expires.
+Guarantee: no other worker waits for that token, and no queue's token is touched. If the wait was
+over already, the next one ends at once; if there is none, the token expires.
 
 KEYS    1 the worker's own wake token
 ARGV    1 its time to live (s)

@@ -1,10 +1,9 @@
--- What waits for its time: first due is first out.
--- needs: wake
+-- Delayed messages: first due, first out. Needs: wake
 
 local function delay(delayed, message, due, supervisors)
   redis.call('ZADD', delayed, due, message)
-  -- they sleep until what they knew to be next
-  if redis.call('ZRANK', delayed, message) == 0 then plant(supervisors) end
+  -- supervisors sleep until the message that was next when they looked
+  if redis.call('ZRANK', delayed, message) == 0 then add_token(supervisors) end
 end
 
 local function promote(ready, delayed, now, most)

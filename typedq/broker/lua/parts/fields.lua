@@ -1,10 +1,9 @@
--- What a message says of itself.
--- needs: header, message
+-- Fields of a message's header without a fixed place. Needs: header, message
 
 local function contract_of(m) return string.match(m, '^[^ ]+', 53) end
 local function queue_of(m) return string.match(m, '^[^ ]+ ([^ ]+)', 53) end
 
--- A broadcast in one supervisor's hands: it never counted as waiting.
+-- A supervisor's copy of a broadcast: it never counted as waiting.
 local function is_broadcast(m) return string.find(m, '^[^ ]+ _', 53) end
 local function no_longer_waits(counts, m)
   if is_message(m) and not is_broadcast(m) then count(counts, contract_of(m), -1) end

@@ -1,11 +1,11 @@
--- One token at most lies on a queue's wake list; a worker that takes it owes the queue a look.
+-- A queue's wake list holds one token at most. The worker that takes it must check the queue.
 
-local function plant(wake)
+local function add_token(wake)
   if redis.pcall('LLEN', wake) == 0 then redis.call('RPUSH', wake, '1') end
 end
 
--- The baton: whoever leaves something behind in a queue leaves a token there too.
-local function pass_on(ready, wake)
-  if redis.call('EXISTS', ready, wake) ~= 1 then return end -- as it should be
+-- Leave a token if messages are left in the queue, and none if it is empty.
+local function pass_token(ready, wake)
+  if redis.call('EXISTS', ready, wake) ~= 1 then return end -- nothing to do
   if redis.call('DEL', wake) == 0 then redis.call('RPUSH', wake, '1') end
 end

@@ -1,7 +1,7 @@
-"""Breaks the engine on purpose and looks whether tests see it: `python -m tests.faults.saboteur`.
+"""Mutation tests break the engine; a test must fail. Run: `python -m tests.faults.mutations`.
 
-Each sabotage takes one promise away from a copy of the package, by a change of its text; the test
-that is named with it must fail there.
+Each mutation disables one guarantee in a copy of the package by a change of its text. The test that
+is named with it must fail on the copy.
 """
 
 from __future__ import annotations
@@ -22,138 +22,162 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".hypothesis")
 
 
 @dataclass(frozen=True)
-class Sabotage:
-    """In `file` of the package, `old` becomes `new`; `caught_by` are arguments of pytest."""
+class Mutation:
+    """Replace `old` by `new` in `file` of the package; `caught_by` are arguments of pytest."""
 
     file: str
     old: str
     new: str
     caught_by: str
 
-    def is_possible(self, package: Path) -> bool:
+    def applies_to(self, package: Path) -> bool:
         return (package / self.file).read_text().count(self.old) == 1
 
-    def commit(self, package: Path) -> None:
+    def apply(self, package: Path) -> None:
         path = package / self.file
         path.write_text(path.read_text().replace(self.old, self.new))
 
 
-SABOTAGES = {
-    "no fencing": Sabotage(
+MUTATIONS = {
+    "a session that ended fetches": Mutation(
         "broker/lua/settle_and_fetch.lua",
         "not redis.call('ZSCORE', KEYS[1], ARGV[1]) then",
         "false then",
-        "tests/broker/test_settle_and_fetch.py -k not_open_gets_nothing",
+        "tests/broker/test_settle_and_fetch.py -k not_open",
     ),
-    "a settlement of what is not held counts": Sabotage(
+    "a settlement of what is not held counts": Mutation(
         "broker/lua/settle_and_fetch.lua",
         "if ended > 0 then",
         "ended = last - at - 2\n  if ended > 0 then",
         "tests/broker/test_settle_and_fetch.py -k stale_session_settles_nothing",
     ),
-    "all is whatever is there": Sabotage(
+    "any number of messages in flight is acknowledged": Mutation(
         "broker/lua/settle_and_fetch.lua",
-        "redis.call('HLEN', flight) ~= tonumber(ARGV[at + 1])",
+        "redis.call('HLEN', in_flight) ~= tonumber(ARGV[at + 1])",
         "false",
-        "tests/broker/test_settle_and_fetch.py -k what_differs",
+        "tests/broker/test_settle_and_fetch.py -k another_number",
     ),
-    "ack before run": Sabotage(
+    "ack before run": Mutation(
         "worker/sync_tasks.py",
-        "        settlement: Settlement | None = None\n",
-        "        self._journal.done(job.slot)\n        settlement: Settlement | None = None\n",
+        "        self._job = job\n",
+        "        self._journal.done(job.slot)\n        self._job = job\n",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
-    "no gap guard": Sabotage(
+    "no lease extension after a gap": Mutation(
         "broker/lua/tick.lua",
         "if now - last > tonumber(ARGV[1]) or last - now > tonumber(ARGV[1]) then",
         "if false then",
-        "tests/broker/test_sessions.py -k gap_guard",
+        "tests/broker/test_sessions.py -k after_a_gap_extends_each",
     ),
-    "pardoned again and again": Sabotage(
+    "leases are extended again and again": Mutation(
         "broker/lua/tick.lua",
         "if redis.call('SADD', KEYS[3], session) == 1 then",
         "if redis.call('SADD', KEYS[3], session) >= 0 then",
-        "tests/broker/test_sessions.py -k gap_guard",
+        "tests/broker/test_sessions.py -k after_a_gap_extends_each",
     ),
-    "resend without sequence": Sabotage(
+    "resend without sequence": Mutation(
         "broker/lua/enqueue.lua",
         "if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'} end",
         "",
         "tests/faults/test_scenarios.py -k kept[11]",
     ),
-    "a lane shared with forks": Sabotage(
+    "a producer id shared with forks": Mutation(
         "broker/client.py",
         "    os.register_at_fork(after_in_child=_drop_all_after_fork)",
         "    pass",
         "tests/broker/test_client.py -k four_forks",
     ),
-    "no baton": Sabotage(
+    "no wake token for what is left": Mutation(
         "broker/lua/settle_and_fetch.lua",
-        "  if list then pass_on(list, KEYS[place[list] + 3]) end\n",
+        "  if list then pass_token(list, KEYS[place[list] + 3]) end\n",
         "",
-        "tests/broker/test_settle_and_fetch.py -k baton",
+        "tests/broker/test_settle_and_fetch.py -k leaves_a_wake_token",
     ),
-    "reap without journal": Sabotage(
+    "recovery without the journal": Mutation(
         "worker/children.py",
         'e.id: "done" for e in entries if e.state == State.DONE',
         'e.id: "done" for e in entries[:0] if e.state == State.DONE',
         "tests/worker/test_crash.py -k ended_well_is_not_run_again",
     ),
-    "neighbours are convicted": Sabotage(
+    "messages that did not start are counted": Mutation(
         "worker/children.py",
         'others="back",',
         'others="lost",',
         "tests/worker/test_crash.py -k fetched_but_not_started",
     ),
-    "poison is never convicted": Sabotage(
+    "a crash is never counted": Mutation(
         "worker/children.py",
         '"crash" if alone else "lost"',
         '"back" if alone else "lost"',
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
-    "the old session lives on": Sabotage(
-        "broker/lua/replace_session.lua",
-        "if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'gone' end",
-        "if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then kept = 'gone' end",
-        "tests/broker/test_sessions.py -k rotate_moves_everything",
+    "neighbours of a known culprit are counted": Mutation(
+        "worker/children.py",
+        "or (member.overdue and id not in member.overdue)",
+        "",
+        "tests/worker/test_crash.py -k beyond_its_hard_timeout",
     ),
-    "what a lost reply brought is forgotten": Sabotage(
+    "a message that was lost once must run alone": Mutation(
+        "broker/lua/parts/message.lua",
+        "not find(found, '^1 0 0[01] ')",
+        "not find(found, '^1 0 00 ')",
+        "tests/broker/test_settle_and_fetch.py -k lost_once",
+    ),
+    "a message that was lost twice may run beside others": Mutation(
+        "broker/lua/parts/message.lua",
+        "not find(found, '^1 0 0[01] ')",
+        "not find(found, '^1 0 %d%d ')",
+        "tests/broker/test_settle_and_fetch.py -k lost_twice",
+    ),
+    "a suspect holds the others up": Mutation(
+        "broker/lua/recover_session.lua",
+        "if a.alone ~= b.alone then return a.alone end",
+        "",
+        "tests/broker/test_sessions.py -k behind_the_others",
+    ),
+    "a replaced session lives on": Mutation(
+        "broker/lua/replace_session.lua",
+        "if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then kept = 'ended' end",
+        "if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then kept = 'ended' end",
+        "tests/broker/test_sessions.py -k moves_everything",
+    ),
+    "messages of a lost reply are forgotten": Mutation(
         "worker/session.py",
-        "for id in new for job in",
-        "for id in new[:0] for job in",
+        "sorted(held.keys() - known)",
+        "sorted(held.keys() - held.keys())",
         "tests/faults/test_scenarios.py -k kept[10]",
     ),
-    "no local fence": Sabotage(
+    "a message starts after the lease deadline": Mutation(
         "worker/journal.py",
-        "if self._marks[slot] or now >= self._fence[0]:",
-        "if self._marks[slot]:",
-        "tests/worker/test_parts.py -k behind_the_fence",
+        "if self._revoked[slot] or now >= self.lease_deadline[0]:",
+        "if self._revoked[slot]:",
+        "tests/worker/test_journal.py -k after_the_lease_deadline",
     ),
-    "a revoked message is claimed": Sabotage(
+    "a revoked message is claimed": Mutation(
         "worker/journal.py",
-        "if self._marks[slot] or now >= self._fence[0]:",
-        "if now >= self._fence[0]:",
-        "tests/worker/test_parts.py -k marked_message_cannot_be_claimed",
+        "if self._revoked[slot] or now >= self.lease_deadline[0]:",
+        "if now >= self.lease_deadline[0]:",
+        "tests/worker/test_journal.py -k revoked_message",
     ),
-    "a lock that does not lock": Sabotage(
+    "a lock that does not lock": Mutation(
         "worker/locks.py",
         "                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "",
         "tests/worker/test_leases.py -k lock_is_free",
     ),
-    "leases are not renewed": Sabotage(
+    "leases are not renewed": Mutation(
         "worker/periodic.py",
         "        return min(self._lease_s / 10, 0.2 if ended else self._lease_s)",
         "        return 3_600.0",
         "tests/worker/test_leases.py -k stands_still_keeps_its_lease",
     ),
-    "no bound to what a call moves": Sabotage(
+    "no limit on the messages that a tick moves": Mutation(
         "broker/lua/tick.lua",
         "promote(KEYS[k + 1], KEYS[k + 2], now, 500 - moved)",
         "promote(KEYS[k + 1], KEYS[k + 2], now, 5000 - moved)",
-        "tests/broker/test_sessions.py -k tick_moves_500",
+        "tests/broker/test_sessions.py -k moves_500",
     ),
-    "contracts are published once": Sabotage(
+    "contracts are published once": Mutation(
         "worker/periodic.py",
         "self._published = self._published and not is_new",
         "self._published = self._published and bool(is_new or True)",
@@ -163,7 +187,7 @@ SABOTAGES = {
 
 
 def copy(directory: Path) -> Path:
-    """The package and its tests, to be broken; answers where the package is."""
+    """Copy the package and its tests, to be broken; return where the package is."""
     for name in ("typedq", "tests"):
         shutil.copytree(ROOT / name, directory / name, ignore=LEFT_OUT)
     shutil.copy(ROOT / "pyproject.toml", directory)
@@ -171,7 +195,7 @@ def copy(directory: Path) -> Path:
 
 
 def run(directory: Path, selection: str) -> subprocess.CompletedProcess[str]:
-    """The tests of a copy."""
+    """Run the tests of a copy."""
     flags = ["-x", "-q", "--no-header", "-p", "no:cacheprovider"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *flags, *selection.split()],
@@ -184,11 +208,11 @@ def run(directory: Path, selection: str) -> subprocess.CompletedProcess[str]:
 
 
 def is_caught(name: str) -> tuple[bool, str]:
-    """Whether the test fails on the sabotaged copy; and what it said."""
-    sabotage = SABOTAGES[name]
-    with tempfile.TemporaryDirectory(prefix="saboteur-") as directory:
-        sabotage.commit(copy(Path(directory)))
-        ended = run(Path(directory), sabotage.caught_by)
+    """Return True if the test fails on the mutated copy, and its output."""
+    mutation = MUTATIONS[name]
+    with tempfile.TemporaryDirectory(prefix="mutations-") as directory:
+        mutation.apply(copy(Path(directory)))
+        ended = run(Path(directory), mutation.caught_by)
     return ended.returncode == 1, ended.stdout[-3000:] + ended.stderr[-1000:]
 
 
@@ -197,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("names", nargs="*", metavar="name", help="all, if none is named")
     given = flags.parse_args(arguments)
     missed = list[str]()
-    for name in given.names or SABOTAGES:
+    for name in given.names or MUTATIONS:
         started = time.monotonic()
         caught, told = is_caught(name)
         seconds = time.monotonic() - started
@@ -205,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not caught:
             missed.append(name)
             print(told)
-    print(f"{len(given.names or SABOTAGES) - len(missed)} caught, {len(missed)} missed")
+    print(f"{len(given.names or MUTATIONS) - len(missed)} caught, {len(missed)} missed")
     return int(bool(missed))
 
 
