@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
 
 from typedq import errors
 from typedq.contracts import contract_of
-from typedq.hooks import Hooks
+from typedq.middleware import Hooks
 from typedq.policy import NAME, Context, Queue, Retry
 from typedq.schedule import Schedule
 from typedq.task import Call, Decorator, P, R, Receipt, Task, source_location
@@ -20,8 +20,8 @@ from typedq.task import Call, Decorator, P, R, Receipt, Task, source_location
 if TYPE_CHECKING:
     from typedq.batch import EncodedBatch, MessageEncoder
     from typedq.broker import Broker
-    from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
+    from typedq.testing import TestQueue
 
 
 class TypedQ(Hooks, Schedule):
@@ -71,7 +71,7 @@ class TypedQ(Hooks, Schedule):
         self._sealer: MessageEncoder | None = None
         self._settings: Settings | None = None
         self._broker: Broker | None = None
-        self._outbox: Outbox | None = None
+        self._outbox: TestQueue | None = None
         # For calls made before settings are known: both are counted again when they are sent.
         self.bounds = (_known(max_body, 1 << 62), _known(max_depth, 64))
         self.queues = tuple(queue.name for queue in queues) if queues else None
@@ -180,12 +180,12 @@ class TypedQ(Hooks, Schedule):
         return settings.max_body, settings.max_depth
 
     @contextmanager
-    def testing(self) -> Generator[Outbox]:
+    def testing(self) -> Generator[TestQueue]:
         """`with app.testing() as outbox:` captures calls instead of sending them to a server.
 
         Raises RuntimeError where it is on already.
         """
-        from typedq.outbox import NoServer, Outbox
+        from typedq.testing.queue import NoServer, TestQueue
 
         if self._outbox is not None:
             raise RuntimeError("app.testing() is on already: use the outbox of the outer `with`")
@@ -193,7 +193,7 @@ class TypedQ(Hooks, Schedule):
         # Whatever URL is configured, right or wrong, does not matter here.
         self._arguments = {**self._arguments, "url": "redis://testing"}
         self._broker = cast("Broker", NoServer())
-        self._outbox = outbox = Outbox(self, self.find, lambda: self.settings)
+        self._outbox = outbox = TestQueue(self, self.find, lambda: self.settings)
         try:
             yield outbox
         finally:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from typedq import reasons
 from typedq.broker import operations, settlements
 from typedq.broker.operations import Rotated
 from typedq.message import Envelope, decode_message
@@ -226,7 +227,7 @@ def test_a_fate_of_what_it_does_not_hold_is_ignored(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fate", "limit", "reason"), [("crash", 3, operations.CRASHED), ("lost", 10, operations.LOST)]
+    ("fate", "limit", "reason"), [("crash", 3, reasons.CRASHED), ("lost", 10, reasons.LOST)]
 )
 def test_poison_is_buried_at_the_limit(
     place: Place, fate: operations.Fate, limit: int, reason: bytes
@@ -267,7 +268,7 @@ def test_a_message_of_a_queue_not_served_is_buried(place: Place) -> None:
     [id] = place.fill(1)
     place.fetch("a")
     assert reap(place, "a", queues=("high",)) == (False, 0, 1, 0)
-    assert (place.letter(id) or b"").startswith(operations.NO_QUEUE + b"\n1 0 01 ")
+    assert (place.letter(id) or b"").startswith(reasons.NO_QUEUE + b"\n1 0 01 ")
 
 
 # --- tick ---------------------------------------------------------------------------------------

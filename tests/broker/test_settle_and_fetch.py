@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.broker.garbage import GARBAGE, HEAD, ID
+from typedq import reasons
 from typedq.broker import DeadBounds, operations, settlements
 from typedq.message import decode_message
 
@@ -309,7 +310,7 @@ def test_garbage_is_buried_with_its_bytes(place: Place, raw: bytes) -> None:
     got = place.fetch("s", 9)
     assert got == [good]
     [grave] = place.dead()
-    assert place.letter(grave) == operations.NO_MESSAGE + b"\n" + raw
+    assert place.letter(grave) == reasons.NO_MESSAGE + b"\n" + raw
     assert place.waiting() == 1
     assert place.stats() == {"dead": 1}
 

@@ -1,4 +1,4 @@
-"""Sync tasks that are run in one go: what ends it, and that nothing is skipped for being quick."""
+"""Sync tasks as a child runs them, without its process: what is settled, and how."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import msgspec
 import pytest
 
 from typedq import Context, Retry, TypedQ
-from typedq.around import Around
 from typedq.broker import DeadBounds, operations, settlements, stats
 from typedq.broker.operations import Destination, OutgoingMessage
 from typedq.message import encode_message, new_ids
+from typedq.middleware import MiddlewareStack
 from typedq.telemetry import running
-from typedq.worker.delivery import Delivery, Outcome
-from typedq.worker.execute import MessageDecoder
+from typedq.worker.decoder import MessageDecoder
+from typedq.worker.delivery import Outcome
 from typedq.worker.journal import Journal, State
-from typedq.worker.prefetch import QUICK_S, Prefetch
+from typedq.worker.prefetch import Prefetch
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session, new_session
 from typedq.worker.sync_tasks import SyncTasks
@@ -78,7 +78,7 @@ class Bench:
         self.journal.set_lease_deadline(time.monotonic() + 60)
 
     def hold(self, task: str, count: int) -> None:
-        """Enqueue, fetch, and open the first."""
+        """Enqueue and fetch."""
         for number in range(count):
             if task == "parts":
                 self.parts.enqueue(number, more="x")
@@ -91,17 +91,19 @@ class Bench:
         broker.call(operations.open(broker.keys, [self.journal.session], ["default"], 30_000))
         self.session = Session(broker, self.journal, ["default"], lease_s=30, bounds=bounds)
         self.pace = Prefetch(40)
-        around = Around(self.app, lambda coroutine: None)
-        self.sync = SyncTasks(around, self.journal, self.session, self.pace)
+        middleware = MiddlewareStack(self.app, lambda coroutine: None)
+        self.sync = SyncTasks(middleware, self.journal, self.pace)
         self.jobs = deque(self.session.exchange(40))
-        opener = MessageDecoder(self.app, ContractReaders(self.app), self.journal)
-        assert opener.open(self.jobs[0]) is None
-        for _ in range(60):
-            self.pace.ran(self.jobs[0].kind, 0.000_01)
-        assert self.pace.is_quick(self.jobs[0].kind)
+        self.decoder = MessageDecoder(self.app, ContractReaders(self.app), self.journal)
 
-    def run(self) -> tuple[list[Delivery], Outcome | None]:
-        return self.sync.run_alike(self.jobs, self.jobs[0].kind)
+    def run(self) -> list[Outcome]:
+        """Run all that may run, as `Child` does."""
+        outcomes = list[Outcome]()
+        while self.jobs:
+            job = self.jobs.popleft()
+            assert self.decoder.open(job) is None
+            outcomes.append(self.sync.run(job))
+        return outcomes
 
     def states(self) -> list[State]:
         return [entry.state for entry in sorted(self.journal.entries(), key=lambda e: e.id)]
@@ -113,15 +115,16 @@ def bench(server: OwnServer, namespace: str) -> Bench:
 
 
 @pytest.mark.parametrize("task", ["whole", "parts", "limited", "informed"])
-def test_all_of_a_kind_are_run_and_settled_by_their_number(task: str, bench: Bench) -> None:
+def test_tasks_that_end_well_are_settled_by_their_number(task: str, bench: Bench) -> None:
     bench.hold(task, 20)
     jobs = list(bench.jobs)
-    well, failed = bench.run()
-    assert (well, failed) == (jobs, None)
+    outcomes = bench.run()
+    assert [outcome.job for outcome in outcomes] == jobs
+    assert not any(outcome.settlement for outcome in outcomes)
     assert bench.ran == list(range(20))
     assert bench.labels == [job.id.decode() for job in jobs]
     assert bench.states() == [State.DONE] * 20
-    bench.session.ack(well)
+    bench.session.ack(jobs)
     assert bench.session.exchange() == []
     app = bench.app
     found = app.broker.call(stats.survey(app.broker.keys, ["default"], [bench.journal.session]))
@@ -131,60 +134,39 @@ def test_all_of_a_kind_are_run_and_settled_by_their_number(task: str, bench: Ben
 
 
 @pytest.mark.parametrize("task", ["whole", "parts", "limited"])
-def test_one_that_fails_is_the_last_and_those_behind_it_stay(task: str, bench: Bench) -> None:
+def test_a_failure_is_settled_and_the_next_task_runs(task: str, bench: Bench) -> None:
     bench.hold(task, 9)
     bench.act[4] = fail
-    well, failed = bench.run()
-    assert len(well) == 4
-    assert failed
-    assert failed.job is bench.jobs[4]
-    assert isinstance(failed.settlement, settlements.DeadLetter)
-    assert b"KeyError" in failed.settlement.reason
-    assert b"typedq/worker" not in failed.settlement.reason, "our frames tell its author nothing"
-    assert bench.ran == list(range(5))
-    assert bench.states() == [*[State.DONE] * 4, State.RUNNING, *[State.HELD] * 4]
+    failed = bench.run()[4].settlement
+    assert isinstance(failed, settlements.DeadLetter)
+    assert b"KeyError" in failed.reason
+    assert b"typedq/worker" not in failed.reason, "our frames tell its author nothing"
+    assert bench.ran == list(range(9))
+    assert bench.states() == [*[State.DONE] * 4, State.RUNNING, *[State.DONE] * 4]
 
 
 def test_a_failure_that_is_to_be_retried_is_settled_so(bench: Bench) -> None:
     bench.hold("informed", 3)
     bench.act[1] = fail
-    _, failed = bench.run()
-    assert failed
-    assert isinstance(failed.settlement, settlements.Retry)
-    assert failed.settlement.attempts == 1
+    failed = bench.run()[1].settlement
+    assert isinstance(failed, settlements.Retry)
+    assert failed.attempts == 1
 
 
 STOPS: dict[str, Callable[[Bench], object]] = {
-    "told to stop": lambda bench: setattr(bench.sync, "stopped", True),
-    "revoked": lambda bench: bench.journal.revoke(bench.jobs[3].slot),
+    "revoked": lambda bench: bench.journal.revoke(bench.jobs[0].slot),
     "fenced off": lambda bench: bench.journal.set_lease_deadline(time.monotonic()),
-    "held no more": lambda bench: bench.session.held.__setitem__(bench.jobs[3].slot, None),
-    "to run alone": lambda bench: setattr(bench.jobs[3], "alone", True),
 }
 
 
 @pytest.mark.parametrize("why", STOPS)
-def test_it_goes_no_further_than_to_one_that_may_not_run(why: str, bench: Bench) -> None:
+def test_a_job_that_may_not_run_is_not_run(why: str, bench: Bench) -> None:
     """It happens while the one before it runs."""
-    bench.hold("whole", 6)
+    bench.hold("whole", 4)
     bench.act[2] = lambda: STOPS[why](bench)
-    well, failed = bench.run()
-    assert (len(well), failed) == (3, None)
+    assert [outcome.ran for outcome in bench.run()] == [True, True, True, False]
     assert bench.ran == [0, 1, 2]
-    assert bench.states() == [*[State.DONE] * 3, *[State.HELD] * 3]
-
-
-def test_it_ends_with_a_slow_one_and_learns_from_it(bench: Bench) -> None:
-    def linger() -> None:
-        until = time.monotonic() + 40 * QUICK_S
-        while time.monotonic() < until:
-            pass
-
-    bench.hold("whole", 6)
-    bench.act[2] = linger
-    well, _ = bench.run()
-    assert len(well) == 3
-    assert not bench.pace.is_quick(bench.jobs[0].kind)
+    assert bench.states() == [*[State.DONE] * 3, State.HELD]
 
 
 BODIES = {
@@ -196,32 +178,16 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_body_that_is_refused_is_left_to_who_can_say_why(body: bytes, bench: Bench) -> None:
-    for number in range(3):
-        bench.tasks["whole"].enqueue(Note(number))
+def test_a_body_that_is_refused_becomes_a_dead_letter(body: bytes, bench: Bench) -> None:
     contract, (id,) = bench.tasks["whole"].contract.id, new_ids(1)
     message = encode_message(id=id, contract=contract, queue="default", options=b"-", body=body)
     bench.app.broker.enqueue(
         [OutgoingMessage(id, Destination("default", contract), message)], lambda _: b"{}"
     )
-    bench.tasks["whole"].enqueue(Note(4))
     bench.fetch()
-    well, failed = bench.run()
-    assert (len(well), failed) == (3, None)
-    assert bench.ran == [0, 1, 2]
-    opener = MessageDecoder(bench.app, ContractReaders(bench.app), bench.journal)
-    verdict = opener.open(bench.jobs[3])
+    verdict = bench.decoder.open(bench.jobs[0])
     assert isinstance(verdict, settlements.DeadLetter)
     assert b"invalid_body" in verdict.reason
-
-
-def test_another_kind_ends_it(bench: Bench) -> None:
-    bench.tasks["whole"].enqueue(Note(0))
-    bench.tasks["whole"].options(soft_timeout=5).enqueue(Note(1))
-    bench.tasks["whole"].enqueue(Note(2))
-    bench.fetch()
-    well, _ = bench.run()
-    assert (len(well), bench.ran) == (1, [0])
 
 
 def test_middleware_is_around_each(bench: Bench) -> None:
@@ -233,15 +199,15 @@ def test_middleware_is_around_each(bench: Bench) -> None:
         yield
 
     bench.hold("whole", 5)
-    well, _ = bench.run()
-    assert seen == [job.id.decode() for job in well] == bench.labels
+    outcomes = bench.run()
+    assert seen == [outcome.job.id.decode() for outcome in outcomes] == bench.labels
     assert len(seen) == 5
 
 
 def test_a_count_that_differs_settles_each_by_its_id(bench: Bench) -> None:
     """Somebody else took one of them out of its hands, and nobody told it."""
     bench.hold("whole", 4)
-    well, _ = bench.run()
+    well = [outcome.job for outcome in bench.run()]
     broker, name = bench.app.broker, bench.journal.session
     taken = settlements.Ack(well[0].kind.counted, [well[0].id])
     broker.call(operations.settle_and_fetch(broker.keys, name, ["default"], settle=[taken]))

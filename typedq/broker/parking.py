@@ -6,14 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
+from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds, Worked, worked
 from typedq.broker.script import Argument, Operation, number, script, text
+from typedq.reasons import CROWDED, EXPIRED, NO_MESSAGE
 
 MOST_GROUPS = 1_000
-CROWDED = (
-    b'{"kind":"unreadable","error":"no worker can read it, and too many contracts are parked"}'
-)
-EXPIRED = b'{"kind":"unreadable","error":"no worker could read its contract for too long"}'
 
 
 class Group(NamedTuple):

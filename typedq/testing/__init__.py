@@ -1,5 +1,5 @@
-"""Testing without a server: what `app.testing()` gives, and a pytest plugin in `plugin`."""
+"""Testing without a server: what `app.testing()` gives; the pytest plugin is in `plugin`."""
 
-from typedq.outbox import DeadLetter, Outbox
+from typedq.testing.queue import DeadLetter, TestQueue
 
-__all__ = ["DeadLetter", "Outbox"]
+__all__ = ["DeadLetter", "TestQueue"]

@@ -15,8 +15,8 @@ from typedq.broker import DeadBounds
 from typedq.broker.script import Argument
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
+from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery, Outcome
-from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.prefetch import MAX_PREFETCHED, Prefetch
@@ -67,10 +67,10 @@ class Child:
         self._opener = MessageDecoder(app, readings, journal)
         self._parked = ParkedGroups(broker, readings, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.poke)
-        self._around = self._coroutines.around
+        self._middleware = self._coroutines.middleware
         self._buffer = deque[Delivery]()
         self._pace = Prefetch(plan.prefetch)
-        self._sync = SyncTasks(self._around, journal, self._session, self._pace)
+        self._sync = SyncTasks(self._middleware, journal, self._pace)
         self._alone = False
         self._looked = False  # and found nothing, so that only a token is worth another look
         self._ran = 0
@@ -80,15 +80,15 @@ class Child:
 
     def begin(self) -> None:
         """Run the app's hooks of the start. Raises what they raise."""
-        self._around.begin()
+        self._middleware.start()
 
     def end(self) -> None:
         """Run the app's hooks of the end."""
-        self._around.end()
+        self._middleware.stop()
 
     def stop(self) -> None:
         """Fetch nothing more; hand back what was not started; end when nothing runs."""
-        self.stopping = self._sync.stopped = True
+        self.stopping = True
         self.waiter.poke()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -238,14 +238,6 @@ class Child:
                 session.hand_back([job])
                 return
         self._take(self._sync.run(job))
-        # Where a child's age or memory is bounded, each is looked at.
-        if self._pace.is_quick(kind) and not kind.upcasts and not self._bounded:
-            well, failed = self._sync.run_alike(self._buffer, kind)
-            for _ in range(len(well) + (failed is not None)):
-                self._buffer.popleft()
-            self._session.ack(well)
-            if failed:
-                self._take(failed)
 
     def _take_ended(self) -> None:
         for ended in self._coroutines.take_ended():
@@ -253,7 +245,7 @@ class Child:
             self._take(ended)
 
     def _take(self, ended: Outcome) -> None:
-        job, settlement, ran = ended
+        job, settlement, ran = ended.job, ended.settlement, ended.ran
         if not ran:
             self._session.hand_back([job])
             return

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, final
 
+from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, label_records
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 EARLY_DEATHS = 5
-HARD_TIMEOUT = b'{"kind":"hard_timeout","error":"it ran beyond its hard timeout, too often"}'
-MEMORY = b'{"kind":"crashed","error":"the kernel killed it, probably for its memory, too often"}'
 LONGEST_BACKOFF_S, OOM_SCORE = 5.0, 100  # of 1000: as if a tenth of all memory were its own
 
 
@@ -153,7 +152,13 @@ class ChildPool:
         for id in running:
             alone = len(running) == 1 or id in member.overdue
             fates[id] = "back" if self.killing else "crash" if alone else "lost"
-        reason = HARD_TIMEOUT if member.overdue else MEMORY if member.oom else operations.CRASHED
+        reason = (
+            reasons.HARD_TIMEOUT
+            if member.overdue
+            else reasons.OUT_OF_MEMORY
+            if member.oom
+            else reasons.CRASHED
+        )
         keys, bounds = self._app.broker.keys, self._plan.bounds
         for session in filter(None, (member.journal.session, member.journal.fresh)):
             self._app.broker.call(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import msgspec
 
-from typedq.attempt import Limits
 from typedq.broker import settlements
+from typedq.invoke import Limits, Shield, make_context
 from typedq.message import KIND_AT, Envelope, decode_message, kind_of
+from typedq.policy import Context
 from typedq.task import Task
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -109,12 +110,16 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
         """All fields of its header. Raises `BadMessage`."""
         return decode_message(self.message)
 
+    def context(self, shield: Shield) -> Context:
+        """Return what the task may know of its message."""
+        return make_context(self.envelope, self.kind.task, self.kind.limits, shield)
+
     def labels(self) -> dict[str, str]:
         """What log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A job that is over; `settlement` is None if it ended well, `ran` False if it never began."""
 
     job: Delivery
