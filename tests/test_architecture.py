@@ -89,6 +89,7 @@ ROOM_LINES = {
     "contracts": 4_000,
     "embedded": 4_000,
     "policy": 540,
+    "process": 360,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,

@@ -131,7 +131,7 @@ class Timer(Protocol):
     def shield(self) -> AbstractContextManager[None]: ...
     def start(self, limit: float | None, /) -> None: ...
     def stop(self) -> None: ...
-    def limited(self, awaitable: Awaitable[Any], /) -> Awaitable[Any]: ...
+    def limited(self, awaitable: Awaitable[Any], limit: float | None, /) -> Awaitable[Any]: ...
 
 
 class AsyncTimer(Protocol):
@@ -185,7 +185,7 @@ def _call(
     if result is None:
         return False
     if is_awaitable(result):
-        middleware.wait(timer.limited(_finish(result)))
+        middleware.wait(timer.limited(_finish(result), soft))
         return True
     _refuse_generator(result)
     return False

@@ -69,7 +69,8 @@ class Retry:
 
         attempt: the one that failed, 1 for the first; roll: a random number in [0, 1).
         """
-        if attempt > self.max_retries or not isinstance(error, self.on):
+        # As `except` does: `isinstance` would ask the exception for its `__class__`.
+        if attempt > self.max_retries or not issubclass(type(error), self.on):
             return None
         try:
             delay = min(self.backoff * self.factor ** (attempt - 1), self.max_backoff)

@@ -63,7 +63,7 @@ class _NoLimit:
 
     def stop(self) -> None: ...
 
-    def limited(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+    def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
         return awaitable
 
     async def run(self, awaitable: Awaitable[Any]) -> Any:

@@ -84,8 +84,7 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self._limit, self._until, self._shields = 0.0, 0.0, 0
-        self._ends: float | None = None
+        self._limit, self._ends, self._until, self._shields = 0.0, 0.0, 0.0, 0
         self.is_set = False
         self._raised: SoftTimeout | None = None
         self._handler = self._ring
@@ -101,7 +100,6 @@ class Alarm:
             self._ends = self._until = time.monotonic() + limit
             self._set(limit)
             return
-        self._ends = None
         if self.is_set:
             self._set(0)
 
@@ -118,11 +116,11 @@ class Alarm:
         finally:
             self._shields -= 1
 
-    def limited(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
-        """Limit an awaitable that the task returned to the time that is left."""
-        if self._ends is None:
+    def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
+        """Limit an awaitable that the task returned to what is left of its time."""
+        if limit is None:
             return awaitable
-        return AsyncTimer(self._limit, self._ends - time.monotonic()).run(awaitable)
+        return AsyncTimer(limit, self._ends - time.monotonic()).run(awaitable)
 
     def _set(self, seconds: float) -> None:
         self.is_set = seconds > 0
@@ -145,7 +143,7 @@ class Alarm:
     def _dropped(self, report: Any) -> None:
         """Raise again what was raised in a finalizer, where Python drops every exception."""
         if report.exc_value is not None and report.exc_value is self._raised:
-            self._raised, self._until = None, self._ends or 0.0
+            self._raised, self._until = None, self._ends
             self._set(_AGAIN_S)
         else:
             self._report_dropped(report)
