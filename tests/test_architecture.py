@@ -25,7 +25,7 @@ LAYERS = (
             *("contracts", "policy", "process"),
         },
     ),
-    ("domain", {"compat", "registry", "task", "middleware", "failure"}),
+    ("domain", {"compat", "registry", "task", "escort", "middleware", "failure"}),
     # testing/ is beside the app, because `app.testing()` makes what it offers.
     ("application", {"app", "schedule", "batch", "invoke", "testing"}),
     ("administration", {"admin"}),
@@ -43,6 +43,7 @@ SIDEWAYS = {
     ("broker", "addresses"),
     ("registry", "compat"),
     ("failure", "task"),
+    ("middleware", "escort"),
     ("testing", "app"),
     ("testing", "invoke"),
     ("app", "schedule"),

@@ -149,8 +149,11 @@ def call_task(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 def invoke(attempt: Attempt, middleware: MiddlewareStack, timer: Timer) -> bool:
     """Run a task outside of the event loop. Raises what the task does.
 
-    An awaitable that it returns is awaited on the loop. Return True if there was one.
+    An awaitable that it returns is awaited on the loop. Return True if there was one. The current
+    context must be a copy made for this attempt.
     """
+    if middleware.shares_decimal:
+        _copy_decimal()
     if not middleware.layers:
         return _call(attempt, None, middleware, timer)
     context, was_awaited = attempt.context(timer.shield), False
@@ -193,6 +196,8 @@ def _call(
 
 async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTimer) -> None:
     """Run a task on the event loop, whether or not it is a coroutine. Raises what the task does."""
+    if middleware.shares_decimal:
+        _copy_decimal()
     task, args, context = attempt.kind.task, attempt.args, None
     if task.contract.takes_context or middleware.layers:
         context = attempt.context(timer.shield)
@@ -210,6 +215,13 @@ async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTim
         await middleware.acall(context, call)
     else:
         await call()
+
+
+def _copy_decimal() -> None:
+    # The copy of a context holds the same decimal context, which a task may change.
+    import decimal
+
+    decimal.setcontext(decimal.getcontext().copy())
 
 
 async def _finish(awaitable: Awaitable[object]) -> None:

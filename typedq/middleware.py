@@ -7,9 +7,10 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, TypeVar, final
+from typing import Any, TypeVar, final
 
 from typedq.errors import ConfigurationError
+from typedq.escort import Escort, RunCoroutine, within_context
 from typedq.policy import Context
 from typedq.process import ProcessState, end_if_copy, own_process
 
@@ -17,13 +18,10 @@ Middleware = Callable[[Context], Generator[None] | AsyncGenerator[None]]
 Hook = Callable[[], Coroutine[Any, Any, None] | None]
 M = TypeVar("M", bound=Middleware)
 H = TypeVar("H", bound=Hook)
-# Runs a coroutine on the event loop of the process, from outside of it, and returns its result.
-RunCoroutine = Callable[[Coroutine[Any, Any, Any]], Any]
-_UNSET: Final = object()
 
 
 class Hooks:
-    """Kept in the order of declaration; the first middleware is the outermost."""
+    """In the order of declaration; the first middleware is the outermost."""
 
     def __init__(self) -> None:
         self.middlewares = list[Middleware]()
@@ -72,6 +70,7 @@ class MiddlewareStack:
         self.layers = tuple(hooks.middlewares)
         self.is_async = any(map(inspect.isasyncgenfunction, self.layers))
         self.base = contextvars.copy_context()
+        self.shares_decimal = _has_decimal(self.base)
         self.process: ProcessState | None = None
 
     def start(self) -> None:
@@ -81,6 +80,7 @@ class MiddlewareStack:
         """
         for hook in self._hooks.start_hooks:
             self._call_hook(hook)
+        self.shares_decimal = _has_decimal(self.base)
         own_process(has_handlers=True)
         self.process = ProcessState()
 
@@ -92,11 +92,11 @@ class MiddlewareStack:
     def _call_hook(self, hook: Hook) -> None:
         result: Any = self.base.run(hook)
         if is_awaitable(result):
-            self._run(_within(self.base, result))
+            self._run(within_context(self.base, result))
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         """Await something on the event loop, from outside of it; context variables go along."""
-        escort = _Escort(self._run)
+        escort = Escort(self._run)
         try:
             return escort.run(lambda: awaitable)
         finally:
@@ -104,7 +104,7 @@ class MiddlewareStack:
 
     def call(self, context: Context, task: Callable[[], None]) -> None:
         """Call a sync task inside all layers. Raises what the outermost layer lets pass."""
-        escort = _Escort(self._run)
+        escort = Escort(self._run)
 
         async def within(step: Callable[[], Awaitable[Any]]) -> Any:
             return escort.run(step)
@@ -158,6 +158,10 @@ class MiddlewareStack:
 def _raise(error: BaseException | None) -> None:
     if error is not None:
         raise error
+
+
+def _has_decimal(context: contextvars.Context) -> bool:
+    return any(variable.name == "decimal_context" for variable in context)
 
 
 def is_awaitable(result: object) -> bool:
@@ -218,81 +222,3 @@ def _passed_on(raised: BaseException, error: BaseException | None) -> BaseExcept
     """Python wraps a StopIteration that passes through a generator; unwrap it again."""
     stops = isinstance(error, StopIteration | StopAsyncIteration)
     return error if stops and error and raised.__cause__ is error else raised
-
-
-# --- async middleware around a sync task ----------------------------------------------------------
-
-
-@final
-class _Escort:
-    """One asyncio task in which every step of the async middleware of one attempt runs.
-
-    Tokens of context variables and cancel scopes may only be left in the task that entered them.
-    Context variables go along, to the escort and back, since the sync task runs in another context.
-    A cancellation between two steps is ignored: nothing can interrupt the sync task.
-    """
-
-    def __init__(self, run: RunCoroutine) -> None:
-        self._run = run
-        self._requests: Any = None
-
-    def run(self, step: Callable[[], Awaitable[Any]]) -> Any:
-        """Await `step()` in the escort, and return or raise what it does."""
-        result, error, context = self._run(self._ask(step, contextvars.copy_context()))
-        _adopt(context)
-        _raise(error)
-        return result
-
-    def close(self) -> None:
-        """End the asyncio task."""
-        if self._requests is not None:
-            self._run(self._requests.put(None))
-
-    async def _ask(self, step: Callable[[], Awaitable[Any]], context: contextvars.Context) -> Any:
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        if self._requests is None:
-            self._requests = asyncio.Queue()
-            self._task = loop.create_task(self._serve(), context=contextvars.Context())
-        reply = loop.create_future()
-        self._requests.put_nowait((step, context, reply))
-        return await reply
-
-    async def _serve(self) -> None:
-        import asyncio
-
-        while True:
-            try:
-                request = await self._requests.get()
-            except asyncio.CancelledError:
-                continue
-            if request is None:
-                return
-            step, context, reply = request
-            _adopt(context)
-            result, error = None, None
-            try:
-                result = await step()
-            except BaseException as raised:  # noqa: BLE001 - raised again where it was asked for
-                end_if_copy(raised)
-                error = raised
-            end_if_copy()
-            reply.set_result((result, error, contextvars.copy_context()))
-            del result, error, step
-
-
-def _adopt(context: contextvars.Context) -> None:
-    """Give the variables of the current context the values of another."""
-    for variable, value in context.items():
-        if variable.get(_UNSET) is not value:
-            variable.set(value)
-
-
-async def _within(context: contextvars.Context, awaitable: Awaitable[Any]) -> None:
-    import asyncio
-
-    async def finish() -> None:
-        await awaitable
-
-    await asyncio.get_running_loop().create_task(finish(), context=context)

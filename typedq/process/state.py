@@ -52,14 +52,6 @@ def _set_mask(mask: set[int]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _timer() -> float:
-    return signal.getitimer(signal.ITIMER_REAL)[1]
-
-
-def _stop_timer(_: float) -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 def _locale() -> str:
     return locale.setlocale(locale.LC_ALL)
 
@@ -97,7 +89,6 @@ def _set_filters(before: list[Any]) -> None:
 
 _PARTS: Final = (
     _Part("signal mask", _mask, _set_mask),
-    _Part("repeating timer", _timer, _stop_timer),
     _Part("working directory", os.getcwd, os.chdir),
     _Part("umask", _umask, os.umask),
     _Part("locale", _locale, partial(locale.setlocale, locale.LC_ALL)),
@@ -133,11 +124,12 @@ class ProcessState:
 
     def __init__(self) -> None:
         self._handlers = [get_handler(number) for number in _SIGNALS]
+        self._has_alarm = signal.getitimer(signal.ITIMER_REAL)[0] > 0
         self._wakeup_fd = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
         self._parts = [_read(part) for part in _PARTS]
         self._streams = Streams()
-        self.tidy, self.due = set[object](), 0.0
+        self.tidy, self._untidy, self.due = set[object](), set[object](), 0.0
 
     def look(self, task: object) -> None:
         """Put back what `task` may have changed, and log it. Never raises."""
@@ -147,10 +139,11 @@ class ProcessState:
             changed += self.restore()
             if changed:
                 what, name = "a task changed its process; put back", getattr(task, "name", "")
-                level = logging.WARNING if task in self.tidy or not self.due else logging.INFO
+                level = logging.DEBUG if task in self._untidy else logging.WARNING
                 event(level, what, task=name, changed=", ".join(changed))
         if changed:
             self.tidy.discard(task)
+            self._untidy.add(task)
         else:
             self.tidy.add(task)
         self.due = time.monotonic() + CHECK_EVERY_S
@@ -172,6 +165,8 @@ class ProcessState:
 
     def _restore_signals(self) -> list[str]:
         changed = list[str]()
+        if not self._has_alarm:  # or it is ours, of a task that has ended
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before in zip(_SIGNALS, self._handlers, strict=True):
             if get_handler(number) is before or before is None:
                 continue

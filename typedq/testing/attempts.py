@@ -35,21 +35,20 @@ class TestAttempt(NamedTuple):
         """Return what the task may know of its message."""
         return make_context(self.envelope, *self.kind, shield)
 
-    def run(self, stack: MiddlewareStack) -> BaseException | None:
-        """Call the task outside of an event loop, and return what it raised."""
+    def run(self, stack: MiddlewareStack, errors: list[BaseException]) -> None:
+        """Call the task outside of an event loop; what it raises is added to `errors`."""
         try:
             invoke(self, stack, _NO_LIMIT)
         except BaseException as error:  # noqa: BLE001 - the queue decides what becomes of it
-            return error
-        return None
+            errors.append(error)
 
-    async def arun(self, stack: MiddlewareStack) -> BaseException | None:
+    async def arun(self, stack: MiddlewareStack, errors: list[BaseException]) -> None:
         """As `run`, on the event loop."""
+        # Neither raised, as SystemExit would end the loop, nor returned: asyncio shows results.
         try:
             await ainvoke(self, stack, _NO_LIMIT)
-        except BaseException as error:  # noqa: BLE001 - SystemExit would end the loop of the test
-            return error
-        return None
+        except BaseException as error:  # noqa: BLE001 - as above
+            errors.append(error)
 
 
 @final

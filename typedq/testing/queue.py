@@ -129,16 +129,16 @@ class TestQueue:
             stack = MiddlewareStack(self._app, run)
             for waiting in self._due():
                 attempt, context = self._open(waiting), contextvars.copy_context()
-                task = attempt.kind.task
+                task, errors = attempt.kind.task, list[BaseException]()
                 if task.contract.is_async or stack.is_async:
                     self._refuse_running_loop(waiting)
                 if task.contract.is_async:
-                    error = runner.run(attempt.arun(stack), context=context)
+                    runner.run(attempt.arun(stack, errors), context=context)
                 else:
-                    error = context.run(attempt.run, stack)
+                    context.run(attempt.run, stack, errors)
                 process.put_back(task)
                 ran += 1
-                self._settle(waiting, task, error, raise_errors)
+                self._settle(waiting, task, errors, raise_errors)
         return ran
 
     async def arun(self, *, raise_errors: bool = True) -> int:
@@ -150,10 +150,11 @@ class TestQueue:
             stack = MiddlewareStack(self._app, _never)
             for waiting in self._due():
                 attempt, context = self._open(waiting), contextvars.copy_context()
-                error = await loop.create_task(attempt.arun(stack), context=context)
+                errors = list[BaseException]()
+                await loop.create_task(attempt.arun(stack, errors), context=context)
                 process.put_back(attempt.kind.task)
                 ran += 1
-                self._settle(waiting, attempt.kind.task, error, raise_errors)
+                self._settle(waiting, attempt.kind.task, errors, raise_errors)
         return ran
 
     def _put(self, waiting: _Waiting, delay: int) -> None:
@@ -196,12 +197,12 @@ class TestQueue:
         self,
         waiting: _Waiting,
         task: Task[..., Any],
-        error: BaseException | None,
+        errors: Sequence[BaseException],
         raise_errors: bool,
     ) -> None:
-        if error is None:
+        if not errors:
             return
-        attempts = waiting.attempts + 1
+        (error,), attempts = errors, waiting.attempts + 1
         delay = next_retry_delay(task, error, attempts, jitter_fraction=1.0)
         if delay is not None:
             self._put(replace(waiting, attempts=attempts), round(delay * 1000))

@@ -77,6 +77,14 @@ def returns_awaitable(ctx: Context) -> Later:
     return Later(_work(ctx))
 
 
+@situation(raw=True)
+@traced
+async def slowly_wrapped(ctx: Context) -> None:
+    note(ctx, "start")
+    await asyncio.sleep(0.5)
+    note(ctx, "end")
+
+
 @situation(raw=True, modes=("coroutine",))
 async def coroutine_of_coroutine(ctx: Context) -> Any:
     return _work(ctx)
