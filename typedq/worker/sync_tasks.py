@@ -20,10 +20,13 @@ from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, expired
 from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.journal import Journal
-from typedq.worker.prefetch import QUICK_S, Prefetch
+from typedq.worker.prefetch import Prefetch
 from typedq.worker.settle import failed
 
 _AGAIN_S = 0.01
+_QUICK_S = 0.000_15
+# A request must not be cut, nor what the first one does: imports, and the start of a server.
+_OURS = ("typedq.broker", "typedq.producer")
 
 
 @final
@@ -53,7 +56,7 @@ class SyncTasks:
         return Outcome(job, settlement)
 
     def _attempt(self, job: Delivery) -> settlements.Settlement | None:
-        if job.kind.typical > QUICK_S:  # it may leave threads that log when another task runs
+        if job.kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
             running.set(job.labels)
         try:
             was_awaited = invoke(job, self._middleware, self._alarm)
@@ -105,7 +108,7 @@ class Alarm:
 
     def stop(self) -> None:
         """End the task."""
-        self._until = 0.0
+        self._until, self._raised = 0.0, None
 
     @contextmanager
     def shield(self) -> Generator[None]:
@@ -156,7 +159,7 @@ def _may_interrupt(frame: FrameType | None) -> bool:
         if frame.f_code is call_task.__code__:
             return inside
         name = frame.f_globals.get("__name__")
-        if isinstance(name, str) and name.startswith("typedq.broker"):
+        if isinstance(name, str) and name.startswith(_OURS):
             return False
         inside, frame = True, frame.f_back
     return False
