@@ -176,7 +176,10 @@ def _call(
     if soft is not None or timer.is_set:
         timer.start(soft)
     try:
-        result = call_task(task.fn, args, attempt.kwargs)
+        if soft is None:
+            result = task.fn(*args, **attempt.kwargs)
+        else:
+            result = call_task(task.fn, args, attempt.kwargs)
     except BaseException as error:
         timer.stop()
         end_if_copy(error)
@@ -188,7 +191,13 @@ def _call(
     if result is None:
         return False
     if is_awaitable(result):
-        middleware.wait(timer.limited(_finish(result), soft))
+        finishing = _finish(result)
+        try:
+            middleware.wait(timer.limited(finishing, soft))
+        finally:  # of what could not be awaited, Python would warn
+            finishing.close()
+            if isinstance(result, Coroutine):
+                result.close()
         return True
     _refuse_generator(result)
     return False

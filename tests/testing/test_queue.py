@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import traceback
 from collections.abc import AsyncGenerator, Generator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,11 +24,13 @@ from typedq import (
     RetryIn,
     SoftTimeout,
     TypedQ,
+    telemetry,
 )
 from typedq.testing import DeadLetter, TestQueue
 
 ONE: Any = 1  # where a checker must not look
 QUEUES = [Queue("high"), Queue("mid", hard_timeout=60), Queue("low")]
+tenant: ContextVar[str] = ContextVar("tenant", default="-")
 done: list[Any] = []
 raising: list[BaseException] = []
 
@@ -349,6 +354,97 @@ def test_async_middleware_around_a_sync_task_needs_a_loop_too() -> None:
                 outbox.run()
 
     asyncio.run(test())
+
+
+# --- what tasks return, raise and leave behind
+
+
+def test_an_awaitable_that_a_function_returns_is_awaited(outbox: TestQueue) -> None:
+    app, told = TypedQ("n"), list[str]()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        told.append("worked")
+
+    def plain() -> Any:
+        return work()
+
+    task = app.task(plain)
+    with app.testing() as queue:
+        task.enqueue()
+        assert queue.run() == 1
+        task.enqueue()
+        assert asyncio.run(queue.arun()) == 1
+    assert told == ["worked", "worked"]
+
+
+def test_an_awaitable_that_is_returned_inside_a_loop_says_what_to_do() -> None:
+    app = TypedQ("n")
+
+    def plain() -> Any:
+        return asyncio.sleep(0)
+
+    async def test() -> None:
+        with app.testing() as queue:
+            app.task(plain).enqueue()
+            with pytest.raises(RuntimeError, match=r"returns an awaitable needs an event loop, .*"):
+                queue.run()
+
+    asyncio.run(test())
+
+
+def test_a_generator_that_is_returned_fails_the_task() -> None:
+    app = TypedQ("n")
+
+    def plain() -> Any:
+        return (number for number in range(3))
+
+    with app.testing() as queue:
+        app.task(plain).enqueue()
+        with pytest.raises(TypeError, match="returned a generator, which nobody iterates"):
+            queue.run()
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Refuses that anything is set on it, `__traceback__` too."""
+
+
+def test_a_frozen_exception_is_raised_as_it_is() -> None:
+    app = TypedQ("n")
+
+    def declined() -> None:
+        raise Frozen
+
+    with app.testing() as queue:
+        app.task(declined).enqueue()
+        with pytest.raises(Frozen):
+            queue.run()
+        assert [type(letter.error) for letter in queue.dead] == [Frozen]
+
+
+def test_an_attempt_has_context_variables_of_its_own(
+    outbox: TestQueue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, seen, before = TypedQ("n"), list[str](), os.getcwd()  # noqa: PTH109
+    monkeypatch.setattr(telemetry.logger, "propagate", True)
+
+    def leaks() -> None:
+        seen.append(tenant.get())
+        tenant.set("left behind")
+        os.chdir("/")
+
+    task = app.task(leaks)
+    tenant.set("of the test")
+    with app.testing() as queue:
+        app.enqueue_many([task.call(), task.call()])
+        queue.run()
+        assert os.getcwd() == before  # noqa: PTH109
+        task.enqueue()
+        asyncio.run(queue.arun())
+    assert seen == ["of the test"] * 3
+    assert os.getcwd() == before  # noqa: PTH109
+    assert "a task changed its process; put back" in caplog.messages
 
 
 # --- the app
