@@ -7,6 +7,7 @@ set. Nothing here raises, and nothing is set on the exception through its own `_
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
@@ -94,7 +95,9 @@ def read_failure(error: BaseException) -> Failure:
     except BaseException as fault:  # noqa: BLE001 - whatever its attributes or text raise
         end_if_copy(fault)
         text = _plain_text(error)
-        frames = "".join(traceback.format_tb(trace)[-50:])
+        frames = ""
+        with suppress(Exception):
+            frames = "".join(traceback.format_tb(trace)[-50:])
         return Failure(text, f"{frames}{text}"[-_MAX_TEXT:], None)
     return Failure(text.strip()[-_MAX_TEXT:], lines[-_MAX_TEXT:], error)
 

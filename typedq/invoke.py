@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, cast, final
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeGuard, final
 
 import msgspec
 
@@ -196,7 +196,7 @@ def _call(
             middleware.wait(timer.limited(finishing, soft))
         finally:  # of what could not be awaited, Python would warn
             finishing.close()
-            if isinstance(result, Coroutine):
+            if _is_coroutine(result):
                 result.close()
         return True
     _refuse_generator(result)
@@ -218,6 +218,7 @@ async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTim
         if is_awaitable(result):
             await timer.run(_finish(result))
         else:
+            end_if_copy()
             _refuse_generator(result)
 
     if middleware.layers and context:
@@ -237,8 +238,8 @@ async def _finish(awaitable: Awaitable[object]) -> None:
     """Await it, and the coroutine that it may return in turn."""
     try:
         result = await awaitable
-        while isinstance(result, Coroutine):
-            result = await cast("Awaitable[object]", result)
+        while _is_coroutine(result):
+            result = await result
     except BaseException as error:
         end_if_copy(error)
         raise
@@ -246,6 +247,10 @@ async def _finish(awaitable: Awaitable[object]) -> None:
     _refuse_generator(result)
 
 
+def _is_coroutine(result: object) -> TypeGuard[Coroutine[Any, Any, object]]:
+    return type(result) is CoroutineType  # `isinstance` would ask the result for its `__class__`
+
+
 def _refuse_generator(result: object) -> None:
-    if isinstance(result, GeneratorType | AsyncGeneratorType):
+    if type(result) in (GeneratorType, AsyncGeneratorType):
         raise TypeError("the task returned a generator, which nobody iterates: nothing was run")

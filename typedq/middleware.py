@@ -78,10 +78,10 @@ class MiddlewareStack:
 
         Main thread only.
         """
+        own_process(has_handlers=True)
         for hook in self._hooks.start_hooks:
             self._call_hook(hook)
         self.shares_decimal = _has_decimal(self.base)
-        own_process(has_handlers=True)
         self.process = ProcessState()
 
     def stop(self) -> None:
@@ -90,9 +90,14 @@ class MiddlewareStack:
             self._call_hook(hook)
 
     def _call_hook(self, hook: Hook) -> None:
-        result: Any = self.base.run(hook)
-        if is_awaitable(result):
-            self._run(within_context(self.base, result))
+        try:
+            result: Any = self.base.run(hook)
+            if is_awaitable(result):
+                self._run(within_context(self.base, result))
+        except BaseException as error:
+            end_if_copy(error)
+            raise
+        end_if_copy()
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         """Await something on the event loop, from outside of it; context variables go along."""
@@ -165,8 +170,11 @@ def _has_decimal(context: contextvars.Context) -> bool:
 
 
 def is_awaitable(result: object) -> bool:
-    """Return True for coroutines, futures and whatever else has `__await__`."""
-    return result is not None and hasattr(type(result), "__await__")
+    """Return True for coroutines, futures and whatever else has `__await__`. Never raises."""
+    try:
+        return result is not None and hasattr(type(result), "__await__")
+    except Exception:  # noqa: BLE001 - a class may have a class that refuses to be asked
+        return False
 
 
 # --- one layer: as `contextlib.contextmanager`, but nothing is set on an exception ----------------
@@ -220,5 +228,7 @@ async def _aleave(
 
 def _passed_on(raised: BaseException, error: BaseException | None) -> BaseException:
     """Python wraps a StopIteration that passes through a generator; unwrap it again."""
-    stops = isinstance(error, StopIteration | StopAsyncIteration)
-    return error if stops and error and raised.__cause__ is error else raised
+    # Of the error's class alone: to ask the error itself may raise.
+    stops = issubclass(type(error), StopIteration | StopAsyncIteration)
+    wrapped = stops and type(raised) is RuntimeError and raised.__cause__ is error
+    return error if wrapped and error is not None else raised

@@ -12,7 +12,7 @@ from tests.faults.harness import Stage, pause
 from tests.faults.scene import Scene, scenario
 
 # They change their whole process for a moment, and so the coroutines that run beside them.
-NOT_BESIDE = {"recursion_limited", "umask_changed"}
+NOT_BESIDE = {"recursion_limited", "recursion_limited_by_failure", "hostile_trace", "umask_changed"}
 
 
 def prepare(stage: Stage) -> None:

@@ -62,8 +62,22 @@ def _umask() -> int:
     return now
 
 
-def _set_collector(enabled: bool) -> None:
-    gc.enable() if enabled else gc.disable()
+def _collector() -> tuple[bool, tuple[int, int, int]]:
+    return gc.isenabled(), gc.get_threshold()
+
+
+def _set_collector(before: tuple[bool, tuple[int, int, int]]) -> None:
+    gc.enable() if before[0] else gc.disable()
+    gc.set_threshold(*before[1])
+
+
+def _logger() -> tuple[Any, ...]:
+    return (*logger.handlers,), (*logger.filters,), logger.level, logger.propagate, logger.disabled
+
+
+def _set_logger(before: tuple[Any, ...]) -> None:
+    handlers, filters, logger.level, logger.propagate, logger.disabled = before
+    logger.handlers[:], logger.filters[:] = handlers, filters
 
 
 def _set_trace(function: Any) -> None:
@@ -88,20 +102,21 @@ def _set_filters(before: list[Any]) -> None:
 
 
 _PARTS: Final = (
+    # First: with a low limit, little else can be called.
+    _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     _Part("signal mask", _mask, _set_mask),
     _Part("working directory", os.getcwd, os.chdir),
     _Part("umask", _umask, os.umask),
     _Part("locale", _locale, partial(locale.setlocale, locale.LC_ALL)),
     _Part("default socket timeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
-    _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     _Part("switch interval", sys.getswitchinterval, sys.setswitchinterval),
-    _Part("garbage collector", gc.isenabled, _set_collector),
+    _Part("garbage collector", _collector, _set_collector),
     _Part("trace function", sys.gettrace, _set_trace),
     _Part("profile function", sys.getprofile, sys.setprofile),
     _Part("event loop policy", _policy, _set_policy),
     _Part("log record factory", logging.getLogRecordFactory, logging.setLogRecordFactory),
     _Part("logging.disable", lambda: logging.root.manager.disable, logging.disable),
-    _Part("typedq's logger", lambda: logger.disabled, partial(setattr, logger, "disabled")),
+    _Part("typedq's logger", _logger, _set_logger),
     _Part("warnings filters", lambda: [*warnings.filters], _set_filters),
 )
 _UNREADABLE: Final = object()
@@ -150,16 +165,16 @@ class ProcessState:
 
     def restore(self) -> list[str]:
         """Put back what differs, and return its names."""
-        changed = self._restore_signals()
+        changed = list[str]()
         for part, before in zip(_PARTS, self._parts, strict=True):
             if before is not _UNREADABLE and _read(part) != before:
                 changed.append(part.name)
                 with suppress(Exception):  # a directory that was removed stays so
                     part.write(before)
+        changed += self._restore_signals()
         if not self._streams.are_whole():
             # Our own connections and pipes are gone too, or have become somebody else's files.
-            what = "a task closed files of its process; the process ends"
-            event(logging.ERROR, what)
+            event(logging.ERROR, "a task closed files of its process; the process ends")
             signal.raise_signal(signal.SIGTERM)
         return [*changed, *self._streams.restore()]
 

@@ -38,7 +38,7 @@ class Streams:
             if getattr(sys, name, None) is not before:
                 changed.append(f"sys.{name}")
                 setattr(sys, name, before)
-            if before is not None and before.closed and fd in self._copies:
+            if getattr(before, "closed", False) and fd in self._copies:
                 changed.append(f"sys.{name}")
                 self._objects[name] = _reopen(fd, name, before)
         return changed

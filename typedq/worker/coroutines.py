@@ -80,7 +80,12 @@ class Coroutines:
         base = self.middleware.base
         for job in jobs:
             # A slot is free again only when its task is over, so each is kept while it runs.
-            self._tasks[job.slot] = self._loop.create_task(self._run(job), context=base.copy())
+            try:
+                task = self._loop.create_task(self._run(job), context=base.copy())
+            except BaseException:  # noqa: BLE001 - somebody set a task factory that cannot do this
+                self._loop.set_task_factory(None)
+                task = self._loop.create_task(self._run(job), context=base.copy())
+            self._tasks[job.slot] = task
 
     async def _run(self, job: Delivery) -> None:
         if not self._journal.claim(job.slot, time.monotonic(), job.kind.limits.hard):

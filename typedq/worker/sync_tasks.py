@@ -49,9 +49,7 @@ class SyncTasks:
         settlement = base.copy().run(self._attempt, job)
         ended, process = time.monotonic(), middleware.process
         self._pace.ran(kind, ended - began)
-        if process and (
-            settlement is not None or ended >= process.due or kind.task not in process.tidy
-        ):
+        if process and (ended >= process.due or kind.task not in process.tidy):
             process.look(kind.task)
         return Outcome(job, settlement)
 
@@ -60,9 +58,11 @@ class SyncTasks:
             running.set(job.labels)
         try:
             was_awaited = invoke(job, self._middleware, self._alarm)
+            self._journal.done(job.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            if self._middleware.process:  # first: it may have closed the log, or its recursion
+                self._middleware.process.look(job.kind.task)
             return failed(job, error)
-        self._journal.done(job.slot)
         if was_awaited:
             job.kind.is_async = True  # from now on others run beside it
         return None

@@ -90,6 +90,36 @@ async def coroutine_of_coroutine(ctx: Context) -> Any:
     return _work(ctx)
 
 
+class Lying:
+    """A result that refuses to be asked."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class Odd(metaclass=Meta):
+    pass
+
+
+@situation(raw=True)
+def returns_lying(ctx: Context) -> Any:
+    note(ctx, "start")
+    note(ctx, "end")
+    return Lying()
+
+
+@situation(raw=True)
+def returns_odd(ctx: Context) -> Any:
+    note(ctx, "start")
+    note(ctx, "end")
+    return Odd()
+
+
 @situation("failed", raw=True, soft_timeout=0.1)
 def returns_slow(ctx: Context) -> Any:
     note(ctx, "start")

@@ -7,6 +7,7 @@ import decimal
 import gc
 import locale
 import logging
+import logging.config
 import os
 import signal
 import socket
@@ -188,6 +189,24 @@ def recursion_limited(ctx: Context) -> None:
     sys.setrecursionlimit(120)
 
 
+@situation("failed")
+def recursion_limited_by_failure(ctx: Context) -> None:
+    for limit in range(10, 1_000):
+        with suppress(RecursionError):
+            sys.setrecursionlimit(limit)
+            raise ValueError
+
+
+def _hostile(*_: object) -> None:
+    raise ValueError("in a trace function")
+
+
+@situation("failed")
+def hostile_trace(ctx: Context) -> None:
+    sys.settrace(_hostile)
+    raise OSError
+
+
 @situation()
 def traced_and_profiled(ctx: Context) -> None:
     sys.setprofile(_nothing)
@@ -197,6 +216,7 @@ def traced_and_profiled(ctx: Context) -> None:
 @situation()
 def collector_off(ctx: Context) -> None:
     gc.disable()
+    gc.set_threshold(0)
     sys.setswitchinterval(1)
 
 
@@ -266,6 +286,17 @@ def logging_disabled(ctx: Context) -> None:
 class _Policy(asyncio.DefaultEventLoopPolicy):
     def new_event_loop(self) -> Any:
         raise RuntimeError("no loop of mine")
+
+
+@situation()
+def logger_emptied(ctx: Context) -> None:
+    logging.getLogger("typedq").handlers.clear()
+    logging.getLogger("typedq").setLevel(logging.CRITICAL)
+
+
+@situation()
+def logging_configured(ctx: Context) -> None:
+    logging.config.dictConfig({"version": 1})
 
 
 @situation()

@@ -12,7 +12,13 @@ from typing import Any
 import msgspec
 
 from tests.faults.app import note
-from tests.faults.foreign.exceptions import Frozen, NoText
+from tests.faults.foreign.exceptions import (
+    CauseProperty,
+    Frozen,
+    Lying,
+    NoAttributes,
+    NoText,
+)
 from typedq import Call, Context, TypedQ
 
 outer_var = contextvars.ContextVar("outer_var", default="-")
@@ -20,7 +26,7 @@ middle_var = contextvars.ContextVar("middle_var", default="-")
 inner_var = contextvars.ContextVar("inner_var", default="-")
 STORIES = (
     "plain", "frozen", "stop_iteration", "enter_raises", "leave_raises", "enter_forks",
-    "leave_forks", "cancelled", "no_text", "nested_timeout",
+    "leave_forks", "cancelled", "no_text", "nested_timeout", "lying", "no_attributes", "cause",
 )  # fmt: skip
 
 
@@ -33,6 +39,7 @@ class Old(msgspec.Struct):
 def declare(app: TypedQ) -> None:
     """Three layers, and a task of each kind for every story."""
     _layers(app)
+    app.on_process_start(_fork)  # the copy comes back from the hook
     for name in STORIES:
 
         def sync(ctx: Context) -> None:
@@ -56,6 +63,9 @@ def _play(ctx: Context) -> None:
         "stop_iteration": StopIteration(3),
         "cancelled": asyncio.CancelledError(),
         "no_text": NoText(),
+        "lying": Lying(),
+        "no_attributes": NoAttributes(),
+        "cause": CauseProperty(),
     }
     if story in raised:
         raise raised[story]

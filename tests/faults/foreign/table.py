@@ -25,6 +25,7 @@ from typedq.middleware import is_awaitable
 
 Mode = Literal["sync", "coroutine"]
 Outcome = Literal["done", "failed", "rejected", "retried"]
+_log = logging.getLogger("typedq")
 tenant = contextvars.ContextVar("tenant", default="none")
 
 
@@ -87,10 +88,20 @@ def declare(app: TypedQ) -> None:
         os.closerange(3, 64)
 
     @app.task
+    async def sets_task_factory(ctx: Context) -> None:
+        note(ctx, "start")
+        asyncio.get_running_loop().set_task_factory(_no_task)
+        note(ctx, "end")
+
+    @app.task
     def probe(ctx: Context) -> None:
         note(ctx, "state:" + json.dumps(state(), separators=(",", ":")).replace(" ", "_"))
         note(ctx, "start")
         note(ctx, "end")
+
+
+def _no_task(loop: Any, coroutine: Any) -> Any:
+    raise RuntimeError("no task of mine")
 
 
 def _task(each: Situation, mode: Mode) -> Callable[..., Any]:
@@ -131,7 +142,7 @@ def state() -> dict[str, Any]:
         "locale": locale.setlocale(locale.LC_ALL),
         "recursion": sys.getrecursionlimit(),
         "trace": [str(sys.gettrace()), str(sys.getprofile())],
-        "gc": gc.isenabled(),
+        "gc": [gc.isenabled(), *gc.get_threshold()],
         "switch": sys.getswitchinterval(),
         "streams": [_stream(fd, name) for fd, name in ((1, "stdout"), (2, "stderr"))],
         "filters": len(warnings.filters),
@@ -140,7 +151,7 @@ def state() -> dict[str, Any]:
         "socket": socket.getdefaulttimeout(),
         "policy": type(asyncio.get_event_loop_policy()).__name__,
         "logging": [logging.root.manager.disable, str(logging.getLogRecordFactory())[:20]],
-        "muted": logging.getLogger("typedq").disabled,
+        "logger": [_log.disabled, _log.level, len(_log.handlers), len(_log.filters)],
     }
 
 

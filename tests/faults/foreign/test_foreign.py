@@ -160,6 +160,17 @@ def test_functions_that_return_coroutines_run_beside_each_other(
     assert not foreign.check().broken
 
 
+def test_coroutines_start_after_a_task_factory_was_left(
+    foreign: Stage, wait_until: WaitUntil
+) -> None:
+    worker = foreign.worker("-c", "1")
+    for task in ("sets_task_factory", "anap", "sets_task_factory", "anap"):
+        id = foreign.send(task)
+        wait_until(lambda wanted=id: wanted in foreign.ended())  # type: ignore[misc]
+    assert worker.stop() == 0
+    assert not foreign.check().broken
+
+
 def test_a_task_that_closes_the_files_of_its_process_ends_it_and_nothing_else(
     foreign: Stage, wait_until: WaitUntil
 ) -> None:
@@ -188,7 +199,8 @@ def surrounded(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[St
 
 SEES = "sees:outer,outer>middle,outer>middle>inner"
 FAILING = {"frozen": "Frozen", "stop_iteration": "StopIteration", "no_text": "NoText"} | {
-    "enter_raises": "Frozen", "leave_raises": "Frozen", "cancelled": "CancelledError"
+    "enter_raises": "Frozen", "leave_raises": "Frozen", "cancelled": "CancelledError",
+    "lying": "Lying", "no_attributes": "NoAttributes", "cause": "CauseProperty",
 }  # fmt: skip
 
 
