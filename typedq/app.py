@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
 from typedq.contracts import contract_of
 from typedq.declarations import Declarations
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError
-from typedq.hooks import H, M
+from typedq.middleware import H, M
 from typedq.policy import CatchUp, Context, Queue, Retry, parse_queues
 from typedq.producer import Producer
 from typedq.task import Call, Decorator, P, R, Receipt, Task
@@ -19,8 +19,8 @@ from typedq.task import Call, Decorator, P, R, Receipt, Task
 if TYPE_CHECKING:
     from typedq.broker import Broker
     from typedq.broker.credentials import Credentials
-    from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
+    from typedq.testing import TestQueue
 
 
 class TypedQ:
@@ -197,20 +197,16 @@ class TypedQ:
         """As `enqueue_many`."""
         return await self._producer.aenqueue_many(calls, chunk)
 
-    @contextmanager
-    def testing(self) -> Generator[Outbox]:
+    def testing(self) -> AbstractContextManager[TestQueue]:
         """`with app.testing() as outbox:` captures calls instead of sending them to a server.
 
         Raises RuntimeError if it is on already.
         """
-        from typedq.outbox import NoServer, Outbox
+        from typedq.testing.queue import Capture, NoServer, TestQueue
 
-        outbox = Outbox(self.declarations.hooks, self.declarations.find, lambda: self.settings)
-        with self._producer.captured(cast("Broker", NoServer()), outbox.take):
-            try:
-                yield outbox
-            finally:
-                outbox.closed = True
+        outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
+        captured = self._producer.captured(cast("Broker", NoServer()), outbox.take)
+        return Capture(outbox, captured)
 
     @property
     def settings(self) -> Settings:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast, final
 
 from typedq import errors, policy
-from typedq.hooks import Hooks
+from typedq.middleware import Hooks
 from typedq.policy import NAME, CatchUp, Cron
 from typedq.task import Call, Task, is_redeclared, source_location
 

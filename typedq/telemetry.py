@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
@@ -53,7 +54,8 @@ def event(
 ) -> None:
     """Log `message` with named values; `error` adds its traceback. Cheap if the level is off."""
     if logger.isEnabledFor(level):
-        logger.log(level, "%s", message, extra={"typedq": fields}, exc_info=error, stacklevel=2)
+        with suppress(Exception, SystemExit):  # a filter or handler of the app may raise
+            logger.log(level, "%s", message, extra={"typedq": fields}, exc_info=error, stacklevel=2)
 
 
 def configure(

@@ -11,8 +11,6 @@ from msgspec.structs import replace
 
 from typedq.broker import Operation, operations, settlements, stats
 from typedq.broker.parking import (
-    CROWDED,
-    EXPIRED,
     Group,
     Parked,
     Released,
@@ -23,6 +21,7 @@ from typedq.broker.parking import (
     unpark,
 )
 from typedq.embedded import OwnServer
+from typedq.reasons import CROWDED, EXPIRED
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import pytest
 
+from typedq import reasons
 from typedq.broker import operations, settlements
 from typedq.broker.operations import Replaced
 from typedq.message import Envelope, decode_message
@@ -247,7 +248,7 @@ def test_recover_with_a_fate_of_a_message_it_does_not_hold_ignores_it(place: Pla
 
 
 @pytest.mark.parametrize(
-    ("fate", "limit", "reason"), [("crash", 3, operations.CRASHED), ("lost", 10, operations.LOST)]
+    ("fate", "limit", "reason"), [("crash", 3, reasons.CRASHED), ("lost", 10, reasons.LOST)]
 )
 def test_recover_at_the_limit_makes_a_dead_letter(
     place: Place, fate: operations.Fate, limit: int, reason: bytes
@@ -288,7 +289,7 @@ def test_recover_of_a_message_of_an_unknown_queue_makes_a_dead_letter(place: Pla
     [id] = place.fill(1)
     place.fetch("a")
     assert recover(place, "a", queues=("high",)) == (False, 0, 1, 0)
-    assert (place.letter(id) or b"").startswith(operations.NO_QUEUE + b"\n1 0 01 ")
+    assert (place.letter(id) or b"").startswith(reasons.NO_QUEUE + b"\n1 0 01 ")
 
 
 # --- tick ---------------------------------------------------------------------------------------

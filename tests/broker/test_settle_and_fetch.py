@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.broker.garbage import GARBAGE, HEAD, ID
+from typedq import reasons
 from typedq.broker import DeadBounds, operations, settlements
 from typedq.message import decode_message, encode_message, new_ids
 
@@ -339,7 +340,7 @@ def test_fetch_of_garbage_makes_a_dead_letter_with_its_bytes(place: Place, raw: 
     got = place.fetch("s", 9)
     assert got == [good]
     [dead] = place.dead()
-    assert place.letter(dead) == operations.NO_MESSAGE + b"\n" + raw
+    assert place.letter(dead) == reasons.NO_MESSAGE + b"\n" + raw
     assert place.waiting() == 1
     assert place.stats() == {"dead": 1}
 

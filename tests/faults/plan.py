@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.faults import (
     on_disk,
     on_durability,
+    on_foreign_code,
     on_memory,
     on_network,
     on_processes,
@@ -20,6 +21,7 @@ __all__ = [
     "SOAK",
     "on_disk",
     "on_durability",
+    "on_foreign_code",
     "on_memory",
     "on_network",
     "on_processes",

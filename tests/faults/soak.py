@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import psutil
 
+from tests.faults import on_foreign_code
 from tests.faults.harness import Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
 from typedq.worker.session import MAX_PREFETCHED
@@ -26,6 +27,7 @@ class Soak:
         self.scene, self.dice = scene, scene.dice
         self.server = scene.server(*ALWAYS)
         self.stage = scene.stage(self.server.url, lease=LEASE_S)
+        on_foreign_code.prepare(self.stage)
         self.machines = [scene.elsewhere() for _ in range(3)]
         self.workers = [self.start(machine) for machine in self.machines]
         self.batches, self.done = 0, Counter[str]()
@@ -41,6 +43,7 @@ class Soak:
             self.kill_the_server,
             self.cut_connections,
             self.flush_scripts,
+            self.run_foreign_code,
         ]
 
     def start(self, machine: dict[str, str]) -> Worker:
@@ -113,6 +116,11 @@ class Soak:
 
     def flush_scripts(self) -> None:
         self.stage.redis.script_flush()
+
+    def run_foreign_code(self) -> None:
+        """Tasks that change their process, and end well however often they are interrupted."""
+        tasks = self.dice.sample(on_foreign_code.tasks(harmless=True), 12)
+        self.stage.send_many([self.stage.call(task) for task in tasks])
 
     def cycle(self) -> None:
         """Faults under load, then quiet until all is done."""

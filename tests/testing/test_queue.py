@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import traceback
 from collections.abc import AsyncGenerator, Generator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,11 +24,13 @@ from typedq import (
     RetryIn,
     SoftTimeout,
     TypedQ,
+    telemetry,
 )
-from typedq.testing import DeadLetter, Outbox
+from typedq.testing import DeadLetter, TestQueue
 
 ONE: Any = 1  # where a checker must not look
 QUEUES = [Queue("high"), Queue("mid", hard_timeout=60), Queue("low")]
+tenant: ContextVar[str] = ContextVar("tenant", default="-")
 done: list[Any] = []
 raising: list[BaseException] = []
 
@@ -68,7 +73,7 @@ def flaky(what: str = "") -> None:
 
 
 @pytest.fixture
-def outbox() -> Generator[Outbox]:
+def outbox() -> Generator[TestQueue]:
     done.clear()
     raising.clear()
     with app.testing() as outbox:
@@ -78,7 +83,7 @@ def outbox() -> Generator[Outbox]:
 # --- capturing
 
 
-def test_every_way_to_enqueue_is_captured_and_nothing_runs(outbox: Outbox) -> None:
+def test_every_way_to_enqueue_is_captured_and_nothing_runs(outbox: TestQueue) -> None:
     one, two, three = (send_mail.call(Mail(to)) for to in "abc")
     send_mail.enqueue(Mail("a"))
     app.enqueue_many([two, chain.call(1)], chunk=1)
@@ -94,7 +99,7 @@ def test_every_way_to_enqueue_is_captured_and_nothing_runs(outbox: Outbox) -> No
     assert not done
 
 
-def test_calls_are_told_apart_by_their_options(outbox: Outbox) -> None:
+def test_calls_are_told_apart_by_their_options(outbox: TestQueue) -> None:
     low = send_mail.options(queue="low", delay=5, hard_timeout=3)
     receipt = low.enqueue(Mail("a"))
     assert (receipt.task, receipt.queue) == ("send_mail", "low")
@@ -102,7 +107,7 @@ def test_calls_are_told_apart_by_their_options(outbox: Outbox) -> None:
     assert outbox.calls() != [send_mail.call(Mail("a"))]
 
 
-def test_broadcasts_are_captured_and_run_first(outbox: Outbox) -> None:
+def test_broadcasts_are_captured_and_run_first(outbox: TestQueue) -> None:
     look.enqueue()
     chain.enqueue(1)
     chain.broadcast(0)
@@ -115,7 +120,7 @@ def test_broadcasts_are_captured_and_run_first(outbox: Outbox) -> None:
     assert done[:2] == [0, Mail("a")]
 
 
-def test_what_a_worker_could_not_read_is_refused_as_ever(outbox: Outbox) -> None:
+def test_what_a_worker_could_not_read_is_refused_as_ever(outbox: TestQueue) -> None:
     with pytest.raises(InvalidArguments, match=r"Expected `str`, got `int` - at \$\.to"):
         send_mail.enqueue(Mail(to=ONE))
     with pytest.raises(InvalidOptions, match="no queue named 'hi'"):
@@ -123,7 +128,7 @@ def test_what_a_worker_could_not_read_is_refused_as_ever(outbox: Outbox) -> None
     assert outbox.calls() == []
 
 
-def test_arguments_come_back_from_bytes(outbox: Outbox) -> None:
+def test_arguments_come_back_from_bytes(outbox: TestQueue) -> None:
     sent = Mail("a")
     send_mail.enqueue(sent)
     outbox.run()
@@ -134,7 +139,7 @@ def test_arguments_come_back_from_bytes(outbox: Outbox) -> None:
 # --- running
 
 
-def test_priority_first_then_order_with_what_tasks_enqueue(outbox: Outbox) -> None:
+def test_priority_first_then_order_with_what_tasks_enqueue(outbox: TestQueue) -> None:
     send_mail.options(queue="low").enqueue(Mail("last"))
     send_mail.enqueue(Mail("a"))
     chain.enqueue(2)
@@ -146,7 +151,7 @@ def test_priority_first_then_order_with_what_tasks_enqueue(outbox: Outbox) -> No
     assert outbox.run() == 0
 
 
-def test_the_context_is_that_of_a_message(outbox: Outbox) -> None:
+def test_the_context_is_that_of_a_message(outbox: TestQueue) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     ids = [look.enqueue().id, look.options(delay=3600, queue="low").enqueue().id]
     outbox.advance(timedelta(hours=1))
@@ -167,7 +172,7 @@ def test_the_context_is_that_of_a_message(outbox: Outbox) -> None:
         pass
 
 
-def test_coroutines_run_by_run_and_share_one_loop(outbox: Outbox) -> None:
+def test_coroutines_run_by_run_and_share_one_loop(outbox: TestQueue) -> None:
     app.enqueue_many([fetch.call(1), fetch.call(2)])
     assert outbox.run() == 2
     (first, loop), (second, other) = done
@@ -175,7 +180,7 @@ def test_coroutines_run_by_run_and_share_one_loop(outbox: Outbox) -> None:
     assert loop is other
 
 
-def test_inside_a_loop_arun_is_the_way(outbox: Outbox) -> None:
+def test_inside_a_loop_arun_is_the_way(outbox: TestQueue) -> None:
     fetch.enqueue(1)
     chain.enqueue(0)
 
@@ -194,7 +199,7 @@ def test_inside_a_loop_arun_is_the_way(outbox: Outbox) -> None:
 # --- time
 
 
-def test_delays_wait_for_the_clock(outbox: Outbox) -> None:
+def test_delays_wait_for_the_clock(outbox: TestQueue) -> None:
     chain.options(delay=60).enqueue(60)
     chain.options(delay=0.001).enqueue(1)
     chain.options(eta=datetime.now(UTC) + timedelta(days=1)).enqueue(0)
@@ -211,7 +216,7 @@ def test_delays_wait_for_the_clock(outbox: Outbox) -> None:
     assert outbox.run() == 1
 
 
-def test_an_instant_counts_from_the_clock_that_was_advanced(outbox: Outbox) -> None:
+def test_an_instant_counts_from_the_clock_that_was_advanced(outbox: TestQueue) -> None:
     outbox.advance(timedelta(hours=2))
     chain.options(eta=datetime.now(UTC) + timedelta(hours=1)).enqueue(0)
     assert outbox.run() == 1
@@ -220,7 +225,7 @@ def test_an_instant_counts_from_the_clock_that_was_advanced(outbox: Outbox) -> N
 
 
 @pytest.mark.parametrize("by", [-1, float("nan"), "1", None])
-def test_time_goes_forward(by: Any, outbox: Outbox) -> None:
+def test_time_goes_forward(by: Any, outbox: TestQueue) -> None:
     with pytest.raises(ValueError, match=r"^advance "):
         outbox.advance(by)
 
@@ -228,7 +233,7 @@ def test_time_goes_forward(by: Any, outbox: Outbox) -> None:
 # --- failures
 
 
-def test_an_error_is_raised_with_its_traceback_and_the_others_stay(outbox: Outbox) -> None:
+def test_an_error_is_raised_with_its_traceback_and_the_others_stay(outbox: TestQueue) -> None:
     raising.append(ValueError("no such thing"))
     flaky.enqueue("x")
     chain.enqueue(0)
@@ -243,7 +248,7 @@ def test_an_error_is_raised_with_its_traceback_and_the_others_stay(outbox: Outbo
     assert outbox.run() == 1
 
 
-def test_a_retry_waits_its_whole_backoff_and_ends_as_a_dead_letter(outbox: Outbox) -> None:
+def test_a_retry_waits_its_whole_backoff_and_ends_as_a_dead_letter(outbox: TestQueue) -> None:
     raising.extend([OSError("1"), SoftTimeout("2"), OSError("3")])
     flaky.enqueue()
     assert outbox.run() == 1
@@ -259,7 +264,7 @@ def test_a_retry_waits_its_whole_backoff_and_ends_as_a_dead_letter(outbox: Outbo
     assert outbox.waiting() == []
 
 
-def test_retry_in_and_reject_do_as_they_say(outbox: Outbox) -> None:
+def test_retry_in_and_reject_do_as_they_say(outbox: TestQueue) -> None:
     raising.extend([RetryIn(0), RetryIn(timedelta(minutes=1)), RetryIn(1), Reject("no more")])
     flaky.enqueue()
     assert outbox.run() == 2
@@ -270,7 +275,7 @@ def test_retry_in_and_reject_do_as_they_say(outbox: Outbox) -> None:
         outbox.run()
 
 
-def test_errors_may_be_kept_for_later(outbox: Outbox) -> None:
+def test_errors_may_be_kept_for_later(outbox: TestQueue) -> None:
     raising.extend([ValueError("a"), Reject("b"), SoftTimeout("c")])
     app.enqueue_many([flaky.call(), flaky.call(), flaky.call(), chain.call(0)])
     assert outbox.run(raise_errors=False) == 4
@@ -279,14 +284,14 @@ def test_errors_may_be_kept_for_later(outbox: Outbox) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.fail.Exception("no")])
-def test_what_ends_a_test_is_never_kept(error: BaseException, outbox: Outbox) -> None:
+def test_what_ends_a_test_is_never_kept(error: BaseException, outbox: TestQueue) -> None:
     raising.append(error)
     flaky.enqueue()
     with pytest.raises(type(error)):
         outbox.run(raise_errors=False)
 
 
-def test_a_task_that_never_ends_to_enqueue_itself_is_found(outbox: Outbox) -> None:
+def test_a_task_that_never_ends_to_enqueue_itself_is_found(outbox: TestQueue) -> None:
     chain.enqueue(1_000_000)
     with pytest.raises(RuntimeError, match="10,001 attempts and no end: does 'chain' enqueue"):
         outbox.run()
@@ -351,6 +356,97 @@ def test_async_middleware_around_a_sync_task_needs_a_loop_too() -> None:
     asyncio.run(test())
 
 
+# --- what tasks return, raise and leave behind
+
+
+def test_an_awaitable_that_a_function_returns_is_awaited(outbox: TestQueue) -> None:
+    app, told = TypedQ("n"), list[str]()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        told.append("worked")
+
+    def plain() -> Any:
+        return work()
+
+    task = app.task(plain)
+    with app.testing() as queue:
+        task.enqueue()
+        assert queue.run() == 1
+        task.enqueue()
+        assert asyncio.run(queue.arun()) == 1
+    assert told == ["worked", "worked"]
+
+
+def test_an_awaitable_that_is_returned_inside_a_loop_says_what_to_do() -> None:
+    app = TypedQ("n")
+
+    def plain() -> Any:
+        return asyncio.sleep(0)
+
+    async def test() -> None:
+        with app.testing() as queue:
+            app.task(plain).enqueue()
+            with pytest.raises(RuntimeError, match=r"returns an awaitable needs an event loop, .*"):
+                queue.run()
+
+    asyncio.run(test())
+
+
+def test_a_generator_that_is_returned_fails_the_task() -> None:
+    app = TypedQ("n")
+
+    def plain() -> Any:
+        return (number for number in range(3))
+
+    with app.testing() as queue:
+        app.task(plain).enqueue()
+        with pytest.raises(TypeError, match="returned a generator, which nobody iterates"):
+            queue.run()
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """Refuses that anything is set on it, `__traceback__` too."""
+
+
+def test_a_frozen_exception_is_raised_as_it_is() -> None:
+    app = TypedQ("n")
+
+    def declined() -> None:
+        raise Frozen
+
+    with app.testing() as queue:
+        app.task(declined).enqueue()
+        with pytest.raises(Frozen):
+            queue.run()
+        assert [type(letter.error) for letter in queue.dead] == [Frozen]
+
+
+def test_an_attempt_has_context_variables_of_its_own(
+    outbox: TestQueue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, seen, before = TypedQ("n"), list[str](), os.getcwd()  # noqa: PTH109
+    monkeypatch.setattr(telemetry.logger, "propagate", True)
+
+    def leaks() -> None:
+        seen.append(tenant.get())
+        tenant.set("left behind")
+        os.chdir("/")
+
+    task = app.task(leaks)
+    tenant.set("of the test")
+    with app.testing() as queue:
+        app.enqueue_many([task.call(), task.call()])
+        queue.run()
+        assert os.getcwd() == before  # noqa: PTH109
+        task.enqueue()
+        asyncio.run(queue.arun())
+    assert seen == ["of the test"] * 3
+    assert os.getcwd() == before  # noqa: PTH109
+    assert "a task changed its process; put back" in caplog.messages
+
+
 # --- the app
 
 
@@ -367,12 +463,12 @@ def test_no_url_is_looked_at_and_all_is_restored(monkeypatch: pytest.MonkeyPatch
     assert app.broker.url == "redis://127.0.0.1:1/7"
 
 
-def test_whatever_else_needs_a_server_says_so(outbox: Outbox) -> None:
+def test_whatever_else_needs_a_server_says_so(outbox: TestQueue) -> None:
     with pytest.raises(RuntimeError, match=r"there is no server inside `with app.testing"):
         _ = app.broker.keys
 
 
-def test_one_outbox_at_a_time(outbox: Outbox) -> None:
+def test_one_outbox_at_a_time(outbox: TestQueue) -> None:
     with (
         pytest.raises(RuntimeError, match="on already: use the outbox of the outer `with`"),
         app.testing(),

@@ -13,6 +13,7 @@ import redis
 
 from typedq import Context, Retry, RetryIn, TypedQ
 from typedq.broker import operations, stats
+from typedq.broker.operations import DEFAULT_BOUNDS
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.telemetry import running
 from typedq.worker.child import Child, Plan

@@ -21,8 +21,8 @@ from typedq.broker.stats import publish, requeue
 from typedq.contracts import Contract, contract_of
 from typedq.message import encode_message, new_ids
 from typedq.worker import readers
+from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery, MessageKinds
-from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, State
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session, new_session

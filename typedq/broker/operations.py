@@ -12,12 +12,9 @@ from typing import Any, Literal, NamedTuple
 from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Operation, in_groups, script, text
 from typedq.message import Destination, OutgoingMessage
+from typedq.reasons import CRASHED, LOST, NO_QUEUE
 
 LANE_TTL_S, WAKE_WORKER_TTL_S = 3_600, 60
-NO_MESSAGE = b'{"kind":"garbage","error":"these bytes are not a message; see docs/protocol.md"}'
-NO_QUEUE = b'{"kind":"unknown_queue","error":"the session that held it did not serve its queue"}'
-CRASHED = b'{"kind":"crashed","error":"the process died while it ran this task alone, too often"}'
-LOST = b'{"kind":"lost","error":"its worker was lost while it held this message, too often"}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,12 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds
+from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.broker.script import Argument, Operation, as_map, number, script, text
 from typedq.broker.settlements import Fetched, fetched
+from typedq.reasons import CROWDED, EXPIRED, NO_MESSAGE
 
 MAX_GROUPS = 1_000
-CROWDED = (
-    b'{"kind":"unreadable","error":"no worker can read it, and too many contracts are parked"}'
-)
-EXPIRED = b'{"kind":"unreadable","error":"no worker could read its contract for too long"}'
 
 
 class Group(NamedTuple):

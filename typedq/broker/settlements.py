@@ -8,8 +8,9 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds
+from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.broker.script import Argument, Operation, script
+from typedq.reasons import NO_MESSAGE
 
 
 class Ack(NamedTuple):

@@ -70,7 +70,8 @@ class Retry:
         attempt: the one that failed, 1 for the first
         jitter_fraction: a random number in [0, 1), the part of the backoff to wait
         """
-        if attempt > self.max_retries or not isinstance(error, self.on):
+        # As `except` does: `isinstance` would ask the exception for its `__class__`.
+        if attempt > self.max_retries or not issubclass(type(error), self.on):
             return None
         try:
             delay = min(self.backoff * self.factor ** (attempt - 1), self.max_backoff)

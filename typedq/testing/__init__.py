@@ -1,6 +1,6 @@
-"""Testing: what `app.testing()` gives, servers for tests, and a pytest plugin in `plugin`."""
+"""What `app.testing()` gives, servers for tests; the pytest plugin is in `plugin`."""
 
 from typedq.embedded import OwnServer
-from typedq.outbox import DeadLetter, Outbox
+from typedq.testing.queue import DeadLetter, TestQueue
 
-__all__ = ["DeadLetter", "Outbox", "OwnServer"]
+__all__ = ["DeadLetter", "OwnServer", "TestQueue"]

@@ -1,6 +1,6 @@
-"""The pytest plugin: an outbox without a server, and a real server of the tests' own.
+"""The pytest plugin: `app.testing()` as a fixture, and a real server for the run.
 
-Every pytest run where typedq is installed imports this file, so what it imports is light.
+Every pytest run where typedq is installed imports this file, so its imports are light.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typedq.errors import AppNotFound
 
 if TYPE_CHECKING:
     from typedq.embedded import OwnServer
-    from typedq.outbox import Outbox
+    from typedq.testing.queue import TestQueue
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def typedq_app(pytestconfig: pytest.Config) -> TypedQ:
-    """The app that the ini option `typedq_app` names; write a fixture of this name to choose.
+    """Return the app that the ini option `typedq_app` names, or override this fixture.
 
     Raises AppNotFound.
     """
@@ -43,15 +43,15 @@ def typedq_app(pytestconfig: pytest.Config) -> TypedQ:
 
 
 @pytest.fixture
-def typedq_outbox(typedq_app: TypedQ) -> Generator[Outbox]:
-    """`app.testing()` for the length of one test."""
+def typedq_outbox(typedq_app: TypedQ) -> Generator[TestQueue]:
+    """Turn `app.testing()` on for one test."""
     with typedq_app.testing() as outbox:
         yield outbox
 
 
 @pytest.fixture(scope="session")
 def typedq_server() -> Generator[OwnServer]:
-    """A real server, private and empty, for the whole run; its URL is in TYPEDQ_URL meanwhile.
+    """Start a real server, private and empty, for the whole run; TYPEDQ_URL has its URL.
 
     Needs the `embedded` extra, or a binary in TYPEDQ_TEST_SERVER. Raises ConfigurationError.
     """

@@ -14,8 +14,8 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
+from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery
-from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.readers import ContractReaders
@@ -67,7 +67,7 @@ class Child:
         self._decoder = MessageDecoder(app, readers, journal)
         self._parked = ParkedGroups(broker, readers, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.wake)
-        self._middleware = self._coroutines.around
+        self._middleware = self._coroutines.middleware
         self._prefetch = Prefetch(plan.prefetch)
         self._sync_tasks = SyncTasks(self._middleware, journal, self._prefetch)
         self._exclusive = False  # a coroutine runs that must run alone
@@ -78,11 +78,11 @@ class Child:
 
     def begin(self) -> None:
         """Run the app's start hooks. Raises what they raise."""
-        self._middleware.begin()
+        self._middleware.start()
 
     def end(self) -> None:
         """Run the app's stop hooks."""
-        self._middleware.end()
+        self._middleware.stop()
 
     def stop(self) -> None:
         """Fetch nothing more, release what was not started, and end when nothing runs."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, final
 
+from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event
@@ -155,7 +156,13 @@ class ChildPool:
             is_cleared = self.killing or (member.overdue and id not in member.overdue)
             alone = len(running) == 1 or id in member.overdue
             fates[id] = "back" if is_cleared else "crash" if alone else "lost"
-        reason = HARD_TIMEOUT if member.overdue else MEMORY if member.oom else operations.CRASHED
+        reason = (
+            reasons.HARD_TIMEOUT
+            if member.overdue
+            else reasons.OUT_OF_MEMORY
+            if member.oom
+            else reasons.CRASHED
+        )
         keys, bounds = self._app.broker.keys, self._plan.bounds
         for session in filter(None, (member.journal.session, member.journal.fresh)):
             self._app.broker.call(

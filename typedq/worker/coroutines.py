@@ -1,73 +1,164 @@
-"""Coroutine tasks as the main thread sees them: handed over in batches, and taken back when ended.
+"""Coroutine tasks: on an event loop in a thread of its own, so that a sync task never stalls them.
 
-They run in a thread of their own, so that a sync task never stalls them.
+The main thread hands them over in batches, and takes them back when they have ended.
 """
 
 from __future__ import annotations
 
-import inspect
+import asyncio
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, final
 
 from typedq.app import TypedQ
-from typedq.around import Around
+from typedq.errors import SoftTimeout
+from typedq.invoke import ainvoke
+from typedq.middleware import MiddlewareStack
+from typedq.telemetry import running
 from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.journal import Journal
+from typedq.worker.settle import failed
 
-if TYPE_CHECKING:
-    from typedq.worker.loop import Loop
-
-
-def prepare(app: TypedQ) -> None:
-    """Import what coroutines need where an app has any: once, before the fork into children."""
-    declared = app.declarations.hooks
-    hooks = (*declared.start_hooks, *declared.stop_hooks)
-    if (
-        any(task.contract.is_async for task in app.tasks.values())
-        or any(map(inspect.iscoroutinefunction, hooks))
-        or any(map(inspect.isasyncgenfunction, declared.middlewares))
-    ):
-        import_module("typedq.worker.loop")
+_STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
 
 
 @final
 class Coroutines:
-    """Has jobs run on an event loop; `poke` is called when something ended."""
+    """Runs jobs on an event loop; `wake` is called when something ended."""
 
-    def __init__(self, app: TypedQ, journal: Journal, poke: Callable[[], None]) -> None:
-        self._journal, self._poke = journal, poke
-        self.around = Around(app.declarations.hooks, self.wait)
+    def __init__(self, app: TypedQ, journal: Journal, wake: Callable[[], None]) -> None:
+        self._journal, self._wake = journal, wake
+        self.middleware = MiddlewareStack(app.declarations.hooks, self.wait)
         self._ended = deque[Outcome]()
-        self._loop: Loop | None = None
+        self._tasks = dict[int, asyncio.Task[None]]()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.running = 0
 
     def start(self, jobs: Sequence[Delivery]) -> None:
-        """Hand over jobs; they start as soon as the loop comes round."""
+        """Hand over jobs; they start with the next turn of the loop."""
         self.running += len(jobs)
-        (self._loop or self._begin()).start(jobs)
+        (self._loop or self._start_loop()).call_soon_threadsafe(self._start, jobs)
 
     def take_ended(self) -> list[Outcome]:
-        """What ended since the last time."""
+        """Return what ended since the last time."""
         taken: list[Outcome] = []
         while self._ended:
             taken.append(self._ended.popleft())
         self.running -= len(taken)
+        if taken and not self.running and self.middleware.process:
+            # Not while others run: what they changed for a moment is theirs.
+            self.middleware.process.look(taken[-1].job.kind.task)
         return taken
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the loop, from another thread, and answer its result."""
-        return (self._loop or self._begin()).wait(coroutine)
+        """Run a coroutine on the loop, from another thread, and return its result."""
+        loop = self._loop or self._start_loop()
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
-    def _begin(self) -> Loop:
-        from typedq.worker.loop import Loop
+    # --- in the thread of the loop --------------------------------------------------------------
 
-        self._loop = Loop(self.around, self._journal, self._end)
+    def _start_loop(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.new_event_loop()
+        before = threading.stack_size(_STACK)
+        threading.Thread(target=self._run_loop, name="typedq-coroutines", daemon=True).start()
+        threading.stack_size(before)
         return self._loop
 
+    def _run_loop(self) -> None:
+        loop = self._loop
+        while loop and not loop.is_closed():
+            # A SystemExit of a task that a task made: whoever awaits that has it by now. Or
+            # somebody stopped the loop, which is not theirs.
+            with suppress(BaseException):
+                loop.run_forever()
+
+    def _start(self, jobs: Sequence[Delivery]) -> None:
+        assert self._loop  # noqa: S101 - it calls this
+        base = self.middleware.base
+        for job in jobs:
+            # A slot is free again only when its task is over, so each is kept while it runs.
+            try:
+                task = self._loop.create_task(self._run(job), context=base.copy())
+            except BaseException:  # noqa: BLE001 - somebody set a task factory that cannot do this
+                self._loop.set_task_factory(None)
+                task = self._loop.create_task(self._run(job), context=base.copy())
+            self._tasks[job.slot] = task
+
+    async def _run(self, job: Delivery) -> None:
+        if not self._journal.claim(job.slot, time.monotonic(), job.kind.limits.hard):
+            self._end(Outcome(job, None, ran=False))
+            return
+        running.set(job.labels)
+        try:
+            await ainvoke(job, self.middleware, AsyncTimer(job.kind.limits.soft))
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            self._end(Outcome(job, failed(job, error)))
+        else:
+            self._journal.done(job.slot)
+            self._end(Outcome(job))
+
     def _end(self, ended: Outcome) -> None:
-        # Whoever adds to others need not poke: they are taken until none is left.
+        # Whoever adds to others need not wake: they are taken until none is left.
         self._ended.append(ended)
         if len(self._ended) == 1:
-            self._poke()
+            self._wake()
+
+
+@final
+class AsyncTimer:
+    """The soft timeout of one coroutine: it meets it as cancellation.
+
+    limit: as it is reported; left: seconds from now, if part of the limit is over
+    """
+
+    def __init__(self, limit: float | None, left: float | None = None) -> None:
+        self._limit, self._left = limit, limit if left is None else left
+        self._timeout: asyncio.Timeout | None = None
+        self._shields = 0
+        self._until: float | None = None
+
+    async def run(self, awaitable: Awaitable[Any]) -> None:
+        """Await it. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
+        if self._limit is None:
+            await awaitable
+            return
+        own: TimeoutError | None = None
+        try:
+            async with asyncio.timeout(self._left) as self._timeout:
+                try:
+                    await awaitable
+                except TimeoutError as error:
+                    own = error
+                    raise
+        except TimeoutError as error:
+            if error is own:
+                raise
+            raise expired(self._limit) from None
+        finally:
+            self._timeout = None
+
+    @contextmanager
+    def shield(self) -> Generator[None]:
+        """Hold the soft timeout back until the end of the block, and of others beside it."""
+        timeout = self._timeout
+        if timeout is None or timeout.expired():
+            yield
+            return
+        self._shields += 1
+        if self._shields == 1:
+            self._until = timeout.when()
+            timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            if not self._shields and self._timeout is timeout:
+                timeout.reschedule(self._until)
+
+
+def expired(limit: float) -> SoftTimeout:
+    """Return the soft timeout of a task that may run for `limit` seconds."""
+    return SoftTimeout(f"it ran longer than its soft timeout of {limit:g} s")

@@ -7,10 +7,11 @@ from typing import Any, final
 
 import msgspec
 
-from typedq.attempt import Limits
 from typedq.broker.parking import Parked
 from typedq.broker.settlements import Settlement
+from typedq.invoke import Limits, Shield, make_context
 from typedq.message import KIND_AT, Envelope, decode_message, kind_of
+from typedq.policy import Context
 from typedq.task import Task
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -106,12 +107,16 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
         """Return all fields of its header. Raises BadMessage."""
         return decode_message(self.message)
 
+    def context(self, shield: Shield) -> Context:
+        """Return what the task may know of its message."""
+        return make_context(self.envelope, self.kind.task, self.kind.limits, shield)
+
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
     """How an attempt ended: `settlement` is None for success, `ran` False if it never started."""
 
     job: Delivery

@@ -6,41 +6,32 @@ import logging
 import random
 import re
 import time
-import traceback
+from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from typedq.attempt import again
 from typedq.broker import settlements
 from typedq.broker.parking import MAX_GROUPS, Group, Parked
-from typedq.errors import InvalidBody, Reject, RetryIn
+from typedq.errors import InvalidBody, RetryIn
+from typedq.failure import next_retry_delay, read_failure, rejection, type_name
 from typedq.message import VERSION, Envelope
+from typedq.process import end_if_copy
+from typedq.reasons import reason
 from typedq.task import Task
 from typedq.telemetry import event
+from typedq.worker.delivery import Delivery
 
-TELL_AGAIN_S = 60.0
-_told: dict[str, float] = {}  # contract -> until when what is parked of it is no news
+LOG_AGAIN_S = 60.0
+_logged: dict[str, float] = {}  # contract -> until when its parked messages are not logged again
 _CONTRACT = re.compile(rb"[a-z0-9][a-z0-9_.-]{0,63}@[0-9a-f]{1,64}")
-_LONGEST_TRACE = 8_000  # characters: the end of a traceback says what happened
-_to_json = msgspec.json.Encoder().encode
-
-
-def reason(kind: str, error: str, **more: object) -> bytes:
-    """The line of JSON that a dead letter carries."""
-    told = {"kind": kind, "error": error, **more}
-    for name, it in told.items():  # half a surrogate pair, as in a file name, fits into no JSON
-        told[name] = it.encode(errors="backslashreplace").decode() if isinstance(it, str) else it
-    return _to_json(told)
 
 
 def bad_message(message: bytes, why: str) -> settlements.DeadLetter:
-    """A message whose header makes no sense."""
+    """Dead-letter a message whose header makes no sense."""
     return settlements.DeadLetter(message[25:51], reason("bad_message", why))
 
 
 def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements.DeadLetter:
-    """A message that another worker may be able to read: kept as it is, uncounted."""
+    """Park a message that another worker may be able to read: as it is, uncounted."""
     if not _CONTRACT.fullmatch(envelope.contract):  # no key is named after it
         return settlements.DeadLetter(
             envelope.id, reason("bad_message", "no contract has the name that it gives")
@@ -48,57 +39,68 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
     contract = envelope.contract.decode()
     if envelope.version != VERSION:
         contract += f"#{envelope.version.decode()}"
+    id = envelope.id.decode()
     if envelope.is_broadcast:  # every worker has one, so there is no other to keep it for
-        event(
-            logging.ERROR,
-            "broadcast dropped: this worker cannot read its contract",
-            contract=contract,
-            id=envelope.id.decode(),
-        )
+        what = "broadcast dropped: this worker cannot read its contract"
+        event(logging.ERROR, what, contract=contract, id=id)
         return settlements.Discard(envelope.id)
     now = time.monotonic()
-    known = now < _told.get(contract, 0.0)  # a deploy parks many: one line for all is enough
+    known = now < _logged.get(contract, 0.0)  # a deploy parks many: one line for all is enough
     if not known:
-        if len(_told) > MAX_GROUPS:
-            _told.clear()
-        _told[contract] = now + TELL_AGAIN_S
-    event(
-        logging.DEBUG if known else logging.WARNING,
-        "message parked: this worker cannot read its contract",
-        contract=contract,
-        id=envelope.id.decode(),
-    )
+        if len(_logged) > MAX_GROUPS:
+            _logged.clear()
+        _logged[contract] = now + LOG_AGAIN_S
+    level = logging.DEBUG if known else logging.WARNING
+    what = "message parked: this worker cannot read its contract"
+    event(level, what, contract=contract, id=id)
     return Parked(Group(envelope.queue.decode(), contract), envelope.id)
 
 
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settlements.DeadLetter:
-    """A body that the contract refuses: never retried, since it never changes."""
+    """Dead-letter a body that the contract refuses: never retried, since it never changes."""
     contract, id = envelope.contract.decode(), envelope.id.decode()
-    event(logging.ERROR, "message buried: invalid body", contract=contract, id=id, path=error.path)
+    what = "message dead-lettered: invalid body"
+    event(logging.ERROR, what, contract=contract, id=id, path=error.path)
     why = reason("invalid_body", str(error), path=error.path, contract=contract, known=known)
     return settlements.DeadLetter(envelope.id, why)
 
 
-def after_failure(
-    envelope: Envelope, task: Task[..., object], error: BaseException
+def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
+    """Retry or dead-letter a message after its task raised `error`. Never raises."""
+    end_if_copy(error)
+    try:
+        return _after_failure(job.envelope, job.kind.task, error)
+    except BaseException as fault:  # noqa: BLE001 - a message is settled whatever happened
+        end_if_copy(fault)
+        text = f"{type_name(error)}: it cannot be shown ({type_name(fault)})"
+        return settlements.DeadLetter(job.id, reason("failed", text))
+
+
+def _after_failure(
+    envelope: Envelope, task: Task[..., Any], error: BaseException
 ) -> settlements.Settlement:
-    """Retry or bury, after the task raised `error`."""
-    queue, attempts = envelope.queue.decode(), envelope.attempt + 1
-    if isinstance(error, RetryIn):
-        return settlements.Retry(envelope.id, queue, attempts, round(error.seconds * 1000))
-    about: dict[str, Any] = {"task": task.name, "id": envelope.id.decode(), "attempt": attempts}
-    if isinstance(error, Reject):
-        event(logging.WARNING, "task rejected its message", reason=error.reason, **about)
-        return settlements.DeadLetter(
-            envelope.id, reason("rejected", error.reason, attempts=attempts)
-        )
-    delay = again(task, error, attempts, random.random())
+    id, queue, attempts = envelope.id, envelope.queue.decode(), envelope.attempt + 1
+    delay = next_retry_delay(task, error, attempts, random.random())
+    about: dict[str, Any] = {"task": task.name, "id": id.decode(), "attempt": attempts}
+    if delay is not None and issubclass(type(error), RetryIn):
+        return settlements.Retry(id, queue, attempts, round(delay * 1000))
+    if (rejected := rejection(error)) is not None:
+        _log(logging.WARNING, "task rejected its message", reason=rejected, **about)
+        return settlements.DeadLetter(id, reason("rejected", rejected, attempts=attempts))
+    failure = read_failure(error)
+    if failure.error is None:  # then no formatter could show it
+        about["traceback"] = failure.traceback
     if delay is not None:
-        event(logging.WARNING, "task failed, will retry", error=error, **about, again_in_s=delay)
-        return settlements.Retry(envelope.id, queue, attempts, round(delay * 1000))
-    event(logging.ERROR, "task failed", error=error, **about)
-    trace = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
-    what = "".join(traceback.format_exception_only(error)).strip()[-_LONGEST_TRACE:]
+        what = "task failed, will retry"
+        _log(logging.WARNING, what, error=failure.error, **about, again_in_s=delay)
+        return settlements.Retry(id, queue, attempts, round(delay * 1000))
+    _log(logging.ERROR, "task failed", error=failure.error, **about)
     return settlements.DeadLetter(
-        envelope.id, reason("failed", what, attempts=attempts, traceback=trace)
+        id, reason("failed", failure.text, attempts=attempts, traceback=failure.traceback)
     )
+
+
+def _log(level: int, message: str, **fields: Any) -> None:
+    """Log it. A filter or handler of the app may raise; that changes nothing for the message."""
+    with suppress(BaseException):
+        event(level, message, **fields)

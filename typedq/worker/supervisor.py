@@ -21,7 +21,6 @@ from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
 from typedq.worker.children import ChildPool, ChildrenKeepDying
-from typedq.worker.coroutines import prepare
 from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
@@ -139,7 +138,6 @@ class Supervisor:
     def run(self) -> int:
         """Work until a signal or the end of the burst; 0 if nothing was interrupted."""
         self._listen()
-        prepare(self._app)
         event(
             logging.INFO,
             "worker started",

@@ -1,66 +1,165 @@
-"""Sync tasks: in the main thread, one after another."""
+"""Sync tasks: in the main thread, one after another; their soft timeout is a signal."""
 
 from __future__ import annotations
 
+import contextvars
+import signal
+import sys
 import time
-from typing import final
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, final
 
-from typedq.around import Around
 from typedq.broker import settlements
+from typedq.errors import SoftTimeout
+from typedq.invoke import call_task, invoke
+from typedq.middleware import MiddlewareStack
+from typedq.process import get_handler
 from typedq.telemetry import running
+from typedq.worker.coroutines import AsyncTimer, expired
 from typedq.worker.delivery import Delivery, Outcome
-from typedq.worker.execute import arguments, context, failed
 from typedq.worker.journal import Journal
 from typedq.worker.session import Prefetch
-from typedq.worker.timing import Alarm, call_task
+from typedq.worker.settle import failed
+
+_AGAIN_S = 0.01
+_QUICK_S = 0.000_15
+# A request must not be cut, nor what the first one does: imports, and the start of a server.
+_OURS = ("typedq.broker", "typedq.producer")
 
 
 @final
 class SyncTasks:
-    """Runs jobs that were opened, and so says how each ended."""
+    """Runs jobs that were decoded. Created and used in the main thread."""
 
-    def __init__(self, around: Around, journal: Journal, pace: Prefetch) -> None:
-        self._around, self._journal, self._pace = around, journal, pace
-        self._has_middleware = bool(around)
+    def __init__(self, middleware: MiddlewareStack, journal: Journal, pace: Prefetch) -> None:
+        self._middleware, self._journal, self._pace = middleware, journal, pace
         self._alarm = Alarm()
-        # One for all jobs: to give each its own would cost as much as to decode its arguments.
-        self._labels = self._tell
         self._job: Delivery
+        self._base: contextvars.Context | None = None
 
     def run(self, job: Delivery) -> Outcome:
-        """Run one, if it may still run."""
-        kind, now = job.kind, time.monotonic()
-        if not self._journal.claim(job.slot, now, kind.limits.hard):
+        """Run one, if it may still run. Never raises."""
+        kind, began, middleware = job.kind, time.monotonic(), self._middleware
+        if not self._journal.claim(job.slot, began, kind.limits.hard):
             return Outcome(job, None, ran=False)
         self._job = job
-        running.set(self._labels)
-        settlement: settlements.Settlement | None = None
-        try:
-            self._call(job)
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            settlement = failed(job, error)
-        else:
-            self._journal.done(job.slot)
-        self._pace.ran(kind, time.monotonic() - now)
+        base = self._base or self._make_base()
+        settlement = base.copy().run(self._attempt, job)
+        ended, process = time.monotonic(), middleware.process
+        self._pace.ran(kind, ended - began)
+        if process and (ended >= process.due or kind.task not in process.tidy):
+            process.look(kind.task)
         return Outcome(job, settlement)
 
-    def _tell(self) -> dict[str, str]:
+    def _attempt(self, job: Delivery) -> settlements.Settlement | None:
+        if job.kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
+            running.set(job.labels)
+        try:
+            was_awaited = invoke(job, self._middleware, self._alarm)
+            self._journal.done(job.slot)
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            if self._middleware.process:  # first: it may have closed the log, or its recursion
+                self._middleware.process.look(job.kind.task)
+            return failed(job, error)
+        if was_awaited:
+            job.kind.is_async = True  # from now on others run beside it
+        return None
+
+    def _make_base(self) -> contextvars.Context:
+        self._base = self._middleware.base.copy()
+        self._base.run(running.set, self._labels)
+        return self._base
+
+    def _labels(self) -> dict[str, str]:
+        """Of the task that runs. To set a variable for each costs as much as a short task."""
         return self._job.labels()
 
-    def _call(self, job: Delivery) -> None:
-        if self._has_middleware:
-            with self._around.sync(context(job, self._alarm.shield)):
-                self._limited(job)
-        elif job.kind.is_plain:
-            job.kind.task.fn(*job.args, **job.kwargs)
-        else:
-            self._limited(job)
 
-    def _limited(self, job: Delivery) -> None:
-        alarm = self._alarm
-        args = arguments(job, alarm.shield)
-        alarm.start(job.kind.limits.soft)
+@final
+class Alarm:
+    """The soft timeout of the sync task that runs, by SIGALRM. Main thread only.
+
+    The timer is set anew for each task: the task before may have taken it. It is not taken back
+    when a task ends, but when it rings, or when a task without a limit begins: for short tasks that
+    would cost more than they do.
+    """
+
+    def __init__(self) -> None:
+        self._limit, self._ends, self._until, self._shields = 0.0, 0.0, 0.0, 0
+        self.is_set = False
+        self._raised: SoftTimeout | None = None
+        self._handler = self._ring
+        signal.signal(signal.SIGALRM, self._handler)
+        self._report_dropped, sys.unraisablehook = sys.unraisablehook, self._dropped
+
+    def start(self, limit: float | None) -> None:
+        """Begin a task that may take `limit` seconds."""
+        if limit is not None:
+            if get_handler(signal.SIGALRM) is not self._handler:
+                signal.signal(signal.SIGALRM, self._handler)
+            self._limit, self._shields = limit, 0
+            self._ends = self._until = time.monotonic() + limit
+            self._set(limit)
+            return
+        if self.is_set:
+            self._set(0)
+
+    def stop(self) -> None:
+        """End the task."""
+        self._until, self._raised = 0.0, None
+
+    @contextmanager
+    def shield(self) -> Generator[None]:
+        """Hold the soft timeout back until the end of the block."""
+        self._shields += 1
         try:
-            call_task(job.kind.task.fn, args, job.kwargs)
+            yield
         finally:
-            alarm.stop()
+            self._shields -= 1
+
+    def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
+        """Limit an awaitable that the task returned to what is left of its time."""
+        if limit is None:
+            return awaitable
+        return AsyncTimer(limit, self._ends - time.monotonic()).run(awaitable)
+
+    def _set(self, seconds: float) -> None:
+        self.is_set = seconds > 0
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6) if seconds else 0)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        if not self._until:
+            self._set(0)  # it may be a timer of a task that is over, and repeat itself
+            return
+        left = self._until - time.monotonic()
+        if left > 0:
+            self._set(left)
+        elif self._shields or not _may_interrupt(frame):
+            self._set(_AGAIN_S)
+        else:
+            self._until = 0.0
+            self._raised = expired(self._limit)
+            raise self._raised
+
+    def _dropped(self, report: Any) -> None:
+        """Raise again what was raised in a finalizer, where Python drops every exception."""
+        if report.exc_value is not None and report.exc_value is self._raised:
+            self._raised, self._until = None, self._ends
+            self._set(_AGAIN_S)
+        else:
+            self._report_dropped(report)
+
+
+def _may_interrupt(frame: FrameType | None) -> bool:
+    """Return True in a frame of a task, unless it is inside one of our requests to the server."""
+    inside = False
+    while frame is not None:
+        if frame.f_code is call_task.__code__:
+            return inside
+        name = frame.f_globals.get("__name__")
+        if isinstance(name, str) and name.startswith(_OURS):
+            return False
+        inside, frame = True, frame.f_back
+    return False

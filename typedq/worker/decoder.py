@@ -1,20 +1,21 @@
-"""From a message to the call of its task: opened, checked against its contract, limited."""
+"""From a message to the arguments of its task: its contract is looked up, its payload decoded."""
 
 from __future__ import annotations
 
+import contextvars
 import time
-from typing import Any, final
+from typing import final
 
 import msgspec
 
-from typedq import attempt
 from typedq.app import TypedQ
-from typedq.attempt import Rules, Shield
 from typedq.broker import settlements
 from typedq.broker.parking import Parked
 from typedq.errors import BadMessage, InvalidBody, ServerError
+from typedq.failure import read_failure
+from typedq.invoke import LimitRules
 from typedq.message import VERSION
-from typedq.policy import Context
+from typedq.process import end_if_copy
 from typedq.worker import settle
 from typedq.worker.delivery import Decode, Delivery
 from typedq.worker.journal import Journal, State
@@ -23,17 +24,18 @@ from typedq.worker.readers import ContractReaders
 
 @final
 class MessageDecoder:
-    """Sets the arguments of jobs, or says what else must become of them."""
+    """Sets the arguments of jobs, or decides what else becomes of them."""
 
     def __init__(self, app: TypedQ, readings: ContractReaders, journal: Journal) -> None:
-        self._readings, self._rules, self._journal = readings, Rules(app.settings), journal
+        self._readings, self._journal = readings, journal
+        self._rules = LimitRules(app.settings)
 
     def open(self, job: Delivery) -> settlements.Settlement | Parked | None:
-        """None if the job may run; what was learned of its kind is not looked up again."""
+        """Return None if the job may run. Each kind of message is looked up once."""
         kind = job.kind
         decode = kind.decode
         if decode is None or job.message[0] != VERSION[0]:
-            return self._learn(job) or self.open(job)
+            return self._resolve(job) or self.open(job)
         try:
             if not kind.upcasts:
                 job.args, job.kwargs = decode(job.message[kind.body_at :])
@@ -43,9 +45,13 @@ class MessageDecoder:
                 return settlements.Release(job.id, kind.queue)
         except InvalidBody as error:
             return settle.invalid_body(job.envelope, error, kind.task.contract.id)
+        except BaseException as error:  # noqa: BLE001 - validators and upcasters are the app's code
+            end_if_copy(error)
+            why = InvalidBody("$", f"its arguments cannot be made: {read_failure(error).text}")
+            return settle.invalid_body(job.envelope, why, kind.task.contract.id)
         return None
 
-    def _learn(self, job: Delivery) -> settlements.Settlement | Parked | None:
+    def _resolve(self, job: Delivery) -> settlements.Settlement | Parked | None:
         kind = job.kind
         try:
             envelope = job.envelope
@@ -64,29 +70,11 @@ class MessageDecoder:
         return None
 
     def _upcast(self, job: Delivery, decode: Decode) -> None:
-        """As claimed: an upcaster that hangs or ends the process counts like a task that does."""
+        """Decode as claimed: an upcaster that hangs or ends the process counts like a task."""
         try:
-            job.args, job.kwargs = decode(job.message[job.kind.body_at :])
+            # In a context of its own: what an upcaster sets is not seen by other tasks.
+            body = job.message[job.kind.body_at :]
+            job.args, job.kwargs = contextvars.copy_context().run(decode, body)
         finally:
+            end_if_copy()
             self._journal.put(job.slot, State.HELD)
-
-
-def context(job: Delivery, shield: Shield) -> Context:
-    """What the task may know of its message."""
-    return attempt.context(job.envelope, job.kind.task, job.kind.limits, shield)
-
-
-def arguments(job: Delivery, shield: Shield) -> tuple[Any, ...]:
-    """The positional arguments, with the context first if the task takes it."""
-    if job.kind.task.contract.takes_context:
-        return (context(job, shield), *job.args)
-    return job.args
-
-
-def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
-    """What becomes of a message after `error`."""
-    trace = error.__traceback__
-    while trace and trace.tb_frame.f_globals.get("__package__") == __package__:
-        trace = trace.tb_next  # what called the task tells its author nothing
-    error.__traceback__ = trace or error.__traceback__
-    return settle.after_failure(job.envelope, job.kind.task, error)

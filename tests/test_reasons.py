@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from typedq.worker.settle import reason
+from typedq.reasons import reason
 
 
 def test_half_a_surrogate_pair_is_escaped() -> None:

@@ -5,7 +5,8 @@ from itertools import product
 import pytest
 
 from typedq import Queue, Reject, Retry, RetryIn, SoftTimeout, TypedQ
-from typedq.attempt import Limits, Rules, again
+from typedq.failure import next_retry_delay
+from typedq.invoke import LimitRules, Limits
 from typedq.message import decode_message, encode_message
 
 ID = "0" * 26
@@ -31,7 +32,7 @@ def test_the_limit_nearest_to_the_call_holds(given: tuple[bool, ...]) -> None:
         id=ID, contract=task.contract.id, queue="q", options=options, body=b"{}"
     )
     soft = 1 if by_call else 2 if by_task else 3 if by_queue else 4 if by_app else None
-    rules = Rules(app.settings)
+    rules = LimitRules(app.settings)
     for _ in range(2):  # the second is from memory
         assert rules.of(decode_message(message), task) == Limits(soft, 40 if by_app else None)
 
@@ -52,10 +53,10 @@ def test_whether_another_attempt_follows(
 ) -> None:
     retry = Retry(max_retries=2, on=(OSError, SoftTimeout), backoff=4)
     task = TypedQ("n").task(retry=retry)(nothing)
-    assert again(task, error, attempt, roll=0.5) == wanted
+    assert next_retry_delay(task, error, attempt, 0.5) == wanted
 
 
 def test_without_retry_only_retry_in_is_followed_by_another() -> None:
     task = TypedQ("n").task(nothing)
-    assert again(task, OSError(), 1, roll=0.5) is None
-    assert again(task, RetryIn(0), 1, roll=0.5) == 0
+    assert next_retry_delay(task, OSError(), 1, 0.5) is None
+    assert next_retry_delay(task, RetryIn(0), 1, 0.5) == 0

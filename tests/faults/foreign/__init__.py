@@ -1,0 +1,1 @@
+"""Foreign code: whatever tasks, exceptions and libraries do, the worker bears it."""

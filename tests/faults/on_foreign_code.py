@@ -1,0 +1,62 @@
+"""Foreign code of every kind, in random order, beside other tasks."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+
+from tests.faults.app import MORE
+from tests.faults.foreign.app import TABLE, declare, names
+from tests.faults.harness import Stage, pause
+from tests.faults.scene import Scene, scenario
+
+# They change their whole process for a moment, and so the coroutines that run beside them.
+NOT_BESIDE = {"recursion_limited", "recursion_limited_by_failure", "hostile_trace", "umask_changed"}
+
+
+def prepare(stage: Stage) -> None:
+    """Give the stage's app, and that of its workers, the tasks."""
+    declare(stage.app)
+    stage.environment[MORE] = "tests.faults.foreign.app"
+
+
+def tasks(*, harmless: bool = False) -> list[str]:
+    """Return the names of tasks; `harmless`: they end well however often they are interrupted."""
+    found = [*names("sync"), *names("coroutine")]
+    if harmless:
+        return [name for name in found if _is_harmless(name)]
+    return [name for name in found if name.rpartition(".")[0] not in NOT_BESIDE]
+
+
+def _is_harmless(name: str) -> bool:
+    each = TABLE[name.rpartition(".")[0]]
+    # A copy of a task writes its end before it ends.
+    return each.outcome == "done" and not each.raw and each.name not in NOT_BESIDE
+
+
+@scenario(48, "foreign code of every kind, in random order, beside other tasks", "all ends right")
+def foreign_code(scene: Scene) -> None:
+    stage = scene.stage(scene.server().url)
+    prepare(stage)
+    order, sent = tasks(), dict[str, str]()
+    workers = [stage.worker("-c", "2", **scene.elsewhere()) for _ in range(2)]
+    end = time.monotonic() + scene.seconds
+    with scene.producing(stage, batch=3):
+        while time.monotonic() < end:
+            scene.dice.shuffle(order)
+            chosen = order[:20]
+            sent |= dict(zip(stage.send_many([stage.call(t) for t in chosen]), chosen, strict=True))
+            pause(scene.dice.uniform(0.0, 0.2))
+    # A drain in the middle of it, as at a deploy.
+    workers[0].signal(signal.SIGTERM)
+    outcomes = {id: TABLE[task.rpartition(".")[0]].outcome for id, task in sent.items()}
+    buried = [id for id, outcome in outcomes.items() if outcome in ("failed", "rejected")]
+    scene.finish(stage, buried=len(buried))
+    died = [event for worker in workers for event in worker.events("child died")]
+    scene.expect(not died, f"children died: {died[:3]}")
+    dead, ends = stage.dead(), Counter(stage.ids("end"))
+    for id, outcome in outcomes.items():
+        kind = dead[id]["kind"] if id in dead else "done"
+        right = kind == ("done" if outcome == "retried" else outcome)
+        scene.expect(right and ends[id] == (kind == "done"), f"{sent[id]} ended as {kind}")

@@ -1,0 +1,94 @@
+"""Steps on the event loop for a sync task, which runs in another thread and another context."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, final
+
+from typedq.process import end_if_copy
+
+# Runs a coroutine on the event loop of the process, from outside of it, and returns its result.
+RunCoroutine = Callable[[Coroutine[Any, Any, Any]], Any]
+_UNSET: Final = object()
+
+
+@final
+class Escort:
+    """One asyncio task in which every step of the async middleware of one attempt runs.
+
+    Tokens of context variables and cancel scopes may only be left in the task that entered them.
+    Context variables go along, to the escort and back, since the sync task runs in another context.
+    A cancellation between two steps is ignored: nothing can interrupt the sync task.
+    """
+
+    def __init__(self, run: RunCoroutine) -> None:
+        self._run = run
+        self._requests: Any = None
+        self._answer: Any = None
+
+    def run(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        """Await `step()` in the escort, and return or raise what it does."""
+        self._run(self._ask(step, contextvars.copy_context()))
+        result, error, context = self._answer
+        _adopt(context)
+        if error is not None:
+            raise error
+        return result
+
+    def close(self) -> None:
+        """End the asyncio task."""
+        if self._requests is not None:
+            self._run(self._requests.put(None))
+
+    async def _ask(self, step: Callable[[], Awaitable[Any]], context: contextvars.Context) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        if self._requests is None:
+            self._requests = asyncio.Queue()
+            self._task = loop.create_task(self._serve(), context=contextvars.Context())
+        reply = loop.create_future()
+        self._requests.put_nowait((step, context, reply))
+        await reply
+
+    async def _serve(self) -> None:
+        import asyncio
+
+        while True:
+            try:
+                request = await self._requests.get()
+            except asyncio.CancelledError:
+                continue
+            if request is None:
+                return
+            step, context, reply = request
+            _adopt(context)
+            result, error = None, None
+            try:
+                result = await step()
+            except BaseException as raised:  # noqa: BLE001 - raised again where it was asked for
+                end_if_copy(raised)
+                error = raised
+            end_if_copy()
+            # Not as the result of a future: asyncio may want to show that, and it may refuse.
+            self._answer = result, error, contextvars.copy_context()
+            reply.set_result(None)
+            del result, error, step
+
+
+def _adopt(context: contextvars.Context) -> None:
+    """Give the variables of the current context the values of another."""
+    for variable, value in context.items():
+        if variable.get(_UNSET) is not value:
+            variable.set(value)
+
+
+async def within_context(context: contextvars.Context, awaitable: Awaitable[Any]) -> None:
+    """Await something on the running loop, in a given context."""
+    import asyncio
+
+    async def finish() -> None:
+        await awaitable
+
+    await asyncio.get_running_loop().create_task(finish(), context=context)

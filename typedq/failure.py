@@ -1,0 +1,137 @@
+"""What the exception of a task means, whatever it does when it is touched.
+
+An exception is code of its author: its attributes, text and class may raise, lie or never have been
+set. Nothing here raises, and nothing is set on the exception through its own `__setattr__`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+from typedq.errors import Reject, RetryIn
+from typedq.process import end_if_copy
+from typedq.task import Task
+
+_MAX_TEXT: Final = 8_000  # characters: the end of a traceback says what happened
+_MAX_LEAVES: Final = 1_000
+_MAX_DELAY_S: Final = 10 * 365 * 86_400
+# As C code sees them: a property of the same name in a subclass is not asked.
+_get_traceback: Any = vars(BaseException)["__traceback__"].__get__
+_get_exceptions: Any = vars(BaseExceptionGroup)["exceptions"].__get__
+
+
+class Failure(NamedTuple):
+    """An exception as text.
+
+    error: the exception, or None if whoever formats it would fail as well
+    """
+
+    text: str
+    traceback: str
+    error: BaseException | None
+
+
+def next_retry_delay(
+    task: Task[..., Any], error: BaseException, attempt: int, jitter_fraction: float
+) -> float | None:
+    """Return the seconds until the next attempt after `error`, or None to bury the message.
+
+    A group is retried if all the exceptions in it would be, after the longest of their delays.
+    attempt: the one that failed, 1 for the first; jitter_fraction: a random number in [0, 1).
+    """
+    delay = _delay(task, error, attempt, jitter_fraction)
+    if delay is None and issubclass(type(error), BaseExceptionGroup):
+        delays = [_delay(task, leaf, attempt, jitter_fraction) for leaf in _leaves(error)]
+        known = [delay for delay in delays if delay is not None]
+        return max(known) if known and len(known) == len(delays) else None
+    return delay
+
+
+def _delay(
+    task: Task[..., Any], error: BaseException, attempt: int, jitter_fraction: float
+) -> float | None:
+    # `issubclass`, because `isinstance` asks for `__class__`.
+    try:
+        if issubclass(type(error), RetryIn):
+            seconds = float(error.seconds)  # type: ignore[attr-defined]
+            return seconds if 0 <= seconds < _MAX_DELAY_S else None
+        if issubclass(type(error), Reject) or task.retry is None:
+            return None
+        return task.retry.next(error, attempt, jitter_fraction)
+    except BaseException:  # noqa: BLE001 - an exception that cannot be asked is not retried
+        return None
+
+
+def rejection(error: BaseException) -> str | None:
+    """Return the reason of a Reject, or of a group of nothing else; None for anything else."""
+    leaves = _leaves(error)
+    if not all(issubclass(type(leaf), Reject) for leaf in leaves):
+        return None
+    return "; ".join(map(_reason, leaves))
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        return str(error.reason)[:_MAX_TEXT]  # type: ignore[attr-defined]
+    except BaseException:  # noqa: BLE001
+        return "a reason that cannot be shown"
+
+
+def read_failure(error: BaseException) -> Failure:
+    """Return the exception as text, without the frames that called the task."""
+    trace = _get_traceback(error)
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    if trace is not None:
+        # Of BaseException: the method of that name in a subclass may be anything.
+        BaseException.with_traceback(error, trace)
+    trace = _get_traceback(error)
+    try:
+        found = traceback.TracebackException(type(error), error, trace)
+        text, lines = "".join(found.format_exception_only()), "".join(found.format())
+    except BaseException as fault:  # noqa: BLE001 - whatever its attributes or text raise
+        end_if_copy(fault)
+        text = _plain_text(error)
+        frames = ""
+        with suppress(Exception):
+            frames = "".join(traceback.format_tb(trace)[-50:])
+        return Failure(text, f"{frames}{text}"[-_MAX_TEXT:], None)
+    return Failure(text.strip()[-_MAX_TEXT:], lines[-_MAX_TEXT:], error)
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    package = trace.tb_frame.f_globals.get("__package__")
+    return isinstance(package, str) and package.partition(".")[0] == "typedq"
+
+
+def _plain_text(error: BaseException) -> str:
+    name = type_name(error)
+    try:
+        return f"{name}: {error!s}"[:_MAX_TEXT]
+    except BaseException:  # noqa: BLE001
+        return f"{name}: its text cannot be shown"
+
+
+def type_name(error: BaseException) -> str:
+    """Return the name of the exception's class."""
+    try:
+        return str(type.__getattribute__(type(error), "__qualname__"))
+    except BaseException:  # noqa: BLE001 - a metaclass may hide even that
+        return "an exception"
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """Return what a group holds, its groups opened too; for anything else, itself."""
+    found, todo = list[BaseException](), [error]
+    while todo:
+        each = todo.pop()
+        if issubclass(type(each), BaseExceptionGroup):
+            todo.extend(reversed(_get_exceptions(each)))
+        else:
+            found.append(each)
+        if len(found) + len(todo) > _MAX_LEAVES:
+            return [error]
+    return found

@@ -1,0 +1,82 @@
+"""Forks that tasks make: only the process that was started for it may settle messages.
+
+A copy ends as soon as it leaves the task's own code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import Final, NoReturn, final
+
+
+@final
+class _Owner:
+    """The process that runs attempts; `is_copy` is set in each fork that Python makes of it."""
+
+    def __init__(self) -> None:
+        self.pid, self.is_copy, self.has_handlers = 0, False, False
+
+
+owner: Final = _Owner()
+
+
+def own_process(*, has_handlers: bool = False) -> None:
+    """Declare that this process runs attempts, and that no fork of it does.
+
+    has_handlers: it has signal handlers that a fork must not inherit
+    """
+    owner.pid, owner.is_copy, owner.has_handlers = os.getpid(), False, has_handlers
+
+
+def end_if_copy(error: BaseException | None = None) -> None:
+    """End this process at once if a task made it by a fork; `error` decides its exit code.
+
+    Nothing is settled and no cleanup runs: both belong to the process that was copied.
+    """
+    if owner.is_copy or (owner.pid and os.getpid() != owner.pid):
+        _end_copy(error)
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    code: object = 1
+    with suppress(BaseException):  # even `SystemExit.code` may be a property that raises
+        if error is None:
+            code = 0
+        elif isinstance(error, SystemExit):
+            code = 0 if error.code is None else error.code
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+    os._exit(code & 0xFF if isinstance(code, int) else 1)
+
+
+_forking: Final = threading.local()
+
+
+def _before_fork() -> None:
+    # A signal must not reach the copy while it has our handlers: with them,
+    # `multiprocessing.Process.terminate()` would not end it.
+    if owner.has_handlers:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _after_fork() -> None:
+    if owner.has_handlers:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _in_copy() -> None:
+    owner.is_copy = owner.pid != 0
+    if owner.has_handlers:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        _after_fork()
+        owner.has_handlers = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_copy)

@@ -1,0 +1,202 @@
+"""What a task may change of the process, and how that is put back."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import locale
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NamedTuple, cast, final
+
+from typedq.process.forks import end_if_copy
+from typedq.process.streams import Streams
+from typedq.telemetry import event, logger
+
+CHECK_EVERY_S = 0.001
+_FIXED: Final = {"SIGKILL", "SIGSTOP"}
+_SIGNALS: Final = sorted(
+    number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
+)
+# The public function makes an enum member of each answer, at thirty times the cost.
+get_handler: Callable[[int], Any] = importlib.import_module("_signal").getsignal
+# Names, because a producer may run where there are none of these.
+_TIMERS: Final = {
+    "SIGALRM": "ITIMER_REAL",
+    "SIGVTALRM": "ITIMER_VIRTUAL",
+    "SIGPROF": "ITIMER_PROF",
+}
+
+
+class _Part(NamedTuple):
+    """One thing that belongs to the process; `read` and `write` may raise."""
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+
+
+def _mask() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def _set_mask(mask: set[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _locale() -> str:
+    return locale.setlocale(locale.LC_ALL)
+
+
+def _umask() -> int:
+    now = os.umask(0o077)
+    os.umask(now)
+    return now
+
+
+def _collector() -> tuple[bool, tuple[int, int, int]]:
+    return gc.isenabled(), gc.get_threshold()
+
+
+def _set_collector(before: tuple[bool, tuple[int, int, int]]) -> None:
+    gc.enable() if before[0] else gc.disable()
+    gc.set_threshold(*before[1])
+
+
+def _logger() -> tuple[Any, ...]:
+    return (*logger.handlers,), (*logger.filters,), logger.level, logger.propagate, logger.disabled
+
+
+def _set_logger(before: tuple[Any, ...]) -> None:
+    handlers, filters, logger.level, logger.propagate, logger.disabled = before
+    logger.handlers[:], logger.filters[:] = handlers, filters
+
+
+def _set_trace(function: Any) -> None:
+    if not {"bdb", "pydevd"} & sys.modules.keys():  # a debugger may have been attached meanwhile
+        sys.settrace(function)
+
+
+def _policy() -> Any:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or sys.version_info >= (3, 14):  # which deprecates policies
+        return None
+    return asyncio.get_event_loop_policy()
+
+
+def _set_policy(policy: Any) -> None:
+    sys.modules["asyncio"].set_event_loop_policy(policy)
+
+
+def _set_filters(before: list[Any]) -> None:
+    warnings.resetwarnings()  # it also tells the cache of the C code
+    cast("list[Any]", warnings.filters).extend(before)
+
+
+_PARTS: Final = (
+    # First: with a low limit, little else can be called.
+    _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    _Part("signal mask", _mask, _set_mask),
+    _Part("working directory", os.getcwd, os.chdir),
+    _Part("umask", _umask, os.umask),
+    _Part("locale", _locale, partial(locale.setlocale, locale.LC_ALL)),
+    _Part("default socket timeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
+    _Part("switch interval", sys.getswitchinterval, sys.setswitchinterval),
+    _Part("garbage collector", _collector, _set_collector),
+    _Part("trace function", sys.gettrace, _set_trace),
+    _Part("profile function", sys.getprofile, sys.setprofile),
+    _Part("event loop policy", _policy, _set_policy),
+    _Part("log record factory", logging.getLogRecordFactory, logging.setLogRecordFactory),
+    _Part("logging.disable", lambda: logging.root.manager.disable, logging.disable),
+    _Part("typedq's logger", _logger, _set_logger),
+    _Part("warnings filters", lambda: [*warnings.filters], _set_filters),
+)
+_UNREADABLE: Final = object()
+
+
+def _read(part: _Part) -> Any:
+    try:
+        return part.read()
+    except Exception:  # noqa: BLE001 - such as a working directory that was removed
+        return _UNREADABLE
+
+
+@final
+class ProcessState:
+    """The state in which tasks find the process. Main thread only.
+
+    A look costs more than a short task. So it is due after each attempt that failed or is of a task
+    that is not known as `tidy`, and otherwise once a millisecond: from `due` on (monotonic clock).
+    """
+
+    def __init__(self) -> None:
+        self._handlers = [get_handler(number) for number in _SIGNALS]
+        self._has_alarm = signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        self._wakeup_fd = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+        self._parts = [_read(part) for part in _PARTS]
+        self._streams = Streams()
+        self.tidy, self._untidy, self.due = set[object](), set[object](), 0.0
+
+    def look(self, task: object) -> None:
+        """Put back what `task` may have changed, and log it. Never raises."""
+        end_if_copy()
+        changed = list[str]()
+        with suppress(BaseException):  # a handler of the app may raise, too
+            changed += self.restore()
+            if changed:
+                what, name = "a task changed its process; put back", getattr(task, "name", "")
+                level = logging.DEBUG if task in self._untidy else logging.WARNING
+                event(level, what, task=name, changed=", ".join(changed))
+        if changed:
+            self.tidy.discard(task)
+            self._untidy.add(task)
+        else:
+            self.tidy.add(task)
+        self.due = time.monotonic() + CHECK_EVERY_S
+
+    def restore(self) -> list[str]:
+        """Put back what differs, and return its names."""
+        changed = list[str]()
+        for part, before in zip(_PARTS, self._parts, strict=True):
+            if before is not _UNREADABLE and _read(part) != before:
+                changed.append(part.name)
+                with suppress(Exception):  # a directory that was removed stays so
+                    part.write(before)
+        changed += self._restore_signals()
+        if not self._streams.are_whole():
+            # Our own connections and pipes are gone too, or have become somebody else's files.
+            event(logging.ERROR, "a task closed files of its process; the process ends")
+            signal.raise_signal(signal.SIGTERM)
+        return [*changed, *self._streams.restore()]
+
+    def _restore_signals(self) -> list[str]:
+        changed = list[str]()
+        if not self._has_alarm:  # or it is ours, of a task that has ended
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, before in zip(_SIGNALS, self._handlers, strict=True):
+            if get_handler(number) is before or before is None:
+                continue
+            name = getattr(number, "name", str(number))
+            changed.append(f"handler of {name}")
+            if name in _TIMERS:  # it would ring where nobody expects it
+                signal.setitimer(getattr(signal, _TIMERS[name]), 0)
+            with suppress(OSError, ValueError):
+                signal.signal(number, before)
+        with suppress(ValueError, OSError):  # it may have been closed
+            fd = signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
+            if fd != self._wakeup_fd:
+                changed.append("wakeup file of signals")
+        return changed
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        self._streams.close()
