@@ -105,7 +105,6 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
     yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
     yield lambda: operations.open(keys, ["a", "b"], queues, 30_000)
-    yield lambda: operations.fetch_idle(keys, "a", queues, 1)
     yield lambda: operations.wake_worker(keys.wake("_own"))
     yield lambda: operations.settle_and_fetch(keys, "a", queues, want=9)
     yield lambda: operations.settle_and_fetch(keys, "a", queues, settle=settle, want=9, token="low")

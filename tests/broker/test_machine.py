@@ -250,22 +250,6 @@ class Moves(RuleBasedStateMachine):
         assert got == list(self.fetch(want))
         self.flight[name] += got
 
-    @precondition(lambda self: self.flight and any(self.ready.values()))
-    @rule(data=st.data(), want=st.integers(1, 4))
-    def look(self, data: st.DataObject, want: int) -> None:
-        """As `work` fetches, but of one queue, and only if nothing there was lost before."""
-        name = data.draw(st.sampled_from(sorted(self.flight)))
-        waiting = next(ids for ids in map(self.ready.__getitem__, QUEUES) if ids)
-        ready = self.place.keys.ready(self.mail[waiting[0]].queue)
-        heads = [message[:7] for message in self.place.redis.lrange(ready, 0, want - 1)]
-        plain = set(heads) == {b"1 0 00 "}
-        worked = self.place(operations.fetch_idle(self.place.keys, name, QUEUES, want))
-        assert worked[:2] == (True, 0 if plain else None)
-        got = [decode_message(m).id.decode() for m in worked.messages]
-        assert got == (waiting[:want] if plain else [])
-        del waiting[: len(got)]
-        self.flight[name] += got
-
     def settlements(self, data: st.DataObject, held: list[str]) -> Iterator[settlements.Settlement]:
         """Settle some of what is held; the model moves along."""
         for id in list(held):

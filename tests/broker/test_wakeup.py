@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from tests.broker.conftest import Place
 
 T = TypeVar("T")
-# asks: about to call `work`; empty: got nothing, will block; blocks: in BLPOP; looks: its token was
-# taken, and what it asked before is about to be done; busy: for as long as it likes; ended: gone
-# for good, after others ended its session
-Doing = Literal["asks", "empty", "blocks", "looks", "busy", "ended"]
+# asks: about to call settle_and_fetch; empty: got nothing, will block; blocks: in BLPOP; busy: for
+# as long as it likes; ended: gone for good, after others ended its session
+Doing = Literal["asks", "empty", "blocks", "busy", "ended"]
 
 
 class Rules(NamedTuple):
@@ -34,7 +33,6 @@ class Rules(NamedTuple):
     gone: bool = True  # ... even when its session was ended
     again: bool = True  # what is handed back plants a token
     one_each: bool = True  # a wake token per queue, not one for all
-    ahead: bool = False  # what an idle worker asks before a token is taken, `look`, is made first
 
 
 class Worker(NamedTuple):
@@ -81,16 +79,6 @@ class Model:
         """What a token that was taken obliges to."""
         return state if owed is None else self.pass_on(state, owed)
 
-    def look(self, state: State, serves: tuple[int, ...]) -> tuple[State, int]:
-        """look.lua: as `work`, but of one queue; whose token was taken is not known yet."""
-        for queue in serves:
-            if got := min(self.want, state.ready[queue]):
-                state = state._replace(ready=put(state.ready, queue, state.ready[queue] - got))
-                for each in serves if self.rules.baton and self.rules.owes else ():
-                    state = self.pass_on(state, each)
-                return state, got
-        return state, 0
-
     def work(self, state: State, serves: tuple[int, ...], owed: int | None) -> tuple[State, int]:
         """enqueue.lua, work.lua and their parts, in Python: the state after, messages fetched."""
         wanted = self.want
@@ -129,9 +117,6 @@ class Model:
             case "asks":
                 after, got = self.work(state, worker.serves, worker.token)
                 yield now(after, "busy" if got else "empty")
-            case "looks":
-                after, got = self.look(state, worker.serves) if worker.alive else (state, 0)
-                yield now(after, "busy") if got else now(after, "asks", worker.token)
             case "empty":
                 yield now(state, "blocks")
             case "blocks":
@@ -139,8 +124,7 @@ class Model:
                 for queue in worker.serves:
                     if state.tokens[self.wake(queue)]:
                         tokens = put(state.tokens, self.wake(queue), False)
-                        woken: Doing = "looks" if self.rules.ahead else "asks"
-                        yield now(state._replace(tokens=tokens), woken, queue)
+                        yield now(state._replace(tokens=tokens), "asks", queue)
                         break
             case _:
                 pass
@@ -206,10 +190,9 @@ def totals(rules: Rules, *, deaths: int = 0, returns: int = 0) -> Iterator[tuple
         yield search(Model(rules, want), start)
 
 
-@pytest.mark.parametrize("ahead", [False, True], ids=["told", "asked before"])
 @pytest.mark.parametrize(("deaths", "returns"), [(0, 0), (0, 1), (1, 0)])
-def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int, ahead: bool) -> None:
-    found = totals(Rules(ahead=ahead), deaths=deaths, returns=returns)
+def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int) -> None:
+    found = totals(Rules(), deaths=deaths, returns=returns)
     states, stuck = map(sum, zip(*found, strict=True))
     assert states > 5_000
     assert stuck == 0
@@ -223,22 +206,16 @@ def test_nobody_sleeps_beside_ready_work(deaths: int, returns: int, ahead: bool)
         (Rules(gone=False), 1, 0),
         (Rules(again=False), 0, 1),
         (Rules(one_each=False), 0, 0),
-        (Rules(ahead=True, owes=False), 0, 0),
-        (Rules(ahead=True, gone=False), 1, 0),
     ],
-    ids=[
-        *("no baton", "nothing owed", "token of an ended session", "put back", "one token"),
-        *("nothing owed, asked before", "token of an ended session, asked before"),
-    ],
+    ids=["no baton", "nothing owed", "token of an ended session", "put back", "one token"],
 )
 def test_each_rule_is_needed(rules: Rules, deaths: int, returns: int) -> None:
     assert any(stuck for _, stuck in totals(rules, deaths=deaths, returns=returns))
 
 
-@pytest.mark.parametrize("ahead", [False, True], ids=["told", "asked before"])
-def test_the_model_does_what_the_scripts_do(place: Place, ahead: bool) -> None:
+def test_the_model_does_what_the_scripts_do(place: Place) -> None:
     names = ("high", "low")
-    dice, model = random.Random(7), Model(Rules(ahead=ahead), 2)
+    dice, model = random.Random(7), Model(Rules(), 2)
     state = State((0, 0), (False, False), (0, 0), (), 0, 0)
     place.open("s")
     for step in range(400):
@@ -254,18 +231,11 @@ def test_the_model_does_what_the_scripts_do(place: Place, ahead: bool) -> None:
             serves = dice.choice([(A, B), (B, A), (A,), (B,)])
             if owed is not None and owed not in serves:
                 serves = (*serves, owed)
-            queues, got = [names[q] for q in serves], 0
-            if ahead:
-                state, got = model.look(state, serves)
-                assert (
-                    len(place(operations.fetch_idle(place.keys, "s", queues, 2)).messages) == got
-                ), step
-            if not got:
-                token = None if owed is None else names[owed]
-                state, got = model.work(state, serves, owed)
-                worked = place(
-                    operations.settle_and_fetch(place.keys, "s", queues, want=2, token=token)
-                )
-                assert len(worked.messages) == got, step
+            queues, token = [names[q] for q in serves], None if owed is None else names[owed]
+            state, got = model.work(state, serves, owed)
+            worked = place(
+                operations.settle_and_fetch(place.keys, "s", queues, want=2, token=token)
+            )
+            assert len(worked.messages) == got, step
         found = [(len(place.ready(name)), place.token(name)) for name in names]
         assert found == list(zip(state.ready, state.tokens, strict=True)), step

@@ -57,24 +57,6 @@ SABOTAGES = {
         "false",
         "tests/broker/test_settle_and_fetch.py -k what_differs",
     ),
-    "who asked before a token came owes nothing": Sabotage(
-        "broker/lua/fetch_idle.lua",
-        "if not paused[KEYS[k]] then pass_on(KEYS[k], KEYS[k + 2]) end",
-        "",
-        "tests/broker/test_fetch_idle.py -k asked_before_a_token",
-    ),
-    "a look takes what was lost before": Sabotage(
-        "broker/lua/fetch_idle.lua",
-        "if not plain or type(",
-        "if type(",
-        "tests/broker/test_fetch_idle.py -k not_plain",
-    ),
-    "a look that was lost is forgotten": Sabotage(
-        "worker/session.py",
-        "self._unsure = reply is None or (refused and self._is_known)",
-        "self._unsure = refused and self._is_known",
-        "tests/worker/test_parts.py -k answer_was_lost",
-    ),
     "ack before run": Sabotage(
         "worker/sync_tasks.py",
         "        settlement: Settlement | None = None\n",

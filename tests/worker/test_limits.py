@@ -21,8 +21,7 @@ from typedq import telemetry
 from typedq.broker import DeadBounds, operations, settlements
 from typedq.embedded import OwnServer
 from typedq.worker.children import ChildProcess
-from typedq.worker.journal import Journal, Phase, State
-from typedq.worker.limits import STILL_S, TimeoutMonitor
+from typedq.worker.journal import Journal, State
 from typedq.worker.memory import MemoryLimit
 from typedq.worker.session import Session, new_session
 
@@ -191,34 +190,6 @@ def test_what_came_again_is_not_handed_back_for_its_first_coming(stage: Stage) -
     assert (session.is_mine(first), session.is_mine(again)) == (False, True)
     assert stage.flying(journal.session).keys() == {id}
     assert stage.look().queues["mid"].ready == 0
-
-
-def test_what_an_idle_child_was_given_while_it_stood_still_goes_back(stage: Stage) -> None:
-    """The server fetches for it when a token comes, whether or not it hears of that."""
-    broker, journal = stage.app.broker, Journal(8)
-    journal.session = old = new_session()
-    journal.set_lease_deadline(float("inf"))
-    broker.call(operations.open(broker.keys, [old], QUEUES, 30_000))
-    session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
-    id = stage.send("nap")
-    worked = broker.call(operations.fetch_idle(broker.keys, old, QUEUES, 1))
-    watch = TimeoutMonitor(broker, lambda: [ChildProcess(os.getpid(), journal)], QUEUES)
-    journal.phase, journal.last_heartbeat = Phase.IDLE, time.monotonic()
-    watch.step(0.0)
-    assert stage.flying(old).keys() == {id}
-    journal.last_heartbeat = time.monotonic() - STILL_S
-    watch.step(0.0)
-    assert not stage.flying(old)
-    assert stage.look().queues["mid"].ready == 1
-    (job,) = session._hold(worked.messages)  # as it would on going on
-    assert journal.is_lease_over(), "so that it cannot begin"
-    assert not journal.claim(job.slot, time.monotonic(), None)
-    session.hand_back([job])
-    assert session.exchange(1) == []
-    assert journal.session != old
-    assert stage.look().queues["mid"].ready == 1
-    watch.step(0.0)
-    assert stage.look().stats == {}, "nothing was counted"
 
 
 # --- memory

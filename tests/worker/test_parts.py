@@ -6,16 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from typedq.broker import Broker, operations, settlements, stats
 from typedq.broker.operations import Destination, OutgoingMessage
-from typedq.broker.script import Argument
-from typedq.broker.wire import Refused
 from typedq.errors import ServerUnavailable
 from typedq.message import encode_message, new_ids
 from typedq.worker.child import SLOW_S, Child, Plan
@@ -194,39 +190,6 @@ def test_who_is_called_away_does_no_harm_to_a_server_that_is_paused(
     assert ttl != -1
 
 
-@pytest.mark.parametrize("called_away", [False, True])
-def test_what_waits_behind_a_token_is_done_when_the_wait_is_over(
-    stage: Stage, waiter: Waiter, called_away: bool
-) -> None:
-    """Also when it was no token that ended it: then the request is not taken back."""
-    count = ["INCR", stage.keys.lane("seen")]
-    for seen in range(1, 20):
-        if called_away:
-            waiter.poke()
-        else:
-            stage.redis.rpush(stage.keys.wake("low"), "1")
-        assert waiter.wait_and_ask(5.0, count) == (None if called_away else 1, seen)
-        assert stage.redis.info("clients")["blocked_clients"] == 0
-
-
-def test_what_waits_behind_a_token_may_be_refused(stage: Stage, waiter: Waiter) -> None:
-    stage.redis.rpush(stage.keys.wake("high"), "1")
-    place, reply = waiter.wait_and_ask(5.0, ["EVALSHA", "0" * 40, 0])
-    assert place == 0
-    assert reply.code == "NOSCRIPT"
-    stage.redis.set(stage.keys.wake("high"), "spoiled")
-    assert waiter.wait_and_ask(5.0, ["ECHO", "done"]) == (None, b"done")
-
-
-def test_a_lost_connection_leaves_it_unknown_what_was_done(stage: Stage, waiter: Waiter) -> None:
-    stage.redis.rpush(stage.keys.wake("high"), "1")
-    assert waiter.wait_and_ask(5.0, ["ECHO", "1"]) == (0, b"1")
-    stage.redis.client_kill_filter(_id=str(waiter._tokens.link.id))
-    assert waiter.wait_and_ask(1.0, ["ECHO", "2"]) == (None, None)
-    stage.redis.rpush(stage.keys.wake("high"), "1")
-    assert waiter.wait_and_ask(5.0, ["ECHO", "3"]) == (0, b"3")
-
-
 # --- who holds what --------------------------------------------------------------------------
 
 
@@ -376,64 +339,6 @@ def test_each_settlement_is_made_with_the_next_exchange(stage: Stage, journal: J
     assert held.session.room == journal.slots
 
 
-def test_what_a_child_looked_for_while_it_waited_is_held(stage: Stage, journal: Journal) -> None:
-    held = Held(stage, journal, 3)
-    look = held.session.look(2)
-    assert look
-    jobs = held.session.looked(_made(stage, look))
-    assert jobs
-    assert len(jobs) == 2
-    assert all(map(held.session.is_mine, jobs))
-    assert held.session.look(2), "what is held may run elsewhere meanwhile"
-    held.session.ack(jobs)
-    assert held.session.look(2) is None, "what is owed comes first"
-    held.session.exchange()
-    assert held.session.look(2)
-    held.end()
-    assert held.session.looked(_made(stage, look)) is None
-    assert held.session.exchange() == []
-    again = held.session.look(2)
-    assert again
-    assert again != look, "it goes on under a fresh id"
-
-
-def test_a_look_whose_answer_was_lost_strands_nothing(stage: Stage, journal: Journal) -> None:
-    held = Held(stage, journal, 2)
-    look = held.session.look(2)
-    assert look
-    messages = _made(stage, look)[2]
-    assert held.session.looked(None) is None
-    assert held.session.look(2) is None, "first it is to find out what became of it"
-    assert [job.message for job in held.session.exchange()] == messages
-
-
-def test_a_look_that_the_server_refused_is_asked_again(stage: Stage, journal: Journal) -> None:
-    held, before = Held(stage, journal, 2), journal.session
-    look = held.session.look(2)
-    assert look
-    assert held.session.looked(Refused("ERR something half done")) is None
-    assert held.session.look(2) is None, "first it is to find out what became of it"
-    assert len(held.session.exchange(2)) == 2
-    assert journal.session != before
-
-
-def test_a_server_that_does_not_know_the_script_is_given_it(stage: Stage, journal: Journal) -> None:
-    session = Held(stage, journal, 2).session
-    first = session.look(1)
-    assert first
-    assert first[0] == "EVAL"
-    assert session.looked(_made(stage, first))
-    again = session.look(1)
-    assert again
-    assert again[0] == "EVALSHA"
-    stage.redis.script_flush()
-    with pytest.raises(Refused, match="NOSCRIPT") as refused:
-        _made(stage, again)
-    assert session.looked(refused.value) is None
-    assert session.look(1) == first, "nothing was done"
-    assert session.looked(_made(stage, first))
-
-
 def test_what_a_child_gets_when_it_may_begin_nothing_goes_back_in_order(
     stage: Stage, journal: Journal, wait_until: WaitUntil
 ) -> None:
@@ -456,9 +361,3 @@ def test_what_a_child_gets_when_it_may_begin_nothing_goes_back_in_order(
     waiting = stage.redis.lrange(stage.keys.ready("mid"), 0, -1)
     assert [message[25:51].decode() for message in waiting] == ids
     assert not stage.effects("start")
-
-
-def _made(stage: Stage, look: Sequence[Argument]) -> Any:
-    """What the server answers to it."""
-    with closing(stage.app.broker.link()) as link:
-        return link.ask(look)

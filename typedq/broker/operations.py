@@ -107,10 +107,9 @@ def accepted(reply: list[bytes]) -> Accepted:
 
 
 class Worked(NamedTuple):
-    """Answer to work and look; `alive` is False when the session was ended by others.
+    """Answer to settle_and_fetch and unpark; `alive` is False when others ended the session.
 
-    settled: None where nothing was done: what is in flight differs from `AckAll`; or it was a look,
-        which leaves all else than the plain case to `work`, also a session that has ended
+    settled: None if nothing was done, because what is in flight differs from `AckAll`
     """
 
     alive: bool
@@ -153,23 +152,13 @@ def settle_and_fetch(
     )
 
 
-def fetch_idle(keys: Keys, session: str, queues: Sequence[str], want: int) -> Operation[Worked]:
-    """Fetch up to `want` for an idle worker, asked before it is known whose token will be taken."""
-    return Operation(
-        script("fetch_idle"),
-        [keys.sessions, keys.flight(session), keys.paused, *keys.lines(queues)],
-        [session, want],
-        worked,
-    )
-
-
 def wake_worker(token: str) -> Operation[None]:
     """End a wait for tokens that include this one, which nobody else waits for."""
     return Operation(script("wake_worker"), [token], [CALLED_BACK_TTL_S], lambda _: None)
 
 
 def worked(reply: list[Any]) -> Worked:
-    """Read what `work`, `look` and `unpark` answer."""
+    """Read what `settle_and_fetch` and `unpark` return."""
     if reply[0] != b"ok":
         return Worked(False, 0, []) if reply[0] == b"gone" else Worked(True, None, [])
     lists: list[list[bytes]] = reply[2:]

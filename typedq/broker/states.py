@@ -14,7 +14,7 @@ deliver | broadcast | ready | | a copy for each supervisor, in a queue of its ow
 abandon | ready | purged | | a copy whose supervisor is gone
 abandon | delayed | purged | | a copy whose supervisor is gone
 tick, settle_and_fetch | delayed | ready | | its time has come
-settle_and_fetch, fetch_idle | ready | in flight | | fetched
+settle_and_fetch | ready | in flight | | fetched
 settle_and_fetch, recover_session | in flight | done | | it ended well
 settle_and_fetch, recover_session | in flight | ready | | handed back before it began
 settle_and_fetch | in flight | ready | attempts | it failed, and runs again at once

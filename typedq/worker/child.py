@@ -12,7 +12,6 @@ from typing import final
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
-from typedq.broker.script import Argument
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.delivery import Delivery, Outcome
@@ -72,7 +71,6 @@ class Child:
         self._pace = Prefetch(plan.prefetch)
         self._sync = SyncTasks(self._around, journal, self._session, self._pace)
         self._alone = False
-        self._looked = False  # and found nothing, so that only a token is worth another look
         self._ran = 0
         self._has_coroutines = any(task.contract.is_async for task in app.tasks.values())
         self._bounded = plan.max_mb is not None or plan.max_tasks is not None
@@ -105,8 +103,7 @@ class Child:
                 self._buffer.clear()
             want = self._appetite()
             # Fenced off, its session may have been ended: then only an exchange opens another.
-            look = want and not self._looked
-            if look or token or self._session.owes or self._journal.is_lease_over():
+            if want or token or self._session.owes or self._journal.is_lease_over():
                 self._fetch(want, token)
                 token = None
             if self._buffer and not self.stopping:
@@ -126,27 +123,8 @@ class Child:
         if want:
             self._parked.look(LOOK_S)
         if self._parked and want:
-            self._looked = False
             return None  # nothing wakes us for what is parked
-        if want and not self._coroutines.running and (look := self._session.look(want)):
-            return self._doze(look)
-        self._looked = False
         return self._wait(fetching=want > 0)
-
-    def _doze(self, look: Sequence[Argument]) -> str | None:
-        """Wait without anything else to do: the server itself fetches for us when a token comes."""
-        self._journal.phase = Phase.IDLE
-        place, reply = self.waiter.wait_and_ask(LOOK_S, look)
-        self._journal.phase = Phase.BUSY
-        jobs = self._session.looked(reply)
-        self._look_at_parent()
-        self._looked = jobs is not None
-        if jobs is None:
-            return self._queue(place)
-        self._buffer.extend(jobs)
-        if not self._journal.is_lease_over():
-            self._run_buffer()
-        return None
 
     def _fetch(self, want: int, token: str | None) -> None:
         session, group = self._session, self._parked.next() if want else None
@@ -159,7 +137,6 @@ class Child:
             if not fetched:
                 self._parked.is_empty(group)
             self._buffer.extend(fetched)
-        self._looked = want > 0 and group is None and not self._buffer
         self._journal.phase = Phase.BUSY
 
     def _is_full(self) -> bool:
@@ -187,14 +164,8 @@ class Child:
         self._journal.phase = Phase.IDLE if idle else Phase.BUSY
         place = self.waiter.wait(timeout, tokens=fetching)
         self._journal.phase = Phase.BUSY
-        self._look_at_parent()
-        return self._queue(place)
-
-    def _look_at_parent(self) -> None:
         if self._parent not in (None, os.getppid()):
             raise SystemExit("the supervisor is gone")
-
-    def _queue(self, place: int | None) -> str | None:
         return None if place is None else self._plan.queues[place]
 
     def _run_buffer(self) -> None:

@@ -8,12 +8,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Any, final
+from typing import final
 
 from typedq.broker import Broker, DeadBounds, Operation, operations, settlements
 from typedq.broker.parking import Group, Parked, park, unpark
-from typedq.broker.script import Argument
-from typedq.broker.wire import Refused
 from typedq.errors import ServerError, ServerRefused
 from typedq.message import KIND_AT, are_ids, is_message, is_ordinary
 from typedq.telemetry import event
@@ -53,7 +51,6 @@ class Session:
         # By slot and not by id: a message may come to us a second time.
         self.held: list[Delivery | None] = [None] * journal.slots
         self._unsure, self._lost_links = False, broker.lost_links
-        self._is_known = False  # the script of `look`, to the server
         self.urgent, self.bytes_each = False, 1
 
     @property
@@ -123,7 +120,7 @@ class Session:
         # Revoked: the supervisor hands them back too, perhaps later than we. If we had fetched one
         # again under the same session by then, it would be handed back while it runs.
         # A lost link: perhaps a restart that forgot the last second, so that the server believes
-        # that we hold what we settled, or what we never saw; as after a look whose answer was lost.
+        # that we hold what we settled, or what we never saw.
         if self._unsure or self._lost_links != self._broker.lost_links:
             late = self._rotate()
         try:
@@ -162,24 +159,6 @@ class Session:
                 return worked
         acks = [settlements.Ack(contract, [job.id for job in jobs]) for contract, jobs in ended]
         return call(self._move(want, token, [*acks, *self._others]))
-
-    def look(self, want: int) -> Sequence[Argument] | None:
-        """What the server may do while an idle child waits; None if something else comes first."""
-        if self._owed or self._unsure or self._lost_links != self._broker.lost_links:
-            return None
-        look = operations.fetch_idle(self._broker.keys, self._journal.session, self._queues, want)
-        return look.evalsha() if self._is_known else look.eval_source()
-
-    def looked(self, reply: Any) -> list[Delivery] | None:
-        """What came of it, as `Waiter.wait_and_ask` answers; None if it fetched nothing."""
-        refused = isinstance(reply, Refused)
-        self._is_known = not (refused and reply.code == "NOSCRIPT")
-        # Refused for another reason, it may be half done.
-        self._unsure = reply is None or (refused and self._is_known)
-        if reply is None or refused:
-            return None
-        worked = operations.worked(reply)
-        return None if worked.settled is None else self._hold(worked.messages)
 
     def _move(
         self,
