@@ -95,8 +95,8 @@ SABOTAGES = {
     ),
     "reap without journal": Sabotage(
         "worker/children.py",
-        'e.id: "done" for e in entries if e.state == State.DONE',
-        'e.id: "done" for e in entries[:0] if e.state == State.DONE',
+        'fates[entry.id] = "done"',
+        "fates.pop(entry.id, None)",
         "tests/worker/test_crash.py -k ended_well_is_not_run_again",
     ),
     "neighbours are convicted": Sabotage(
@@ -107,9 +107,15 @@ SABOTAGES = {
     ),
     "poison is never convicted": Sabotage(
         "worker/children.py",
-        '"crash" if alone else "lost"',
-        '"back" if alone else "lost"',
+        'fates[entry.id] = "crash" if entry.id in culprits and not stopped else others',
+        "fates[entry.id] = others",
         "tests/worker/test_crash.py -k killed_child_is_settled",
+    ),
+    "neighbours of a known culprit are counted": Sabotage(
+        "worker/children.py",
+        'others: operations.Fate = "back" if stopped or culprits else "lost"',
+        'others: operations.Fate = "back" if stopped else "lost"',
+        "tests/worker/test_children.py -k fate_of_each",
     ),
     "the old session lives on": Sabotage(
         "broker/lua/replace_session.lua",

@@ -19,6 +19,7 @@ from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.prefetch import MAX_PREFETCHED, Prefetch
+from typedq.worker.processes import AdoptedZombies
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session
 from typedq.worker.sync_tasks import SyncTasks
@@ -67,6 +68,7 @@ class Child:
         self._parked = ParkedGroups(broker, readings, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.poke)
         self._around = self._coroutines.around
+        self._zombies = AdoptedZombies()
         self._buffer = deque[Delivery]()
         self._pace = Prefetch(plan.prefetch)
         self._sync = SyncTasks(self._around, journal, self._session, self._pace)
@@ -164,6 +166,7 @@ class Child:
         self._journal.phase = Phase.IDLE if idle else Phase.BUSY
         place = self.waiter.wait(timeout, tokens=fetching)
         self._journal.phase = Phase.BUSY
+        self._zombies.reap(busy=self._coroutines.running > 0)
         if self._parent not in (None, os.getppid()):
             raise SystemExit("the supervisor is gone")
         return None if place is None else self._plan.queues[place]
