@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,52 @@ def test_a_worker_whose_children_ended_idle_stops_at_once_without_a_server(
         assert worker.stop(20.0) == 0
         assert time.monotonic() - asked < 10.0
         own.start()
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_signal_is_heard_while_the_server_hangs(
+    namespace: str, tmp_path: Path, wait_until: WaitUntil, signals: int
+) -> None:
+    """Each request takes until its deadline, and there are many that are due."""
+    with OwnServer(tcp=True) as own, Stage(own.url, namespace, tmp_path) as stage:
+        worker = stage.worker("-c", "1", "--grace", "60", TYPEDQ_ENQUEUE_DEADLINE="1.5")
+        if signals == 2:
+            stage.send("hold", stage.gate())
+            wait_until(lambda: stage.effects("start"))
+        else:
+            wait_until(lambda: worker.events("worker started"))
+        own.pause()
+        wait_until(lambda: worker.events("request to the server failed"))
+        asked = time.monotonic()
+        for number in range(signals):
+            worker.signal(signal.SIGTERM)
+            wait_until(partial(lambda n: n or worker.events("stopping"), number))
+        if signals == 1:
+            for child in worker.children():
+                child.kill()
+        assert worker.wait() == signals - 1
+        assert time.monotonic() - asked < 15.0
+        own.resume()
+
+
+def test_a_hard_timeout_is_kept_while_the_server_hangs(
+    namespace: str, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    with OwnServer(tcp=True) as own, Stage(own.url, namespace, tmp_path) as stage:
+        leaving.declare(stage.app)
+        more = {"FAULTS_MORE": "tests.faults.leaving", "TYPEDQ_ENQUEUE_DEADLINE": "1.5"}
+        worker = stage.worker("-c", "1", **more)
+        stage.send("nap")
+        wait_until(stage.is_drained)
+        stage.send("overruns", "own child in a session", "0.01")
+        (start,) = wait_until(lambda: stage.effects("start", "overruns"))
+        own.pause()
+        began = time.monotonic()
+        wait_until(lambda: not psutil.pid_exists(start.pid))
+        assert time.monotonic() - began < 6.0
+        own.resume()
+        wait_until(lambda: len(stage.dead()) == 1)
+        assert worker.stop() == 0
 
 
 # --- users, namespaces, file systems
