@@ -17,7 +17,8 @@ from typing import Any
 from benchmarks import catalog, plot, report
 from benchmarks.contender import ENVIRONMENTS, Contender, install_all
 from benchmarks.machine import foreign_load, machine
-from benchmarks.trial import FULL, QUICK, Effort, TrialError, measure
+from benchmarks.processes import TrialError
+from benchmarks.trial import FULL, QUICK, Effort, measure
 
 RESULTS = Path(__file__).parent / "results"
 

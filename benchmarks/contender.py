@@ -88,7 +88,7 @@ class Contender:
         """Return the versions of Python, of its packages and of redis-py as installed."""
         packages = (*self.packages, *_SHARED)
         names = dict.fromkeys(package.split("[")[0].split("=")[0] for package in packages)
-        command = [self.bin / "python", "-c", _VERSIONS, *names]
+        command = [str(self.bin / "python"), "-c", _VERSIONS, *names]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -115,8 +115,8 @@ def export_commit(commit: str, directory: Path, repository: Path = ROOT) -> None
 
 def find_python(version: str) -> str:
     """Return the path of a Python of this version. Raises Unavailable."""
-    candidates = [f"python{version}", *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
-    for each in candidates:
+    installed = Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
+    for each in (f"python{version}", *map(str, installed)):
         command = [each, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
         try:
             ran = subprocess.run(command, capture_output=True, text=True, check=False)

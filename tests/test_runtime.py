@@ -45,7 +45,7 @@ def test_every_directory_that_is_made_is_of_this_user_alone(tmp_path: Path) -> N
 def test_a_worker_that_comes_first_leaves_a_place_for_the_embedded_server(
     base: Path, tmp_path: Path
 ) -> None:
-    lock = HostLock(directory("redis://here", "n"))
+    lock = HostLock(lambda: directory("redis://here", "n"))
     (folder,) = runtime.directory(base).iterdir()
     assert modes(folder, tmp_path) == {0o700}
     runtime.private(runtime.directory(base), "…")
@@ -72,4 +72,4 @@ def test_a_lock_is_not_made_where_others_prepared_its_folder(
     prepare(folder)
     folder.chmod(0o755)
     with pytest.raises(ConfigurationError, match=f"{folder} must be a directory of this user"):
-        HostLock(folder)
+        HostLock(lambda: folder)

@@ -74,7 +74,7 @@ def test_memory_is_limited_by_flag_else_by_setting(
 ) -> None:
     shop.env["TYPEDQ_MAX_MEM_PERCENT"] = setting
     with shop.start("worker", "-c", "1", *flag) as worker:
-        wait_until(lambda: re.search("memory is short|for its memory", shop.log), 20)
+        wait_until(lambda: re.search("memory limit exceeded", shop.log), 20)
         worker.terminate()
         assert worker.wait(20) == 0
 
@@ -118,7 +118,7 @@ def test_more_queues_than_a_worker_can_serve_are_refused(shop: Shop) -> None:
         "    print(text, flush=True)\n",
     )
     told = shop.run("worker", "many:app", code=2).stderr
-    assert "a worker cannot serve 300 queues; choose 255 at most by --queues" in told
+    assert "a worker cannot serve 300 queues; choose at most 255 with --queues" in told
     shop.out("enqueue", "note", '{"text": "the last of them"}', "--app", "many:app")
     chosen = ",".join(f"q{n}" for n in range(255))
     ran = shop.run("worker", "many:app", "-b", "-c", "1", "-Q", chosen)

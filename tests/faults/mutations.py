@@ -95,8 +95,8 @@ MUTATIONS = {
     ),
     "recovery without the journal": Mutation(
         "worker/children.py",
-        'e.id: "done" for e in entries if e.state == State.DONE',
-        'e.id: "done" for e in entries[:0] if e.state == State.DONE',
+        'fates[entry.id] = "done"',
+        "fates.pop(entry.id, None)",
         "tests/worker/test_crash.py -k ended_well_is_not_run_again",
     ),
     "messages that did not start are counted": Mutation(
@@ -107,15 +107,15 @@ MUTATIONS = {
     ),
     "a crash is never counted": Mutation(
         "worker/children.py",
-        '"crash" if alone else "lost"',
-        '"back" if alone else "lost"',
+        'fates[entry.id] = "crash" if entry.id in culprits and not stopped else others',
+        "fates[entry.id] = others",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
     "neighbours of a known culprit are counted": Mutation(
         "worker/children.py",
-        "or (member.overdue and id not in member.overdue)",
-        "",
-        "tests/worker/test_crash.py -k beyond_its_hard_timeout",
+        'others: operations.Fate = "back" if stopped or culprits else "lost"',
+        'others: operations.Fate = "back" if stopped else "lost"',
+        "tests/worker/test_children.py -k fate_of_each",
     ),
     "a message that was lost once must run alone": Mutation(
         "broker/lua/parts/message.lua",

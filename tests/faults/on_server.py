@@ -38,7 +38,7 @@ def hang(scene: Scene) -> None:
             scene.probe(stage, "B1 pause", since, B1_S)
     verdict = scene.finish(stage)
     scene.expect(verdict.extra_runs == 0, f"{verdict.extra_runs} extra runs")
-    scene.expect(not worker.events("ended a session"), "a session was ended")
+    scene.expect(not worker.events("recovered the session"), "a session was ended")
 
 
 @scenario(6, "Redis kill -9 and restart, AOF always", "everything kept, scripts reloaded, B1")
@@ -252,7 +252,7 @@ def clocks(scene: Scene) -> None:
     stage.open_gate()
     verdict = scene.finish(stage)
     scene.expect(verdict.extra_runs == 0, f"{verdict.extra_runs} extra runs")
-    scene.expect(not any(w.events("ended a session") for w in workers), "a session was ended")
+    scene.expect(not any(w.events("recovered the session") for w in workers), "a session was ended")
 
 
 @scenario(34, "100,000 messages due at once", "the server answers others all the while")

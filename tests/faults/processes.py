@@ -22,13 +22,22 @@ ROOT = Path(__file__).parents[2]
 
 
 class Worker:
-    """A worker process of its own session; `log` holds its lines of JSON."""
+    """A worker process of its own session; `log` holds its lines of JSON.
 
-    def __init__(self, flags: Sequence[str], environment: dict[str, str], log: Path) -> None:
+    prefix: a program that starts it, such as unshare; then `pid` is that of this program
+    """
+
+    def __init__(
+        self,
+        flags: Sequence[str],
+        environment: dict[str, str],
+        log: Path,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.worker", *flags],
+                [*prefix, sys.executable, "-m", "tests.faults.worker", *flags],
                 cwd=ROOT,
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,

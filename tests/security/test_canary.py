@@ -64,7 +64,7 @@ def test_a_worker_never_shows_the_password(
                 # Everything is lost, the connections and the door.
                 client.execute_command("ACL", "SETUSER", "default", "resetpass", ">another")
                 client.client_kill_filter(_type="normal", skipme=True)
-                wait_until(lambda: "server does not answer, trying again" in shop.log)
+                wait_until(lambda: "request to the server failed; retrying" in shop.log)
                 if Path("/proc/self/cmdline").exists():
                     assert "worker" in command_lines()
                     assert CANARY not in command_lines()
@@ -78,7 +78,7 @@ def test_a_worker_never_shows_the_password(
     for failing in (url(locked, WRONG), f"redis://:{CANARY}@127.0.0.1:1/0"):
         shop.env["TYPEDQ_URL"] = failing
         with shop.start("worker", "-b", "-c", "1") as worker:
-            wait_until(lambda: "server does not answer" in shop.log)
+            wait_until(lambda: "request to the server failed" in shop.log)
             worker.kill()
         assert CANARY not in shop.log
 

@@ -14,7 +14,7 @@ import pytest
 
 from typedq import telemetry
 from typedq.worker import WorkerOptions, children
-from typedq.worker.cgroup import oom_kills, used_percent
+from typedq.worker.cgroup import oom_kills, usable_cores, used_percent
 from typedq.worker.children import ChildPool, ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock
@@ -120,6 +120,76 @@ def test_kills_are_counted_in_the_own_group_else_above_it_else_on_the_host(
         assert oom_kills(root) == count
 
 
+QUOTA = {V1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), V2: ("cpu.max",)}
+CPU = {V1: "sys/fs/cgroup/cpu/", V2: "sys/fs/cgroup/"}
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+@pytest.mark.parametrize(
+    ("groups", "wanted"),
+    [  # group -> its quota and period
+        ({"a/b": (100_000, 100_000)}, 1),
+        ({"a/b": (50_000, 100_000)}, 1),
+        ({"a/b": (1_000, 100_000)}, 1),
+        ({"a/b": (150_000, 100_000)}, 2),
+        ({"a/b": (250_000, 100_000)}, 3),
+        ({"a/b": (30_000, 10_000)}, 3),
+        ({"a/b": ("max", 100_000), "a": (120_000, 100_000)}, 2),
+        ({"": (100_000, 100_000), "a": ("max", 100_000), "a/b": (300_000, 100_000)}, 1),
+        ({"a/b": (9_900_000, 100_000)}, 4),
+        ({"a/b": ("max", 100_000)}, 4),
+        ({"a/b": (0, 100_000)}, 4),
+        ({"a/b": (100_000, 0)}, 4),
+        ({"a/b": ("", "")}, 4),
+        ({"other": (100_000, 100_000)}, 4),
+        ({}, 4),
+    ],
+)
+def test_the_cores_are_the_smallest_cpu_quota_rounded_up(
+    version: str,
+    groups: dict[str, tuple[int | str, int | str]],
+    wanted: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    own = "3:cpu,cpuacct:/a/b\n0::/" if version == V1 else "0::/a/b"
+    files = dict[str, object]()
+    for group, (quota, period) in groups.items():
+        numbers = (quota if quota != "max" else -1, period)
+        texts = numbers if version == V1 else (f"{quota} {period}",)
+        for name, text in zip(QUOTA[version], texts, strict=True):
+            files[f"{CPU[version]}{group}/{name}"] = text
+    assert usable_cores(tree(tmp_path, own, files)) == wanted
+
+
+def test_without_cgroups_the_cores_are_those_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert usable_cores(tmp_path) == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores(tmp_path) == 1
+
+
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists(), reason="no cgroup v1")
+def test_the_quota_of_a_real_group_is_seen(tmp_path: Path) -> None:
+    given = os.environ.get("FAULTS_CPU_CGROUP")
+    if not given:
+        pytest.skip("FAULTS_CPU_CGROUP names no directory of the cpu controller")
+    group = Path(given) / f"typedq-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "cpu.cfs_quota_us").write_text("50000")
+        code = "from typedq.worker.cgroup import usable_cores; print(usable_cores())"
+        join = f"echo $$ > {group}/cgroup.procs; exec {sys.executable} -c '{code}'"
+        done = subprocess.run(["sh", "-c", join], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "1"
+    finally:
+        group.rmdir()
+
+
 LABELLED, PLAIN = "child died, probably killed for its memory", "child died"
 
 
@@ -146,11 +216,13 @@ def test_as_many_of_the_killed_are_labelled_as_the_kernel_killed(
     count = 3
     monkeypatch.setattr(children, "oom_kills", lambda: count)
     monkeypatch.setattr(telemetry.logger, "propagate", True)
-    own = ChildPool(stage.app, WorkerOptions(["mid"], 0).plan(stage.app), 0, HostLock(tmp_path))
+    own = ChildPool(
+        stage.app, WorkerOptions(["mid"], 0).plan(stage.app), 0, HostLock(lambda: tmp_path)
+    )
     count += kills
     for signal_name in how:
         with subprocess.Popen(["sleep", "100"]) as process:
-            own.members = [ChildProcess(process.pid, Journal(1))]
+            own.children = [ChildProcess(process.pid, Journal(1))]
             getattr(process, signal_name)()
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             own.step(0.0)

@@ -125,6 +125,27 @@ def test_slots_that_were_missed_long_ago(
     wait_until(stage.ended)
     assert one.stop() == 0
     assert len(slots(stage)) == (catch_up == "once")
+    skipped = one.events("cron slot missed; skipped")
+    if catch_up == "once":
+        assert skipped == []
+    else:
+        ((entry, slot),) = ((event["entry"], event["slot"]) for event in skipped)
+        assert entry == "ticks"
+        missed = datetime.fromisoformat(slot)
+        assert 2 * 3_600 <= (datetime.now(UTC) - missed).total_seconds() < 3 * 3_600
+
+
+def test_slots_that_are_missed_by_a_long_pause_are_one_warning(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    """Every second for ten minutes, and then in time again."""
+    stage.redis.hset(stage.keys.cron, "ticks", round((time.time() - 600) * 1000))
+    one = worker(stage)
+    wait_until(lambda: len(slots(stage)) >= 62)
+    assert one.stop() == 0
+    (event,) = one.events("cron slot missed; skipped")
+    assert event["level"] == "warning"
+    assert datetime.fromisoformat(event["slot"]).timestamp() == slots(stage)[0] - 1
 
 
 def test_a_pause_of_some_seconds_loses_no_slot(stage: Stage, wait_until: WaitUntil) -> None:

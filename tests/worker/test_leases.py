@@ -129,7 +129,8 @@ def test_a_child_without_a_lease_takes_nothing_from_others(
     second = brief.worker("-c", "1", XDG_RUNTIME_DIR=str(elsewhere))
     wait_until(
         lambda: (
-            second.events("ended a session") or not brief.redis.zscore(brief.keys.sessions, own[0])
+            second.events("recovered the session")
+            or not brief.redis.zscore(brief.keys.sessions, own[0])
         )
     )
     ids = brief.send_many([brief.call("nap")] * 30)
@@ -161,7 +162,7 @@ def test_a_child_that_stands_still_keeps_its_lease(brief: Stage, wait_until: Wai
 
 
 def test_a_lock_is_free_when_its_group_is_gone(tmp_path: Path) -> None:
-    first, second = HostLock(tmp_path / "locks"), HostLock(tmp_path / "locks")
+    first, second = (HostLock(lambda: tmp_path / "locks") for _ in range(2))
     first.record(["s1", "s2"], ["high", "low"])
     assert list(second.orphans()) == []
     first.record(["s2"], ["high", "low"])  # shorter than before
@@ -176,7 +177,7 @@ def test_a_lock_is_free_when_its_group_is_gone(tmp_path: Path) -> None:
 
 
 def test_an_orphan_stays_until_its_sessions_were_ended(tmp_path: Path) -> None:
-    first, second = HostLock(tmp_path / "locks"), HostLock(tmp_path / "locks")
+    first, second = (HostLock(lambda: tmp_path / "locks") for _ in range(2))
     first.record(["s1"], ["mid"])
     first._path = tmp_path / "another"
     first.release()
@@ -193,13 +194,13 @@ def test_a_lock_can_be_made_while_others_leave(tmp_path: Path) -> None:
 
     def come_and_go() -> None:
         while not over.is_set():
-            HostLock(folder).release()
+            HostLock(lambda: folder).release()
 
     thread = threading.Thread(target=come_and_go)
     thread.start()
     try:
         for _ in range(300):
-            lock = HostLock(folder)
+            lock = HostLock(lambda: folder)
             assert lock._path.exists()
             list(lock.orphans())
             assert lock._path.exists()

@@ -455,7 +455,7 @@ def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
     wait_until(lambda: stage.dead().keys() == ids)
     assert worker.stop() == 0
     assert {reason["kind"] for reason in stage.dead().values()} == {"unreadable"}
-    assert worker.events("buried what was parked too long")[0]["messages"] == 3
+    assert worker.events("messages were parked for too long; dead-lettered")[0]["messages"] == 3
     assert stage.look().counts[contract] == 0
     assert stage.ask(groups(stage.keys)) == {}
     assert stage.ask(requeue(stage.keys, ["high", "mid", "low"], list(ids))).revived == 3

@@ -115,7 +115,7 @@ def test_a_worker_ends_though_its_server_is_gone(
         wait_until(lambda: worker.events("stopping"))
         worker.signal(signal.SIGTERM)
         assert worker.wait(15.0) == 1
-        assert len(worker.events("server does not answer, trying again")) <= 3
+        assert len(worker.events("request to the server failed; retrying")) <= 3
         own.start()  # so that the stage can look once more
 
 
@@ -221,7 +221,7 @@ def test_no_server_at_the_start_is_said_clearly_and_outlived(
     with OwnServer(tcp=True) as own, Stage(own.url, namespace, tmp_path) as stage:
         own.kill()
         worker = stage.worker("-c", "1")
-        (event,) = wait_until(lambda: worker.events("server does not answer"))
+        (event,) = wait_until(lambda: worker.events("request to the server failed"))
         assert own.url in event["why"]
         assert "is it running" in event["why"]
         own.start()

@@ -59,9 +59,9 @@ class Login(CredentialProvider):
         ask: Any = self.provider
         if hasattr(ask, "get_credentials"):
             # The one that redis-py offers by default only calls the other, and logs a warning.
-            provider: Any = type(ask)
             default: Any = CredentialProvider.get_credentials_async
-            inherited = getattr(provider, "get_credentials_async", default) is default
+            own: Any = getattr(ask, "get_credentials_async", None)
+            inherited = own is None or getattr(own, "__func__", own) is default
             ask = ask.get_credentials if inherited else ask.get_credentials_async
         is_async = any(map(inspect.iscoroutinefunction, (ask, type(ask).__call__)))
         try:

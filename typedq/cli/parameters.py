@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -54,5 +53,7 @@ def processes(text: str) -> int:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: its CPU quota rounded up, at least 1."""
+    from typedq.worker.cgroup import usable_cores
+
+    return usable_cores()

@@ -6,8 +6,11 @@ imported; heavy imports (broker, worker) happen when it runs, so that `--help` i
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -98,8 +101,24 @@ def _program(word: str) -> typer.Typer:
     return program
 
 
+def _fill_standard_streams() -> None:
+    """Open /dev/null for each standard stream that is closed.
+
+    Otherwise the next file or socket gets the number of stderr, and what a library prints there
+    ends up in it; and Python has None for the stream.
+    """
+    with suppress(OSError):  # no /dev
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(number, True)
+        os.close(number)
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - kept open
+
+
 def main() -> None:
     """Run the command line. Raises SystemExit with the exit code."""
+    _fill_standard_streams()
     try:
         _program("".join(sys.argv[1:2]))(prog_name="typedq")
     except AppNotFound as error:

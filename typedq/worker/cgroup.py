@@ -1,17 +1,20 @@
-"""What the kernel says of this process's memory: of its cgroups, versions 1 and 2, or the host."""
+"""What the kernel lets this process use: by its cgroups, versions 1 and 2, or by its host."""
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 _ROOT = Path("/")
 
 
 class _Version(NamedTuple):
-    """Where a version is mounted, and how it names its files; `cache` is a line of memory.stat."""
+    """The files of a cgroup version; `cache` is a line of memory.stat."""
 
-    mount: str
     limit: str
     use: str
     cache: str
@@ -19,20 +22,38 @@ class _Version(NamedTuple):
 
 
 _V1 = _Version(
-    "sys/fs/cgroup/memory",
-    "memory.limit_in_bytes",
-    "memory.usage_in_bytes",
-    "total_inactive_file",
-    "memory.oom_control",
+    "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"
 )
-_V2 = _Version("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file", "memory.events")
+_V2 = _Version("memory.max", "memory.current", "inactive_file", "memory.events")
+
+
+def usable_cores(root: Path = _ROOT) -> int:
+    """Return how many cores this process may keep busy: its CPU quota rounded up, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    is_v1, groups = _groups(root, "cpu")
+    quotas = [quota for group in groups if (quota := _cpu_quota(group, is_v1=is_v1)) is not None]
+    return max(1, min(cores or 1, *map(math.ceil, quotas)) if quotas else cores or 1)
+
+
+def _cpu_quota(group: Path, *, is_v1: bool) -> float | None:
+    """Return the quota of one group in cores; None if it has none."""
+    try:
+        if is_v1:
+            quota, period = (
+                (group / name).read_text() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            )
+        else:
+            quota, period = (group / "cpu.max").read_text().split()
+        cores = int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+    return cores if cores > 0 else None
 
 
 def used_percent(root: Path = _ROOT) -> float:
-    """Memory in use, in percent of the smallest limit that holds this process, its host's too."""
-    import psutil
-
-    host, (version, groups) = psutil.virtual_memory(), _groups(root)
+    """Return the memory in use, in percent of the smallest limit of this process and its host."""
+    host, (is_v1, groups) = psutil.virtual_memory(), _groups(root, "memory")
+    version = _V1 if is_v1 else _V2
     limits = [(_number(group / version.limit) or host.total, group) for group in groups]
     limit, group = min(limits, key=lambda pair: pair[0])
     use = _number(group / version.use)
@@ -43,23 +64,28 @@ def used_percent(root: Path = _ROOT) -> float:
 
 
 def oom_kills(root: Path = _ROOT) -> int:
-    """How many processes of its cgroup, without one of its host, the kernel ended for memory."""
-    version, groups = _groups(root)
+    """Return how many processes of its cgroup, else of its host, the kernel killed for memory."""
+    is_v1, groups = _groups(root, "memory")
+    version = _V1 if is_v1 else _V2
     for file in (*(group / version.kills for group in groups), root / "proc/vmstat"):
         if (count := _number(file, "oom_kill")) is not None:
             return count
     return 0
 
 
-def _groups(root: Path) -> tuple[_Version, list[Path]]:
-    """The group of this process, and those above it; some may not be mounted here."""
-    told = root / "proc/self/cgroup"
-    fields = [f.split(":", 2) for f in told.read_text().splitlines()] if told.exists() else []
-    paths = {name: path for _, names, path in fields for name in names.split(",")}
-    version = _V1 if "memory" in paths else _V2
-    mount = root / version.mount
-    own = mount / paths.get("memory", paths.get("", "")).lstrip("/")
-    return version, [group for group in (own, *own.parents) if group.is_relative_to(mount)]
+def _groups(root: Path, controller: str) -> tuple[bool, list[Path]]:
+    """Return (is version 1, the group of this process and those above it); some may not exist."""
+    listing = root / "proc/self/cgroup"
+    try:
+        lines = [line.split(":", 2) for line in listing.read_text().splitlines()]
+        paths = {name: path for _, names, path in lines for name in names.split(",")}
+    except (OSError, ValueError):
+        paths = {}
+    mount = root / "sys/fs/cgroup"
+    if is_v1 := controller in paths:
+        mount /= controller
+    own = mount / paths.get(controller, paths.get("", "")).lstrip("/")
+    return is_v1, [group for group in (own, *own.parents) if group.is_relative_to(mount)]
 
 
 def _number(file: Path, name: str = "") -> int | None:

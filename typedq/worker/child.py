@@ -18,6 +18,7 @@ from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
+from typedq.worker.processes import AdoptedZombies
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import MAX_PREFETCHED, Prefetch, Session
 from typedq.worker.sync_tasks import SyncTasks
@@ -71,6 +72,7 @@ class Child:
         self._prefetch = Prefetch(plan.prefetch)
         self._sync_tasks = SyncTasks(self._middleware, journal, self._prefetch)
         self._exclusive = False  # a coroutine runs that must run alone
+        self._zombies = AdoptedZombies()
         self._ran = 0
         self._has_coroutines = any(task.contract.is_async for task in app.tasks.values())
         self._is_bounded = plan.max_mb is not None or plan.max_tasks is not None
@@ -146,6 +148,7 @@ class Child:
             self._journal.phase = Phase.IDLE
         place = self.waiter.wait(timeout, tokens=budget > 0)
         self._journal.phase = Phase.BUSY
+        self._zombies.reap(busy=self._coroutines.running > 0)
         if self._parent not in (None, os.getppid()):
             raise SystemExit("the supervisor is gone")
         return None if place is None else self._plan.queues[place]

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import NoReturn, final
 
 from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import operations
-from typedq.telemetry import event
+from typedq.errors import ServerError
+from typedq.telemetry import event, restore
+from typedq.worker import processes
 from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, Plan
-from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.journal import Entry, Journal, Phase, State
 from typedq.worker.locks import HostLock
+from typedq.worker.processes import Orphans
 from typedq.worker.session import new_session
 
-if TYPE_CHECKING:
-    import psutil
-
 STOPPING = (signal.SIGTERM, signal.SIGINT)
-EARLY_DEATHS = 5
-HARD_TIMEOUT = b'{"kind":"hard_timeout","error":"it ran beyond its hard timeout, too often"}'
-MEMORY = b'{"kind":"crashed","error":"the kernel killed it, probably for its memory, too often"}'
-LONGEST_BACKOFF_S, OOM_SCORE = 5.0, 100  # of 1000: as if a tenth of all memory were its own
+MAX_EARLY_DEATHS = 5
+MAX_BACKOFF_S = 5.0
+_LOST_STATUS = 255 << 8  # somebody else took the real one
 
 
 @dataclass
@@ -41,135 +37,171 @@ class ChildProcess:
     """One child.
 
     status: set once it has died, as `waitpid` gave it
-    overdue: ids of the messages for whose hard timeout it was killed
-    oom: whether the kernel killed it, probably for its memory
+    overdue: ids of the messages for whose hard timeout it is killed
+    killed_at: when the supervisor first tried to kill it; is_oom: the kernel did, for its memory
     """
 
     pid: int
     journal: Journal
     status: int | None = None
     overdue: Sequence[bytes] = ()
-    oom: bool = False
+    killed_at: float | None = None
+    is_oom: bool = False
 
-    def kill_group(self) -> None:
-        """Kill it with its descendants, also those that left its process group."""
-        import psutil
+    def kill(self, now: float) -> bool:
+        """Kill it and its descendants; never wait. Return False if it is to be called again.
 
-        # It is the reaper of its descendants, so that they stay below it until it is gone.
-        os.kill(self.pid, signal.SIGSTOP)
-        while running := [p for p in psutil.Process(self.pid).children(recursive=True) if _runs(p)]:
-            for process in running:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        The child goes last: it is the subreaper of its descendants, so that those which left its
+        process group are found below it until then.
+        """
+        if self.killed_at is None:
+            self.killed_at = now
+            processes.send_signal(self.pid, signal.SIGSTOP)
+        left = processes.kill_descendants(self.pid)
+        if left and now - self.killed_at < processes.KILL_PATIENCE_S:
+            return False
+        if left:
+            event(logging.ERROR, "descendants of a child cannot be killed", pid=self.pid, left=left)
+        processes.kill_group(self.pid)
+        processes.send_signal(self.pid, signal.SIGKILL)
+        return True
+
+    def poll(self) -> None:
+        """Take its exit status if it has died."""
+        if self.status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = self.pid, _LOST_STATUS
+            self.status = status if pid else None
 
     @property
     def exit_code(self) -> int:
         """Its exit code; negative: the signal that killed it."""
         return 0 if self.status is None else os.waitstatus_to_exitcode(self.status)
 
+    def fates(self, entries: Sequence[Entry], *, stopped: bool) -> dict[bytes, operations.Fate]:
+        """Return what became of each message that it had finished or was running when it died.
 
-class ChildrenKeepDying(Exception):
-    """Children die as soon as they start, again and again."""
+        A message that ran alone or beyond its hard timeout counts a crash, and its neighbors go
+        back uncounted. If no culprit is known, each counts a loss; if it was `stopped`, none.
+        """
+        running = [entry.id for entry in entries if entry.state == State.RUNNING]
+        culprits = self.overdue or (running if len(running) == 1 else [])
+        others: operations.Fate = "back" if stopped or culprits else "lost"
+        fates = dict[bytes, operations.Fate]()
+        for entry in entries:
+            if entry.state == State.RUNNING:
+                fates[entry.id] = "crash" if entry.id in culprits and not stopped else others
+            elif entry.state == State.DONE:
+                fates[entry.id] = "done"
+        return fates
 
 
 @final
 class ChildPool:
-    """Keeps `size` children alive, and ends the sessions of those that are not."""
+    """Keeps `size` children alive, and recovers the messages of those that died.
+
+    failure: set when children die as soon as they start, again and again; nothing more is forked
+    """
 
     def __init__(self, app: TypedQ, plan: Plan, size: int, lock: HostLock) -> None:
         self._app, self._plan, self._size, self._lock = app, plan, size, lock
-        self.members: list[ChildProcess] = []
+        self.children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
-        self._early_deaths, self._oom_kills = 0, oom_kills()
-        self._fork_at = 0.0
-        self._growing = True
-        self.killing = False
-        self.interrupted = 0
+        self._orphans = Orphans()
+        self._early_deaths, self._failed_forks, self._fork_at = 0, 0, 0.0
+        self._oom_kills = oom_kills()
+        self._stopping = False
+        self.killing, self.interrupted = False, 0
+        self.failure: str | None = None
 
     @property
     def is_gone(self) -> bool:
-        """Whether no child is left, nor a session of one."""
-        return not self.members and not self._dead
+        """Whether no child is left, nor a session or a process of one."""
+        return not self.children and not self._dead and self._orphans.is_done
+
+    @property
+    def holds_messages(self) -> bool:
+        """Whether a child is alive, or died and its messages are not recovered yet."""
+        return bool(self.children) or any(any(dead.journal.entries()) for dead in self._dead)
 
     def journals(self) -> list[Journal]:
-        """Of the living."""
-        return [member.journal for member in self.members]
+        """Return the journals of the children that are alive."""
+        return [child.journal for child in self.children]
 
-    def living(self) -> Sequence[ChildProcess]:
-        """Those that have not died."""
-        return self.members
+    def stop(self) -> None:
+        """Have every child end when its tasks end; no more forks."""
+        self._stopping = True
+        for child in self.children:
+            processes.send_signal(child.pid, signal.SIGTERM)
 
-    def totals(self) -> tuple[int, int]:
-        """Done and failed, of the living."""
-        done, failed = 0, 0
-        for journal in self.journals():
-            more_done, more_failed = journal.totals
-            done, failed = done + more_done, failed + more_failed
-        return done, failed
-
-    def signal(self, number: signal.Signals) -> None:
-        """To every child; from SIGTERM on, none is born any more."""
-        self._growing = False
-        self.killing = self.killing or number == signal.SIGKILL
-        for member in self.members:
-            if member.status is None:
-                os.kill(member.pid, number)
+    def kill(self) -> None:
+        """Kill every child; what it was running goes back uncounted."""
+        self._stopping = self.killing = True
+        for child in self.children:
+            child.killed_at = time.monotonic()
+            processes.kill_group(child.pid)
+            processes.send_signal(child.pid, signal.SIGKILL)
 
     def step(self, now: float) -> float:
-        """Bury the dead, then raise the young. Raises ServerError, ChildrenKeepDying."""
-        self._collect()
+        """Settle dead children, then fork replacements. Raises ServerError."""
+        present = processes.child_pids()
+        if died := self._collect():
+            present = processes.child_pids()
+        present -= {child.pid for child in self.children}
+        pause = self._orphans.step(now, present, child_died=died)
         while self._dead:
-            running = self._end(self._dead[0])
-            self._account(self._dead.pop(0), running)
-        while self._growing and len(self.members) < self._size:
+            self._settle(self._dead[0])
+            self._dead.pop(0)
+        while not self._stopping and len(self.children) < self._size:
             if now < self._fork_at:
-                return self._fork_at - now
-            self._fork()
-        return 1.0
+                return min(pause, self._fork_at - now)
+            self._fork(now)
+        return pause
 
-    def _collect(self) -> None:
-        for member in self.members:
-            if member.status is None:
-                pid, status = os.waitpid(member.pid, os.WNOHANG)
-                member.status = status if pid else None
-        dead = [m for m in self.members if m.status is not None]
-        for member in dead:
-            killed = member.exit_code == -signal.SIGKILL and not member.overdue
-            member.oom = killed and oom_kills() > self._oom_kills
-            self._oom_kills += member.oom  # one each: the next may have been killed already
+    def _collect(self) -> bool:
+        for child in self.children:
+            child.poll()
+        dead = [child for child in self.children if child.status is not None]
+        for child in dead:
+            processes.kill_group(child.pid)
+            killed = child.exit_code == -signal.SIGKILL and child.killed_at is None
+            child.is_oom = killed and oom_kills() > self._oom_kills
+            self._oom_kills += child.is_oom  # one each: the next may have been killed already
         self._dead += dead
-        self.members = [m for m in self.members if m.status is None]
+        self.children = [child for child in self.children if child.status is None]
+        return bool(dead)
 
-    def _end(self, member: ChildProcess) -> list[bytes]:
-        """End its sessions; answers the ids of what it was running."""
-        entries = list(member.journal.entries())
-        running = [e.id for e in entries if e.state == State.RUNNING]
-        fates: dict[bytes, operations.Fate] = {
-            e.id: "done" for e in entries if e.state == State.DONE
-        }
-        for id in running:
-            # A known culprit clears its neighbours.
-            is_cleared = self.killing or (member.overdue and id not in member.overdue)
-            alone = len(running) == 1 or id in member.overdue
-            fates[id] = "back" if is_cleared else "crash" if alone else "lost"
-        reason = (
-            reasons.HARD_TIMEOUT
-            if member.overdue
-            else reasons.OUT_OF_MEMORY
-            if member.oom
-            else reasons.CRASHED
-        )
-        keys, bounds = self._app.broker.keys, self._plan.bounds
-        for session in filter(None, (member.journal.session, member.journal.fresh)):
+    def _settle(self, child: ChildProcess) -> None:
+        """Recover its messages. Raises ServerError: then it is to be done again."""
+        running = list[bytes]()
+        try:
+            running = self._recover(child)
+        except ServerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a journal that the child has overwritten
+            text = "cannot recover the messages of a dead child; they return when its lease ends"
+            event(logging.ERROR, text, error=error, pid=child.pid)
+        if self.killing:
+            self.interrupted += len(running)
+        if child.overdue:
+            ids = ",".join(id.decode() for id in child.overdue)
+            event(logging.ERROR, "hard timeout: child killed", pid=child.pid, running=ids)
+        elif not self.killing and child.exit_code != 0:
+            self._log_exit(child, running)
+
+    def _recover(self, child: ChildProcess) -> list[bytes]:
+        """End its sessions; return the ids of the messages that it was running."""
+        entries = list(child.journal.entries())
+        fates = child.fates(entries, stopped=self.killing)
+        killed_for = reasons.OUT_OF_MEMORY if child.is_oom else reasons.CRASHED
+        reason = reasons.HARD_TIMEOUT if child.overdue else killed_for
+        keys, bounds, queues = self._app.broker.keys, self._plan.bounds, self._plan.queues
+        for session in filter(None, (child.journal.session, child.journal.fresh)):
             self._app.broker.call(
                 operations.recover_session(
-                    keys,
-                    session,
-                    self._plan.queues,
+                    *(keys, session, queues),
                     owner=True,
                     fates=fates,
                     others="back",
@@ -177,104 +209,89 @@ class ChildPool:
                     crashed=reason,
                 )
             )
-        return running
+        return [id for id, fate in fates.items() if fate != "done"]
 
-    def _account(self, member: ChildProcess, running: Sequence[bytes]) -> None:
-        if self.killing:
-            self.interrupted += len(running)
-        if member.overdue:
-            ids = ",".join(id.decode() for id in member.overdue)
-            event(logging.ERROR, "hard timeout: child killed", pid=member.pid, running=ids)
-        elif not self.killing and member.exit_code != 0:
-            self._mourn(member, running)
-
-    def _mourn(self, member: ChildProcess, running: Sequence[bytes]) -> None:
-        event(
-            logging.ERROR,
-            "child died" + (", probably killed for its memory" if member.oom else ""),
-            pid=member.pid,
-            exit=member.exit_code,
-            running=",".join(id.decode() for id in running),
-        )
-        if member.journal.phase != Phase.STARTING:
+    def _log_exit(self, child: ChildProcess, running: Sequence[bytes]) -> None:
+        text = "child died" + (", probably killed for its memory" if child.is_oom else "")
+        ids = ",".join(id.decode() for id in running)
+        event(logging.ERROR, text, pid=child.pid, exit=child.exit_code, running=ids)
+        if child.journal.phase != Phase.STARTING:
             self._early_deaths = 0
             return
         self._early_deaths += 1
-        if self._early_deaths >= EARLY_DEATHS:
-            raise ChildrenKeepDying(f"{self._early_deaths} children in a row died as they started")
-        backoff = min(0.1 * 2**self._early_deaths, LONGEST_BACKOFF_S)
-        self._fork_at = time.monotonic() + backoff
+        if self._early_deaths >= MAX_EARLY_DEATHS:
+            self.failure = f"{self._early_deaths} children in a row died as they started"
+            self._stopping = True
+        self._fork_at = time.monotonic() + _backoff(self._early_deaths)
 
-    def _fork(self) -> None:
-        journal, broker = Journal(self._plan.slots), self._app.broker
+    def _fork(self, now: float) -> None:
+        try:
+            journal = Journal(self._plan.slots)
+            self._open_session(journal)
+            pid = self._start(journal)
+        except OSError as error:  # too many processes, too little memory: for a moment, perhaps
+            self._failed_forks += 1
+            self._fork_at = now + _backoff(self._failed_forks)
+            if self._failed_forks == 1:
+                event(logging.ERROR, "cannot fork a child; retrying", why=str(error))
+            return
+        self._failed_forks = 0
+        self._dead.pop()
+        self.children.append(ChildProcess(pid, journal))
+
+    def _open_session(self, journal: Journal) -> None:
         journal.session = new_session()
-        lease_ms = round(self._plan.lease_s * 1000)
         journal.set_lease_deadline(time.monotonic() + self._plan.lease_s)
         # Listed before it can take anything: who finds the group dead must find all of it.
-        names = [j.session for j in (*self.journals(), journal)]
+        names = [each.session for each in (*self.journals(), journal)]
         self._lock.record(names, self._plan.queues)
-        # Not answered, it may be open all the same: then it is ended like that of the dead.
+        # Until the child lives, its session is that of a dead one: it is ended if the reply to
+        # this, or the fork, fails.
         self._dead.append(ChildProcess(0, journal, status=0))
-        broker.call(operations.open(broker.keys, [journal.session], self._plan.queues, lease_ms))
-        self._dead.pop()
+        keys, lease_ms = self._app.broker.keys, round(self._plan.lease_s * 1000)
+        self._app.broker.call(operations.open(keys, [journal.session], self._plan.queues, lease_ms))
+
+    def _start(self, journal: Journal) -> int:
         gc.collect()
         gc.freeze()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        processes.flush_streams()
         # A signal that comes before the child has handlers of its own waits until it has.
-        parent, _ = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-        pid = os.fork()
-        if pid == 0:
-            _be_a_child(self._app, journal, self._plan, parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        self.members.append(ChildProcess(pid, journal))
+        parent, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _run_child(self._app, journal, self._plan, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
 
 
-def _be_a_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoReturn:
+def _backoff(failures: int) -> float:
+    return min(0.1 * 2.0 ** min(failures, 10), MAX_BACKOFF_S)
+
+
+def _run_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoReturn:
     code = 1
     try:
-        os.setpgid(0, 0)
-        _tie_to(parent)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        child = Child(app, journal, plan, parent=parent)
-        signal.signal(signal.SIGTERM, child.on_signal)
-        child.waiter.on_signals()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        child.begin()
-        child.run()
-        child.end()
-        code = 0
-    except BaseException:  # noqa: BLE001 - a forked child must never run its parent's code
-        traceback.print_exc()
+        try:
+            os.setpgid(0, 0)
+            processes.end_with(parent)
+            processes.adopt_orphans()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            child = Child(app, journal, plan, parent=parent)
+            signal.signal(signal.SIGTERM, child.on_signal)
+            child.waiter.on_signals()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            child.begin()
+            restore()
+            child.run()
+            child.end()
+            code = 0
+        except BaseException:  # noqa: BLE001 - a forked child must never run its parent's code
+            with suppress(BaseException):  # a stream that is closed
+                traceback.print_exc()
+        processes.flush_streams()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
-
-
-def _runs(process: psutil.Process) -> bool:
-    import psutil
-
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _tie_to(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the supervisor is gone; elsewhere the child looks itself.
-
-    And to be the reaper of its descendants, so that a hard timeout finds them all; and to be killed
-    for memory before the supervisor, with which all children would end.
-    """
-    if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
-        if os.getppid() != parent:
-            os._exit(1)
-        with suppress(OSError, ValueError):
-            score = Path("/proc/self/oom_score_adj")
-            score.write_text(str(min(1000, int(score.read_text()) + OOM_SCORE)))

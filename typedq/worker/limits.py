@@ -1,4 +1,4 @@
-"""What a child may not do: run a task beyond its hard timeout, or hold what it does not come to."""
+"""What a child may not do: run a task beyond its hard timeout, or hold messages it does not run."""
 
 from __future__ import annotations
 
@@ -6,105 +6,140 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import final
 
 from typedq.broker import Broker
-from typedq.broker.operations import recover_session
 from typedq.broker.settlements import Release, settle_and_fetch
+from typedq.errors import ServerError
 from typedq.telemetry import event
 from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
+from typedq.worker.processes import CHECK_AGAIN_S, KILL_AGAIN_S, KILL_PATIENCE_S, send_signal
 
 OVERRUN_S = 0.1
 STOP_S = 0.05  # a process in the middle of a long system call does not stop at once
-LOOK_S = 0.05
-IDLE_LOOK_S = 0.2  # each look would delay a message that comes just then
-STILL_S, STILL_AGAIN_S = 10.0, 60.0  # an idle child is heard of every second
+STOP_CHECK_S = 0.001
+BUSY_CHECK_S = 0.05
+IDLE_CHECK_S = 0.2  # each check would delay a message that arrives just then
 
 
 @final
 class TimeoutMonitor:
-    """Looks at the journals: while somebody is busy, 20 times a second."""
+    """Reads the journals, 20 times a second while a child is busy. It never waits for a child.
+
+    An error with one child is logged once, and delays no check of the others.
+    """
 
     def __init__(
-        self, broker: Broker, members: Callable[[], Sequence[ChildProcess]], queues: Sequence[str]
+        self, broker: Broker, children: Callable[[], Sequence[ChildProcess]], queues: Sequence[str]
     ) -> None:
-        self._broker, self._members, self._queues = broker, members, list(queues)
+        self._broker, self._children, self._queues = broker, children, list(queues)
+        self._stopping: dict[int, float] = {}  # pid of a child that was sent SIGSTOP -> when
+        self._killed: dict[int, bool] = {}  # pid -> it was logged that it does not die
+        self._logged = set[tuple[int, type[Exception]]]()  # pid, kind of error
+        self._server_error: ServerError | None = None
 
     def step(self, now: float) -> float:
-        """Kill what is beyond its hard timeout; hand back what waits behind a long task."""
-        pause = IDLE_LOOK_S
-        for member in self._members():
-            gone = member.overdue or member.status is not None
-            if member.journal.phase == Phase.BUSY and not gone:
-                pause = LOOK_S
-                self._look(member, list(member.journal.entries()), time.monotonic())
-            if member.journal.phase == Phase.IDLE and not gone:
-                self._look_at_idle(member, time.monotonic())
-        return pause
+        """Kill children beyond a hard timeout; then requeue what waits behind long tasks.
 
-    def _look_at_idle(self, member: ChildProcess, now: float) -> None:
-        """The server may have given messages to one that stands still, as in a debugger."""
-        journal = member.journal
-        if now - journal.last_heartbeat < STILL_S:
-            return
-        # It may not begin with them; when it goes on, it finds its session gone and opens another.
-        journal.set_lease_deadline(0.0)
-        move = recover_session(
-            self._broker.keys, journal.session, self._queues, owner=True, others="back"
-        )
-        back = self._broker.call(move).back
-        journal.last_heartbeat = now + STILL_AGAIN_S
-        event(logging.WARNING, "an idle child stands still", pid=member.pid, handed_back=back)
-
-    def _look(self, member: ChildProcess, entries: Sequence[Entry], now: float) -> None:
-        overdue = [e for e in entries if e.state == State.RUNNING and now > e.deadline]
-        if overdue:
-            member.overdue = [e.id for e in overdue]
-            member.kill_group()
-        elif any(e.state == State.RUNNING and now - e.started > OVERRUN_S for e in entries) and any(
-            e.state == State.HELD and not member.journal.is_revoked(e.slot) for e in entries
-        ):
-            self._hand_back(member)
-
-    def _hand_back(self, member: ChildProcess) -> None:
-        session, held = member.journal.session, self._revoke(member)
-        if not held:
-            return
-        # If this is lost, the child hands them back itself, once it comes round to the marks.
-        back = [Release(e.id, self._queues[e.queue]) for e in held]
-        self._broker.call(settle_and_fetch(self._broker.keys, session, self._queues, settle=back))
-        event(logging.DEBUG, "handed back what waited behind a long task", messages=len(back))
-
-    def _revoke(self, member: ChildProcess) -> list[Entry]:
-        """Mark what is held but not claimed, while the child stands still and can claim nothing.
-
-        It looks at the mark after each claim. Nothing is marked if it does not stop.
+        Raises ServerError when all children were checked.
         """
-        held = list[Entry]()
-        os.kill(member.pid, signal.SIGSTOP)
-        if _stops(member):
-            journal = member.journal
-            found = (e for e in journal.entries() if e.state == State.HELD)
-            fresh = (e for e in found if not journal.is_revoked(e.slot))
-            held = sorted(fresh, key=lambda entry: entry.id, reverse=True)
-            for entry in held:
-                member.journal.revoke(entry.slot)
-        if member.status is None:
-            os.kill(member.pid, signal.SIGCONT)
+        self._server_error = None
+        pauses, now = [IDLE_CHECK_S], time.monotonic()
+        alive = [child for child in self._children() if child.status is None]
+        pids = {child.pid for child in alive}
+        self._killed = {pid: said for pid, said in self._killed.items() if pid in pids}
+        self._logged = {kind for kind in self._logged if kind[0] in pids}
+        self._stopping = {pid: at for pid, at in self._stopping.items() if pid in pids}
+        for child in alive:  # first, because this needs no answer from the server
+            with self._guarded(child):
+                pauses.append(self._check_overdue(child, now))
+        for child in alive:
+            with self._guarded(child):
+                pauses.append(self._check_waiting(child, now))
+        if self._server_error is not None:
+            raise self._server_error
+        return min(pauses)
+
+    @contextmanager
+    def _guarded(self, child: ChildProcess) -> Generator[None]:
+        try:
+            yield
+        except ServerError as error:
+            self._server_error = error
+        except Exception as error:  # noqa: BLE001 - the other children are checked all the same
+            if (kind := (child.pid, type(error))) not in self._logged:
+                self._logged.add(kind)
+                event(logging.ERROR, "cannot check a child; retrying", error=error, pid=child.pid)
+
+    def _check_overdue(self, child: ChildProcess, now: float) -> float:
+        if child.pid in self._killed:
+            if not self._killed[child.pid] and now - (child.killed_at or now) > 2 * KILL_PATIENCE_S:
+                self._killed[child.pid] = True
+                event(logging.ERROR, "killed child does not end; still waiting", pid=child.pid)
+            return CHECK_AGAIN_S
+        if not child.overdue and child.journal.phase == Phase.BUSY:
+            running = (e for e in child.journal.entries() if e.state == State.RUNNING)
+            child.overdue = [e.id for e in running if now > e.deadline]
+        if not child.overdue:
+            return IDLE_CHECK_S
+        if not child.kill(now):
+            return KILL_AGAIN_S
+        self._killed[child.pid] = False
+        return CHECK_AGAIN_S
+
+    def _check_waiting(self, child: ChildProcess, now: float) -> float:
+        if child.overdue or child.killed_at is not None:
+            return IDLE_CHECK_S
+        if child.pid in self._stopping:
+            return self._requeue_when_stopped(child, now)
+        if child.journal.phase != Phase.BUSY:
+            return IDLE_CHECK_S
+        entries = list(child.journal.entries())
+        if any(e.state == State.RUNNING and now - e.started > OVERRUN_S for e in entries) and any(
+            e.state == State.HELD and not child.journal.is_revoked(e.slot) for e in entries
+        ):
+            # A message may be revoked only while the child can claim none.
+            os.kill(child.pid, signal.SIGSTOP)
+            self._stopping[child.pid] = now
+            return self._requeue_when_stopped(child, now)
+        return BUSY_CHECK_S
+
+    def _requeue_when_stopped(self, child: ChildProcess, now: float) -> float:
+        stopped = _has_stopped(child)
+        if not stopped and child.status is None and now - self._stopping[child.pid] < STOP_S:
+            return STOP_CHECK_S
+        held = self._revoke(child) if stopped else []
+        del self._stopping[child.pid]
+        if child.status is None:
+            send_signal(child.pid, signal.SIGCONT)
+        if held:
+            # If this is lost, the child hands them back itself when it finds them revoked.
+            back = [Release(e.id, self._queues[e.queue]) for e in held]
+            keys, session = self._broker.keys, child.journal.session
+            self._broker.call(settle_and_fetch(keys, session, self._queues, settle=back))
+            event(logging.DEBUG, "requeued messages behind a long task", messages=len(back))
+        return BUSY_CHECK_S
+
+    def _revoke(self, child: ChildProcess) -> list[Entry]:
+        """Revoke what is held but not claimed; the child checks for that after each claim."""
+        journal = child.journal
+        found = (e for e in journal.entries() if e.state == State.HELD)
+        fresh = (e for e in found if not journal.is_revoked(e.slot))
+        held = sorted(fresh, key=lambda entry: entry.id, reverse=True)
+        for entry in held:
+            journal.revoke(entry.slot)
         return held
 
 
-def _stops(member: ChildProcess) -> bool:
-    """Wait for it to stand still; whoever died instead is left to the family with its status."""
-    until = time.monotonic() + STOP_S
-    while time.monotonic() < until:
-        pid, status = os.waitpid(member.pid, os.WUNTRACED | os.WNOHANG)
-        if pid and os.WIFSTOPPED(status):
-            return True
-        if pid:
-            member.status = status
-            return False
-        time.sleep(0.0005)
-    return False
+def _has_stopped(child: ChildProcess) -> bool:
+    """Return True if it stopped since this was last asked. If it died, its status is kept."""
+    try:
+        pid, status = os.waitpid(child.pid, os.WUNTRACED | os.WNOHANG)
+    except ChildProcessError:
+        return False
+    if pid and not os.WIFSTOPPED(status):
+        child.status = status
+    return bool(pid) and os.WIFSTOPPED(status)

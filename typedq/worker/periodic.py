@@ -1,7 +1,4 @@
-"""The duties that come round: keep leases, keep time for everybody, end what has died elsewhere.
-
-A role is called with the time and answers how many seconds it may sleep. None runs user code.
-"""
+"""The periodic jobs of a worker: leases, ticks, dead sessions, expired messages, the summary."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import msgspec
 
@@ -20,36 +17,30 @@ from typedq.broker.cron import abandon
 from typedq.broker.operations import recover_session, renew, tick
 from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
-from typedq.broker.stats import forget_worker, publish, survey
+from typedq.broker.stats import forget_worker, paused, publish, survey
 from typedq.errors import ServerRefused
 from typedq.telemetry import event
 from typedq.worker.child import Plan
-from typedq.worker.journal import Journal
+from typedq.worker.journal import Journal, Phase
 from typedq.worker.locks import HostLock
 from typedq.worker.schedule import is_own
 
 TICK_S = 1.0
-PARKED_LOOK_S = 60.0
-EVICTION_LOOK_S = 600.0
-GONE_S = 3_600.0  # so long the list of workers shows one that died
-GRACE_S = 3.0  # nobody ticked for longer: then time did not pass for the workers either
+MAX_SILENCE_S = 3.0  # if no supervisor ticked for longer, extend leases instead of expiring them
+PARKED_CHECK_S = 60.0
+EVICTION_CHECK_S = 600.0
+SUMMARY_S = 10.0
+DRAINED_CHECK_S = 0.05
+GONE_S = 3_600.0  # how long the list of workers shows one that died
 
-
-class PeriodicJob(Protocol):
-    """One duty."""
-
-    def step(self, now: float) -> float:
-        """Do what is due; answer how many seconds until the next time. Raises ServerError."""
-        ...
+Journals = Callable[[], Sequence[Journal]]
 
 
 @final
 class LeaseRenewer:
-    """Renews the leases of the sessions of this host's children, and says that they live."""
+    """Renews the leases of the children's sessions, and lists this worker as alive."""
 
-    def __init__(
-        self, app: TypedQ, lock: HostLock, plan: Plan, journals: Callable[[], Sequence[Journal]]
-    ) -> None:
+    def __init__(self, app: TypedQ, lock: HostLock, plan: Plan, journals: Journals) -> None:
         self._broker, self._lock, self._journals = app.broker, lock, journals
         self._queues, self._lease_s = plan.queues, plan.lease_s
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
@@ -69,111 +60,158 @@ class LeaseRenewer:
         }
 
     def step(self, now: float) -> float:
-        """Renew; a session that others have ended fences its child off."""
+        """Renew; fence off a child whose session others have ended."""
         journals = self._journals()
         names = [name for j in journals for name in (j.session, j.fresh) if name]
         self._lock.record(names, self._queues)
         self._about["children"] = len(journals)
         before = time.monotonic()
         about = msgspec.json.encode(self._about)
-        move = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
-        is_new, ended = self._broker.call(move)
+        operation = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
+        is_new, ended = self._broker.call(operation)
+        for journal in journals:
+            journal.set_lease_deadline(0.0 if journal.session in ended else before + self._lease_s)
         self._published = self._published and not is_new  # new again: the server was emptied
         if self._schemas and not self._published:
             self._broker.call(publish(self._broker.keys, self._schemas))
             self._published = True
-        for journal in journals:
-            journal.set_lease_deadline(0.0 if journal.session in ended else before + self._lease_s)
         return min(self._lease_s / 10, 0.2 if ended else self._lease_s)
 
     def sign_off(self) -> None:
-        """Leave the list of the living."""
+        """Leave the list of workers."""
         self._broker.call(renew(self._broker.keys, [], 0, self._name, b""))
 
 
 @final
 class EvictionCheck:
-    """Says once that the server would delete messages when its memory is short."""
+    """Warns once if the server would delete messages when its memory is full."""
 
     def __init__(self, app: TypedQ) -> None:
-        self._broker, self._said = app.broker, False
+        self._broker, self._has_warned = app.broker, False
 
     def step(self, now: float) -> float:
-        """Look at its eviction policy; who may not ask says nothing."""
+        """Check the eviction policy, if this user may."""
         with suppress(ServerRefused):
             (policy,) = eviction(self._broker.call(info("memory")))
-            if policy.level == "problem" and not self._said:
+            if policy.level == "problem" and not self._has_warned:
                 event(logging.WARNING, "eviction policy", found=policy.found, fix=policy.fix)
-                self._said = True
-        return EVICTION_LOOK_S
+                self._has_warned = True
+        return EVICTION_CHECK_S
 
 
 @final
 class Janitor:
-    """Buries what was parked for longer than the app allows, and forgets workers long dead."""
+    """Dead-letters messages parked for too long, and forgets workers that died long ago."""
 
     def __init__(self, app: TypedQ, plan: Plan) -> None:
         self._broker, self._bounds = app.broker, plan.bounds
-        self._most_ms = round(app.settings.parked_max_age * 1000)
+        self._max_ms = round(app.settings.parked_max_age * 1000)
 
     def step(self, now: float) -> float:
-        """Look at the oldest of every group; at most 500 of each go at once."""
+        """Check the oldest message of every group; dead-letter at most 500 of each at once."""
         keys = self._broker.keys
         seen = self._broker.call(survey(keys, [], []))  # ages are by the server's clock
-        before_ms = seen.now_ms - self._most_ms
+        before_ms = seen.now_ms - self._max_ms
         for group, since_ms in self._broker.call(groups(keys)).items():
             if since_ms < before_ms:
-                move = release(keys, group, "dead", before_ms=before_ms, bounds=self._bounds)
-                if buried := self._broker.call(move).released:
-                    event(logging.WARNING, "buried what was parked too long", messages=buried)
+                expire = release(keys, group, "dead", before_ms=before_ms, bounds=self._bounds)
+                if expired := self._broker.call(expire).released:
+                    text = "messages were parked for too long; dead-lettered"
+                    event(logging.WARNING, text, messages=expired)
         for name, about in seen.workers.items():
             if _seen_ms(about) < seen.now_ms - GONE_S * 1000:
                 self._broker.call(forget_worker(keys, name))
-        return PARKED_LOOK_S
+        return PARKED_CHECK_S
 
 
 @final
 class Ticker:
-    """Makes due messages ready, and ends the sessions whose leases ran out."""
+    """Makes due messages ready, and recovers the sessions of workers that died."""
 
     def __init__(self, app: TypedQ, lock: HostLock, plan: Plan) -> None:
         self._broker, self._lock, self._bounds = app.broker, lock, plan.bounds
-        # Its own too: what is retried there is due some day.
+        # Its own too: a broadcast that is retried becomes due there.
         declared = [queue.name for queue in app.settings.queues]
         self._queues = list(dict.fromkeys([*plan.queues, *declared]))
         self._lease_s = plan.lease_s
 
     def step(self, now: float) -> float:
-        """Tick until nothing more is due, and sleep until something is."""
-        grace = round(min(GRACE_S, self._lease_s / 2) * 1000)
+        """Tick; sleep until the next message is due."""
+        grace = round(min(MAX_SILENCE_S, self._lease_s / 2) * 1000)
         keys, lease_ms = self._broker.keys, round(self._lease_s * 1000)
         ticked = self._broker.call(tick(keys, self._queues, grace_ms=grace, lease_ms=lease_ms))
         for session, queues in ticked.expired:
-            self._end(session, queues, owner=False)
+            self._recover(session, queues, owner=False)
         for sessions, queues in self._lock.orphans():
             for session in sessions:
-                self._end(session, queues, owner=True)
+                self._recover(session, queues, owner=True)
         tick_s = min(TICK_S, self._lease_s / 10)
         if ticked.next_due_ms is None:
             return tick_s
         return min(tick_s, ticked.next_due_ms / 1000)
 
-    def _end(self, session: str, queues: Sequence[str], *, owner: bool) -> None:
+    def _recover(self, session: str, queues: Sequence[str], *, owner: bool) -> None:
         keys = self._broker.keys
         gone = [queue for queue in queues if is_own(queue) and queue not in self._queues]
         for queue in gone:
             self._broker.call(abandon(keys, queue))
         left = [queue for queue in queues if queue not in gone]
-        move = recover_session(keys, session, left, owner=owner, bounds=self._bounds)
-        reaped = self._broker.call(move)
-        if reaped.back or reaped.buried:
+        recovered = self._broker.call(
+            recover_session(keys, session, left, owner=owner, bounds=self._bounds)
+        )
+        if recovered.back or recovered.buried:
             event(
                 logging.WARNING,
-                "ended a session that its worker left behind",
+                "recovered the session of a worker that died",
                 session=session,
-                handed_back=reaped.back,
-                buried=reaped.buried,
+                requeued=recovered.back,
+                dead_lettered=recovered.buried,
             )
+
+
+@final
+class Summary:
+    """Logs every 10 s how many messages the children have done and failed, if any."""
+
+    def __init__(self, journals: Journals) -> None:
+        self._journals, self._last = journals, (0, 0)
+
+    def step(self, now: float) -> float:
+        """Log what the children that are alive did since the last time."""
+        totals = [journal.totals for journal in self._journals()]
+        now_done, now_failed = sum(d for d, _ in totals), sum(f for _, f in totals)
+        done, failed = max(0, now_done - self._last[0]), max(0, now_failed - self._last[1])
+        self._last = now_done, now_failed
+        if done or failed:
+            event(logging.INFO, "worked", done=done, failed=failed, seconds=SUMMARY_S)
+        return SUMMARY_S
+
+
+@final
+class BurstMonitor:
+    """Calls `stop` when nothing that may be fetched is ready and no child runs anything."""
+
+    def __init__(
+        self, app: TypedQ, queues: Sequence[str], journals: Journals, stop: Callable[[], None]
+    ) -> None:
+        self._broker, self._queues = app.broker, queues
+        self._journals, self._stop = journals, stop
+
+    def step(self, now: float) -> float:
+        """Check once."""
+        if self._is_drained(self._journals()):
+            self._stop()
+        return DRAINED_CHECK_S
+
+    def _is_drained(self, journals: Sequence[Journal]) -> bool:
+        # An idle child has also checked for parked messages that it can read.
+        if not journals or any(journal.phase != Phase.IDLE for journal in journals):
+            return False
+        held = self._broker.call(paused(self._broker.keys, self._queues))
+        sessions = [name for j in journals for name in (j.session, j.fresh) if name]
+        stats = self._broker.call(survey(self._broker.keys, self._queues, sessions))
+        ready = any(depth.ready for name, depth in stats.queues.items() if name not in held)
+        return not stats.in_flight and not ready
 
 
 class _About(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What nobody enqueues for this supervisor alone: slots of cron entries, and broadcasts to all."""
+"""Messages that a supervisor enqueues itself: slots of cron entries, and broadcasts to all."""
 
 from __future__ import annotations
 
@@ -21,59 +21,62 @@ from typedq.broker.cron import (
 )
 from typedq.broker.script import Argument
 from typedq.message import BROADCAST, is_broadcast
+from typedq.policy.cron import LATE
 from typedq.producer import MessageEncoder
 from typedq.telemetry import event
 
-LOOK_S = 30.0
+CHECK_S = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
 def own_queue() -> str:
-    """A name for one supervisor's queue of broadcasts, never used before."""
+    """Return a new name for the queue of one supervisor's broadcasts."""
     return f"{BROADCAST}.{os.urandom(4).hex()}"
 
 
 def is_own(queue: str) -> bool:
-    """Whether a queue is that of one supervisor, and ends with it."""
+    """Return True if a queue holds the broadcasts of one supervisor, and ends with it."""
     return is_broadcast(queue)
 
 
 @final
-class Deliver:
-    """Takes over what is broadcast into the queue that this supervisor's children serve first."""
+class BroadcastConsumer:
+    """Moves broadcasts into the queue that this supervisor's children serve first."""
 
     def __init__(self, app: TypedQ, queue: str) -> None:
         self._broker, self._queue = app.broker, queue
-        self._heard, self._listens = BroadcastCursor(), False
+        self._cursor, self._is_listening = BroadcastCursor(), False
 
     def news(self) -> Sequence[Argument] | None:
-        """The request that blocks until there is something new."""
-        place = (self._broker.keys.broadcasts, self._heard.id)
-        return ("XREAD", "COUNT", 1, "BLOCK", 5000, "STREAMS", *place) if self._listens else None
+        """Return the request that blocks until there is a new broadcast; None to make none."""
+        place = (self._broker.keys.broadcasts, self._cursor.id)
+        if not self._is_listening:
+            return None
+        return ("XREAD", "COUNT", 1, "BLOCK", 5000, "STREAMS", *place)
 
     def step(self, now: float) -> float:
-        """Take over what is new; else see that the queue does not expire."""
-        # News is not waited for while it cannot be taken.
-        self._listens = False
-        self._heard = self._broker.call(deliver(self._broker.keys, self._queue, self._heard))
-        self._listens = True
-        if self._heard.missed:
+        """Move what is new; keep the queue from expiring."""
+        # While the server refuses to move a broadcast, waiting for the next would not block.
+        self._is_listening = False
+        self._cursor = self._broker.call(deliver(self._broker.keys, self._queue, self._cursor))
+        self._is_listening = True
+        if self._cursor.missed:
             event(
                 logging.WARNING,
                 "missed broadcasts: this worker was away for longer than they are kept",
-                missed=self._heard.missed,
+                missed=self._cursor.missed,
                 kept_s=KEPT_MS // 1000,
             )
-        return 0.0 if self._heard.delivered == MAX_DELIVERED else LOOK_S
+        return 0.0 if self._cursor.delivered == MAX_DELIVERED else CHECK_S
 
     def sign_off(self) -> None:
-        """What was not come to ends with this worker."""
+        """Drop the broadcasts that this worker has not run."""
         self._broker.call(abandon(self._broker.keys, self._queue))
 
 
 @final
-class Cron:
+class CronJob:
     """Fires the app's cron entries by the server's clock; the server lets each slot through once.
 
     Raises what is wrong with an entry's call: InvalidArguments, InvalidOptions.
@@ -86,36 +89,50 @@ class Cron:
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
         self._last = dict[str, datetime]()
         self._due = dict[str, datetime]()
-        self._zero, self._look_at = _EPOCH, 0.0
-        self._sealer = MessageEncoder(app.declarations, app.settings)
-        self._sealer.encode([entry.call for entry in self._entries.values()])
+        self._skipped = dict[str, datetime]()  # entry -> the last slot whose loss was logged
+        self._zero, self._check_at = _EPOCH, 0.0
+        self._encoder = MessageEncoder(app.declarations, app.settings)
+        self._encoder.encode([entry.call for entry in self._entries.values()])
 
     def step(self, now: float) -> float:
         """Fire what is due, and sleep until something is."""
-        if now >= self._look_at:
+        if now >= self._check_at:
             self._send([Firing(name) for name in self._entries])
-            self._look_at = now + LOOK_S
+            self._check_at = now + CHECK_S
         server = self._clock()
+        self._log_skipped(server)
         due = {n: e for n, e in self._entries.items() if self._due.get(n, server) <= server}
         self._send(
             [
-                Firing(name, (slot - _EPOCH) // _MS, self._sealer.encode([entry.call]).messages[0])
+                Firing(name, (slot - _EPOCH) // _MS, self._encoder.encode([entry.call]).messages[0])
                 for name, entry in due.items()
                 for slot in entry.cron.pending(self._last[name], server)
             ]
         )
-        # If that clock was set back, what it refused is still to come.
+        # If the server's clock was set back, the slots that it refused are still to come.
         until = min(server, self._clock())
         for name, entry in due.items():
             self._due[name] = entry.cron.after(until)
         pause = (min(self._due.values()) - self._clock()).total_seconds()
-        return max(0.0, min(pause, LOOK_S))
+        return max(0.0, min(pause, CHECK_S))
+
+    def _log_skipped(self, now: datetime) -> None:
+        """Warn once of slots that are too late to fire, if the entry does not catch up."""
+        for name, entry in self._entries.items():
+            late, cron = now - LATE, entry.cron
+            is_due = self._due.get(name, now) <= now
+            if is_due and cron.catch_up == "skip" and cron.after(self._last[name]) <= late:
+                slot = cron.last(late)
+                if slot > self._skipped.get(name, _EPOCH):
+                    self._skipped[name] = slot
+                    text = "cron slot missed; skipped"
+                    event(logging.WARNING, text, entry=name, slot=slot.isoformat())
 
     def _send(self, firings: Sequence[Firing]) -> None:
         if not firings:
             return
         fired = self._broker.call(cron(self._broker.keys, firings, self._schemas))
-        # Of the time on the way nothing is counted, so that our idea of that clock is never ahead.
+        # The time of the reply's way is not added: our copy of that clock must never be ahead.
         self._zero = _EPOCH + fired.now_ms * _MS - timedelta(seconds=time.monotonic())
         for firing, (last_ms, now) in zip(firings, fired.slots, strict=True):
             self._last[firing.entry] = _EPOCH + last_ms * _MS

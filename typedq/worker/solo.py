@@ -1,4 +1,4 @@
-"""One process without forks, for a debugger; the duties of the supervisor run in a thread."""
+"""`--solo`: one process without forks, for a debugger; the periodic jobs run in a thread."""
 
 from __future__ import annotations
 
@@ -7,96 +7,103 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
 
 from typedq.app import TypedQ
 from typedq.broker import operations
-from typedq.errors import ServerError
-from typedq.telemetry import event
-from typedq.worker.burst import is_drained
-from typedq.worker.child import Child
+from typedq.telemetry import event, restore
+from typedq.worker.child import Child, Plan
+from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
-from typedq.worker.periodic import EvictionCheck, Janitor, LeaseRenewer, PeriodicJob, Ticker
-from typedq.worker.schedule import Cron, Deliver
+from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRenewer, Ticker
+from typedq.worker.schedule import BroadcastConsumer, CronJob
+from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.session import new_session
-from typedq.worker.supervisor import WorkerOptions
+from typedq.worker.supervisor import WorkerOptions, sign_off
 from typedq.worker.waiting import Waiter
 
 
-def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
-    """Run the app's tasks in this process until a signal, or the end of the burst; answers 0.
+def run_solo(app: TypedQ, options: WorkerOptions) -> int:
+    """Run the app's tasks in this process until a signal or the end of a burst; return 0.
 
-    A message at a time is held, because nobody could hand back what waits behind a long task.
+    It holds one message at a time, because no other process could requeue what waits behind a long
+    task. Raises ServerError if the server cannot be reached at the start.
     """
     broker, settings = app.broker, app.settings
-    plan = orders.plan(app, prefetch=1)
-    journal = Journal(plan.slots)
-    journal.session = new_session()
-    journal.set_lease_deadline(time.monotonic() + settings.lease)
-    lease_ms = round(settings.lease * 1000)
-    broker.call(operations.open(broker.keys, [journal.session], plan.queues, lease_ms))
-    lock = HostLock(directory(broker.url, settings.namespace))
-    child = Child(app, journal, plan)
-    keeper, ticker = LeaseRenewer(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
-    deliver = Deliver(app, plan.queues[0])
-    roles: list[PeriodicJob] = [ticker, deliver, keeper, Janitor(app, plan), EvictionCheck(app)]
-    if orders.cron and app.declarations.cron_entries:
-        roles.append(Cron(app))
-    if orders.burst:
-        roles.append(_Drained(app, plan.queues, journal, child))
-    waiter = Waiter(broker, [broker.keys.supervisors], persistent=True, extra_request=deliver.news)
-    done = threading.Event()
-    clock = threading.Thread(target=_keep, args=(roles, waiter, done), name="typedq-clockwork")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, child.on_signal)
-    child.waiter.on_signals()
-    event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
-    clock.start()
+    plan = options.plan(app, prefetch=1)
+    lock = HostLock(lambda: directory(broker.url, settings.namespace))
     try:
-        child.begin()
-        child.run()
-        child.end()
-    finally:
-        done.set()
-        waiter.wake()
-        clock.join()
-        broker.call(
-            operations.recover_session(
-                broker.keys, journal.session, plan.queues, owner=True, others="back"
-            )
+        journal = _open_session(app, plan, lock)
+        child = Child(app, journal, plan)
+        leases = LeaseRenewer(app, lock, plan, lambda: [journal])
+        broadcasts = BroadcastConsumer(app, plan.queues[0])
+        jobs: list[PeriodicJob] = [Ticker(app, lock, plan), broadcasts, leases]
+        jobs += [Janitor(app, plan), EvictionCheck(app)]
+        if options.cron and app.declarations.cron_entries:
+            jobs.append(CronJob(app))
+        if options.burst:
+            jobs.append(BurstMonitor(app, plan.queues, lambda: [journal], child.stop))
+        waiter = Waiter(
+            broker, [broker.keys.supervisors], persistent=True, extra_request=broadcasts.news
         )
-        keeper.sign_off()
-        deliver.sign_off()
+        event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
+        try:
+            _run(child, Scheduler(jobs, waiter), waiter)
+        finally:
+            sign_off(lambda: _end_session(app, plan, journal), leases.sign_off, broadcasts.sign_off)
+            waiter.close()
+    finally:
         lock.release()
     event(logging.INFO, "worker stopped")
     return 0
 
 
-class _Drained:
-    """Stops the child when nothing is ready and nothing runs."""
-
-    def __init__(self, app: TypedQ, queues: Sequence[str], journal: Journal, child: Child) -> None:
-        self._broker, self._queues = app.broker, queues
-        self._journal, self._child = journal, child
-
-    def step(self, now: float) -> float:
-        if is_drained(self._broker, [self._journal], self._queues):
-            self._child.stop()
-        return 0.05
+def _open_session(app: TypedQ, plan: Plan, lock: HostLock) -> Journal:
+    journal, broker = Journal(plan.slots), app.broker
+    journal.session = new_session()
+    # Listed before it can take anything, as those of children.
+    lock.record([journal.session], plan.queues)
+    journal.set_lease_deadline(time.monotonic() + plan.lease_s)
+    lease_ms = round(plan.lease_s * 1000)
+    broker.call(operations.open(broker.keys, [journal.session], plan.queues, lease_ms))
+    return journal
 
 
-def _keep(roles: list[PeriodicJob], waiter: Waiter, done: threading.Event) -> None:
-    due = [0.0] * len(roles)
-    while not done.is_set():
-        for place, role in enumerate(roles):
-            if due[place] <= time.monotonic():
-                try:
-                    pause = role.step(time.monotonic())
-                except ServerError as error:
-                    event(logging.ERROR, "server does not answer, trying again", why=str(error))
-                    pause = 0.3
-                due[place] = time.monotonic() + pause
-        woken = waiter.wait(max(0.0, min(due) - time.monotonic()))
-        if woken is not None:
-            due[woken] = 0.0
+def _end_session(app: TypedQ, plan: Plan, journal: Journal) -> None:
+    fates = ChildProcess(os.getpid(), journal).fates([*journal.entries()], stopped=True)
+    for session in filter(None, (journal.session, journal.fresh)):
+        app.broker.call(
+            operations.recover_session(
+                app.broker.keys, session, plan.queues, owner=True, fates=fates, others="back"
+            )
+        )
+
+
+def _run(child: Child, scheduler: Scheduler, waiter: Waiter) -> None:
+    """Run tasks in this thread and periodic jobs in another until the child has stopped."""
+    done = threading.Event()
+
+    def run_jobs() -> None:
+        try:
+            while not done.is_set():
+                scheduler.run_due()
+                scheduler.wait()
+        except BaseException as error:
+            event(logging.CRITICAL, "periodic jobs ended; stopping", error=error)
+            child.stop()
+            raise
+
+    jobs = threading.Thread(target=run_jobs, name="typedq-jobs")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, child.on_signal)
+    child.waiter.on_signals()
+    jobs.start()
+    try:
+        child.begin()
+        restore()
+        child.run()
+        child.end()
+    finally:
+        done.set()
+        waiter.wake()
+        jobs.join()
