@@ -16,13 +16,8 @@ import msgspec
 from typedq.contracts.type_tree import NoSchema
 
 _FACTS = {
-    "Gt": "gt",
-    "Ge": "ge",
-    "Lt": "lt",
-    "Le": "le",
-    "MultipleOf": "multiple_of",
-    "MinLen": "min_length",
-    "MaxLen": "max_length",
+    **{"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of"},
+    **{"MinLen": "min_length", "MaxLen": "max_length"},
 }
 _META_FACTS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
 _NOTES = ("title", "description", "examples", "extra_json_schema")
@@ -43,12 +38,8 @@ _ALLOWED: dict[type, frozenset[str]] = {
     **dict.fromkeys((dt.datetime, dt.time), frozenset(("tz",))),
 }
 _STRONGER: dict[str, Callable[[Any, Any], Any]] = {
-    "gt": max,
-    "ge": max,
-    "min_length": max,
-    "lt": min,
-    "le": min,
-    "max_length": min,
+    **dict.fromkeys(("gt", "ge", "min_length"), max),
+    **dict.fromkeys(("lt", "le", "max_length"), min),
     "multiple_of": math.lcm,
 }
 

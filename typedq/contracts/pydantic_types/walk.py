@@ -97,8 +97,6 @@ class Walk:
         """Return what a node says, or else the config around it."""
         return node[key] if key in node else self.config.get(config_key)
 
-    # --- unions ----------------------------------------------------------------------------------
-
     def union(self, members: list[Schema]) -> Schema:
         """Return the schema of a union, in which pydantic takes the member that fits best.
 
@@ -119,7 +117,7 @@ class Walk:
 
 def look_alike(one: Schema, other: Schema, definitions: Definitions) -> bool:
     """Return True if a JSON value may fit both schemas."""
-    kinds = _kinds(one, definitions), _kinds(other, definitions)
+    kinds = json_kinds(one, definitions), json_kinds(other, definitions)
     if not kinds[0] & kinds[1]:
         return False
     left, right = definitions.resolved(one), definitions.resolved(other)
@@ -141,12 +139,12 @@ def _apart(one: Schema, other: Schema) -> bool:
     return {*map(text_of, one["enum"])}.isdisjoint(map(text_of, other["enum"]))
 
 
-def _kinds(schema: Schema, definitions: Definitions) -> set[str]:
-    """The kinds of JSON values a schema may take; of a schema still in the making, any."""
+def json_kinds(schema: Schema, definitions: Definitions) -> set[str]:
+    """Return the kinds of JSON values a schema may take; of one still in the making, any."""
     schema = definitions.resolved(schema)
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return set[str]().union(*(_kinds(one, definitions) for one in schema[key]))
+            return set[str]().union(*(json_kinds(one, definitions) for one in schema[key]))
     if "enum" in schema:
         kinds = {_KINDS[type(value)] for value in schema["enum"]}
         # To pydantic, true is a 1 of a Literal.
@@ -155,11 +153,6 @@ def _kinds(schema: Schema, definitions: Definitions) -> set[str]:
         return _ALSO_READ[schema["x-typedq-type"]]
     kind = schema.get("type", [*_KINDS.values()])
     return {kind} if isinstance(kind, str) else {*kind}
-
-
-def json_kinds(schema: Schema, definitions: Definitions) -> set[str]:
-    """Return the kinds of JSON values that a schema takes."""
-    return _kinds(schema, definitions)
 
 
 def parts_in(node: Any, leave_out: frozenset[str]) -> Iterator[Core]:
