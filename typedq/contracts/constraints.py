@@ -15,10 +15,8 @@ import msgspec
 
 from typedq.contracts.type_tree import NoSchema
 
-_FACTS = {
-    **{"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of"},
-    **{"MinLen": "min_length", "MaxLen": "max_length"},
-}
+_BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of"}
+_FACTS = _BOUNDS | {"MinLen": "min_length", "MaxLen": "max_length"}
 _META_FACTS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
 _NOTES = ("title", "description", "examples", "extra_json_schema")
 # Strict is how every message is read; no JSON text holds NaN; the rest is documentation.

@@ -1,6 +1,6 @@
-"""Walk a core schema of pydantic by a closed list: a node, or a key of one, that is not in the list
-is refused. What is in the list is carried into the JSON Schema, or is documented in docs/types.md
-as code, which no schema can show.
+"""Walk a core schema of pydantic by a closed list: refuse nodes and keys that are not in it.
+
+What is in it is carried into the JSON Schema, or docs/types.md names it as code.
 """
 
 from __future__ import annotations
@@ -15,15 +15,8 @@ from typedq.contracts.type_tree import NoSchema
 
 Core = dict[str, Any]
 _EVERYWHERE = frozenset(("type", "ref", "metadata", "strict", "serialization"))
-_KINDS: dict[type, str] = {
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    str: "string",
-    type(None): "null",
-    list: "array",
-    dict: "object",
-}
+_SCALARS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_KINDS = _SCALARS | {type(None): "null", list: "array", dict: "object"}
 # What a type reads beside what it writes.
 _ALSO_READ = {
     "decimal": {"string", "integer", "number"},
