@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check check-fast coverage release-check demo format faults soak bench bench-all bench-growth
+.PHONY: help venv test check check-fast coverage release-check demo format faults soak \
+	bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,11 +59,17 @@ faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 soak: $(STAMP)  ## faults mixed at random for 30 minutes; ARGS="--seconds 60" is shorter
 	$(BIN)/python -m tests.faults soak $(ARGS)
 
-bench: $(STAMP)  ## typedq beside floors and its four fastest rivals; see docs/benchmarks.md
-	$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## compare typedq with floors, Celery, RQ and the fastest rivals; see docs/benchmarks.md
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-all: $(STAMP)  ## the same beside every rival that installs
-	$(BIN)/python -m benchmarks --all
+bench-all: $(STAMP)  ## the same with every rival that installs
+	$(BIN)/python -m benchmarks --all $(ARGS)
 
-bench-growth: $(STAMP)  ## how cost grows with backlogs, queues, payloads...; ARGS="--quick" is shorter
+bench-quick: $(STAMP)  ## compare typedq with the version before and the floor, in about a minute
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-calls: $(STAMP)  ## count the calls and files that one message passes through
+	$(BIN)/python -m benchmarks.call_path
+
+bench-growth: $(STAMP)  ## measure how cost grows with backlogs, queues...; ARGS="--quick" is shorter
 	$(BIN)/python -m benchmarks.growth $(ARGS)

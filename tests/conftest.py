@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import psutil
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from typedq.embedded import OwnServer
 
 T = TypeVar("T")
+# Tests that start workers, servers of their own or applications; `make check-fast` leaves them out.
+_STARTS_PROCESSES = (
+    *("worker", "faults", "examples", "security", "embedded", "test_snippets.py"),
+    *("test_benchmarks.py", "test_conftest.py", "cli/test_reload.py", "cli/test_durability.py"),
+    *(f"broker/test_{name}.py" for name in ("durability", "topology", "moved_on", "machine")),
+    *(f"broker/test_{name}.py" for name in ("client", "wakeup")),
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes by where they stand."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(_STARTS_PROCESSES):
+            item.add_marker(pytest.mark.process)
 
 
 class WaitUntil(Protocol):

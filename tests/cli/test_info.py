@@ -117,7 +117,7 @@ def test_who_can_read_what_waits_is_shown(shop: Shop, cemetery: Cemetery, wait_u
 def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     shop: Shop, cemetery: Cemetery
 ) -> None:
-    from typedq.cli.info import look
+    from typedq.admin.overview import overview
 
     app = TypedQ(shop.namespace, url=shop.env["TYPEDQ_URL"], queues=[Queue("low")])
 
@@ -133,7 +133,7 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
         about = {"reads": [modern.contract.id], "queues": ["low"], "seen_ms": round(seen_s * 1000)}
         line = msgspec.json.encode(about)
         cemetery.broker.call(operations.renew(cemetery.broker.keys, [], 60_000, name, line))
-    (waiting,) = (c for c in look(app)["contracts"] if c["waiting"])
+    (waiting,) = (c for c in overview(app)["contracts"] if c["waiting"])
     assert (waiting["task"], waiting["read_by"]) == ("legacy", ["living"])
     app.broker.close()
 
@@ -141,8 +141,8 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
 def test_it_asks_as_often_however_much_there_is(
     cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from typedq.admin.overview import overview
     from typedq.broker import Broker
-    from typedq.cli.info import look
 
     asked, call = list[Operation[Any]](), Broker.call
 
@@ -152,12 +152,12 @@ def test_it_asks_as_often_however_much_there_is(
 
     cemetery.park("legacy")
     monkeypatch.setattr(Broker, "call", counted)
-    look(cemetery.app)
+    overview(cemetery.app)
     once = len(asked)
     for task in ("fail", "send_email"):
         cemetery.park(task)
     asked.clear()
-    assert len(look(cemetery.app)["parked"]) == 3
+    assert len(overview(cemetery.app)["parked"]) == 3
     assert len(asked) == once
 
 

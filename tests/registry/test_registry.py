@@ -249,6 +249,10 @@ def test_a_shallow_clone_is_helped_by_what_the_error_says(repository: Repository
     assert set(at_git("origin/main", clone.root)) == {"t/1.json"}
     with pytest.raises(ConfigurationError, match="first `git fetch --depth=1 origin"):
         at_git("v1", clone.root)
+    with pytest.raises(ConfigurationError) as refused:
+        at_git("HEAD~1", clone.root)
+    clone.git(*refused.value.problems[0].split("`")[1].split()[1:])
+    assert set(at_git("HEAD~1", clone.root)) == {"t/1.json"}
 
 
 def test_a_history_that_differs_from_what_is_deployed_is_told() -> None:

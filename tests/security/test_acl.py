@@ -66,8 +66,8 @@ class Roles:
         return {" ".join(words) for words, allowed in may if not allowed}
 
 
-def rights_of(role: str) -> acl.PeriodicJob:
-    return next(each for each in get_args(acl.PeriodicJob) if each == role)
+def rights_of(role: str) -> acl.Role:
+    return next(each for each in get_args(acl.Role) if each == role)
 
 
 def test_each_role_may_do_all_that_it_needs(roles: Roles) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.scheduled import CRON
-from typedq.cli.examination import waiting
-from typedq.cli.info import look
+from typedq.admin.doctor import waiting
+from typedq.admin.overview import overview
 from typedq.message import encode_message, new_ids
 
 if TYPE_CHECKING:
@@ -233,6 +233,6 @@ def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: Wai
         assert id in stage.ended()
         assert set(stage.ids("start")) <= set(stage.accepted)
     plant(stage, garbage)
-    facts = look(stage.app)
+    facts = overview(stage.app)
     assert [queue["name"] for queue in facts["queues"]] == ["high", "mid", "low"]
     list(waiting(facts, fresh_s=60))

@@ -8,7 +8,7 @@ from typing import Literal
 from typedq.broker.keys import Keys
 from typedq.broker.script import Argument, Operation, text
 
-PeriodicJob = Literal["producer", "worker", "admin"]
+Role = Literal["producer", "worker", "admin"]
 _SHA = "0" * 40
 
 _PRODUCER = f"""
@@ -36,14 +36,14 @@ _ADMIN = """
 LRANGE [ready] 0 0; LRANGE [parked] 0 0; HMGET [dead_letters] f; HGETALL [contracts]
 HGETALL [cron]; SADD [paused] v; SREM [paused] v; XADD [broadcasts] * n 1; HGETALL [stats]
 INFO server; CONFIG GET save; TYPE [ready]; ACL WHOAMI; ACL DRYRUN default PING"""
-_NEEDS: Mapping[PeriodicJob, str] = {
+_NEEDS: Mapping[Role, str] = {
     "producer": _PRODUCER,
     "worker": _PRODUCER + _WORKER,
     "admin": _PRODUCER + _WORKER + _ADMIN,
 }
 
 
-def needs(keys: Keys, role: PeriodicJob, queue: str) -> list[list[str]]:
+def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
     """Commands that a role sends or its scripts run, with made-up arguments."""
     names: dict[str, str] = vars(keys) | {
         "ready": keys.ready(queue),

@@ -1,4 +1,4 @@
-"""Options that several commands share: a dataclass with a field for each."""
+"""Let commands share options: a dataclass with a field for each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from inspect import Parameter
 from typing import Any, get_type_hints
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer reads it: a parameter that is a dataclass becomes its fields."""
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command as typer reads it: a dataclass parameter becomes its fields."""
     flat, groups = dict[str, Parameter](), dict[str, tuple[type, list[str]]]()
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
         kind: Any = parameter.annotation

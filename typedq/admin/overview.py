@@ -1,4 +1,4 @@
-"""What `typedq info` asks the server: as many calls, however many queues and contracts are."""
+"""What `typedq info` shows; it takes the same number of calls for any number of queues."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from typedq import registry
+from typedq.admin import parked
+from typedq.admin.messages import instant, iso
+from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import cron, parking, stats
 from typedq.broker.stats import QueueStats, Stats
-from typedq.cli import parked
-from typedq.cli.console import instant, iso
-from typedq.cli.tasks import declared
 from typedq.errors import BadMessage
 from typedq.message import decode_message
 
-_HEADER_ONLY = b" - - - -"  # what a header lacks to be a whole message
+_REST = b" - - - -"  # the server returns a header; these fields make it a whole message
 
 
-class Snapshot(NamedTuple):
-    """Answers of the server, taken one after the other; `begun` is of parked groups."""
+class _Snapshot(NamedTuple):
+    """Replies of the server, one after the other; `begun`: ms at which a group was begun."""
 
     survey: Stats
     paused: list[str]
@@ -30,13 +30,12 @@ class Snapshot(NamedTuple):
     slots: dict[str, int]
 
 
-def take(app: TypedQ) -> Snapshot:
-    """Ask the server of the app."""
+def _take(app: TypedQ) -> _Snapshot:
     broker, keys = app.broker, app.broker.keys
     names = [queue.name for queue in app.settings.queues]
     sessions = [session.name for session in broker.call(stats.sessions(keys))]
     begun = broker.call(parking.groups(keys))
-    return Snapshot(
+    return _Snapshot(
         broker.call(stats.survey(keys, names, sessions)),
         broker.call(stats.paused(keys, names)),
         broker.call(parking.extent(keys, names, begun)),
@@ -46,14 +45,15 @@ def take(app: TypedQ) -> Snapshot:
     )
 
 
-def facts(app: TypedQ, seen: Snapshot) -> dict[str, Any]:
-    """The keys of `info --json`: times ISO 8601 in UTC, `*_s` in seconds."""
+def overview(app: TypedQ) -> dict[str, Any]:
+    """Return the keys of `info --json`, as they are now. Raises ServerError."""
+    seen = _take(app)
     settings, survey = app.settings, seen.survey
     now_ms, readers = survey.now_ms, registry.Readers(declared(app), seen.schemas)
     workers = {name: registry.worker(line) for name, line in survey.workers.items() if line}
     oldest_ms = now_ms - 2000 * settings.lease
     living = {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
-    groups = parked.rows(parked.held(seen.begun, seen.extent.parked))
+    groups = parked.rows(parked.sizes(seen.begun, seen.extent.parked))
     for group in groups:
         serving = {name: w for name, w in living.items() if group["queue"] in w.queues}
         group["read_by"] = readers.of(group["contract"], serving)
@@ -90,7 +90,7 @@ def facts(app: TypedQ, seen: Snapshot) -> dict[str, Any]:
 
 def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
     try:
-        head = decode_message(depth.oldest + _HEADER_ONLY)
+        head = decode_message(depth.oldest + _REST)
         oldest_s = max(0, now_ms - (head.due_ms or head.enqueued_ms)) / 1000
     except (BadMessage, ValueError):
         oldest_s = None  # no message, or none that can be read
