@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check demo format fuzz faults soak bench bench-all bench-growth
+.PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
+	bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +30,22 @@ test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, test
 
 check: test  ## the same as `make test`
 
+check-fast: $(STAMP)  ## lint, types and the quick tests: under 90 s on 2 cores
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+	$(BIN)/pytest -q -m "not slow and not process"
+
+coverage: $(STAMP)  ## all tests with branch coverage, children included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in an empty environment
+	$(BIN)/python -m tests.release_check
+
 demo: $(STAMP)  ## run the example application
 	$(BIN)/python -m examples.codestats
 
@@ -45,11 +62,17 @@ faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 soak: $(STAMP)  ## faults mixed at random for 30 minutes; ARGS="--seconds 60" is shorter
 	$(BIN)/python -m tests.faults soak $(ARGS)
 
-bench: $(STAMP)  ## typedq beside floors and its four fastest rivals; see docs/benchmarks.md
-	$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## compare typedq with floors, Celery, RQ and the fastest rivals; see docs/benchmarks.md
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-all: $(STAMP)  ## the same beside every rival that installs
-	$(BIN)/python -m benchmarks --all
+bench-all: $(STAMP)  ## the same with every rival that installs
+	$(BIN)/python -m benchmarks --all $(ARGS)
 
-bench-growth: $(STAMP)  ## how cost grows with backlogs, queues, payloads...; ARGS="--quick" is shorter
+bench-quick: $(STAMP)  ## compare typedq with the version before and the floor, in about a minute
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-calls: $(STAMP)  ## count the calls and files that one message passes through
+	$(BIN)/python -m benchmarks.call_path
+
+bench-growth: $(STAMP)  ## measure how cost grows with backlogs, queues...; ARGS="--quick" is shorter
 	$(BIN)/python -m benchmarks.growth $(ARGS)

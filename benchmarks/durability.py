@@ -1,8 +1,8 @@
-"""What durability costs an enqueue: `python -m benchmarks.durability`.
+"""Measure the cost of durability for an enqueue: `python -m benchmarks.durability`.
 
-One server with a replica and an append-only file synced every second, and one synced always, in
-short turns. The best turn of each counts: others on the machine only ever take away. The ratios are
-to memory with everysec.
+One server has a replica and syncs its append-only file every second, another syncs it always. Short
+trials alternate; the best one of each counts, because foreign load only slows them down. The ratios
+are to `memory` with `everysec`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from contextlib import ExitStack
 import redis
 
 from typedq import TypedQ
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 from typedq.settings import Durability
 
 CHUNK = 1000
-# What the app asks for, and how the server syncs its file.
+# What the app requires, and how the server syncs its file.
 KINDS: tuple[tuple[Durability, str], ...] = (
     ("memory", "everysec"),
     ("replica", "everysec"),
@@ -30,7 +30,7 @@ KINDS: tuple[tuple[Durability, str], ...] = (
 
 
 def rate(step: Callable[[], object], size: int, seconds: float) -> float:
-    """Messages a second; the first step is not counted: it connects."""
+    """Return messages a second; the first step connects and is not counted."""
     step()
     done, started = 0, time.monotonic()
     while (took := time.monotonic() - started) < seconds:
@@ -39,8 +39,8 @@ def rate(step: Callable[[], object], size: int, seconds: float) -> float:
     return done / took
 
 
-def turn(kind: int, server: OwnServer, seconds: float) -> tuple[float, float]:
-    """One by one and in bulk, messages a second."""
+def trial(kind: int, server: OwnServer, seconds: float) -> tuple[float, float]:
+    """Return messages a second, one by one and in bulk."""
     app = TypedQ(f"durability{kind}", url=server.url, durability=KINDS[kind][0])
 
     @app.task
@@ -73,7 +73,7 @@ def main() -> None:
         for _ in range(given.rounds):
             for kind, (_, sync) in enumerate(KINDS):
                 server = always if sync == "always" else every
-                rates[kind].append(turn(kind, server, given.seconds))
+                rates[kind].append(trial(kind, server, given.seconds))
     print("| durability | appendfsync | one/s | ratio | bulk/s | ratio |")
     print("|---|---|---:|---:|---:|---:|")
     best = [[max(each) for each in zip(*rates[kind], strict=True)] for kind in rates]

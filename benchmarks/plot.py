@@ -1,4 +1,4 @@
-"""The rates of a run as bars on a logarithmic scale, in SVG."""
+"""A plot in SVG: the rates of a run as bars on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import math
 from collections.abc import Iterator
 from html import escape
 
-RATES = ("enqueue one", "enqueue one, async", "enqueue bulk", "drain, sync", "drain, coroutine")
+from benchmarks.catalog import BEFORE, FLOOR, OWN
+from benchmarks.targets import MEASURES
+
+RATES = tuple(measure.name for measure in MEASURES if measure.more)
 _LEFT, _WIDTH, _BAR, _GAP = 130, 560, 14, 34
 _STYLE = (
     "text{font:12px sans-serif;fill:#57606a}.t{font-weight:bold}"
-    ".own{fill:#1f6feb}.floor{fill:#b0b7c0}.rival{fill:#d4903a}"
+    ".own{fill:#1f6feb}.before{fill:#8fb8f5}.floor{fill:#b0b7c0}.rival{fill:#d4903a}"
     "line{stroke:#8883;stroke-width:1}"
 )
 
 
 def draw(medians: dict[str, dict[str, float]]) -> str:
-    """One group of bars for each rate, fastest first."""
+    """Return a group of bars for each rate, the fastest first."""
     rates = [f[m] for f in medians.values() for m in RATES if m in f] or [1.0]
-    low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))
+    low = math.floor(math.log10(min(rates)))
+    high = max(low + 1, math.ceil(math.log10(max(rates))))
     parts, at = list[str](), 24
     for measure in RATES:
         group = {name: f[measure] for name, f in medians.items() if measure in f}
@@ -39,7 +43,8 @@ def _x(rate: float, low: int, high: int) -> float:
 
 
 def _bar(name: str, rate: float, at: int, low: int, high: int) -> Iterator[str]:
-    kind = "own" if name == "typedq" else "floor" if name.startswith("floor") else "rival"
+    kinds = {OWN: "own", BEFORE: "before"}
+    kind = kinds.get(name, "floor" if name.startswith(FLOOR) else "rival")
     end = _x(rate, low, high)
     yield f'<text x="{_LEFT - 8}" y="{at + 12}" text-anchor="end">{escape(name)}</text>'
     yield f'<rect class="{kind}" x="{_LEFT}" y="{at}" width="{end - _LEFT:.1f}" height="{_BAR}"/>'

@@ -1,6 +1,7 @@
-"""The producing side of one contender, in its own environment: told what to do, a line at a time.
+"""The producer of one contender, as a process in its environment; does what it is told.
 
-`python -m benchmarks.producer <contender>`: reads JSON lists on stdin, answers JSON on stdout.
+`python -m benchmarks.producer <module>` reads one JSON list a line on stdin, the name of a method
+of Producer and its arguments, and writes one JSON object a line on stdout.
 """
 
 from __future__ import annotations
@@ -13,121 +14,159 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.ticks import PLACE, Ticks
+from benchmarks.runs import DIRECTORY, RunRecords
 
 CHUNK = 1000  # messages in one bulk enqueue
-Number = float | int | None
+BATCH = 20  # messages between two looks at the clock
+WARM_UP = 3  # messages whose latency is not recorded
+LATENCY_DEADLINE_NS = 10_000_000_000
+
+
+class Cost(NamedTuple):
+    """Messages a second, and this process's CPU time for each in microseconds."""
+
+    rate: float
+    cpu_us: float
+
+
+class Stopwatch:
+    """Times messages from its creation on, for so many seconds, in ten windows.
+
+    The CPU time is that of the best window: other processes only ever add to it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._messages, self._seconds = 0, seconds
+        self._costs = list[float]()
+        self._started = time.monotonic()
+        self._window = (0, time.process_time(), self._started)
+
+    def count(self, messages: int) -> bool:
+        """Add messages that were sent; return True while there is time left."""
+        self._messages += messages
+        now = time.monotonic()
+        counted, cpu, since = self._window
+        if now - since >= self._seconds / 10:
+            used = time.process_time()
+            self._costs.append((used - cpu) / (self._messages - counted) * 1e6)
+            self._window = (self._messages, used, now)
+        return now - self._started < self._seconds
+
+    def read(self) -> Cost:
+        return Cost(self._messages / (time.monotonic() - self._started), min(self._costs))
 
 
 class Producer:
-    """What is measured from outside of a contender's module.
+    """Measures a contender's module from outside.
 
-    The module has `one`, `aone` (a coroutine function), `bulk` or `abulk`, all of a number of
-    messages or of the name of a task ("noop" or "anoop"); what it lacks is not measured.
+    The module has some of `enqueue(task)`, `aenqueue(task)`, `enqueue_many(task, count)` and
+    `aenqueue_many(task, count)`; the task is "noop" or "anoop". What it lacks is not measured.
     """
 
-    def __init__(self, name: str) -> None:
-        self._side: Any = importlib.import_module(f"benchmarks.contenders.{name}")
+    def __init__(self, module: str) -> None:
+        self._module: Any = importlib.import_module(f"benchmarks.contenders.{module}")
         self._loop = asyncio.new_event_loop()
 
-    def _has(self, name: str) -> Callable[..., Any] | None:
-        found: Callable[..., Any] | None = getattr(self._side, name, None)
-        return found
+    def _function(self, name: str) -> Callable[..., Any] | None:
+        function: Callable[..., Any] | None = getattr(self._module, name, None)
+        return function
 
-    def _sync(self, name: str) -> Callable[..., Any] | None:
-        """That function, or its coroutine function driven by our loop."""
-        if plain := self._has(name):
-            return plain
-        if awaited := self._has(f"a{name}"):
-            return lambda *args: self._loop.run_until_complete(awaited(*args))
+    def _blocking(self, name: str) -> Callable[..., Any] | None:
+        """Return that function, or its coroutine function run on the event loop."""
+        if function := self._function(name):
+            return function
+        if coroutine_function := self._function(f"a{name}"):
+            return lambda *args: self._loop.run_until_complete(coroutine_function(*args))
         return None
 
-    def one(self, seconds: float) -> Number:
-        """Messages a second, one by one, by the contender's sync way."""
-        if (send := self._has("one")) is None:
+    def enqueue(self, seconds: float) -> Cost | None:
+        """Measure the sync call, one message after the other."""
+        if (send := self._function("enqueue")) is None:
             return None
         send("noop")  # connect
-        return _rate(lambda: [send("noop") for _ in range(20)], 20, seconds)
+        return _measure(lambda: [send("noop") for _ in range(BATCH)], BATCH, seconds)
 
-    def aone(self, seconds: float) -> Number:
-        """The same by its async way: one coroutine, each call awaited before the next."""
-        if (send := self._has("aone")) is None:
+    def aenqueue(self, seconds: float) -> Cost | None:
+        """Measure one coroutine that awaits each call before the next."""
+        if (send := self._function("aenqueue")) is None:
             return None
 
-        async def timed() -> float:
+        async def timed() -> Cost:
             await send("noop")
-            sent, started = 0, time.monotonic()
-            while (took := time.monotonic() - started) < seconds:
-                for _ in range(20):
+            watch, running = Stopwatch(seconds), True
+            while running:
+                for _ in range(BATCH):
                     await send("noop")
-                sent += 20
-            return sent / took
+                running = watch.count(BATCH)
+            return watch.read()
 
         return self._loop.run_until_complete(timed())
 
-    def bulk(self, seconds: float) -> Number:
-        """Messages a second, CHUNK at a time."""
-        if (send := self._sync("bulk")) is None:
+    def enqueue_many(self, seconds: float) -> Cost | None:
+        """Measure the bulk call, CHUNK messages at a time."""
+        if (send := self._blocking("enqueue_many")) is None:
             return None
         send("noop", CHUNK)
-        return _rate(lambda: send("noop", CHUNK), CHUNK, seconds)
+        return _measure(lambda: send("noop", CHUNK), CHUNK, seconds)
 
-    def fill(self, task: str, count: int) -> Number:
-        """Enqueue a backlog by the fastest way there is; `fill` is one that is no bulk enqueue."""
-        if many := self._has("fill") or self._sync("bulk"):
+    def fill(self, task: str, count: int) -> None:
+        """Enqueue a backlog in the fastest way the module has.
+
+        `fill(task, count)` of a module is a fast way that its users do not have.
+        """
+        if many := self._function("fill") or self._blocking("enqueue_many"):
             for at in range(0, count, CHUNK):
                 many(task, min(CHUNK, count - at))
-        elif fast := self._has("aone"):
-            self._loop.run_until_complete(_together(fast, task, count))
-        elif send := self._has("one"):
+        elif awaited := self._function("aenqueue"):
+            self._loop.run_until_complete(_concurrently(awaited, task, count))
+        elif send := self._function("enqueue"):
             for _ in range(count):
                 send(task)
-        return count
 
     def latency(self, task: str, count: int, pause: float) -> list[float]:
-        """Seconds from before an enqueue to the start of its task, on an idle worker."""
-        ticks, found = Ticks(Path(os.environ[PLACE])), list[float]()
-        send = self._sync("one")
+        """Return the seconds from before each enqueue to the start of its task, workers idle."""
+        records, latencies = RunRecords(Path(os.environ[DIRECTORY])), list[float]()
+        send = self._blocking("enqueue")
         assert send is not None
-        for _ in range(count + 3):
+        for _ in range(WARM_UP + count):
             time.sleep(pause)
-            before, started = ticks.look()[0], time.monotonic_ns()
+            before, started = records.read().ran, time.monotonic_ns()
             send(task)
-            while ticks.look()[0] == before:
-                if time.monotonic_ns() - started > 10_000_000_000:
+            while records.read().ran == before:
+                if time.monotonic_ns() - started > LATENCY_DEADLINE_NS:
                     raise TimeoutError("a single message did not run within 10 s")
                 time.sleep(0.0001)
-            found.append(round((ticks.look()[1] - started) / 1e9, 6))
-        return found[3:]
+            latencies.append(round((records.read().last_ns - started) / 1e9, 6))
+        return latencies[WARM_UP:]
 
 
-def _rate(step: Callable[[], object], size: int, seconds: float) -> float:
-    done, started = 0, time.monotonic()
-    while (took := time.monotonic() - started) < seconds:
+def _measure(step: Callable[[], object], size: int, seconds: float) -> Cost:
+    watch, running = Stopwatch(seconds), True
+    while running:
         step()
-        done += size
-    return done / took
+        running = watch.count(size)
+    return watch.read()
 
 
-async def _together(send: Callable[[str], Awaitable[object]], task: str, count: int) -> None:
-    for _ in range(0, count, 50):
-        await asyncio.gather(*(send(task) for _ in range(50)))
+async def _concurrently(send: Callable[[str], Awaitable[object]], task: str, count: int) -> None:
+    for at in range(0, count, 50):
+        await asyncio.gather(*(send(task) for _ in range(min(50, count - at))))
 
 
 def main() -> None:
-    # What libraries print goes elsewhere: stdout carries the answers.
-    answers = os.fdopen(os.dup(1), "w")
+    # Libraries may print: only replies go to the real stdout.
+    replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     producer = Producer(sys.argv[1])
     for line in sys.stdin:
-        what, *arguments = json.loads(line)
+        method, *arguments = json.loads(line)
         try:
-            answer = {"answer": getattr(producer, what)(*arguments)}
-        except Exception as error:  # noqa: BLE001 - told to who asked
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+            reply = {"result": getattr(producer, method)(*arguments)}
+        except Exception as error:  # noqa: BLE001 - reported to the caller
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

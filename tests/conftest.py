@@ -5,15 +5,31 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 T = TypeVar("T")
+# Tests that start workers, servers of their own or applications; `make check-fast` leaves them out.
+_STARTS_PROCESSES = (
+    *("worker", "faults", "examples", "security", "embedded", "test_snippets.py"),
+    *("test_benchmarks.py", "test_conftest.py", "cli/test_reload.py", "cli/test_durability.py"),
+    *(f"broker/test_{name}.py" for name in ("durability", "topology", "moved_on", "machine")),
+    *(f"broker/test_{name}.py" for name in ("client", "wakeup")),
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes by where they stand."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(_STARTS_PROCESSES):
+            item.add_marker(pytest.mark.process)
 
 
 class WaitUntil(Protocol):
@@ -28,7 +44,7 @@ def server() -> Iterator[OwnServer]:
 
     Shared: a test that stops, pauses or fills a server starts an `OwnServer` of its own.
     """
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
     with OwnServer() as own:
         yield own
@@ -48,7 +64,7 @@ def wait_until() -> WaitUntil:
     processor time, which may take ten beside others. It is below the usual lease of 30 s, so that
     what only the end of a lease would mend is found, too.
 
-    The one place in tests where waiting lives; `tests/test_house.py` refuses sleeps elsewhere.
+    The one place in tests where waiting lives; sleeping elsewhere is refused.
     """
 
     def wait(condition: Callable[[], T], deadline: float = 20.0) -> T:

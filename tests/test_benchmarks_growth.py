@@ -1,4 +1,4 @@
-"""Whether the growth benchmark notices what grows too fast, and overlooks what is only noise."""
+"""The growth benchmark reports a cost that grows too fast, and ignores noise."""
 
 import math
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 ROOT = Path(__file__).parents[1]
 RUNNER = Path(__file__).with_name("snippets.py")

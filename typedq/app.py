@@ -15,11 +15,11 @@ from typedq.contracts import contract_of
 from typedq.hooks import Hooks
 from typedq.policy import NAME, Context, Queue, Retry
 from typedq.schedule import Schedule
-from typedq.task import Call, Decorator, P, R, Receipt, Task, place_of
+from typedq.task import Call, Decorator, P, R, Receipt, Task, source_location
 
 if TYPE_CHECKING:
+    from typedq.batch import EncodedBatch, MessageEncoder
     from typedq.broker import Broker
-    from typedq.dispatch import Sealed, Sealer
     from typedq.outbox import Outbox
     from typedq.settings import Durability, Settings
 
@@ -68,7 +68,7 @@ class TypedQ(Hooks, Schedule):
         self._lock = Lock()
         self._tasks: dict[str, Task[..., Any]] = {}
         self._by_alias: dict[str, Task[..., Any]] = {}
-        self._sealer: Sealer | None = None
+        self._sealer: MessageEncoder | None = None
         self._settings: Settings | None = None
         self._broker: Broker | None = None
         self._outbox: Outbox | None = None
@@ -140,7 +140,7 @@ class TypedQ(Hooks, Schedule):
             rule = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
             raise errors.ContractError(name, None, f"{rule}; give one with name=")
         other = self._tasks.get(name) or self._by_alias.get(name)
-        if other is not None and other.place != place_of(fn):
+        if other is not None and other.place != source_location(fn):
             reason = f"the name is taken by the one at {other.place}; give another with name="
             raise errors.ContractError(name, None, reason)
 
@@ -212,7 +212,7 @@ class TypedQ(Hooks, Schedule):
             if self._broker is None:
                 settings, url = self.settings, self.settings.url
                 if url is None or url.startswith("embedded:"):
-                    from typedq.localserver import ensure
+                    from typedq.embedded import ensure
 
                     url = ensure(settings.namespace)
                 name, deadline = settings.namespace, settings.enqueue_deadline
@@ -241,7 +241,7 @@ class TypedQ(Hooks, Schedule):
         Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
         the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
         """
-        from typedq.dispatch import accounting, chunks
+        from typedq.batch import accounting, chunks
 
         sealed = self._pack(list(calls))
         for start, end in chunks(sealed.batch, chunk):
@@ -251,7 +251,7 @@ class TypedQ(Hooks, Schedule):
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
         """As `enqueue_many`."""
-        from typedq.dispatch import accounting, chunks
+        from typedq.batch import accounting, chunks
 
         broker = await self._aconnect()
         sealed = self._pack(list(calls))
@@ -272,13 +272,13 @@ class TypedQ(Hooks, Schedule):
         await broker.aenqueue(sealed.batch, self._document)
         return sealed.receipts()
 
-    def _pack(self, calls: Sequence[Call]) -> Sealed:
+    def _pack(self, calls: Sequence[Call]) -> EncodedBatch:
         settings, sealer = self.settings, self._sealer
         if sealer is None or sealer.settings is not settings:
-            from typedq.dispatch import Sealer
+            from typedq.batch import MessageEncoder
 
-            sealer = self._sealer = Sealer(self.find, settings)
-        sealed = sealer.seal(calls)
+            sealer = self._sealer = MessageEncoder(self.find, settings)
+        sealed = sealer.encode_message(calls)
         if self._outbox is not None:
             self._outbox.take(calls, sealed.batch)
         return sealed

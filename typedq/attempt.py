@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, final
 
 import msgspec
 
-from typedq.envelope import Envelope
 from typedq.errors import Reject, RetryIn
+from typedq.message import Envelope
 from typedq.policy import Context
 from typedq.task import Task
 

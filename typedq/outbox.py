@@ -17,17 +17,17 @@ from msgspec.structs import replace as _replace
 from typedq import policy
 from typedq.around import Around
 from typedq.attempt import Rules, again, context
-from typedq.envelope import BROADCAST, unseal
 from typedq.errors import SoftTimeout
 from typedq.hooks import Hooks
+from typedq.message import BROADCAST, decode_message
 from typedq.policy import Context
 from typedq.task import Call, Task
 
 if TYPE_CHECKING:
-    from typedq.broker import Outgoing
+    from typedq.broker import OutgoingMessage
     from typedq.settings import Settings
 
-MOST_FOLLOWERS = 10_000
+MAX_FOLLOWERS = 10_000
 
 
 class DeadLetter(NamedTuple):
@@ -88,7 +88,7 @@ class Outbox:
 
     # --- capturing ---------------------------------------------------------------------------
 
-    def take(self, calls: Sequence[Call], batch: Sequence[Outgoing]) -> None:
+    def take(self, calls: Sequence[Call], batch: Sequence[OutgoingMessage]) -> None:
         """Keep calls and the messages that were made of them."""
         ranks = {queue.name: rank for rank, queue in enumerate(self._settings().queues)}
         now = time.time_ns() // 1_000_000 + self._clock
@@ -168,7 +168,7 @@ class Outbox:
         """Take out what is due, one by one, until nothing is."""
         if self.closed:
             raise RuntimeError("this outbox is closed: run it inside `with app.testing()`")
-        most = MOST_FOLLOWERS + len(self._ready) + len(self._later)
+        most = MAX_FOLLOWERS + len(self._ready) + len(self._later)
         for number in itertools.count():
             while self._later and self._later[0][0] <= self._clock:
                 heapq.heappush(self._ready, heapq.heappop(self._later)[2])
@@ -184,7 +184,7 @@ class Outbox:
     def _open(self, waiting: _Waiting) -> _Job:
         """Read a message as a worker would, from its bytes."""
         due, attempts = b"%013d" % waiting.due_at, b"%03d" % waiting.attempts
-        envelope = unseal(waiting.message)._replace(due=due, attempts=attempts)
+        envelope = decode_message(waiting.message)._replace(due=due, attempts=attempts)
         task = self._find(envelope.task)
         settings = self._settings()
         limits = Rules(settings).of(envelope, task)

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     call: Call
 
 
-class Outlook(NamedTuple):
+class CronStatus(NamedTuple):
     """An entry as operators see it; `last` is None until it has fired. Times are aware, in UTC."""
 
     entry: Entry
@@ -76,13 +76,13 @@ class Schedule:
         if problems:
             raise errors.ConfigurationError([f"cron {chosen!r}: {problem}" for problem in problems])
 
-    def outlook(self, last_slots: Mapping[str, int], now: datetime) -> list[Outlook]:
+    def outlook(self, last_slots: Mapping[str, int], now: datetime) -> list[CronStatus]:
         """When each entry fired last, and when it will next.
 
-        last_slots: what `typedq.broker.schedule.last_slots` answered; now: aware
+        last_slots: what `typedq.broker.cron.last_slots` answered; now: aware
         """
         return [
-            Outlook(
+            CronStatus(
                 entry,
                 datetime.fromtimestamp(last / 1000, UTC) if last is not None else None,
                 entry.cron.after(now),

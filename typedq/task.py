@@ -1,6 +1,6 @@
 """A task as its author and its callers see it: a function that can also be enqueued.
 
-A task knows where calls go only as an `Outlet` that was handed down; it knows no app and no worker.
+A task knows where calls go only as an `Enqueuer` that was handed down: no app and no worker.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from msgspec import structs
 
 from typedq import policy
 from typedq.contracts import Contract, contract_of
-from typedq.envelope import BROADCAST, new_ids
 from typedq.errors import ConfigurationError, ContractError
+from typedq.message import BROADCAST, new_ids
 from typedq.policy import Context, Options, Plan, Retry
 
 P = ParamSpec("P")
@@ -59,7 +59,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     due: datetime
 
 
-class Outlet(Protocol):
+class Enqueuer(Protocol):
     """What a task needs from its app."""
 
     @property
@@ -86,7 +86,7 @@ class Sender(Generic[P]):
     """A task with the options its calls will have."""
 
     contract: Contract
-    _outlet: Outlet
+    _outlet: Enqueuer
     _plan: Plan
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
@@ -146,7 +146,7 @@ class Task(Sender[P], Generic[P, R_co]):
         self,
         fn: Callable[..., R_co],
         contract: Contract,
-        outlet: Outlet,
+        outlet: Enqueuer,
         *,
         aliases: tuple[str, ...] = (),
         queue: str | None = None,
@@ -199,7 +199,7 @@ class Task(Sender[P], Generic[P, R_co]):
     @property
     def place(self) -> str:
         """Where its function was written."""
-        return place_of(self.fn)
+        return source_location(self.fn)
 
     def _local(self) -> Context:
         (fresh,), now = new_ids(1), datetime.now(UTC)
@@ -210,7 +210,7 @@ class Task(Sender[P], Generic[P, R_co]):
         return f"<Task {self.name}{self.contract.signature}>"
 
 
-def place_of(fn: Callable[..., Any]) -> str:
+def source_location(fn: Callable[..., Any]) -> str:
     """Where a function was written: the same when its module is imported again."""
     code = getattr(inspect.unwrap(fn), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(fn)

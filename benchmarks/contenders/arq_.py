@@ -1,7 +1,7 @@
 """arq: asyncio only; results are not kept, 100 at a time, polled every 10 ms."""
 
 # pyright: reportMissingImports=false
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+# ruff: noqa: ARG001 - every contender has the same functions; its tasks ignore their arguments
 from __future__ import annotations
 
 from typing import Any
@@ -10,14 +10,14 @@ from arq import create_pool, func
 from arq.connections import RedisSettings
 
 from benchmarks.contenders.message import ARGUMENTS, URL
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 
 redis = RedisSettings.from_dsn(URL)
 _pools: list[Any] = []
 
 
 async def anoop(ctx: Any, user_id: int, address: str, template: str, urgent: bool) -> None:
-    tick()
+    record_run()
 
 
 class WorkerSettings:
@@ -27,7 +27,7 @@ class WorkerSettings:
     poll_delay = 0.01
 
 
-async def aone(task: str) -> None:
+async def aenqueue(task: str) -> None:
     if not _pools:
         _pools.append(await create_pool(redis))
     await _pools[0].enqueue_job("anoop", **ARGUMENTS)

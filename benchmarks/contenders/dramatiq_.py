@@ -1,7 +1,7 @@
 """dramatiq: two processes of eight threads."""
 
 # pyright: reportMissingImports=false
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+# ruff: noqa: ARG001 - every contender has the same functions; its tasks ignore their arguments
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +11,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AsyncIO
 
 from benchmarks.contenders.message import ARGUMENTS, ONLY, URL
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 
 broker: Any = RedisBroker(url=URL)
 if ONLY != "noop":
@@ -21,7 +21,7 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor
 def noop(user_id: int, address: str, template: str, urgent: bool) -> None:
-    tick()
+    record_run()
 
 
 TASKS: dict[str, Any] = {"noop": noop}
@@ -30,10 +30,10 @@ if ONLY != "noop":
 
     @dramatiq.actor
     async def anoop(user_id: int, address: str, template: str, urgent: bool) -> None:
-        tick()
+        record_run()
 
     TASKS["anoop"] = anoop
 
 
-def one(task: str) -> None:
+def enqueue(task: str) -> None:
     TASKS[task].send(**ARGUMENTS)

@@ -1,44 +1,47 @@
-"""The unsafe batch floor: pops 100 at a time, acknowledges nothing, checks nothing."""
+"""An unsafe floor: pop 100 messages at a time, acknowledge nothing, check nothing."""
 
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+# ruff: noqa: ARG001 - every contender has the same functions
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
-from benchmarks.contenders.floor_safe import workers
+from benchmarks.contenders.floor import run_worker
+from benchmarks.contenders.floor_connection import AsyncClient, Client
 from benchmarks.contenders.message import ARGUMENTS
-from benchmarks.contenders.wire import AsyncWire, Wire
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
-_wires: dict[str, Any] = {}
+_clients: list[Client] = []
+_async_clients: list[AsyncClient] = []
 
 
-def bulk(task: str, count: int) -> None:
-    wire: Wire = _wires.get("sync") or _wires.setdefault("sync", Wire())
-    wire("RPUSH", "ready", *(b"noop " + _encode(ARGUMENTS) for _ in range(count)))
+def enqueue_many(task: str, count: int) -> None:
+    if not _clients:
+        _clients.append(Client())
+    _clients[0]("RPUSH", "ready", *(b"noop " + _encode(ARGUMENTS) for _ in range(count)))
 
 
-def one(task: str) -> None:
-    bulk(task, 1)
+def enqueue(task: str) -> None:
+    enqueue_many(task, 1)
 
 
-async def aone(task: str) -> None:
-    wire: AsyncWire = _wires.get("async") or _wires.setdefault("async", AsyncWire())
-    await wire("RPUSH", "ready", b"noop " + _encode(ARGUMENTS))
+async def aenqueue(task: str) -> None:
+    if not _async_clients:
+        client = AsyncClient()
+        await client.connect()
+        _async_clients.append(client)
+    await _async_clients[0]("RPUSH", "ready", b"noop " + _encode(ARGUMENTS))
 
 
-def child() -> None:
-    wire = Wire()
+def run_child() -> None:
+    client = Client()
     while True:
-        got: list[bytes] = wire("LPOP", "ready", 100) or wire("BLPOP", "ready", 1) or []
-        for message in got:
-            if len(message) > 5:  # BLPOP answers the key, too
+        reply: list[bytes] = client("LPOP", "ready", 100) or client("BLPOP", "ready", 1) or []
+        for message in reply:
+            if message != b"ready":  # BLPOP returns the key, too
                 _decode(message[5:])
-                tick()
+                record_run()
 
 
 if __name__ == "__main__":
-    workers(child)
+    run_worker(run_child)

@@ -1,7 +1,7 @@
 """saq: asyncio only; statistics and sweeping are left at their defaults."""
 
 # pyright: reportMissingImports=false
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+# ruff: noqa: ARG001 - every contender has the same functions; its tasks ignore their arguments
 from __future__ import annotations
 
 from typing import Any
@@ -9,17 +9,17 @@ from typing import Any
 from saq import Queue
 
 from benchmarks.contenders.message import ARGUMENTS, URL
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 
 queue: Any = Queue.from_url(URL)
 
 
 async def anoop(ctx: Any, **arguments: Any) -> None:
-    tick()
+    record_run()
 
 
 settings = {"queue": queue, "functions": [("anoop", anoop)], "concurrency": 100}
 
 
-async def aone(task: str) -> None:
+async def aenqueue(task: str) -> None:
     await queue.enqueue("anoop", ttl=-1, **ARGUMENTS)

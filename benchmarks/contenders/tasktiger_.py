@@ -1,7 +1,7 @@
 """TaskTiger with its sync executor, which does not fork for each task."""
 
 # pyright: reportMissingImports=false
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+# ruff: noqa: ARG001 - every contender has the same functions; its tasks ignore their arguments
 from __future__ import annotations
 
 from typing import Any
@@ -10,16 +10,16 @@ from redis import Redis
 from tasktiger import TaskTiger
 
 from benchmarks.contenders.message import ARGUMENTS, URL
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 
 tiger: Any = TaskTiger(connection=Redis.from_url(URL, decode_responses=True), setup_structlog=True)
 
 
 def noop(user_id: int, address: str, template: str, urgent: bool) -> None:
-    tick()
+    record_run()
 
 
-def one(task: str) -> None:
+def enqueue(task: str) -> None:
     tiger.delay(noop, kwargs=ARGUMENTS, queue="bench")
 
 

@@ -1,12 +1,15 @@
-"""typedq, as its documentation says; the payload is a msgspec Struct."""
+"""typedq, as its documentation says; the payload is a msgspec Struct.
 
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+An older commit of typedq runs it too (`before`), so it uses the public surface only.
+"""
+
+# ruff: noqa: ARG001 - every contender has the same functions; its tasks ignore their arguments
 from __future__ import annotations
 
 import msgspec
 
 from benchmarks.contenders.message import ARGUMENTS, ONLY, URL
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 from typedq import Task, TypedQ
 
 app = TypedQ("bench", url=URL)
@@ -21,12 +24,12 @@ class Mail(msgspec.Struct):
 
 TASKS: dict[str, Task[..., object]] = {}
 
-# A worker knows the one task that is measured, as those of the floors do; a producer knows both.
+# A worker declares the one task that is measured, as the floors do; a producer declares both.
 if ONLY != "anoop":
 
     @app.task
     def noop(mail: Mail) -> None:
-        tick()
+        record_run()
 
     TASKS["noop"] = noop
 
@@ -34,18 +37,18 @@ if ONLY != "noop":
 
     @app.task
     async def anoop(mail: Mail) -> None:
-        tick()
+        record_run()
 
     TASKS["anoop"] = anoop
 
 
-def one(task: str) -> None:
+def enqueue(task: str) -> None:
     TASKS[task].enqueue(Mail(**ARGUMENTS))
 
 
-async def aone(task: str) -> None:
+async def aenqueue(task: str) -> None:
     await TASKS[task].aenqueue(Mail(**ARGUMENTS))
 
 
-def bulk(task: str, count: int) -> None:
+def enqueue_many(task: str, count: int) -> None:
     app.enqueue_many([TASKS[task].call(Mail(**ARGUMENTS)) for _ in range(count)])

@@ -1,7 +1,7 @@
 """WakaQ: a list in Redis, popped without acknowledgement."""
 
 # pyright: reportMissingImports=false
-# ruff: noqa: ARG001 - every side has the same functions, and tasks that use no argument
+# ruff: noqa: ARG001 - every contender has the same functions; its tasks ignore their arguments
 from __future__ import annotations
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from wakaq import Queue, WakaQ
 
 from benchmarks.contenders.message import ARGUMENTS, PORT
-from benchmarks.ticks import tick
+from benchmarks.runs import record_run
 
 wakaq: Any = WakaQ(
     queues=[Queue("bench")],
@@ -23,11 +23,11 @@ wakaq: Any = WakaQ(
 
 @wakaq.task
 def noop(user_id: int, address: str, template: str, urgent: bool) -> None:
-    tick()
+    record_run()
 
 
 TASKS: dict[str, Any] = {"noop": noop}
 
 
-def one(task: str) -> None:
+def enqueue(task: str) -> None:
     TASKS[task].delay(**ARGUMENTS)

@@ -1,6 +1,6 @@
-"""How cost grows with its inputs, in one run: `python -m benchmarks.growth [--quick] [MEASURE...]`.
+"""Measure how cost grows with its inputs, in one run.
 
-What may grow how fast: docs/benchmarks.md.
+Usage: `python -m benchmarks.growth [--quick] [MEASURE...]`. The bounds: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.__main__ import RESULTS
-from benchmarks.field import VENVS
+from benchmarks.contender import ENVIRONMENTS
 from benchmarks.growth import backlogs, breadth, contracts, plot, processes, registers, report
 from benchmarks.growth.curve import Fact, Finding
-from benchmarks.machine import machine, noise
+from benchmarks.machine import foreign_load, machine
 
 Measure = Callable[[], Sequence[Finding]]
 
 
 def measures(*, quick: bool) -> Mapping[str, Measure]:
-    """Every measure by its name. The quick ones end a decade or so earlier."""
+    """Return every measure by its name; the quick ones end a decade or so earlier."""
     window, rounds = (8_000, 2) if quick else (50_000, 3)
 
     def to(*sizes: int, most: int) -> list[int]:
@@ -41,10 +41,10 @@ def measures(*, quick: bool) -> Mapping[str, Measure]:
         "queues": lambda: [breadth.queues(queues, *few)],
         "payload": lambda: [breadth.payload(sizes, 20 if quick else 200, *few)],
         "children": lambda: [breadth.children(to(1, 2, 4, 8, most=4), *few)],
-        "sessions": lambda: [registers.registered([1, 10, 100, 500], *few)],
-        "parked": lambda: [registers.set_aside(aside, *few)],
-        "dead": lambda: [registers.buried(aside, *few)],
-        "contracts": lambda: [contracts.gate(to(1, 100, 300, 1_000, most=100), rounds)],
+        "sessions": lambda: [registers.many_sessions([1, 10, 100, 500], *few)],
+        "parked": lambda: [registers.parked_messages(aside, *few)],
+        "dead": lambda: [registers.many_dead_letters(aside, *few)],
+        "contracts": lambda: [contracts.check_schemas(to(1, 100, 300, 1_000, most=100), rounds)],
         "compare": lambda: contracts.comparison(
             to(10, 100, 1_000, most=100), to(4, 16, 64, most=64)
         ),
@@ -53,29 +53,29 @@ def measures(*, quick: bool) -> Mapping[str, Measure]:
 
 
 def start(rounds: int) -> Finding:
-    """Imports and the command line, beside what they cannot do without."""
+    """Time the imports and the command line, beside their dependencies."""
     python, bin = sys.executable, f"{backlogs.BIN}/typedq"
     lines = ("pass", *(f"import {each}" for each in ("typedq", "redis", "msgspec", "typer")))
     commands = {f"`{line}`": [python, "-c", line] for line in lines}
     commands["`typedq --help`"] = [bin, "--help"]
     facts = list[Fact]()
     for name, took in processes.together(commands, rounds).items():
-        facts.append(Fact(f"{name}, by the clock", "ms", took.wall * 1e3))
-        facts.append(Fact(f"{name}, of the processors", "ms", took.cpu * 1e3))
+        facts.append(Fact(f"{name}, wall-clock time", "ms", took.wall * 1e3))
+        facts.append(Fact(f"{name}, CPU time", "ms", took.cpu * 1e3))
     for module, ms in processes.imported("typedq"):
         facts.append(Fact(f"`import typedq`: `{module}` by itself", "ms", ms))
     return Finding("start", "", facts=facts)
 
 
 def run(chosen: Mapping[str, Measure]) -> tuple[list[Finding], dict[str, str], list[float]]:
-    """What was found; what failed, and why; how busy others were (%)."""
+    """Return the results, the failures with their reasons, and foreign CPU use (%)."""
     found, failed, busy = list[Finding](), dict[str, str](), list[float]()
     for name, measure in chosen.items():
-        busy.append(noise()["busy %"])
+        busy.append(foreign_load()["busy %"])
         started = time.monotonic()
         try:
             results = measure()
-        except Exception as error:  # noqa: BLE001 - told in the results; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the results; the others go on
             failed[name], results = repr(error), []
         found += results
         took = time.monotonic() - started
@@ -102,9 +102,9 @@ def main() -> int:
         "noise": busy,
         "took s": round(time.monotonic() - started),
     }
-    # Only a whole run is for the record.
-    whole = not (chosen.quick or chosen.measures)
-    place, name = RESULTS if whole else VENVS / "results", "growth"
+    # Only complete runs are for the record.
+    complete = not (chosen.quick or chosen.measures)
+    place, name = RESULTS if complete else ENVIRONMENTS / "results", "growth"
     place.mkdir(parents=True, exist_ok=True)
     result = {"machine": about, "failed": failed, "findings": [each.as_json() for each in found]}
     (place / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")

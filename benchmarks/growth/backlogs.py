@@ -1,4 +1,4 @@
-"""What waits: ready, delayed, and due at once."""
+"""Messages that wait: ready, delayed, and due at once."""
 
 from __future__ import annotations
 
@@ -10,41 +10,39 @@ from collections.abc import Sequence
 import redis
 
 from benchmarks.growth.curve import Curve, Fact, Finding, column
+from benchmarks.growth.fixture import BIN, Drained, Fixture, RunningWorker, best, fixture
+from benchmarks.growth.internals import declared_tasks, live_report, stats
 from benchmarks.growth.processes import took
-from benchmarks.growth.stage import BIN, Drained, Running, Stage, best, stage
-from typedq.broker.views import survey
-from typedq.cli.tasks import declared
-from typedq.registry import look
 
-MEMORY_MB = 8.0  # so much the worker may grow without its growing with something
-MOVES = 500
+MEMORY_MB = 8.0  # growth of a worker that is not counted as growth with the input
+MAX_PER_SCRIPT = 500
 LIVE_S = 2.0
 
 
-def drains(worker: Running, backlog: int, window: int, rounds: int) -> Drained:
-    """The best of rounds, each of which finds the whole backlog."""
+def drains(worker: RunningWorker, backlog: int, window: int, rounds: int) -> Drained:
+    """Return the best of several rounds, each of which starts with the whole backlog."""
     size = min(backlog, window) if backlog else window
     rounds = max(rounds, min(10, window // size))
     return best([worker.drain(size, backlog=backlog) for _ in range(rounds)])
 
 
-def look_us(at: Stage) -> float:
-    """What `typedq info` asks of the server."""
-    return at.server_us(survey(at.keys, at.queues, []))
+def stats_us(at: Fixture) -> float:
+    """Return the server's CPU time for the queries of `typedq info`, in microseconds."""
+    return at.server_us(stats(at.keys, at.queues, []))
 
 
-def live_ms(at: Stage) -> float:
-    """What `check-schemas --live` asks, without the start of Python."""
-    tasks, found = declared(at.app), list[float]()
+def live_ms(at: Fixture) -> float:
+    """Return the time of the queries of `check-schemas --live`, without the start of Python."""
+    tasks, found = declared_tasks(at.app), list[float]()
     for _ in range(20):
         asked = time.monotonic()
-        look(at.app.broker, tasks, at.queues, 60)
+        live_report(at.app.broker, tasks, at.queues, 60)
         found.append((time.monotonic() - asked) * 1e3)
     return min(found)
 
 
-def live_fact(at: Stage, size: int) -> Fact:
-    """The whole command, at its best of three: what is more is others' doing."""
+def live_fact(at: Fixture, size: int) -> Fact:
+    """Return the time of the whole command, the best of three: foreign load only adds to it."""
     words = ["check-schemas", "benchmarks.growth.app:app", "--live", "--schemas"]
     runs = [took([f"{BIN}/typedq", *words, str(at.directory)], at.environment) for _ in range(3)]
     name = f"`check-schemas --live`, {size:,} waiting"
@@ -52,12 +50,12 @@ def live_fact(at: Stage, size: int) -> Fact:
 
 
 def ready(sizes: Sequence[int], window: int, rounds: int) -> Finding:
-    """A backlog that may run now."""
+    """Measure with a backlog that can run at once."""
     found: dict[int, tuple[float, ...]] = {}
-    with stage() as at, at.worker() as worker:
+    with fixture() as at, at.worker() as worker:
         for size in sizes:
             drained = drains(worker, size, window, rounds)
-            found[size] = (*drained, worker.memory_mb(), look_us(at), live_ms(at))
+            found[size] = (*drained, worker.memory_mb(), stats_us(at), live_ms(at))
         live = live_fact(at, sizes[-1])
     return Finding(
         "ready",
@@ -66,17 +64,17 @@ def ready(sizes: Sequence[int], window: int, rounds: int) -> Finding:
             Curve("drain", "messages/s", "flat", column(found, 0), rate=True),
             Curve("server, a message", "µs", "flat", column(found, 1)),
             Curve("worker's memory", "MB", "flat", column(found, 2), slack=MEMORY_MB),
-            Curve("one look (`typedq info`)", "µs", "flat", column(found, 3), slack=20),
-            Curve("questions of `--live`", "ms", "flat", column(found, 4), slack=1),
+            Curve("queries of `typedq info`", "µs", "flat", column(found, 3), slack=20),
+            Curve("queries of `--live`", "ms", "flat", column(found, 4), slack=1),
         ),
         [live],
     )
 
 
 def delayed(sizes: Sequence[int], window: int, rounds: int) -> Finding:
-    """A backlog that is due in an hour, and what it does to messages that are not."""
+    """Measure messages that are due, with a backlog that is due in an hour."""
     found: dict[int, tuple[float, ...]] = {}
-    with stage() as at, at.worker() as worker:
+    with fixture() as at, at.worker() as worker:
         for before, size in zip((0, *sizes), sizes, strict=False):
             at.fill(size - before, delay=3600)
             drained = drains(worker, 0, window, rounds)
@@ -85,7 +83,7 @@ def delayed(sizes: Sequence[int], window: int, rounds: int) -> Finding:
             used = at.server.cpu_us() - used
             at.server.client.zremrangebyrank(at.keys.delayed("q0"), -late, -1)
             latency = worker.latency_ms(20 * window // 1000)
-            rest = (used / late, look_us(at), live_ms(at))
+            rest = (used / late, stats_us(at), live_ms(at))
             found[size] = (*drained, worker.memory_mb(), latency, *rest)
         live = live_fact(at, sizes[-1])
     return Finding(
@@ -97,18 +95,18 @@ def delayed(sizes: Sequence[int], window: int, rounds: int) -> Finding:
             Curve("worker's memory", "MB", "flat", column(found, 2), slack=MEMORY_MB),
             Curve("latency of one, median", "ms", "flat", column(found, 3)),
             Curve("server, one more delayed", "µs", "log", column(found, 4)),
-            Curve("one look (`typedq info`)", "µs", "flat", column(found, 5), slack=20),
-            Curve("questions of `--live`", "ms", "flat", column(found, 6), slack=1),
+            Curve("queries of `typedq info`", "µs", "flat", column(found, 5), slack=20),
+            Curve("queries of `--live`", "ms", "flat", column(found, 6), slack=1),
         ),
         [live],
     )
 
 
 def due(sizes: Sequence[int]) -> Finding:
-    """All of them due at the same moment, with a worker that waits."""
+    """Measure a backlog that becomes due at one moment, with an idle worker."""
     found: dict[int, tuple[float, ...]] = {}
     for size in sizes:
-        with stage() as at, at.worker() as worker:
+        with fixture() as at, at.worker() as worker:
             found[size] = _burst(at, worker, size)
     return Finding(
         "due",
@@ -122,18 +120,18 @@ def due(sizes: Sequence[int]) -> Finding:
             Fact(f"{sizes[-1]:,} due at once: until all ran", "s", sizes[-1] / found[sizes[-1]][0]),
             Fact(f"{sizes[-1]:,} due at once: largest script", "ms", found[sizes[-1]][1]),
             Fact(f"{sizes[-1]:,} due at once: slowest PING", "ms", found[sizes[-1]][2]),
-            Fact("most messages that one script made ready", "", most_moved(), MOVES),
+            Fact("most messages that one script made ready", "", most_per_script(), MAX_PER_SCRIPT),
         ],
     )
 
 
-def _burst(at: Stage, worker: Running, size: int) -> tuple[float, float, float]:
-    """Messages a second since they were due; the longest script (ms), the slowest PING (ms)."""
+def _burst(at: Fixture, worker: RunningWorker, size: int) -> tuple[float, float, float]:
+    """Return messages a second since they were due, longest script and slowest PING (ms)."""
     at.fill(size, delay=3600)
     client, key = at.server.client, at.keys.delayed("q0")
     client.config_set("slowlog-log-slower-than", 200)
     client.config_set("slowlog-max-len", 100_000)
-    # Filling takes longer than some delays: they are made due in one step.
+    # Filling takes longer than a short delay would, so all are made due in one step.
     client.zunionstore(key, {key: 0})
     client.delete(at.keys.paused)
     client.slowlog_reset()
@@ -158,9 +156,9 @@ def _ping(port: int, slowest: list[float], over: threading.Event) -> None:
             slowest[0] = max(slowest[0], (time.monotonic() - asked) * 1e3)
 
 
-def most_moved(size: int = 5000) -> int:
-    """By the server's own account of what its scripts do, with two queues that are full."""
-    with stage(queues=2) as at, at.worker() as worker:
+def most_per_script(size: int = 5000) -> int:
+    """Return the most messages that one script made ready, as `MONITOR` shows it."""
+    with fixture(queues=2) as at, at.worker() as worker:
         for queue in at.queues:
             at.fill(size, queue=queue, delay=3600)
             key = at.keys.delayed(queue)

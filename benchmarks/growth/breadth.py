@@ -1,27 +1,26 @@
-"""How wide it is: queues, payloads, children."""
+"""The number of queues and of children, and the size of payloads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.growth.backlogs import MEMORY_MB, look_us
+from benchmarks.growth.backlogs import MEMORY_MB, stats_us
 from benchmarks.growth.curve import Curve, Finding, column
-from benchmarks.growth.stage import GRACE_MS, LEASE_MS, best, stage
-from typedq.broker import moves
-from typedq.broker.moves import tick, work
+from benchmarks.growth.fixture import GRACE_MS, LEASE_MS, best, fixture
+from benchmarks.growth.internals import open_sessions, settle_and_fetch, tick
 
 
 def queues(sizes: Sequence[int], window: int, rounds: int) -> Finding:
-    """One worker that serves them all; a look at each empty queue is the price of priority."""
+    """Measure one worker that serves all queues; it reads each empty queue, for strict priority."""
     found: dict[int, tuple[float, ...]] = {}
     for size in sizes:
-        with stage(queues=size) as at, at.worker() as worker:
+        with fixture(queues=size) as at, at.worker() as worker:
             drained = best([worker.drain(window) for _ in range(rounds)])
             latency = worker.latency_ms(20 * window // 1000, at.queues[-1])
-            at.ask(moves.open(at.keys, ["idle"], at.queues, LEASE_MS))
-            idle = at.server_us(work(at.keys, "idle", at.queues, want=64))
+            at.call(open_sessions(at.keys, ["idle"], at.queues, LEASE_MS))
+            idle = at.server_us(settle_and_fetch(at.keys, "idle", at.queues, want=64))
             ticked = tick(at.keys, at.queues, grace_ms=GRACE_MS, lease_ms=LEASE_MS)
-            rest = (idle, at.server_us(ticked), look_us(at))
+            rest = (idle, at.server_us(ticked), stats_us(at))
             found[size] = (*drained, worker.memory_mb(), latency, *rest)
     return Finding(
         "queues",
@@ -31,18 +30,18 @@ def queues(sizes: Sequence[int], window: int, rounds: int) -> Finding:
             Curve("server, a message", "µs", "flat", column(found, 1)),
             Curve("worker's memory", "MB", "flat", column(found, 2), slack=MEMORY_MB),
             Curve("latency in the last, median", "ms", "flat", column(found, 3)),
-            Curve("a fetch that finds nothing", "µs", "linear", column(found, 4)),
+            Curve("an empty fetch", "µs", "linear", column(found, 4)),
             Curve("a tick", "µs", "linear", column(found, 5)),
-            Curve("one look (`typedq info`)", "µs", "linear", column(found, 6)),
+            Curve("queries of `typedq info`", "µs", "linear", column(found, 6)),
         ),
     )
 
 
 def payload(sizes: Sequence[int], megabytes: int, window: int, rounds: int) -> Finding:
-    """So many MB of messages of each size, but no more messages than the window."""
+    """Measure messages of each size: so many megabytes, but at most `window` messages."""
     found: dict[int, tuple[float, ...]] = {}
     for size in sizes:
-        with stage() as at, at.worker() as worker:
+        with fixture() as at, at.worker() as worker:
             count = max(50, min(window, megabytes * 1_000_000 // size))
             drained = best([worker.drain(count, size=size) for _ in range(rounds)])
             memory = worker.memory_mb(), worker.peak_mb()
@@ -61,10 +60,10 @@ def payload(sizes: Sequence[int], megabytes: int, window: int, rounds: int) -> F
 
 
 def children(sizes: Sequence[int], window: int, rounds: int) -> Finding:
-    """More of them than cores bring nothing, and must cost nothing but their memory."""
+    """Measure more children than cores: they may cost memory and nothing else."""
     found: dict[int, tuple[float, ...]] = {}
     for size in sizes:
-        with stage() as at, at.worker(size) as worker:
+        with fixture() as at, at.worker(size) as worker:
             drained = best([worker.drain(window) for _ in range(rounds)])
             latency = worker.latency_ms(20 * window // 1000)
             found[size] = (*drained, worker.memory_mb(), latency)

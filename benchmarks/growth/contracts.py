@@ -1,4 +1,4 @@
-"""What grows with contracts: the gate in CI, the comparison of two of them."""
+"""Costs that grow with contracts: `check-schemas`, and `compare` on two schemas."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.growth.curve import Curve, Finding, column
+from benchmarks.growth.fixture import BIN
 from benchmarks.growth.processes import took
-from benchmarks.growth.stage import BIN
 from typedq.compat import compare
 
-# Contracts of a few fields each, no two of them alike.
+# Each contract has a few fields, and all differ.
 _APP = """
 import msgspec
 from typedq import TypedQ
@@ -30,15 +30,15 @@ for number in range({count}):
 """
 
 
-def gate(sizes: Sequence[int], rounds: int) -> Finding:
-    """`typedq check-schemas` on apps of so many tasks; their import is in it."""
+def check_schemas(sizes: Sequence[int], rounds: int) -> Finding:
+    """Time `typedq check-schemas` on apps with so many tasks, import included."""
     found: dict[int, tuple[float, ...]] = {}
     for size in sizes:
-        with TemporaryDirectory() as room:
-            Path(room, "many.py").write_text(_APP.format(count=size))
+        with TemporaryDirectory() as directory:
+            Path(directory, "many.py").write_text(_APP.format(count=size))
 
-            def run(command: str, room: str = room) -> tuple[float, float]:
-                return took([f"{BIN}/typedq", command, "many:app"], os.environ, cwd=room)
+            def run(command: str, directory: str = directory) -> tuple[float, float]:
+                return took([f"{BIN}/typedq", command, "many:app"], os.environ, cwd=directory)
 
             imported = [run("tasks") for _ in range(rounds)]
             run("export-schemas")
@@ -50,19 +50,19 @@ def gate(sizes: Sequence[int], rounds: int) -> Finding:
         "contracts",
         (
             Curve("`check-schemas`", "s", "linear", column(found, 0)),
-            Curve("`check-schemas`, of the processors", "s", "linear", column(found, 1)),
-            Curve("`tasks`, of the processors", "s", "linear", column(found, 2)),
+            Curve("`check-schemas`, CPU time", "s", "linear", column(found, 1)),
+            Curve("`tasks`, CPU time", "s", "linear", column(found, 2)),
         ),
     )
 
 
 def comparison(sizes: Sequence[int], depths: Sequence[int]) -> list[Finding]:
-    """`typedq.compat.compare` on schemas that are alike but for the last property."""
+    """Time `typedq.compat.compare` on schemas that differ in the last property only."""
     shapes: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
         "properties": (_wide, 1_000),
         "names in an enum": (_enum, 1_000),
-        "members of a union": (_union, 100),  # nobody has more
-        "definitions": (_definitions, 600),  # a document has at most 6,000 values
+        "members of a union": (_union, 100),  # larger unions do not occur
+        "definitions": (_definitions, 400),  # beyond, it is too complex to compare
     }
     found = [
         Finding(
@@ -100,7 +100,7 @@ def _enum(size: int) -> dict[str, Any]:
 
 
 def _union(size: int) -> dict[str, Any]:
-    """A tagged union, as msgspec writes it."""
+    """Return a tagged union as msgspec writes it."""
     members = [
         _object({"type": {"enum": [f"kind{number}"]}, f"field{number}": {"type": "string"}})
         for number in range(size)

@@ -1,4 +1,4 @@
-"""A cost against the size of an input, and whether it grows faster than it may."""
+"""A cost as a function of the size of an input, and whether it grows faster than allowed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _SHAPES: Mapping[Order, Callable[[float], float]] = {
     "log": lambda x: math.log2(1024 + x),
     "linear": lambda x: max(x, 1.0),
 }
-ROOM = 2.0  # for the noise of a shared machine; what grows a class faster exceeds it over decades
-_CLEAR = 0.25  # a rise of less than this share of a cost says nothing of the slope
+TOLERANCE = 2.0  # for noise; growth of a higher order exceeds it over decades of size
+_CLEAR = 0.25  # a smaller rise than this share of the cost says nothing about the slope
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one measure came to at each size of the input.
+    """The result of one measure at each size of the input.
 
     points: (size, figure), sizes rising
     order: how fast the cost may grow
     rate: the figure is a rate, and the cost one over it
-    slack: so much, in the figure's unit, is no growth, because of how it is measured
+    slack: growth below this, in the figure's unit, is an error of measurement
     """
 
     name: str
@@ -46,17 +46,17 @@ class Curve:
         return [(x, y / max(costs[0][1], 1e-9)) for x, y in costs]
 
     def excess(self) -> float:
-        """How many times faster than allowed it grew, at its worst; noise makes 1 or so of 1."""
+        """Return how many times faster than allowed it grew, at the worst size."""
         (first, base), *rest = self.costs()
         shape = _SHAPES[self.order]
-        least = max(base, 1e-9)  # nothing at all is measured as 0
+        least = max(base, 1e-9)  # a cost can be measured as 0
         found = [(y - self.slack) / least / (shape(x) / shape(first)) for x, y in rest]
         if self.order == "linear":
             found += self._steeper()
         return max(0.0, *found)
 
     def _steeper(self) -> list[float]:
-        """Each slope to the first that is clear: a large constant must not hide a square."""
+        """Divide each slope by the first clear one: a large constant can hide quadratic growth."""
         costs = self.costs()
         slopes = [
             (y1 - y0) / (x1 - x0)
@@ -67,21 +67,21 @@ class Curve:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it grew no faster than it may."""
-        return self.excess() <= ROOM
+        """Return True if it grew no faster than allowed."""
+        return self.excess() <= TOLERANCE
 
 
 Figures = Mapping[int, Sequence[float]]
 
 
 def column(found: Figures, place: int) -> list[tuple[float, float]]:
-    """The points of one of the figures that were found for each size."""
+    """Return the points of one column of the figures of each size."""
     return [(size, figures[place]) for size, figures in found.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One figure; `most` is its bound where it has one."""
+    """One figure; `most` is its bound, if it has one."""
 
     name: str
     unit: str
@@ -90,13 +90,13 @@ class Fact:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it is within its bound."""
+        """Return True if it is within its bound."""
         return self.most is None or self.figure <= self.most
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one measure found: `name` is also that of its plot, `input` labels the sizes."""
+    """The results of one measure: `name` is also that of its plot, `input` labels the sizes."""
 
     name: str
     input: str
@@ -104,7 +104,7 @@ class Finding:
     facts: Sequence[Fact] = field(default_factory=tuple)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with the verdicts."""
+        """Return everything, verdicts included."""
         return {
             "name": self.name,
             "input": self.input,

@@ -1,4 +1,4 @@
-"""What was found as lines, in SVG: how often the first cost each size costs, both logarithmic."""
+"""A plot in SVG: each cost divided by the first, against the size, both logarithmic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLE = (
 
 
 class _Axes:
-    """Where a size and a growth lie; a size of 0 lies one step before the least other."""
+    """Coordinates of sizes and growths; size 0 is one step before the smallest other size."""
 
     def __init__(self, finding: Finding) -> None:
         points = [point for curve in finding.curves for point in curve.growth()]
@@ -41,7 +41,7 @@ class _Axes:
 
 
 def draw(finding: Finding) -> str:
-    """A line for each curve; its name says how fast it may rise."""
+    """Draw a line for each curve; its label says how fast it may rise."""
     axes = _Axes(finding)
     parts = [*_grid(axes, finding)]
     for number, curve in enumerate(finding.curves):

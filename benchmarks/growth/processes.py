@@ -1,4 +1,4 @@
-"""What it costs to run a command from its start to its end."""
+"""The time that a command takes from start to exit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.field import ROOT
+from benchmarks.contender import ROOT
 
 
 class Took(NamedTuple):
-    """Seconds by the clock, and of the processors, which is steadier on a busy machine."""
+    """Wall-clock and CPU seconds; the latter are steadier on a busy machine."""
 
     wall: float
     cpu: float
 
 
 def took(words: Sequence[str], environment: Mapping[str, str], cwd: str = str(ROOT)) -> Took:
-    """Run a command to its end. Raises RuntimeError where that is not 0."""
+    """Run a command until it exits. Raises RuntimeError if the exit status is not 0."""
     started = time.monotonic()
     process = subprocess.Popen(
         words, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -38,7 +38,7 @@ def took(words: Sequence[str], environment: Mapping[str, str], cwd: str = str(RO
 
 
 def together(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, Took]:
-    """The median of each, in turns, so that noise is shared out."""
+    """Return the median of each command; they alternate, so that all share the noise."""
     found: dict[str, list[Took]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, words in commands.items():
@@ -49,7 +49,7 @@ def together(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, To
 
 
 def imported(module: str, most: int = 12) -> list[tuple[str, float]]:
-    """The imports that take the longest by themselves (ms), by Python's own account."""
+    """Return the imports that take the longest by themselves, in ms (`-X importtime`)."""
     words = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
     found = list[tuple[str, float]]()

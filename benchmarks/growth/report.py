@@ -1,20 +1,20 @@
-"""What a run found, as a page in Markdown."""
+"""The report of a run in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.growth.curve import ROOM, Curve, Fact, Finding
+from benchmarks.growth.curve import TOLERANCE, Curve, Fact, Finding
 from benchmarks.report import number
 
-_MAY = {"flat": "not at all", "log": "as a logarithm", "linear": "in proportion"}
+_MAY = {"flat": "not at all", "log": "logarithmic", "linear": "linear"}
 
 
 def write(
     findings: Sequence[Finding], machine: Mapping[str, Any], failed: Mapping[str, str], name: str
 ) -> str:
-    """`name` is that of the files."""
+    """Return the report; `name` is that of the files."""
     return "\n".join((*_head(findings, machine, failed), *_all(findings, name), ""))
 
 
@@ -26,10 +26,10 @@ def _head(
     yield f"{machine['system']}, Python {machine['python']}, {machine['server']}."
     noise = machine["noise"]
     yield (
-        "Between the measures, others kept the machine"
-        f" {min(noise):.0f} to {max(noise):.0f} % busy. It took {machine['took s']:.0f} s.\n"
+        f"Other processes used {min(noise):.0f} to {max(noise):.0f} % of the CPU"
+        f" between the measures. The run took {machine['took s']:.0f} s.\n"
     )
-    yield f"A cost is kept where it is at most {ROOM:g} times what its order allows, for noise.\n"
+    yield f"A bound is kept if the cost is at most {TOLERANCE:g} times what it allows.\n"
     for finding in findings:
         yield from (
             f"- **grows too fast**: {finding.name}, {curve.name}: {curve.excess():.1f} times"

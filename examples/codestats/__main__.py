@@ -24,9 +24,9 @@ from examples.codestats.screen import Screen
 from examples.codestats.store import Run, runs, store
 from examples.codestats.surroundings import CHILDREN, Surroundings, WorkerDied, surroundings
 from typedq import InvalidArguments, Receipt
-from typedq.broker import Outgoing, Way
-from typedq.broker.views import Survey, graves, letters, survey
-from typedq.envelope import new_ids, seal
+from typedq.broker import Destination, OutgoingMessage
+from typedq.broker.stats import Stats, graves, letters, survey
+from typedq.message import encode_message, new_ids
 
 PATIENCE_S = 20.0
 COUNTING_S = 120.0
@@ -127,11 +127,13 @@ class Demo:
 
     def bury(self) -> None:
         """What no typed producer can send: a header that is right, a body that is not."""
-        contract, batch = tasks.count_file.contract, list[Outgoing]()
-        way = Way("high", contract.id)
+        contract, batch = tasks.count_file.contract, list[OutgoingMessage]()
+        way = Destination("high", contract.id)
         for id, body in zip(new_ids(len(BROKEN)), BROKEN, strict=True):
-            message = seal(id=id, contract=contract.id, queue="high", options=b"-", body=body)
-            batch.append(Outgoing(id, way, message))
+            message = encode_message(
+                id=id, contract=contract.id, queue="high", options=b"-", body=body
+            )
+            batch.append(OutgoingMessage(id, way, message))
         app.broker.enqueue(batch, lambda _: contract.schema_json())
         sent = [message.id for message in batch]
         self.accepted.update(dict.fromkeys(sent))
@@ -204,7 +206,7 @@ class Demo:
         self.around.until(lambda: runs(ended, id), PATIENCE_S, self.show)
         return runs("id = ?", id)
 
-    def survey(self) -> Survey:
+    def survey(self) -> Stats:
         return app.broker.call(survey(app.broker.keys, ("high", "low"), ()))
 
     def dead(self) -> dict[str, dict[str, Any]]:

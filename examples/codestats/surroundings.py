@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from examples.codestats import store
 from examples.codestats.mail import Postbox
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,20 @@ import pytest
 import redis
 
 from tests.broker.states import look
-from typedq.broker import Broker, Keys, Move, Outgoing, Way, moves, settlements
-from typedq.envelope import new_ids, seal
+from typedq.broker import (
+    Broker,
+    Destination,
+    Keys,
+    Operation,
+    OutgoingMessage,
+    operations,
+    settlements,
+)
+from typedq.message import encode_message, new_ids
 
 if TYPE_CHECKING:
-    from tests.broker.states import Watch
-    from typedq.localserver import OwnServer
+    from tests.broker.states import MoveChecker
+    from typedq.embedded import OwnServer
 
 T = TypeVar("T")
 CONTRACT = "t@0123456789abcdef"
@@ -38,9 +46,9 @@ class Place:
         self.broker = Broker(server.url, namespace)
         self.keys = Keys(namespace)
         self.redis: Any = redis.Redis.from_url(server.url)
-        self.watch: Watch | None = None
+        self.watch: MoveChecker | None = None
 
-    def __call__(self, move: Move[T]) -> T:
+    def __call__(self, move: Operation[T]) -> T:
         reply = self.broker.call(move)
         if self.watch:
             self.watch(move)
@@ -58,12 +66,12 @@ class Place:
         body: bytes = b"{}",
         delay_ms: int | None = None,
         eta_ms: int | None = None,
-    ) -> Outgoing:
+    ) -> OutgoingMessage:
         id = new_ids(1)[0]
-        message = seal(id=id, contract=contract, queue=queue, options=b"-", body=body)
-        return Outgoing(id, Way(queue, contract, delay_ms, eta_ms), message)
+        message = encode_message(id=id, contract=contract, queue=queue, options=b"-", body=body)
+        return OutgoingMessage(id, Destination(queue, contract, delay_ms, eta_ms), message)
 
-    def put(self, *batch: Outgoing) -> list[str]:
+    def put(self, *batch: OutgoingMessage) -> list[str]:
         self.broker.enqueue(batch, self.document)
         return [out.id for out in batch]
 
@@ -79,7 +87,7 @@ class Place:
         return self.put(*batch)
 
     def open(self, *sessions: str, lease_ms: int = LEASE) -> None:
-        self(moves.open(self.keys, sessions, self.queues, lease_ms))
+        self(operations.open(self.keys, sessions, self.queues, lease_ms))
 
     def work(
         self,
@@ -87,16 +95,18 @@ class Place:
         want: int = 0,
         *settle: settlements.Settlement | settlements.AckAll,
         token: str | None = None,
-    ) -> moves.Worked:
+    ) -> operations.Worked:
         return self(
-            moves.work(self.keys, session, self.queues, settle=settle, want=want, token=token)
+            operations.settle_and_fetch(
+                self.keys, session, self.queues, settle=settle, want=want, token=token
+            )
         )
 
     def fetch(self, session: str, want: int = 1) -> list[str]:
         return [id_of(m) for m in self.work(session, want).messages]
 
-    def tick(self, grace_ms: int = LEASE, lease_ms: int = LEASE) -> moves.Ticked:
-        return self(moves.tick(self.keys, self.queues, grace_ms=grace_ms, lease_ms=lease_ms))
+    def tick(self, grace_ms: int = LEASE, lease_ms: int = LEASE) -> operations.Ticked:
+        return self(operations.tick(self.keys, self.queues, grace_ms=grace_ms, lease_ms=lease_ms))
 
     def expire(self, *sessions: str) -> None:
         """End leases by hand, so that no test waits for one."""
@@ -160,7 +170,7 @@ class Place:
 @pytest.fixture(scope="module")
 def private() -> Iterator[OwnServer]:
     """A server that the tests of one file may stop, fill and reconfigure."""
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
     slow = ("--loading-process-events-interval-bytes", "1024")
     with OwnServer(args=("--enable-debug-command", "yes", *slow), tcp=True) as own:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from typedq.broker.states import ARROWS
 
 if TYPE_CHECKING:
-    from typedq.broker import Keys, Move
+    from typedq.broker import Keys, Operation
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 DRAWN = re.compile(r"(?<=<!-- drawn by tests/broker/states.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -72,7 +72,7 @@ def table() -> list[Step]:
 def allowed() -> set[Step]:
     """The table, and what a call of `work` does that fetches what it made ready."""
     rows = set(table())
-    fetch = Step("work", "ready", "in flight", "")
+    fetch = Step("settle_and_fetch", "ready", "in flight", "")
     ready = {row for row in rows if row.move == fetch.move and row.end == fetch.start}
     return rows | ({row._replace(end=fetch.end) for row in ready} if fetch in rows else set())
 
@@ -98,7 +98,7 @@ def look(server: Any, keys: Keys) -> Iterator[Found]:
             yield Found(state, key, message)
 
 
-class Watch:
+class MoveChecker:
     """Compares what lies where before and after each move; `seen` is what happened so far."""
 
     def __init__(self, server: Any, keys: Keys) -> None:
@@ -114,7 +114,7 @@ class Watch:
         self.there = {one.name: one for one in found}
         assert len(self.there) == len(found), "a message lies in two places"
 
-    def __call__(self, move: Move[Any]) -> None:
+    def __call__(self, move: Operation[Any]) -> None:
         if isinstance(move.script, str) and move.script not in COMMANDS:
             return  # other plain commands move no message
         before, done = self.there, self.done
@@ -145,7 +145,7 @@ class Watch:
                 yield was.state, now.state, " ".join(name for name, old, new in each if new > old)
 
 
-def named(move: Move[Any], start: str, end: str) -> str:
+def named(move: Operation[Any], start: str, end: str) -> str:
     """The move of the table; what a burial pushes out is not the work of the move that buries."""
     if isinstance(move.script, str):
         return COMMANDS.get(move.script, move.script)

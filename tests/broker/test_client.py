@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import Broker, views
+from typedq.broker import Broker, stats
 from typedq.broker.loops import MOST_LINKS
+from typedq.embedded import OwnServer
 from typedq.errors import EnqueueUncertain
-from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -342,7 +342,7 @@ def test_event_loops_that_ended_leave_no_connections(place: Place) -> None:
         return sum("socket:" in str(file.resolve()) for file in Path("/proc/self/fd").iterdir())
 
     async def ask() -> None:
-        await place.broker.acall(views.workers(place.keys))
+        await place.broker.acall(stats.workers(place.keys))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # nobody closed what was left behind

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from typedq.broker import Broker, moves, settlements, views
+from typedq.broker import Broker, operations, settlements, stats
+from typedq.embedded import OwnServer
 from typedq.errors import ServerError, ServerRefused, ServerUnavailable
-from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -43,11 +43,11 @@ def refused(place: Place, url: str, message: str, kind: type[ServerError] = Serv
         if enqueue:
             await broker.aenqueue(batch, place.document)
         else:
-            await broker.acall(moves.open(broker.keys, ["s"], ["mid"], 1))
+            await broker.acall(operations.open(broker.keys, ["s"], ["mid"], 1))
 
     for attempt in (
         lambda: broker.enqueue(batch, place.document),
-        lambda: broker.call(moves.open(broker.keys, ["s"], ["mid"], 1)),
+        lambda: broker.call(operations.open(broker.keys, ["s"], ["mid"], 1)),
         lambda: asyncio.run(awaited(enqueue=True)),
         lambda: asyncio.run(awaited(enqueue=False)),
     ):
@@ -144,17 +144,17 @@ def test_out_of_memory_refuses_the_producer_and_not_the_worker(place: Place) -> 
         with pytest.raises(ServerRefused, match="out of memory"):
             asyncio.run(broker.aenqueue([place.outgoing()], place.document))
         with pytest.raises(ServerRefused, match="out of memory"):
-            place(views.revive(keys, place.queues, ids))
+            place(stats.requeue(keys, place.queues, ids))
         assert place.snapshot() == before
-        settle = settlements.Again(ids[0].encode(), "mid", 1, 60_000)
-        bury = settlements.Bury(ids[1].encode(), b"{}")
+        settle = settlements.Retry(ids[0].encode(), "mid", 1, 60_000)
+        bury = settlements.DeadLetter(ids[1].encode(), b"{}")
         assert place.work("s", 1, settle, bury).settled == 2
-        assert place(moves.renew(keys, ["s"], 30_000, "sup", b"{}"))[1] == []
+        assert place(operations.renew(keys, ["s"], 30_000, "sup", b"{}"))[1] == []
         place.tick()
-        assert place(moves.rotate(keys, "s", "t", place.queues, 30_000)).kept
-        assert place(moves.reap(keys, "t", place.queues, owner=True)).back == 1
-        place(views.survey(keys, place.queues, []))
-        place(views.forget(keys, [ids[1]]))
+        assert place(operations.replace_session(keys, "s", "t", place.queues, 30_000)).kept
+        assert place(operations.recover_session(keys, "t", place.queues, owner=True)).back == 1
+        place(stats.survey(keys, place.queues, []))
+        place(stats.delete(keys, [ids[1]]))
         assert place.everywhere() == {ids[0]: 1, ids[2]: 1}
     finally:
         place.redis.config_set("maxmemory", 0)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import redis
 
-from typedq.broker import Move, moves, parking, schedule, settlements, views
+from typedq.broker import Operation, cron, operations, parking, settlements, stats
 from typedq.broker.script import Script
+from typedq.embedded import OwnServer
 from typedq.errors import ServerRefused
-from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -40,11 +40,11 @@ def server(cluster: OwnServer) -> OwnServer:
     return cluster
 
 
-def as_anybody(place: Place, move: Move[T]) -> T:
+def as_anybody(place: Place, move: Operation[T]) -> T:
     return place(move)
 
 
-def declared_only(place: Place, move: Move[T]) -> T:
+def declared_only(place: Place, move: Operation[T]) -> T:
     """Make a move as a user who may touch its declared keys and no other."""
     place.redis.acl_setuser(
         "probe", enabled=True, nopass=True, reset_keys=True, keys=move.keys, categories=["+@all"]
@@ -52,7 +52,7 @@ def declared_only(place: Place, move: Move[T]) -> T:
     host, port = place.url.removeprefix("redis://").removesuffix("/0").split(":")
     probe: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     try:
-        return move.parse(ask(probe, move.by_source()))
+        return move.parse(ask(probe, move.eval_source()))
     finally:
         probe.close()
 
@@ -67,9 +67,9 @@ def ask(client: Any, command: tuple[Any, ...]) -> Any:
         client.connection_pool.release(connection)
 
 
-def intruder(other: str) -> Move[Any]:
+def intruder(other: str) -> Operation[Any]:
     source = "#!lua\nredis.call('GET', KEYS[1])\nreturn redis.call('GET', ARGV[1])"
-    return Move(
+    return Operation(
         Script("intruder", source, "0" * 40), ["{y}:declared"], [other], lambda reply: reply
     )
 
@@ -85,7 +85,7 @@ def test_an_undeclared_key_of_the_same_slot_is_refused(place: Place) -> None:
         declared_only(place, intruder("{y}:x"))
 
 
-def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
+def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     """A walk through every move and most branches of each."""
     keys, queues = place.keys, place.queues
     batch = [place.outgoing(queue) for queue in queues for _ in range(4)]
@@ -94,54 +94,56 @@ def every_move(place: Place) -> Iterator[Callable[[], Move[Any]]]:
     schemas = {place.contract: b"{}"}
     settle: list[settlements.Settlement] = [
         settlements.Ack(place.contract.encode(), ids[:1]),
-        settlements.Again(ids[1], "high", 1, 0),
-        settlements.Again(ids[2], "high", 1, 99),
-        settlements.Bury(ids[3], b"{}"),
-        settlements.Back(ids[4], "mid"),
+        settlements.Retry(ids[1], "high", 1, 0),
+        settlements.Retry(ids[2], "high", 1, 99),
+        settlements.DeadLetter(ids[3], b"{}"),
+        settlements.Release(ids[4], "mid"),
     ]
-    fates: dict[bytes, moves.Fate] = {ids[0]: "done", ids[1]: "crash", ids[4]: "back"}
-    bounds = moves.DeadBounds(count=0)
-    yield lambda: moves.enqueue(keys, "lane", 1, batch, {})
-    yield lambda: moves.enqueue(keys, "lane", 1, batch, schemas)
-    yield lambda: moves.enqueue(keys, "lane", 1, batch, schemas)
-    yield lambda: moves.open(keys, ["a", "b"], queues, 30_000)
-    yield lambda: moves.look(keys, "a", queues, 1)
-    yield lambda: moves.call_back(keys.wake("_own"))
-    yield lambda: moves.work(keys, "a", queues, want=9)
-    yield lambda: moves.work(keys, "a", queues, settle=settle, want=9, token="low")
-    yield lambda: views.revive(keys, queues, [ids[3].decode()])
-    yield lambda: moves.work(keys, "b", queues, want=1, bounds=bounds)
-    yield lambda: moves.renew(keys, ["a", "ended"], 30_000, "sup", b"{}")
-    yield lambda: moves.tick(keys, queues, grace_ms=1, lease_ms=1)
-    yield lambda: moves.rotate(keys, "a", "c", queues, 30_000)
-    yield lambda: moves.reap(keys, "c", queues, owner=True, fates=fates, crashes=1, bounds=bounds)
-    yield lambda: moves.tick(keys, queues, grace_ms=1, lease_ms=1)
-    yield lambda: views.survey(keys, queues, ["a", "b"])
+    fates: dict[bytes, operations.Fate] = {ids[0]: "done", ids[1]: "crash", ids[4]: "back"}
+    bounds = operations.DeadBounds(count=0)
+    yield lambda: operations.enqueue(keys, "lane", 1, batch, {})
+    yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
+    yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
+    yield lambda: operations.open(keys, ["a", "b"], queues, 30_000)
+    yield lambda: operations.fetch_idle(keys, "a", queues, 1)
+    yield lambda: operations.wake_worker(keys.wake("_own"))
+    yield lambda: operations.settle_and_fetch(keys, "a", queues, want=9)
+    yield lambda: operations.settle_and_fetch(keys, "a", queues, settle=settle, want=9, token="low")
+    yield lambda: stats.requeue(keys, queues, [ids[3].decode()])
+    yield lambda: operations.settle_and_fetch(keys, "b", queues, want=1, bounds=bounds)
+    yield lambda: operations.renew(keys, ["a", "ended"], 30_000, "sup", b"{}")
+    yield lambda: operations.tick(keys, queues, grace_ms=1, lease_ms=1)
+    yield lambda: operations.replace_session(keys, "a", "c", queues, 30_000)
+    yield lambda: operations.recover_session(
+        keys, "c", queues, owner=True, fates=fates, crashes=1, bounds=bounds
+    )
+    yield lambda: operations.tick(keys, queues, grace_ms=1, lease_ms=1)
+    yield lambda: stats.survey(keys, queues, ["a", "b"])
     group = parking.Group("low", place.contract)
     aside = [parking.Parked(group, out.id.encode()) for out in batch]
-    yield lambda: moves.open(keys, ["d"], queues, 30_000)
-    yield lambda: moves.work(keys, "d", queues, want=99)
+    yield lambda: operations.open(keys, ["d"], queues, 30_000)
+    yield lambda: operations.settle_and_fetch(keys, "d", queues, want=99)
     yield lambda: parking.park(keys, "d", aside, bounds)
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)
     yield lambda: parking.extent(keys, queues, [group])
-    yield lambda: views.purge(keys, "low")
-    began = [schedule.Firing("entry"), schedule.Firing("entry", 5, batch[0])]
-    yield lambda: schedule.cron(keys, began, schemas)
+    yield lambda: stats.purge(keys, "low")
+    began = [cron.Firing("entry"), cron.Firing("entry", 5, batch[0])]
+    yield lambda: cron.cron(keys, began, schemas)
     told = place.outgoing()
-    yield lambda: schedule.broadcast(keys, "told", 1, told, schemas)
-    yield lambda: schedule.deliver(keys, "_own", schedule.Heard("0-0"))
-    yield lambda: schedule.last_slots(keys)
-    yield lambda: schedule.abandon(keys, "_own")
-    yield lambda: views.sessions(keys)
-    yield lambda: views.graves(keys)
-    yield lambda: views.letters(keys, ["x"])
-    yield lambda: views.forget(keys, ["x"])
+    yield lambda: cron.broadcast(keys, "told", 1, told, schemas)
+    yield lambda: cron.deliver(keys, "_own", cron.Heard("0-0"))
+    yield lambda: cron.last_slots(keys)
+    yield lambda: cron.abandon(keys, "_own")
+    yield lambda: stats.sessions(keys)
+    yield lambda: stats.graves(keys)
+    yield lambda: stats.letters(keys, ["x"])
+    yield lambda: stats.delete(keys, ["x"])
 
 
 @pytest.mark.parametrize("way", [as_anybody, declared_only])
 def test_every_script_touches_declared_keys_only(
-    place: Place, way: Callable[[Place, Move[Any]], Any]
+    place: Place, way: Callable[[Place, Operation[Any]], Any]
 ) -> None:
     made: set[str] = set()
     for build in every_move(place):

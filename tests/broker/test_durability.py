@@ -17,9 +17,9 @@ from tests.faults.topologies import client, port_of, replicated
 from typedq import TypedQ
 from typedq.broker import Broker
 from typedq.broker.wire import Refused
+from typedq.embedded import OwnServer
+from typedq.embedded.launch import bundled
 from typedq.errors import EnqueueUncertain, ServerRefused
-from typedq.localserver import OwnServer
-from typedq.localserver.launch import bundled
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from typedq.broker.moves import DEFAULT_BOUNDS
+from typedq.broker.operations import DEFAULT_BOUNDS
 from typedq.broker.parking import Group, Parked, park, unpark
 
 if TYPE_CHECKING:

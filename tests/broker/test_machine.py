@@ -23,17 +23,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.broker.states import Watch
-from typedq.broker import Outgoing, moves, parking, settlements, views
-from typedq.envelope import unseal
+from tests.broker.states import MoveChecker
+from typedq.broker import OutgoingMessage, operations, parking, settlements, stats
+from typedq.message import decode_message
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 QUEUES = ("high", "mid", "low")
 CONTRACTS = ("a@0123456789abcdef", "b@0123456789abcdef")
-FATES: tuple[moves.Fate, ...] = ("done", "crash", "lost", "back")
+FATES: tuple[operations.Fate, ...] = ("done", "crash", "lost", "back")
 STATIC = {
     *("sessions", "session_queues", "pardoned", "last_tick", "contracts", "counts", "stats"),
     *("workers", "dead", "dead_letters", "wake_supervisors"),
@@ -68,20 +68,20 @@ class Moves(RuleBasedStateMachine):
         self.ended: Counter[str] = Counter()
         self.names = (f"s{n}" for n in range(10_000))
         self.gone: list[str] = []
-        self.last: tuple[str, int, list[Outgoing]] | None = None
+        self.last: tuple[str, int, list[OutgoingMessage]] | None = None
         self.seq = 0
 
     @initialize()
     def steady(self) -> None:
         here = self.place
-        self.watch = here.watch = Watch(here.redis, here.keys)
+        self.watch = here.watch = MoveChecker(here.redis, here.keys)
         here.redis.set(here.keys.last_tick, time.time_ns() // 1_000_000)
         self.open()
         self.enqueue([(queue, contract, False) for queue in QUEUES for contract in CONTRACTS])
         [[name, held]] = self.flight.items()
         held += self.place.fetch(name, 3)
         for id in list(self.fetch(3))[:2]:
-            self.place.work(name, 0, settlements.Bury(id.encode(), b"{}"))
+            self.place.work(name, 0, settlements.DeadLetter(id.encode(), b"{}"))
             held.remove(id)
             self.dead.append(id)
 
@@ -108,11 +108,11 @@ class Moves(RuleBasedStateMachine):
             self.mail[out.id] = Mail(out.way.contract, out.way.queue)
             (self.ready if out.way.delay_ms is None else self.delayed)[out.way.queue].append(out.id)
 
-    def send(self) -> moves.Accepted:
+    def send(self) -> operations.Accepted:
         assert self.last is not None
         lane, seq, batch = self.last
         schemas = {contract: self.place.document(contract) for contract in CONTRACTS}
-        return self.place(moves.enqueue(self.place.keys, lane, seq, batch, schemas))
+        return self.place(operations.enqueue(self.place.keys, lane, seq, batch, schemas))
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -127,10 +127,10 @@ class Moves(RuleBasedStateMachine):
     @rule(data=st.data())
     def rotate(self, data: st.DataObject) -> None:
         old, fresh = self.session(data), next(self.names)
-        move = moves.rotate(self.place.keys, old, fresh, QUEUES, 30_000)
+        move = operations.replace_session(self.place.keys, old, fresh, QUEUES, 30_000)
         kept, messages = self.place(move)
         assert kept
-        assert sorted(unseal(m).id.decode() for m in messages) == sorted(self.flight[old])
+        assert sorted(decode_message(m).id.decode() for m in messages) == sorted(self.flight[old])
         self.flight[fresh] = self.flight.pop(old)
         self.gone.append(old)
 
@@ -141,12 +141,14 @@ class Moves(RuleBasedStateMachine):
         others=st.sampled_from(("back", "lost")),
         limit=st.integers(1, 3),
     )
-    def reap(self, data: st.DataObject, owner: bool, others: moves.Fate, limit: int) -> None:
+    def reap(self, data: st.DataObject, owner: bool, others: operations.Fate, limit: int) -> None:
         name = self.session(data)
         held = sorted(self.flight[name])
-        drawn: list[moves.Fate | None] = [data.draw(st.sampled_from((*FATES, None))) for _ in held]
-        named: dict[str, moves.Fate | None] = dict(zip(held, drawn, strict=True))
-        fates: dict[bytes, moves.Fate] = {
+        drawn: list[operations.Fate | None] = [
+            data.draw(st.sampled_from((*FATES, None))) for _ in held
+        ]
+        named: dict[str, operations.Fate | None] = dict(zip(held, drawn, strict=True))
+        fates: dict[bytes, operations.Fate] = {
             id.encode(): fate for id, fate in named.items() if fate is not None
         }
         if not owner:
@@ -163,14 +165,14 @@ class Moves(RuleBasedStateMachine):
     def reap_move(
         self,
         name: str,
-        fates: dict[bytes, moves.Fate],
-        others: moves.Fate,
+        fates: dict[bytes, operations.Fate],
+        others: operations.Fate,
         limit: int,
         *,
         owner: bool,
-    ) -> moves.Reaped:
+    ) -> operations.Reaped:
         return self.place(
-            moves.reap(
+            operations.recover_session(
                 self.place.keys,
                 name,
                 QUEUES,
@@ -182,7 +184,7 @@ class Moves(RuleBasedStateMachine):
             )
         )
 
-    def judge(self, id: str, fate: moves.Fate, limit: int) -> None:
+    def judge(self, id: str, fate: operations.Fate, limit: int) -> None:
         mail = self.mail[id]
         mail.crashes += fate == "crash"
         mail.losses += fate == "lost"
@@ -195,7 +197,7 @@ class Moves(RuleBasedStateMachine):
 
     def renew(self) -> None:
         asked = [*self.flight, *self.gone[-2:]]
-        _, ended = self.place(moves.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
+        _, ended = self.place(operations.renew(self.place.keys, asked, 30_000, "sup", b"{}"))
         assert ended == self.gone[-2:]
 
     # --- work ------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ class Moves(RuleBasedStateMachine):
         settle = list(self.settlements(data, held))
         wanted = self.place.work(name, want, *settle, token=token)
         assert (wanted.alive, wanted.settled) == (True, len(settle))
-        got = [unseal(m) for m in wanted.messages]
+        got = [decode_message(m) for m in wanted.messages]
         assert [e.id.decode() for e in got] == list(self.fetch(want))
         for envelope in got:
             id = envelope.id.decode()
@@ -237,7 +239,7 @@ class Moves(RuleBasedStateMachine):
         assert (worked.alive, worked.settled) == (True, len(held))
         for id in held:
             self.end(id)
-        held[:] = [unseal(m).id.decode() for m in worked.messages]
+        held[:] = [decode_message(m).id.decode() for m in worked.messages]
         assert held == list(self.fetch(want))
 
     @precondition(lambda self: self.flight and any(self.ready.values()))
@@ -257,9 +259,9 @@ class Moves(RuleBasedStateMachine):
         ready = self.place.keys.ready(self.mail[waiting[0]].queue)
         heads = [message[:7] for message in self.place.redis.lrange(ready, 0, want - 1)]
         plain = set(heads) == {b"1 0 00 "}
-        worked = self.place(moves.look(self.place.keys, name, QUEUES, want))
+        worked = self.place(operations.fetch_idle(self.place.keys, name, QUEUES, want))
         assert worked[:2] == (True, 0 if plain else None)
-        got = [unseal(m).id.decode() for m in worked.messages]
+        got = [decode_message(m).id.decode() for m in worked.messages]
         assert got == (waiting[:want] if plain else [])
         del waiting[: len(got)]
         self.flight[name] += got
@@ -278,15 +280,15 @@ class Moves(RuleBasedStateMachine):
                     yield settlements.Ack(mail.contract.encode(), [raw])
                 case "bury":
                     self.dead.append(id)
-                    yield settlements.Bury(raw, b'{"kind":"test"}')
+                    yield settlements.DeadLetter(raw, b'{"kind":"test"}')
                 case "back":
                     self.ready[mail.queue].insert(0, id)
-                    yield settlements.Back(raw, mail.queue)
+                    yield settlements.Release(raw, mail.queue)
                 case _:
                     mail.attempts += 1
                     (self.ready if kind == "again" else self.delayed)[mail.queue].append(id)
                     wait = 0 if kind == "again" else 7_200_000
-                    yield settlements.Again(raw, mail.queue, mail.attempts, wait)
+                    yield settlements.Retry(raw, mail.queue, mail.attempts, wait)
 
     def fetch(self, want: int, *lists: list[str]) -> Iterator[str]:
         for waiting in lists or map(self.ready.__getitem__, QUEUES):
@@ -302,8 +304,8 @@ class Moves(RuleBasedStateMachine):
         id = data.draw(st.sampled_from(sorted(self.mail))).encode()
         settle = (
             settlements.Ack(self.mail[id.decode()].contract.encode(), [id]),
-            settlements.Bury(id, b"{}"),
-            settlements.Back(id, "mid"),
+            settlements.DeadLetter(id, b"{}"),
+            settlements.Release(id, "mid"),
         )
         name = data.draw(st.sampled_from(self.gone))
         assert self.place.work(name, want, *settle) == (False, 0, [])
@@ -319,7 +321,7 @@ class Moves(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(held), unique=True, min_size=1, max_size=3))
         aside = [(parking.Group(self.mail[id].queue, self.mail[id].contract), id) for id in ids]
         words = [parking.Parked(group, id.encode()) for group, id in aside]
-        move = parking.park(self.place.keys, name, words, moves.DEFAULT_BOUNDS)
+        move = parking.park(self.place.keys, name, words, operations.DEFAULT_BOUNDS)
         assert self.place(move) == len(ids)
         assert self.place(move) == 0
         for group, id in aside:
@@ -332,7 +334,7 @@ class Moves(RuleBasedStateMachine):
         group, name = self.group(data), data.draw(st.sampled_from(sorted(self.flight)))
         got = self.place(parking.unpark(self.place.keys, name, group, want))
         ids = list(self.fetch(want, self.parked[group]))
-        assert [unseal(m).id.decode() for m in got.messages] == ids
+        assert [decode_message(m).id.decode() for m in got.messages] == ids
         self.flight[name] += ids
         if not self.parked[group]:
             del self.parked[group]
@@ -363,14 +365,14 @@ class Moves(RuleBasedStateMachine):
         key = here.keys.delayed(queue)
         for n, message in enumerate(here.redis.zrange(key, 0, count - 1)):
             here.redis.zadd(key, {message: n + 1})
-            id = unseal(message).id.decode()
+            id = decode_message(message).id.decode()
             self.delayed[queue].remove(id)
             self.ready[queue].append(id)
         if idle and self.flight:
             name = min(self.flight)
-            got = here(moves.work(here.keys, name, [queue], want=1))
+            got = here(operations.settle_and_fetch(here.keys, name, [queue], want=1))
             ids = list(self.fetch(1, self.ready[queue]))
-            assert [unseal(m).id.decode() for m in got.messages] == ids
+            assert [decode_message(m).id.decode() for m in got.messages] == ids
             self.flight[name] += ids
         else:
             here.tick(grace_ms=3_600_000)
@@ -382,7 +384,7 @@ class Moves(RuleBasedStateMachine):
         """Short queues only, so that something is left to play with."""
         queue = data.draw(st.sampled_from(list(self.short())))
         gone = self.ready[queue] or self.delayed[queue]
-        assert self.place(views.purge(self.place.keys, queue)) == len(gone)
+        assert self.place(stats.purge(self.place.keys, queue)) == len(gone)
         self.ended.update(gone)
         gone.clear()
 
@@ -395,9 +397,9 @@ class Moves(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(self.dead), unique=True, min_size=1))
         keys = self.place.keys
         if keep:
-            assert self.place(views.revive(keys, QUEUES, ids)) == (len(ids), [])
+            assert self.place(stats.requeue(keys, QUEUES, ids)) == (len(ids), [])
         else:
-            assert self.place(views.forget(keys, ids)) == len(ids)
+            assert self.place(stats.delete(keys, ids)) == len(ids)
         for id in ids:
             self.dead.remove(id)
             if keep:
@@ -452,7 +454,7 @@ class Moves(RuleBasedStateMachine):
         """Drain: then no key is left but the static ones, and no static one holds a session."""
         here = self.place
         for name in self.flight:
-            here(moves.reap(here.keys, name, QUEUES, owner=True, others="back"))
+            here(operations.recover_session(here.keys, name, QUEUES, owner=True, others="back"))
         for group in self.parked:
             here(parking.release(here.keys, group, "ready"))
         for queue in QUEUES:
@@ -461,9 +463,9 @@ class Moves(RuleBasedStateMachine):
                 here.redis.zadd(key, {message: 1})
         here.open("last")
         while messages := here.work("last", 50).messages:
-            for envelope in map(unseal, messages):
+            for envelope in map(decode_message, messages):
                 here.work("last", 0, settlements.Ack(envelope.contract, [envelope.id]))
-        here(moves.reap(here.keys, "last", QUEUES, owner=True))
+        here(operations.recover_session(here.keys, "last", QUEUES, owner=True))
         left = here.names()
         assert left <= STATIC | {"lane:lane"}
         assert not left & {"sessions", "session_queues", "pardoned"}

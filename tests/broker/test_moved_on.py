@@ -16,7 +16,7 @@ from tests.broker.test_topology import document, messages, nodes, ready
 from tests.faults.topologies import client, move_slot, one_sentinel, port_of
 from typedq.broker import Broker
 from typedq.broker.wire import Refused
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 from typedq.worker.waiting import Waiter
 
 if TYPE_CHECKING:

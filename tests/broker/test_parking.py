@@ -9,7 +9,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from typedq.broker import Move, moves, settlements, views
+from typedq.broker import Operation, operations, settlements, stats
 from typedq.broker.parking import (
     CROWDED,
     EXPIRED,
@@ -22,13 +22,13 @@ from typedq.broker.parking import (
     release,
     unpark,
 )
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
 
 T = TypeVar("T")
-BOUNDS = moves.DeadBounds()
+BOUNDS = operations.DeadBounds()
 
 
 def group(place: Place, queue: str = "mid") -> Group:
@@ -65,7 +65,7 @@ def test_what_is_parked_is_kept_byte_by_byte_and_still_waits(place: Place) -> No
     place.open("a")
     ids = [*place.fill(2), *place.fill(1, eta_ms=7)]
     first = place.work("a", 9).messages
-    again = settlements.Again(ids[0].encode(), "mid", 4, 0)
+    again = settlements.Retry(ids[0].encode(), "mid", 4, 0)
     (retried,) = place.work("a", 1, again).messages  # an attempt count and a due time to keep
     assert place.waiting() == 3
     assert aside(place, "a", ids[1], ids[0], ids[2]) == 3
@@ -90,7 +90,7 @@ def test_only_who_holds_a_message_parks_it_and_only_once(place: Place) -> None:
     assert aside(place, "a", mine) == 0
     assert place.snapshot() == before
     place.expire("b")
-    place(moves.reap(place.keys, "b", place.queues, owner=False))
+    place(operations.recover_session(place.keys, "b", place.queues, owner=False))
     assert aside(place, "b", theirs) == 0
     assert lying(place) == [mine]
 
@@ -209,11 +209,11 @@ def test_an_empty_group_gives_nothing(place: Place) -> None:
 
 def test_nothing_is_fetched_for_a_queue_that_is_paused(place: Place) -> None:
     ids, others = set_aside(place, 2), set_aside(place, 1, "low")
-    place(views.pause(place.keys, "mid"))
+    place(stats.pause(place.keys, "mid"))
     assert fetch(place, "a", 9) == []
     assert lying(place) == ids
     assert fetch(place, "a", 9, group(place, "low")) == others
-    place(views.resume(place.keys, "mid"))
+    place(stats.resume(place.keys, "mid"))
     assert fetch(place, "a", 9) == ids
 
 
@@ -221,8 +221,12 @@ def test_what_was_lost_before_ends_the_batch(place: Place) -> None:
     place.open("a", "b")
     ids = place.fill(3)
     place.fetch("a", 2)
-    fates: dict[bytes, moves.Fate] = {ids[1].encode(): "crash"}
-    place(moves.reap(place.keys, "a", place.queues, owner=True, fates=fates, others="back"))
+    fates: dict[bytes, operations.Fate] = {ids[1].encode(): "crash"}
+    place(
+        operations.recover_session(
+            place.keys, "a", place.queues, owner=True, fates=fates, others="back"
+        )
+    )
     order = [*place.fetch("b", 9), *place.fetch("b", 9)]
     assert order == ids
     aside(place, "b", *order)
@@ -234,7 +238,7 @@ def test_a_parked_message_of_a_dead_worker_goes_back_to_its_queue(place: Place) 
     ids = set_aside(place, 3)
     place.open("b")
     assert fetch(place, "b", 2) == ids[:2]
-    place(moves.reap(place.keys, "b", place.queues, owner=True, others="back"))
+    place(operations.recover_session(place.keys, "b", place.queues, owner=True, others="back"))
     assert place.ready() == ids[:2]
     assert lying(place) == ids[2:]
     assert place.waiting() == 3
@@ -265,7 +269,7 @@ def test_purged_and_dead_wait_no_longer(place: Place) -> None:
     assert place.waiting() == 0
     assert place.dead() == ids
     assert place.everywhere().total() == 0
-    assert place(views.revive(place.keys, place.queues, ids)).revived == 2
+    assert place(stats.requeue(place.keys, place.queues, ids)).revived == 2
     assert place.waiting() == 2
 
 
@@ -307,7 +311,7 @@ def _ages(place: Place) -> list[str]:
 
 def test_dead_letters_of_expiry_are_bounded(place: Place) -> None:
     ids = set_aside(place, 5)
-    bounds = moves.DeadBounds(count=2)
+    bounds = operations.DeadBounds(count=2)
     assert place(release(place.keys, group(place), "dead", bounds=bounds)).released == 5
     assert place.dead() == ids[3:]
     assert place.stats() == {"dead": 5, "dead_dropped": 3}
@@ -328,7 +332,7 @@ def test_every_branch_touches_declared_keys_only(guarded: OwnServer, namespace: 
 
     place = Here(guarded, namespace)
     one, none = group(place), Group("low", place.contract)
-    bounds = moves.DeadBounds(count=0)
+    bounds = operations.DeadBounds(count=0)
     try:
         ids = set_aside(place, 4)
         assert probe(place, unpark(place.keys, "a", one, 1)).messages
@@ -336,11 +340,11 @@ def test_every_branch_touches_declared_keys_only(guarded: OwnServer, namespace: 
         assert probe(place, park(place.keys, "a", asked, bounds)) == 1
         assert probe(place, groups(place.keys)).keys() == {one}
         assert len(probe(place, parked(place.keys, one))) == 4
-        place(views.pause(place.keys, "mid"))
+        place(stats.pause(place.keys, "mid"))
         assert not probe(place, unpark(place.keys, "a", one, 1)).messages
         assert not probe(place, unpark(place.keys, "gone", one, 1)).alive
         assert probe(place, release(place.keys, one, "dead", bounds=bounds)) == Released(4, 0)
-        place(views.resume(place.keys, "mid"))
+        place(stats.resume(place.keys, "mid"))
         fates: tuple[Literal["ready", "purged"], ...] = ("purged", "ready")
         for fate in fates:
             set_aside(place, 2)
@@ -349,7 +353,7 @@ def test_every_branch_touches_declared_keys_only(guarded: OwnServer, namespace: 
         place.close()
 
 
-def probe(place: Place, move: Move[T]) -> T:
+def probe(place: Place, move: Operation[T]) -> T:
     place.redis.acl_setuser(
         "probe", enabled=True, nopass=True, reset_keys=True, keys=move.keys, categories=["+@all"]
     )
@@ -357,7 +361,7 @@ def probe(place: Place, move: Move[T]) -> T:
     client: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     connection = client.connection_pool.get_connection()
     try:
-        connection.send_command(*move.by_source())
+        connection.send_command(*move.eval_source())
         return move.parse(connection.read_response())
     finally:
         client.close()

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import moves, schedule, settlements
-from typedq.broker.schedule import Fired, Firing, Heard
-from typedq.envelope import new_ids, seal, unseal
+from typedq.broker import cron, operations, settlements
+from typedq.broker.cron import Fired, Firing, Heard
+from typedq.message import decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -23,7 +23,7 @@ def server_ms(place: Place) -> int:
 
 def fire(place: Place, entry: str, *slots: int, queue: str = "mid") -> Fired:
     firings = [Firing(entry, slot, place.outgoing(queue)) for slot in slots] or [Firing(entry)]
-    return place(schedule.cron(place.keys, firings, {place.contract: b"{}"}))
+    return place(cron.cron(place.keys, firings, {place.contract: b"{}"}))
 
 
 def begin(place: Place, entry: str = "e", ago_ms: int = 60_000) -> int:
@@ -40,7 +40,7 @@ def test_an_entry_begins_when_it_is_first_heard_of(place: Place) -> None:
     assert [now for _, now in fired.slots] == [False, False]
     assert all(before <= last <= fired.now_ms for last, _ in fired.slots)
     assert place.ready() == []
-    assert place(schedule.last_slots(place.keys)) == {}
+    assert place(cron.last_slots(place.keys)) == {}
 
 
 def test_a_slot_fires_once_however_often_it_is_asked_for(place: Place) -> None:
@@ -51,7 +51,7 @@ def test_a_slot_fires_once_however_often_it_is_asked_for(place: Place) -> None:
     assert fire(place, "e").slots == [(slots[1], False)]
     assert len(place.ready()) == place.waiting() == 2
     assert place.tokens() == "mid"
-    assert place(schedule.last_slots(place.keys)) == {"e": slots[1]}
+    assert place(cron.last_slots(place.keys)) == {"e": slots[1]}
 
 
 def test_an_older_slot_never_fires_after_a_newer_one(place: Place) -> None:
@@ -79,11 +79,11 @@ def test_the_message_tells_its_slot_and_its_contract_is_published(place: Place) 
     place.redis.delete(place.keys.contracts)
     fire(place, "e", began + 1000)
     (message,) = place.redis.lrange(place.keys.ready("mid"), 0, -1)
-    assert unseal(message).due_ms == began + 1000
+    assert decode_message(message).due_ms == began + 1000
     assert place.redis.hexists(place.keys.contracts, place.contract)
     place.open("s")
-    assert place.fetch("s") == [unseal(message).id.decode()]
-    place.work("s", 0, settlements.Ack(place.contract.encode(), [unseal(message).id]))
+    assert place.fetch("s") == [decode_message(message).id.decode()]
+    place.work("s", 0, settlements.Ack(place.contract.encode(), [decode_message(message).id]))
     assert place.waiting() == 0
 
 
@@ -93,15 +93,21 @@ def test_the_message_tells_its_slot_and_its_contract_is_published(place: Place) 
 def tell(place: Place, count: int = 1) -> list[str]:
     ids = new_ids(count)
     for id in ids:
-        message = seal(
+        message = encode_message(
             id=id, contract=place.contract, queue="_broadcast", options=b"-", body=b'{"a":" b"}'
         )
-        place.put(moves.Outgoing(id, moves.Way("_broadcast", place.contract, to_all=True), message))
+        place.put(
+            operations.OutgoingMessage(
+                id,
+                operations.Destination("_broadcast", place.contract, broadcast_to_all=True),
+                message,
+            )
+        )
     return ids
 
 
 def hear(place: Place, queue: str, heard: Heard | None = None) -> Heard:
-    return place(schedule.deliver(place.keys, queue, heard or Heard()))
+    return place(cron.deliver(place.keys, queue, heard or Heard()))
 
 
 def test_each_supervisor_gets_what_was_told_since_it_came(place: Place) -> None:
@@ -136,9 +142,9 @@ def test_asking_twice_delivers_once(place: Place) -> None:
 def test_a_resend_is_told_once(place: Place) -> None:
     mine, out = hear(place, MINE), place.outgoing()
     schemas = {place.contract: b"{}"}
-    move = schedule.broadcast(place.keys, "lane", 1, out, {})
-    assert place(move) == moves.Accepted("unknown", (place.contract,))
-    told = [place(schedule.broadcast(place.keys, "lane", 1, out, schemas)) for _ in range(2)]
+    move = cron.broadcast(place.keys, "lane", 1, out, {})
+    assert place(move) == operations.Accepted("unknown", (place.contract,))
+    told = [place(cron.broadcast(place.keys, "lane", 1, out, schemas)) for _ in range(2)]
     assert [answer.status for answer in told] == ["accepted", "seen"]
     assert hear(place, MINE, mine).delivered == 1
 
@@ -148,7 +154,9 @@ def test_only_the_queue_in_the_header_changes(place: Place) -> None:
     (id,) = tell(place)
     hear(place, MINE, mine)
     (message,) = place.redis.lrange(place.keys.ready(MINE), 0, -1)
-    expected = seal(id=id, contract=place.contract, queue=MINE, options=b"-", body=b'{"a":" b"}')
+    expected = encode_message(
+        id=id, contract=place.contract, queue=MINE, options=b"-", body=b'{"a":" b"}'
+    )
     assert message == expected
 
 
@@ -157,7 +165,7 @@ def test_more_than_a_call_may_move_comes_in_several(place: Place) -> None:
     place.redis.hset(place.keys.contracts, place.contract, b"{}")
     tell(place, 501)
     mine = hear(place, MINE, mine)
-    assert mine.delivered == schedule.MOST_DELIVERED
+    assert mine.delivered == cron.MOST_DELIVERED
     assert hear(place, MINE, mine).delivered == 1
 
 
@@ -181,7 +189,7 @@ def test_a_server_that_was_emptied_is_no_gap(place: Place) -> None:
 
 
 def test_old_broadcasts_are_trimmed_by_age(place: Place) -> None:
-    old = (server_ms(place) - schedule.KEPT_MS - 1000, server_ms(place) - 60_000)
+    old = (server_ms(place) - cron.KEPT_MS - 1000, server_ms(place) - 60_000)
     for ms in old:
         place.redis.xadd(place.keys.broadcasts, {"n": 1, "m": "x"}, id=f"{ms}-0")
     tell(place)
@@ -195,8 +203,8 @@ def test_every_key_of_a_supervisor_expires(place: Place) -> None:
     own = [*place.keys.lines([MINE]), place.keys.heard(MINE)]
     there = [key for key in own if place.redis.exists(key)]
     assert len(there) == 3
-    assert all(0 < place.redis.ttl(key) <= schedule.OWN_TTL_S for key in there)
-    place(schedule.abandon(place.keys, MINE))
+    assert all(0 < place.redis.ttl(key) <= cron.OWN_TTL_S for key in there)
+    place(cron.abandon(place.keys, MINE))
     assert not place.redis.exists(*own)
 
 
@@ -207,12 +215,12 @@ def test_every_key_of_a_supervisor_expires(place: Place) -> None:
 def holding(place: Place) -> tuple[list[bytes], list[str]]:
     """Session s holds three broadcasts and has just settled nothing."""
     queues = [MINE, *place.queues]
-    place(moves.open(place.keys, ["s"], queues, 30_000))
+    place(operations.open(place.keys, ["s"], queues, 30_000))
     mine = hear(place, MINE)
     tell(place, 3)
     hear(place, MINE, mine)
-    worked = place(moves.work(place.keys, "s", queues, want=9))
-    return [unseal(m).id for m in worked.messages], queues
+    worked = place(operations.settle_and_fetch(place.keys, "s", queues, want=9))
+    return [decode_message(m).id for m in worked.messages], queues
 
 
 def test_every_way_to_settle_leaves_the_counts_alone(
@@ -221,10 +229,10 @@ def test_every_way_to_settle_leaves_the_counts_alone(
     (done, dropped, failed), queues = holding
     settle: list[settlements.Settlement] = [
         settlements.Ack(b"", [done]),
-        settlements.Drop(dropped),
-        settlements.Bury(failed, b"{}"),
+        settlements.Discard(dropped),
+        settlements.DeadLetter(failed, b"{}"),
     ]
-    assert place(moves.work(place.keys, "s", queues, settle=settle)).settled == 3
+    assert place(operations.settle_and_fetch(place.keys, "s", queues, settle=settle)).settled == 3
     assert place.flying("s") == set()
     assert place.dead() == [failed.decode()]
     assert place.waiting() == 0
@@ -234,8 +242,12 @@ def test_a_retry_and_what_is_handed_back_stay_with_the_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     (again, later, back), queues = holding
-    settle = [settlements.Again(again, MINE, 1, 0), settlements.Again(later, MINE, 1, 99_000)]
-    place(moves.work(place.keys, "s", queues, settle=[*settle, settlements.Back(back, MINE)]))
+    settle = [settlements.Retry(again, MINE, 1, 0), settlements.Retry(later, MINE, 1, 99_000)]
+    place(
+        operations.settle_and_fetch(
+            place.keys, "s", queues, settle=[*settle, settlements.Release(back, MINE)]
+        )
+    )
     assert place.ready(MINE) == [back.decode(), again.decode()]
     assert place.delayed(MINE) == [later.decode()]
 
@@ -244,8 +256,10 @@ def test_after_a_crash_it_comes_back_to_the_same_supervisor(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     ids, queues = holding
-    fates: dict[bytes, moves.Fate] = {ids[0]: "done", ids[1]: "crash"}
-    reaped = place(moves.reap(place.keys, "s", queues, owner=True, fates=fates, others="back"))
+    fates: dict[bytes, operations.Fate] = {ids[0]: "done", ids[1]: "crash"}
+    reaped = place(
+        operations.recover_session(place.keys, "s", queues, owner=True, fates=fates, others="back")
+    )
     assert (reaped.done, reaped.back) == (1, 2)
     assert set(place.ready(MINE)) == {id.decode() for id in ids[1:]}
     assert place.waiting() == 0
@@ -255,7 +269,7 @@ def test_what_a_lost_supervisor_held_goes_with_it(
     place: Place, holding: tuple[list[bytes], list[str]]
 ) -> None:
     place.expire("s")
-    reaped = place(moves.reap(place.keys, "s", place.queues, owner=False))
+    reaped = place(operations.recover_session(place.keys, "s", place.queues, owner=False))
     assert (reaped.buried, reaped.back) == (0, 0)
     assert place.names().isdisjoint({"flight:s", "dead"})
     assert place.waiting() == 0

@@ -5,18 +5,17 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from tests.broker.states import DOCUMENT, DRAWN, Watch, draw, table
-from typedq.broker import moves, parking, schedule, views
-from typedq.broker.moves import DEFAULT_BOUNDS, DeadBounds
-from typedq.broker.settlements import Ack, Again, Back, Bury, Drop
-from typedq.envelope import new_ids, seal
+from tests.broker.states import DOCUMENT, DRAWN, MoveChecker, draw, table
+from typedq.broker import cron, operations, parking, settlements, stats
+from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
+from typedq.message import encode_message, new_ids
 
 if TYPE_CHECKING:
     import pytest
 
     from tests.broker.conftest import Place
 
-MOVE_NO_MESSAGE = {"call_back", "extent", "open", "renew", "survey"}
+MOVE_NO_MESSAGE = {"wake_worker", "extent", "open", "renew", "survey"}
 MINE = "_broadcast.mine"
 
 
@@ -27,12 +26,12 @@ class Walk:
         self.place, self.keys, self.seq = place, place.keys, 0
         self.schemas = {place.contract: b"{}"}
         self.group = parking.Group("mid", place.contract)
-        self.watch = place.watch = Watch(place.redis, place.keys)
+        self.watch = place.watch = MoveChecker(place.redis, place.keys)
 
     def enqueue(self, count: int = 1, delay_ms: int | None = None) -> list[bytes]:
         batch = [self.place.outgoing(delay_ms=delay_ms) for _ in range(count)]
         self.seq += 1
-        self.place(moves.enqueue(self.keys, "lane", self.seq, batch, self.schemas))
+        self.place(operations.enqueue(self.keys, "lane", self.seq, batch, self.schemas))
         return [out.id.encode() for out in batch]
 
     def hold(self, session: str, count: int = 1) -> list[bytes]:
@@ -43,10 +42,14 @@ class Walk:
         return ids
 
     def reap(
-        self, session: str, *fates: tuple[bytes, moves.Fate], limit: int = 9, serves: bool = True
+        self,
+        session: str,
+        *fates: tuple[bytes, operations.Fate],
+        limit: int = 9,
+        serves: bool = True,
     ) -> None:
         queues = self.place.queues if serves else ()
-        move = moves.reap(
+        move = operations.recover_session(
             self.keys,
             session,
             queues,
@@ -59,7 +62,7 @@ class Walk:
         self.place(move)
 
     def empty(self) -> None:
-        while self.place(views.purge(self.keys, "mid")):
+        while self.place(stats.purge(self.keys, "mid")):
             pass
 
     def due(self) -> None:
@@ -73,7 +76,7 @@ class Walk:
     def in_the_queue(self) -> None:
         place = self.place
         self.enqueue(3, delay_ms=60_000)
-        place(views.purge(self.keys, "mid"))
+        place(stats.purge(self.keys, "mid"))
         self.enqueue(3, delay_ms=60_000)
         self.due()
         place.tick()
@@ -86,26 +89,26 @@ class Walk:
         self.empty()
         place.open("looks ahead")
         self.enqueue(1)
-        place(moves.look(self.keys, "looks ahead", place.queues, 1))
+        place(operations.fetch_idle(self.keys, "looks ahead", place.queues, 1))
         self.reap("looks ahead")
         self.empty()
         place.redis.hset(self.keys.cron, "entry", 1)
-        firing = schedule.Firing("entry", 2, place.outgoing())
-        place(schedule.cron(self.keys, [firing], self.schemas))
+        firing = cron.Firing("entry", 2, place.outgoing())
+        place(cron.cron(self.keys, [firing], self.schemas))
         self.empty()
 
     def settled(self) -> None:
         a, b, c, d, e = self.hold("settles", 5)
         contract = self.place.contract.encode()
-        self.place.work("settles", 0, Ack(contract, [a]))
-        self.place.work("settles", 0, Again(b, "mid", 1, 0))
-        self.place.work("settles", 0, Again(c, "mid", 1, 60_000))
-        self.place.work("settles", 0, Back(d, "mid"))
-        self.place.work("settles", 0, Bury(e, b"{}"))
-        self.place(views.revive(self.keys, ["mid"], [e.decode()]))
+        self.place.work("settles", 0, settlements.Ack(contract, [a]))
+        self.place.work("settles", 0, settlements.Retry(b, "mid", 1, 0))
+        self.place.work("settles", 0, settlements.Retry(c, "mid", 1, 60_000))
+        self.place.work("settles", 0, settlements.Release(d, "mid"))
+        self.place.work("settles", 0, settlements.DeadLetter(e, b"{}"))
+        self.place(stats.requeue(self.keys, ["mid"], [e.decode()]))
         self.empty()
         self.hold("fresh")
-        self.place(moves.rotate(self.keys, "fresh", "fresher", ["mid"], 30_000))
+        self.place(operations.replace_session(self.keys, "fresh", "fresher", ["mid"], 30_000))
         self.reap("fresher")
         self.empty()
 
@@ -120,12 +123,16 @@ class Walk:
         self.reap("kills", (a, "crash"), (b, "lost"), limit=1)
         self.hold("strange")
         self.reap("strange", serves=False)
-        graves = [grave.id for grave in self.place(views.graves(self.keys))]
-        self.place(views.forget(self.keys, graves))
+        graves = [grave.id for grave in self.place(stats.graves(self.keys))]
+        self.place(stats.delete(self.keys, graves))
         for session in ("one", "another"):
             (a,) = self.hold(session)
-            bury = moves.work(
-                self.keys, session, ["mid"], settle=[Bury(a, b"{}")], bounds=DeadBounds(count=1)
+            bury = operations.settle_and_fetch(
+                self.keys,
+                session,
+                ["mid"],
+                settle=[settlements.DeadLetter(a, b"{}")],
+                bounds=DeadBounds(count=1),
             )
             self.place(bury)
 
@@ -146,34 +153,40 @@ class Walk:
 
     def broadcast(self) -> None:
         place, queues = self.place, [MINE]
-        old = f"{place.redis.time()[0] * 1000 - schedule.KEPT_MS - 1000}-0"
+        old = f"{place.redis.time()[0] * 1000 - cron.KEPT_MS - 1000}-0"
         place.redis.xadd(self.keys.broadcasts, {"n": 1, "m": self.told().message}, id=old)
         self.watch.refresh()
-        place(moves.open(self.keys, ["hears"], queues, 30_000))
-        heard = schedule.Heard(old)
+        place(operations.open(self.keys, ["hears"], queues, 30_000))
+        heard = cron.Heard(old)
         for number in range(1, 6):
-            place(schedule.broadcast(self.keys, "told", number, self.told(), self.schemas))
-            heard = place(schedule.deliver(self.keys, MINE, heard))
+            place(cron.broadcast(self.keys, "told", number, self.told(), self.schemas))
+            heard = place(cron.deliver(self.keys, MINE, heard))
             if number == 1:
-                place(schedule.abandon(self.keys, MINE))
+                place(cron.abandon(self.keys, MINE))
                 continue
-            worked = place(moves.work(self.keys, "hears", queues, want=1))
+            worked = place(operations.settle_and_fetch(self.keys, "hears", queues, want=1))
             id = worked.messages[0][25:51]
             if number == 2:
-                settle = [Again(id, MINE, 1, 60_000)]
-                place(moves.work(self.keys, "hears", queues, settle=settle))
-                place(schedule.abandon(self.keys, MINE))
+                settle = [settlements.Retry(id, MINE, 1, 60_000)]
+                place(operations.settle_and_fetch(self.keys, "hears", queues, settle=settle))
+                place(cron.abandon(self.keys, MINE))
             elif number == 3:
-                place(moves.work(self.keys, "hears", queues, settle=[Drop(id)]))
+                place(
+                    operations.settle_and_fetch(
+                        self.keys, "hears", queues, settle=[settlements.Discard(id)]
+                    )
+                )
         self.reap("hears")
 
-    def told(self) -> moves.Outgoing:
+    def told(self) -> operations.OutgoingMessage:
         (id,) = new_ids(1)
-        message = seal(
+        message = encode_message(
             id=id, contract=self.place.contract, queue="_broadcast", options=b"-", body=b"{}"
         )
-        return moves.Outgoing(
-            id, moves.Way("_broadcast", self.place.contract, to_all=True), message
+        return operations.OutgoingMessage(
+            id,
+            operations.Destination("_broadcast", self.place.contract, broadcast_to_all=True),
+            message,
         )
 
 

@@ -14,10 +14,10 @@ import redis
 from redis.crc import key_slot
 
 from tests.faults.topologies import move_slot, port_of
-from typedq.broker import Broker, Outgoing, Way, moves, views
-from typedq.envelope import new_ids, seal
+from typedq.broker import Broker, Destination, OutgoingMessage, operations, stats
+from typedq.embedded import OwnServer
 from typedq.errors import ServerUnavailable
-from typedq.localserver import OwnServer
+from typedq.message import encode_message, new_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 CONTRACT = "t@0123456789abcdef"
 
 
-def messages(count: int) -> list[Outgoing]:
+def messages(count: int) -> list[OutgoingMessage]:
     return [
-        Outgoing(
+        OutgoingMessage(
             id,
-            Way("default", CONTRACT),
-            seal(id=id, contract=CONTRACT, queue="default", options=b"-", body=b"{}"),
+            Destination("default", CONTRACT),
+            encode_message(id=id, contract=CONTRACT, queue="default", options=b"-", body=b"{}"),
         )
         for id in new_ids(count)
     ]
@@ -43,7 +43,7 @@ def document(_: str) -> bytes:
 
 
 def ready(broker: Broker) -> int:
-    return broker.call(views.survey(broker.keys, ["default"], [])).queues["default"].ready
+    return broker.call(stats.survey(broker.keys, ["default"], [])).queues["default"].ready
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_failover_is_followed(
     primary.kill()
     broker.enqueue(messages(2), document)
     assert other.llen("{failover}:ready:default") == 5
-    assert broker.call(moves.open(broker.keys, ["s"], ["default"], 30_000)) == 1
+    assert broker.call(operations.open(broker.keys, ["s"], ["default"], 30_000)) == 1
     broker.close()
     other.close()
 

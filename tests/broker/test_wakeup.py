@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import pytest
 
-from typedq.broker import moves
+from typedq.broker import operations
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -257,11 +257,15 @@ def test_the_model_does_what_the_scripts_do(place: Place, ahead: bool) -> None:
             queues, got = [names[q] for q in serves], 0
             if ahead:
                 state, got = model.look(state, serves)
-                assert len(place(moves.look(place.keys, "s", queues, 2)).messages) == got, step
+                assert (
+                    len(place(operations.fetch_idle(place.keys, "s", queues, 2)).messages) == got
+                ), step
             if not got:
                 token = None if owed is None else names[owed]
                 state, got = model.work(state, serves, owed)
-                worked = place(moves.work(place.keys, "s", queues, want=2, token=token))
+                worked = place(
+                    operations.settle_and_fetch(place.keys, "s", queues, want=2, token=token)
+                )
                 assert len(worked.messages) == got, step
         found = [(len(place.ready(name)), place.token(name)) for name in names]
         assert found == list(zip(state.ready, state.tokens, strict=True)), step

@@ -23,8 +23,8 @@ from typedq.addresses import parse_url
 from typedq.broker import connecting
 from typedq.broker.async_link import AsyncLink
 from typedq.broker.link import Link
-from typedq.broker.wire import Lost, NotTaken, Refused
-from typedq.localserver import OwnServer
+from typedq.broker.wire import Lost, NotSent, Refused
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,10 +167,10 @@ def test_a_reply_in_pieces_is_one(kind: Kind) -> None:
 
 @both
 def test_nobody_listens(kind: Kind) -> None:
-    refused = pytest.raises(NotTaken, match=rf"^127\.0\.0\.1:1: .*{errno.ECONNREFUSED}")
+    refused = pytest.raises(NotSent, match=rf"^127\.0\.0\.1:1: .*{errno.ECONNREFUSED}")
     with asking(kind, "redis://127.0.0.1:1/0") as one, refused:
         one.ask("X")
-    absent = pytest.raises(NotTaken, match=r"^/nowhere/at/all: .*No such file")
+    absent = pytest.raises(NotSent, match=r"^/nowhere/at/all: .*No such file")
     with asking(kind, "unix:///nowhere/at/all") as one, absent:
         one.ask("X")
 
@@ -210,7 +210,7 @@ def test_who_greets_otherwise_was_asked_nothing(kind: Kind, greeting: bytes) -> 
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         port = listener.getsockname()[1]
-        not_taken = pytest.raises(NotTaken, match=rf"^127\.0\.0\.1:{port}: ")
+        not_taken = pytest.raises(NotSent, match=rf"^127\.0\.0\.1:{port}: ")
         with asking(kind, f"redis://127.0.0.1:{port}/0") as one, not_taken:
             one.ask("X")
         thread.join()
@@ -272,7 +272,7 @@ def test_a_connection_left_open_says_nothing(server: OwnServer, wait_until: Wait
 @pytest.mark.parametrize("host", ["a..b", "x" * 70, "no-such-host.invalid"])
 def test_a_host_that_cannot_be_is_no_connection(host: str) -> None:
     for kind in (Sync, Awaited):
-        with asking(kind, f"redis://{host}:1/0") as one, pytest.raises(NotTaken, match="^" + host):
+        with asking(kind, f"redis://{host}:1/0") as one, pytest.raises(NotSent, match="^" + host):
             one.ask("X")
 
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from typedq import Queue, Task, TypedQ
-from typedq.broker import DeadBounds, moves
+from typedq.broker import DeadBounds, operations, settlements
 from typedq.broker.parking import Group, Parked, groups, park
-from typedq.broker.settlements import Bury
-from typedq.broker.views import survey
+from typedq.broker.stats import survey
 from typedq.telemetry import logger
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 COMMAND = str(Path(sys.executable).with_name("typedq"))
 Place = tuple[Path, str, pytest.CaptureFixture[str]]
@@ -197,10 +196,10 @@ class Cemetery:
         group = Group(known.queue or "low", known.contract.id)
         receipts = self.app.enqueue_many([known.call("xyz")] * count)
         keys, queues = self.broker.keys, ["high", "low"]
-        self.broker.call(moves.open(keys, ["s"], queues, 60_000))
+        self.broker.call(operations.open(keys, ["s"], queues, 60_000))
         for start in range(0, count, 500):
             ids = [receipt.id.encode() for receipt in receipts[start : start + 500]]
-            self.broker.call(moves.work(keys, "s", queues, want=len(ids)))
+            self.broker.call(operations.settle_and_fetch(keys, "s", queues, want=len(ids)))
             parked = [Parked(group, id) for id in ids]
             assert self.broker.call(park(keys, "s", parked, DeadBounds())) == len(ids)
         # Groups begun in the same millisecond have no order.
@@ -213,16 +212,18 @@ class Cemetery:
         """The ids of so many new dead letters, oldest first."""
         receipts = self.app.enqueue_many([self.calls[task].call("xyz")] * count)
         why = reason or b'{"kind":"failed","error":"RuntimeError: a\\u001b[31mb","attempts":2}'
-        self.fetch([Bury(receipt.id.encode(), why) for receipt in receipts])
+        self.fetch([settlements.DeadLetter(receipt.id.encode(), why) for receipt in receipts])
         return [receipt.id for receipt in receipts]
 
-    def fetch(self, settle: list[Bury]) -> None:
+    def fetch(self, settle: list[settlements.DeadLetter]) -> None:
         keys, queues = self.broker.keys, ["high", "low"]
-        self.broker.call(moves.open(keys, ["s"], queues, 60_000))
+        self.broker.call(operations.open(keys, ["s"], queues, 60_000))
         for start in range(0, max(1, len(settle)), 500):
             batch = settle[start : start + 500]
-            self.broker.call(moves.work(keys, "s", queues, want=max(1, len(batch))))
-            self.broker.call(moves.work(keys, "s", queues, settle=batch))
+            self.broker.call(
+                operations.settle_and_fetch(keys, "s", queues, want=max(1, len(batch)))
+            )
+            self.broker.call(operations.settle_and_fetch(keys, "s", queues, settle=batch))
 
 
 @pytest.fixture

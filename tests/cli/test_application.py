@@ -59,7 +59,7 @@ def test_a_task_without_a_contract_is_one_clear_line(shop: Shop) -> None:
 
 def test_imports_that_are_missing_and_imports_that_fail_differ(shop: Shop) -> None:
     shop.env["TYPEDQ_IMPORTS"] = "missing_tasks"
-    assert "imports= names it, but there is no such module" in shop.error("tasks")
+    assert "imports= lists it, but there is no such module" in shop.error("tasks")
     shop.env["TYPEDQ_IMPORTS"] = "broken"
     shop.file("broken.py", "1 / 0")
     assert "ZeroDivisionError" in shop.error("worker", "-b", code=1)
@@ -80,7 +80,7 @@ def test_position_beats_environment_beats_pyproject(shop: Shop) -> None:
     assert "from_environment" in shop.error("tasks")
     del shop.env["TYPEDQ_APP"]
     assert "from_pyproject" in shop.error("tasks")
-    assert "'a:b' and 'c:d': give one of them" in shop.error("tasks", "a:b", "-A", "c:d")
+    assert "'a:b' and 'c:d': give only one of them" in shop.error("tasks", "a:b", "-A", "c:d")
 
 
 def test_a_factory_in_another_directory_is_called(shop: Shop) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_none(shop: Shop) -> None:
-    assert shop.out("dead", "list", "--task", "fail") == "no dead letters like that\n"
+    assert shop.out("dead", "list", "--task", "fail") == "no dead letters match\n"
     assert shop.out("dead", "show", "x", code=1) == "no dead letter has the id x\n"
     assert shop.out("dead", "retry", "--all", "-y") == "retry: 0 of 0 dead letter(s)\n"
 
@@ -32,7 +32,7 @@ def test_list_is_youngest_first_and_can_be_narrowed(shop: Shop, cemetery: Cemete
     }
     for words, ids in narrowed.items():
         assert [d["id"] for d in shop.json("dead", "list", *words.split())] == ids
-    assert "neither such as 30m" in shop.error("dead", "list", "--since", "monday")
+    assert "is not a duration (30m" in shop.error("dead", "list", "--since", "monday")
 
 
 def test_show_says_why_but_not_what_unless_asked(shop: Shop, cemetery: Cemetery) -> None:
@@ -48,16 +48,16 @@ def test_show_says_why_but_not_what_unless_asked(shop: Shop, cemetery: Cemetery)
 
 
 def test_bytes_that_are_no_message_can_be_seen_and_dropped(shop: Shop, cemetery: Cemetery) -> None:
-    from typedq.broker import Move
+    from typedq.broker import Operation
 
     key = cemetery.broker.keys.ready("low")
-    cemetery.broker.call(Move("RPUSH", [key], [b"\xff\x1b garbage"], int))
+    cemetery.broker.call(Operation("RPUSH", [key], [b"\xff\x1b garbage"], int))
     cemetery.fetch([])
     (facts,) = shop.json("dead", "list")
     assert (facts["task"], facts["kind"]) == (None, "garbage")
     assert "\\xff\\x1b garbage" in shop.out("dead", "show", facts["id"], "--payload")
     told = shop.out("dead", "retry", facts["id"], code=1)
-    assert told.startswith("retry: 0 of 1 dead letter(s)\nthe others are not there any more, or")
+    assert told.startswith("retry: 0 of 1 dead letter(s)\nthe others are gone, or")
     assert shop.out("dead", "drop", facts["id"], "-y") == "drop: 1 of 1 dead letter(s)\n"
 
 
@@ -82,10 +82,10 @@ def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -
 @pytest.mark.parametrize("what", ["retry", "drop"])
 def test_nothing_chosen_is_not_everything(what: str, shop: Shop, cemetery: Cemetery) -> None:
     cemetery.bury("fail")
-    choose = "name ids, or choose by --task, --since or --all"
+    choose = "give ids, or choose by --task, --since or --all"
     assert choose in shop.error("dead", what)
     assert choose in shop.error("dead", what, "x", "--all")
-    assert "no terminal to ask at; say yes by -y" in shop.error("dead", what, "--all")
+    assert "there is no terminal to ask at; confirm with -y" in shop.error("dead", what, "--all")
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0)])

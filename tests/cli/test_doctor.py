@@ -13,16 +13,16 @@ import redis
 
 from tests.cli.conftest import Place, Shop
 from tests.faults.on_server import FAKETIME
-from typedq.broker import Keys, moves
-from typedq.broker.health import examine, holes
-from typedq.cli.examination import waiting, way
-from typedq.localserver import OwnServer
-from typedq.localserver.launch import bundled
+from typedq.admin.doctor import connection, waiting
+from typedq.broker import Keys, operations
+from typedq.broker.server_checks import examine, holes
+from typedq.embedded import OwnServer
+from typedq.embedded.launch import bundled
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery
     from tests.conftest import WaitUntil
-    from typedq.broker.health import Finding
+    from typedq.broker.server_checks import Finding
 
 
 @pytest.fixture(scope="module")
@@ -185,17 +185,42 @@ def test_a_snapshot_that_failed(info: dict[str, str], config: dict[str, str], le
 @pytest.mark.parametrize(
     ("trip_s", "offset_s", "trip", "clock"),
     [
-        (0.0004, 0.1, ("ok", "0.40 ms (p50)"), ("ok", "the server's is +0.100 s off ours")),
-        (0.005, 0.999, ("ok", "5.00 ms (p50)"), ("ok", "the server's is +0.999 s off ours")),
-        (0.006, -1.0, ("warning", "6.00 ms"), ("warning", "the server's is -1.000 s off ours")),
-        (0.1, 59.0, ("warning", "100.00 ms"), ("warning", "the server's is +59.000 s off ours")),
-        (0.1, -60.0, ("warning", "100.00 ms"), ("problem", "the server's is -60.000 s off ours")),
+        (
+            0.0004,
+            0.1,
+            ("ok", "0.40 ms (p50)"),
+            ("ok", "the server's clock is +0.100 s off this machine's"),
+        ),
+        (
+            0.005,
+            0.999,
+            ("ok", "5.00 ms (p50)"),
+            ("ok", "the server's clock is +0.999 s off this machine's"),
+        ),
+        (
+            0.006,
+            -1.0,
+            ("warning", "6.00 ms"),
+            ("warning", "the server's clock is -1.000 s off this machine's"),
+        ),
+        (
+            0.1,
+            59.0,
+            ("warning", "100.00 ms"),
+            ("warning", "the server's clock is +59.000 s off this machine's"),
+        ),
+        (
+            0.1,
+            -60.0,
+            ("warning", "100.00 ms"),
+            ("problem", "the server's clock is -60.000 s off this machine's"),
+        ),
     ],
 )
 def test_a_server_far_away_or_with_another_idea_of_the_time(
     trip_s: float, offset_s: float, trip: tuple[str, str], clock: tuple[str, str]
 ) -> None:
-    found = {each.check: each for each in way(trip_s, offset_s)}
+    found = {each.check: each for each in connection(trip_s, offset_s)}
     assert (found["round trip"].level, found["clock"].level) == (trip[0], clock[0])
     assert found["round trip"].found.startswith(trip[1])
     assert found["clock"].found == clock[1]
@@ -216,7 +241,9 @@ def test_a_server_whose_clock_is_wrong(place: Place) -> None:
         shop = Shop(place, {"TYPEDQ_URL": late.url, "TYPEDQ_APP": "shop:app"})
         clock = findings(shop, code=1)["clock"]
     assert clock["level"] == "problem"
-    assert re.fullmatch(r"the server's is -(89\.|90\.)\d+ s off ours", clock["found"])
+    assert re.fullmatch(
+        r"the server's clock is -(89\.|90\.)\d+ s off this machine's", clock["found"]
+    )
 
 
 def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
@@ -224,7 +251,7 @@ def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     keys = Keys(shop.namespace)
     names = [name for attribute, name in vars(keys).items() if attribute != "tag"]
     names += keys.lines(["high"])
-    right = {"found": "each is of its type"}
+    right = {"found": "every key has the expected type"}
     assert findings(shop)["keys"].items() >= right.items()
     for name in names:
         if client.type(name) == b"none":
@@ -232,11 +259,11 @@ def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     told = shop.json("doctor", code=1)["findings"]
     found = {each["found"].split()[0]: each for each in told if each["check"] == "keys"}
     assert set(found) == set(names)
-    assert found[keys.paused]["found"] == f"{keys.paused} is a string, where a set is due"
-    assert found[keys.last_tick]["found"] == f"{keys.last_tick} is a list, where a string is due"
+    assert found[keys.paused]["found"] == f"{keys.paused} is a string; expected a set"
+    assert found[keys.last_tick]["found"] == f"{keys.last_tick} is a list; expected a string"
     assert found[keys.sessions]["fix"].endswith(f"then DEL {keys.sessions}")
     # What cannot be judged for it is said to be so, and the rest is judged.
-    (work,) = [each for each in told if each["check"] == "work"]
+    (work,) = [each for each in told if each["check"] == "workers"]
     assert work["found"].startswith("not checked: a key is not of its type")
     assert {"version", "eviction", "clock"} <= {each["check"] for each in told}
     client.delete(*names)
@@ -251,15 +278,15 @@ def test_who_may_not_ask_is_told_what_was_not_checked(ill: tuple[Shop, Any]) -> 
     )
     shop.env["TYPEDQ_URL"] = shop.env["TYPEDQ_URL"].replace("://", "://timid:x@")
     found = findings(shop)
-    for check, command in (("server", "info"), ("keys", "type"), ("work", "zrange")):
+    for check, command in (("server", "info"), ("keys", "type"), ("workers", "zrange")):
         assert (found[check]["level"], found[check]["fix"]) == ("warning", ACLS)
         assert found[check]["found"].startswith("not checked: this user may not do that")
         assert f"'{command}'" in found[check]["found"]
-    assert found["acl"]["found"] == "this user may not ask what it may do: no admin, then"
+    assert found["acl"]["found"] == "this user may not read its own rights, so it is not an admin"
     assert (found["clock"]["level"], found["round trip"]["level"]) == ("ok", "ok")
     shop.env["TYPEDQ_URL"] = shop.env["TYPEDQ_URL"].replace("timid", "nosy")
     found = findings(shop, code=1)
-    assert found["acl"]["found"].startswith("nosy is not even a producer: no EVALSHA")
+    assert found["acl"]["found"].startswith("nosy lacks the rights of a producer: EVALSHA")
     assert (found["acl"]["level"], found["acl"]["fix"]) == ("problem", ACLS)
     assert found["persistence"]["found"].endswith("how often it is synced could not be asked")
     for user in ("timid", "nosy"):
@@ -283,10 +310,12 @@ def test_messages_that_nobody_reads_dead_ones_and_dead_sessions(
         found = findings(shop, code=1)
         worker.terminate()
         worker.wait()
-    assert found["contracts"]["found"] == f"3 of {contract}: no live worker reads them"
+    assert (
+        found["contracts"]["found"] == f"3 message(s) of {contract}: no live worker can read them"
+    )
     assert (found["dead letters"]["level"], found["dead letters"]["found"]) == ("warning", "2")
     keys = cemetery.broker.keys
-    cemetery.broker.call(moves.open(keys, ["ended"], ["low"], -10_000))
+    cemetery.broker.call(operations.open(keys, ["ended"], ["low"], -10_000))
     assert findings(shop, code=1)["sessions"]["level"] == "problem"
 
 
@@ -351,7 +380,7 @@ def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
     facts = seen(workers=[worker(s, "low") for s in workers], contracts=[unread, read])
     (found,) = [each for each in waiting(facts, fresh_s=60) if each.check == "contracts"]
     assert (found.level, found.fix) == (level, "typedq check-schemas --live")
-    assert found.found == "1,200 of t@0f: no live worker reads them"
+    assert found.found == "1,200 message(s) of t@0f: no live worker can read them"
 
 
 def test_a_server_that_is_not_there_cannot_be_checked(place: Place) -> None:

@@ -9,9 +9,9 @@ import redis
 
 from tests.cli.conftest import Place, Shop
 from tests.faults.topologies import replicated
-from typedq.broker.health import examine
-from typedq.localserver import OwnServer
-from typedq.localserver.launch import bundled
+from typedq.broker.server_checks import examine
+from typedq.embedded import OwnServer
+from typedq.embedded.launch import bundled
 
 
 @pytest.fixture(scope="module")

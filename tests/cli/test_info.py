@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.conftest import APP
 from typedq import Call, Queue, TypedQ
-from typedq.broker import Move, moves
+from typedq.broker import Operation, operations
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery, Shop
@@ -64,7 +64,7 @@ def test_contracts_that_the_app_cannot_read_are_shown(shop: Shop, cemetery: Ceme
 
 def test_a_head_that_is_no_message_has_no_age(shop: Shop, cemetery: Cemetery) -> None:
     key = cemetery.broker.keys.ready("low")
-    cemetery.broker.call(Move("RPUSH", [key], [b"\xff garbage"], int))
+    cemetery.broker.call(Operation("RPUSH", [key], [b"\xff garbage"], int))
     low = shop.json("info")["queues"][1]
     assert (low["ready"], low["oldest_s"]) == (1, None)
 
@@ -117,7 +117,7 @@ def test_who_can_read_what_waits_is_shown(shop: Shop, cemetery: Cemetery, wait_u
 def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     shop: Shop, cemetery: Cemetery
 ) -> None:
-    from typedq.cli.info import look
+    from typedq.admin.overview import overview
 
     app = TypedQ(shop.namespace, url=shop.env["TYPEDQ_URL"], queues=[Queue("low")])
 
@@ -132,8 +132,8 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     for name, seen_s in (("living", time.time()), ("dead", time.time() - 3_000)):
         about = {"reads": [modern.contract.id], "queues": ["low"], "seen_ms": round(seen_s * 1000)}
         line = msgspec.json.encode(about)
-        cemetery.broker.call(moves.renew(cemetery.broker.keys, [], 60_000, name, line))
-    (waiting,) = (c for c in look(app)["contracts"] if c["waiting"])
+        cemetery.broker.call(operations.renew(cemetery.broker.keys, [], 60_000, name, line))
+    (waiting,) = (c for c in overview(app)["contracts"] if c["waiting"])
     assert (waiting["task"], waiting["read_by"]) == ("legacy", ["living"])
     app.broker.close()
 
@@ -141,23 +141,23 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
 def test_it_asks_as_often_however_much_there_is(
     cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from typedq.admin.overview import overview
     from typedq.broker import Broker
-    from typedq.cli.info import look
 
-    asked, call = list[Move[Any]](), Broker.call
+    asked, call = list[Operation[Any]](), Broker.call
 
-    def counted(broker: Broker, move: Move[Any]) -> Any:
+    def counted(broker: Broker, move: Operation[Any]) -> Any:
         asked.append(move)
         return call(broker, move)
 
     cemetery.park("legacy")
     monkeypatch.setattr(Broker, "call", counted)
-    look(cemetery.app)
+    overview(cemetery.app)
     once = len(asked)
     for task in ("fail", "send_email"):
         cemetery.park(task)
     asked.clear()
-    assert len(look(cemetery.app)["parked"]) == 3
+    assert len(overview(cemetery.app)["parked"]) == 3
     assert len(asked) == once
 
 
@@ -188,7 +188,7 @@ def test_a_worker_may_leave_the_clock_alone(
     shop.file("shop.py", APP + CLOCK)
     shop.run("worker", "-c", "1", "-b", *flag)
     broker = cemetery.broker
-    assert broker.call(Move("HLEN", [broker.keys.cron], [], int)) == begun
+    assert broker.call(Operation("HLEN", [broker.keys.cron], [], int)) == begun
 
 
 def test_nobody_is_in_colour_at_a_terminal(shop: Shop, cemetery: Cemetery) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import moves
+from typedq.broker import operations
 from typedq.broker.parking import Group, unpark
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def test_none(shop: Shop) -> None:
     assert shop.out("parked", "list") == "nothing is parked\n"
-    assert shop.out("parked", "list", "--task", "fail") == "nothing is parked like that\n"
-    assert shop.out("parked", "show", "x", code=1) == "nothing is parked like that\n"
+    assert shop.out("parked", "list", "--task", "fail") == "nothing is parked that matches\n"
+    assert shop.out("parked", "show", "x", code=1) == "nothing is parked that matches\n"
     assert shop.json("parked", "show", code=1) == []
     assert shop.out("parked", "drop", "--all", "-y") == "drop: 0 of 0 parked message(s)\n"
 
@@ -83,20 +83,20 @@ def test_what_a_worker_fetched_before_the_answer_is_not_dropped(
             while b"[y/N]" not in said:
                 said += os.read(master, 4096)
             broker = cemetery.broker
-            broker.call(moves.open(broker.keys, ["s"], ["high", "low"], 60_000))
+            broker.call(operations.open(broker.keys, ["s"], ["high", "low"], 60_000))
             broker.call(unpark(broker.keys, "s", Group("low", contract), 1))
             os.write(master, b"y\n")
             assert process.wait(20) == 1
         said += os.read(master, 4096)
     os.close(master)
     assert b"drop 2 parked message(s)?" in said
-    assert b"drop: 1 of 2 parked message(s)\r\na worker that can read them fetched" in said
+    assert b"drop: 1 of 2 parked message(s)\r\na worker that can read the others fetched" in said
 
 
 @pytest.mark.parametrize("what", ["retry", "drop"])
 def test_nothing_chosen_is_not_everything(what: str, shop: Shop, cemetery: Cemetery) -> None:
     cemetery.park("legacy")
-    choose = "name contracts, or choose by --task, --queue, --since or --all"
+    choose = "give contracts, or choose by --task, --queue, --since or --all"
     assert choose in shop.error("parked", what)
     assert choose in shop.error("parked", what, "x", "--all")
-    assert "no terminal to ask at; say yes by -y" in shop.error("parked", what, "--all")
+    assert "there is no terminal to ask at; confirm with -y" in shop.error("parked", what, "--all")

@@ -26,10 +26,10 @@ def test_peek_shows_what_is_next_and_leaves_it(shop: Shop, cemetery: Cemetery) -
 
 
 def test_bytes_that_are_no_message_can_be_seen(shop: Shop, cemetery: Cemetery) -> None:
-    from typedq.broker import Move
+    from typedq.broker import Operation
 
     key = cemetery.broker.keys.ready("low")
-    cemetery.broker.call(Move("RPUSH", [key], [b"\xff\x1b garbage"], int))
+    cemetery.broker.call(Operation("RPUSH", [key], [b"\xff\x1b garbage"], int))
     (facts,) = shop.json("peek", "low", "--payload")
     assert (facts["id"], facts["bytes"]) == (None, 10)
     assert "\\xff\\x1b garbage" in shop.out("peek", "low", "--payload")
@@ -43,7 +43,7 @@ def test_purge_drops_what_waits_in_that_queue_only(shop: Shop, cemetery: Cemeter
     assert shop.out("purge", "low") == "purge: 0 message(s) from low\n"
     facts = shop.json("info")
     assert (facts["waiting"], facts["queues"][0]["ready"]) == (1, 1)
-    assert "no terminal to ask at; say yes by -y" in shop.error("purge", "high")
+    assert "there is no terminal to ask at; confirm with -y" in shop.error("purge", "high")
 
 
 def test_a_paused_queue_waits_until_it_is_resumed(shop: Shop, wait_until: Any) -> None:

@@ -43,7 +43,7 @@ def test_a_change_is_worked_with_at_once(more: list[str], shop: Shop, wait_until
 def test_code_that_cannot_be_imported_waits_for_a_change(shop: Shop, wait_until: Any) -> None:
     shop.file("shop.py", "app = (")
     with shop.start("worker", "--reload", "-c", "1") as worker:
-        wait_until(lambda: "the worker ended: waiting for a change code=1" in shop.log, 20)
+        wait_until(lambda: "worker ended; waiting for a change code=1" in shop.log, 20)
         assert "SyntaxError" in shop.log
         shop.file("shop.py", APP)
         wait_until(lambda: started(shop) == 1, 20)
@@ -90,7 +90,7 @@ def test_ctrl_c_at_a_terminal_cuts_no_task_short(shop: Shop, wait_until: Any) ->
         wait_until((shop.directory / "started").exists, 20)
         os.write(master, b"\x03")
         wait_until(lambda: "stopping: no new tasks" in shop.log)
-        wait_until(lambda: "watching no more" in shop.log)
+        wait_until(lambda: "stopped watching" in shop.log)
         shop.file("go", "")
         assert worker.wait(20) == 0
     os.close(slave)
@@ -101,4 +101,4 @@ def test_ctrl_c_at_a_terminal_cuts_no_task_short(shop: Shop, wait_until: Any) ->
 
 def test_the_missing_extra_is_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
-    assert "it takes watchfiles: pip install 'typedq[reload]'" in shop.error("worker", "-r")
+    assert "it needs watchfiles: pip install 'typedq[reload]'" in shop.error("worker", "-r")

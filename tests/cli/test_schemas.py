@@ -16,9 +16,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from typedq import TypedQ
-from typedq.broker import views
-from typedq.broker.moves import renew
-from typedq.localserver import OwnServer
+from typedq.broker import stats
+from typedq.broker.operations import renew
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Place, Shop
@@ -244,7 +244,7 @@ def test_a_break_is_accepted_as_the_report_says(name: str, deployed: Project) ->
     deployed.change(*TEN[name].edits)
     deployed.export()
     told = deployed.check(code=1)
-    (file, text), *others = re.findall(r"accept it, for a reason: write (\S+): (.*)", told)
+    (file, text), *others = re.findall(r"accept it, with a reason: write (\S+): (.*)", told)
     assert not others
     (deployed.directory / file).write_text(text.replace("...", "all were drained"))
     told = deployed.check()
@@ -272,11 +272,9 @@ def test_only_a_changed_contract_is_a_new_version(project: Project) -> None:
     assert "ship: not exported" in project.check(code=1)
     assert project.export() == "ship: wrote schemas/ship/1.json, its first version\n"
     assert project.export() == "ship: unchanged\n"
-    project.change(('note: str = ""', 'note: str = "none"'))
-    assert project.export().startswith("ship: unchanged\n")
     project.change(('note: str = ""', 'notes: str = ""'))
     told = project.check(code=1)
-    assert "safe, but run typedq export-schemas, and commit what it writes: 1 not exported" in told
+    assert "safe, but run typedq export-schemas, and commit the files: 1 not exported" in told
     told = project.export()
     assert told.startswith("ship: wrote schemas/ship/2.json, safe, deploy order: any\n")
     assert "POSSIBLE_RENAME" in told
@@ -287,6 +285,45 @@ def test_only_a_changed_contract_is_a_new_version(project: Project) -> None:
         "2.json",
         "3.json",
     ]
+
+
+def test_changed_default_is_exported_once_as_a_version_with_the_same_fingerprint(
+    deployed: Project,
+) -> None:
+    deployed.change(('note: str = ""', 'note: str = "none"'))
+    assert "DEFAULT_CHANGED" in deployed.check()
+    assert deployed.export().startswith("ship: wrote schemas/ship/2.json, safe, deploy order: any")
+    assert "DEFAULT_CHANGED" not in deployed.check()
+    assert deployed.export() == "ship: unchanged\n"
+    first, second = (
+        json.loads((deployed.directory / f"schemas/ship/{n}.json").read_text()) for n in (1, 2)
+    )
+    assert first["x-typedq"]["fingerprint"] == second["x-typedq"]["fingerprint"]
+    assert first["x-typedq"]["document"] != second["x-typedq"]["document"]
+    deployed.change(('note: str = ""', 'note: str = "none"'), ("count: int = 1", "count: int = 2"))
+    assert deployed.export().count("DEFAULT_CHANGED") == 1
+
+
+def test_two_apps_share_a_directory_without_missing_each_others_tasks(deployed: Project) -> None:
+    text = ORDERS.replace('TypedQ("orders")', 'TypedQ("mails")').replace("def ship", "def send")
+    deployed.shop.file("mails.py", text)
+    told = deployed.shop.here("export-schemas", "mails:app", code=0)[0]
+    assert told == "send: wrote schemas/send/1.json, its first version\n"
+    assert deployed.shop.here("check-schemas", "mails:app", code=0)[0].startswith("send: unchanged")
+    assert "TASK_REMOVED" not in deployed.check()
+    deployed.change(("def ship", "def deliver"))
+    assert "schemas/ship  $  TASK_REMOVED" in deployed.check(code=1)
+
+
+def test_app_dir_decides_which_project_the_contracts_belong_to(deployed: Project) -> None:
+    service = deployed.directory / "services/a"
+    service.mkdir(parents=True)
+    (service / "pyproject.toml").write_text("")
+    (service / "mails.py").write_text(ORDERS.replace("def ship", "def send"))
+    words = ("mails:app", "--app-dir", "services/a")
+    told = deployed.shop.here("export-schemas", *words, code=0)[0]
+    assert told == "send: wrote services/a/schemas/send/1.json, its first version\n"
+    assert deployed.shop.here("check-schemas", *words, code=0)[0].startswith("send: unchanged")
 
 
 def test_a_tasks_own_mode_is_carried_on(project: Project) -> None:
@@ -367,8 +404,7 @@ def test_github_annotates_the_file(deployed: Project) -> None:
     deployed.change(("number: int", "number: str"), ('note: str = ""', 'remark: str = ""'))
     lines = deployed.check("--format", "github", code=1).splitlines()
     assert lines[0] == (
-        "::error title=contract not exported::ship: run typedq export-schemas, and commit what it"
-        " writes"
+        "::error title=contract not exported::ship: run typedq export-schemas, and commit the files"
     )
     assert lines[1].startswith(
         "::error file=schemas/ship/1.json,title=TYPE_CHANGED breaks backward and forward (against"
@@ -391,7 +427,7 @@ def test_two_directories_are_compared_without_the_app(deployed: Project) -> None
     assert "TYPE_CHANGED" in deployed.check("--no-app", code=1)
     (deployed.directory / "empty").mkdir()
     told = deployed.check("--no-app", "--schemas", "old", "--against", "empty")
-    assert told.endswith("note: empty has no history, so that all tasks count as new\n")
+    assert told.endswith("note: empty has no contracts, so all tasks count as new\n")
     assert "safe: 1 safe\ndeploy order: workers first" in told
 
 
@@ -430,7 +466,7 @@ def test_a_broken_history_or_app_cannot_be_checked(deployed: Project) -> None:
 
 
 def test_nothing_is_not_safe(project: Project) -> None:
-    told = "  - there are no tasks, and no history in schemas"
+    told = "  - there are no tasks, and no contracts in schemas"
     assert told in project.check("--no-app", code=2)
     project.write("from typedq import TypedQ\napp = TypedQ('orders')\n")
     assert told in project.check(code=2)
@@ -497,8 +533,8 @@ def _rewrite(project: Project, namespace: str, code: str) -> None:
 def test_an_empty_server_is_safe(live: Project) -> None:
     told = live.check("--live")
     assert told == (
-        "safe: this code reads all that waits\ndeploy order, for 0 live workers: any: producers"
-        " and workers may be deployed in any order\n"
+        "safe: this code reads every message that waits\n"
+        "deploy order, for 0 live workers: any: deploy producers and workers in any order\n"
     )
 
 
@@ -557,7 +593,7 @@ def test_the_last_due_time_is_a_bound(live: Project, old: Old, namespace: str) -
 def test_what_nobody_described_cannot_be_read(live: Project, old: Old, namespace: str) -> None:
     old.ship.enqueue(1)
     broken = {old.ship.contract.id: b"{", "other@0": b"[]"}
-    old.app.broker.call(views.publish(old.app.broker.keys, broken))
+    old.app.broker.call(stats.publish(old.app.broker.keys, broken))
     _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
     assert "this code: the server does not know this contract" in live.check("--live", code=1)
 
@@ -579,7 +615,7 @@ def test_a_published_document_that_is_no_schema_is_named_with_exit_2(
 ) -> None:
     old.ship.enqueue(1)
     broker = old.app.broker
-    broker.call(views.publish(broker.keys, {old.ship.contract.id: published}))
+    broker.call(stats.publish(broker.keys, {old.ship.contract.id: published}))
     _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
     live.export()
     place = ["--against", live.shop.env["TYPEDQ_URL"]] if against_server else ["--live"]
@@ -594,7 +630,7 @@ def test_an_invalid_schema_that_nothing_needs_does_not_hinder_the_check(
 ) -> None:
     old.ship.enqueue(1)
     broker = old.app.broker
-    broker.call(views.publish(broker.keys, {"ship@0": b'{"anyOf": 5}', "x@1": b'{"anyOf": 5}'}))
+    broker.call(stats.publish(broker.keys, {"ship@0": b'{"anyOf": 5}', "x@1": b'{"anyOf": 5}'}))
     live.check("--live")
 
 
@@ -604,7 +640,7 @@ def test_a_schema_outside_the_dialect_is_unsafe_and_says_why(
     old.ship.enqueue(1)
     broker = old.app.broker
     strange = {old.ship.contract.id: b'{"type": "object", "if": {}, "then": {}}'}
-    broker.call(views.publish(broker.keys, strange))
+    broker.call(stats.publish(broker.keys, strange))
     _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
     told = live.check("--live", code=1)
     assert "cannot be read by this code: CANNOT_COMPARE at $" in told
@@ -628,7 +664,7 @@ def test_live_workers_decide_the_order(
 ) -> None:
     contracts = [old.ship.contract, old.gone.contract]
     known = {contract.id: contract.schema_json() for contract in contracts}
-    old.app.broker.call(views.publish(old.app.broker.keys, known))
+    old.app.broker.call(stats.publish(old.app.broker.keys, known))
     old.worker(*known)
     old.worker("gone@0000000000000000", seen_ms=1)  # dead for long
     old.worker("of another app@0")

@@ -19,7 +19,7 @@ def test_the_embedded_server_is_shared_kept_and_stopped(project: Shop) -> None:
     assert status["running"]
     assert status["url"].startswith("unix://")
     assert f"pid {status['pid']}" in project.out("server", "status")
-    assert project.out("server", "stop") == "stopped; what it held is kept on disk\n"
+    assert project.out("server", "stop") == "stopped; its data stays on disk\n"
     project.run("worker", "-b", "-c", "1")
     assert project.ran == ["a@b.c "]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.codestats.mail import Postbox
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from typedq import InvalidArguments
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

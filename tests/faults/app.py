@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from typedq import Context, Queue, Reject, Retry, RetryIn, TypedQ
-from typedq.worker import family
+from typedq.worker import children as worker_children
 
 EFFECTS, NAMESPACE, BIRTH = "FAULTS_EFFECTS", "FAULTS_NAMESPACE", "FAULTS_BIRTH"
 MORE = "FAULTS_MORE"
@@ -208,7 +208,7 @@ _RAISED: dict[str, BaseException] = {
 def die_at_birth() -> None:
     """In every fork: the end of the process, if a test asks for it."""
     if os.environ.get(BIRTH) == "raise":
-        setattr(family, "Child", _cannot_be)  # noqa: B010
+        setattr(worker_children, "Child", _cannot_be)  # noqa: B010
     if os.environ.get(BIRTH) == "exit":
         os.write(2, b"born to die\n")
         os._exit(7)

@@ -16,8 +16,8 @@ import redis
 from tests.faults.app import EFFECTS, NAMESPACE, build, noted
 from tests.faults.processes import ROOT, Worker, lives, pause, wait_until
 from typedq import Call, Receipt
-from typedq.broker import Keys, Move
-from typedq.broker.views import Survey, letters, survey
+from typedq.broker import Keys, Operation
+from typedq.broker.stats import Stats, letters, survey
 from typedq.errors import EnqueueUncertain, ServerError
 
 __all__ = ["ROOT", "Effect", "Stage", "Verdict", "Worker", "lives", "pause", "wait_until"]
@@ -144,7 +144,7 @@ class Stage:
     def open_gate(self, name: str = "gate") -> None:
         (self.directory / name).touch()
 
-    def ask(self, move: Move[T], patience: float = 20.0) -> T:
+    def ask(self, move: Operation[T], patience: float = 20.0) -> T:
         """Answer of a move that only looks: asked again while the server is away."""
         until = time.monotonic() + patience
         while True:
@@ -155,7 +155,7 @@ class Stage:
                     raise
                 pause(0.05)
 
-    def look(self) -> Survey:
+    def look(self) -> Stats:
         """Everything at once, by typedq's own view."""
         sessions = [name.decode() for name in self.redis.zrange(self.keys.sessions, 0, -1)]
         return self.ask(survey(self.keys, QUEUES, sessions))

@@ -18,7 +18,7 @@ import psutil
 
 from tests.faults.harness import Stage, Verdict, Worker, pause, wait_until
 from typedq import Call
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 LONGEST_TASK_S = 0.02
 

@@ -19,7 +19,7 @@ from tests.faults import limited
 from tests.faults.app import MORE
 from tests.faults.harness import Stage
 from typedq import Call
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 # How long before and after their deadline the tasks of the hammer end; what sleeps oversleeps.
 AROUND_S = {"hammer": (0.0002, 0.0002), "ahammer": (0.0015, 0.0001)}

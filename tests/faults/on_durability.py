@@ -10,8 +10,8 @@ from tests.faults.harness import pause, wait_until
 from tests.faults.on_topology import in_step
 from tests.faults.scene import Scene, scenario
 from tests.faults.topologies import client, port_of
-from typedq.localserver import OwnServer
-from typedq.worker.pace import MOST_PREFETCHED
+from typedq.embedded import OwnServer
+from typedq.worker.prefetch import MAX_PREFETCHED
 
 HASTY = 20
 
@@ -51,7 +51,7 @@ def replica_lags(scene: Scene) -> None:
         pause(scene.seconds / 4)
     # Where workers went on at the old master until Sentinel demoted it, leases end what they left.
     wait_until(lambda: stage.redis.zcard(stage.keys.sessions) == 2, 30.0)
-    verdict = scene.finish(stage, batches=MOST_PREFETCHED)
+    verdict = scene.finish(stage, batches=MAX_PREFETCHED)
     lost = HASTY + 1 - hasty.look().queues["mid"].ready
     scene.note("lost with durability=memory", count=lost)
     scene.expect(lost == HASTY, f"{lost} of {HASTY} lost with memory: the fault did not happen")

@@ -11,8 +11,8 @@ from tests.faults.proxy import Proxy
 from tests.faults.scene import Scene, scenario
 from tests.faults.topologies import port_of
 from typedq.broker.script import script
-from typedq.envelope import new_ids, seal
 from typedq.errors import EnqueueUncertain, InvalidArguments, ServerError
+from typedq.message import encode_message, new_ids
 
 MIB = 1 << 20
 
@@ -27,7 +27,7 @@ def fetch_reply_lost(scene: Scene) -> None:
     wait_until(stage.ended)
     for _ in range(max(5, round(scene.seconds * 3))):
         before = proxy.dropped
-        proxy.drop_reply_to(script("work").sha)
+        proxy.drop_reply_to(script("settle_and_fetch").sha)
         since = time.time()
         ids = stage.send_many(scene.calls(stage, scene.dice.randint(1, 40), 0.005))
         wait_until(lambda before=before: proxy.dropped > before)  # type: ignore[misc]
@@ -86,7 +86,7 @@ def garbage(scene: Scene, stage: Stage) -> bytes:
     """What is not a message, made of one that is."""
     dice, (id,) = scene.dice, new_ids(1)
     contract = stage.app.find("nap").contract.id
-    make = partial(seal, id=id, contract=contract, queue="mid", options=b"-")
+    make = partial(encode_message, id=id, contract=contract, queue="mid", options=b"-")
     deep = b'{"seconds":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     whole = make(body=b'{"seconds":0}')
     return dice.choice(

@@ -10,7 +10,7 @@ import psutil
 from tests.faults.harness import Stage, Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
 from typedq.broker.script import script
-from typedq.worker.pace import MOST_PREFETCHED
+from typedq.worker.prefetch import MAX_PREFETCHED
 
 LEASE_S = 2.0
 
@@ -49,7 +49,7 @@ def kill_groups(scene: Scene, lease: float) -> None:
     while round < 2 or time.monotonic() < end:
         kill_and_time(scene, lease, same_host=round % 2 == 1, round=round, stage=stage)
         round += 1
-    scene.finish(stage, batches=2 * MOST_PREFETCHED * round)
+    scene.finish(stage, batches=2 * MAX_PREFETCHED * round)
 
 
 @scenario(3, "kill -9 the whole group, in a loop", "within B2", seconds=30)
@@ -128,7 +128,7 @@ def crowd(scene: Scene) -> None:
                     stage.redis.ping()
         (start,) = [e for e in stage.effects("start") if e.id == id]
         scene.measure("start, 200 idle", start.at - sent, 1.0)
-        fetches = sum(script("work").sha in c and stage.keys.tag in c for c in seen)
+        fetches = sum(script("settle_and_fetch").sha in c and stage.keys.tag in c for c in seen)
         # The fetch and the settlement by the one, and those who look once a second anyway.
         looks = 2 + 1.5 * 200 * (time.time() - sent)
         scene.expect(1 <= fetches <= 3 + looks, f"{fetches} calls for one message")

@@ -13,9 +13,9 @@ from pathlib import Path
 from tests.faults.bulk import declare
 from tests.faults.harness import Stage, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, again_and_again, scenario
+from typedq.embedded import OwnServer
+from typedq.embedded.launch import bundled
 from typedq.errors import ServerRefused
-from typedq.localserver import OwnServer
-from typedq.localserver.launch import bundled
 
 B1_S = 2.0
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"

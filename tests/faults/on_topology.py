@@ -12,8 +12,8 @@ from tests.faults.harness import Stage, pause, wait_until
 from tests.faults.proxy import Proxy
 from tests.faults.scene import Scene, scenario
 from tests.faults.topologies import SLOTS, client, port_of
-from typedq.localserver import OwnServer
-from typedq.worker.pace import MOST_PREFETCHED
+from typedq.embedded import OwnServer
+from typedq.worker.prefetch import MAX_PREFETCHED
 
 
 def role(server: OwnServer) -> str:
@@ -68,7 +68,7 @@ def sentinels(scene: Scene) -> None:
     stage.open_gate()
     wait_until(lambda: {held, *waiting} <= stage.ended(), 30.0)
     verdict = scene.finish(stage)
-    scene.expect(verdict.extra_runs <= MOST_PREFETCHED, f"{verdict.extra_runs} extra runs")
+    scene.expect(verdict.extra_runs <= MAX_PREFETCHED, f"{verdict.extra_runs} extra runs")
     scene.expect(not worker.events("child died"), "a child died")
 
 
@@ -104,7 +104,7 @@ def cluster(scene: Scene) -> None:
     scene.probe(hit, "back, a Cluster's replica took over", since, 15.0 / 4)
     for stage in (hit, other):
         verdict = scene.finish(stage)
-        scene.expect(verdict.extra_runs <= MOST_PREFETCHED, f"{verdict.extra_runs} extra runs")
+        scene.expect(verdict.extra_runs <= MAX_PREFETCHED, f"{verdict.extra_runs} extra runs")
 
 
 def spread(scene: Scene, nodes: list[OwnServer]) -> list[Stage]:
@@ -194,7 +194,7 @@ def cluster_down(scene: Scene) -> None:
             scene.probe(hit, "B1 a Cluster's master is back", since, 2.0)
             scene.probe(other, "B1 the other masters of that Cluster", since, 2.0)
     for stage in (hit, other):
-        scene.finish(stage, batches=MOST_PREFETCHED)
+        scene.finish(stage, batches=MAX_PREFETCHED)
 
 
 def state(node: OwnServer) -> str:

@@ -27,7 +27,7 @@ import psutil
 from tests.faults.harness import ROOT, Stage, Verdict, Worker, pause, wait_until
 from tests.faults.rolling import ERA, READS, SENT
 from typedq.broker.parking import Group, groups
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 RELEASED_S = 5.0
 # Atomic, so that it may be asked at any moment; knows nothing but where messages lie.

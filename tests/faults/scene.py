@@ -18,8 +18,8 @@ import redis
 
 from tests.faults.harness import Stage, Verdict, wait_until
 from typedq import Call
+from typedq.embedded import OwnServer
 from typedq.errors import EnqueueFailed, ServerError
-from typedq.localserver import OwnServer
 
 T = TypeVar("T")
 ALWAYS = ("--appendfsync", "always")

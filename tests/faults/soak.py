@@ -13,7 +13,7 @@ import psutil
 
 from tests.faults.harness import Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
-from typedq.worker.pace import MOST_PREFETCHED
+from typedq.worker.prefetch import MAX_PREFETCHED
 
 LEASE_S = 3.0
 CYCLE_S = 12.0
@@ -67,11 +67,11 @@ class Soak:
         self.workers[place] = self.start(self.machines[place])
 
     def kill_a_supervisor(self) -> None:
-        self.batches += 2 * MOST_PREFETCHED
+        self.batches += 2 * MAX_PREFETCHED
         self._again(Worker.kill)
 
     def kill_a_group(self) -> None:
-        self.batches += 2 * MOST_PREFETCHED
+        self.batches += 2 * MAX_PREFETCHED
         self._again(Worker.kill_group)
 
     def stop_a_worker(self) -> None:
@@ -90,7 +90,7 @@ class Soak:
             child.resume()
 
     def stall_a_supervisor(self) -> None:
-        self.batches += 2 * MOST_PREFETCHED
+        self.batches += 2 * MAX_PREFETCHED
         worker = self.dice.choice(self.workers)
         worker.signal(signal.SIGSTOP)
         pause(self.dice.uniform(0.1, 2 * LEASE_S))

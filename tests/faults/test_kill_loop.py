@@ -13,7 +13,7 @@ from tests.faults.kill_loop import KillLoop, report
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 
 @pytest.mark.slow

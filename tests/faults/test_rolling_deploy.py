@@ -11,10 +11,10 @@ import pytest
 from tests.faults.harness import Stage
 from tests.faults.rolling import ERA, READS
 from tests.faults.rolling_deploy import Deploy, perform
-from typedq.broker import views
+from typedq.broker import stats
 from typedq.broker.parking import Group, groups
-from typedq.worker.parked import Readable
-from typedq.worker.reading import Readings
+from typedq.worker.parked import ParkedGroups
+from typedq.worker.readers import ContractReaders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import WaitUntil
     from tests.faults.harness import Worker
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 
 @pytest.fixture
@@ -150,13 +150,13 @@ def test_a_message_of_high_priority_does_not_wait_for_what_is_parked(
 
 def test_what_is_parked_waits_with_its_paused_queue(stage: Stage, wait_until: WaitUntil) -> None:
     ids = set(park(stage, "nap", 3, 0.0))
-    stage.ask(views.pause(stage.keys, "mid"))
+    stage.ask(stats.pause(stage.keys, "mid"))
     worker = stage.worker("-c", "1")
     wait_until(lambda: worker.events("can read what was parked"))
     other = stage.send("nap", queue="low")
     wait_until(lambda: other in stage.ended())
     assert not ids & stage.ended()
-    stage.ask(views.resume(stage.keys, "mid"))
+    stage.ask(stats.resume(stage.keys, "mid"))
     wait_until(lambda: ids <= stage.ended(), 5.0)
     assert worker.stop() == 0
     assert not stage.check().broken
@@ -175,7 +175,7 @@ def test_only_readable_groups_of_served_queues_are_taken_and_each_in_its_turn(
         Group("_broadcast", good),
     ]
     stage.redis.hset(stage.keys.parked_groups, mapping={str(g): 1 for g in (*mine, *strange)})
-    readable = Readable(stage.app.broker, Readings(stage.app), ["high", "mid"])
+    readable = ParkedGroups(stage.app.broker, ContractReaders(stage.app), ["high", "mid"])
     turns = [readable.next() for _ in range(200)]
     assert turns[1::2] == [None] * 100 or turns[::2] == [None] * 100
     found = [group for group in turns if group is not None]

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from tests.faults.harness import wait_until
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 
 def port_of(server: OwnServer) -> int:
@@ -150,7 +150,7 @@ def move_slot(
 
 
 def move_slot_whole(slot: int, source: OwnServer, target: OwnServer) -> bool:
-    """Move a slot in one step, as Valkey 9 can; False where the server cannot."""
+    """Operation a slot in one step, as Valkey 9 can; False where the server cannot."""
     old, new = (client(port_of(node)) for node in (source, target))
     id = new.execute_command("CLUSTER MYID")
     try:

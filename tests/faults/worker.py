@@ -12,7 +12,7 @@ import sys
 from tests.faults.app import build
 from tests.faults.cgroups import join
 from typedq.telemetry import configure
-from typedq.worker import Orders, Supervisor, run_solo
+from typedq.worker import Supervisor, WorkerOptions, run_solo
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     app = build()
     for name in given.forget:
         del app._tasks[name]
-    orders = Orders(
+    orders = WorkerOptions(
         given.queues.split(","),
         given.concurrency,
         async_concurrency=given.async_concurrency,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 Pair = tuple[Path, Path]  # certificate, key
 _NEW = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"

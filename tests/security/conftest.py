@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Place
 from tests.faults.harness import Stage
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 
 @pytest.fixture(scope="module")

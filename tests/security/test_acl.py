@@ -14,9 +14,9 @@ from redis.exceptions import NoPermissionError
 from tests.faults.harness import Stage
 from tests.faults.scheduled import CRON
 from typedq import TypedQ
-from typedq.broker import Broker, Keys, rights
+from typedq.broker import Broker, Keys, acl
+from typedq.embedded import OwnServer
 from typedq.errors import EnqueueUncertain, ServerRefused
-from typedq.localserver import OwnServer
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -60,14 +60,14 @@ class Roles:
     def lacking(self, role: str, of: str) -> set[str]:
         """What a user may not do of what a role needs; an error of another kind is an error."""
         dry = Broker(self.server.url, self.namespace)
-        wanted = rights.needs(self.keys, rights_of(of), "mid")
-        may = [(w, dry.call(rights.may(f"shop-{role}", *w))) for w in wanted]
+        wanted = acl.needs(self.keys, rights_of(of), "mid")
+        may = [(w, dry.call(acl.may(f"shop-{role}", *w))) for w in wanted]
         dry.close()
         return {" ".join(words) for words, allowed in may if not allowed}
 
 
-def rights_of(role: str) -> rights.Role:
-    return next(each for each in get_args(rights.Role) if each == role)
+def rights_of(role: str) -> acl.Role:
+    return next(each for each in get_args(acl.Role) if each == role)
 
 
 def test_each_role_may_do_all_that_it_needs(roles: Roles) -> None:
@@ -83,7 +83,7 @@ def test_what_is_needed_is_what_scripts_do() -> None:
     sources = {path.stem: path.read_text() for path in scripts}
     called = {stem: set(re.findall(r"redis\.p?call\('(\w+)'", t)) for stem, t in sources.items()}
     every = set.union(*called.values())
-    needed = {words[0] for words in rights.needs(Keys("x"), "admin", "q")}
+    needed = {words[0] for words in acl.needs(Keys("x"), "admin", "q")}
     assert every <= needed
     granted = {word[1:].upper() for word in WORKER.split() if re.fullmatch(r"\+[a-z]+", word)}
     direct = {"BLPOP", "XREAD", "UNLINK", "INFO", "SELECT", "EVAL", "EVALSHA"}
@@ -156,8 +156,8 @@ def test_a_producer_waits_for_a_replica_only_with_the_line_for_it(roles: Roles) 
     assert roles.client.llen(roles.keys.ready("default")) == 1
     app.close()
     broker = Broker(roles.server.url, namespace)
-    assert broker.call(rights.may("shop-producer", "EXPIRE", roles.keys.lane("0"), "9"))
-    assert not broker.call(rights.may("shop-producer", "EXPIRE", roles.keys.counts, "9"))
+    assert broker.call(acl.may("shop-producer", "EXPIRE", roles.keys.lane("0"), "9"))
+    assert not broker.call(acl.may("shop-producer", "EXPIRE", roles.keys.counts, "9"))
     broker.close()
 
 

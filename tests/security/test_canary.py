@@ -17,8 +17,8 @@ from typedq import TypedQ
 from typedq.addresses import parse_url
 from typedq.broker import Broker
 from typedq.cli import main
+from typedq.embedded import OwnServer
 from typedq.errors import ConfigurationError, TypedQError
-from typedq.localserver import OwnServer
 from typedq.settings import resolve
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.scheduled import CRON
-from typedq.cli.examination import waiting
-from typedq.cli.info import look
-from typedq.envelope import new_ids, seal
+from typedq.admin.doctor import waiting
+from typedq.admin.overview import overview
+from typedq.message import encode_message, new_ids
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -56,7 +56,9 @@ class Garbage:
         """A message of a task that writes down when it runs, with a byte or a field changed."""
         (id,) = new_ids(1)
         contract = self._stage.app.find("nap").contract.id
-        whole = seal(id=id, contract=contract, queue="mid", options=b"-", body=b'{"seconds":0}')
+        whole = encode_message(
+            id=id, contract=contract, queue="mid", options=b"-", body=b'{"seconds":0}'
+        )
         fields = whole.split(b" ", 9)
         match self._dice.randrange(4):
             case 0:
@@ -124,7 +126,7 @@ def plant_in_place(stage: Stage, garbage: Garbage) -> None:
     for task in ("nap", "anap"):  # of contracts that make a worker read what was published
         (id,) = new_ids(1)
         contract = f"{task}@{'0' * 16}"
-        odd = seal(id=id, contract=contract, queue="mid", options=b"-", body=b"{}")
+        odd = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=b"{}")
         server.rpush(keys.ready("mid"), odd)
     server.zadd(keys.dead, {g: garbage.score() for g in garbage.some()})
     for lane in server.scan_iter(keys.lane("*")):
@@ -231,6 +233,6 @@ def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: Wai
         assert id in stage.ended()
         assert set(stage.ids("start")) <= set(stage.accepted)
     plant(stage, garbage)
-    facts = look(stage.app)
+    facts = overview(stage.app)
     assert [queue["name"] for queue in facts["queues"]] == ["high", "mid", "low"]
     list(waiting(facts, fresh_s=60))

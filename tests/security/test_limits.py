@@ -19,7 +19,6 @@ from tests.faults.harness import Stage
 from tests.security.echo import Node, Text, declare, nest, text
 from typedq import Call, Queue, TypedQ
 from typedq.broker.parking import groups
-from typedq.envelope import new_ids, seal
 from typedq.errors import (
     ConfigurationError,
     ContractError,
@@ -27,12 +26,13 @@ from typedq.errors import (
     InvalidBody,
     InvalidOptions,
 )
+from typedq.message import encode_message, new_ids
 from typedq.registry import schemas
 from typedq.settings import resolve
-from typedq.worker.reading import Readings
+from typedq.worker.readers import ContractReaders
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 BODY, DEPTH = 120, 6
 LONGEST = "a" * 64
@@ -124,7 +124,7 @@ def push(stage: Stage, task: str, body: bytes, **changed: str) -> str:
     """A message as a client would make it that knows the protocol, and no limits."""
     (id,) = new_ids(1)
     fields = {"contract": stage.app.find(task).contract.id, "queue": "mid"} | changed
-    message = seal(id=id, options=b"-", body=body, **fields)
+    message = encode_message(id=id, options=b"-", body=body, **fields)
     stage.redis.rpush(stage.keys.ready("mid"), message)
     return id
 
@@ -174,7 +174,7 @@ def test_older_contracts_are_held_to_the_same_limits(app: TypedQ) -> None:
         return app.find("write").call(Text("old"))
 
     contract = app.find("write").upcasters[0].contract
-    reading = Readings(app).of(contract.id.encode())
+    reading = ContractReaders(app).of(contract.id.encode())
     assert reading is not None
     reading.decode(msgspec.json.encode(nest(DEPTH)))
     with pytest.raises(InvalidBody, match="nested more than 6 levels deep"):

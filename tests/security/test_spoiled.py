@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.broker.conftest import CONTRACT, Place
-from typedq.broker import Move, moves, parking, schedule, settlements, views
+from typedq.broker import Operation, cron, operations, parking, settlements, stats
 from typedq.broker.parking import Group, Parked
 from typedq.errors import ServerRefused
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 GROUP = Group("mid", CONTRACT)
 WHY = b'{"kind":"failed","error":"x"}'
@@ -32,7 +32,7 @@ class Odd(Place):
         letters = self.redis.hkeys(self.keys.dead_letters)
         return self.everywhere() + Counter(id.decode() for id in letters)
 
-    def try_with(self, key: str, move: Move[Any]) -> bool:
+    def try_with(self, key: str, move: Operation[Any]) -> bool:
         """Make a move while this key is spoiled; whether the server let it."""
         was, kind = self.redis.dump(key), self.redis.type(key)
         self.redis.delete(key)
@@ -63,76 +63,78 @@ def fetched(place: Odd, count: int = 2) -> list[bytes]:
     return [id.encode() for id in place.fetch("s", count)]
 
 
-def put(place: Odd) -> Move[Any]:
+def put(place: Odd) -> Operation[Any]:
     place.fill(1)  # publishes the contract
     batch = [place.outgoing(queue, delay_ms=ms) for queue in place.queues for ms in (None, 60_000)]
-    return moves.enqueue(place.keys, "lane", 1, batch, {})
+    return operations.enqueue(place.keys, "lane", 1, batch, {})
 
 
-def fetch(place: Odd) -> Move[Any]:
+def fetch(place: Odd) -> Operation[Any]:
     for queue in place.queues:
         place.fill(2, queue)
         place.fill(1, queue, delay_ms=1)
     place.open("s")
-    return moves.work(place.keys, "s", place.queues, want=9)
+    return operations.settle_and_fetch(place.keys, "s", place.queues, want=9)
 
 
-def settle(place: Odd, *settlements: Callable[[bytes], settlements.Settlement]) -> Move[Any]:
+def settle(place: Odd, *settlements: Callable[[bytes], settlements.Settlement]) -> Operation[Any]:
     ids = fetched(place, len(settlements))
     owed = [how(id) for how, id in zip(settlements, ids, strict=True)]
-    return moves.work(place.keys, "s", place.queues, settle=owed)
+    return operations.settle_and_fetch(place.keys, "s", place.queues, settle=owed)
 
 
-def park(place: Odd) -> Move[Any]:
+def park(place: Odd) -> Operation[Any]:
     ids = fetched(place)
-    return parking.park(place.keys, "s", [Parked(GROUP, id) for id in ids], moves.DeadBounds())
+    return parking.park(place.keys, "s", [Parked(GROUP, id) for id in ids], operations.DeadBounds())
 
 
 def parked(place: Odd) -> None:
     place(park(place))
 
 
-def unpark(place: Odd) -> Move[Any]:
+def unpark(place: Odd) -> Operation[Any]:
     parked(place)
     return parking.unpark(place.keys, "s", GROUP, 2)
 
 
-def release(place: Odd, fate: Any) -> Move[Any]:
+def release(place: Odd, fate: Any) -> Operation[Any]:
     parked(place)
     return parking.release(place.keys, GROUP, fate)
 
 
-def reap(place: Odd) -> Move[Any]:
+def reap(place: Odd) -> Operation[Any]:
     first, second, *_ = fetched(place, 4)
     fates: Any = {first: "crash", second: "back"}
-    return moves.reap(place.keys, "s", place.queues, owner=True, fates=fates, losses=1)
+    return operations.recover_session(
+        place.keys, "s", place.queues, owner=True, fates=fates, losses=1
+    )
 
 
-def rotate(place: Odd) -> Move[Any]:
+def rotate(place: Odd) -> Operation[Any]:
     fetched(place)
-    return moves.rotate(place.keys, "s", "fresh", place.queues, 30_000)
+    return operations.replace_session(place.keys, "s", "fresh", place.queues, 30_000)
 
 
-def tick(place: Odd) -> Move[Any]:
+def tick(place: Odd) -> Operation[Any]:
     place.fill(3, delay_ms=1)
-    return moves.tick(place.keys, place.queues, grace_ms=1000, lease_ms=1000)
+    return operations.tick(place.keys, place.queues, grace_ms=1000, lease_ms=1000)
 
 
-def revive(place: Odd) -> Move[Any]:
+def revive(place: Odd) -> Operation[Any]:
     ids = fetched(place)
-    place.work("s", 0, *(settlements.Bury(id, WHY) for id in ids))
-    return views.revive(place.keys, place.queues, [id.decode() for id in ids])
+    place.work("s", 0, *(settlements.DeadLetter(id, WHY) for id in ids))
+    return stats.requeue(place.keys, place.queues, [id.decode() for id in ids])
 
 
-SCENES: dict[str, Callable[[Odd], Move[Any]]] = {
+SCENES: dict[str, Callable[[Odd], Operation[Any]]] = {
     "fetch": fetch,
-    "bury": lambda place: settle(place, *[lambda one: settlements.Bury(one, WHY)] * 2),
+    "bury": lambda place: settle(place, *[lambda one: settlements.DeadLetter(one, WHY)] * 2),
     "again": lambda place: settle(
         place,
-        lambda one: settlements.Again(one, "mid", 1, 0),
-        lambda one: settlements.Again(one, "mid", 1, 60_000),
+        lambda one: settlements.Retry(one, "mid", 1, 0),
+        lambda one: settlements.Retry(one, "mid", 1, 60_000),
     ),
-    "back": lambda place: settle(place, *[lambda one: settlements.Back(one, "mid")] * 2),
+    "back": lambda place: settle(place, *[lambda one: settlements.Release(one, "mid")] * 2),
     "park": park,
     "unpark": unpark,
     "release, ready": lambda place: release(place, "ready"),
@@ -146,7 +148,7 @@ SCENES: dict[str, Callable[[Odd], Move[Any]]] = {
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_no_message_is_lost_or_doubled_when_a_key_is_spoiled(
-    scene: Callable[[Odd], Move[Any]], place: Odd
+    scene: Callable[[Odd], Operation[Any]], place: Odd
 ) -> None:
     for at in range(len(scene(place).keys)):
         place.redis.delete(*place.redis.keys(f"{place.keys.tag}:*"))
@@ -179,9 +181,9 @@ def test_a_batch_is_accepted_as_a_whole_or_not_at_all(place: Odd) -> None:
 
 def test_a_slot_that_could_not_be_fired_is_fired_later(place: Odd) -> None:
     out = place.outgoing()
-    place(schedule.cron(place.keys, [schedule.Firing("entry")], {CONTRACT: b"{}"}))
+    place(cron.cron(place.keys, [cron.Firing("entry")], {CONTRACT: b"{}"}))
     place.redis.hset(place.keys.cron, "entry", 1)
-    move = schedule.cron(place.keys, [schedule.Firing("entry", 1000, out)], {})
+    move = cron.cron(place.keys, [cron.Firing("entry", 1000, out)], {})
     for key in move.keys:
         if not place.try_with(key, move):
             assert not place.everywhere(), key

@@ -115,7 +115,7 @@ def sharing(ours: Authority, *hosts: str, days: int = 2) -> Iterator[Setting]:
 
 SETTINGS = {"alone": alone, "behind Sentinel": watched, "in a Cluster": sharing}
 everywhere = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-Way = Callable[..., AbstractContextManager[Setting]]
+Destination = Callable[..., AbstractContextManager[Setting]]
 
 
 def is_found(url: str) -> bool:
@@ -145,7 +145,7 @@ def refused(url: str, namespace: str) -> str:
 
 @everywhere
 def test_tasks_run_over_verified_tls(
-    setting: Way, ours: Authority, namespace: str, tmp_path: Path
+    setting: Destination, ours: Authority, namespace: str, tmp_path: Path
 ) -> None:
     with setting(ours, *LOCAL) as here:
         with Stage(here.url(), namespace, tmp_path, eyes=here.eyes) as stage:
@@ -161,7 +161,7 @@ def test_tasks_run_over_verified_tls(
 
 @everywhere
 def test_a_certificate_of_another_authority_is_refused(
-    setting: Way, ours: Authority, theirs: Authority, namespace: str
+    setting: Destination, ours: Authority, theirs: Authority, namespace: str
 ) -> None:
     with setting(ours, *LOCAL) as here:
         for url in (here.url(ssl_ca_certs=theirs.pem), here.url(ssl_ca_certs=None)):
@@ -172,7 +172,7 @@ def test_a_certificate_of_another_authority_is_refused(
 
 @everywhere
 def test_a_certificate_for_another_host_is_refused(
-    setting: Way, ours: Authority, namespace: str
+    setting: Destination, ours: Authority, namespace: str
 ) -> None:
     with setting(ours, "DNS:elsewhere") as here:
         told = refused(here.url(), namespace)
@@ -189,7 +189,7 @@ def test_a_certificate_for_another_host_is_refused(
 
 @everywhere
 def test_a_certificate_that_has_expired_is_refused(
-    setting: Way, ours: Authority, namespace: str
+    setting: Destination, ours: Authority, namespace: str
 ) -> None:
     with setting(ours, *LOCAL, days=-1) as here:
         told = refused(here.url(), namespace)

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.harness import Stage
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 
 @pytest.fixture

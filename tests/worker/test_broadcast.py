@@ -13,7 +13,7 @@ import pytest
 from tests.faults import scheduled
 from tests.faults.harness import Worker
 from typedq import InvalidArguments, InvalidOptions, Receipt, Task
-from typedq.broker.views import contracts
+from typedq.broker.stats import contracts
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from typedq import telemetry
-from typedq.worker import Orders, family
+from typedq.worker import WorkerOptions, children
 from typedq.worker.cgroup import oom_kills, used_percent
-from typedq.worker.family import Family, Member
+from typedq.worker.children import ChildPool, ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock
 
@@ -144,13 +144,13 @@ def test_as_many_of_the_killed_are_labelled_as_the_kernel_killed(
 ) -> None:
     """The kernel itself is asked for this by scenario 24 of the faults."""
     count = 3
-    monkeypatch.setattr(family, "oom_kills", lambda: count)
+    monkeypatch.setattr(children, "oom_kills", lambda: count)
     monkeypatch.setattr(telemetry.logger, "propagate", True)
-    own = Family(stage.app, Orders(["mid"], 0).plan(stage.app), 0, HostLock(tmp_path))
+    own = ChildPool(stage.app, WorkerOptions(["mid"], 0).plan(stage.app), 0, HostLock(tmp_path))
     count += kills
     for signal_name in how:
         with subprocess.Popen(["sleep", "100"]) as process:
-            own.members = [Member(process.pid, Journal(1))]
+            own.members = [ChildProcess(process.pid, Journal(1))]
             getattr(process, signal_name)()
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             own.step(0.0)

@@ -15,7 +15,7 @@ import pytest
 from tests.faults import scheduled
 from tests.faults.harness import Worker
 from typedq import Call, ConfigurationError, InvalidOptions, Queue, TypedQ, UnknownTask
-from typedq.broker.schedule import last_slots
+from typedq.broker.cron import last_slots
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

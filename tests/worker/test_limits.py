@@ -18,12 +18,11 @@ from tests.faults.harness import QUEUES, Stage
 from tests.faults.limited import SERVER, SOFT_S
 from tests.faults.limits import LEAK_MB, hammer, leak, prepare
 from typedq import telemetry
-from typedq.broker import DeadBounds, moves
-from typedq.broker.settlements import Back
-from typedq.localserver import OwnServer
-from typedq.worker.family import Member
+from typedq.broker import DeadBounds, operations, settlements
+from typedq.embedded import OwnServer
+from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Journal, Phase, State
-from typedq.worker.limits import STILL_S, Watch
+from typedq.worker.limits import STILL_S, TimeoutMonitor
 from typedq.worker.memory import MemoryLimit
 from typedq.worker.session import Session, new_session
 
@@ -150,17 +149,21 @@ def test_what_both_hand_back_is_not_handed_back_while_it_runs_again(stage: Stage
     stage.send("nap")
     second = stage.send("nap")
     journal.session = old = new_session()
-    journal.fence(float("inf"))
-    broker.call(moves.open(broker.keys, [old], QUEUES, 30_000))
+    journal.set_lease_deadline(float("inf"))
+    broker.call(operations.open(broker.keys, [old], QUEUES, 30_000))
     session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
     first, waiting = session.exchange(2)
     journal.claim(first.slot, time.monotonic(), None)
-    journal.mark(waiting.slot)
+    journal.revoke(waiting.slot)
     session.hand_back([waiting])
     assert not [e for e in journal.entries() if e.state == State.HELD]
     (again,) = session.exchange(1)
     assert again.id.decode() == second
-    late = broker.call(moves.work(broker.keys, old, list(QUEUES), settle=[Back(waiting.id, "mid")]))
+    late = broker.call(
+        operations.settle_and_fetch(
+            broker.keys, old, list(QUEUES), settle=[settlements.Release(waiting.id, "mid")]
+        )
+    )
     assert not late.alive
     assert stage.look().queues["mid"].ready == 0
     assert stage.flying(journal.session).keys() == {first.id.decode(), second}
@@ -171,13 +174,15 @@ def test_what_came_again_is_not_handed_back_for_its_first_coming(stage: Stage) -
     broker, journal = stage.app.broker, Journal(8)
     id = stage.send("nap")
     journal.session = new_session()
-    journal.fence(float("inf"))
-    broker.call(moves.open(broker.keys, [journal.session], QUEUES, 30_000))
+    journal.set_lease_deadline(float("inf"))
+    broker.call(operations.open(broker.keys, [journal.session], QUEUES, 30_000))
     session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
     (first,) = session.exchange(1)
-    journal.mark(first.slot)
-    back = [Back(first.id, "mid")]
-    broker.call(moves.work(broker.keys, journal.session, list(QUEUES), settle=back))
+    journal.revoke(first.slot)
+    back = [settlements.Release(first.id, "mid")]
+    broker.call(
+        operations.settle_and_fetch(broker.keys, journal.session, list(QUEUES), settle=back)
+    )
     (again,) = session.exchange(1)
     assert again.id == first.id
     assert journal.claim(again.slot, time.monotonic(), None)
@@ -192,21 +197,21 @@ def test_what_an_idle_child_was_given_while_it_stood_still_goes_back(stage: Stag
     """The server fetches for it when a token comes, whether or not it hears of that."""
     broker, journal = stage.app.broker, Journal(8)
     journal.session = old = new_session()
-    journal.fence(float("inf"))
-    broker.call(moves.open(broker.keys, [old], QUEUES, 30_000))
+    journal.set_lease_deadline(float("inf"))
+    broker.call(operations.open(broker.keys, [old], QUEUES, 30_000))
     session = Session(broker, journal, QUEUES, lease_s=30, bounds=DeadBounds(10, 60_000))
     id = stage.send("nap")
-    worked = broker.call(moves.look(broker.keys, old, QUEUES, 1))
-    watch = Watch(broker, lambda: [Member(os.getpid(), journal)], QUEUES)
-    journal.phase, journal.beat = Phase.IDLE, time.monotonic()
+    worked = broker.call(operations.fetch_idle(broker.keys, old, QUEUES, 1))
+    watch = TimeoutMonitor(broker, lambda: [ChildProcess(os.getpid(), journal)], QUEUES)
+    journal.phase, journal.last_heartbeat = Phase.IDLE, time.monotonic()
     watch.step(0.0)
     assert stage.flying(old).keys() == {id}
-    journal.beat = time.monotonic() - STILL_S
+    journal.last_heartbeat = time.monotonic() - STILL_S
     watch.step(0.0)
     assert not stage.flying(old)
     assert stage.look().queues["mid"].ready == 1
     (job,) = session._hold(worked.messages)  # as it would on going on
-    assert journal.is_fenced(), "so that it cannot begin"
+    assert journal.is_lease_over(), "so that it cannot begin"
     assert not journal.claim(job.slot, time.monotonic(), None)
     session.hand_back([job])
     assert session.exchange(1) == []
@@ -251,7 +256,7 @@ def test_memory_in_other_hands_recycles_nobody_and_is_said_once(
             child.stdout.readline()
 
         grow(0)
-        member = Member(child.pid, Journal(1))
+        member = ChildProcess(child.pid, Journal(1))
         role = MemoryLimit(lambda: [member], 0.001)
         for now in range(3):
             role.step(float(now))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq.broker import Outgoing, Way
+from typedq.broker import Destination, OutgoingMessage
 from typedq.broker.parking import groups
 from typedq.broker.script import script
-from typedq.envelope import new_ids, seal
+from typedq.message import encode_message, new_ids
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -25,8 +25,10 @@ def raw(stage: Stage, task: str, body: bytes, *, contract: str = "", queue: str 
     """Enqueue bytes past every check of the front door."""
     (id,) = new_ids(1)
     contract = contract or stage.app.find(task).contract.id
-    message = seal(id=id, contract=contract, queue=queue, options=b"-", body=body)
-    stage.app.broker.enqueue([Outgoing(id, Way(queue, contract), message)], lambda _: b"{}")
+    message = encode_message(id=id, contract=contract, queue=queue, options=b"-", body=body)
+    stage.app.broker.enqueue(
+        [OutgoingMessage(id, Destination(queue, contract), message)], lambda _: b"{}"
+    )
     stage.accepted.append(id)
     return id
 
@@ -110,14 +112,16 @@ def test_a_message_that_cannot_be_read_is_kept_with_its_reason(stage: Stage) -> 
 
 def test_garbage_on_a_queue_becomes_dead_letters(stage: Stage) -> None:
     (id,) = new_ids(1)
-    real = seal(
+    real = encode_message(
         id=id,
         contract=stage.app.find("nap").contract.id,
         queue="low",
         options=b"-",
         body=b"{}",
     )
-    strange = seal(id=new_ids(1)[0], contract="nap@0", queue="unheard-of", options=b"-", body=b"{}")
+    strange = encode_message(
+        id=new_ids(1)[0], contract="nap@0", queue="unheard-of", options=b"-", body=b"{}"
+    )
     garbage = [b"", b"x", b"\0" * 30, real[:40], b"9" + real[1:], b"1" * 5000, strange]
     good = stage.send("nap")
     stage.redis.rpush(stage.keys.ready("mid"), *garbage)
@@ -236,7 +240,9 @@ def test_one_message_wakes_one_of_twenty_idle_children(stage: Stage, wait_until:
             if id in stage.ended() and len(seen) > 3:
                 stage.redis.ping()
     assert sum(c.startswith("HSET") and stage.keys.flight("") in c for c in seen) == 1
-    fetches = [c.split() for c in seen if script("work").sha in c and stage.keys.tag in c]
+    fetches = [
+        c.split() for c in seen if script("settle_and_fetch").sha in c and stage.keys.tag in c
+    ]
     # Without a token: one that settles, and those that idle children make every second.
     in_vain = [words for words in fetches if words[3 + int(words[2]) :][2] != "0"]
     assert len(in_vain) <= 1  # a tick before the fetch may wake another

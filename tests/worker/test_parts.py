@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq.broker import Broker, moves, views
-from typedq.broker.moves import Outgoing, Way
+from typedq.broker import Broker, operations, settlements, stats
+from typedq.broker.operations import Destination, OutgoingMessage
 from typedq.broker.script import Argument
-from typedq.broker.settlements import Again
 from typedq.broker.wire import Refused
-from typedq.envelope import new_ids, seal
 from typedq.errors import ServerUnavailable
+from typedq.message import encode_message, new_ids
 from typedq.worker.child import SLOW_S, Child, Plan
-from typedq.worker.job import Kind
+from typedq.worker.delivery import Kind
 from typedq.worker.journal import Journal, Phase, State
-from typedq.worker.pace import Pace
+from typedq.worker.prefetch import Prefetch
 from typedq.worker.session import Session, new_session
 from typedq.worker.waiting import Waiter
 
@@ -38,7 +37,7 @@ ID = b"0123456789abcdef0123456789"
 @pytest.fixture
 def journal() -> Journal:
     made = Journal(200)
-    made.fence(time.monotonic() + 60)
+    made.set_lease_deadline(time.monotonic() + 60)
     return made
 
 
@@ -64,20 +63,20 @@ def test_a_marked_message_cannot_be_claimed_and_its_slot_can_be_used_again(
     journal: Journal,
 ) -> None:
     journal.hold([0], [ID], 0)
-    journal.mark(0)
+    journal.revoke(0)
     assert not journal.claim(0, time.monotonic(), None)
     assert [e.state for e in journal.entries()] == [State.HELD]
     journal.hold([0], [ID], 0)
-    assert not journal.is_marked(0)
+    assert not journal.is_revoked(0)
     assert journal.claim(0, time.monotonic(), None)
 
 
 def test_nothing_can_be_claimed_behind_the_fence(journal: Journal) -> None:
     journal.hold([0], [ID], 0)
-    journal.fence(time.monotonic() - 0.001)
-    assert journal.is_fenced()
+    journal.set_lease_deadline(time.monotonic() - 0.001)
+    assert journal.is_lease_over()
     assert not journal.claim(0, time.monotonic(), None)
-    journal.fence(time.monotonic() + 1)
+    journal.set_lease_deadline(time.monotonic() + 1)
     assert journal.claim(0, time.monotonic(), None)
 
 
@@ -97,7 +96,7 @@ def test_a_journal_outlives_a_kill_of_its_child(journal: Journal) -> None:
 
 
 def test_the_pace_is_about_twenty_milliseconds_of_work() -> None:
-    pace = Pace(128)
+    pace = Prefetch(128)
     quick, slow, middling = (Kind(b"%b@0 mid - " % name, ["mid"]) for name in (b"a", b"b", b"c"))
     assert pace.batch() == 1  # a task not seen yet
     assert quick.typical > SLOW_S
@@ -115,11 +114,11 @@ def test_the_pace_is_about_twenty_milliseconds_of_work() -> None:
         pace.ran(middling, 0.004)
     assert pace.batch() in {4, 5}
     assert not middling.typical > SLOW_S
-    assert Pace(1).batch() == 1
+    assert Prefetch(1).batch() == 1
 
 
 def test_a_batch_is_about_a_mebibyte(stage: Stage, journal: Journal) -> None:
-    pace, quick = Pace(128), Kind(b"a@0 mid - ", ["mid"])
+    pace, quick = Prefetch(128), Kind(b"a@0 mid - ", ["mid"])
     for _ in range(60):
         pace.ran(quick, 0.0001)
     assert [pace.batch(size) for size in (180, 400_000, 5 << 20)] == [128, 3, 1]
@@ -191,7 +190,7 @@ def test_who_is_called_away_does_no_harm_to_a_server_that_is_paused(
     stage.redis.rpush(stage.keys.wake("low"), "1")
     assert waiter.wait(5.0) == 1
     ttl = stage.redis.ttl(waiter._own)
-    assert -2 <= ttl <= moves.CALLED_BACK_TTL_S, "what is left of it goes"
+    assert -2 <= ttl <= operations.CALLED_BACK_TTL_S, "what is left of it goes"
     assert ttl != -1
 
 
@@ -238,17 +237,19 @@ class Held:
         self.stage, self.broker, self.journal = stage, stage.app.broker, journal
         journal.session = new_session()
         self._open(journal.session)
-        bounds = moves.DeadBounds()
+        bounds = operations.DeadBounds()
         self.session = Session(self.broker, journal, ["mid"], lease_s=30, bounds=bounds)
         stage.send_many([stage.call("nap")] * count)
 
     def _open(self, name: str) -> None:
-        self.broker.call(moves.open(self.stage.keys, [name], ["mid"], 30_000))
+        self.broker.call(operations.open(self.stage.keys, [name], ["mid"], 30_000))
 
     def end(self) -> None:
         """Others end the session, as if its lease had run out."""
         name = self.journal.session
-        self.broker.call(moves.reap(self.stage.keys, name, ["mid"], owner=True, others="back"))
+        self.broker.call(
+            operations.recover_session(self.stage.keys, name, ["mid"], owner=True, others="back")
+        )
 
     def ready(self) -> list[bytes]:
         return [m[25:51] for m in self.stage.redis.lrange(self.stage.keys.ready("mid"), 0, -1)]
@@ -267,7 +268,7 @@ def test_an_old_delivery_settles_nothing_of_a_new_one(stage: Stage, journal: Jou
     assert not held.session.is_mine(old)
     held.session.ack([old])
     held.session.hand_back([old])
-    held.session.settle(Again(old.id, "mid", 1, 0), old)
+    held.session.settle(settlements.Retry(old.id, "mid", 1, 0), old)
     assert not held.session.owes
     assert held.session.exchange() == []
     assert list(stage.in_flight()) == [new.id.decode()]
@@ -325,11 +326,13 @@ def test_a_link_that_somebody_else_lost_makes_a_session_look_at_what_it_holds(
     """After a restart that forgot, the server may believe that we hold what we never saw."""
     held = Held(stage, journal, 2)
     assert held.session.exchange() == []
-    unseen = held.broker.call(moves.work(stage.keys, journal.session, ["mid"], want=2)).messages
+    unseen = held.broker.call(
+        operations.settle_and_fetch(stage.keys, journal.session, ["mid"], want=2)
+    ).messages
     assert held.session.exchange() == []  # nothing tells it
     stage.redis.client_kill_filter(_type="normal", skipme=True)
     with pytest.raises(ServerUnavailable):  # a task that asks for something of its own
-        held.broker.call(views.workers(stage.keys))
+        held.broker.call(stats.workers(stage.keys))
     assert [d.message for d in held.session.exchange()] == unseen
     assert held.session.exchange() == []
 
@@ -351,8 +354,10 @@ def test_a_message_of_another_queue_is_buried_not_run(stage: Stage, journal: Jou
     held = Held(stage, journal, 0)
     (id,) = new_ids(1)
     contract = stage.app.find("nap").contract.id
-    message = seal(id=id, contract=contract, queue="low", options=b"-", body=b"{}")
-    stage.app.broker.enqueue([Outgoing(id, Way("mid", contract), message)], lambda _: b"{}")
+    message = encode_message(id=id, contract=contract, queue="low", options=b"-", body=b"{}")
+    stage.app.broker.enqueue(
+        [OutgoingMessage(id, Destination("mid", contract), message)], lambda _: b"{}"
+    )
     assert held.session.exchange(5) == []
     held.session.exchange()
     assert stage.dead()[id]["kind"] == "bad_message"
@@ -363,7 +368,7 @@ def test_each_settlement_is_made_with_the_next_exchange(stage: Stage, journal: J
     held = Held(stage, journal, 3)
     one, two, three = held.session.exchange(3)
     held.session.ack([one])
-    held.session.settle(Again(two.id, "mid", 1, 60_000), two)
+    held.session.settle(settlements.Retry(two.id, "mid", 1, 60_000), two)
     held.session.hand_back([three])
     held.session.exchange()
     assert stage.look().stats == {"done": 1, "retried": 1}
@@ -434,12 +439,12 @@ def test_what_a_child_gets_when_it_may_begin_nothing_goes_back_in_order(
 ) -> None:
     """Its lease ended while it waited, as when its supervisor stands still."""
     journal.session, ids = new_session(), list[str]()
-    stage.ask(moves.open(stage.keys, [journal.session], ["mid"], 30_000))
-    child = Child(stage.app, journal, Plan(["mid"], 1, 30.0, moves.DEFAULT_BOUNDS))
+    stage.ask(operations.open(stage.keys, [journal.session], ["mid"], 30_000))
+    child = Child(stage.app, journal, Plan(["mid"], 1, 30.0, operations.DEFAULT_BOUNDS))
 
     def fence() -> None:
         wait_until(lambda: journal.phase == Phase.IDLE)
-        journal.fence(0.0)
+        journal.set_lease_deadline(0.0)
         ids.extend(stage.send_many([stage.call("nap")] * 4))
         wait_until(lambda: stage.flying(journal.session) == {})
         child.stop()

@@ -16,7 +16,7 @@ from tests.faults.harness import Stage, pause
 from tests.faults.proxy import Proxy
 from tests.faults.topologies import port_of
 from typedq.broker.script import script
-from typedq.localserver import OwnServer
+from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import WaitUntil
 
-from typedq.broker import views
-from typedq.localserver import OwnServer
+from typedq.broker import stats
+from typedq.embedded import OwnServer
 
 
 def counted(message: bytes) -> bytes:
@@ -137,11 +137,11 @@ def test_a_burst_ends_when_nothing_is_ready_and_nothing_runs(
 @pytest.mark.parametrize("flags", [("-c", "1", "--burst"), ("--solo", "--burst")])
 def test_a_burst_leaves_a_paused_queue_alone(stage: Stage, flags: tuple[str, ...]) -> None:
     ids = stage.send_many([stage.call("nap", 0.001) for _ in range(5)])
-    stage.ask(views.pause(stage.keys, "mid"))
+    stage.ask(stats.pause(stage.keys, "mid"))
     assert stage.worker(*flags).wait(30.0) == 0
     assert not stage.ended()
     assert stage.look().queues["mid"].ready == 5
-    stage.ask(views.resume(stage.keys, "mid"))
+    stage.ask(stats.resume(stage.keys, "mid"))
     assert stage.worker(*flags).wait(30.0) == 0
     assert stage.ended() == set(ids)
 
@@ -236,12 +236,12 @@ def test_other_threads_at_the_fork_are_named(stage: Stage) -> None:
 import ctypes, threading
 from tests.faults.app import build
 from typedq.telemetry import configure
-from typedq.worker import Orders, Supervisor
+from typedq.worker import WorkerOptions, Supervisor
 configure("info", "json")
 threading.Thread(target=threading.Event().wait, name="reporter", daemon=True).start()
 libc = ctypes.CDLL(None)
 libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, libc.pause, None)
-Supervisor(build(), Orders(["mid"], 1, burst=True)).run()
+Supervisor(build(), WorkerOptions(["mid"], 1, burst=True)).run()
 """
     import json
     import subprocess

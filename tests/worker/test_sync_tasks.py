@@ -12,23 +12,22 @@ import pytest
 
 from typedq import Context, Retry, TypedQ
 from typedq.around import Around
-from typedq.broker import DeadBounds, moves, views
-from typedq.broker.moves import Outgoing, Way
-from typedq.broker.settlements import Ack, Again, Bury
-from typedq.envelope import new_ids, seal
+from typedq.broker import DeadBounds, operations, settlements, stats
+from typedq.broker.operations import Destination, OutgoingMessage
+from typedq.message import encode_message, new_ids
 from typedq.telemetry import running
-from typedq.worker.execute import Opener
-from typedq.worker.job import Ended, Job
+from typedq.worker.delivery import Delivery, Outcome
+from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, State
-from typedq.worker.pace import QUICK_S, Pace
-from typedq.worker.reading import Readings
+from typedq.worker.prefetch import QUICK_S, Prefetch
+from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session, new_session
 from typedq.worker.sync_tasks import SyncTasks
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
 
 def fail() -> None:
@@ -76,7 +75,7 @@ class Bench:
         self.parts = parts
         self.journal = Journal(40)
         self.journal.session = new_session()
-        self.journal.fence(time.monotonic() + 60)
+        self.journal.set_lease_deadline(time.monotonic() + 60)
 
     def hold(self, task: str, count: int) -> None:
         """Enqueue, fetch, and open the first."""
@@ -89,19 +88,19 @@ class Bench:
 
     def fetch(self) -> None:
         broker, bounds = self.app.broker, DeadBounds()
-        broker.call(moves.open(broker.keys, [self.journal.session], ["default"], 30_000))
+        broker.call(operations.open(broker.keys, [self.journal.session], ["default"], 30_000))
         self.session = Session(broker, self.journal, ["default"], lease_s=30, bounds=bounds)
-        self.pace = Pace(40)
+        self.pace = Prefetch(40)
         around = Around(self.app, lambda coroutine: None)
         self.sync = SyncTasks(around, self.journal, self.session, self.pace)
         self.jobs = deque(self.session.exchange(40))
-        opener = Opener(self.app, Readings(self.app), self.journal)
+        opener = MessageDecoder(self.app, ContractReaders(self.app), self.journal)
         assert opener.open(self.jobs[0]) is None
         for _ in range(60):
             self.pace.ran(self.jobs[0].kind, 0.000_01)
         assert self.pace.is_quick(self.jobs[0].kind)
 
-    def run(self) -> tuple[list[Job], Ended | None]:
+    def run(self) -> tuple[list[Delivery], Outcome | None]:
         return self.sync.run_alike(self.jobs, self.jobs[0].kind)
 
     def states(self) -> list[State]:
@@ -125,7 +124,7 @@ def test_all_of_a_kind_are_run_and_settled_by_their_number(task: str, bench: Ben
     bench.session.ack(well)
     assert bench.session.exchange() == []
     app = bench.app
-    found = app.broker.call(views.survey(app.broker.keys, ["default"], [bench.journal.session]))
+    found = app.broker.call(stats.survey(app.broker.keys, ["default"], [bench.journal.session]))
     assert found.stats == {"done": 20}
     assert list(bench.journal.entries()) == []
     assert bench.session.room == bench.journal.slots
@@ -139,7 +138,7 @@ def test_one_that_fails_is_the_last_and_those_behind_it_stay(task: str, bench: B
     assert len(well) == 4
     assert failed
     assert failed.job is bench.jobs[4]
-    assert isinstance(failed.settlement, Bury)
+    assert isinstance(failed.settlement, settlements.DeadLetter)
     assert b"KeyError" in failed.settlement.reason
     assert b"typedq/worker" not in failed.settlement.reason, "our frames tell its author nothing"
     assert bench.ran == list(range(5))
@@ -151,14 +150,14 @@ def test_a_failure_that_is_to_be_retried_is_settled_so(bench: Bench) -> None:
     bench.act[1] = fail
     _, failed = bench.run()
     assert failed
-    assert isinstance(failed.settlement, Again)
+    assert isinstance(failed.settlement, settlements.Retry)
     assert failed.settlement.attempts == 1
 
 
 STOPS: dict[str, Callable[[Bench], object]] = {
     "told to stop": lambda bench: setattr(bench.sync, "stopped", True),
-    "revoked": lambda bench: bench.journal.mark(bench.jobs[3].slot),
-    "fenced off": lambda bench: bench.journal.fence(time.monotonic()),
+    "revoked": lambda bench: bench.journal.revoke(bench.jobs[3].slot),
+    "fenced off": lambda bench: bench.journal.set_lease_deadline(time.monotonic()),
     "held no more": lambda bench: bench.session.held.__setitem__(bench.jobs[3].slot, None),
     "to run alone": lambda bench: setattr(bench.jobs[3], "alone", True),
 }
@@ -201,16 +200,18 @@ def test_a_body_that_is_refused_is_left_to_who_can_say_why(body: bytes, bench: B
     for number in range(3):
         bench.tasks["whole"].enqueue(Note(number))
     contract, (id,) = bench.tasks["whole"].contract.id, new_ids(1)
-    message = seal(id=id, contract=contract, queue="default", options=b"-", body=body)
-    bench.app.broker.enqueue([Outgoing(id, Way("default", contract), message)], lambda _: b"{}")
+    message = encode_message(id=id, contract=contract, queue="default", options=b"-", body=body)
+    bench.app.broker.enqueue(
+        [OutgoingMessage(id, Destination("default", contract), message)], lambda _: b"{}"
+    )
     bench.tasks["whole"].enqueue(Note(4))
     bench.fetch()
     well, failed = bench.run()
     assert (len(well), failed) == (3, None)
     assert bench.ran == [0, 1, 2]
-    opener = Opener(bench.app, Readings(bench.app), bench.journal)
+    opener = MessageDecoder(bench.app, ContractReaders(bench.app), bench.journal)
     verdict = opener.open(bench.jobs[3])
-    assert isinstance(verdict, Bury)
+    assert isinstance(verdict, settlements.DeadLetter)
     assert b"invalid_body" in verdict.reason
 
 
@@ -242,10 +243,10 @@ def test_a_count_that_differs_settles_each_by_its_id(bench: Bench) -> None:
     bench.hold("whole", 4)
     well, _ = bench.run()
     broker, name = bench.app.broker, bench.journal.session
-    taken = Ack(well[0].kind.counted, [well[0].id])
-    broker.call(moves.work(broker.keys, name, ["default"], settle=[taken]))
+    taken = settlements.Ack(well[0].kind.counted, [well[0].id])
+    broker.call(operations.settle_and_fetch(broker.keys, name, ["default"], settle=[taken]))
     bench.session.ack(well)
     assert bench.session.exchange() == []
-    found = broker.call(views.survey(broker.keys, ["default"], [name]))
+    found = broker.call(stats.survey(broker.keys, ["default"], [name]))
     assert found.stats == {"done": 4}
     assert not bench.session.owes

@@ -2,7 +2,7 @@
 
 from typedq.broker.client import Broker
 from typedq.broker.keys import Keys
-from typedq.broker.moves import DeadBounds, Outgoing, Way
-from typedq.broker.script import Move
+from typedq.broker.operations import DeadBounds, Destination, OutgoingMessage
+from typedq.broker.script import Operation
 
-__all__ = ["Broker", "DeadBounds", "Keys", "Move", "Outgoing", "Way"]
+__all__ = ["Broker", "DeadBounds", "Destination", "Keys", "Operation", "OutgoingMessage"]

@@ -15,11 +15,11 @@ from typedq.addresses import Address
 from typedq.broker.connecting import Place, at, hello, locate, moves_about, tls_of, welcome
 from typedq.broker.link import Line
 from typedq.broker.script import Argument
-from typedq.broker.wire import CLOSED, LATE, MORE, UNASKED, Reading, Refused, accepted, pack
+from typedq.broker.wire import CLOSED, LATE, MORE, UNASKED, ContractReader, Refused, accepted, pack
 
 
 @final
-class AsyncWire(Reading, asyncio.BufferedProtocol):
+class AsyncWire(ContractReader, asyncio.BufferedProtocol):
     """As `Wire`, for one event loop."""
 
     _transport: asyncio.Transport

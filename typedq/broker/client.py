@@ -14,7 +14,7 @@ from typedq.broker import dialogue
 from typedq.broker.dialogue import Batch, Dialogue, Durability, Pause, Schema, Terms
 from typedq.broker.keys import Keys
 from typedq.broker.link import Link
-from typedq.broker.script import Move
+from typedq.broker.script import Operation
 from typedq.broker.wire import FAILURES, Refused
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class Broker:
         """A new connection that the caller owns, for waiting on wake tokens."""
         return Link(self._address, self.keys.tag, self._deadline)
 
-    def call(self, move: Move[T]) -> T:
+    def call(self, move: Operation[T]) -> T:
         """Make a move. Raises `ServerRefused`, `ServerUnavailable` (it may have been made)."""
         return self._talk(lambda _: dialogue.perform(move))
 
-    async def acall(self, move: Move[T]) -> T:
+    async def acall(self, move: Operation[T]) -> T:
         """The same, awaited."""
         return await self._atalk(lambda _: dialogue.perform(move))
 

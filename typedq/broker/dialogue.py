@@ -11,16 +11,16 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from typedq.broker import moves
+from typedq.broker import operations
+from typedq.broker.cron import broadcast
 from typedq.broker.keys import Keys
 from typedq.broker.link import Lane
-from typedq.broker.schedule import broadcast
-from typedq.broker.script import Argument, Move
-from typedq.broker.wire import Lost, NotTaken, Refused
+from typedq.broker.script import Argument, Operation
+from typedq.broker.wire import Lost, NotSent, Refused
 from typedq.errors import EnqueueUncertain, ServerError, ServerRefused, ServerUnavailable
 
 T = TypeVar("T")
-Batch = Sequence[moves.Outgoing]
+Batch = Sequence[operations.OutgoingMessage]
 Schema = Callable[[str], bytes]
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.05, 1.0, 1.0
 Durability = Literal["memory", "replica", "fsync"]
@@ -46,14 +46,14 @@ class Terms(NamedTuple):
 Dialogue = Generator[Sequence[Argument] | Pause, Any, T]
 
 
-def perform(move: Move[T]) -> Dialogue[T]:
+def perform(move: Operation[T]) -> Dialogue[T]:
     """Make one move; a server that does not know the script is given its source."""
     try:
-        reply = yield move.by_sha()
+        reply = yield move.evalsha()
     except Refused as error:
         if error.code != "NOSCRIPT":
             raise
-        reply = yield move.by_source()
+        reply = yield move.eval_source()
     return move.parse(reply)
 
 
@@ -81,7 +81,7 @@ def enqueue(
             ):
                 lane.seq += 1
                 return
-        except NotTaken as error:
+        except NotSent as error:
             # Who says "not here" or "not now" is the server that was meant.
             patient = patient or isinstance(error.__cause__, Refused)
             if not sent and (not patient or time.monotonic() + pause > until):
@@ -104,10 +104,10 @@ def _put(keys: Keys, lane: Lane, batch: Batch, schema: Schema, *, again: bool) -
     """Send a batch, with what schemas the server asks for; answers whether it was there already."""
     schemas: dict[str, bytes] = {}
     while True:
-        if batch and batch[0].way.to_all:
+        if batch and batch[0].way.broadcast_to_all:
             move = broadcast(keys, lane.lane, lane.seq, batch[0], schemas)
         else:
-            move = moves.enqueue(keys, lane.lane, lane.seq, batch, schemas)
+            move = operations.enqueue(keys, lane.lane, lane.seq, batch, schemas)
         answer = yield from perform(move)
         if answer.status == "unknown":
             schemas = {contract: schema(contract) for contract in answer.unknown}
@@ -133,7 +133,7 @@ def _check(durability: Durability, url: str) -> Dialogue[None]:
             raise
         raise ServerRefused(url, f"{_FSYNC} ({error})") from error
     except Lost as error:
-        raise NotTaken(str(error)) from error
+        raise NotSent(str(error)) from error
     # With everysec, Valkey 9.1 and others answer WAITAOF up to a second before the fsync.
     if b"always" not in policy.values():
         raise ServerRefused(url, f"{_FSYNC} (here it is {b''.join(policy.values()).decode()})")
@@ -145,7 +145,7 @@ def _kept(
     """Wait until what was accepted is where it must be; False if it is not in time."""
     # They wait for the last write of their own connection, and a resend that was seen wrote none:
     # without one, a replica that is far behind would be taken for one that has it.
-    if unwritten and not (yield ("EXPIRE", unwritten, moves.LANE_TTL_S)):
+    if unwritten and not (yield ("EXPIRE", unwritten, operations.LANE_TTL_S)):
         return False
     while (left := until - time.monotonic()) > 0:
         # Never 0 ms, which is for ever; and shorter than what a link waits for a reply.

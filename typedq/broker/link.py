@@ -14,7 +14,7 @@ from typing import Any, final
 from typedq.addresses import Address
 from typedq.broker.connecting import dial, locate, moves_about
 from typedq.broker.script import Argument
-from typedq.broker.wire import Lost, NotTaken, Refused, pack
+from typedq.broker.wire import Lost, NotSent, Refused, pack
 
 REPLY_TIMEOUT_S = 5.0
 # The server that answers so did nothing: another takes the writes now, or soon.
@@ -47,7 +47,7 @@ class Line(Lane):
         try:
             yield
         except Lost as error:
-            raise NotTaken(str(error) or "timed out") from error
+            raise NotSent(str(error) or "timed out") from error
         except Refused as error:
             self.refuse(error)
 
@@ -56,7 +56,7 @@ class Line(Lane):
             self.close()  # the next request looks for the server anew
         elif reply.code != "LOADING" and "max number of clients" not in str(reply):
             raise reply
-        raise NotTaken(str(reply)) from reply
+        raise NotSent(str(reply)) from reply
 
     def close(self) -> None:
         """Close the connection; the lane stays."""
@@ -69,7 +69,7 @@ class Link(Line):
     """A blocking connection. Raises what `Lost` and `Refused` name."""
 
     def connect(self) -> None:
-        """Connect if it is not connected. Raises `NotTaken`."""
+        """Connect if it is not connected. Raises `NotSent`."""
         if not self._wire or self._wire.closed:
             with self.before_sending():
                 place = locate(self._address, self._tag)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.moves import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
-from typedq.broker.script import Argument, Move, number, script, text
+from typedq.broker.operations import DEFAULT_BOUNDS, NO_MESSAGE, DeadBounds, Worked, worked
+from typedq.broker.script import Argument, Operation, number, script, text
 
 MOST_GROUPS = 1_000
 CROWDED = (
@@ -33,13 +33,13 @@ class Parked(NamedTuple):
     id: bytes
 
 
-def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds) -> Move[int]:
+def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds) -> Operation[int]:
     """Set messages aside that the session holds; answers how many it did hold."""
     places: dict[Group, int] = {}
     words: list[Argument] = []
     for group, id in parked:
         words += (places.setdefault(group, len(places) + 1), str(group), id)
-    return Move(
+    return Operation(
         script("park"),
         [
             *(keys.flight(session), keys.parked_groups, keys.counts, keys.dead),
@@ -52,9 +52,9 @@ def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds)
 
 def unpark(
     keys: Keys, session: str, group: Group, want: int, bounds: DeadBounds = DEFAULT_BOUNDS
-) -> Move[Worked]:
+) -> Operation[Worked]:
     """Fetch up to `want` parked messages of a group, none while its queue is paused."""
-    return Move(
+    return Operation(
         script("unpark"),
         [
             *(keys.sessions, keys.flight(session), keys.parked_groups, keys.parked(*group)),
@@ -82,9 +82,9 @@ def release(
     *,
     before_ms: int = 1 << 52,
     bounds: DeadBounds = DEFAULT_BOUNDS,
-) -> Move[Released]:
+) -> Operation[Released]:
     """End the parking of at most 500 messages, those due before `before_ms`."""
-    return Move(
+    return Operation(
         script("release"),
         [
             *(keys.parked(*group), keys.parked_groups, keys.counts, keys.dead),
@@ -95,9 +95,9 @@ def release(
     )
 
 
-def groups(keys: Keys) -> Move[dict[Group, int]]:
+def groups(keys: Keys) -> Operation[dict[Group, int]]:
     """Every group that is not empty, with the server ms at which it was begun."""
-    return Move(
+    return Operation(
         "HGETALL",
         [keys.parked_groups],
         [],
@@ -109,27 +109,27 @@ def groups(keys: Keys) -> Move[dict[Group, int]]:
     )
 
 
-def parked(keys: Keys, group: Group, first: int = 0, last: int = 499) -> Move[list[bytes]]:
+def parked(keys: Keys, group: Group, first: int = 0, last: int = 499) -> Operation[list[bytes]]:
     """Parked messages of a group by place, oldest first."""
-    return Move("LRANGE", [keys.parked(*group)], [first, last], list)
+    return Operation("LRANGE", [keys.parked(*group)], [first, last], list)
 
 
-class Extent(NamedTuple):
+class DelayedStats(NamedTuple):
     """When the last delayed message of each queue is due, in server ms; what each group holds."""
 
     last_due_ms: dict[str, int | None]
     parked: dict[Group, int]
 
 
-def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Move[Extent]:
+def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Operation[DelayedStats]:
     """How far queues and groups reach, at least one of them, in one call."""
 
-    def parse(reply: list[bytes | int]) -> Extent:
+    def parse(reply: list[bytes | int]) -> DelayedStats:
         dues, counts = reply[: len(queues)], reply[len(queues) :]
-        return Extent(
+        return DelayedStats(
             {q: number(due) if due else None for q, due in zip(queues, dues, strict=True)},
             {group: number(n) for group, n in zip(groups, counts, strict=True)},
         )
 
     lines = [*map(keys.delayed, queues), *(keys.parked(*group) for group in groups)]
-    return Move(script("extent"), lines, [len(queues)], parse)
+    return Operation(script("extent"), lines, [len(queues)], parse)

@@ -43,7 +43,7 @@ def script(name: str) -> Script:
 
 
 # A Struct, because a dataclass takes four times as long to make, for every request.
-class Move(msgspec.Struct, Generic[T], eq=False):
+class Operation(msgspec.Struct, Generic[T], eq=False):
     """One step of the state machine as a value: built once, sent by `call` or by `acall`.
 
     `script` is the name of a command where a single one does it.
@@ -54,16 +54,16 @@ class Move(msgspec.Struct, Generic[T], eq=False):
     args: Sequence[Argument]
     parse: Callable[[Any], T]
 
-    def by_sha(self) -> tuple[Argument, ...]:
+    def evalsha(self) -> tuple[Argument, ...]:
         """The command for a server that knows the script."""
         if isinstance(self.script, str):
             return (self.script, *self.keys, *self.args)
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
 
-    def by_source(self) -> tuple[Argument, ...]:
+    def eval_source(self) -> tuple[Argument, ...]:
         """The command for a server that does not: it runs the script and remembers it."""
         if isinstance(self.script, str):
-            return self.by_sha()
+            return self.evalsha()
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 

@@ -34,7 +34,7 @@ class AckAll(NamedTuple):
         return ("all", total, 1 + len(counted), self.witness, *counted) if total else ()
 
 
-class Again(NamedTuple):
+class Retry(NamedTuple):
     """Run it again after `delay_ms`; `attempts` is how many are counted by then."""
 
     id: bytes
@@ -52,7 +52,7 @@ class Again(NamedTuple):
         )
 
 
-class Bury(NamedTuple):
+class DeadLetter(NamedTuple):
     """Make it a dead letter; `reason` is one line of JSON."""
 
     id: bytes
@@ -62,7 +62,7 @@ class Bury(NamedTuple):
         return ("bury", self.id, self.reason)
 
 
-class Drop(NamedTuple):
+class Discard(NamedTuple):
     """Leave no trace of it: a broadcast that this worker cannot read."""
 
     id: bytes
@@ -71,7 +71,7 @@ class Drop(NamedTuple):
         return ("drop", self.id)
 
 
-class Back(NamedTuple):
+class Release(NamedTuple):
     """Hand it back uncounted, to the head of its queue."""
 
     id: bytes
@@ -81,4 +81,4 @@ class Back(NamedTuple):
         return ("back", place(self.queue), self.id)
 
 
-Settlement = Ack | Again | Bury | Drop | Back
+Settlement = Ack | Retry | DeadLetter | Discard | Release

@@ -28,7 +28,7 @@ pack: Callable[[tuple[Argument, ...]], bytes] = _untyped.pack_command
 Lost = OSError
 
 
-class NotTaken(Exception):
+class NotSent(Exception):
     """The request was certainly not carried out: no connection, or the server is still loading."""
 
 
@@ -40,7 +40,7 @@ class Refused(Exception):
         self.code = told.partition(" ")[0]
 
 
-FAILURES = (Lost, NotTaken, Refused)
+FAILURES = (Lost, NotSent, Refused)
 
 
 def accepted(reply: Any) -> Any:
@@ -50,7 +50,7 @@ def accepted(reply: Any) -> Any:
     return reply
 
 
-class Reading:
+class ContractReader:
     """What both kinds of wire have in common."""
 
     closed = False
@@ -77,7 +77,7 @@ class Reading:
 
 
 @final
-class Wire(Reading):
+class Wire(ContractReader):
     """A blocking one. Raises OSError; a reply that is an error is returned."""
 
     def __init__(self, sock: socket.socket, wait_s: float) -> None:

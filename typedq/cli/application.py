@@ -1,4 +1,4 @@
-"""Which app a command is about, and how it is loaded from `module:attr`."""
+"""Load the app of a command from `module:attr`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."
 AppArgument = Annotated[str | None, typer.Argument(metavar="APP", help=_HELP)]
 AppOption = Annotated[str | None, typer.Option("-A", "--app", metavar="APP", help=_HELP)]
 AppDir = Annotated[
-    Path, typer.Option("--app-dir", file_okay=False, exists=True, help="Import from here.")
+    Path, typer.Option("--app-dir", file_okay=False, exists=True, help="Directory to import from.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HERE = Path()
 _PLACE = "the current directory or --app-dir"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An app given by option."""
+    """Options of a command that takes its app by -A."""
 
     app: AppOption = None
     app_dir: AppDir = HERE
@@ -43,7 +43,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Placed(Chosen):
-    """An app given by place or by option."""
+    """Options of a command that takes its app as argument or by -A."""
 
     place: AppArgument = None
 
@@ -54,12 +54,12 @@ class Placed(Chosen):
 def load(
     app: str | None, app_dir: Path, place: str | None = None, *, log: tuple[str, Any] | None = None
 ) -> TypedQ:
-    """The app, with its tasks, given by option or by place. `log` is (level, format).
+    """Return the app with its tasks imported. `log` is (level, format).
 
     Raises AppNotFound (with a cause, if the app's own code raised it), ConfigurationError.
     """
     if place and app and place != app:
-        raise typer.BadParameter(f"{place!r} and {app!r}: give one of them", param_hint="APP")
+        raise typer.BadParameter(f"{place!r} and {app!r}: give only one of them", param_hint="APP")
     telemetry.configure(*log or ("info", "text"))
     path = place or app or os.environ.get("TYPEDQ_APP") or _configured()
     if not path:
@@ -72,17 +72,17 @@ def load(
     except AppNotFound as error:
         if not _is_absent(error.__cause__, error.path):
             raise
-        raise AppNotFound(error.path, "imports= names it, but there is no such module") from None
+        raise AppNotFound(error.path, "imports= lists it, but there is no such module") from None
     return found
 
 
 def no_queue(name: str, known: Sequence[str]) -> str:
-    """What is wrong with a name that no queue has."""
+    """Return the error for a name that no queue has."""
     return f"no queue named {name!r}{meant(name, known)}; this app has: {', '.join(known)}"
 
 
 def show_trace(error: BaseException) -> None:
-    """Write a traceback to stderr, from the first line of the user's own code on."""
+    """Write a traceback to stderr, beginning with the user's own code."""
     trace, ours = error.__traceback__, (str(Path(__file__).parents[1]), "<frozen importlib")
     while trace and trace.tb_frame.f_code.co_filename.startswith((*ours, importlib.__file__)):
         trace = trace.tb_next
@@ -91,7 +91,7 @@ def show_trace(error: BaseException) -> None:
 
 
 def _configured() -> str | None:
-    # What is wrong with the file is said when settings are resolved.
+    # Problems of the file are reported when settings are resolved.
     app = project_table([])[1].get("app")
     return app if isinstance(app, str) else None
 
@@ -120,13 +120,13 @@ def _import(path: str, module: str) -> object:
 
 
 def _is_absent(error: BaseException | None, module: str) -> bool:
-    """Whether it is the module itself that is missing, and not one that it imports."""
+    """Return True if the module itself is missing, and not one that it imports."""
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     return bool(absent) and f"{module}.".startswith(f"{absent}.")
 
 
 def _made_by(found: object, path: str) -> TypedQ:
-    """Call a factory. What else can be called, such as a task, is not for us to call."""
+    """Call a factory function. Other callables, such as a task, are refused."""
     if not inspect.isroutine(found):
         kind = type(found).__name__
         raise AppNotFound(path, f"it is a {kind}, not a TypedQ or a function that returns one")

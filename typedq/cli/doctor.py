@@ -1,25 +1,25 @@
-"""`typedq doctor`: whether the server is fit for the job, and what waits there gets done."""
+"""`typedq doctor`: checks of the server and of what waits on it."""
 
 from __future__ import annotations
 
 import typer
 
 from typedq.cli.application import AsJson, Placed
-from typedq.cli.console import Loud, console, table, tell_json
+from typedq.cli.console import Warn, console, print_json, table
 
 
 def doctor(app: Placed, json: AsJson = False) -> None:
-    """Examine the server and what waits on it; exit code 1 if there is a problem."""
-    from typedq.cli.examination import examine
-
+    """Check the server and what waits on it, and say what to change. Exit code 1: a problem."""
     loaded = app.load()
+    from typedq.admin.doctor import examine
+
     found = list(examine(loaded))
     bad = any(finding.level == "problem" for finding in found)
     if json:
         facts = [finding._asdict() for finding in found]
-        tell_json({"url": loaded.broker.url, "healthy": not bad, "findings": facts})
+        print_json({"url": loaded.broker.url, "healthy": not bad, "findings": facts})
     else:
-        rows = [(f.check, f.level if f.level == "ok" else Loud(f.level), f.found) for f in found]
+        rows = [(f.check, f.level if f.level == "ok" else Warn(f.level), f.found) for f in found]
         console().print(table("check, level, found", rows))
         todo = [(f.check, f.fix) for f in found if f.level != "ok" and f.fix]
         if todo:

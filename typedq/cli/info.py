@@ -1,4 +1,4 @@
-"""`typedq info`: how much waits where, and who works."""
+"""`typedq info`: queues, workers, contracts, cron."""
 
 from __future__ import annotations
 
@@ -8,54 +8,49 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import BadParameter, Option
 
-from typedq.app import TypedQ
+from typedq.admin.messages import age
 from typedq.cli.application import AsJson, Placed
-from typedq.cli.console import Columns, Loud, Row, age, console, same, tell_json, view
-from typedq.cli.quantities import length
+from typedq.cli.console import Columns, Row, Warn, columns, console, print_json, table_of
+from typedq.cli.parameters import duration
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
 Watch = Annotated[
     float | None,
-    Option(parser=length, metavar="SECONDS", help="Show it again and again, so often."),
+    Option(parser=duration, metavar="SECONDS", help="Show it again every SECONDS."),
 ]
 
 
 def info(app: Placed, json: AsJson = False, watch: Watch = None) -> None:
-    """Show queues, workers, and what waits by contract."""
+    """Show queues, workers, cron entries, and the messages that wait by contract."""
     if watch is not None and watch <= 0:
         raise BadParameter("it must be above 0", param_hint="--watch")
     loaded, screen = app.load(), console()
+    from typedq.admin.overview import overview
+
     while True:
-        facts = look(loaded)
+        facts = overview(loaded)
         if watch and screen.is_terminal and not json:
             screen.clear()
-        tell_json(facts, one_line=watch is not None) if json else screen.print(_page(facts))
+        print_json(facts, one_line=watch is not None) if json else screen.print(_page(facts))
         if not watch:
             return
         time.sleep(watch)
 
 
-def look(app: TypedQ) -> dict[str, Any]:
-    """The keys of `info --json`, as they are now."""
-    from typedq.cli import snapshot
-
-    return snapshot.facts(app, snapshot.take(app))
-
-
 def _readers(row: Row) -> str:
-    """How many live workers read a contract; nobody is worth a warning where something waits."""
+    """Return how many live workers read a contract; a warning if messages wait for nobody."""
     if count := len(row["read_by"]):
         return f"{count} worker{'s' * (count > 1)}"
-    return Loud("nobody") if row.get("messages") or row.get("waiting") else "nobody"
+    return Warn("nobody") if row.get("messages") or row.get("waiting") else "nobody"
 
 
-# Key of the facts -> how it is shown, and what is said if there is nothing.
+# key of the facts -> columns, and the text for an empty table
 _TABLES: dict[str, tuple[Columns, str]] = {
     "queues": (
         {
-            "queue": lambda q: Loud(f"{q['name']} (paused)") if q["paused"] else q["name"],
+            "queue": lambda q: Warn(f"{q['name']} (paused)") if q["paused"] else q["name"],
             "ready": "ready",
             "oldest": lambda q: age(q["oldest_s"]),
             "delayed": "delayed",
@@ -76,14 +71,14 @@ _TABLES: dict[str, tuple[Columns, str]] = {
     ),
     "contracts": (
         {
-            **same("task", "fingerprint", "waiting"),
+            **columns("task", "fingerprint", "waiting"),
             "in this app": lambda c: "yes" if c["in_app"] else "no",
             "read by": _readers,
         },
         "",
     ),
     "parked": (
-        {"parked in": "queue", **same("contract", "messages", "since"), "read by": _readers},
+        {"parked in": "queue", **columns("contract", "messages", "since"), "read by": _readers},
         "",
     ),
     "cron": (
@@ -112,8 +107,8 @@ def _page(facts: dict[str, Any]) -> Group:
 
 
 def _tables(facts: dict[str, Any]) -> Iterator[RenderableType]:
-    for name, (columns, none) in _TABLES.items():
+    for name, (shown, none) in _TABLES.items():
         if facts[name] or name in _ALWAYS:
-            yield from ("", view(facts[name], columns))
+            yield from ("", table_of(facts[name], shown))
         elif none:
             yield from ("", none)

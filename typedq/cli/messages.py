@@ -1,6 +1,6 @@
-"""What commands on messages share: how one is shown, how some are chosen, how many are dealt with.
+"""What commands on messages share: how some are chosen, how they are shown, how many are changed.
 
-A payload is shown only to those who ask for it: it may hold what not everybody should see.
+Arguments are shown only with --payload: they may hold what not everybody should see.
 """
 
 from __future__ import annotations
@@ -9,112 +9,92 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import BadParameter, Option
 
 from typedq.cli import console
-from typedq.cli.console import instant, same, say
-from typedq.cli.quantities import since as read_since
-from typedq.envelope import unseal
-from typedq.errors import BadMessage
+from typedq.cli.console import columns, print_line
+from typedq.cli.parameters import since as read_since
 
-CHUNK = 500  # what one move takes
-PAGE = 100  # messages are read whole, and each may have a megabyte
-_SINCE = "Only younger: 30m, 1h, 2d or 2027-01-31."
-_ABOUT = ("id", "task", "contract", "queue", "enqueued", "due", "attempts", "crashes", "losses")
+if TYPE_CHECKING:
+    from typedq.admin.messages import Selection
+
+_SINCE = "Only younger ones: 30m, 1h, 2d or 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
-Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask.")]
-Number = Annotated[int, Option("-n", "--number", min=1, help="At most so many.")]
+Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
+Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
 Payload = Annotated[bool, Option("--payload", help="Show the arguments too.")]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which messages a command is about, if not all."""
+    """Options that say which messages a command is about, if not all."""
 
     task: Annotated[str | None, Option("--task", metavar="NAME", help="Only of this task.")] = None
     since: Annotated[datetime | None, Option(parser=read_since, metavar="WHEN", help=_SINCE)] = None
 
     @property
-    def oldest_ms(self) -> float:
-        return self.since.timestamp() * 1000 if self.since else 0.0
+    def given(self) -> dict[str, Any]:
+        """Return the options that narrow the choice, by name."""
+        return {"task": self.task, "since": self.since}
 
     @property
-    def given(self) -> dict[str, object]:
-        """What may narrow the choice, by option."""
-        return {"task": self.task, "since": self.since}
+    def selection(self) -> Selection:
+        from typedq.admin.messages import Selection
+
+        return Selection(**self.given)
 
 
 @dataclass(frozen=True)
 class Choice(Filter):
-    """Which messages a command changes, and whether it asks first."""
+    """Options of a command that changes messages."""
 
     all: Annotated[bool, Option("--all", help="All of them.")] = False
     yes: Yes = False
 
     def check(self, names: Sequence[str] | None, what: str) -> None:
-        """Nothing given means nothing, not everything."""
+        """Refuse a command that names no messages: nothing given must not mean everything."""
         if bool(names) == (self.all or any(self.given.values())):
             options = ", ".join(f"--{name}" for name in self.given)
-            reason = f"name {what}s, or choose by {options} or --all"
+            reason = f"give {what}s, or choose by {options} or --all"
             raise BadParameter(reason, param_hint=what.upper())
 
 
-def facts(message: bytes, *, payload: bool = False) -> dict[str, Any]:
-    """The keys of a message in JSON; None for all that cannot be read."""
-    body = message
-    try:
-        envelope = unseal(message)
-        times = instant(envelope.enqueued_ms), instant(envelope.due_ms or None)
-        counts = envelope.attempt, int(envelope.crashes), int(envelope.losses)
-        contract, queue = text(envelope.contract), text(envelope.queue)
-        known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)
-        about: dict[str, Any] = dict(zip(_ABOUT, known, strict=True))
-        body = envelope.body
-    except (BadMessage, ValueError):
-        about = dict.fromkeys(_ABOUT)
-    return {**about, "bytes": len(message), **({"payload": text(body)} if payload else {})}
-
-
-def tell(messages: Iterable[bytes], none: str, *, payload: bool, json: bool) -> None:
-    """Messages as they wait, the next one first."""
-    found = [facts(message, payload=payload) for message in messages]
-    console.tell(found, same(*_SHOWN, *["payload"] * payload), json=json, none=none)
-
-
-def text(raw: bytes) -> str:
-    """Bytes as they are shown."""
-    return raw.decode(errors="backslashreplace")
-
-
-def carry_out(
-    what: str, kind: str, total: int, steps: Iterable[int], why: str, *, yes: bool
+def show_messages(
+    messages: Iterable[dict[str, Any]], none: str, *, payload: bool, as_json: bool
 ) -> None:
-    """Ask, take the steps, say how many; if that is not all, `why`, and exit code 1."""
-    ask(f"{what} {total:,} {kind}?", yes=yes or not total)
-    done = tally(what, total, steps)
-    say(f"{what}: {done:,} of {total:,} {kind}")
+    """Print messages in the order in which they will be fetched."""
+    names = [*_SHOWN, *["payload"] * payload]
+    console.print_rows(list(messages), columns(*names), as_json=as_json, none=none)
+
+
+def change(what: str, kind: str, total: int, steps: Iterable[int], why: str, *, yes: bool) -> None:
+    """Confirm, take the steps, print how many; if that is not all, print `why` and exit with 1."""
+    confirm(f"{what} {total:,} {kind}?", yes=yes or not total)
+    done = count_steps(what, total, steps)
+    print_line(f"{what}: {done:,} of {total:,} {kind}")
     if done < total:
-        say(why)
+        print_line(why)
         raise typer.Exit(1)
 
 
-def ask(question: str, *, yes: bool) -> None:
-    """Ask at the terminal; whoever says no ends the command with exit code 1."""
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask at the terminal; the answer no ends the command with exit code 1."""
     if not yes:
         if not sys.stdin.isatty():
-            raise BadParameter("no terminal to ask at; say yes by -y", param_hint="-y")
+            raise BadParameter("there is no terminal to ask at; confirm with -y", param_hint="-y")
         typer.confirm(question, abort=True)
 
 
-def tally(what: str, total: int, steps: Iterable[int]) -> int:
-    """The sum of the steps, with a bar at a terminal while they are taken."""
+def count_steps(what: str, total: int, steps: Iterable[int]) -> int:
+    """Add up the steps, with a bar on a terminal while they are taken."""
     from rich.progress import Progress
 
-    screen, done = console.console(stderr=True), 0
+    done = 0
+    screen = console.console(stderr=True)
     with Progress(console=screen, disable=not screen.is_terminal) as progress:
         bar = progress.add_task(what, total=total)
         for step in steps:

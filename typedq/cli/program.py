@@ -1,7 +1,7 @@
-"""The program `typedq`: its commands, and what becomes of an error.
+"""The program `typedq`: its commands and exit codes.
 
-Exit codes: 0 done, 1 the answer is no, 2 it could not be done. Only the command that was asked for
-is imported, and imports what is heavy (the broker, the worker) when it runs: `--help` costs little.
+Exit codes: 0 done, 1 the answer is no, 2 it could not be done. Only the command that is called is
+imported; heavy imports (broker, worker) happen when it runs, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from typedq.cli.console import complain
-from typedq.cli.spread import spread
+from typedq.cli.console import print_error
+from typedq.cli.shared_options import with_shared_options
 from typedq.errors import AppNotFound, TypedQError
 
 _APP = "-A myapp.tasks:app"
@@ -45,8 +45,11 @@ _COMMANDS = {  # name -> module, function, example
     "server stop": ("server", "stop", ""),
 }
 _GROUPS = {
-    "dead": ("Dead letters: look, try again, drop.", "list --task send_email --since 1h"),
-    "parked": ("Messages kept for a worker that can read them: look, try again, drop.", "list"),
+    "dead": (
+        "Messages that failed for good: list, show, retry, drop.",
+        "list --task send_email --since 1h",
+    ),
+    "parked": ("Messages kept for a worker that can read them: list, show, retry, drop.", "list"),
     "server": ("The embedded server of this project.", "status"),
 }
 
@@ -62,13 +65,15 @@ def _version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None: ...
 
 
 def _program(word: str) -> typer.Typer:
-    """The program; of its commands only those that begin with `word`, if there are any."""
+    """Return the program, with only the commands that begin with `word` if there are any."""
     program = typer.Typer(
         help="A task queue whose jobs have contracts, on Redis or Valkey.",
         epilog="Example: typedq worker myapp.tasks:app",
@@ -89,12 +94,12 @@ def _program(word: str) -> typer.Typer:
         module, function, example = _COMMANDS[name]
         command = getattr(import_module(f"typedq.cli.{module}"), function)
         epilog = f"Example: typedq {name} {example}".rstrip()
-        parents[group].command(last, epilog=epilog)(spread(command))
+        parents[group].command(last, epilog=epilog)(with_shared_options(command))
     return program
 
 
 def main() -> None:
-    """Run the command line; it ends by SystemExit."""
+    """Run the command line. Raises SystemExit with the exit code."""
     try:
         _program("".join(sys.argv[1:2]))(prog_name="typedq")
     except AppNotFound as error:
@@ -102,8 +107,8 @@ def main() -> None:
             from typedq.cli.application import show_trace
 
             show_trace(error.__cause__)
-        complain(str(error))
+        print_error(str(error))
         sys.exit(1 if error.__cause__ else 2)
     except TypedQError as error:
-        complain(str(error))
+        print_error(str(error))
         sys.exit(2)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, BadParameter
 
 from typedq.cli import messages
 from typedq.cli.application import AsJson, Chosen, no_queue
-from typedq.cli.console import say, tell_json
+from typedq.cli.console import print_json, print_line
 from typedq.cli.messages import Number, Payload, Yes
 
 if TYPE_CHECKING:
-    from typedq.broker import Broker
+    from typedq.admin.queues import QueueAdmin
 
 Queue = Annotated[str, Argument(metavar="QUEUE", help="The name of a queue of the app.")]
 
@@ -26,57 +25,40 @@ def peek(
     json: AsJson = False,
     app: Chosen,
 ) -> None:
-    """Show the next messages of a queue, where they stay; their arguments only with --payload."""
-    from typedq.broker import views
-
-    broker = _broker(app, queue)
-    found = broker.call(views.peek(broker.keys, queue, number))
-    messages.tell(found, f"nothing is ready in {queue}", payload=payload, json=json)
+    """Show the next messages of a queue without taking them."""
+    found = _queue(app, queue).peek(number, payload=payload)
+    messages.show_messages(found, f"nothing is ready in {queue}", payload=payload, as_json=json)
 
 
 def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: Chosen) -> None:
-    """Drop for good what is ready or delayed in a queue, not what runs. Asks first."""
-    from typedq.broker import views
-
-    broker = _broker(app, queue)
-    depth = broker.call(views.survey(broker.keys, [queue], [])).queues[queue]
-    total = depth.ready + depth.delayed
-    messages.ask(f"purge {total:,} message(s) from {queue}?", yes=yes or not total)
-    purged = messages.tally("purge", total, _purges(broker, queue))
+    """Drop the ready and delayed messages of a queue for good. Running ones go on. Asks first."""
+    chosen = _queue(app, queue)
+    total = chosen.size()
+    messages.confirm(f"purge {total:,} message(s) from {queue}?", yes=yes or not total)
+    purged = messages.count_steps("purge", total, chosen.purge())
     if json:
-        tell_json({"queue": queue, "purged": purged})
+        print_json({"queue": queue, "purged": purged})
     else:
-        say(f"purge: {purged:,} message(s) from {queue}")
+        print_line(f"purge: {purged:,} message(s) from {queue}")
 
 
 def pause(queue: Queue, *, app: Chosen) -> None:
-    """Let workers take nothing more from a queue until it is resumed; producers may go on."""
-    from typedq.broker import views
-
-    broker = _broker(app, queue)
-    new = broker.call(views.pause(broker.keys, queue))
-    say(f"{queue} is paused" if new else f"{queue} was paused already")
+    """Stop workers from fetching from a queue until it is resumed. Producers go on."""
+    changed = _queue(app, queue).pause()
+    print_line(f"{queue} is paused" if changed else f"{queue} was paused already")
 
 
 def resume(queue: Queue, *, app: Chosen) -> None:
-    """Let workers take from a paused queue again."""
-    from typedq.broker import views
-
-    broker = _broker(app, queue)
-    was = broker.call(views.resume(broker.keys, queue))
-    say(f"{queue} is resumed" if was else f"{queue} was not paused")
+    """Let workers fetch from a paused queue again."""
+    changed = _queue(app, queue).resume()
+    print_line(f"{queue} is resumed" if changed else f"{queue} was not paused")
 
 
-def _broker(app: Chosen, queue: str) -> Broker:
+def _queue(app: Chosen, name: str) -> QueueAdmin:
     loaded = app.load()
     known = [each.name for each in loaded.settings.queues]
-    if queue not in known:
-        raise BadParameter(no_queue(queue, known), param_hint="QUEUE")
-    return loaded.broker
+    if name not in known:
+        raise BadParameter(no_queue(name, known), param_hint="QUEUE")
+    from typedq.admin.queues import QueueAdmin
 
-
-def _purges(broker: Broker, queue: str) -> Iterator[int]:
-    from typedq.broker import views
-
-    while purged := broker.call(views.purge(broker.keys, queue)):
-        yield purged
+    return QueueAdmin(loaded, name)

@@ -1,4 +1,4 @@
-"""`typedq worker --reload`: a worker that begins again whenever a file of the project changes."""
+"""`typedq worker --reload`: restart the worker when a file of the project changes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from typer import BadParameter
 
 from typedq.telemetry import event
 
-GRACE_S = 5.0  # whoever waits for the effect of a change does not wait for a long task
-_LOOK_MS = 100
+GRACE_S = 5.0  # a developer who waits for a change should not wait for a long task
+_POLL_MS = 100
 
 
-def run_again_and_again(directory: Path, grace_s: float) -> int:
-    """Run this command without --reload, anew when a .py file in `directory` changes.
+def run_with_reload(directory: Path, grace_s: float) -> int:
+    """Run this command without --reload, and again when a .py file in `directory` changes.
 
-    Answers the last exit code when a signal has ended it. grace_s: for tasks that run then
+    grace_s: how long running tasks may take after a change
+    Return the exit code of the last worker after a signal.
     """
     if not find_spec("watchfiles"):
-        reason = "it takes watchfiles: pip install 'typedq[reload]'"
+        reason = "it needs watchfiles: pip install 'typedq[reload]'"
         raise BadParameter(reason, param_hint="--reload")
     words = sys.argv[1:]
     words.insert(words.index("--") if "--" in words else len(words), "--no-reload")
@@ -36,11 +37,11 @@ def run_again_and_again(directory: Path, grace_s: float) -> int:
 
 @final
 class _Reloader:
-    """A worker that ended by itself, over a syntax error perhaps, begins with the next change."""
+    """Restarts the worker; one that ended by itself is started at the next change."""
 
     def __init__(self, command: list[str], directory: Path) -> None:
         self._command, self._directory = command, directory
-        self._signals = self._owed = 0
+        self._signals = self._to_forward = 0
 
     def run(self, grace_s: float) -> int:
         from watchfiles import PythonFilter, watch
@@ -51,53 +52,53 @@ class _Reloader:
             self._directory,
             watch_filter=PythonFilter(),
             stop_event=self,
-            rust_timeout=_LOOK_MS,
+            rust_timeout=_POLL_MS,
             yield_on_timeout=True,
         )
-        next(files, None)  # what changes while the worker begins is not to be missed
+        next(files, None)  # begin to watch before the worker starts, so that no change is missed
         event(logging.INFO, "watching for changes", directory=str(self._directory.resolve()))
-        worker, is_told = subprocess.Popen(self._command), False
+        worker, is_logged = subprocess.Popen(self._command), False
         for changes in files:
             if changes:
                 names = sorted({Path(name).name for _, name in changes})
-                event(logging.INFO, "files changed: beginning again", files=", ".join(names))
+                event(logging.INFO, "files changed; restarting worker", files=", ".join(names))
                 _end(worker, grace_s)
                 if self._signals:
                     break
-                worker, is_told = subprocess.Popen(self._command), False
-            elif not is_told and worker.poll() is not None:
-                is_told = True
-                event(logging.WARNING, "the worker ended: waiting for a change", code=_code(worker))
+                worker, is_logged = subprocess.Popen(self._command), False
+            elif not is_logged and worker.poll() is not None:
+                is_logged = True
+                event(logging.WARNING, "worker ended; waiting for a change", code=_code(worker))
         return self._follow(worker)
 
     def is_set(self) -> bool:
-        """Whether to watch no more."""
+        """Return True to stop watching; `watch` asks this."""
         return self._signals > 0
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
-        # The terminal itself tells the worker of Ctrl-C; a second signal would cut its tasks short.
-        self._owed += number == signal.SIGTERM or not _is_at_terminal()
+        # A terminal sends Ctrl-C to the worker too; a second signal would interrupt its tasks.
+        self._to_forward += number == signal.SIGTERM or not _is_at_terminal()
 
     def _follow(self, worker: subprocess.Popen[bytes]) -> int:
-        """Hand on every signal until the worker has ended."""
-        sent, is_told = 0, False
+        """Forward every signal until the worker has ended; return its exit code."""
+        sent, is_logged = 0, False
         while worker.poll() is None:
-            while sent < self._owed:
+            while sent < self._to_forward:
                 worker.send_signal(signal.SIGTERM)
                 sent += 1
-            if not is_told:
-                is_told = True
-                event(logging.INFO, "watching no more, waiting for the worker")
+            if not is_logged:
+                is_logged = True
+                event(logging.INFO, "stopped watching; waiting for the worker")
             with suppress(subprocess.TimeoutExpired):
-                worker.wait(_LOOK_MS / 1000)
+                worker.wait(_POLL_MS / 1000)
         return _code(worker)
 
 
 def _end(worker: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ask it to end, then to hand back what runs; at last do not ask."""
-    ways = ((signal.SIGTERM, min(grace_s, GRACE_S)), (signal.SIGTERM, GRACE_S))
-    for number, patience_s in (*ways, (signal.SIGKILL, None)):
+    """Send SIGTERM, then SIGTERM again, which interrupts tasks, then SIGKILL."""
+    steps = ((signal.SIGTERM, min(grace_s, GRACE_S)), (signal.SIGTERM, GRACE_S))
+    for number, patience_s in (*steps, (signal.SIGKILL, None)):
         worker.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
             worker.wait(patience_s)

@@ -7,37 +7,38 @@ from pathlib import Path
 import typer
 
 from typedq.addresses import project
+from typedq.admin.messages import age
 from typedq.cli.application import AsJson, Chosen
-from typedq.cli.console import age, say, tell_json
+from typedq.cli.console import print_json, print_line
 
-_NONE = "no embedded server runs for this project; a worker or an enqueue starts it"
+_NONE = "no embedded server runs for this project; a worker or an enqueue starts one"
 
 
 def status(app: Chosen, json: AsJson = False) -> None:
-    """Say where it runs; exit code 1 if it does not."""
-    from typedq.localserver import status
+    """Show where it runs. Exit code 1 if it does not run."""
+    from typedq.embedded import status
 
     found = status(_namespace(app))
     if json:
         names = ("url", "pid", "version", "uptime", "directory", "log")
         about = {name: getattr(found, name) for name in names} if found else {}
         paths = {name: str(value) for name, value in about.items() if isinstance(value, Path)}
-        tell_json({"running": found is not None, **about, **paths})
+        print_json({"running": found is not None, **about, **paths})
     elif found:
-        say(f"running for {age(found.uptime)}: version {found.version}, pid {found.pid}")
+        print_line(f"running for {age(found.uptime)}: version {found.version}, pid {found.pid}")
         for name, place in (("url", found.url), ("data", found.directory), ("log", found.log)):
-            say(f"  {name:<4}  {place}")
+            print_line(f"  {name:<4}  {place}")
     else:
-        say(_NONE)
+        print_line(_NONE)
     raise typer.Exit(0 if found else 1)
 
 
 def stop(app: Chosen) -> None:
-    """Stop it; what it holds is kept. Exit code 1 if it was not running."""
-    from typedq.localserver import stop
+    """Stop it; its data stays on disk. Exit code 1 if it was not running."""
+    from typedq.embedded import stop
 
     stopped = stop(_namespace(app))
-    say("stopped; what it held is kept on disk" if stopped else _NONE)
+    print_line("stopped; its data stays on disk" if stopped else _NONE)
     raise typer.Exit(0 if stopped else 1)
 
 

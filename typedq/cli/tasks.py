@@ -1,48 +1,48 @@
-"""`typedq tasks` and `typedq enqueue`: what there is to run, and one message by hand."""
+"""`typedq tasks` and `typedq enqueue`."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from typedq.app import TypedQ
+from typedq.admin.messages import age, iso
 from typedq.cli.application import AsJson, Chosen, Placed
-from typedq.cli.console import Row, age, iso, same, say, tell, tell_json
-from typedq.cli.quantities import length, moment
+from typedq.cli.console import Row, columns, print_json, print_line, print_rows
+from typedq.cli.parameters import duration, moment
 from typedq.errors import InvalidArguments, InvalidBody, meant
-
-if TYPE_CHECKING:
-    from typedq.registry import Declared
-    from typedq.task import Task
 
 Name = Annotated[str, Argument(help="The name of a task.")]
 Payload = Annotated[
-    str, Argument(metavar="JSON", help="Its arguments as an object, or - to read stdin.")
+    str, Argument(metavar="JSON", help="Its arguments as a JSON object, or - to read stdin.")
 ]
 Delay = Annotated[
-    float | None, Option(parser=length, metavar="LENGTH", help="Run it after 90 (s), 30m, 2h, 1d.")
+    float | None,
+    Option(parser=duration, metavar="DURATION", help="Run it after 90 (s), 30m, 2h or 1d."),
 ]
 Eta = Annotated[
-    datetime | None, Option(parser=moment, metavar="MOMENT", help="At 2027-01-31T09:30:00Z.")
+    datetime | None, Option(parser=moment, metavar="MOMENT", help="Run it at 2027-01-31T09:30:00Z.")
 ]
-OtherQueue = Annotated[str | None, Option(metavar="NAME", help="Instead of the task's own.")]
+OtherQueue = Annotated[
+    str | None, Option(metavar="NAME", help="Send it to this queue.", show_default="the task's")
+]
 
 
 def tasks(app: Placed, json: AsJson = False) -> None:
     """List the tasks: signature, queue, retries, time limits, fingerprint."""
     loaded = app.load()
-    columns = {
+    from typedq.admin.tasks import tasks as described
+
+    shown = {
         "task": "name",
-        **same("signature", "queue"),
+        **columns("signature", "queue"),
         "retry": _retry,
         "limits": _limits,
         "fingerprint": "fingerprint",
     }
-    tell([_facts(loaded, task) for _, task in sorted(loaded.tasks.items())], columns, json=json)
+    print_rows(described(loaded), shown, as_json=json)
 
 
 def enqueue(
@@ -55,7 +55,7 @@ def enqueue(
     queue: OtherQueue = None,
     json: AsJson = False,
 ) -> None:
-    """Send one message, checked against the task's contract as any call is."""
+    """Enqueue one message. It is checked against the task's contract, as any call is."""
     loaded = app.load()
     if task not in loaded.tasks and (hint := meant(task, loaded.tasks)):
         raise BadParameter(f"no task named {task!r}{hint}", param_hint="TASK")
@@ -72,42 +72,9 @@ def enqueue(
     receipt = sender.enqueue(*args, **kwargs)
     due = iso(receipt.due)
     if json:
-        tell_json({"id": receipt.id, "task": task, "queue": receipt.queue, "due": due})
+        print_json({"id": receipt.id, "task": task, "queue": receipt.queue, "due": due})
     else:
-        say(f"{receipt.id} {task} in {receipt.queue}, due {due}")
-
-
-def declared(app: TypedQ) -> list[Declared]:
-    """The tasks as the registry of contracts knows them."""
-    from typedq.registry import Declared
-
-    return [
-        Declared(
-            task.name,
-            task.contract.fingerprint,
-            task.contract.schema,
-            task.aliases,
-            tuple(upcaster.contract.schema for upcaster in task.upcasters),
-        )
-        for task in app.tasks.values()
-    ]
-
-
-def _facts(app: TypedQ, task: Task[..., Any]) -> dict[str, Any]:
-    """The keys of `tasks --json`; limits in seconds, as they apply in the end."""
-    settings, name = app.settings, task.queue or app.settings.default_queue
-    queue = next(queue for queue in settings.queues if queue.name == name)
-    errors = [error.__qualname__ for error in task.retry.on] if task.retry else []
-    return {
-        "name": task.name,
-        "signature": task.contract.signature,
-        "async": task.contract.is_async,
-        "queue": name,
-        "retry": asdict(task.retry) | {"on": errors} if task.retry else None,
-        "soft_timeout": task.soft_timeout or queue.soft_timeout or settings.soft_timeout,
-        "hard_timeout": task.hard_timeout or queue.hard_timeout or settings.hard_timeout,
-        "fingerprint": task.contract.fingerprint,
-    }
+        print_line(f"{receipt.id} {task} in {receipt.queue}, due {due}")
 
 
 def _retry(facts: Row) -> str | None:

@@ -67,7 +67,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be said of one task. `exported`: its newest version is what the code says."""
+    """The result for one task. `exported`: its newest version has the contract of the code."""
 
     task: str
     mode: str
@@ -80,7 +80,14 @@ class Verdict:
 
     @property
     def fails(self) -> bool:
+        """Return True if a change is unsafe or the contract is not exported."""
         return not self.exported or any(finding.fails for finding in self.findings)
+
+    @property
+    def is_new_version(self) -> bool:
+        """Return True if there is something to export: a contract, or defaults of the same one."""
+        defaults = (f for f in self.findings if f.change.rule == "DEFAULT_CHANGED")
+        return not self.exported or any(f.history == self.task for f in defaults)
 
 
 def altogether(orders: Iterable[Order]) -> Order:
@@ -102,11 +109,13 @@ def judge(
     *,
     mode: str | None = None,
     default_mode: str = "backward_transitive",
+    app: str | None = None,
 ) -> list[Verdict]:
-    """One verdict per task, and per history that has no task any more.
+    """Return one verdict per task, and one per history whose task was removed.
 
-    local: the files that stand beside the code; base: what was deployed, if that is known apart.
-    mode: for all tasks; else each task's own, else `default_mode`.
+    local: the committed contracts; base: what was deployed, if that is known separately
+    mode: for all tasks; else each task's own, else `default_mode`
+    app: the app's namespace; tasks that another app exported last are not missed
     """
     past = local if base is None else base
     known = {name for task in tasks for name in (task.name, *task.aliases)}
@@ -120,7 +129,9 @@ def judge(
         for task in sorted(tasks, key=lambda task: task.name)
     ]
     for name, history in sorted(past.items()):
-        if name not in known and history.versions and history.ordered:
+        if name in known or not history.versions or not history.ordered:
+            continue
+        if app is None or history.versions[-1].app in (None, app):
             verdicts.append(_removed(history, local.get(name), mode_of(name)))
     return verdicts
 

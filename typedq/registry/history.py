@@ -29,12 +29,17 @@ _RESTORE = (
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One contract that a task had. `number`: of its file, from 1; 0 if it has none."""
+    """One contract that a task had.
+
+    number: of its file, from 1; 0 if it has none
+    app: the namespace of the app that exported it; None if the file does not say
+    """
 
     number: int
     fingerprint: str
     schema: dict[str, Any]
     mode: str | None = None
+    app: str | None = None
 
     def __str__(self) -> str:
         return f"version {self.number}" if self.number else f"contract {self.fingerprint}"
@@ -60,14 +65,17 @@ class History:
     ordered: bool = True
 
 
-def next_version(task: str, number: int, schema: dict[str, Any], mode: str | None) -> str:
-    """The text of a version's file: the same for the same arguments."""
+def next_version(
+    task: str, number: int, schema: dict[str, Any], mode: str | None, app: str | None = None
+) -> str:
+    """Return the text of a version's file; equal arguments give equal text."""
     block = {
         "task": task,
         "version": number,
         "fingerprint": fingerprint(schema),
         "document": document_hash(schema),
         "mode": mode,
+        **({"app": app} if app else {}),
     }
     head = {"$schema": schema["$schema"]} if "$schema" in schema else {}
     return json.dumps(head | {"x-typedq": block} | schema, indent=2, ensure_ascii=False) + "\n"
@@ -121,7 +129,7 @@ def _version(task: str, name: str, document: Any) -> Version:
     if not is_object(document) or not is_object(block):
         raise ValueError("has no x-typedq block, so typedq export-schemas did not write it")
     schema = {key: value for key, value in document.items() if key != "x-typedq"}
-    number, mode = block.get("version"), block.get("mode")
+    number, mode, app = block.get("version"), block.get("mode"), block.get("app")
     checks = [
         (block.get("task") == task, f"says that its task is {block.get('task')!r}, not {task!r}"),
         (
@@ -134,11 +142,12 @@ def _version(task: str, name: str, document: Any) -> Version:
             mode is None or mode in MODES,
             f"has the mode {mode!r}, which is not one of {', '.join(MODES)}",
         ),
+        (app is None or isinstance(app, str), f"has the app {app!r}, which is not a name"),
     ]
     for holds, problem in checks:
         if not holds:
             raise ValueError(problem)
-    return Version(int(name), block["fingerprint"], schema, mode)
+    return Version(int(name), block["fingerprint"], schema, mode, app)
 
 
 def _accepted(entries: Any) -> tuple[Accepted, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from typedq.broker import Broker, views
+from typedq.broker import Broker, stats
 from typedq.broker.parking import extent
 from typedq.compat import compare, read_schema
 from typedq.errors import ConfigurationError, InvalidSchema
@@ -85,7 +85,7 @@ def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
     What is not even a JSON object counts as not published.
     """
     found, invalid = dict[str, dict[str, Any]](), dict[str, str]()
-    for id, text in broker.call(views.contracts(broker.keys)).items():
+    for id, text in broker.call(stats.contracts(broker.keys)).items():
         if not NAME.fullmatch(id.rpartition("@")[0]):
             continue
         try:
@@ -118,10 +118,8 @@ def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh
     fresh_s: a worker that was not seen for longer does not count. Raises `ServerError`, and
     `ConfigurationError` if the schema of a contract that matters is invalid.
     """
-    seen, (known, invalid) = (
-        broker.call(views.survey(broker.keys, queues, [])),
-        read_published(broker),
-    )
+    seen = broker.call(stats.survey(broker.keys, queues, []))
+    known, invalid = read_published(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
     oldest_ms = seen.now_ms - fresh_s * 1000

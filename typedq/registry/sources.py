@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from typedq.errors import ConfigurationError
 from typedq.registry.history import History
 
+_ANCESTOR = re.compile(r"[^~^]+[~^](\d*)")  # HEAD~2 exists on no remote: fetch more history
 _IN_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
@@ -70,8 +72,11 @@ def _no_ref(ref: str, here: Path) -> str:
     remote, _, branch = ref.partition("/")
     if not branch and shallow.stdout.strip() != b"true":
         return f"git does not know {ref!r}; it takes a branch, a tag or a commit"
-    target = f"+{branch}:refs/remotes/{ref}" if branch else ref
-    fetch = f"git fetch --depth=1 {remote if branch else 'origin'} {target}"
+    if steps := _ANCESTOR.fullmatch(ref):
+        fetch = f"git fetch --deepen={int(steps[1] or 1)}"
+    else:
+        target = f"+{branch}:refs/remotes/{ref}" if branch else ref
+        fetch = f"git fetch --depth=1 {remote if branch else 'origin'} {target}"
     return f"git does not know {ref!r}, which this clone may lack; first `{fetch}`"
 
 

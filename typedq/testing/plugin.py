@@ -15,7 +15,7 @@ from typedq.app import TypedQ
 from typedq.errors import AppNotFound
 
 if TYPE_CHECKING:
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
     from typedq.outbox import Outbox
 
 
@@ -55,7 +55,7 @@ def typedq_server() -> Generator[OwnServer]:
 
     Needs the `embedded` extra, or a binary in TYPEDQ_TEST_SERVER. Raises ConfigurationError.
     """
-    from typedq.localserver import OwnServer
+    from typedq.embedded import OwnServer
 
     with OwnServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TYPEDQ_URL", server.url)

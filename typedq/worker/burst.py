@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from typedq.broker import Broker
-from typedq.broker.views import paused, survey
+from typedq.broker.stats import paused, survey
 from typedq.worker.journal import Journal, Phase
 
 

@@ -15,12 +15,12 @@ from typedq.broker import DeadBounds
 from typedq.broker.script import Argument
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.execute import Opener
-from typedq.worker.job import Ended, Job
+from typedq.worker.delivery import Delivery, Outcome
+from typedq.worker.execute import MessageDecoder
 from typedq.worker.journal import Journal, Phase, State
-from typedq.worker.pace import MOST_PREFETCHED, Pace
-from typedq.worker.parked import Readable
-from typedq.worker.reading import Readings
+from typedq.worker.parked import ParkedGroups
+from typedq.worker.prefetch import MAX_PREFETCHED, Prefetch
+from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session
 from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
@@ -40,14 +40,14 @@ class Plan:
     async_concurrency: int
     lease_s: float
     bounds: DeadBounds
-    prefetch: int = MOST_PREFETCHED
+    prefetch: int = MAX_PREFETCHED
     max_tasks: int | None = None
     max_mb: float | None = None
 
     @property
     def slots(self) -> int:
         """How many messages its journal must have room for."""
-        return 2 * MOST_PREFETCHED + self.async_concurrency
+        return 2 * MAX_PREFETCHED + self.async_concurrency
 
 
 @final
@@ -63,13 +63,13 @@ class Child:
         self._session = Session(
             broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
         )
-        readings = Readings(app)
-        self._opener = Opener(app, readings, journal)
-        self._parked = Readable(broker, readings, plan.queues)
+        readings = ContractReaders(app)
+        self._opener = MessageDecoder(app, readings, journal)
+        self._parked = ParkedGroups(broker, readings, plan.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.poke)
         self._around = self._coroutines.around
-        self._buffer = deque[Job]()
-        self._pace = Pace(plan.prefetch)
+        self._buffer = deque[Delivery]()
+        self._pace = Prefetch(plan.prefetch)
         self._sync = SyncTasks(self._around, journal, self._session, self._pace)
         self._alone = False
         self._looked = False  # and found nothing, so that only a token is worth another look
@@ -100,13 +100,13 @@ class Child:
         token: str | None = None
         while True:
             self._take_ended()
-            if self.stopping or self._journal.is_fenced():
+            if self.stopping or self._journal.is_lease_over():
                 self._session.hand_back(self._buffer)
                 self._buffer.clear()
             want = self._appetite()
             # Fenced off, its session may have been ended: then only an exchange opens another.
             look = want and not self._looked
-            if look or token or self._session.owes or self._journal.is_fenced():
+            if look or token or self._session.owes or self._journal.is_lease_over():
                 self._fetch(want, token)
                 token = None
             if self._buffer and not self.stopping:
@@ -144,7 +144,7 @@ class Child:
         if jobs is None:
             return self._queue(place)
         self._buffer.extend(jobs)
-        if not self._journal.is_fenced():
+        if not self._journal.is_lease_over():
             self._run_buffer()
         return None
 
@@ -175,7 +175,7 @@ class Child:
         return plan.max_tasks is not None and self._ran >= plan.max_tasks
 
     def _appetite(self) -> int:
-        if self._buffer or self._alone or self.stopping or self._journal.is_fenced():
+        if self._buffer or self._alone or self.stopping or self._journal.is_lease_over():
             return 0
         batch = min(self._pace.batch(self._session.bytes_each), self._session.room)
         if not self._has_coroutines:
@@ -199,7 +199,7 @@ class Child:
 
     def _run_buffer(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
-        handover: list[Job] = []
+        handover: list[Delivery] = []
         while self._buffer and not self.stopping and not self._alone:
             job = self._buffer.popleft()
             if not self._session.is_mine(job):
@@ -224,12 +224,12 @@ class Child:
         self._hand_over(handover)
         running.set(None)
 
-    def _hand_over(self, jobs: list[Job]) -> None:
+    def _hand_over(self, jobs: list[Delivery]) -> None:
         if jobs:
             self._coroutines.start(jobs.copy())
             jobs.clear()
 
-    def _run_sync(self, job: Job) -> None:
+    def _run_sync(self, job: Delivery) -> None:
         session, kind = self._session, job.kind
         if session.owes and (session.urgent or kind.typical > SLOW_S):
             running.set(None)  # what is logged meanwhile is not of the task before
@@ -252,7 +252,7 @@ class Child:
             self._alone = False
             self._take(ended)
 
-    def _take(self, ended: Ended) -> None:
+    def _take(self, ended: Outcome) -> None:
         job, settlement, ran = ended
         if not ran:
             self._session.hand_back([job])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from typedq.app import TypedQ
 from typedq.around import Around
-from typedq.worker.job import Ended, Job
+from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.journal import Journal
 
 if TYPE_CHECKING:
@@ -38,18 +38,18 @@ class Coroutines:
     def __init__(self, app: TypedQ, journal: Journal, poke: Callable[[], None]) -> None:
         self._journal, self._poke = journal, poke
         self.around = Around(app, self.wait)
-        self._ended = deque[Ended]()
+        self._ended = deque[Outcome]()
         self._loop: Loop | None = None
         self.running = 0
 
-    def start(self, jobs: Sequence[Job]) -> None:
+    def start(self, jobs: Sequence[Delivery]) -> None:
         """Hand over jobs; they start as soon as the loop comes round."""
         self.running += len(jobs)
         (self._loop or self._begin()).start(jobs)
 
-    def take_ended(self) -> list[Ended]:
+    def take_ended(self) -> list[Outcome]:
         """What ended since the last time."""
-        taken: list[Ended] = []
+        taken: list[Outcome] = []
         while self._ended:
             taken.append(self._ended.popleft())
         self.running -= len(taken)
@@ -65,7 +65,7 @@ class Coroutines:
         self._loop = Loop(self.around, self._journal, self._end)
         return self._loop
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: Outcome) -> None:
         # Whoever adds to others need not poke: they are taken until none is left.
         self._ended.append(ended)
         if len(self._ended) == 1:

@@ -10,25 +10,25 @@ import msgspec
 from typedq import attempt
 from typedq.app import TypedQ
 from typedq.attempt import Rules, Shield
+from typedq.broker import settlements
 from typedq.broker.parking import Parked
-from typedq.broker.settlements import Back, Settlement
-from typedq.envelope import VERSION
 from typedq.errors import BadMessage, InvalidBody, ServerError
+from typedq.message import VERSION
 from typedq.policy import Context
 from typedq.worker import settle
-from typedq.worker.job import Decode, Job
+from typedq.worker.delivery import Decode, Delivery
 from typedq.worker.journal import Journal, State
-from typedq.worker.reading import Readings
+from typedq.worker.readers import ContractReaders
 
 
 @final
-class Opener:
+class MessageDecoder:
     """Sets the arguments of jobs, or says what else must become of them."""
 
-    def __init__(self, app: TypedQ, readings: Readings, journal: Journal) -> None:
+    def __init__(self, app: TypedQ, readings: ContractReaders, journal: Journal) -> None:
         self._readings, self._rules, self._journal = readings, Rules(app.settings), journal
 
-    def open(self, job: Job) -> Settlement | Parked | None:
+    def open(self, job: Delivery) -> settlements.Settlement | Parked | None:
         """None if the job may run; what was learned of its kind is not looked up again."""
         kind = job.kind
         decode = kind.decode
@@ -40,12 +40,12 @@ class Opener:
             elif self._journal.claim(job.slot, time.monotonic(), kind.limits.hard):
                 self._upcast(job, decode)
             else:
-                return Back(job.id, kind.queue)
+                return settlements.Release(job.id, kind.queue)
         except InvalidBody as error:
             return settle.invalid_body(job.envelope, error, kind.task.contract.id)
         return None
 
-    def _learn(self, job: Job) -> Settlement | Parked | None:
+    def _learn(self, job: Delivery) -> settlements.Settlement | Parked | None:
         kind = job.kind
         try:
             envelope = job.envelope
@@ -53,7 +53,7 @@ class Opener:
         except BadMessage as error:
             return settle.bad_message(job.message, error.reason)
         except ServerError:
-            return Back(job.id, kind.queue)
+            return settlements.Release(job.id, kind.queue)
         if reading is None or envelope.version != VERSION:
             return settle.unreadable(envelope)
         try:
@@ -63,7 +63,7 @@ class Opener:
         kind.learn(*reading, limits)
         return None
 
-    def _upcast(self, job: Job, decode: Decode) -> None:
+    def _upcast(self, job: Delivery, decode: Decode) -> None:
         """As claimed: an upcaster that hangs or ends the process counts like a task that does."""
         try:
             job.args, job.kwargs = decode(job.message[job.kind.body_at :])
@@ -71,19 +71,19 @@ class Opener:
             self._journal.put(job.slot, State.HELD)
 
 
-def context(job: Job, shield: Shield) -> Context:
+def context(job: Delivery, shield: Shield) -> Context:
     """What the task may know of its message."""
     return attempt.context(job.envelope, job.kind.task, job.kind.limits, shield)
 
 
-def arguments(job: Job, shield: Shield) -> tuple[Any, ...]:
+def arguments(job: Delivery, shield: Shield) -> tuple[Any, ...]:
     """The positional arguments, with the context first if the task takes it."""
     if job.kind.task.contract.takes_context:
         return (context(job, shield), *job.args)
     return job.args
 
 
-def failed(job: Job, error: BaseException) -> Settlement:
+def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
     """What becomes of a message after `error`."""
     trace = error.__traceback__
     while trace and trace.tb_frame.f_globals.get("__package__") == __package__:

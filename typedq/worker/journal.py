@@ -15,7 +15,7 @@ from typing import NamedTuple, final
 # thing that is known of a slot, so that a batch is written at once: began, deadline (doubles),
 # state, mark, place of the queue (bytes), id.
 _HEADER, _ID = 128, 26
-MOST_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
+MAX_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
 _SESSION, _FRESH, _FENCE, _PHASE, _COUNTS, _BEAT = 0, 32, 64, 72, 80, 96
 
 
@@ -120,11 +120,11 @@ class Journal:
         for slot in slots:
             states[slot] = _FREE
 
-    def is_marked(self, slot: int) -> bool:
+    def is_revoked(self, slot: int) -> bool:
         """Whether the supervisor handed it back."""
         return self._marks[slot] != 0
 
-    def is_fenced(self) -> bool:
+    def is_lease_over(self) -> bool:
         """Whether the lease, as far as this process knows, has ended."""
         return time.monotonic() >= self._fence[0]
 
@@ -164,21 +164,21 @@ class Journal:
         self._memory[_PHASE] = phase
 
     @property
-    def beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """When the child last said its phase, by the monotonic clock."""
         return self._beat[0]
 
-    @beat.setter
-    def beat(self, now: float) -> None:
+    @last_heartbeat.setter
+    def last_heartbeat(self, now: float) -> None:
         self._beat[0] = now
 
     # --- the supervisor ------------------------------------------------------------------------
 
-    def fence(self, until: float) -> None:
+    def set_lease_deadline(self, until: float) -> None:
         """No message may start after this instant of the monotonic clock."""
         self._fence[0] = until
 
-    def mark(self, slot: int) -> None:
+    def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""
         self._marks[slot] = 1
 

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import final
 
-from typedq.broker import Broker
-from typedq.broker.moves import reap, work
-from typedq.broker.settlements import Back
+from typedq.broker import Broker, settlements
+from typedq.broker.operations import recover_session, settle_and_fetch
 from typedq.telemetry import event
-from typedq.worker.family import Member
+from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
 
 OVERRUN_S = 0.1
@@ -24,11 +23,11 @@ STILL_S, STILL_AGAIN_S = 10.0, 60.0  # an idle child is heard of every second
 
 
 @final
-class Watch:
+class TimeoutMonitor:
     """Looks at the journals: while somebody is busy, 20 times a second."""
 
     def __init__(
-        self, broker: Broker, members: Callable[[], Sequence[Member]], queues: Sequence[str]
+        self, broker: Broker, members: Callable[[], Sequence[ChildProcess]], queues: Sequence[str]
     ) -> None:
         self._broker, self._members, self._queues = broker, members, list(queues)
 
@@ -44,38 +43,40 @@ class Watch:
                 self._look_at_idle(member, time.monotonic())
         return pause
 
-    def _look_at_idle(self, member: Member, now: float) -> None:
+    def _look_at_idle(self, member: ChildProcess, now: float) -> None:
         """The server may have given messages to one that stands still, as in a debugger."""
         journal = member.journal
-        if now - journal.beat < STILL_S:
+        if now - journal.last_heartbeat < STILL_S:
             return
         # It may not begin with them; when it goes on, it finds its session gone and opens another.
-        journal.fence(0.0)
-        move = reap(self._broker.keys, journal.session, self._queues, owner=True, others="back")
+        journal.set_lease_deadline(0.0)
+        move = recover_session(
+            self._broker.keys, journal.session, self._queues, owner=True, others="back"
+        )
         back = self._broker.call(move).back
-        journal.beat = now + STILL_AGAIN_S
+        journal.last_heartbeat = now + STILL_AGAIN_S
         event(logging.WARNING, "an idle child stands still", pid=member.pid, handed_back=back)
 
-    def _look(self, member: Member, entries: Sequence[Entry], now: float) -> None:
+    def _look(self, member: ChildProcess, entries: Sequence[Entry], now: float) -> None:
         overdue = [e for e in entries if e.state == State.RUNNING and now > e.deadline]
         if overdue:
             member.overdue = [e.id for e in overdue]
             member.kill_group()
         elif any(e.state == State.RUNNING and now - e.started > OVERRUN_S for e in entries) and any(
-            e.state == State.HELD and not member.journal.is_marked(e.slot) for e in entries
+            e.state == State.HELD and not member.journal.is_revoked(e.slot) for e in entries
         ):
             self._hand_back(member)
 
-    def _hand_back(self, member: Member) -> None:
+    def _hand_back(self, member: ChildProcess) -> None:
         session, held = member.journal.session, self._revoke(member)
         if not held:
             return
         # If this is lost, the child hands them back itself, once it comes round to the marks.
-        back = [Back(e.id, self._queues[e.queue]) for e in held]
-        self._broker.call(work(self._broker.keys, session, self._queues, settle=back))
+        back = [settlements.Release(e.id, self._queues[e.queue]) for e in held]
+        self._broker.call(settle_and_fetch(self._broker.keys, session, self._queues, settle=back))
         event(logging.DEBUG, "handed back what waited behind a long task", messages=len(back))
 
-    def _revoke(self, member: Member) -> list[Entry]:
+    def _revoke(self, member: ChildProcess) -> list[Entry]:
         """Mark what is held but not claimed, while the child stands still and can claim nothing.
 
         It looks at the mark after each claim. Nothing is marked if it does not stop.
@@ -85,16 +86,16 @@ class Watch:
         if _stops(member):
             journal = member.journal
             found = (e for e in journal.entries() if e.state == State.HELD)
-            fresh = (e for e in found if not journal.is_marked(e.slot))
+            fresh = (e for e in found if not journal.is_revoked(e.slot))
             held = sorted(fresh, key=lambda entry: entry.id, reverse=True)
             for entry in held:
-                member.journal.mark(entry.slot)
+                member.journal.revoke(entry.slot)
         if member.status is None:
             os.kill(member.pid, signal.SIGCONT)
         return held
 
 
-def _stops(member: Member) -> bool:
+def _stops(member: ChildProcess) -> bool:
     """Wait for it to stand still; whoever died instead is left to the family with its status."""
     until = time.monotonic() + STOP_S
     while time.monotonic() < until:

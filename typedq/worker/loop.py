@@ -14,8 +14,8 @@ from typing import Any, final
 
 from typedq.around import Around
 from typedq.telemetry import running
+from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.execute import arguments, context, failed
-from typedq.worker.job import Ended, Job
 from typedq.worker.journal import Journal
 from typedq.worker.timing import expired
 
@@ -26,7 +26,7 @@ _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of s
 class Loop:
     """Runs coroutines until the process ends; `end` is called, in its thread, with each job."""
 
-    def __init__(self, around: Around, journal: Journal, end: Callable[[Ended], None]) -> None:
+    def __init__(self, around: Around, journal: Journal, end: Callable[[Outcome], None]) -> None:
         self._around, self._journal, self._end = around, journal, end
         self._has_middleware = bool(around)
         self._tasks = dict[int, asyncio.Task[None]]()
@@ -35,7 +35,7 @@ class Loop:
         threading.Thread(target=self._turn, name="typedq-coroutines", daemon=True).start()
         threading.stack_size(before)
 
-    def start(self, jobs: Sequence[Job]) -> None:
+    def start(self, jobs: Sequence[Delivery]) -> None:
         """Hand over jobs; they start as soon as the loop comes round."""
         self._loop.call_soon_threadsafe(self._start, jobs)
 
@@ -48,15 +48,15 @@ class Loop:
             with suppress(BaseException):  # a SystemExit of a task's own task, which has it by now
                 self._loop.run_forever()
 
-    def _start(self, jobs: Sequence[Job]) -> None:
+    def _start(self, jobs: Sequence[Delivery]) -> None:
         for job in jobs:
             # A slot is free again only when its task is over, so each is kept while it runs.
             self._tasks[job.slot] = self._loop.create_task(self._run(job))
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Delivery) -> None:
         kind = job.kind
         if not self._journal.claim(job.slot, time.monotonic(), kind.limits.hard):
-            self._end(Ended(job, None, ran=False))
+            self._end(Outcome(job, None, ran=False))
             return
         running.set(job.labels)
         try:
@@ -65,12 +65,12 @@ class Loop:
             else:
                 await self._attempt(job)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._end(Ended(job, failed(job, error)))
+            self._end(Outcome(job, failed(job, error)))
         else:
             self._journal.done(job.slot)
-            self._end(Ended(job))
+            self._end(Outcome(job))
 
-    async def _attempt(self, job: Job) -> None:
+    async def _attempt(self, job: Delivery) -> None:
         clock = Clock(job.kind.limits.soft)
         args = arguments(job, clock.shield)
         if self._has_middleware:

@@ -11,7 +11,7 @@ from typing import final
 
 from typedq.telemetry import event
 from typedq.worker.cgroup import used_percent
-from typedq.worker.family import Member
+from typedq.worker.children import ChildProcess
 
 LOOK_S = 0.25
 PAUSE_S = 10.0  # memory is given back slowly; one child at a time
@@ -35,7 +35,9 @@ class MemoryLimit:
     other hands, and recycling for ever would help nobody: that is said once.
     """
 
-    def __init__(self, members: Callable[[], Sequence[Member]], percent: float | None) -> None:
+    def __init__(
+        self, members: Callable[[], Sequence[ChildProcess]], percent: float | None
+    ) -> None:
         self._members, self._percent = members, percent
         self._at_birth: dict[int, int] = {}
         self._not_before = 0.0

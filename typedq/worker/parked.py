@@ -13,16 +13,16 @@ from typedq.broker import Broker
 from typedq.broker.parking import Group, groups
 from typedq.errors import ServerError
 from typedq.telemetry import event
-from typedq.worker.reading import Readings
+from typedq.worker.readers import ContractReaders
 
 LOOK_S = 2.0
 
 
 @final
-class Readable:
+class ParkedGroups:
     """The groups to fetch from, in turn with the queues, so that neither starves the other."""
 
-    def __init__(self, broker: Broker, readings: Readings, queues: Sequence[str]) -> None:
+    def __init__(self, broker: Broker, readings: ContractReaders, queues: Sequence[str]) -> None:
         self._broker, self._readings, self._queues = broker, readings, queues
         self._groups = deque[Group]()
         self._look_at = 0.0

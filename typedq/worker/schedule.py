@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker.schedule import KEPT_MS, MOST_DELIVERED, Firing, Heard, abandon, cron, deliver
+from typedq.batch import MessageEncoder
+from typedq.broker.cron import KEPT_MS, MOST_DELIVERED, Firing, Heard, abandon, cron, deliver
 from typedq.broker.script import Argument
-from typedq.dispatch import Sealer
-from typedq.envelope import BROADCAST
+from typedq.message import BROADCAST
 from typedq.telemetry import event
 
 LOOK_S = 30.0
@@ -79,8 +79,8 @@ class Cron:
         self._last = dict[str, datetime]()
         self._due = dict[str, datetime]()
         self._zero, self._look_at = _EPOCH, 0.0
-        self._sealer = Sealer(app.find, app.settings)
-        self._sealer.seal([entry.call for entry in self._entries.values()])
+        self._sealer = MessageEncoder(app.find, app.settings)
+        self._sealer.encode_message([entry.call for entry in self._entries.values()])
 
     def step(self, now: float) -> float:
         """Fire what is due, and sleep until something is."""
@@ -91,7 +91,9 @@ class Cron:
         due = {n: e for n, e in self._entries.items() if self._due.get(n, server) <= server}
         self._send(
             [
-                Firing(name, (slot - _EPOCH) // _MS, self._sealer.seal([entry.call]).batch[0])
+                Firing(
+                    name, (slot - _EPOCH) // _MS, self._sealer.encode_message([entry.call]).batch[0]
+                )
                 for name, entry in due.items()
                 for slot in entry.cron.pending(self._last[name], server)
             ]

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from typedq.attempt import again
+from typedq.broker import settlements
 from typedq.broker.parking import MOST_GROUPS, Group, Parked
-from typedq.broker.settlements import Again, Bury, Drop, Settlement
-from typedq.envelope import VERSION, Envelope
 from typedq.errors import InvalidBody, Reject, RetryIn
+from typedq.message import VERSION, Envelope
 from typedq.task import Task
 from typedq.telemetry import event
 
@@ -34,15 +34,17 @@ def reason(kind: str, error: str, **more: object) -> bytes:
     return _to_json(told)
 
 
-def bad_message(message: bytes, why: str) -> Bury:
+def bad_message(message: bytes, why: str) -> settlements.DeadLetter:
     """A message whose header makes no sense."""
-    return Bury(message[25:51], reason("bad_message", why))
+    return settlements.DeadLetter(message[25:51], reason("bad_message", why))
 
 
-def unreadable(envelope: Envelope) -> Parked | Drop | Bury:
+def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements.DeadLetter:
     """A message that another worker may be able to read: kept as it is, uncounted."""
     if not _CONTRACT.fullmatch(envelope.contract):  # no key is named after it
-        return Bury(envelope.id, reason("bad_message", "no contract has the name that it gives"))
+        return settlements.DeadLetter(
+            envelope.id, reason("bad_message", "no contract has the name that it gives")
+        )
     contract = envelope.contract.decode()
     if envelope.version != VERSION:
         contract += f"#{envelope.version.decode()}"
@@ -53,7 +55,7 @@ def unreadable(envelope: Envelope) -> Parked | Drop | Bury:
             contract=contract,
             id=envelope.id.decode(),
         )
-        return Drop(envelope.id)
+        return settlements.Discard(envelope.id)
     now = time.monotonic()
     known = now < _told.get(contract, 0.0)  # a deploy parks many: one line for all is enough
     if not known:
@@ -69,28 +71,34 @@ def unreadable(envelope: Envelope) -> Parked | Drop | Bury:
     return Parked(Group(envelope.queue.decode(), contract), envelope.id)
 
 
-def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> Bury:
+def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settlements.DeadLetter:
     """A body that the contract refuses: never retried, since it never changes."""
     contract, id = envelope.contract.decode(), envelope.id.decode()
     event(logging.ERROR, "message buried: invalid body", contract=contract, id=id, path=error.path)
     why = reason("invalid_body", str(error), path=error.path, contract=contract, known=known)
-    return Bury(envelope.id, why)
+    return settlements.DeadLetter(envelope.id, why)
 
 
-def after_failure(envelope: Envelope, task: Task[..., object], error: BaseException) -> Settlement:
+def after_failure(
+    envelope: Envelope, task: Task[..., object], error: BaseException
+) -> settlements.Settlement:
     """Retry or bury, after the task raised `error`."""
     queue, attempts = envelope.queue.decode(), envelope.attempt + 1
     if isinstance(error, RetryIn):
-        return Again(envelope.id, queue, attempts, round(error.seconds * 1000))
+        return settlements.Retry(envelope.id, queue, attempts, round(error.seconds * 1000))
     about: dict[str, Any] = {"task": task.name, "id": envelope.id.decode(), "attempt": attempts}
     if isinstance(error, Reject):
         event(logging.WARNING, "task rejected its message", reason=error.reason, **about)
-        return Bury(envelope.id, reason("rejected", error.reason, attempts=attempts))
+        return settlements.DeadLetter(
+            envelope.id, reason("rejected", error.reason, attempts=attempts)
+        )
     delay = again(task, error, attempts, random.random())
     if delay is not None:
         event(logging.WARNING, "task failed, will retry", error=error, **about, again_in_s=delay)
-        return Again(envelope.id, queue, attempts, round(delay * 1000))
+        return settlements.Retry(envelope.id, queue, attempts, round(delay * 1000))
     event(logging.ERROR, "task failed", error=error, **about)
     trace = "".join(traceback.format_exception(error))[-_LONGEST_TRACE:]
     what = "".join(traceback.format_exception_only(error)).strip()[-_LONGEST_TRACE:]
-    return Bury(envelope.id, reason("failed", what, attempts=attempts, traceback=trace))
+    return settlements.DeadLetter(
+        envelope.id, reason("failed", what, attempts=attempts, traceback=trace)
+    )

@@ -10,21 +10,21 @@ import time
 from collections.abc import Sequence
 
 from typedq.app import TypedQ
-from typedq.broker import moves
+from typedq.broker import operations
 from typedq.errors import ServerError
 from typedq.telemetry import event, label_records
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Child
-from typedq.worker.clockwork import Guard, Keeper, Role, Ticker, Undertaker
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
+from typedq.worker.periodic import EvictionCheck, Janitor, LeaseRenewer, PeriodicJob, Ticker
 from typedq.worker.schedule import Cron, Deliver
 from typedq.worker.session import new_session
-from typedq.worker.supervisor import Orders
+from typedq.worker.supervisor import WorkerOptions
 from typedq.worker.waiting import Waiter
 
 
-def run_solo(app: TypedQ, orders: Orders) -> int:
+def run_solo(app: TypedQ, orders: WorkerOptions) -> int:
     """Run the app's tasks in this process until a signal, or the end of the burst; answers 0.
 
     A message at a time is held, because nobody could hand back what waits behind a long task.
@@ -33,14 +33,14 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
     plan = orders.plan(app, prefetch=1)
     journal = Journal(plan.slots)
     journal.session = new_session()
-    journal.fence(time.monotonic() + settings.lease)
+    journal.set_lease_deadline(time.monotonic() + settings.lease)
     lease_ms = round(settings.lease * 1000)
-    broker.call(moves.open(broker.keys, [journal.session], plan.queues, lease_ms))
+    broker.call(operations.open(broker.keys, [journal.session], plan.queues, lease_ms))
     lock = HostLock(directory(broker.url, settings.namespace))
     child = Child(app, journal, plan)
-    keeper, ticker = Keeper(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
+    keeper, ticker = LeaseRenewer(app, lock, plan, lambda: [journal]), Ticker(app, lock, plan)
     deliver = Deliver(app, plan.queues[0])
-    roles: list[Role] = [ticker, deliver, keeper, Undertaker(app, plan), Guard(app)]
+    roles: list[PeriodicJob] = [ticker, deliver, keeper, Janitor(app, plan), EvictionCheck(app)]
     if orders.cron and app.entries:
         roles.append(Cron(app))
     if orders.burst:
@@ -63,7 +63,9 @@ def run_solo(app: TypedQ, orders: Orders) -> int:
         waiter.poke()
         clock.join()
         broker.call(
-            moves.reap(broker.keys, journal.session, plan.queues, owner=True, others="back")
+            operations.recover_session(
+                broker.keys, journal.session, plan.queues, owner=True, others="back"
+            )
         )
         keeper.sign_off()
         deliver.sign_off()
@@ -85,7 +87,7 @@ class _Drained:
         return 0.05
 
 
-def _keep(roles: list[Role], waiter: Waiter, done: threading.Event) -> None:
+def _keep(roles: list[PeriodicJob], waiter: Waiter, done: threading.Event) -> None:
     due = [0.0] * len(roles)
     while not done.is_set():
         for place, role in enumerate(roles):

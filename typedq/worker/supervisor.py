@@ -20,14 +20,14 @@ from typedq.errors import ConfigurationError, ServerError
 from typedq.telemetry import event
 from typedq.worker.burst import is_drained
 from typedq.worker.child import Plan
-from typedq.worker.clockwork import Guard, Keeper, Role, Ticker, Undertaker
+from typedq.worker.children import ChildPool, ChildrenKeepDying
 from typedq.worker.coroutines import prepare
-from typedq.worker.family import ChildrenDie, Family
-from typedq.worker.journal import MOST_QUEUES
-from typedq.worker.limits import Watch
+from typedq.worker.journal import MAX_QUEUES
+from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
-from typedq.worker.pace import MOST_PREFETCHED
+from typedq.worker.periodic import EvictionCheck, Janitor, LeaseRenewer, PeriodicJob, Ticker
+from typedq.worker.prefetch import MAX_PREFETCHED
 from typedq.worker.schedule import Cron, Deliver, own_queue
 from typedq.worker.waiting import Waiter
 
@@ -37,7 +37,7 @@ _FAMILY = 2  # its place among the roles; those before it are in the order of th
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerOptions:
     """What `typedq worker` was told. Lengths of time are seconds."""
 
     queues: Sequence[str]
@@ -51,11 +51,11 @@ class Orders:
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError."""
-        if (number := len(self.queues)) > MOST_QUEUES:
-            advice = f"choose {MOST_QUEUES} at most by --queues, and start another for the rest"
+        if (number := len(self.queues)) > MAX_QUEUES:
+            advice = f"choose {MAX_QUEUES} at most by --queues, and start another for the rest"
             raise ConfigurationError([f"a worker cannot serve {number} queues; {advice}"])
 
-    def plan(self, app: TypedQ, *, prefetch: int = MOST_PREFETCHED) -> Plan:
+    def plan(self, app: TypedQ, *, prefetch: int = MAX_PREFETCHED) -> Plan:
         """What each child is to do."""
         settings = app.settings
         bounds = DeadBounds(settings.dead_max_count, round(settings.dead_max_age * 1000))
@@ -74,7 +74,7 @@ class Orders:
 class Summary:
     """A line every 10 s, if anything was done."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: ChildPool) -> None:
         self._family, self._last = family, (0, 0)
 
     def step(self, now: float) -> float:
@@ -91,7 +91,7 @@ class Summary:
 class Burst:
     """Tells when nothing is ready and nothing of its own runs."""
 
-    def __init__(self, app: TypedQ, family: Family, queues: Sequence[str]) -> None:
+    def __init__(self, app: TypedQ, family: ChildPool, queues: Sequence[str]) -> None:
         self._app, self._family, self._queues = app, family, queues
         self.is_over = False
 
@@ -105,25 +105,25 @@ class Burst:
 class Supervisor:
     """Runs the roles in turn until told to stop; `run` answers the exit code."""
 
-    def __init__(self, app: TypedQ, orders: Orders) -> None:
+    def __init__(self, app: TypedQ, orders: WorkerOptions) -> None:
         self._app, self._orders, broker, settings = app, orders, app.broker, app.settings
         plan = orders.plan(app)
         self._lock = HostLock(directory(broker.url, settings.namespace))
-        self._family = Family(app, plan, orders.concurrency, self._lock)
+        self._family = ChildPool(app, plan, orders.concurrency, self._lock)
         self._deliver = Deliver(app, plan.queues[0])
         supervisors = [broker.keys.supervisors]
         self._waiter = Waiter(broker, supervisors, insist=True, news=self._deliver.news)
         self._burst = Burst(app, self._family, plan.queues)
-        self._keeper = Keeper(app, self._lock, plan, self._family.journals)
+        self._keeper = LeaseRenewer(app, self._lock, plan, self._family.journals)
         self._ticker = Ticker(app, self._lock, plan)
-        self._roles: list[Role] = [
+        self._roles: list[PeriodicJob] = [
             self._ticker,
             self._deliver,
             self._family,
             self._keeper,
-            Watch(broker, self._family.living, plan.queues),
-            Undertaker(app, plan),
-            Guard(app),
+            TimeoutMonitor(broker, self._family.living, plan.queues),
+            Janitor(app, plan),
+            EvictionCheck(app),
             MemoryLimit(self._family.living, orders.max_mem_percent),
             Summary(self._family),
         ]
@@ -152,7 +152,7 @@ class Supervisor:
         while stopped_at is None or not self._is_over:
             try:
                 self._run_due(plan)
-            except ChildrenDie as error:
+            except ChildrenKeepDying as error:
                 event(logging.CRITICAL, "giving up: children die at start", why=str(error))
                 self._signals, code = max(self._signals, 1), 1
             stopped_at = self._stop(stopped_at)

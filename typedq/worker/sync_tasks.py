@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import final
 
 from typedq.around import Around
-from typedq.broker.settlements import Settlement
+from typedq.broker import settlements
 from typedq.telemetry import running
+from typedq.worker.delivery import Delivery, Kind, Outcome
 from typedq.worker.execute import arguments, context, failed
-from typedq.worker.job import Ended, Job, Kind
 from typedq.worker.journal import Journal
-from typedq.worker.pace import QUICK_S, Pace
+from typedq.worker.prefetch import QUICK_S, Prefetch
 from typedq.worker.session import Session
 from typedq.worker.timing import Alarm, call_task
 
@@ -21,23 +21,23 @@ from typedq.worker.timing import Alarm, call_task
 class SyncTasks:
     """Runs jobs that were opened, and so says how each ended."""
 
-    def __init__(self, around: Around, journal: Journal, session: Session, pace: Pace) -> None:
+    def __init__(self, around: Around, journal: Journal, session: Session, pace: Prefetch) -> None:
         self._around, self._journal, self._session, self._pace = around, journal, session, pace
         self._has_middleware = bool(around)
         self._alarm = Alarm()
         # One for all jobs: to give each its own would cost as much as to decode its arguments.
         self._labels = self._tell
-        self._job: Job
+        self._job: Delivery
         self.stopped = False
 
-    def run(self, job: Job) -> Ended:
+    def run(self, job: Delivery) -> Outcome:
         """Run one, if it may still run."""
         kind, now = job.kind, time.monotonic()
         if not self._journal.claim(job.slot, now, kind.limits.hard):
-            return Ended(job, None, ran=False)
+            return Outcome(job, None, ran=False)
         self._job = job
         running.set(self._labels)
-        settlement: Settlement | None = None
+        settlement: settlements.Settlement | None = None
         try:
             self._call(job)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
@@ -45,9 +45,11 @@ class SyncTasks:
         else:
             self._journal.done(job.slot)
         self._pace.ran(kind, time.monotonic() - now)
-        return Ended(job, settlement)
+        return Outcome(job, settlement)
 
-    def run_alike(self, jobs: Iterable[Job], kind: Kind) -> tuple[list[Job], Ended | None]:
+    def run_alike(
+        self, jobs: Iterable[Delivery], kind: Kind
+    ) -> tuple[list[Delivery], Outcome | None]:
         """Run the first of them that are of this kind, which is quick and has no upcaster.
 
         What `Child` asks before each job is asked here in the fewest words, and what it does after
@@ -55,7 +57,7 @@ class SyncTasks:
         more is to be said stays where it is, and those behind it; one that failed is the last.
         Answers those that ended well, and that one.
         """
-        well: list[Job] = []
+        well: list[Delivery] = []
         direct = None if self._has_middleware else kind.direct
         assert kind.decode is not None  # noqa: S101 - one of them was opened
         claim, done, held = self._journal.claim, self._journal.done, self._session.held
@@ -83,7 +85,7 @@ class SyncTasks:
                     fn(payload)
             except BaseException as error:  # noqa: BLE001 - as above
                 self._pace.ran(kind, time.monotonic() - began)
-                return well, Ended(job, failed(job, error))
+                return well, Outcome(job, failed(job, error))
             done(slot)
             well.append(job)
             now = time.monotonic()
@@ -96,7 +98,7 @@ class SyncTasks:
     def _tell(self) -> dict[str, str]:
         return self._job.labels()
 
-    def _call(self, job: Job) -> None:
+    def _call(self, job: Delivery) -> None:
         if self._has_middleware:
             with self._around.sync(context(job, self._alarm.shield)):
                 self._limited(job)
@@ -105,7 +107,7 @@ class SyncTasks:
         else:
             self._limited(job)
 
-    def _limited(self, job: Job) -> None:
+    def _limited(self, job: Delivery) -> None:
         alarm = self._alarm
         args = arguments(job, alarm.shield)
         alarm.start(job.kind.limits.soft)

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from typedq.broker import Broker
 from typedq.broker.link import Link
-from typedq.broker.moves import call_back
+from typedq.broker.operations import wake_worker
 from typedq.broker.script import Argument
 from typedq.broker.wire import FAILURES, Refused
 from typedq.errors import ServerError
@@ -161,7 +161,7 @@ class Waiter:
         `CLIENT UNBLOCK` would need no key, but of a client that `CLIENT PAUSE` holds up, as in a
         failover, it crashes servers older than the summer of 2025 (valkey-io/valkey#2111).
         """
-        self._broker.call(call_back(self._own))
+        self._broker.call(wake_worker(self._own))
         if not select.select([self._tokens.link], [], [], _BACK_S)[0]:
             raise TimeoutError("no reply")
 

@@ -1,0 +1,162 @@
+"""Check that the server is fit to hold messages, and that workers run and read what waits."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, get_args
+
+from typedq.admin.messages import age
+from typedq.admin.overview import overview
+from typedq.app import TypedQ
+from typedq.broker import acl, server_checks, stats
+from typedq.broker.server_checks import Finding, Level
+from typedq.errors import ServerRefused
+
+_ACLS = "give each role a user of its own: docs/security.md"
+_START = "typedq worker"
+# Of the keys of a namespace by their attribute; all others are hashes, those of a queue are beside.
+_SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(("pardoned", "paused"), "set")
+_TYPES = _SETS | {"last_tick": "string", "broadcasts": "stream", "supervisors": "list"}
+
+
+def examine(app: TypedQ) -> Iterator[Finding]:
+    """Yield the findings; a refused check is a warning. Raises ServerUnavailable."""
+    for check in (_server, _clock, _rights, _keys, _workers):
+        try:
+            yield from check(app)
+        except ServerRefused as error:
+            name, found = check.__name__.strip("_"), f"not checked: {error.reason}"
+            yield Finding(name, "warning", found, _ACLS if "this user" in found else "")
+
+
+def _server(app: TypedQ) -> Iterator[Finding]:
+    facts = app.broker.call(server_checks.info("server", "memory", "persistence", "replication"))
+    config: Mapping[str, str] = {}
+    with suppress(ServerRefused):
+        config = app.broker.call(server_checks.config("appendfsync", "save"))
+    return server_checks.examine(facts, config, app.settings.durability)
+
+
+def _clock(app: TypedQ) -> Iterator[Finding]:
+    trips, offsets = list[float](), list[float]()
+    for _ in range(20):
+        sent, before = time.time(), time.monotonic()
+        there = app.broker.call(server_checks.clock())
+        trips.append(time.monotonic() - before)
+        offsets.append(there - sent - trips[-1] / 2)
+    return connection(statistics.median(trips), statistics.median(offsets))
+
+
+def connection(trip_s: float, offset_s: float) -> Iterator[Finding]:
+    """Judge the round trip to the server and the offset of its clock, both in seconds."""
+    level: Level = "ok" if abs(offset_s) < 1 else "warning" if abs(offset_s) < 60 else "problem"
+    found = f"the server's clock is {offset_s:+.3f} s off this machine's"
+    yield Finding("clock", level, found, "run NTP on both: an ETA is due by the server's clock")
+    fix = "move closer: workers make one round trip per batch, producers one per enqueue"
+    level = "warning" if trip_s > 0.005 else "ok"
+    yield Finding("round trip", level, f"{trip_s * 1000:.2f} ms (p50)", fix)
+
+
+def _rights(app: TypedQ) -> Iterator[Finding]:
+    broker, queue = app.broker, app.settings.default_queue
+    try:
+        user = broker.call(acl.whoami())
+        missing_by_role = {
+            role: [
+                " ".join(words[:2])
+                for words in acl.needs(broker.keys, role, queue)
+                if not broker.call(acl.may(user, *words))
+            ]
+            for role in get_args(acl.Role)
+        }
+        reckless = broker.call(acl.may(user, "FLUSHALL"))
+    except ServerRefused:
+        yield Finding("acl", "ok", "this user may not read its own rights, so it is not an admin")
+        return
+    able = [role for role, missing in missing_by_role.items() if not missing]
+    if reckless:
+        found = f"{user} may run any command, even FLUSHALL"
+        yield Finding("acl", "warning", found, _ACLS)
+    elif not able:
+        missing = ", ".join(missing_by_role["producer"][:5])
+        yield Finding("acl", "problem", f"{user} lacks the rights of a producer: {missing}", _ACLS)
+    else:
+        yield Finding("acl", "ok", f"{user} has the rights of: {', '.join(able)}")
+
+
+def _keys(app: TypedQ) -> Iterator[Finding]:
+    keys = app.broker.keys
+    wanted = {key: _TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
+    for queue in app.settings.queues:
+        wanted |= zip(keys.lines([queue.name]), ("list", "zset", "list"), strict=True)
+    found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
+    wrong = {key: kind for key, kind in found.items() if kind not in ("none", wanted[key])}
+    for key, kind in wrong.items():
+        fix = f"give whatever wrote it another key name, then DEL {key}"
+        yield Finding("keys", "problem", f"{key} is a {kind}; expected a {wanted[key]}", fix)
+    if not wrong:
+        yield Finding("keys", "ok", "every key has the expected type")
+
+
+def _workers(app: TypedQ) -> Iterator[Finding]:
+    sessions = app.broker.call(stats.sessions(app.broker.keys))
+    expired = sum(
+        s.expires_ms < app.broker.call(server_checks.clock()) * 1000 - 5000 for s in sessions
+    )
+    found = f"{expired} of {len(sessions)} expired and not yet recovered; start a worker"
+    level: Level = "problem" if expired else "ok"
+    yield Finding("sessions", level, found if expired else f"{len(sessions)} alive", _START)
+    yield from waiting(overview(app), fresh_s=2 * app.settings.lease)
+
+
+def waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Finding]:
+    """Judge what `typedq info` shows: whether live workers serve and read what waits."""
+    alive = [w for w in seen["workers"] if (w["seen_s"] or 0) <= fresh_s]
+    gone = [w for w in seen["workers"] if w not in alive]
+    level: Level = "ok" if alive else "problem" if seen["waiting"] > 0 else "warning"
+    yield Finding("workers", level, f"{len(alive)} alive", _START)
+    for worker in gone:
+        found = f"{worker['host']}:{worker['pid']} was last seen {age(worker['seen_s'])} ago"
+        yield Finding(
+            "workers", "warning", found, "see why it died; it is removed from the list after 1 h"
+        )
+    yield from _queues(seen["queues"], alive)
+    yield from _contracts(seen["contracts"], bool(alive))
+    if seen["dead"]:
+        yield Finding("dead letters", "warning", f"{seen['dead']:,}", "typedq dead list")
+
+
+def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterator[Finding]:
+    served = {name for worker in alive for name in worker["queues"]}
+    filled = [queue for queue in queues if queue["oldest_s"] is not None]
+    for queue in sorted(filled, key=lambda queue: -queue["oldest_s"]):
+        name, found = queue["name"], f"{age(queue['oldest_s'])} in {queue['name']}"
+        level: Level = "warning" if queue["oldest_s"] > 300 else "ok"
+        if queue["paused"]:
+            yield Finding("oldest", "warning", f"{found}, which is paused", f"typedq resume {name}")
+        elif alive and name not in served:
+            found += ", which no live worker serves"
+            yield Finding("oldest", "problem", found, f"{_START} -Q {name}")
+        else:
+            yield Finding(
+                "oldest", level, found, "start more workers or make tasks faster; see typedq info"
+            )
+    if not filled:
+        yield Finding("oldest", "ok", "nothing waits")
+
+
+def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
+    unread = [each for each in contracts if each["waiting"] > 0 and not each["read_by"]]
+    for each in unread:
+        found = (
+            "{waiting:,} message(s) of {task}@{fingerprint}: no live worker can read them".format(
+                **each
+            )
+        )
+        level: Level = "problem" if served else "warning"
+        yield Finding("contracts", level, found, "typedq check-schemas --live")
+    if not unread:
+        yield Finding("contracts", "ok", "live workers can read every message that waits")

@@ -1,0 +1,83 @@
+"""Describe one message, whoever holds it: the keys that every command and page shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from typedq.errors import BadMessage
+from typedq.message import decode_message
+
+CHUNK = 500  # messages that one operation changes
+PAGE = 100  # messages that one operation reads whole; each may have a megabyte
+_ABOUT = ("id", "task", "contract", "queue", "enqueued", "due", "attempts", "crashes", "losses")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which messages are meant: of one task, of one queue, not older than a moment; else all."""
+
+    task: str | None = None
+    queue: str | None = None
+    since: datetime | None = None
+
+    @property
+    def oldest_ms(self) -> float:
+        """Return the oldest time that is meant, in ms since the epoch."""
+        return self.since.timestamp() * 1000 if self.since else 0.0
+
+    @property
+    def narrows(self) -> bool:
+        """Return True unless all messages are meant."""
+        return any((self.task, self.queue, self.since))
+
+
+EVERYTHING = Selection()
+
+
+def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
+    """Return the parts of a message by name; None for each part that cannot be read.
+
+    payload: include the arguments, which may hold what not everybody should see
+    """
+    body = message
+    try:
+        envelope = decode_message(message)
+        times = instant(envelope.enqueued_ms), instant(envelope.due_ms or None)
+        counts = envelope.attempt, int(envelope.crashes), int(envelope.losses)
+        contract, queue = text(envelope.contract), text(envelope.queue)
+        known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)
+        about: dict[str, Any] = dict(zip(_ABOUT, known, strict=True))
+        body = envelope.body
+    except (BadMessage, ValueError):
+        about = dict.fromkeys(_ABOUT)
+    return {**about, "bytes": len(message), **({"payload": text(body)} if payload else {})}
+
+
+def text(raw: bytes) -> str:
+    """Return bytes as text; bytes that are not UTF-8 are escaped."""
+    return raw.decode(errors="backslashreplace")
+
+
+def instant(ms: int | None) -> str | None:
+    """Return ms since the epoch as ISO 8601 in UTC; None for a time that no calendar has."""
+    try:
+        return None if ms is None else iso(datetime.fromtimestamp(ms / 1000, UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def iso(moment: datetime) -> str:
+    """Return an aware moment as ISO 8601 in UTC, with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def age(seconds: float | None) -> str | None:
+    """Return a length of time as one number and its unit."""
+    if seconds is None:
+        return None
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.{int(abs(seconds) < 10)}f} s"

@@ -1,0 +1,149 @@
+"""What `typedq info` shows; it takes the same number of calls for any number of queues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from typedq import registry
+from typedq.admin import parked
+from typedq.admin.messages import instant, iso
+from typedq.admin.tasks import declared
+from typedq.app import TypedQ
+from typedq.broker import cron, parking, stats
+from typedq.broker.stats import QueueStats, Stats
+from typedq.errors import BadMessage
+from typedq.message import decode_message
+
+_REST = b" - - - -"  # the server returns a header; these fields make it a whole message
+
+
+class _Snapshot(NamedTuple):
+    """Replies of the server, one after the other; `begun`: ms at which a group was begun."""
+
+    survey: Stats
+    paused: list[str]
+    extent: parking.DelayedStats
+    begun: dict[parking.Group, int]
+    schemas: Mapping[str, dict[str, Any]]
+    slots: dict[str, int]
+
+
+def _take(app: TypedQ) -> _Snapshot:
+    broker, keys = app.broker, app.broker.keys
+    names = [queue.name for queue in app.settings.queues]
+    sessions = [session.name for session in broker.call(stats.sessions(keys))]
+    begun = broker.call(parking.groups(keys))
+    return _Snapshot(
+        broker.call(stats.survey(keys, names, sessions)),
+        broker.call(stats.paused(keys, names)),
+        broker.call(parking.extent(keys, names, begun)),
+        begun,
+        registry.schemas(broker),
+        broker.call(cron.last_slots(keys)) if app.entries else {},
+    )
+
+
+def overview(app: TypedQ) -> dict[str, Any]:
+    """Return the keys of `info --json`, as they are now. Raises ServerError."""
+    seen = _take(app)
+    settings, survey = app.settings, seen.survey
+    now_ms, readers = survey.now_ms, registry.Readers(declared(app), seen.schemas)
+    workers = {name: registry.worker(line) for name, line in survey.workers.items() if line}
+    oldest_ms = now_ms - 2000 * settings.lease
+    living = {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
+    groups = parked.rows(parked.sizes(seen.begun, seen.extent.parked))
+    for group in groups:
+        serving = {name: w for name, w in living.items() if group["queue"] in w.queues}
+        group["read_by"] = readers.of(group["contract"], serving)
+    queues = [
+        {
+            **_queue(name, depth, now_ms),
+            "last_due": instant(seen.extent.last_due_ms[name]),
+            "parked": sum(g["messages"] for g in groups if g["queue"] == name),
+            "paused": name in seen.paused,
+        }
+        for name, depth in survey.queues.items()
+    ]
+    return {
+        "namespace": settings.namespace,
+        "url": app.broker.url,
+        "time": instant(now_ms),
+        "queues": queues,
+        "workers": [
+            _worker(name, workers[name], now_ms)
+            for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
+        ],
+        "contracts": [
+            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), living)}
+            for each in _contracts(app, survey.counts)
+        ],
+        "parked": groups,
+        "cron": _cron(app, seen.slots, now_ms),
+        "waiting": sum(survey.counts.values()),
+        "in_flight": survey.in_flight,
+        "dead": survey.dead,
+        "since_start": survey.stats,
+    }
+
+
+def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
+    try:
+        head = decode_message(depth.oldest + _REST)
+        oldest_s = max(0, now_ms - (head.due_ms or head.enqueued_ms)) / 1000
+    except (BadMessage, ValueError):
+        oldest_s = None  # no message, or none that can be read
+    due_ms = depth.next_due_ms
+    return {
+        "name": name,
+        "ready": depth.ready,
+        "oldest_s": oldest_s,
+        "delayed": depth.delayed,
+        "next_due": instant(due_ms),
+        "next_due_s": None if due_ms is None else (due_ms - now_ms) / 1000,
+    }
+
+
+def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
+    seen_ms = about.seen_ms
+    return {
+        "name": name,
+        "host": about.host,
+        "pid": about.pid,
+        "children": about.children,
+        "queues": about.queues,
+        "reads": about.reads,
+        "started": instant(about.started_ms),
+        "seen": instant(seen_ms),
+        "seen_s": None if seen_ms is None else max(0, now_ms - seen_ms) / 1000,
+    }
+
+
+def _contracts(app: TypedQ, counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    ours = {task.contract.id for task in app.tasks.values()}
+    waiting = {contract for contract, n in counts.items() if n}
+    return [
+        {
+            **dict(zip(("task", "fingerprint"), contract.partition("@")[::2], strict=True)),
+            "waiting": counts.get(contract, 0),
+            "in_app": contract in ours,
+        }
+        for contract in sorted(ours | waiting)
+    ]
+
+
+def _cron(app: TypedQ, slots: dict[str, int], now_ms: int) -> list[dict[str, Any]]:
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return [
+        {
+            "name": seen.entry.name,
+            "task": seen.entry.call.task,
+            "expression": seen.entry.cron.expression,
+            "tz": seen.entry.cron.tz,
+            "last": seen.last and iso(seen.last),
+            "next": iso(seen.next),
+            "next_s": (seen.next - now).total_seconds(),
+        }
+        for seen in app.outlook(slots, now)
+    ]

@@ -1,0 +1,58 @@
+"""Parse durations, moments and numbers of processes as they are typed."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+
+from typer import BadParameter
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, None: 1}
+_DURATION = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?)(ms|[smhdw])?")
+_PROCESSES = re.compile(r"(\d{1,4})|cores(?:\*(\d{1,3}))?")
+
+
+def duration(text: str) -> float:
+    """Return seconds; the text is "90", "1.5s", "30m", "2h" or "1d"."""
+    if found := _DURATION.fullmatch(text):
+        return float(found[1]) * _SECONDS[found[2]]
+    raise BadParameter(f"{text!r} is not a duration (90, 30m, 2h, 1d)")
+
+
+def moment(text: str) -> datetime:
+    """Return an aware moment; the text is ISO 8601."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadParameter(f"{text!r} is not a date and time (2027-01-31T09:30:00Z)") from None
+    if read.utcoffset() is None:
+        raise BadParameter(f"{text!r} has no time zone; add Z for UTC, or an offset such as +01:00")
+    return read
+
+
+def since(text: str) -> datetime:
+    """Return a moment; the text is a duration ago, or ISO 8601 (UTC if it has no time zone)."""
+    try:
+        if _DURATION.fullmatch(text):
+            return datetime.now(UTC) - timedelta(seconds=duration(text))
+        read = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise BadParameter(
+            f"{text!r} is not a duration (30m, 1h, 2d) or a date (2027-01-31)"
+        ) from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def processes(text: str) -> int:
+    """Return a number of processes; the text is "4", "cores" or "cores*2"."""
+    found = _PROCESSES.fullmatch(text.replace(" ", ""))
+    count = found and (int(found[1]) if found[1] else cores() * int(found[2] or 1))
+    if not count:
+        raise BadParameter(f"{text!r} is not a number of processes (4, cores, cores*2)")
+    return count
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
