@@ -82,7 +82,7 @@ ROOM_LINES = {
     "admin": 900,
     "broker": 4_000,
     "cli": 4_000,
-    "compat": 2_400,
+    "compat": 2_450,
     "contracts": 4_000,
     "embedded": 4_000,
     "policy": 540,
