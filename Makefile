@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check check-fast coverage release-check demo format faults soak \
+.PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
 	bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
@@ -52,6 +52,9 @@ demo: $(STAMP)  ## run the example application
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(STAMP)  ## compare random foreign schemas; ARGS="--pairs 500000 --seed 1" is the nightly run
+	$(BIN)/python -m tests.compat.foreign_fuzz $(ARGS)
 
 faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 	$(BIN)/python -m tests.faults all $(ARGS)

@@ -141,6 +141,17 @@ class EnqueueFailed(ServerError):
         )
 
 
+class InvalidSchema(TypedQError):
+    """A published document that is not a JSON Schema.
+
+    Fields: `reason`; `is_object`, False for what is not even a JSON object.
+    """
+
+    def __init__(self, reason: str, *, is_object: bool = True) -> None:
+        self.reason, self.is_object = reason, is_object
+        super().__init__(reason)
+
+
 # --- a message that cannot be run ---------------------------------------------------------------
 
 

@@ -598,6 +598,55 @@ def test_what_nobody_described_cannot_be_read(live: Project, old: Old, namespace
     assert "this code: the server does not know this contract" in live.check("--live", code=1)
 
 
+NO_SCHEMAS: list[bytes] = [
+    b'{"anyOf": 5}',
+    b'{"anyOf": {"type": "integer"}}',
+    b'{"properties": [], "type": "object"}',
+    b'{"type": "no type"}',
+    b'{"items": ' * 500 + b"{}" + b"}" * 500,
+    b'{"enum": [' + b"1," * 600_000 + b"1]}",
+]
+
+
+@pytest.mark.parametrize("published", NO_SCHEMAS, ids=range(len(NO_SCHEMAS)))
+@pytest.mark.parametrize("against_server", [False, True])
+def test_a_published_document_that_is_no_schema_is_named_with_exit_2(
+    published: bytes, against_server: bool, live: Project, old: Old, namespace: str
+) -> None:
+    old.ship.enqueue(1)
+    broker = old.app.broker
+    broker.call(stats.publish(broker.keys, {old.ship.contract.id: published}))
+    _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
+    live.export()
+    place = ["--against", live.shop.env["TYPEDQ_URL"]] if against_server else ["--live"]
+    told = live.check(*place, code=2)
+    assert f"the schema published for {old.ship.contract.id} is invalid: " in told
+    assert f"HDEL {broker.keys.contracts} {old.ship.contract.id}" in told
+    assert "Traceback" not in told
+
+
+def test_an_invalid_schema_that_nothing_needs_does_not_hinder_the_check(
+    live: Project, old: Old, namespace: str
+) -> None:
+    old.ship.enqueue(1)
+    broker = old.app.broker
+    broker.call(stats.publish(broker.keys, {"ship@0": b'{"anyOf": 5}', "x@1": b'{"anyOf": 5}'}))
+    live.check("--live")
+
+
+def test_a_schema_outside_the_dialect_is_unsafe_and_says_why(
+    live: Project, old: Old, namespace: str
+) -> None:
+    old.ship.enqueue(1)
+    broker = old.app.broker
+    strange = {old.ship.contract.id: b'{"type": "object", "if": {}, "then": {}}'}
+    broker.call(stats.publish(broker.keys, strange))
+    _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
+    told = live.check("--live", code=1)
+    assert "cannot be read by this code: CANNOT_COMPARE at $" in told
+    assert 'the keyword "if" is not in the list' in told
+
+
 @pytest.mark.parametrize(
     ("code", "order"),
     [

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from typedq.compat import compare
-from typedq.compat.documents import Document
-from typedq.compat.normal_form import Normalizer
+from typedq.compat.normal_form import Side
 from typedq.compat.subsumption import SubsumptionCheck
+from typedq.contracts.canonical import WireForms, definition_hashes
+from typedq.contracts.dialect import Budget, Document
 
 INT: Any = {"type": "integer"}
 
@@ -48,10 +49,16 @@ def variants(leaf: Any, n: int = 8) -> Any:
 def test_work_grows_with_the_document_and_not_with_its_values(
     make: Any, limit: int, leaf: Any, verdict: bool
 ) -> None:
-    check = SubsumptionCheck(Normalizer(Document(make(INT))), Normalizer(Document(make(leaf))))
-    assert check.root.holds is verdict
+    budget, documents = Budget(10_000), [Document(make(INT)), Document(make(leaf))]
+    hashes = definition_hashes(documents)
+    writer, reader = (
+        Side(document, WireForms(document, known), budget)
+        for document, known in zip(documents, hashes, strict=True)
+    )
+    check = SubsumptionCheck(writer, reader)
+    assert check.holds is verdict
     assert check.pairs <= limit
-    assert check.steps <= limit
+    assert budget.steps - budget.left <= 40 * limit
     assert compare(make(INT), make(leaf)).backward is verdict
 
 

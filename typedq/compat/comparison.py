@@ -1,29 +1,26 @@
-"""The comparison of two schema documents, told as a list of changes."""
+"""The comparison of two schema documents, reported as a list of changes."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
-from typedq.compat.difference import Incompatibility, Step, quoted
-from typedq.compat.documents import Document, Json
-from typedq.compat.examples import Examples
-from typedq.compat.normal_form import Alternative, NormalForm, Normalizer
-from typedq.compat.rules import VERDICTS, Kind, Rule
-from typedq.compat.scalars import describe
-from typedq.compat.subsumption import Choice, Option, Pair, SubsumptionCheck
-from typedq.contracts.json_tree import NOTHING, is_object, text_of
+import msgspec
 
-_TAGS = frozenset[Kind](("tag", "only value"))
+from typedq.compat.difference import Incompatibility, quoted
+from typedq.compat.normal_form import Side
+from typedq.compat.report import Finding, findings
+from typedq.compat.rules import VERDICTS, Rule
+from typedq.compat.subsumption import SubsumptionCheck
+from typedq.contracts.canonical import PLAIN_LIMITS, WireForms, definition_hashes, plain_text
+from typedq.contracts.dialect import Budget, Document, Unsupported
+from typedq.contracts.json_tree import NOTHING, NotJson, check_json, is_object
+from typedq.errors import InvalidSchema
+
+_STEPS = 40_000  # about 0.2 s
+MAX_BYTES = 1 << 20  # of a published schema
 _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
-# These kinds do not touch every value of the writer, so an arbitrary value is no example.
-_PARTIAL = frozenset(
-    ("bound", "pattern", "element", "repeated", "ambiguous", "keyword", "collapsing")
-) | {"members lost", "open member", "default", "renamed", "dropped", "undeclared"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,48 +54,100 @@ class Comparison:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    incompatibility: Incompatibility
-    path: str
-    example: Any
-    writer_schema: Any
-    reader_schema: Any
+def compare(old_schema: Any, new_schema: Any) -> Comparison:
+    """Compare two JSON Schema documents: what changed, and which way the change is safe.
 
-
-def compare(old_schema: Json, new_schema: Json) -> Comparison:
-    """What changed between two JSON Schema documents, and which way it is safe. Pure.
-
-    A difference that is not understood counts as a break.
+    Raise nothing: a difference that is not understood counts as a break, and so does a document
+    that is outside the dialect, too large or no schema at all, unless both are equal (the rule
+    CANNOT_COMPARE; its message has the reason). Deterministic; at most about half a second.
     """
+    documents: list[Document] = []
     try:
-        return _compare(Document(old_schema), Document(new_schema))
+        for name, schema in (("old", old_schema), ("new", new_schema)):
+            try:
+                documents.append(Document(schema))
+            except Unsupported as error:
+                return _compare_as_written(old_schema, new_schema, f"the {name} schema: {error}")
+        if plain_text(old_schema) == plain_text(new_schema):
+            return Comparison(True, True, ())
+        return _compare(documents[0], documents[1])
+    except Unsupported as error:
+        return _cannot_compare(str(error))
     except RecursionError:
-        incompatibility = Incompatibility(
-            "keyword", what="the schema, too deeply nested to be compared,"
-        )
-        change = _change(_Finding(incompatibility, "$", NOTHING, old_schema, new_schema), None)
-        return Comparison(False, False, (change,))
+        return _cannot_compare("too little of Python's stack is left")
+
+
+def read_schema(published: bytes) -> dict[str, Any]:
+    """Parse a schema that anybody may have published.
+
+    Raises `InvalidSchema` if it is too large or is not a JSON Schema. One that is a schema, but
+    outside the dialect, is returned: `compare` says why it cannot be compared.
+    """
+    if len(published) > MAX_BYTES:
+        raise InvalidSchema(f"it has {len(published):,} bytes; {MAX_BYTES:,} are allowed")
+    try:
+        schema: Any = msgspec.json.decode(published)
+    except (ValueError, RecursionError) as error:
+        raise InvalidSchema(f"it is not JSON: {error}", is_object=False) from None
+    if not is_object(schema):
+        raise InvalidSchema("it is not a JSON object", is_object=False)
+    try:
+        Document(schema)
+    except Unsupported as error:
+        if error.malformed:
+            raise InvalidSchema(str(error)) from None
+    return schema
+
+
+def _compare_as_written(old: Any, new: Any, reason: str) -> Comparison:
+    return Comparison(True, True, ()) if _equal(old, new) else _cannot_compare(reason)
+
+
+def _equal(old: Any, new: Any) -> bool:
+    try:
+        for schema in (old, new):
+            check_json(schema, PLAIN_LIMITS)
+    except NotJson:
+        return False
+    return plain_text(old) == plain_text(new)
+
+
+def _cannot_compare(reason: str) -> Comparison:
+    found = Finding(Incompatibility("incomparable", what=reason), "$", NOTHING, NOTHING, NOTHING)
+    return Comparison(False, False, (_change(found, found),))
 
 
 def _compare(old: Document, new: Document) -> Comparison:
-    if _several(old.root) != _several(new.root):
-        words = [_payload_words(document) for document in (old, new)]
-        incompatibility = Incompatibility("payload", writer=words[0], reader=words[1])
-        found = _Finding(incompatibility, "$", NOTHING, old.root, new.root)
-        return Comparison(False, False, (_change(found, found),))
-    normalizer = Normalizer(old), Normalizer(new)
-    backward, forward = SubsumptionCheck(*normalizer), SubsumptionCheck(*reversed(normalizer))
-    broken: dict[tuple[Rule, str], list[_Finding | None]] = {}
-    for side, solved in enumerate((backward, forward)):
-        for finding in _findings(solved):
-            if finding.incompatibility.breaks or side == 0:
-                verdict = VERDICTS[finding.incompatibility.kind]
-                rule = verdict.forward if side else verdict.backward
-                slot = broken.setdefault((rule, finding.path), [None, None])
-                slot[side] = slot[side] or finding
-    changes = tuple(_change(*sides) for sides in broken.values())
-    return Comparison(backward.root.holds, forward.root.holds, changes)
+    budget = Budget(_STEPS)
+    hashes = definition_hashes([old, new])
+    sides = [
+        Side(document, WireForms(document, known, budget), budget, name)
+        for document, known, name in zip((old, new), hashes, ("old", "new"), strict=True)
+    ]
+    backward = SubsumptionCheck(sides[0], sides[1])
+    forward = SubsumptionCheck(sides[1], sides[0])
+    if _several(old.root) != _several(new.root) and not (backward.holds and forward.holds):
+        return _other_payload(old, new, backward.holds, forward.holds)
+    broken: dict[tuple[Rule, str], list[Finding | None]] = {}
+    for way, check in enumerate((backward, forward)):
+        for finding in findings(check):
+            if finding.breaks or way == 0:
+                verdict = VERDICTS[finding.kind]
+                rule = verdict.forward if way else verdict.backward
+                both = broken.setdefault((rule, finding.path), [None, None])
+                both[way] = both[way] or finding
+    changes = tuple(_change(*both) for both in broken.values())
+    return Comparison(backward.holds, forward.holds, changes)
+
+
+def _other_payload(old: Document, new: Document, backward: bool, forward: bool) -> Comparison:
+    """One parameter became several, or the reverse, and their bytes differ."""
+    words = [_payload_words(document) for document in (old, new)]
+    found: list[Finding | None] = []
+    for way, holds in enumerate((backward, forward)):
+        what = Incompatibility("payload", writer=words[way], reader=words[1 - way])
+        found.append(None if holds else Finding(what, "$", NOTHING, old.root, new.root))
+    return Comparison(backward, forward, (_change(found[0], found[1]),))
 
 
 def _several(root: object) -> bool:
@@ -109,7 +158,7 @@ def _payload_words(document: Document) -> str:
     root: Any = document.root
     if is_object(root) and "$ref" in root:
         root = document.target(root["$ref"])
-    facts: Json = root if is_object(root) else {}
+    facts: dict[str, Any] = root if is_object(root) else {}
     if not _several(document.root):
         name = facts.get("title")
         return f"the one parameter itself, {name}" if name else "the one parameter itself"
@@ -118,12 +167,12 @@ def _payload_words(document: Document) -> str:
     return f"an object with one entry a parameter{listed}"
 
 
-def _change(backward: _Finding | None, forward: _Finding | None) -> Change:
+def _change(backward: Finding | None, forward: Finding | None) -> Change:
     found = backward or forward
-    assert found is not None  # noqa: S101 - a change has been found by somebody
-    incompatibility, verdict = found.incompatibility, VERDICTS[found.incompatibility.kind]
-    words = {**(_BACKWARD if backward else _FORWARD), "what": incompatibility.what}
-    words |= {"writer": incompatibility.writer, "reader": incompatibility.reader}
+    assert found is not None  # noqa: S101 - one side has found it
+    what, verdict = found.what, VERDICTS[found.kind]
+    words = {**(_BACKWARD if backward else _FORWARD), "what": what.what}
+    words |= {"writer": what.writer, "reader": what.reader}
     parts = [None if x is NOTHING else x for x in (found.writer_schema, found.reader_schema)]
     old, new = parts if backward else reversed(parts)
     return Change(
@@ -138,145 +187,3 @@ def _change(backward: _Finding | None, forward: _Finding | None) -> Change:
         old=old,
         new=new,
     )
-
-
-_Wrap = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    pair: Pair
-    path: str
-    wrap: _Wrap  # from an example of the pair's writer to one of the whole document
-    quiet: bool  # warnings only: the pair is no reason for a break
-    report_as: _Finding | None = None
-
-
-def _findings(solved: SubsumptionCheck) -> Iterator[_Finding]:
-    """Breaks and warnings, nearest to the root first; of shared definitions only once."""
-    examples = Examples(solved.writer)
-    todo = deque([_Visit(solved.root, "$", lambda value: value, solved.root.holds)])
-    seen = set[tuple[int, bool, str]]()
-    while todo:
-        visit = todo.popleft()
-        key = (id(visit.pair), visit.quiet, visit.report_as.path if visit.report_as else "")
-        if key in seen:
-            continue
-        seen.add(key)
-        for choice in visit.pair.choices:
-            fine = any(map(solved.holds, choice.options)) and not choice.ambiguous
-            best = _best(solved, choice)
-            if not fine and not visit.quiet and (whole := _whole(visit.pair, choice, best)):
-                yield _located(whole, visit, choice.writer, examples)
-                continue
-            if best is None:
-                continue
-            for incompatibility in best.difference.incompatibilities:
-                if not (incompatibility.breaks and (visit.quiet or fine)):
-                    yield _located(incompatibility, visit, choice.writer, examples)
-            quiet = visit.quiet or fine
-            todo.extend(_next(solved, replace(visit, quiet=quiet), choice.writer, best, examples))
-
-
-def _best(solved: SubsumptionCheck, choice: Choice) -> Option | None:
-    """The option that holds, or the one that fails least and so explains most."""
-
-    def failures(option: Option) -> tuple[bool, bool, int]:
-        incompatibilities = [
-            incompatibility.kind
-            for incompatibility in option.difference.incompatibilities
-            if incompatibility.breaks
-        ]
-        links = sum(not solved.pair(link).holds for link in option.difference.links)
-        return (
-            not solved.holds(option),
-            bool(_TAGS & {*incompatibilities}),
-            len(incompatibilities) + links,
-        )
-
-    return min(choice.options, key=failures, default=None)
-
-
-def _whole(pair: Pair, choice: Choice, best: Option | None) -> Incompatibility | None:
-    """The incompatibility, where it is this alternative as a whole that finds no reader."""
-    w, kind = choice.writer, choice.writer.kind
-    if choice.ambiguous:
-        return Incompatibility("ambiguous")
-    if w.constant is not NOTHING and any(r.kind == kind for r in pair.reader.constants.values()):
-        return Incompatibility(
-            "null" if kind == "null" else "value", what=describe(w), example=w.constant
-        )
-    if best is None:
-        if kind == "null":
-            return Incompatibility("null")
-        kinds = {r.kind for r in pair.reader.alternatives}
-        part = any(c.options for c in pair.choices) or kind in kinds
-        part = part or (kind == "number" and "integer" in kinds)
-        name: Kind = "narrower" if part else "other type"
-        return Incompatibility(name, writer=describe(w), reader=_described(pair.reader))
-    tag = next(
-        (
-            incompatibility
-            for incompatibility in best.difference.incompatibilities
-            if incompatibility.kind in _TAGS
-        ),
-        None,
-    )
-    variants = [x for x in (*pair.writer.alternatives, *pair.reader.open) if x.kind == kind]
-    if tag is not None and len(variants) > 2:  # more than this one and its reader
-        return Incompatibility("variant", what=tag.writer)
-    return None
-
-
-def _described(form: NormalForm) -> str:
-    words = dict[str, None]()
-    for alternative in form.alternatives:
-        words[describe(alternative)] = None
-        if len(words) > 5:  # of perhaps a thousand
-            return " or ".join([*list(words)[:5], "more"])
-    return " or ".join(words) or "nothing"
-
-
-def _located(
-    incompatibility: Incompatibility, visit: _Visit, w: Alternative, examples: Examples
-) -> _Finding:
-    example = incompatibility.example
-    if incompatibility.reaches is not None:
-        example = examples.reaching(w, incompatibility.reaches)
-    elif example is NOTHING and incompatibility.kind not in _PARTIAL:
-        example = examples.of_alternative(w)
-    if (
-        example is not NOTHING
-        and incompatibility.at is None
-        and text_of(example) in visit.pair.reader.constants
-    ):
-        example = NOTHING
-    parts = (incompatibility.writer_schema, incompatibility.reader_schema)
-    if incompatibility.at is None:
-        parts = visit.pair.writer.schema, visit.pair.reader.schema
-    example = NOTHING if example is NOTHING else visit.wrap(example)
-    if visit.report_as is not None:
-        return replace(visit.report_as, example=example)
-    return _Finding(incompatibility, visit.path + str(incompatibility.at or ""), example, *parts)
-
-
-def _next(
-    solved: SubsumptionCheck, visit: _Visit, w: Alternative, best: Option, examples: Examples
-) -> Iterator[_Visit]:
-    for link in best.difference.links:
-        pair, report_as = solved.pair(link), visit.report_as
-        path = visit.path + str(link.step)
-        if report_as is None and link.report_as is not None:
-            incompatibility = link.report_as
-            if incompatibility.kind == "key" and not incompatibility.writer:
-                incompatibility = replace(
-                    incompatibility, writer=_described(pair.writer), reader=_described(pair.reader)
-                )
-            report_as = _Finding(incompatibility, path, NOTHING, link.writer, link.reader)
-        wrap = partial(_wrap, visit.wrap, examples, w, link.step)
-        yield _Visit(pair, path, wrap, visit.quiet or pair.holds, report_as)
-
-
-def _wrap(outer: _Wrap, examples: Examples, w: Alternative, step: Step, part: Any) -> Any:
-    value = examples.inside(w, step, part)
-    return NOTHING if value is NOTHING else outer(value)

@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from typedq.compat.documents import Schema
 from typedq.compat.rules import VERDICTS, Kind
+from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import NOTHING
+
+_MAX_QUOTED = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Incompatibility:
 
     @property
     def breaks(self) -> bool:
+        """Return True unless this is only a warning."""
         return VERDICTS[self.kind].breaks
 
 
@@ -68,13 +71,16 @@ class Difference:
     links: list[Link] = field(default_factory=list[Link])
 
     def add(self, kind: Kind, at: Step | None = None, **evidence: Any) -> None:
+        """Add an incompatibility."""
         self.incompatibilities.append(Incompatibility(kind, at, **evidence))
 
     @property
     def refused(self) -> bool:
+        """Return True if something in here breaks, whatever the links say."""
         return any(incompatibility.breaks for incompatibility in self.incompatibilities)
 
 
 def quoted(name: object) -> str:
-    """A name or a value as a person expects to see it."""
-    return json.dumps(name, ensure_ascii=False)
+    """Return a name or a value as a person expects to see it, cut if it is long."""
+    text = json.dumps(name, ensure_ascii=False)
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from math import floor
 from typing import Any
 
-from typedq.compat.containers import Members
 from typedq.compat.difference import Step
-from typedq.compat.documents import Schema
-from typedq.compat.normal_form import Alternative, NormalForm, Normalizer
-from typedq.compat.scalars import limits, text_form
+from typedq.compat.normal_form import Alternative, NormalForm, Side
+from typedq.compat.values import limits, text_form
+from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import NOTHING
 
 _TEXTS = {
@@ -35,15 +34,15 @@ _LARGEST = 200  # values in an example; larger ones help nobody
 class Examples:
     """Examples of one side's values. NOTHING where none is found easily."""
 
-    def __init__(self, normalizer: Normalizer) -> None:
-        self._shapes = normalizer
+    def __init__(self, side: Side) -> None:
+        self._side = side
         self._found: dict[int, tuple[Any, int]] = {}
-        self._active = set[int]()
+        self._active = dict[int, None]()
         self._tries = 0
 
     def of(self, schema: Schema) -> Any:
         self._tries = 0
-        return self._of_shape(self._shapes(schema))[0]
+        return self._of_shape(self._side.form(schema))[0]
 
     def of_alternative(self, alternative: Alternative) -> Any:
         self._tries = 0
@@ -57,10 +56,10 @@ class Examples:
         if step.to == "member":
             return {**value, step.name: part}
         if step.to == "value":
-            name = self._of_shape(self._shapes(Members(whole).keys))[0] or "key"
+            name = self._of_shape(self._side.form(whole.members.keys))[0] or "key"
             return {**value, name: part} if isinstance(name, str) else NOTHING
         if step.to == "key":
-            members = Members(whole)
+            members = whole.members
             inner = self.of(members.declared.get(part, members.written))
             return NOTHING if inner is NOTHING else {**value, part: inner}
         if whole.facets.get("uniqueItems") and step != Step("index", 0):
@@ -77,12 +76,14 @@ class Examples:
         """A value of `whole` that has a part at `step`."""
         if isinstance(step.name, int):
             return self.inside(whole, step, self._element(whole, step.name)[0])
-        return self.inside(whole, step, self.of(Members(whole).declared[step.name]))
+        return self.inside(whole, step, self.of(whole.members.parts[step.name]))
 
     def _element(self, whole: Alternative, index: int) -> tuple[Any, int]:
         prefix = whole.facets.get("prefixItems", ())
         return self._of_shape(
-            self._shapes(prefix[index] if index < len(prefix) else whole.facets.get("items", True))
+            self._side.form(
+                prefix[index] if index < len(prefix) else whole.facets.get("items", True)
+            )
         )
 
     def _of_shape(self, form: NormalForm) -> tuple[Any, int]:
@@ -91,10 +92,10 @@ class Examples:
         if key not in self._found:
             if key in self._active or len(self._active) > 100:
                 return NOTHING, 0
-            self._active.add(key)
+            self._active[key] = None
             made = (self._make(alternative) for alternative in form.alternatives)
             value = next((found for found in made if found[0] is not NOTHING), (NOTHING, 0))
-            self._active.discard(key)
+            del self._active[key]
             if value[0] is NOTHING and self._active:
                 return value  # it may be found where less is under way
             self._found[key] = value
@@ -103,8 +104,9 @@ class Examples:
     def _make(self, alternative: Alternative) -> tuple[Any, int]:
         if alternative.constant is not NOTHING:
             return alternative.constant, 1
+        self._side.budget.spend()
         self._tries += 1  # a type that requires itself has no value, which is costly to find out
-        if alternative.unknown or self._tries > _LARGEST:
+        if alternative.residue or self._tries > _LARGEST:
             return NOTHING, 0
         if alternative.kind in _PLAIN:
             return _PLAIN[alternative.kind], 1
@@ -112,11 +114,11 @@ class Examples:
 
     def string(self, alternative: Alternative) -> tuple[Any, int]:
         facets = alternative.facets
-        text = _TEXTS.get(text_form(alternative), NOTHING)
+        text = _TEXTS.get(text_form(alternative.facets), NOTHING)
         if text == "x":
             least = facets.get("minLength", 1 if facets.get("maxLength", 1) else 0)
             text = "x" * least if least < _LARGEST else NOTHING
-        plain = "pattern" not in facets or text_form(alternative) in ("integer", "number")
+        plain = "pattern" not in facets or text_form(alternative.facets) in ("integer", "number")
         return (text, 1) if plain else (NOTHING, 0)
 
     def number(self, alternative: Alternative) -> tuple[Any, int]:
@@ -138,12 +140,12 @@ class Examples:
         return _gather(list, [(i, self._element(alternative, i)) for i in range(least)])
 
     def object(self, alternative: Alternative) -> tuple[Any, int]:
-        members = Members(alternative)
+        members = alternative.members
         if alternative.facets.get("minProperties", 0) > len(members.always):
             return NOTHING, 0
         names = [n for n in members.declared if n in members.always]
         names += sorted(members.always - set(names))
-        found = [(n, self._of_shape(self._shapes(members.declared.get(n, True)))) for n in names]
+        found = [(n, self._of_shape(self._side.form(members.declared.get(n, True)))) for n in names]
         return _gather(dict, found)
 
 

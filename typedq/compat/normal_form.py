@@ -1,51 +1,38 @@
-"""From a schema to its form: the alternatives a value can be, each of one JSON kind.
+"""From a schema to its normal form: the alternatives a value can be, each of one JSON kind.
 
 References, unions, `allOf`, enums and lists of types are resolved here, so that a comparison sees
-only alternatives. What is not understood is kept as `unknown`; nothing is dropped but annotations.
+only alternatives. What cannot be merged into one alternative stays beside it as a `residue`: a
+reader then demands the same residue of the writer. For a writer an alternative may allow too much,
+never too little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from itertools import combinations, product
-from math import isfinite
+from functools import cached_property
+from itertools import combinations
 from typing import Any
 
-from typedq.compat.documents import ANNOTATIONS, Document, Json, Schema
-from typedq.contracts.json_tree import NOTHING, is_array, is_object, text_of
+from typedq.compat.merging import (
+    ANYTHING,
+    FACETS,
+    IGNORED,
+    TEXT,
+    UNIONS,
+    Flat,
+    Json,
+    kinds_of,
+    merge,
+    only,
+    own_keywords,
+)
+from typedq.compat.structure import Members
+from typedq.compat.values import number_fits, text_fits, text_form
+from typedq.contracts.canonical import WireForms
+from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
+from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
 
-_TEXT = {"format", "contentEncoding"}
-_NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-_BYTES = {"x-typedq-minBytes", "x-typedq-maxBytes"}
-FACETS = {
-    "null": set[str](),
-    "boolean": set[str](),
-    "integer": _NUMBER | _TEXT,
-    "number": _NUMBER | _TEXT,
-    "string": {"minLength", "maxLength", "pattern"} | _TEXT | _BYTES | _NUMBER,
-    "array": {"prefixItems", "items", "minItems", "maxItems", "uniqueItems", "x-typedq-elements"},
-    "object": {"properties", "required", "additionalProperties", "patternProperties"}
-    | {"propertyNames", "minProperties", "maxProperties", "x-typedq-lone-tag"},
-}
-_ALL_KINDS = ("null", "boolean", "number", "string", "array", "object")
-_EXPECTED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(_NUMBER, (int, float)),
-    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), (int,)),
-    **dict.fromkeys(("minProperties", "maxProperties", *_BYTES), (int,)),
-    **dict.fromkeys(("pattern", "format", "contentEncoding", "x-typedq-type"), (str,)),
-    **dict.fromkeys(("uniqueItems", "x-typedq-lone-tag"), (bool,)),
-    **dict.fromkeys(("prefixItems", "required", "enum", "x-typedq-elements"), (list,)),
-    **dict.fromkeys(("properties", "patternProperties"), (dict,)),
-    **dict.fromkeys(("items", "additionalProperties", "propertyNames"), (dict, bool)),
-    "type": (str, list),
-    "const": (str, int, float, bool, type(None), list, dict),
-}
-_COMBINATORS = ("$ref", "allOf", "anyOf", "oneOf", "discriminator")
-_MOST = 500  # alternatives that a product of unions may grow to
-# Of a flat schema: its kinds, its only values, and those of members that are always there.
-_Marks = tuple[set[str], set[str] | None, dict[str | int, list[str]]]
 _KIND_OF: dict[type, str] = {
     type(None): "null",
     bool: "boolean",
@@ -55,244 +42,241 @@ _KIND_OF: dict[type, str] = {
     list: "array",
     dict: "object",
 }
+_MAX_NESTED_REFS = 100
+
+
+# Of a flat schema: its kinds, its only values, and those of members that are always there.
+_Marks = tuple[set[str], set[str] | None, dict[str | int, list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Alternative:
     """Values of one kind, or one constant. `facets`: keywords that apply to the kind."""
 
-    document: Document
+    side: Side
     kind: str
     facets: Json
-    unknown: Json
+    residue: dict[str, Schema]
     constant: Any = NOTHING
 
     @cached_property
     def listed(self) -> dict[str | int, list[str]]:
-        """The only values, as JSON, of members and elements that have but some."""
-        return listed_values(self.document, self.facets)
+        """The only values, as equality keys, of members and elements that have but some."""
+        return self.side.listed_values(self.facets)
+
+    @cached_property
+    def members(self) -> Members:
+        """The members of an object."""
+        return Members(self.facets, self.listed)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class NormalForm:
     """What a schema amounts to. `constants`: alternatives that are one value, by its JSON."""
 
-    schema: Schema
-    alternatives: tuple[Alternative, ...]
-    constants: dict[str, Alternative]
-    open: tuple[Alternative, ...]
+    def __init__(self, schema: Schema, alternatives: list[Alternative]) -> None:
+        self.schema, self.alternatives = schema, alternatives
+        self.constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
+        self.open: dict[str, list[Alternative]] = {}
+        for a in alternatives:
+            if a.constant is NOTHING:
+                self.open.setdefault(a.kind, []).append(a)
+        texts = (text_form(a.facets) for a in alternatives if a.kind == "string")
+        self.text_forms = tuple(dict.fromkeys(texts))
+        self._by_value: dict[tuple[str, str | int], dict[str, list[Alternative]]] = {}
+
+    def listing(self, kind: str, name: str | int, values: list[str]) -> list[Alternative]:
+        """Return those that list one of the values for a member or element, or list none for it."""
+        if (kind, name) not in self._by_value:
+            found = self._by_value[kind, name] = {}
+            for a in self.open.get(kind, ()):
+                has_none = a.facets.get("maxItems") == 0  # so there is no first element
+                for value in (a.listed.get(name) or [""]) if not has_none else [""]:
+                    found.setdefault(value, []).append(a)
+        found = self._by_value[kind, name]
+        listed = {id(a): a for value in (*values, "") for a in found.get(value, ())}
+        return list(listed.values())
 
 
-class Normalizer:
-    """The normalizer of one document, each made once."""
+class Side:
+    """One document of a comparison: the normal forms of its schemas, each made once."""
 
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self._made: dict[int, NormalForm] = {}
+    def __init__(
+        self, document: Document, wire_forms: WireForms, budget: Budget, name: str = "old"
+    ) -> None:
+        self.document, self.budget, self._name = document, budget, name
+        self._wire_forms = wire_forms
+        self._forms: dict[int, NormalForm] = {}
+        self._flats: dict[int, tuple[Schema, list[Flat]]] = {}
+        self._active: dict[int, None] = {}
 
-    def __call__(self, schema: Schema) -> NormalForm:
-        for _ in range(100):  # all mere references to one definition share its form
-            if not is_object(schema) or schema.keys() - ANNOTATIONS != {"$ref"}:
+    def digest(self, schema: Schema) -> str:
+        """Return a hash that is the same for schemas of both documents that say the same."""
+        return self._wire_forms.digest(schema)
+
+    def form(self, schema: Schema) -> NormalForm:
+        """Return the normal form. Raises `Unsupported`, `TooComplex`."""
+        if (known := self._forms.get(id(schema))) is not None:
+            return known
+        asked = schema
+        for _ in range(_MAX_NESTED_REFS):  # all mere references to one definition share its form
+            if not is_object(schema) or "$ref" not in schema or schema.keys() - IGNORED:
                 break
-            if (target := self.document.target(schema["$ref"])) is NOTHING:
+            if schema.keys() & (UNIONS - {"$ref"}):
                 break
-            schema = target
-        if id(schema) not in self._made:
-            alternatives = tuple(
-                alternative
-                for flat in self._flatten(schema, ())
-                for alternative in self._split(flat)
-            )
-            constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
-            self._made[id(schema)] = NormalForm(
-                schema,
-                alternatives,
-                constants,
-                tuple(a for a in alternatives if a.constant is NOTHING),
-            )
-        return self._made[id(schema)]
+            schema = self.document.target(schema["$ref"])
+        if id(schema) not in self._forms:
+            found = [a for flat in self._flatten(schema) for a in self._alternatives(flat)]
+            self.budget.spend(1 + 2 * len(found))
+            self._forms[id(schema)] = NormalForm(schema, list(_with_whole_kinds(found)))
+        return self._forms.setdefault(id(asked), self._forms[id(schema)])
 
-    def _flatten(self, schema: Schema, above: tuple[int, ...]) -> list[Json]:
-        """The union of flat schemas that `schema` amounts to, or contains."""
-        if schema is False:
-            return []
+    def _flatten(self, schema: Schema) -> list[Flat]:
+        """Return the union of flat schemas that `schema` amounts to, or contains."""
         if not is_object(schema):
-            return [{} if schema is True else {"?schema": schema}]
-        if id(schema) in above or len(above) > 100:
-            return [{"?endless": True}]
-        above = (*above, id(schema))
-        flat = {k: v for k, v in schema.items() if k not in ANNOTATIONS and k not in _COMBINATORS}
-        factors = [[flat], *self._referred(schema, flat, above), *self._unions(schema, flat, above)]
-        return _product(factors) or ([{"?product": schema}] if all(factors) else [])
-
-    def _referred(self, schema: Json, flat: Json, above: tuple[int, ...]) -> list[list[Json]]:
-        if "$ref" not in schema:
-            return []
-        target = self.document.target(schema["$ref"])
-        if target is NOTHING:
-            flat["?ref"] = schema["$ref"]
-            return []
-        return [self._flatten(target, above)]
-
-    def _unions(self, schema: Json, flat: Json, above: tuple[int, ...]) -> list[list[Json]]:
-        """What all of must hold beside `flat`, which takes what is not understood."""
-        factors = list[list[Json]]()
-        for key in ("allOf", "anyOf", "oneOf"):
-            if not is_array(branches := schema.get(key, [])):
-                flat[f"?{key}"] = branches
-                continue
-            flats = [self._flatten(branch, above) for branch in branches]
-            if key == "oneOf" and not self._exclusive(schema, above):
-                flat["?oneOf"] = branches
-            if key == "allOf":
-                factors += flats
-            elif flats:
-                factors.append([one for branch in flats for one in branch])
-        tag = schema.get("discriminator", {})
-        if is_object(tag) and isinstance(tag.get("propertyName"), str):
-            factors.append([{"required": [tag["propertyName"]]}])
-        return factors
-
-    def _exclusive(self, schema: Json, above: tuple[int, ...]) -> bool:
-        """Whether no value can be of two branches of a `oneOf`, which then is an `anyOf`."""
-        tag = schema.get("discriminator", {})
-        tags = names_in({"": [tag.get("propertyName")]}, "") if is_object(tag) else []
-        tags += names_in(schema, "required")
-        branches = [
-            [self._marks(flat, tags) for flat in self._flatten(branch, above)]
-            for branch in schema.get("oneOf", [])
-        ]
-        return all(
-            _exclude(a, b) for left, right in combinations(branches, 2) for a in left for b in right
-        )
-
-    def _marks(self, flat: Json, tags: list[str]) -> _Marks:
-        kinds = {"number" if k == "integer" else k for k in _kinds(flat)}
-        required, values = {*names_in(flat, "required"), *tags}, _values(flat)
-        listed = listed_values(self.document, flat)
-        return (
-            kinds,
-            None if values is None else set(map(text_of, values)),
-            {name: values for name, values in listed.items() if name in required},
-        )
-
-    def _split(self, flat: Json) -> Iterable[Alternative]:
-        kinds, values = _kinds(flat), _values(flat)
-        known = {k: v for k, v in flat.items() if k in _EXPECTED and _fits(k, v)}
-        strange = {k: v for k, v in flat.items() if k not in known}
-        finer = {"x-typedq-type": flat["x-typedq-type"]} if "x-typedq-type" in known else {}
-        if values is None:
-            for kind in kinds:
-                facets = {k: v for k, v in known.items() if k in FACETS[kind]}
-                yield Alternative(self.document, kind, {**facets, **finer}, strange)
-            return
-        for value in values:
-            kind = _KIND_OF[type(value)]
-            if kind in kinds or (kind == "integer" and "number" in kinds):
-                text = {k: v for k, v in known.items() if k in _TEXT and kind == "string"}
-                rest = {k: v for k, v in known.items() if k in FACETS[kind] and k not in text}
-                yield Alternative(
-                    self.document, kind, {**text, **finer}, {**strange, **rest}, value
+            return [ANYTHING] if schema else []
+        if id(schema) not in self._flats:
+            if id(schema) in self._active:
+                raise Unsupported(f"the {self._name} schema refers to itself without end")
+            if len(self._active) > _MAX_NESTED_REFS:
+                raise TooComplex(
+                    f"the {self._name} schema has more than {_MAX_NESTED_REFS} references in a row"
                 )
+            self._active[id(schema)] = None
+            self._flats[id(schema)] = schema, self._make_flats(schema)
+            del self._active[id(schema)]
+        return self._flats[id(schema)][1]
+
+    def _make_flats(self, schema: Json) -> list[Flat]:
+        own = own_keywords(schema)
+        factors = [self._flatten(branch) for branch in schema.get("allOf", ())]
+        if "$ref" in schema:
+            factors.append(self._flatten(self.document.target(schema["$ref"])))
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                flats = [self._flatten(branch) for branch in schema[key]]
+                if key == "oneOf" and not self._exclusive(schema, flats):
+                    own.residue["oneOf"] = {"oneOf": schema["oneOf"]}
+                union = {id(flat): flat for branch in flats for flat in branch}
+                factors.append(list(union.values()))
+        result = [own]
+        for factor in factors:
+            self.budget.spend(len(result) * len(factor))
+            result = [merge(a, b, self.digest, self.budget) for a in result for b in factor]
+        return result
+
+    def _exclusive(self, schema: Json, branches: list[list[Flat]]) -> bool:
+        """Return True if no value can be of two branches of a `oneOf`, which then is an `anyOf`."""
+        tags = schema.get("required", [])
+        marks = [[self._marks(flat, tags) for flat in flats] for flats in branches]
+        self.budget.spend(sum(map(len, marks)) ** 2 // 4)
+        return all(
+            _exclude(a, b) for left, right in combinations(marks, 2) for a in left for b in right
+        )
+
+    def _marks(self, flat: Flat, tags: list[str]) -> _Marks:
+        facets = flat.facets
+        kinds = {"number" if k == "integer" else k for k in kinds_of(facets)}
+        required = {*facets.get("required", ()), *tags}
+        values = set(map(equality_key, facets["enum"])) if "enum" in facets else None
+        listed = self.listed_values(facets)
+        return kinds, values, {name: listed[name] for name in listed if name in required}
+
+    def listed_values(self, facets: Json) -> dict[str | int, list[str]]:
+        """Return the only values of each member, and of element 0, whose schema lists them plainly.
+
+        It looks at the schemas themselves and not at their forms, which may be in the making.
+        """
+        parts: list[tuple[str | int, Schema]] = [*facets.get("properties", {}).items()]
+        parts += enumerate(facets.get("prefixItems", ())[:1])
+        self.budget.spend(len(parts))
+        found = dict[str | int, list[str]]()
+        for name, part in parts:
+            here = part
+            for _ in range(10):
+                if not is_object(here) or "$ref" not in here:
+                    break
+                here = self.document.target(here["$ref"])
+            if is_object(here) and ("const" in here or here.get("enum")):
+                values = [here["const"]] if "const" in here else here["enum"]
+                self.budget.spend(len(values))
+                found[name] = list(map(equality_key, values))
+        return found
+
+    def mentions(self, schema: Schema, *keywords: str) -> bool:
+        """Return True if a schema or one that it holds or refers to has one of the keywords."""
+        waiting, seen = [schema], dict[int, None]()
+        while waiting:
+            part = waiting.pop()
+            if not is_object(part) or id(part) in seen:
+                continue
+            if not part.keys().isdisjoint(keywords):
+                return True
+            seen[id(part)] = None
+            self.budget.spend()
+            waiting += subschemas(part)
+            if "$ref" in part:
+                waiting.append(self.document.target(part["$ref"]))
+        return False
+
+    def _alternatives(self, flat: Flat) -> Iterator[Alternative]:
+        facets, residue = flat
+        kinds = kinds_of(facets)
+        finer = only(facets, ("x-typedq-type",))
+        if "enum" not in facets:
+            for kind in kinds:
+                yield Alternative(self, kind, {**only(facets, FACETS[kind]), **finer}, residue)
+            return
+        for value in facets["enum"]:
+            kind = _KIND_OF[type(value)]
+            whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
+            if not (kind in kinds or whole or (kind == "integer" and "number" in kinds)):
+                continue
+            rest = only(facets, FACETS[kind])
+            text = only(rest, sorted(TEXT)) if kind == "string" else {}
+            fits = self._fits(kind, {**rest, **finer}, value) if rest.keys() - text.keys() else True
+            if fits is not False:
+                left = {} if fits else {"facets": {k: v for k, v in rest.items() if k not in text}}
+                yield Alternative(self, kind, {**text, **finer}, {**residue, **left}, value)
+
+    def _fits(self, kind: str, facets: Json, value: Any) -> bool | None:
+        if kind in ("integer", "number"):
+            return number_fits(facets, value, whole=False)
+        return text_fits(facets, value, self.budget) if kind == "string" else None
 
 
-def names_in(facets: Json, key: str) -> list[str]:
-    """The names listed under a keyword; what is no name is left out."""
-    names = facets.get(key, [])
-    return [name for name in names if isinstance(name, str)] if is_array(names) else []
+def _with_whole_kinds(found: list[Alternative]) -> Iterator[Alternative]:
+    """Take null for its kind, and true and false together for theirs: they are all its values."""
+    plain = [a.constant for a in found if not a.residue and not a.facets]
+    booleans = {c for c in plain if isinstance(c, bool)}
+    for a in found:
+        if a.constant is None:
+            yield Alternative(a.side, "null", a.facets, a.residue)
+        elif len(booleans) == 2 and isinstance(a.constant, bool) and not (a.residue or a.facets):
+            if a.constant is True:
+                yield Alternative(a.side, "boolean", {}, {})
+        else:
+            yield a
 
 
-def listed_values(document: Document, facets: Json) -> dict[str | int, list[str]]:
-    """The only values, as JSON, of each member, and of element 0, whose schema lists them plainly.
-
-    It looks at the schemas themselves and not at their normalizer, which may be in the making.
-    """
-    members, elements = facets.get("properties"), facets.get("prefixItems")
-    parts: list[tuple[str | int, Schema]] = [*members.items()] if is_object(members) else []
-    parts += enumerate(elements[:1]) if is_array(elements) else ()
-    found = dict[str | int, list[str]]()
-    for name, part in parts:
-        here = part
-        for _ in range(10):
-            if not is_object(here) or "$ref" not in here:
-                break
-            here = document.target(here["$ref"])
-        if is_object(here) and (values := _values(here)):
-            found[name] = list(map(text_of, values))
-    return found
+def listed_apart(w: Alternative, r: Alternative, name: str | int) -> tuple[str, str] | None:
+    """Return the values of a member or element where both sides list some but share none."""
+    ours, theirs = w.listed.get(name, ()), r.listed.get(name, ())
+    if not (ours and theirs) or not {*ours}.isdisjoint(theirs):
+        return None
+    return _some_of(ours), _some_of(theirs)
 
 
-def disjoint_values(left: Collection[str], right: Collection[str]) -> bool:
-    """Whether both list values, but share none."""
-    return bool(left and right) and {*left}.isdisjoint(right)
+def _some_of(values: list[str]) -> str:
+    return " or ".join(values if len(values) <= 5 else [*values[:5], "more"])
 
 
 def _exclude(a: _Marks, b: _Marks) -> bool:
-    """Whether no value has the marks of both."""
-    if a[0].isdisjoint(b[0]):
+    """Return True if no value has the marks of both."""
+    common = a[0] & b[0]
+    if not common:
         return True
     if a[1] is not None and b[1] is not None:
         return a[1].isdisjoint(b[1])
-    return any(disjoint_values(values, b[2].get(name, ())) for name, values in a[2].items())
-
-
-def _fits(key: str, value: Any) -> bool:
-    if key in ("required", "x-typedq-elements"):
-        return is_array(value) and all(isinstance(name, str) for name in value)
-    if key in _NUMBER and isinstance(value, float) and not isfinite(value):
-        return False
-    of_type = isinstance(value, _EXPECTED[key])
-    return of_type and (bool in _EXPECTED[key] or not isinstance(value, bool))
-
-
-def _kinds(flat: Json) -> tuple[str, ...]:
-    given: Any = flat.get("type")
-    listed = given if is_array(given) else [given]
-    return tuple(k for k in FACETS if k in listed) if isinstance(given, str | list) else _ALL_KINDS
-
-
-def _values(flat: Json) -> list[Any] | None:
-    listed = flat["enum"] if is_array(flat.get("enum")) else None
-    if "const" not in flat:
-        return listed
-    fixed = text_of(flat["const"])
-    return [flat["const"]] if listed is None or fixed in map(text_of, listed) else []
-
-
-def _product(factors: list[list[Json]]) -> list[Json]:
-    """Every choice of one flat schema a factor, merged; nothing if there are too many."""
-    size = reduce(lambda n, flats: n * len(flats), factors, 1)
-    return [reduce(_merge, choice) for choice in product(*factors)] if size <= _MOST else []
-
-
-def _merge(a: Json, b: Json) -> Json:
-    """What satisfies both; what cannot be merged is kept beside it, as an unknown keyword."""
-    merged, odd = {**b, **a}, dict[str, Any]()
-    for key in a.keys() & b.keys():
-        left, right = a[key], b[key]
-        if text_of(left) == text_of(right):
-            continue
-        if key == "required" and is_array(left) and is_array(right):
-            merged[key] = list(dict.fromkeys([*left, *right]))
-        elif key == "type":
-            merged[key] = _common_kinds(a, b)
-        elif key == "properties" and is_object(left) and is_object(right):
-            clash = [n for n in left.keys() & right.keys() if text_of(left[n]) != text_of(right[n])]
-            merged[key] = {**left, **right, **dict.fromkeys(clash, True)}
-            odd |= {f"?properties/{name}": [left[name], right[name]] for name in clash}
-        else:
-            odd[f"?{key}"] = sorted([left, right], key=text_of)
-    members = ("properties", "patternProperties")
-    if any(
-        x.get("additionalProperties", True) is not True and any(y.get(m) for m in members)
-        for x, y in ((a, b), (b, a))
-    ):
-        odd["?additionalProperties"] = [a.get("properties"), b.get("properties")]
-    return {**merged, **odd}
-
-
-def _common_kinds(a: Json, b: Json) -> list[str]:
-    left, right = _kinds(a), _kinds(b)
-    both = [k for k in left if k in right]
-    ints = "integer" in {*left, *right} and "number" in {*left, *right} and "integer" not in both
-    return [*(k for k in both if k != "number" or not ints), *(["integer"] if ints else [])]
+    return common == {"object"} and any(
+        b[2].get(name) and {*values}.isdisjoint(b[2][name]) for name, values in a[2].items()
+    )

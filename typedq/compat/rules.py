@@ -20,7 +20,7 @@ Rule = Literal[
     "CONSTRAINT_TIGHTENED", "CONSTRAINT_LOOSENED", "PATTERN_CHANGED", "ELEMENT_MOVED",
     "LENGTH_CHANGED", "KEY_TYPE_CHANGED", "UNIQUE_ADDED", "OPEN_MEMBER_NARROWED",
     "PAYLOAD_SHAPE_CHANGED", "TASK_REMOVED", "UNKNOWN_KEYWORD", "POSSIBLE_RENAME",
-    "DEFAULT_CHANGED", "VALUE_DROPPED",
+    "DEFAULT_CHANGED", "VALUE_DROPPED", "VALUE_ROUNDED", "CANNOT_COMPARE",
 ]
 
 # What a reader can miss in, or do to, a writer's values.
@@ -28,7 +28,7 @@ Kind = Literal[
     "missing", "omitted", "undeclared", "narrower", "other type", "members lost", "ambiguous",
     "null", "value", "only value", "variant", "tag", "format", "encoding", "bound", "pattern",
     "element", "length", "key", "repeated", "collapsing", "open member", "payload", "keyword",
-    "dropped", "renamed", "default",
+    "dropped", "renamed", "default", "rounded", "incomparable",
 ]
 # fmt: on
 
@@ -121,7 +121,7 @@ VERDICTS: dict[Kind, Verdict] = {
         "choose a name that cannot have been used yet, or accept any value"),
     "payload": Verdict("PAYLOAD_SHAPE_CHANGED", "PAYLOAD_SHAPE_CHANGED",
         "messages written {when} hold {writer}; {who} expects {reader}",
-        "keep the form, and add new fields to the one structured type, or parameters with a"
+        "keep the shape, and add new fields to the one structured type, or parameters with a"
         f" default beside several; {_UPCAST}"),
     "keyword": Verdict("UNKNOWN_KEYWORD", "UNKNOWN_KEYWORD",
         "{what} differs, and what that means is not known here; so it counts as a break",
@@ -135,5 +135,12 @@ VERDICTS: dict[Kind, Verdict] = {
     "default": Verdict("DEFAULT_CHANGED", "DEFAULT_CHANGED",
         "messages written {when} that leave out {what} meant {writer}; {who} takes {reader}",
         "nothing, if the new value is right for old messages too", breaks=False),
+    "rounded": Verdict("VALUE_ROUNDED", "VALUE_ROUNDED",
+        "messages written {when} may hold {what} here; {who} reads floats, which have 53 bits, and"
+        " rounds them", "bound the number below 2**53, or keep int", breaks=False),
+    "incomparable": Verdict("CANNOT_COMPARE", "CANNOT_COMPARE",
+        "the schemas cannot be compared: {what}; this counts as a break",
+        "write the schema with the keywords that docs/compatibility.md lists, "
+        f"{_UPCAST}"),
 }
 # fmt: on

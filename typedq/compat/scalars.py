@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from decimal import Decimal
+from math import inf
 from typing import Any
 
 from typedq.compat.difference import Difference, quoted
-from typedq.compat.documents import Json
+from typedq.compat.merging import Json
 from typedq.compat.normal_form import Alternative
-from typedq.contracts.json_tree import NOTHING
+from typedq.compat.values import (
+    NOT_TEXT,
+    NUMERIC_KEYS,
+    READABLE,
+    TEXT_KEYWORDS,
+    decimal_facets,
+    divides,
+    limits,
+    matches,
+    number_fits,
+    text_fits,
+    text_form,
+)
+from typedq.contracts.json_tree import NOTHING, text_of
 
-_BY_FORMAT = {
-    "date-time": "aware-datetime",
-    "time": "aware-time",
-    "duration": "timedelta",
-    "binary": "utf8-bytes",
-}
-# Text that may be read as a plain string without a change of meaning.
-_READABLE = frozenset(
-    ("aware-datetime", "naive-datetime", "datetime", "aware-time", "naive-time", "time", "date")
-) | {"timedelta", "uuid", "decimal", "email", "uri", "hostname", "ipv4", "ipv6", "regex"}
+_EXACT = 2**53  # beyond, not every whole number is a float
 _WIDER = frozenset(
-    (f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")
-) | {("integer", "number"), ("integer", "decimal"), ("number", "decimal")}
+    [(f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")]
+    + [(f"ipv{n}{part}", f"ipvany{part or 'address'}")
+       for n in (4, 6) for part in ("", "network", "interface")]
+    + [("integer", "number"), ("integer", "decimal"), ("number", "decimal")]
+    + [("email", "idn-email"), ("hostname", "idn-hostname"), ("uri", "uri-reference")]
+    + [("file-path", "path"), ("directory-path", "path"), ("uri", "iri")]
+)  # fmt: skip
 _NARROWER = {
     **{(wide, narrow): NOTHING for narrow, wide in _WIDER},
     ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",
     ("time", "naive-time"): "12:00:00Z",
 }
-NOT_TEXT = frozenset(("bytes", "utf8-bytes"))
-_NUMERIC = frozenset(("integer", "number"))  # as text, in the keys of objects
 _NAMES = {
     "": "text",
     "bytes": "bytes in base64",
@@ -53,119 +60,165 @@ _KIND_NAMES = {
 }
 
 
-def text_form(alternative: Alternative) -> str:
-    """What the text of a string stands for; "" for plain text."""
-    facets = alternative.facets
-    if form := facets.get("x-typedq-type"):
-        return str(form)
-    if encoding := facets.get("contentEncoding"):
-        return "bytes" if encoding == "base64" else f"{encoding} text"
-    form = str(facets.get("format", ""))
-    return _BY_FORMAT.get(form, form)
-
-
 def describe(alternative: Alternative) -> str:
-    """A few words for a person."""
+    """Return a few words for a person."""
     if alternative.constant is not NOTHING:
         return quoted(alternative.constant)
     if alternative.kind == "string":
-        form = text_form(alternative)
+        form = text_form(alternative.facets)
         return _NAMES.get(form, f"a {form}")
     return _KIND_NAMES.get(alternative.kind, alternative.kind)
 
 
 def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
-    """Values of a kind that has no keywords."""
+    """Compare values of a kind that has no keywords."""
     return Difference()
 
 
 def listed_constant(w: Alternative, r: Alternative) -> Difference:
-    """The reader has the same constant, but text can stand for something else: keys 1 and "1"."""
+    """Compare equal constants, whose text may stand for something else, as the keys 1 and "1"."""
     found = Difference()
-    if w.kind == "string" and (form := text_form(r)) != text_form(w):
+    if w.kind == "string" and (form := text_form(r.facets)) != text_form(w.facets):
         found.add("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
     return found
 
 
 def constants(w: Alternative, r: Alternative) -> Difference:
-    """The writer writes one value, the reader takes values of that kind."""
+    """Compare one value of the writer with a reader of values of its kind."""
     found, value = listed_constant(w, r), w.constant
     if w.kind != "string":
-        exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), value)
-        _limits(found, exactly, r.facets, whole=w.kind == "integer")
+        if number_fits(r.facets, value, whole=False) is not True:
+            exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), value)
+            _limits(found, exactly, r.facets, whole=w.kind == "integer")
+            _masks(found, exactly, r.facets)
+        if (w.kind, r.kind) == ("integer", "number"):
+            _rounding(found, value, value)
         return found
-    _lengths(found, replace(w, facets=dict.fromkeys(("minLength", "maxLength"), len(value))), r)
-    if "pattern" in r.facets:
-        found.add("pattern", writer=describe(w), reader=r.facets["pattern"])
+    if text_fits({**r.facets, **_text_keywords(w)}, value, w.side.budget):
+        return found
+    facets = {**w.facets, **dict.fromkeys(("minLength", "maxLength"), len(value))}
+    _lengths(found, Alternative(w.side, w.kind, facets, {}, value), r)
+    pattern = r.facets.get("pattern")
+    if pattern is not None and matches(pattern, value, w.side.budget) is not True:
+        found.add("pattern", writer=describe(w), reader=pattern)
     return found
+
+
+def _text_keywords(w: Alternative) -> Json:
+    return {key: w.facets.get(key) for key in TEXT_KEYWORDS}
 
 
 def numbers(w: Alternative, r: Alternative) -> Difference:
-    """Numbers read as numbers; a reader of whole numbers is never asked about others."""
+    """Compare numbers; a reader of whole numbers is never asked about others."""
     found = Difference()
-    if [w.facets.get(k) for k in _FORMS] != [r.facets.get(k) for k in _FORMS]:
+    if [w.facets.get(k) for k in TEXT_KEYWORDS] != [r.facets.get(k) for k in TEXT_KEYWORDS]:
         found.add("format", writer=describe(w), reader=describe(r))
     _limits(found, w.facets, r.facets, whole=w.kind == "integer")
+    _masks(found, w.facets, r.facets)
+    if (w.kind, r.kind) == ("integer", "number"):
+        _rounding(found, *_whole_limits(w))
     return found
 
 
-_FORMS = ("format", "contentEncoding", "x-typedq-type")
+def _whole_limits(w: Alternative) -> tuple[Any, Any]:
+    low, high = limits(w.facets, whole=True)
+    return low and low[0], high and high[0]
+
+
+def _rounding(found: Difference, low: Any, high: Any) -> None:
+    """Warn if a whole number of the writer may have no equal float."""
+    exact = low is not None and high is not None and low >= -_EXACT and high <= _EXACT
+    if not exact and not (low is not None and low == high == float(low)):
+        found.add("rounded", what="whole numbers beyond 2**53")
+
+
+def _masks(found: Difference, w: Json, r: Json) -> None:
+    if (mask := r.get("x-typedq-mask")) is None:
+        return
+    bits = w.get("x-typedq-mask")
+    if bits is None or bits & ~mask:
+        found.add("bound", what=f"only bits of {mask}")
 
 
 def decimals(w: Alternative, r: Alternative) -> Difference:
-    """A JSON number read as a decimal, which takes numbers too; any other text does not."""
+    """Compare a JSON number with a decimal, whose reader takes numbers, too."""
     found = Difference()
-    if text_form(r) != "decimal":
-        found.add("other type", writer=describe(w), reader=describe(r))
-    elif set(w.facets) & set(_FORMS):
+    if set(w.facets) & set(TEXT_KEYWORDS):
         found.add("format", writer=describe(w), reader=describe(r))
     elif "pattern" in r.facets or "maxLength" in r.facets or "minLength" in r.facets:
         found.add("bound", what="a certain pattern or length")
+    else:
+        exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), w.constant)
+        facets = w.facets if w.constant is NOTHING else exactly
+        _decimals(found, facets, decimal_facets(r.facets), whole=w.kind == "integer")
     return found
+
+
+def is_decimal(r: Alternative) -> bool:
+    """Return True if this reader of text takes JSON numbers, too."""
+    return r.facets.get("x-typedq-type") == "decimal"
+
+
+def _decimals(found: Difference, w: Json | None, r: Json | None, *, whole: bool = False) -> None:
+    if w is None or r is None:
+        found.add("keyword", what="the keyword x-typedq-decimal")
+        return
+    _limits(found, w, r, whole=whole)
+    digits, places = r.get("max_digits"), r.get("decimal_places")
+    own_digits: float = w.get("max_digits", inf)
+    own_places: float = 0 if whole else w.get("decimal_places", inf)
+    if digits is not None and own_digits > digits:
+        found.add("bound", what=f"at most {digits} digits")
+    elif places is not None and own_places > places:
+        found.add("bound", what=f"at most {places} decimal places")
+    elif digits and places is not None and own_digits - own_places > digits - places:
+        found.add("bound", what=f"at most {digits - places} digits before the point")
+    if w.get("allow_inf_nan") and not r.get("allow_inf_nan"):
+        found.add("bound", what="a finite number")
 
 
 def strings(w: Alternative, r: Alternative) -> Difference:
-    """Text read as text: what it stands for, its length and its pattern."""
+    """Compare text with text: what it stands for, its length and its pattern."""
     found = Difference()
-    left, right = text_form(w), text_form(r)
-    ours, theirs = describe(w), describe(r)
-    if left != right and (left, right) not in _WIDER and not (left in _READABLE and not right):
-        if NOT_TEXT & {left, right}:
-            found.add("encoding", writer=ours, reader=theirs)
-        elif (left, right) in _NARROWER or not left:
-            example = _NARROWER.get((left, right), NOTHING)
-            found.add("narrower", writer=ours, reader=theirs, example=example)
-        else:
-            found.add("format", writer=ours, reader=theirs)
-    if {left, right} <= _NUMERIC:
+    left, right = text_form(w.facets), text_form(r.facets)
+    if left != right:
+        _text_forms(found, w, r)
+    if {left, right} <= NUMERIC_KEYS:
         _limits(found, w.facets, r.facets, whole=left == "integer")
+        if (left, right) == ("integer", "number"):
+            _rounding(found, *_whole_limits(w))
         return found
+    if right == "decimal":
+        texts = [text_of(a.facets.get("x-typedq-decimal")) for a in (w, r)]
+        if texts[0] != texts[1]:
+            _decimals(found, decimal_facets(w.facets), decimal_facets(r.facets))
     _lengths(found, w, r)
     patterns = w.facets.get("pattern"), r.facets.get("pattern")
-    if patterns[1] is not None and patterns[0] != patterns[1]:
-        if patterns[0] is None:
-            found.add("bound", what=f"the pattern {patterns[1]}")
-        else:
-            found.add("pattern", writer=patterns[0], reader=patterns[1])
+    if patterns[1] is not None and patterns[0] is None:
+        found.add("bound", what=f"the pattern {patterns[1]}")
+    elif patterns[1] is not None and patterns[0] != patterns[1]:
+        found.add("pattern", writer=patterns[0], reader=patterns[1])
     return found
+
+
+def _text_forms(found: Difference, w: Alternative, r: Alternative) -> None:
+    left, right = text_form(w.facets), text_form(r.facets)
+    if (left, right) in _WIDER or (left in READABLE and not right):
+        return
+    ours, theirs = describe(w), describe(r)
+    if NOT_TEXT & {left, right}:
+        found.add("encoding", writer=ours, reader=theirs)
+    elif (left, right) in _NARROWER or not left:
+        example = _NARROWER.get((left, right), NOTHING)
+        found.add("narrower", writer=ours, reader=theirs, example=example)
+    else:
+        found.add("format", writer=ours, reader=theirs)
 
 
 _LENGTHS = (
     ("minLength", "maxLength", "characters"),
     ("x-typedq-minBytes", "x-typedq-maxBytes", "bytes"),
 )
-Limit = tuple[float, bool]  # the bound, and whether it is itself excluded
-
-
-def limits(facets: Json, *, whole: bool) -> tuple[Limit | None, Limit | None]:
-    """The tightest bounds; of whole numbers, the last ones allowed."""
-    lows = [(facets[k], x) for k, x in (("minimum", 0), ("exclusiveMinimum", 1)) if k in facets]
-    highs = [(facets[k], -x) for k, x in (("maximum", 0), ("exclusiveMaximum", 1)) if k in facets]
-    low, high = max(lows, default=None), min(highs, default=None)
-    if whole:
-        low = low and ((math.floor(low[0]) + 1 if low[1] else math.ceil(low[0])), 0)
-        high = high and ((math.ceil(high[0]) - 1 if high[1] else math.floor(high[0])), 0)
-    return low and (low[0], bool(low[1])), high and (high[0], bool(high[1]))
 
 
 def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
@@ -174,27 +227,20 @@ def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
         bound, own, sign = wanted[side], written[side], 1 - 2 * side
         if bound is None or (own and (own[0] * sign, own[1]) >= (bound[0] * sign, bound[1])):
             continue
-        example: float = bound[0] - sign
-        if own is not None:
-            example = (own[0] + bound[0]) / 2 if own[1] else own[0]
-        end = written[1 - side]
-        fits = not w.get("multipleOf") and (end is None or (end[0] - example) * sign >= 0)
+        example = bound[0] - sign if own is None else own[0]
+        if own is not None and own[1] and not isinstance(own[0], Decimal):
+            example = (own[0] + bound[0]) / 2
+        plain = not isinstance(example, Decimal) and "multipleOf" not in w
         what = f"{strict if bound[1] else words} {bound[0]}"
-        found.add("bound", what=what, example=example if fits else NOTHING)
-    steps = w.get("multipleOf"), r.get("multipleOf")
-    if steps[1] is not None and not _divides(steps[1], steps[0] or (1 if whole else None)):
-        found.add("bound", what=f"a multiple of {steps[1]}")
-
-
-def _divides(step: Any, value: Any) -> bool:
-    """Of fractions only the same one counts: 0.3 is no multiple of 0.1 in binary."""
-    if step == value:
-        return True
-    return isinstance(step, int) and isinstance(value, int) and step > 0 and value % step == 0
+        found.add("bound", what=what, example=example if plain else NOTHING)
+    if "multipleOf" in r:
+        own_steps = [w["multipleOf"]] if "multipleOf" in w else []
+        if not any(divides(r["multipleOf"], step) for step in own_steps + [1] * whole):
+            found.add("bound", what=f"a multiple of {r['multipleOf']}")
 
 
 def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
-    plain = w.constant is NOTHING and not text_form(w) and "pattern" not in w.facets
+    plain = w.constant is NOTHING and not text_form(w.facets) and "pattern" not in w.facets
     for low, high, unit in _LENGTHS:
         written, wanted = w.facets.get(low, 0), r.facets.get(low, 0)
         if written < wanted:

@@ -1,61 +1,65 @@
-"""Whether a reader covers a writer: every value it can write is accepted with the same meaning.
+"""Whether a reader subsumes a writer: it accepts every value of it with the same meaning.
 
-All pairs of normalizer that matter are collected first, with what differs locally and which further
-pairs that rests on. All are then assumed to hold, and the assumption is taken back wherever it
-fails, until nothing changes: the greatest fixpoint. So recursion needs no guess about the order,
-and a pair that many definitions share is looked at once.
+All pairs of normal forms that matter are collected first, with what differs locally and which
+further pairs that rests on. All are then assumed to hold, and each failure is carried to the pairs
+that rest on it: the greatest fixpoint. So recursion needs no guess about the order, and a pair that
+many definitions share is compared once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from typedq.compat.containers import arrays, disjoint, objects, untagged
-from typedq.compat.difference import Difference, Link
-from typedq.compat.documents import Schema, same
-from typedq.compat.normal_form import Alternative, NormalForm, Normalizer
+from typedq.compat.arrays import arrays, disjoint, untagged
+from typedq.compat.difference import Difference
+from typedq.compat.normal_form import Alternative, NormalForm, Side
+from typedq.compat.objects import objects
 from typedq.compat.scalars import (
-    NOT_TEXT,
     constants,
     decimals,
+    is_decimal,
     listed_constant,
     no_difference,
     numbers,
     strings,
-    text_form,
 )
+from typedq.compat.values import NOT_TEXT, text_form
+from typedq.contracts.dialect import Schema
 from typedq.contracts.fragments import READER_KEYWORDS
 from typedq.contracts.json_tree import NOTHING, text_of
 
-_DIFFER: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
-    ("null", "null"): no_difference,
-    ("boolean", "boolean"): no_difference,
-    ("integer", "integer"): numbers,
-    ("integer", "number"): numbers,
-    ("number", "number"): numbers,
-    ("integer", "string"): decimals,
-    ("number", "string"): decimals,
-    ("string", "string"): strings,
-    ("array", "array"): arrays,
-    ("object", "object"): objects,
+_Differ = Callable[[Alternative, Alternative], Difference]
+_DIFFER: dict[str, dict[str, _Differ]] = {
+    "null": {"null": no_difference},
+    "boolean": {"boolean": no_difference},
+    "integer": {"integer": numbers, "number": numbers, "string": decimals},
+    "number": {"number": numbers, "string": decimals},
+    "string": {"string": strings},
+    "array": {"array": arrays},
+    "object": {"object": objects},
 }
-_DIFFER_CONSTANT: dict[tuple[str, str], Callable[[Alternative, Alternative], Difference]] = {
-    kinds: differ if differ is decimals else constants
-    for kinds, differ in _DIFFER.items()
-    if not {*kinds} & {"array", "object"}
+_DIFFER_CONSTANT: dict[str, dict[str, _Differ]] = {
+    "boolean": {"boolean": no_difference},
+    "integer": {"integer": constants, "number": constants, "string": decimals},
+    "number": {"number": constants, "string": decimals},
+    "string": {"string": constants},
 }
+_MAX_REFUSING = 5  # readers that refuse an alternative, to tell of the nearest
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Option:
-    """One way to read an alternative of the writer."""
+    """One way to read an alternative of the writer. `holds` until something stands against it."""
 
     reader: Alternative
     difference: Difference
+    holds: bool
+    pairs: list[Pair] = field(default_factory=list[Any])  # of the links, in their order
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Choice:
     """An alternative of the writer, and the reader's options for it."""
 
@@ -63,53 +67,55 @@ class Choice:
     options: list[Option]
     ambiguous: bool = False
 
+    @property
+    def holds(self) -> bool:
+        """Return True if exactly one meaning is left."""
+        return not self.ambiguous and any(option.holds for option in self.options)
+
 
 @dataclass(slots=True, eq=False)
 class Pair:
-    """A form of the writer against one of the reader. `equal`: it holds as both are the same."""
+    """A form of the writer against one of the reader. `rests_on_it`: options of other pairs."""
 
     writer: NormalForm
     reader: NormalForm
     choices: list[Choice]
     holds: bool = True
-    equal: bool = False
+    rests_on_it: list[tuple[Pair, Choice, Option]] = field(default_factory=list[Any])
 
 
 class SubsumptionCheck:
-    """The solved comparison of two sides. `steps` counts evaluations of a pair."""
+    """The solved comparison of two sides. Raises `TooComplex`, `Unsupported`."""
 
-    def __init__(self, writer: Normalizer, reader: Normalizer) -> None:
-        self.steps = 0
+    def __init__(self, writer: Side, reader: Side) -> None:
         self.writer, self.reader = writer, reader
         self._pairs: dict[tuple[int, int], Pair] = {}
         self.root = self._collect(writer.document.root, reader.document.root)
         self._solve()
 
     @property
+    def holds(self) -> bool:
+        """Return True if the reader subsumes the writer."""
+        return self.root.holds
+
+    @property
     def pairs(self) -> int:
-        """How many pairs of normalizer had to be looked at."""
+        """Return how many pairs of forms had to be compared."""
         return len(self._pairs)
 
-    def pair(self, link: Link) -> Pair:
-        writer, reader = self.writer(link.writer), self.reader(link.reader)
-        return self._pairs[id(writer), id(reader)]
-
-    def holds(self, option: Option) -> bool:
-        difference = option.difference
-        return not difference.refused and all(self.pair(x).holds for x in difference.links)
-
     def _collect(self, writer: Schema, reader: Schema) -> Pair:
-        first = self.writer(writer), self.reader(reader)
-        todo = [first]
-        while todo:
-            left, right = todo.pop()
+        first = self.writer.form(writer), self.reader.form(reader)
+        waiting = [first]
+        while waiting:
+            left, right = waiting.pop()
             if (id(left), id(right)) in self._pairs:
                 continue
+            self.writer.budget.spend(5)
             forms = _mixed_forms(left, right)
             pair = Pair(left, right, [_choice(w, right, forms) for w in left.alternatives])
             self._pairs[id(left), id(right)] = pair
-            todo += [
-                (self.writer(link.writer), self.reader(link.reader))
+            waiting += [
+                (self.writer.form(link.writer), self.reader.form(link.reader))
                 for choice in pair.choices
                 for option in choice.options
                 for link in option.difference.links
@@ -117,67 +123,82 @@ class SubsumptionCheck:
         return self._pairs[id(first[0]), id(first[1])]
 
     def _solve(self) -> None:
-        pairs, changed = list(reversed(self._pairs.values())), True
-        while changed:
-            changed = False
-            for pair in pairs:
-                if pair.holds and not pair.equal and not self._evaluate(pair):
-                    sides = self.writer.document, self.reader.document
-                    pair.equal = same(sides[0], pair.writer.schema, sides[1], pair.reader.schema)
-                    pair.holds = pair.equal
-                    changed = changed or not pair.holds
+        for pair in self._pairs.values():
+            for choice in pair.choices:
+                for option in choice.options:
+                    for link in option.difference.links:
+                        self.writer.budget.spend()
+                        sides = self.writer.form(link.writer), self.reader.form(link.reader)
+                        target = self._pairs[id(sides[0]), id(sides[1])]
+                        option.pairs.append(target)
+                        target.rests_on_it.append((pair, choice, option))
+        failing = [pair for pair in self._pairs.values() if self._fails(pair)]
+        while failing:
+            for pair, choice, option in failing.pop().rests_on_it:
+                self.writer.budget.spend()
+                option.holds = False
+                if pair.holds and not choice.holds and self._fails(pair):
+                    failing.append(pair)
 
-    def _evaluate(self, pair: Pair) -> bool:
-        self.steps += 1
-        return all(
-            not choice.ambiguous and any(map(self.holds, choice.options)) for choice in pair.choices
-        )
+    def _fails(self, pair: Pair) -> bool:
+        """Decide a pair; what says the same on both sides holds, whatever it means."""
+        if all(choice.holds for choice in pair.choices):
+            return False
+        left, right = pair.writer.schema, pair.reader.schema
+        pair.holds = self.writer.digest(left) == self.reader.digest(right)
+        return not pair.holds
 
 
 def _choice(w: Alternative, reader: NormalForm, forms: Collection[str]) -> Choice:
     fixed = w.constant is not NOTHING
     table = _DIFFER_CONSTANT if fixed else _DIFFER
-    readers = [r for r in reader.open if (w.kind, r.kind) in table]
+    readers = [
+        (r, differ)
+        for kind, differ in table.get(w.kind, {}).items()
+        for r in reader.open.get(kind, ())
+        if w.kind == "string" or kind != "string" or is_decimal(r)
+    ]
     ambiguous = w.kind == "string" and _mistakable(w, forms)
     if len(readers) > 1 and w.kind in ("object", "array"):
-        left = untagged(w, readers)
-        ambiguous = sum(not disjoint(w, r) for r in left) > 1
-        readers = left or readers  # all that refuse it, to tell of the nearest
-    options = [Option(r, _unknown(w, r, table[w.kind, r.kind](w, r))) for r in readers]
+        left = untagged(w, reader)
+        ambiguous = _is_ambiguous(w, left)
+        differ = table[w.kind][w.kind]
+        readers = [(r, differ) for r in left] or readers[:_MAX_REFUSING]
+    options = [_option(w, r, differ(w, r)) for r, differ in readers]
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
-        options.insert(0, Option(listed, _unknown(w, listed, listed_constant(w, listed))))
+        options.insert(0, _option(w, listed, listed_constant(w, listed)))
     return Choice(w, options, ambiguous)
 
 
+def _is_ambiguous(w: Alternative, readers: list[Alternative]) -> bool:
+    """Return True if more than one reader, not saying the same, may take the writer's values."""
+    fitting = [r for r in readers if not disjoint(w, r)]
+    return len(fitting) > 1 and len({r.side.digest(r.facets) for r in fitting}) > 1
+
+
 def _mixed_forms(writer: NormalForm, reader: NormalForm) -> Collection[str]:
-    """What text may stand for to a reader who must guess, as it has not the writer's choices."""
-    ours, theirs = (
-        list(dict.fromkeys(text_form(a) for a in form.alternatives if a.kind == "string"))
-        for form in (writer, reader)
-    )
-    return theirs if len(theirs) > 1 and ours != theirs else ()
+    """Return what text may stand for to a reader that has other choices than the writer."""
+    theirs = reader.text_forms
+    return theirs if len(theirs) > 1 and writer.text_forms != theirs else ()
 
 
 def _mistakable(w: Alternative, forms: Collection[str]) -> bool:
-    """Whether text may be taken for another form of text than it is, as "1" for a decimal."""
-    own = text_form(w)
+    """Return True if text may be taken for another form than it is, as "1" for a decimal."""
+    own = text_form(w.facets)
     return any(form != own and (form or not own or own in NOT_TEXT) for form in forms)
 
 
-def _unknown(w: Alternative, r: Alternative, difference: Difference) -> Difference:
-    """Adds keywords that neither side may have alone: nobody here knows what they mean."""
-    ours = {key for key in w.unknown if key.startswith("x-typedq-")} - READER_KEYWORDS
-    for key in sorted(ours | r.unknown.keys()):
-        left, right = w.unknown.get(key, NOTHING), r.unknown.get(key, NOTHING)
-        if (
-            left is NOTHING
-            or right is NOTHING
-            or not same(w.document, {"?": left}, r.document, {"?": right})
-        ):
-            difference.add("keyword", what=f"the keyword {key.removeprefix('?')}")
+def _option(w: Alternative, r: Alternative, difference: Difference) -> Option:
+    """Add keywords that neither side may have alone: what they mean is not decided here."""
+    w.side.budget.spend(2)
+    ours = {key for key in w.residue if key.startswith("x-typedq-")} - READER_KEYWORDS
+    for key in sorted(ours | r.residue.keys()):
+        left, right = w.residue.get(key), r.residue.get(key)
+        if left is None or right is None or w.side.digest(left) != r.side.digest(right):
+            difference.add("keyword", what=f"the keyword {key}")
     if w.kind == r.kind != "string" and _finer(w) != _finer(r):
         difference.add("keyword", what="the keyword x-typedq-type")
-    return difference
+    return Option(r, difference, not difference.refused)
 
 
 def _finer(a: Alternative) -> object:

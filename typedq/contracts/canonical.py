@@ -1,189 +1,239 @@
 """One text for all schemas that mean the same on the wire, and the hashes taken of it.
 
-What a message looks like does not depend on titles, defaults, the order of keys, or what a
-definition is called; so neither does the fingerprint that travels in the message.
+A message does not depend on titles, defaults, the order of keys, or the names of definitions; so
+neither does the fingerprint that it carries. A document outside the dialect is its own canonical
+text, unchanged: nobody here knows what may be left out of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
-from typedq.contracts.json_tree import is_array, is_object, reachable, redirect, target, text_of
-
-Schema = dict[str, Any]
+from typedq.contracts.dialect import (
+    ANNOTATIONS,
+    HOLDS_SCHEMA,
+    ROOT_ANNOTATIONS,
+    Budget,
+    Document,
+    Schema,
+    Unsupported,
+)
+from typedq.contracts.json_tree import Limits, check_json, is_array, is_object, text_of
 
 _REF = "#/$defs/"
-ANNOTATIONS = frozenset(
-    (
-        "$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated",
-        "description", "examples", "readOnly", "title", "writeOnly", "x-typedq",
-    )
-)  # fmt: skip
-_MAPS = frozenset(("properties", "patternProperties", "dependentSchemas"))  # of names to schemas
-_NESTED = frozenset(
-    (
-        "items", "additionalProperties", "propertyNames", "contains", "not", "if", "then", "else",
-        "unevaluatedProperties", "unevaluatedItems", "contentSchema",
-    )
-)  # fmt: skip
+# Of a document that is hashed, or compared, as it is written.
+PLAIN_LIMITS = Limits(values=100_000, depth=400, characters=2_000_000)
+_HASHING_STEPS = 10_000  # to tell recursive definitions apart
+_CHARACTERS = 50  # that are written in one step
+_DROPPED = ANNOTATIONS | ROOT_ANNOTATIONS
 # keyword -> values that allow everything; not `properties`, even when empty: a Struct is no dict
-_NOTHING: dict[str, list[Any]] = {
+_NEUTRAL: dict[str, list[Any]] = {
     **{key: [[]] for key in ("required", "prefixItems", "allOf")},
-    **{key: [{}] for key in ("patternProperties", "dependentSchemas", "items")},
+    "patternProperties": [{}],
     "propertyNames": [{}, {"type": "string"}],
     **{key: [0] for key in ("minItems", "minLength", "minProperties")},
     "uniqueItems": [False],
 }
+Hashes = Mapping[str, str]  # of definitions, by JSON pointer
 
 
-class DefinitionHashes(dict[str, str]):
-    """Hashes of definitions, with the wire forms made with them, which must not be changed.
+class _Ref(str):
+    """The hash of a definition, in the place of a reference to it."""
 
-    `wires`: a schema, held so that no other gets its id, and its form; by that id.
-    """
-
-    def __init__(self, hashes: Mapping[str, str]) -> None:
-        super().__init__(hashes)
-        self.wires: dict[int, tuple[Schema, Any]] = {}
+    __slots__ = ()
 
 
 def fingerprint(schema: Schema) -> str:
-    """16 hex digits of the wire form: equal for equal contracts."""
+    """Return 16 hex digits that are equal only for equal contracts.
+
+    Raises `NotJson`, a `ValueError`, for a value that is not a JSON document.
+    """
     return sha256(canonical(schema)).hexdigest()[:16]
 
 
-def document_hash(schema: Schema) -> str:
-    """64 hex digits of the whole document, without its `x-typedq` block: proves it unedited."""
-    whole = {key: value for key, value in schema.items() if key != "x-typedq"}
-    return _hash(text_of(whole))
+def document_hash(schema: dict[str, Any]) -> str:
+    """Return 64 hex digits of the whole document without its `x-typedq` block.
+
+    It proves that a document was not edited. Raises `NotJson`.
+    """
+    check_json(schema, PLAIN_LIMITS)
+    return _hash(plain_text(schema))
+
+
+def plain_text(schema: Schema) -> str:
+    """Return the canonical JSON of a document as it is written, without its `x-typedq` block."""
+    if is_object(schema):
+        schema = {key: value for key, value in schema.items() if key != "x-typedq"}
+    return text_of(schema)
 
 
 def canonical(schema: Schema) -> bytes:
-    """The wire form: canonical JSON without annotations, sorted, `$defs` named by first visit.
+    """Return canonical JSON without annotations, sorted, `$defs` named in the order of first visit.
 
-    Definitions that say the same become one, whatever they were called.
+    Definitions that say the same become one, whatever they were called. Raises `NotJson`.
     """
-    definitions = reachable(schema, partial(target, schema))
-    (hashes,) = refine_hashes(definitions)
-    bodies = {digest: definitions[ref] for ref, digest in hashes.items()}
-    names: dict[str, str] = {}
-    root = wire(schema, hashes)
-    waiting = _name_refs(root, bodies, names)
-    named: Schema = {}
-    for digest in waiting:  # grows while it is walked
-        body = wire(bodies[digest], hashes)
-        waiting += _name_refs(body, bodies, names)
+    try:
+        document = Document(schema)
+        (hashes,) = definition_hashes([document])
+    except Unsupported:
+        check_json(schema, PLAIN_LIMITS)
+        return f"as written: {plain_text(schema)}".encode()
+    definitions = document.definitions
+    bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
+    wire, names = WireForms(document, hashes), dict[str, str]()
+    root = _without_refs(wire.of(schema), bodies, names)
+    named: dict[str, Schema] = {}
+    for digest in (visited := list(names)):
+        body = _without_refs(wire.of(bodies[digest]), bodies, names)
+        visited += list(names)[len(visited) :]  # the list grows while it is walked
         named[names[digest]] = body
     whole: Schema = {"not": {}} if root is False else root
     return text_of({**whole, **({"$defs": named} if named else {})}).encode()
 
 
-def refine_hashes(*documents: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A digest per definition of each document: the same for two exactly if they say the same.
+def _without_refs(wire: Any, bodies: Mapping[str, Schema], names: dict[str, str]) -> Any:
+    """Replace hashes by names, in the order of keys."""
+    if is_array(wire):
+        return [_without_refs(item, bodies, names) for item in wire]
+    if is_object(wire):
+        return {key: _without_refs(wire[key], bodies, names) for key in sorted(wire)}
+    if isinstance(wire, _Ref):
+        return _REF + names.setdefault(wire, f"d{len(names)}")
+    return wire
 
-    Refined round by round, because definitions may refer to each other in circles and their names
-    must not count; it ends when a round tells no more of them apart.
+
+def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
+    """Return a hash for each definition: the same for two of any document if they say the same.
+
+    Definitions that do not refer to themselves are hashed once. The others are hashed in rounds,
+    because their names must not count, until a round tells no more of them apart. Raises
+    `TooComplex`.
     """
-    hashes, kinds = [dict.fromkeys(document, "") for document in documents], 0
-    while (found := len({digest for known in hashes for digest in known.values()})) > kinds:
-        kinds = found
-        hashes = [
-            {ref: _hash(text_of(wire(body, known))) for ref, body in document.items()}
-            for document, known in zip(documents, hashes, strict=True)
-        ]
+    hashes = [_settled(document) for document in documents]
+    rest = [
+        {p: body for p, body in document.definitions.items() if p not in known}
+        for document, known in zip(documents, hashes, strict=True)
+    ]
+    for known, left in zip(hashes, rest, strict=True):
+        known.update(dict.fromkeys(left, ""))
+    budget, kinds = Budget(_HASHING_STEPS), 0
+    while (now := len({hashes[i][p] for i, left in enumerate(rest) for p in left})) > kinds:
+        kinds = now
+        for i, (document, left) in enumerate(zip(documents, rest, strict=True)):
+            forms = WireForms(document, dict(hashes[i]), budget)
+            hashes[i].update({p: forms.digest(body) for p, body in left.items()})
     return hashes
+
+
+def _settled(document: Document) -> dict[str, str]:
+    """Return the hashes of the definitions that lead to no circle, each made once."""
+    bodies, hashes = document.definitions, dict[str, str]()
+    forms = WireForms(document, hashes)
+    needs = {pointer: set(document.references(body)) for pointer, body in bodies.items()}
+    users: dict[str, list[str]] = {pointer: [] for pointer in bodies}
+    for pointer, needed in needs.items():
+        for one in needed:
+            users[one].append(pointer)
+    ready = [pointer for pointer, needed in needs.items() if not needed]
+    for pointer in ready:  # the list grows while it is walked
+        hashes[pointer] = forms.digest(bodies[pointer])
+        for user in users[pointer]:
+            needs[user].discard(pointer)
+            if not needs[user]:
+                ready.append(user)
+    return hashes
+
+
+class WireForms:
+    """The schemas of one document without annotations, their refs replaced by hashes."""
+
+    def __init__(self, document: Document, hashes: Hashes, budget: Budget | None = None) -> None:
+        self._document, self._hashes, self._budget = document, hashes, budget
+        self._made: dict[int, tuple[Schema, Any]] = {}  # holds the schema, so that its id stays
+        self._digests: dict[int, str] = {}
+
+    def digest(self, schema: Schema) -> str:
+        """Return a hash that is the same for schemas that say the same."""
+        if not is_object(schema):
+            return _hash(text_of({} if schema is True else schema))
+        if id(schema) not in self._digests:
+            self._digests[id(schema)] = _hash(self._text(self.of(schema)))
+        return self._digests[id(schema)]
+
+    def _text(self, value: Any) -> str:
+        text = text_of(value)
+        if self._budget is not None:
+            self._budget.spend(1 + len(text) // _CHARACTERS)
+        return text
+
+    def of(self, schema: Schema) -> Any:
+        """Return one schema without annotations, its sets sorted."""
+        if not is_object(schema):
+            return {} if schema is True else schema
+        if id(schema) not in self._made:
+            self._made[id(schema)] = schema, self._make(schema)
+        return self._made[id(schema)][1]
+
+    def _make(self, schema: dict[str, Any]) -> Any:
+        plain: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key in _DROPPED:
+                continue
+            name = "enum" if key == "const" and "enum" not in schema else key
+            form = self._FORMS.get(name if key == "const" else key)
+            plain[name] = value if form is None else form(self, [value] if name != key else value)
+        plain = {k: v for k, v in plain.items() if v not in _NEUTRAL.get(k, ())}
+        # Without `items`, a closed writer writes no more than the elements of `prefixItems`.
+        if plain.get("items") == {} and not plain.keys() & {"prefixItems", "x-typedq-elements"}:
+            del plain["items"]
+        if len(plain) == 1 and len(plain.get("anyOf", ())) == 1:
+            return plain["anyOf"][0]
+        return plain
+
+    def _ref(self, ref: str) -> Any:
+        return _Ref(self._hashes[self._document.pointer(ref)])
+
+    def _named(self, value: dict[str, Schema]) -> Any:
+        return {name: self.of(body) for name, body in value.items()}
+
+    def _row(self, value: list[Schema]) -> Any:
+        return [self.of(body) for body in value]
+
+    def _set(self, value: list[Schema]) -> Any:
+        return self._values(self._row(value))
+
+    def _multiset(self, value: list[Schema]) -> Any:
+        return sorted(self._row(value), key=self._text)  # twice the same is another meaning
+
+    def _union(self, value: list[Schema]) -> Any:
+        members: list[Any] = []
+        for body in self._row(value):
+            members += body["anyOf"] if is_object(body) and set(body) == {"anyOf"} else [body]
+        return self._values(members)
+
+    def _values(self, value: list[Any]) -> Any:
+        """Sort without duplicates by JSON text, which tells 1, "1", 1.0 and true apart."""
+        return [item for _, item in sorted({self._text(item): item for item in value}.items())]
+
+    def _types(self, value: Any) -> Any:
+        kinds = self._values([value] if isinstance(value, str) else value)
+        return kinds[0] if len(kinds) == 1 else kinds
+
+    _FORMS: ClassVar[dict[str, Callable[[WireForms, Any], Any]]] = {
+        "$ref": _ref,
+        "allOf": _set,
+        "anyOf": _union,
+        "enum": _values,
+        "oneOf": _multiset,
+        "prefixItems": _row,
+        "required": _values,
+        "type": _types,
+        **dict.fromkeys(sorted(HOLDS_SCHEMA), of),
+        **dict.fromkeys(("properties", "patternProperties"), _named),
+    }
 
 
 def _hash(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _name_refs(wire: Any, bodies: Mapping[str, Any], names: dict[str, str]) -> list[str]:
-    """Replace hashes by names in the order of keys; return the hashes seen for the first time."""
-    new: list[str] = []
-    if is_array(wire):
-        for item in wire:
-            new += _name_refs(item, bodies, names)
-    elif is_object(wire):
-        for key in sorted(wire.keys() - {"enum"}):
-            digest = wire[key]
-            if key != "$ref" or not isinstance(digest, str):
-                new += _name_refs(digest, bodies, names)
-            elif digest in bodies:
-                if digest not in names:
-                    names[digest] = f"d{len(names)}"
-                    new.append(digest)
-                wire[key] = _REF + names[digest]
-    return new
-
-
-def wire(schema: Any, hashes: Mapping[str, str]) -> Any:
-    """One schema without annotations, its refs exchanged for refine_hashes, its sets sorted."""
-    if not is_object(schema):
-        return {} if schema is True else schema
-    if not isinstance(hashes, DefinitionHashes):
-        return _wire(schema, hashes)
-    if id(schema) not in hashes.wires:
-        hashes.wires[id(schema)] = schema, _wire(schema, hashes)
-    return hashes.wires[id(schema)][1]
-
-
-def _wire(schema: Schema, hashes: Mapping[str, str]) -> Any:
-    plain: Schema = {}
-    for key in schema.keys() - ANNOTATIONS:
-        name, kinds, form = _FORMS.get(key, (key, object, redirect))
-        value = schema[key]
-        plain[name] = form(value, hashes) if isinstance(value, kinds) else value
-    plain = {key: value for key, value in plain.items() if value not in _NOTHING.get(key, [])}
-    if len(plain) == 1 and len(plain.get("anyOf", [])) == 1:
-        return plain["anyOf"][0]
-    return plain
-
-
-def _named_schemas(value: Any, hashes: Mapping[str, str]) -> Any:
-    return {name: wire(body, hashes) for name, body in value.items()}
-
-
-def _row(value: Any, hashes: Mapping[str, str]) -> Any:
-    return [wire(body, hashes) for body in value]
-
-
-def _values(value: Any, _painted: Mapping[str, str]) -> Any:
-    """Sorted without duplicates by their JSON text, which tells 1, "1", 1.0 and true apart."""
-    return [text[1] for text in sorted({text_of(v): v for v in value}.items())]
-
-
-def _set(value: Any, hashes: Mapping[str, str]) -> Any:
-    return _values(_row(value, hashes), hashes)
-
-
-def _union(value: Any, hashes: Mapping[str, str]) -> Any:
-    members: list[Any] = []
-    for body in _row(value, hashes):
-        members += body["anyOf"] if is_object(body) and set(body) == {"anyOf"} else [body]
-    return _values(members, hashes)
-
-
-def _type(value: Any, hashes: Mapping[str, str]) -> Any:
-    kinds = _values([value] if isinstance(value, str) else value, hashes)
-    return kinds[0] if len(kinds) == 1 else kinds
-
-
-# keyword -> its name on the wire, what it should hold, and its form; of others, references count
-_Form = Callable[[Any, Mapping[str, str]], Any]
-_FORMS: dict[str, tuple[str, Any, _Form]] = {
-    "$ref": ("$ref", str, lambda ref, hashes: hashes.get(ref, ref)),
-    "allOf": ("allOf", list, _set),
-    "anyOf": ("anyOf", list, _union),
-    "const": ("enum", object, lambda value, _: [value]),
-    "enum": ("enum", list, _values),
-    "oneOf": ("oneOf", list, _set),
-    "prefixItems": ("prefixItems", list, _row),
-    "required": ("required", list, _values),
-    "type": ("type", (str, list), _type),
-    **{key: (key, object, wire) for key in _NESTED},
-    **{key: (key, dict, _named_schemas) for key in _MAPS},
-}

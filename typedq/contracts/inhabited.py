@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
-from typedq.contracts.json_tree import is_object, reachable, target
+from typedq.contracts.json_tree import is_object
 
 _RANGES = (
     ("minLength", "maxLength"),
@@ -35,7 +34,8 @@ def dead_end(document: dict[str, Any]) -> str | None:
 
 class _Search:
     def __init__(self, document: dict[str, Any]) -> None:
-        self._definitions = reachable(document, partial(target, document))
+        definitions: dict[str, Any] = document.get("$defs", {})
+        self._definitions = {f"#/$defs/{name}": body for name, body in definitions.items()}
         self._alive = dict.fromkeys(self._definitions, False)
         while found := [
             ref for ref, alive in self._alive.items() if not alive and self._lives(ref)

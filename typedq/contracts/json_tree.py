@@ -1,32 +1,58 @@
-"""Parsed JSON: what a piece of it is, its canonical text, and what references in it point to."""
+"""Parsed JSON: what a piece of it is, its canonical text, and whether two values are equal."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 NOTHING: Any = object()
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_MAX_NUMBER = 10**300  # beyond, arithmetic on floats overflows
+
+
+class NotJson(ValueError):
+    """A value that JSON cannot carry, or one beyond the limits of size and depth."""
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether `value` is a JSON object."""
+    """Return True if `value` is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_array(value: Any) -> TypeGuard[list[Any]]:
-    """Whether `value` is a JSON array."""
+    """Return True if `value` is a JSON array."""
     return isinstance(value, list)
 
 
+def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
+
+
 def text_of(value: Any) -> str:
-    """Canonical JSON, in which 1, 1.0, true and "1" all differ."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Return canonical JSON, in which 1, 1.0, true and "1" all differ."""
+    return _encode(value)
+
+
+def equality_key(value: Any) -> str:
+    """Return a text that is the same for values that JSON Schema calls equal, as 1 and 1.0."""
+    return (
+        text_of(_whole_floats(value)) if isinstance(value, float | list | dict) else text_of(value)
+    )
+
+
+def _whole_floats(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if is_array(value):
+        return [_whole_floats(item) for item in value]
+    if is_object(value):
+        return {key: _whole_floats(item) for key, item in value.items()}
+    return value
 
 
 def redirect(value: Any, refs: Mapping[str, str]) -> Any:
-    """`value` with each `$ref` exchanged for its new address."""
+    """Return `value` with each `$ref` replaced by its new address."""
     if is_array(value):
         return [redirect(item, refs) for item in value]
     if not is_object(value):
@@ -39,42 +65,52 @@ def redirect(value: Any, refs: Mapping[str, str]) -> Any:
     }
 
 
-def target(root: Any, ref: object) -> Any:
-    """What a `$ref` within the document `root` points to; NOTHING if it is not there."""
-    if not isinstance(ref, str) or not (ref == "#" or ref.startswith("#/")):
-        return NOTHING
-    here = root
-    for part in _unquote(ref).split("/")[1:]:
-        step = part.replace("~1", "/").replace("~0", "~")
-        if is_object(here) and step in here:
-            here = here[step]
-        elif is_array(here) and step.isdecimal() and int(step) < len(here):
-            here = here[int(step)]
-        else:
-            return NOTHING
-    return here
+class Limits(NamedTuple):
+    """Bounds of a document: JSON values, levels, and characters of its texts together."""
+
+    values: int
+    depth: int
+    characters: int
 
 
-def reachable(start: Any, target_of: Callable[[str], Any]) -> dict[str, Any]:
-    """What the references in `start` point to, and those in there, by reference."""
-    found: dict[str, Any] = {}
-    waiting: list[Any] = [start]
+def check_json(value: Any, limits: Limits) -> None:
+    """Raise `NotJson` unless `value` is a JSON tree within the limits.
+
+    A Python object that holds itself, or one part very often, exceeds the limits, too.
+    """
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    values = characters = 0
     while waiting:
-        part = waiting.pop()
-        if is_object(part):
-            ref: Any = part.get("$ref")
-            if isinstance(ref, str) and ref not in found and target_of(ref) is not NOTHING:
-                found[ref] = target_of(ref)
-                waiting.append(found[ref])
-            waiting.extend(part.values())
-        elif is_array(part):
-            waiting.extend(part)
-    return found
+        part, depth = waiting.pop()
+        values += 1
+        if values > limits.values:
+            raise NotJson(f"it has more than {limits.values:,} values")
+        if depth > limits.depth:
+            raise NotJson(f"it is nested more than {limits.depth} levels deep")
+        if isinstance(part, str):
+            characters += _length(part)
+        elif is_object(part):
+            characters += sum(map(_length, part))
+            waiting += [(item, depth + 1) for item in part.values()]
+        elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
+            waiting += [(item, depth + 1) for item in part]
+        else:
+            _check_scalar(part)
+        if characters > limits.characters:
+            raise NotJson(f"its texts have more than {limits.characters:,} characters")
 
 
-def _unquote(ref: str) -> str:
-    def byte(found: re.Match[bytes]) -> bytes:
-        return bytes.fromhex(found[1].decode())
+def _check_scalar(value: Any) -> None:
+    if isinstance(value, int | float):
+        if not -_MAX_NUMBER < value < _MAX_NUMBER:  # NaN is not, either
+            raise NotJson("it holds a number that is not finite or is beyond 1e300")
+    elif value is not None:
+        raise NotJson(f"it holds a {type(value).__name__}, which is not JSON")
 
-    raw = re.sub(rb"%([0-9A-Fa-f]{2})", byte, ref.encode("utf-8", "surrogatepass"))
-    return raw.decode("utf-8", "replace")
+
+def _length(text: Any) -> int:
+    if not isinstance(text, str):
+        raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise NotJson("it holds half of a surrogate pair, which is not Unicode")
+    return len(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +11,8 @@ import msgspec
 
 from typedq.broker import Broker, stats
 from typedq.broker.parking import extent
-from typedq.compat import compare
+from typedq.compat import compare, read_schema
+from typedq.errors import ConfigurationError, InvalidSchema
 from typedq.policy import NAME
 from typedq.registry.gate import Declared, Order, altogether, order_of
 from typedq.registry.history import History, Version
@@ -58,9 +58,15 @@ class Live:
 
 
 def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History]:
-    """What a server knows, as histories in no order; versions have the numbers of `local`."""
+    """Return what a server knows, as histories in no order; versions have the numbers of `local`.
+
+    Raises `ConfigurationError` if a document there is not a schema, and `ServerError`.
+    """
     found: dict[str, list[Version]] = {}
-    for contract, schema in schemas(broker).items():
+    known, invalid = read_published(broker)
+    if invalid:
+        raise ConfigurationError([_of_no_use(broker, *each) for each in sorted(invalid.items())])
+    for contract, schema in known.items():
         task, _, fingerprint = contract.partition("@")
         ours = local[task].versions if task in local else ()
         number = next((v.number for v in ours if v.fingerprint == fingerprint), 0)
@@ -69,15 +75,33 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
 
 
 def schemas(broker: Broker) -> Schemas:
-    """Every contract that a server was told of, by id."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return every published schema that is one, by contract id."""
+    return read_published(broker)[0]
+
+
+def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
+    """Return every published schema by contract id, and of those that are invalid, the reasons.
+
+    What is not even a JSON object counts as not published.
+    """
+    found, invalid = dict[str, dict[str, Any]](), dict[str, str]()
     for id, text in broker.call(stats.contracts(broker.keys)).items():
         if not NAME.fullmatch(id.rpartition("@")[0]):
             continue
-        # What another producer wrote may be anything.
-        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-            found[id] = msgspec.json.decode(text, type=dict[str, Any])
-    return found
+        try:
+            found[id] = read_schema(text)
+        except InvalidSchema as error:
+            if error.is_object:
+                invalid[id] = error.reason
+    return found, invalid
+
+
+def _of_no_use(broker: Broker, contract: str, reason: str) -> str:
+    return (
+        f"the schema published for {contract} is invalid: {reason}; its messages stay parked;"
+        f" expected what a producer publishes: HDEL {broker.keys.contracts} {contract}, and let a"
+        " producer of that contract enqueue again"
+    )
 
 
 def worker(line: bytes) -> Worker:
@@ -91,14 +115,21 @@ def worker(line: bytes) -> Worker:
 def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh_s: float) -> Live:
     """Ask the server; no scan, so it costs the same however many messages wait.
 
-    fresh_s: a worker that was not seen for longer does not count. Raises ServerError.
+    fresh_s: a worker that was not seen for longer does not count. Raises `ServerError`, and
+    `ConfigurationError` if the schema of a contract that matters is invalid.
     """
-    seen, known = broker.call(stats.survey(broker.keys, queues, [])), schemas(broker)
+    seen = broker.call(stats.survey(broker.keys, queues, []))
+    known, invalid = read_published(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
-    waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
     oldest_ms = seen.now_ms - fresh_s * 1000
     workers = [w for w in map(worker, seen.workers.values()) if (w.seen_ms or 0) >= oldest_ms]
+    asked = {contract for contract, _ in counts}.union(*(w.reads for w in workers))
+    ours = {f"{name}@{task.fingerprint}" for name, task in by_name.items()}
+    bad = sorted(c for c in asked & invalid.keys() - ours if c.rpartition("@")[0] in by_name)
+    if bad:
+        raise ConfigurationError([_of_no_use(broker, c, invalid[c]) for c in bad])
+    waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
     order = altogether(o for w in workers for o in _orders(w.reads, by_name, known))
     dues = broker.call(extent(broker.keys, queues, [])).last_due_ms.values() if queues else ()
     return Live(waiting, len(workers), order, max(filter(None, dues), default=None))
@@ -145,7 +176,11 @@ def _waiting(
     if schema is None:
         return Waiting(contract, count, None, "the server does not know this contract")
     changes = compare(schema, task.schema).changes
-    breaks = ", ".join(f"{c.rule} at {c.path}" for c in changes if not c.backward)
+    breaks = ", ".join(
+        f"{c.rule} at {c.path}" + (f" ({c.message})" if c.rule == "CANNOT_COMPARE" else "")
+        for c in changes
+        if not c.backward
+    )
     read = task.reads(fingerprint, schema)
     return Waiting(contract, count, read, "" if read else breaks)
 

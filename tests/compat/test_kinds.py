@@ -1,0 +1,266 @@
+"""Changes of types that people make, and what compares them: text, decimals, constants, shapes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import pathlib
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pydantic
+import pytest
+from msgspec import Meta
+from pydantic import Field
+
+from tests.compat.cases import model, struct
+from typedq.compat import Comparison, compare
+from typedq.contracts import contract_of
+from typedq.contracts.schema import document
+
+
+def between(old: Any, new: Any) -> Comparison:
+    return compare(document(old), document(new))
+
+
+def verdicts(old: Any, new: Any) -> tuple[bool, bool]:
+    found = between(old, new)
+    assert found.backward == all(change.backward for change in found.changes)
+    assert found.forward == all(change.forward for change in found.changes)
+    return found.backward, found.forward
+
+
+TEXT_TYPES: list[Any] = [
+    pathlib.Path, pathlib.PurePosixPath, pydantic.FilePath, pydantic.DirectoryPath,
+    ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
+    ipaddress.IPv4Interface, pydantic.IPvAnyAddress, pydantic.IPvAnyNetwork, pydantic.AnyUrl,
+    pydantic.HttpUrl, pydantic.PostgresDsn, pydantic.RedisDsn, pydantic.AmqpDsn, pydantic.UUID4,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES, ids=lambda kind: getattr(kind, "__name__", str(kind)))
+def test_text_of_a_known_form_may_become_plain_text(kind: Any) -> None:
+    assert verdicts(model(a=kind), model(a=str)) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["name-email", "idn-email", "iri-reference", "uri-template"])
+def test_so_may_text_of_a_format(name: str) -> None:
+    old, new = {"type": "string", "format": name}, {"type": "string"}
+    found = compare(old, new)
+    assert (found.backward, found.forward) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["byte", "binary", "odd", "integer", "bytes", "timedelta"])
+def test_a_format_that_is_not_known_may_not(name: str) -> None:
+    old, new = {"type": "string", "format": name}, {"type": "string"}
+    found = compare(old, new)
+    assert (found.backward, found.forward) == (False, False)
+    assert compare(old, {**old, "title": "t"}).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (ipaddress.IPv4Address, pydantic.IPvAnyAddress),
+        (ipaddress.IPv6Network, pydantic.IPvAnyNetwork),
+        (ipaddress.IPv4Interface, pydantic.IPvAnyInterface),
+        (pydantic.FilePath, pathlib.Path),
+    ],
+)
+def test_text_of_a_form_may_become_text_of_a_wider_one(old: Any, new: Any) -> None:
+    assert verdicts(model(a=old), model(a=new)) == (True, False)
+
+
+def test_bytes_never_become_text() -> None:
+    assert verdicts(model(a=pydantic.Base64Bytes), model(a=str)) == (False, False)
+
+
+def dec(**bounds: Any) -> Any:
+    return model(a=Annotated[Decimal, Field(**bounds)])
+
+
+DECIMALS: list[tuple[Any, Any, bool, bool]] = [
+    (dec(ge=0), dec(ge=0, le=10), False, True),
+    (dec(ge=0, le=10), dec(ge=-1, le=Decimal("10.5")), True, False),
+    (dec(gt=0), dec(ge=0), True, False),
+    (dec(ge=0), dec(gt=0), False, True),
+    (dec(lt=5), dec(lt=Decimal("5.00")), True, True),
+    (dec(le=5), dec(ge=0), False, False),
+    (model(a=Decimal), dec(ge=0), False, True),
+    (dec(multiple_of=Decimal("0.02")), dec(multiple_of=Decimal("0.01")), True, False),
+    (dec(multiple_of=Decimal("0.3")), dec(multiple_of=Decimal("0.1")), True, False),
+    (dec(max_digits=5, decimal_places=2), dec(max_digits=8, decimal_places=2), True, False),
+    (dec(max_digits=5, decimal_places=2), dec(max_digits=5, decimal_places=3), False, False),
+    (dec(max_digits=5), dec(max_digits=4), False, True),
+    (dec(decimal_places=2), dec(decimal_places=4), True, False),
+    (dec(allow_inf_nan=True), model(a=Decimal), False, True),
+    (dec(ge=0), model(a=str), True, False),
+    (model(a=Annotated[int, Field(ge=0, le=5)]), dec(ge=0), True, False),
+    (model(a=int), dec(ge=0), False, False),
+    (model(a=int), dec(max_digits=3), False, False),
+    (model(a=Literal[1, 2]), dec(ge=0, le=2), True, False),
+    (model(a=Literal[1, 3]), dec(ge=0, le=2), False, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "backward", "forward"), DECIMALS, ids=range(len(DECIMALS)))
+def test_bounds_of_decimals_are_compared(old: Any, new: Any, backward: bool, forward: bool) -> None:
+    assert verdicts(old, new) == (backward, forward)
+
+
+BOUNDS: list[Any] = [5, {"ge": "x"}, {"ge": "1e999999999"}, {"odd": "1"}, {"ge": None}]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=range(len(BOUNDS)))
+def test_bounds_of_decimals_that_are_not_understood_must_be_equal(bounds: Any) -> None:
+    plain = {"type": "string", "format": "decimal", "x-typedq-type": "decimal"}
+    bounded = {**plain, "x-typedq-decimal": bounds}
+    for old, new in ((plain, bounded), (bounded, plain)):
+        found = compare(old, new)
+        assert {change.rule for change in found.changes} == {"UNKNOWN_KEYWORD"}
+    assert compare(bounded, {**bounded, "title": "t"}).changes == ()
+
+
+SAME: list[tuple[Any, Any]] = [
+    (model(a=None), model(a=Literal[None])),
+    (Literal["a"] | None, Literal["a", None]),
+    (struct(a=Literal["a", 1] | None), struct(a=Literal[None, 1, "a"])),
+    (model(a=bool), model(a=Literal[True, False])),
+    (model(a=bool | None), model(a=Literal[True, False, None])),
+    (model(a=bool | str), model(a=Literal[True] | Literal[False] | str)),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME, ids=range(len(SAME)))
+def test_the_same_values_are_the_same_however_they_are_listed(one: Any, other: Any) -> None:
+    assert verdicts(one, other) == verdicts(other, one) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "pattern", "matched"),
+    [
+        (["ab", "ac"], "^a", True),
+        (["ab", "ca"], "^a", False),
+        (["2027-01"], r"^\d{4}-\d\d$", True),
+        (["x1", "y22"], "^[a-z][0-9]{1,2}$", True),
+        (["red", "blue"], "^(red|green|blue)$", True),
+        (["red", "black"], "^(red|green|blue)$", False),
+        (["aaa"], "^(a+)+$", False),  # it might take for ever
+        (["aaaaaaaa"], "(a|aa)+$", False),
+        (["aa"], r"^(a)\1$", False),
+        (["aa"], "^(?=a)", False),
+        (["\u00e4"], r"^\w$", False),  # elsewhere \w knows ASCII only
+        (["a\n"], "^a$", False),
+        (["aa"], "a{2}*", False),
+        (["aa"], "(", False),
+    ],
+)
+def test_constants_are_matched_with_a_pattern(values: Any, pattern: str, matched: bool) -> None:
+    old, new = {"enum": values}, {"type": "string", "pattern": pattern}
+    assert compare(old, new).backward is matched
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward"),
+    [
+        (6, 3, True), (3, 6, False), (0.5, 0.25, True), (0.02, 0.01, True), (0.3, 0.1, False),
+        (1, 0.5, True), (1.5, 0.5, True), (0.5, 1, False), (2.0, 2, True), (7, 0.1, False),
+    ],
+)  # fmt: skip
+def test_steps_divide_exactly_in_decimal_and_in_binary(old: Any, new: Any, backward: bool) -> None:
+    found = compare({"type": "number", "multipleOf": old}, {"type": "number", "multipleOf": new})
+    assert found.backward is backward
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rounded"),
+    [
+        (int, float, True),
+        (Annotated[int, Meta(ge=0, le=2**53)], float, False),
+        (Annotated[int, Meta(ge=0, le=2**53 + 1)], float, True),
+        (Annotated[int, Meta(le=5)], float, True),
+        (Literal[1, 2**60], float, False),
+        (Literal[1, 2**60 + 1], float, True),
+        (int, float | int, False),
+        (list[int], list[float], True),
+        (dict[int, int], dict[float, int], True),
+        (int, Decimal, False),
+        (float, float, False),
+    ],
+)
+def test_a_whole_number_that_becomes_a_float_may_be_rounded(
+    old: Any, new: Any, rounded: bool
+) -> None:
+    found = between(old, new)
+    assert found.backward
+    warnings = [change for change in found.changes if change.rule == "VALUE_ROUNDED"]
+    assert bool(warnings) is rounded
+    for change in warnings:
+        assert (change.backward, change.forward, change.warning) == (True, True, True)
+        assert change.message == (
+            "messages written before this change may hold whole numbers beyond 2**53 here; the new"
+            " worker reads floats, which have 53 bits, and rounds them"
+        )
+
+
+class Order(msgspec.Struct):
+    number: int
+    note: str = ""
+
+
+def whole(order: Order) -> None: ...
+def parts(number: int, note: str = "") -> None: ...
+def more(number: int, note: str = "", fast: bool = False) -> None: ...
+def other(number: str, note: str = "") -> None: ...
+def both(order: Order, fast: bool = False) -> None: ...
+def longer(number: int, note: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward", "forward"),
+    [
+        (whole, parts, True, True),
+        (parts, whole, True, True),
+        (whole, more, True, True),
+        (whole, other, False, False),
+        (whole, both, False, False),
+        (whole, longer, False, True),
+    ],
+)
+def test_one_parameter_and_several_are_compatible_if_the_bytes_are(
+    old: Any, new: Any, backward: bool, forward: bool
+) -> None:
+    schemas = [contract_of(fn, task="job", context=type(None)).schema for fn in (old, new)]
+    found = compare(*schemas)
+    assert (found.backward, found.forward) == (backward, forward)
+    rules = [change.rule for change in found.changes if not change.warning]
+    assert rules == ([] if backward and forward else ["PAYLOAD_SHAPE_CHANGED"])
+    for change in found.changes:
+        assert change.warning or (change.backward, change.forward) == (backward, forward)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "example"),
+    [
+        (dt.datetime | int, dt.datetime | Annotated[int, Meta(ge=0)], -1),
+        (struct(x=dt.date | int), struct(x=dt.date | Annotated[int, Meta(le=9)]), {"x": 10}),
+        (dt.datetime | Annotated[int, Meta(lt=5)], dt.datetime | Annotated[int, Meta(lt=3)], 4),
+    ],
+)
+def test_a_member_of_a_union_that_was_narrowed_is_told_as_such(
+    old: Any, new: Any, example: Any
+) -> None:
+    (change,) = between(old, new).changes
+    assert (change.rule, change.example) == ("CONSTRAINT_TIGHTENED", example)
+
+
+@pytest.mark.parametrize("keyword", ["x-typedq-new", "x-typedq-check", "x-typedq-written"])
+def test_a_keyword_of_typedqs_own_that_the_reader_has_must_be_equal(keyword: str) -> None:
+    plain, marked = {"type": "string"}, {"type": "string", keyword: {"minLength": 1}}
+    (change,) = compare(plain, marked).changes
+    assert (change.rule, change.backward) == ("UNKNOWN_KEYWORD", False)
+    assert change.message.startswith(f"the keyword {keyword} differs")
+    assert compare(marked, {**marked, "title": "t"}).changes == ()
+    assert compare(marked, {**marked, keyword: {"minLength": 2}}).backward is False
+    assert compare(marked, plain).backward is (keyword == "x-typedq-check")

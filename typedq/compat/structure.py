@@ -1,0 +1,89 @@
+"""What the objects and arrays of a schema hold, seen from either side.
+
+A writer with declared members or elements writes those only: it is closed. Without, it is open.
+A reader with declared members or elements drops what it does not declare, unless it forbids it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from math import inf
+from typing import Any
+
+from typedq.contracts.dialect import Schema
+
+Json = dict[str, Any]
+
+ANY_TEXT = {"type": "string"}
+
+
+class Members:
+    """The members of an object, seen from either side."""
+
+    def __init__(self, facets: Json, listed: Mapping[str | int, list[str]]) -> None:
+        self._listed = listed
+        self._lone_tag = bool(facets.get("x-typedq-lone-tag"))
+        self.declared: dict[str, Schema] = facets.get("properties", {})
+        self.patterns: dict[str, Schema] = facets.get("patternProperties", {})
+        self.required = frozenset(facets.get("required", ()))
+        self.fixed = "properties" in facets
+        self.drops = self.fixed and "additionalProperties" not in facets  # as a reader
+        self.accepted: Schema = facets.get("additionalProperties", True)
+        self.written: Schema = False if self.drops else self.accepted  # beside the declared ones
+        names = facets.get("propertyNames", True)
+        is_text = isinstance(names, bool) or names.get("type") == "string"
+        self.keys: Schema = names if is_text else {"allOf": [names, ANY_TEXT]}
+
+    @cached_property
+    def always(self) -> frozenset[str]:
+        """What a writer always writes: required members, and the tag of a lone tagged Struct."""
+        if not self._lone_tag:
+            return self.required
+        tags = [
+            name
+            for name, schema in self.declared.items()
+            if name not in self.required and self.constant(name) and "default" not in schema
+        ]
+        return self.required | set(tags if len(tags) == 1 else ())
+
+    @cached_property
+    def parts(self) -> dict[str, Schema]:
+        """What a writer may write by name: declared members, and required ones of any value."""
+        loose = True if self.patterns else self.accepted
+        more = sorted(self.required - self.declared.keys()) if self.fixed else ()
+        return {**self.declared, **dict.fromkeys(more, loose)}
+
+    def constant(self, name: str) -> str | None:
+        """Return the one value a member can have, as its equality key."""
+        values = self._listed.get(name, ())
+        return values[0] if len(values) == 1 else None
+
+    def tagged(self, name: str) -> bool:
+        """Return True if a member is the tag of a Struct that is no variant of a union."""
+        return self._lone_tag and name in self.always - self.required
+
+
+class Elements:
+    """The elements of an array, seen from either side."""
+
+    def __init__(self, facets: Json, *, writes: bool) -> None:
+        self.prefix: list[Schema] = facets.get("prefixItems", [])
+        self.names: list[str] = facets.get("x-typedq-elements", [])
+        self.least: int = facets.get("minItems", 0)
+        most: float = facets.get("maxItems", inf)
+        named = "x-typedq-elements" in facets or bool(self.prefix)
+        self.drops = named and "items" not in facets and "maxItems" not in facets  # as a reader
+        # A closed writer writes further elements only if it must.
+        closed = writes and named and self.least <= len(self.prefix)
+        self.rest: Schema = facets.get("items", not closed)
+        self.most = min(most, len(self.prefix)) if self.rest is False else most
+
+    def at(self, index: int) -> Schema:
+        """Return the schema of one element."""
+        return self.prefix[index] if index < len(self.prefix) else self.rest
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return f"exactly {self.least}"
+        return f"{self.least} or more" if self.most == inf else f"{self.least} to {self.most}"

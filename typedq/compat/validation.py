@@ -1,0 +1,134 @@
+"""Whether a value is one that a side may write, or one that it accepts when it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from typedq.compat.normal_form import Alternative, Side
+from typedq.compat.scalars import is_decimal
+from typedq.compat.structure import Elements
+from typedq.compat.values import decimal_facets, matches, number_fits, text_fits
+from typedq.contracts.dialect import Schema
+from typedq.contracts.json_tree import NOTHING, equality_key, text_of
+
+_TYPES: dict[str, Any] = {
+    "null": type(None),
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "string": str,
+    "array": list,
+    "object": dict,
+}
+
+
+class Validator:
+    """Validates values against the schemas of one side: True, False, or None if in doubt."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+
+    def writes(self, schema: Schema, value: Any) -> bool | None:
+        """Return whether a closed writer may write a value."""
+        return self._admits(schema, value, writing=True)
+
+    def reads(self, schema: Schema, value: Any) -> bool | None:
+        """Return whether a reader accepts a value."""
+        return self._admits(schema, value, writing=False)
+
+    def _admits(self, schema: Schema, value: Any, *, writing: bool) -> bool | None:
+        answers = dict[bool | None, None]()
+        for alternative in self._side.form(schema).alternatives:
+            self._side.budget.spend()
+            answers[self.fits(alternative, value, writing=writing)] = None
+            if True in answers:
+                return True
+        return None if None in answers else False
+
+    def fits(self, a: Alternative, value: Any, *, writing: bool) -> bool | None:
+        """Return whether a value is one of an alternative."""
+        if a.constant is not NOTHING:
+            fits: bool | None = text_of(a.constant) == text_of(value)
+            fits = None if not fits and equality_key(a.constant) == equality_key(value) else fits
+        else:
+            fits = self._fits_kind(a, value, writing=writing)
+        return None if fits and a.residue else fits
+
+    def _fits_kind(self, a: Alternative, value: Any, *, writing: bool) -> bool | None:
+        if not isinstance(value, _TYPES[a.kind]) or isinstance(value, bool) != (
+            a.kind == "boolean"
+        ):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and is_decimal(a) and not writing:
+                return self._is_decimal(a, value)
+            whole = isinstance(value, float) and value.is_integer()
+            return None if a.kind == "integer" and whole else False
+        if a.kind in ("integer", "number"):
+            return number_fits(a.facets, value, whole=a.kind == "integer")
+        if a.kind == "string":
+            return text_fits(a.facets, value, self._side.budget)
+        if a.kind == "array":
+            return self._array(a, value, writing=writing)
+        return self._object(a, value, writing=writing) if a.kind == "object" else True
+
+    def _is_decimal(self, a: Alternative, value: Any) -> bool | None:
+        bounds = decimal_facets(a.facets)
+        if bounds is None or bounds.keys() & {"max_digits", "decimal_places"}:
+            return None
+        return number_fits(bounds, value, whole=False)
+
+    def _array(self, a: Alternative, value: list[Any], *, writing: bool) -> bool | None:
+        elements = Elements(a.facets, writes=writing)
+        if not elements.least <= len(value) <= elements.most:
+            return False
+        if a.facets.get("uniqueItems") and len({*map(equality_key, value)}) < len(value):
+            return None if a.facets.get("x-typedq-type") == "set" and not writing else False
+        return _all(
+            self._admits(elements.at(i), item, writing=writing) for i, item in enumerate(value)
+        )
+
+    def _object(self, a: Alternative, value: dict[str, Any], *, writing: bool) -> bool | None:
+        members = a.members
+        self._side.budget.spend(1 + (len(members.required) + len(value)) // 10)
+        if (members.always if writing else members.required) - value.keys():
+            return False
+        least, most = a.facets.get("minProperties", 0), a.facets.get("maxProperties", math.inf)
+        if not least <= len(value) <= most:
+            return False
+        return _all(
+            answer
+            for name, part in value.items()
+            for answer in self._member(a, name, part, writing=writing)
+        )
+
+    def _member(
+        self, a: Alternative, name: str, part: Any, *, writing: bool
+    ) -> Iterable[bool | None]:
+        members = a.members
+        if members.keys is not True:
+            yield self._admits(members.keys, name, writing=writing)
+        found = dict[bool | None, None]()
+        for pattern, schema in members.patterns.items():
+            matched = matches(pattern, name, self._side.budget)
+            found[matched] = None
+            if matched:
+                yield self._admits(schema, part, writing=writing)
+        if None in found:
+            yield None
+        elif name in members.declared:
+            yield self._admits(members.declared[name], part, writing=writing)
+        elif True not in found:
+            closed = writing and name not in members.required
+            rest = members.written if closed else members.accepted
+            yield self._admits(rest, part, writing=writing)
+
+
+def _all(answers: Iterable[bool | None]) -> bool | None:
+    doubt = False
+    for answer in answers:
+        if answer is False:
+            return False
+        doubt = doubt or answer is None
+    return None if doubt else True
