@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check check-fast coverage release-check demo format faults soak \
-	fuzz bench bench-all bench-quick bench-calls bench-growth
+.PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
+	bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

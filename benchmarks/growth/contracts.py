@@ -62,7 +62,7 @@ def comparison(sizes: Sequence[int], depths: Sequence[int]) -> list[Finding]:
         "properties": (_wide, 1_000),
         "names in an enum": (_enum, 1_000),
         "members of a union": (_union, 100),  # larger unions do not occur
-        "definitions": (_definitions, 600),  # a document has at most 6,000 values
+        "definitions": (_definitions, 400),  # beyond, it is too complex to compare
     }
     found = [
         Finding(

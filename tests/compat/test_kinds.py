@@ -59,6 +59,19 @@ def test_a_format_that_is_not_known_may_not(name: str) -> None:
     assert compare(old, {**old, "title": "t"}).changes == ()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (ipaddress.IPv4Address, pydantic.IPvAnyAddress),
+        (ipaddress.IPv6Network, pydantic.IPvAnyNetwork),
+        (ipaddress.IPv4Interface, pydantic.IPvAnyInterface),
+        (pydantic.FilePath, pathlib.Path),
+    ],
+)
+def test_text_of_a_form_may_become_text_of_a_wider_one(old: Any, new: Any) -> None:
+    assert verdicts(model(a=old), model(a=new)) == (True, False)
+
+
 def test_bytes_never_become_text() -> None:
     assert verdicts(model(a=pydantic.Base64Bytes), model(a=str)) == (False, False)
 

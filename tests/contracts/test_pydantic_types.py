@@ -406,6 +406,7 @@ REFUSED: list[tuple[Any, str]] = [
     (model(Literal[Plain.A]), "Literal[Plain.A] cannot be read back; take the enum itself"),
     (model(enum.Enum("Odd", {"A": (1, 2)})), "cannot be read back; give Odd str or int values"),
     (model(dict[tuple[int, int], int]), "take str, int, UUID or date as keys - at $.x[key]"),
+    (model(dict[Bits, int]), "take str, int, UUID or date as keys"),
     (model(dict[str | int, int]), "take str, int, UUID or date as keys"),
     (model(dict[Literal["a"] | None, int]), "take str, int, UUID or date as keys"),
     (model(dict[Literal[1, 2], int]), "take str, int, UUID or date as keys"),

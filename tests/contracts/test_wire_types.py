@@ -583,6 +583,31 @@ def test_a_shadow_reads_what_it_declares_and_fills_in_the_rest() -> None:
     assert caught.value.path == "$.pets[0].name"
 
 
+def test_defaults_of_any_type_are_used_and_shown() -> None:
+    def task(
+        url: HttpUrl = HttpUrl("https://a.b"),  # noqa: B008
+        point: Point = Point(x=1),  # noqa: B008
+        path: pathlib.PurePosixPath = pathlib.PurePosixPath("a"),  # noqa: B008
+        cats: list[Cat] = [Cat(name="x")],  # noqa: B006, B008
+        *,
+        status: Status = Status.OPEN,
+    ) -> None: ...
+
+    found = contract_of(task, task="t", context=type)
+    shown = {name: part["default"] for name, part in found.schema["properties"].items()}
+    assert shown == {
+        "url": "https://a.b/",
+        "point": {"x": 1, "Y": 1},
+        "path": "a",
+        "cats": [{"kind": "cat", "name": "x"}],
+        "status": "open",
+    }
+    (url, point, *_), kwargs = found.decode(found.encode((), {}))
+    assert (url, point, kwargs) == (HttpUrl("https://a.b"), Point(x=1), {"status": Status.OPEN})
+    assert found.decode(b"{}") == found.decode(found.encode((), {}))
+    assert "refuses its default 'nobody'" in refusal(EmailStr, "nobody")
+
+
 class Forbidding(Struct, forbid_unknown_fields=True, tag="f", rename="upper"):
     n: PositiveInt
 

@@ -26,8 +26,13 @@ from typedq.contracts.json_tree import NOTHING, text_of
 
 _EXACT = 2**53  # beyond, not every whole number is a float
 _WIDER = frozenset(
-    (f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")
-) | {("integer", "number"), ("integer", "decimal"), ("number", "decimal")}
+    [(f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")]
+    + [(f"ipv{n}{part}", f"ipvany{part or 'address'}")
+       for n in (4, 6) for part in ("", "network", "interface")]
+    + [("integer", "number"), ("integer", "decimal"), ("number", "decimal")]
+    + [("email", "idn-email"), ("hostname", "idn-hostname"), ("uri", "uri-reference")]
+    + [("file-path", "path"), ("directory-path", "path"), ("uri", "iri")]
+)  # fmt: skip
 _NARROWER = {
     **{(wide, narrow): NOTHING for narrow, wide in _WIDER},
     ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",

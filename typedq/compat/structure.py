@@ -32,7 +32,8 @@ class Members:
         self.accepted: Schema = facets.get("additionalProperties", True)
         self.written: Schema = False if self.drops else self.accepted  # beside the declared ones
         names = facets.get("propertyNames", True)
-        self.keys: Schema = names if isinstance(names, bool) else {"allOf": [names, ANY_TEXT]}
+        is_text = isinstance(names, bool) or names.get("type") == "string"
+        self.keys: Schema = names if is_text else {"allOf": [names, ANY_TEXT]}
 
     @cached_property
     def always(self) -> frozenset[str]:

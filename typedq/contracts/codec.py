@@ -46,14 +46,15 @@ class Codec:
             self.parse: Callable[[bytes], Any] = adapter.read
             self._encode: Callable[[Any], bytes] = adapter.write
         else:
-            self._encoder = msgspec.json.Encoder(enc_hook=encode_value)
             decoder = msgspec.json.Decoder(self._wire.kind, strict=True, dec_hook=decode_value)
             self.parse = _after(decoder.decode, self._wire.load)
-            dump, encode = self._wire.dump, self._encoder.encode
+            dump, encode = self._wire.dump, msgspec.json.Encoder(enc_hook=encode_value).encode
             self._encode = encode if dump is None else lambda payload: encode(dump(payload))
-        self._exact = any(one.exact for one in _adapters_in(self._wire.kind))
         fields, self._float_keys = overlooked(self._wire.kind)
-        self._closely = fields or self._exact or _has_partial_models(self._wire.kind)
+        walks = [one.walked[1] for one in _adapters_in(self._wire.kind)]
+        self._exact = any(walk.ambiguous for walk in walks)
+        partial = any(is_partial(cls) for walk in walks for cls in walk.classes)
+        self._closely = fields or self._exact or partial
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
         """Return the payload in `body`."""
@@ -131,10 +132,6 @@ def _after(decode: Callable[[bytes], Any], load: Callable[[Any], Any] | None) ->
 def _adapters_in(kind: Any) -> list[Any]:
     classes = (getattr(part, "cls", None) for part in parts_of(kind) or ())
     return [adapter for cls in classes if (adapter := adapter_for(cls)) is not None]
-
-
-def _has_partial_models(kind: Any) -> bool:
-    return any(is_partial(cls) for adapter in _adapters_in(kind) for cls in adapter.classes)
 
 
 def _refuse_not_finite(payload: Any) -> None:

@@ -15,15 +15,8 @@ import msgspec
 
 from typedq.contracts.type_tree import NoSchema
 
-_FACTS = {
-    "Gt": "gt",
-    "Ge": "ge",
-    "Lt": "lt",
-    "Le": "le",
-    "MultipleOf": "multiple_of",
-    "MinLen": "min_length",
-    "MaxLen": "max_length",
-}
+_BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of"}
+_FACTS = _BOUNDS | {"MinLen": "min_length", "MaxLen": "max_length"}
 _META_FACTS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
 _NOTES = ("title", "description", "examples", "extra_json_schema")
 # Strict is how every message is read; no JSON text holds NaN; the rest is documentation.
@@ -43,12 +36,8 @@ _ALLOWED: dict[type, frozenset[str]] = {
     **dict.fromkeys((dt.datetime, dt.time), frozenset(("tz",))),
 }
 _STRONGER: dict[str, Callable[[Any, Any], Any]] = {
-    "gt": max,
-    "ge": max,
-    "min_length": max,
-    "lt": min,
-    "le": min,
-    "max_length": min,
+    **dict.fromkeys(("gt", "ge", "min_length"), max),
+    **dict.fromkeys(("lt", "le", "max_length"), min),
     "multiple_of": math.lcm,
 }
 

@@ -20,9 +20,8 @@ Schema = dict[str, Any]
 ANNOTATION_KEYS = frozenset(
     ("title", "description", "examples", "deprecated", "$comment", "default")
 )
-# Keywords of typedq's own that say more to a reader only: a writer that has one writes nothing that
-# a writer without it would not write. A comparison that does not know a keyword of typedq's must
-# take it for "equal or incompatible"; of these, it need look at the reader's only.
+# Keywords that matter at the reader's only: a writer that has one writes nothing more. To a
+# comparison that does not know it, a keyword of typedq's means "equal or incompatible".
 READER_KEYWORDS = frozenset(
     (
         "x-typedq-mask",  # an integer whose bits lie within this mask

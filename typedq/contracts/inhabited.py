@@ -34,8 +34,8 @@ def dead_end(document: dict[str, Any]) -> str | None:
 
 class _Search:
     def __init__(self, document: dict[str, Any]) -> None:
-        definitions = document.get("$defs", {})
-        self._definitions = {f"#/$defs/{name}": part for name, part in definitions.items()}
+        definitions: dict[str, Any] = document.get("$defs", {})
+        self._definitions = {f"#/$defs/{name}": body for name, body in definitions.items()}
         self._alive = dict.fromkeys(self._definitions, False)
         while found := [
             ref for ref, alive in self._alive.items() if not alive and self._lives(ref)

@@ -58,7 +58,7 @@ def fields_of(kind: Any) -> list[Field]:
     cls: Any = typing.get_origin(kind) or kind
     found = _READERS[cast("Kind", record_kind(cls))](kind, cls)
     for field in found:
-        if type(field.default).__module__.partition(".")[0] == "pydantic":
+        if type(field.default).__name__ == "FieldInfo":
             reason = "pydantic reads a Field(...) default only in its own models and dataclasses"
             raise NoSchema(f"$.{field.name}", f"{reason}; write Annotated[..., Field(...)]")
     return found
@@ -139,7 +139,7 @@ class _Absent:
     """In a shadow: a member that was not in the JSON text, so that the class fills it in."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class ShadowDefault:
     """The default factory of a shadow's member; `field` has the default that the class has."""
 
@@ -159,6 +159,8 @@ class Shadow:
         self.cls: Any = typing.get_origin(record) or record
         self._record_kind = record_kind(self.cls)
         self._fields = fields_of(record)
+        optional = ((i, field) for i, field in enumerate(self._fields) if not field.required)
+        self._defaults = {i: ShadowDefault(field) for i, field in optional}
         self.kind = self._struct(record)
 
     def _struct(self, record: Any) -> Any:
@@ -166,8 +168,8 @@ class Shadow:
         row = self._record_kind == "namedtuple"
         made: list[Any] = []
         for i, field in enumerate(self._fields):
-            default: Any = {} if field.required else {"default_factory": ShadowDefault(field)}
-            made.append((f"f{i}", Any, msgspec.field(name=field.wire_name, **default)))
+            factory = {"default_factory": self._defaults[i]} if i in self._defaults else {}
+            made.append((f"f{i}", Any, msgspec.field(name=field.wire_name, **factory)))
         shadow = msgspec.defstruct(
             self.cls.__name__,
             made,
@@ -186,6 +188,8 @@ class Shadow:
         self._fields = list(fields)
         for i, field in enumerate(fields):
             self.kind.__annotations__[f"f{i}"] = field.wire.kind
+            if i in self._defaults:
+                self._defaults[i].field = field
 
     def load(self, shadow: Any) -> Any:
         """Make the record of what msgspec read."""

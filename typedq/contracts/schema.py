@@ -208,7 +208,9 @@ def _default(field: mi.Field | Field) -> Schema:
         if not isinstance(factory, CopyOf) and factory not in _PURE_FACTORIES:
             return {}
         value = factory()
+    wire: Any = getattr(field, "wire", None)
     try:
+        value = wire.dump(value) if wire and wire.dump else value
         plain = msgspec.to_builtins(value, str_keys=True, enc_hook=encode_value)
         json.dumps(plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

@@ -118,10 +118,8 @@ def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh
     fresh_s: a worker that was not seen for longer does not count. Raises `ServerError`, and
     `ConfigurationError` if the schema of a contract that matters is invalid.
     """
-    seen, (known, invalid) = (
-        broker.call(stats.survey(broker.keys, queues, [])),
-        read_published(broker),
-    )
+    seen = broker.call(stats.survey(broker.keys, queues, []))
+    known, invalid = read_published(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
     oldest_ms = seen.now_ms - fresh_s * 1000

@@ -74,8 +74,6 @@ class Adapter:
             raise NoSchema("$", f"pydantic cannot read {name_of(self.kind)}: {reason}") from error
         return made
 
-    # --- values ----------------------------------------------------------------------------------
-
     def read(self, body: bytes) -> Any:
         """Return the value in a JSON text. Raises ValueError."""
         if b"NaN" in body or b"Infinity" in body:  # which pydantic takes for numbers
@@ -104,24 +102,13 @@ class Adapter:
         except Exception:  # noqa: BLE001  a value of another type: found when it is read back
             return value
 
-    # --- the type --------------------------------------------------------------------------------
-
     def describe(self, definitions: Definitions, path: str) -> dict[str, Any]:
         """Return the schema; what it defines is added to `definitions`. Raises `NoSchema`."""
         return self._walk(definitions, path)[0]
 
     @cached_property
-    def exact(self) -> bool:
-        """Whether a value could arrive as another member of a union, though equal to it."""
-        return self._walked[1].ambiguous
-
-    @cached_property
-    def classes(self) -> list[type]:
-        """The classes of the values inside."""
-        return self._walked[1].classes
-
-    @cached_property
-    def _walked(self) -> tuple[dict[str, Any], Walk]:
+    def walked(self) -> tuple[dict[str, Any], Walk]:
+        """The schema by itself, and what was found out on the walk."""
         return self._walk(Definitions(), "$")
 
     def _walk(self, definitions: Definitions, path: str) -> tuple[dict[str, Any], Walk]:
@@ -132,7 +119,7 @@ class Adapter:
         """Raise `NoSchema` if two members of the union that this is are the same text in JSON."""
         if not members:
             return
-        schema, walk = self._walked
+        schema, walk = self.walked
         parts = schema.get("anyOf", [schema])
         texts = [one for one in parts if json_kinds(one, walk.definitions) == {"string"}]
         pairs = itertools.combinations(texts, 2)

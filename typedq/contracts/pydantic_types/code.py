@@ -130,9 +130,6 @@ def _name(function: Any) -> str:
     return name.rpartition("<locals>.")[2]
 
 
-# --- serializers ----------------------------------------------------------------------------------
-
-
 def _serialized(walk: Walk, node: Core, path: str) -> Schema:
     """What a node writes, where a serializer is given: recorded, where it is not what it reads."""
     read: Schema = node[""]
@@ -211,9 +208,6 @@ def _is_serialized(node: Any) -> bool:
         and not _is_own(part["serialization"]["function"])
         for part in parts_in(node, frozenset(("metadata", "serialization")))
     )
-
-
-# --- defaults and chains --------------------------------------------------------------------------
 
 
 def _default(walk: Walk, node: Core, path: str) -> Schema:

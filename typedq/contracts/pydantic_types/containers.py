@@ -68,8 +68,9 @@ def _key(walk: Walk, node: Core, path: str) -> Schema:
     written = walk.definitions.resolved(walk.schema(inner, path))
     values: list[Any] = written.get("enum", [])
     odd = inner["type"] not in _KEYS or not all(isinstance(v, (str, bool)) for v in values)
-    int_enum = inner["type"] == "enum" and inner.get("sub_type") == "int"
-    if odd and not int_enum:
+    is_enum, flags = inner["type"] == "enum", "enum" not in written
+    int_enum = is_enum and inner.get("sub_type") == "int"
+    if (is_enum and flags) or (odd and not int_enum):
         refuse(path, "pydantic does not read such keys back; take str, int, UUID or date as keys")
     try:
         return as_text(written, path)

@@ -91,9 +91,6 @@ def _named_tuple(walk: Walk, node: Core, path: str) -> Schema:
     return walk.named(node, cls.__name__, write)
 
 
-# --- the members of an object ---------------------------------------------------------------------
-
-
 def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Schema:
     extra = node.get("extra_behavior") or walk.config.get("extra_fields_behavior", "ignore")
     found = _Members(walk, extra)
@@ -207,9 +204,6 @@ def _is_choice(alias: Any) -> bool:
 
 def _simplest(way: Any) -> Any:
     return way[0] if is_array(way) and len(way) == 1 else way
-
-
-# --- defaults -------------------------------------------------------------------------------------
 
 
 def _check_default(walk: Walk, node: Core, path: str) -> None:

@@ -83,19 +83,6 @@ def _decimal(walk: Walk, node: Core, _path: str) -> Schema:
     return {"type": "string", "format": "decimal", "x-typedq-type": "decimal", **finer}
 
 
-def _temporal(node: Core) -> Schema:
-    """What a date, a time or a duration must be, which JSON Schema has no keyword for."""
-    bounds: Schema = {key: _iso(node[key]) for key in (*_ORDER, "multiple_of") if key in node}
-    for key in ("now_op", "now_utc_offset"):
-        if key in node:
-            bounds[key] = node[key]
-    if node.get("microseconds_precision", "truncate") != "truncate":
-        bounds["precision"] = node["microseconds_precision"]
-    if isinstance(node.get("tz_constraint"), int):
-        bounds["offset"] = node["tz_constraint"]
-    return {"x-typedq-bounds": bounds} if bounds else {}
-
-
 def _iso(value: Any) -> str:
     if isinstance(value, dt.timedelta):
         return f"PT{value.total_seconds()}S"
@@ -103,31 +90,34 @@ def _iso(value: Any) -> str:
     return text
 
 
-def _datetime(walk: Walk, node: Core, path: str) -> Schema:
-    zone = _ZONES.get(node.get("tz_constraint"))
-    return {**moment("datetime", "date-time", zone), **_temporal(node), **_unit(walk, path)}
+def _bounded(walk: Walk, node: Core, path: str) -> Schema:
+    """What a date, a time or a duration must be, which JSON Schema has no keyword for."""
+    for option in ("ser_json_temporal", "ser_json_timedelta"):
+        if walk.config.get(option, "iso8601") != "iso8601":
+            refuse(path, f"{option} writes numbers, which cannot be read back; leave it out")
+    bounds: Schema = {key: _iso(node[key]) for key in (*_ORDER, "multiple_of") if key in node}
+    bounds |= {key: node[key] for key in ("now_op", "now_utc_offset") if key in node}
+    if node.get("microseconds_precision", "truncate") != "truncate":
+        bounds["precision"] = node["microseconds_precision"]
+    if isinstance(node.get("tz_constraint"), int):
+        bounds["offset"] = node["tz_constraint"]
+    return {"x-typedq-bounds": bounds} if bounds else {}
 
 
-def _time(_walk: Walk, node: Core, _path: str) -> Schema:
-    return {**moment("time", "time", _ZONES.get(node.get("tz_constraint"))), **_temporal(node)}
+def _moment(name: str, standard: str) -> Callable[[Walk, Core, str], Schema]:
+    def write(walk: Walk, node: Core, path: str) -> Schema:
+        zone = _ZONES.get(node.get("tz_constraint"))
+        return {**moment(name, standard, zone), **_bounded(walk, node, path)}
+
+    return write
 
 
-def _date(walk: Walk, node: Core, path: str) -> Schema:
-    plain = {"type": "string", "format": "date", "x-typedq-type": "date"}
-    return {**plain, **_temporal(node), **_unit(walk, path)}
+def _span(finer: str, standard: str) -> Callable[[Walk, Core, str], Schema]:
+    def write(walk: Walk, node: Core, path: str) -> Schema:
+        plain = {"type": "string", "format": standard, "x-typedq-type": finer}
+        return {**plain, **_bounded(walk, node, path)}
 
-
-def _timedelta(walk: Walk, node: Core, path: str) -> Schema:
-    if walk.config.get("ser_json_timedelta", "iso8601") != "iso8601":
-        refuse(path, "ser_json_timedelta='float' writes what cannot be read back; leave it out")
-    plain = {"type": "string", "format": "duration", "x-typedq-type": "timedelta"}
-    return {**plain, **_temporal(node), **_unit(walk, path)}
-
-
-def _unit(walk: Walk, path: str) -> Schema:
-    if walk.config.get("ser_json_temporal", "iso8601") != "iso8601":
-        refuse(path, "ser_json_temporal writes what cannot be read back; leave it out")
-    return {}
+    return write
 
 
 def _uuid(_walk: Walk, node: Core, _path: str) -> Schema:
@@ -224,10 +214,13 @@ SCALARS: dict[str, Node] = {
     ),
     "bytes": Node(_bytes, frozenset(_BYTES)),
     "decimal": Node(_decimal, frozenset((*_DECIMAL, "allow_inf_nan"))),
-    "date": Node(_date, _TEMPORAL),
-    "datetime": Node(_datetime, _TEMPORAL | _PRECISE),
-    "time": Node(_time, frozenset(_ORDER) | _PRECISE),
-    "timedelta": Node(_timedelta, frozenset((*_ORDER, "multiple_of", "microseconds_precision"))),
+    "date": Node(_span("date", "date"), _TEMPORAL),
+    "datetime": Node(_moment("datetime", "date-time"), _TEMPORAL | _PRECISE),
+    "time": Node(_moment("time", "time"), frozenset(_ORDER) | _PRECISE),
+    "timedelta": Node(
+        _span("timedelta", "duration"),
+        frozenset((*_ORDER, "multiple_of", "microseconds_precision")),
+    ),
     "uuid": Node(_uuid, frozenset(("version",))),
     "url": Node(_url("uri"), frozenset(_URL)),
     "multi-host-url": Node(_url("multi-host-uri"), frozenset(_URL)),

@@ -1,6 +1,6 @@
-"""Walk a core schema of pydantic by a closed list: a node, or a key of one, that is not in the list
-is refused. What is in the list is carried into the JSON Schema, or is documented in docs/types.md
-as code, which no schema can show.
+"""Walk a core schema of pydantic by a closed list: refuse nodes and keys that are not in it.
+
+What is in it is carried into the JSON Schema, or docs/types.md names it as code.
 """
 
 from __future__ import annotations
@@ -15,15 +15,8 @@ from typedq.contracts.type_tree import NoSchema
 
 Core = dict[str, Any]
 _EVERYWHERE = frozenset(("type", "ref", "metadata", "strict", "serialization"))
-_KINDS: dict[type, str] = {
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    str: "string",
-    type(None): "null",
-    list: "array",
-    dict: "object",
-}
+_SCALARS: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_KINDS = _SCALARS | {type(None): "null", list: "array", dict: "object"}
 # What a type reads beside what it writes.
 _ALSO_READ = {
     "decimal": {"string", "integer", "number"},
@@ -97,8 +90,6 @@ class Walk:
         """Return what a node says, or else the config around it."""
         return node[key] if key in node else self.config.get(config_key)
 
-    # --- unions ----------------------------------------------------------------------------------
-
     def union(self, members: list[Schema]) -> Schema:
         """Return the schema of a union, in which pydantic takes the member that fits best.
 
@@ -119,7 +110,7 @@ class Walk:
 
 def look_alike(one: Schema, other: Schema, definitions: Definitions) -> bool:
     """Return True if a JSON value may fit both schemas."""
-    kinds = _kinds(one, definitions), _kinds(other, definitions)
+    kinds = json_kinds(one, definitions), json_kinds(other, definitions)
     if not kinds[0] & kinds[1]:
         return False
     left, right = definitions.resolved(one), definitions.resolved(other)
@@ -141,12 +132,12 @@ def _apart(one: Schema, other: Schema) -> bool:
     return {*map(text_of, one["enum"])}.isdisjoint(map(text_of, other["enum"]))
 
 
-def _kinds(schema: Schema, definitions: Definitions) -> set[str]:
-    """The kinds of JSON values a schema may take; of a schema still in the making, any."""
+def json_kinds(schema: Schema, definitions: Definitions) -> set[str]:
+    """Return the kinds of JSON values a schema may take; of one still in the making, any."""
     schema = definitions.resolved(schema)
     for key in ("anyOf", "oneOf"):
         if key in schema:
-            return set[str]().union(*(_kinds(one, definitions) for one in schema[key]))
+            return set[str]().union(*(json_kinds(one, definitions) for one in schema[key]))
     if "enum" in schema:
         kinds = {_KINDS[type(value)] for value in schema["enum"]}
         # To pydantic, true is a 1 of a Literal.
@@ -155,11 +146,6 @@ def _kinds(schema: Schema, definitions: Definitions) -> set[str]:
         return _ALSO_READ[schema["x-typedq-type"]]
     kind = schema.get("type", [*_KINDS.values()])
     return {kind} if isinstance(kind, str) else {*kind}
-
-
-def json_kinds(schema: Schema, definitions: Definitions) -> set[str]:
-    """Return the kinds of JSON values that a schema takes."""
-    return _kinds(schema, definitions)
 
 
 def parts_in(node: Any, leave_out: frozenset[str]) -> Iterator[Core]:
