@@ -251,6 +251,9 @@ def test_no_document_takes_long(make: Any) -> None:
             work()
             took.append(time.thread_time() - started)
         assert min(took) < LIMIT_S, took
+    found = compare(old, new)
+    assert found.backward == all(change.backward for change in found.changes)
+    assert found.forward == all(change.forward for change in found.changes)
 
 
 def _printed(schema: Any) -> None:
