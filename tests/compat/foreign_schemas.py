@@ -258,6 +258,31 @@ def is_endless(document: Schema) -> bool:
     return bool(graph)
 
 
+def closed(schema: Schema, *, alone: bool = True) -> Schema:
+    """The same document, which refuses undeclared members where it is plain that none is written.
+
+    `alone`: no other schema applies at the same place. Definitions stay as they are.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    made = dict(schema)
+    alone = alone and not schema.keys() & {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}
+    if alone and not ({"anyOf", "oneOf"} <= schema.keys() or "properties" in schema):
+        for key in ("anyOf", "oneOf"):
+            if isinstance(schema.get(key), list):
+                made[key] = [closed(branch) for branch in schema[key]]
+    members = schema.get("properties")
+    if isinstance(members, dict):
+        made["properties"] = {name: closed(part) for name, part in members.items()}
+        if alone and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
+            loose = dict.fromkeys(schema.get("required", ()), True)
+            made |= {"properties": loose | made["properties"], "additionalProperties": False}
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            made[key] = closed(schema[key])
+    return made
+
+
 # --- what a closed writer writes ------------------------------------------------------------------
 
 

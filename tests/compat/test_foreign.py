@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import enum
 import json
 import os
 import subprocess
@@ -102,6 +103,24 @@ def test_what_cannot_be_compared_says_why_on_either_side(schema: Any, reason: st
         assert reason in change.message
         change.message.encode()
         assert "docs/compatibility.md" in change.fix
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Word(enum.StrEnum):
+    A = "a"
+
+
+@pytest.mark.parametrize("value", [(1, 2), [(1.0,)], Number.ONE, Word.A, {"a": Word.A}])
+def test_values_that_python_writes_as_json_count_as_such(value: Any) -> None:
+    plain = json.loads(json.dumps(value))
+    for key, old, new in (("const", value, plain), ("enum", [value], [plain])):
+        found = compare({key: old}, {key: new})
+        assert (found.backward, found.forward) == (True, True)
+        assert not compare({key: old}, {"type": "null"}).backward
+        assert fingerprint({key: old}) == fingerprint({key: new})
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
@@ -251,6 +270,9 @@ def test_no_document_takes_long(make: Any) -> None:
             work()
             took.append(time.thread_time() - started)
         assert min(took) < LIMIT_S, took
+    found = compare(old, new)
+    assert found.backward == all(change.backward for change in found.changes)
+    assert found.forward == all(change.forward for change in found.changes)
 
 
 def _printed(schema: Any) -> None:

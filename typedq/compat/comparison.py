@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +131,7 @@ def _compare(old: Document, new: Document) -> Comparison:
         return _other_payload(old, new, backward.holds, forward.holds)
     broken: dict[tuple[Rule, str], list[Finding | None]] = {}
     for way, check in enumerate((backward, forward)):
-        for finding in findings(check):
+        for finding in _with_a_break(check):
             if finding.breaks or way == 0:
                 verdict = VERDICTS[finding.kind]
                 rule = verdict.forward if way else verdict.backward
@@ -138,6 +139,17 @@ def _compare(old: Document, new: Document) -> Comparison:
                 both[way] = both[way] or finding
     changes = tuple(_change(*both) for both in broken.values())
     return Comparison(backward.holds, forward.holds, changes)
+
+
+def _with_a_break(check: SubsumptionCheck) -> Iterator[Finding]:
+    """Yield the findings, of which at least one breaks if the check fails."""
+    breaks = check.holds
+    for finding in findings(check):
+        breaks = breaks or finding.breaks
+        yield finding
+    if not breaks:  # so many warnings came first that the rest was left out
+        what = Incompatibility("incomparable", what="there are too many differences to list")
+        yield Finding(what, "$", NOTHING, NOTHING, NOTHING)
 
 
 def _other_payload(old: Document, new: Document, backward: bool, forward: bool) -> Comparison:

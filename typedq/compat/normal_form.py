@@ -33,15 +33,15 @@ from typedq.contracts.canonical import WireForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
 from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
 
-_KIND_OF: dict[type, str] = {
-    type(None): "null",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    str: "string",
-    list: "array",
-    dict: "object",
-}
+_KIND_OF: tuple[tuple[Any, str], ...] = (
+    (type(None), "null"),
+    (bool, "boolean"),  # before int, as it is one
+    (int, "integer"),
+    (float, "number"),
+    (str, "string"),
+    ((list, tuple), "array"),
+    (dict, "object"),
+)
 _MAX_NESTED_REFS = 100
 
 
@@ -227,7 +227,7 @@ class Side:
                 yield Alternative(self, kind, {**only(facets, FACETS[kind]), **finer}, residue)
             return
         for value in facets["enum"]:
-            kind = _KIND_OF[type(value)]
+            kind = next(kind for types, kind in _KIND_OF if isinstance(value, types))
             whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
             if not (kind in kinds or whole or (kind == "integer" and "number" in kinds)):
                 continue

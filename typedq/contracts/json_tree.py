@@ -36,15 +36,14 @@ def text_of(value: Any) -> str:
 
 def equality_key(value: Any) -> str:
     """Return a text that is the same for values that JSON Schema calls equal, as 1 and 1.0."""
-    return (
-        text_of(_whole_floats(value)) if isinstance(value, float | list | dict) else text_of(value)
-    )
+    plain = value is None or isinstance(value, str | int)
+    return text_of(value if plain else _whole_floats(value))
 
 
 def _whole_floats(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if is_array(value):
+    if is_array(value) or _is_tuple(value):
         return [_whole_floats(item) for item in value]
     if is_object(value):
         return {key: _whole_floats(item) for key, item in value.items()}
