@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from examples.codestats.mail import Postbox
+from examples.codestats.mail import MailServer
 from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
@@ -141,12 +141,12 @@ def test_report_mailer_mails_each_reader_at_every_slot(
 ) -> None:
     monkeypatch.setenv("REPORT_READERS", "ada@example.org,bob@example.org")
     monkeypatch.setenv("REPORT_CRON", "* * * * * *")  # every second
-    with Postbox() as postbox:
-        monkeypatch.setenv("REPORT_SMTP", postbox.address)
+    with MailServer() as server:
+        monkeypatch.setenv("REPORT_SMTP", server.address)
         with worker("report_mailer.tasks:app"):
             wait_until(
-                lambda: {m["To"] for m in postbox.mails} == {"ada@example.org", "bob@example.org"}
+                lambda: {m["To"] for m in server.mails} == {"ada@example.org", "bob@example.org"}
             )
-    assert all("% full" in mail["Subject"] for mail in postbox.mails)
-    assert postbox.turned_away == 1
+    assert all("% full" in mail["Subject"] for mail in server.mails)
+    assert server.refused == 1
     assert info("report_mailer.tasks:app")["dead"] == 0
