@@ -1,4 +1,7 @@
-"""A short deploy (`python -m tests.faults.rolling_deploy` is the long one); who waits for whom."""
+"""A short deploy, and the order of parked messages and queues.
+
+`python -m tests.faults.rolling_deploy` runs the long deploy.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def test_the_judge_finds_what_it_is_there_for(stage: Stage, wait_until: WaitUnti
 
 
 def park(stage: Stage, task: str, number: int, seconds: float, queue: str = "mid") -> list[str]:
-    """Messages that a worker parked which did not know the task."""
+    """Return messages that a worker parked because it did not know the task."""
     sender: Any = stage.app.find(task)
     ids = stage.send_many([sender.options(queue=queue).call(seconds)] * number)
     assert stage.worker("-c", "1", "--burst", "--forget", task).wait(20.0) == 0
