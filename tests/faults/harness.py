@@ -196,9 +196,9 @@ class Stage:
     ) -> Verdict:
         """Check a run that is drained and has no worker left.
 
-        buried: expected dead letters, `raw` of which were not enqueued; batches: how many finished
-        messages may run again because a whole worker was killed before their acknowledgement;
-        forgiven: ids that the server itself lost in part, so they may be lost or run again.
+        buried: expected dead letters; `raw` of them were not enqueued
+        batches: finished messages that may run again after kills of whole workers
+        forgiven: ids that the server itself lost in part, so they may be lost or run again
         """
         starts, ends = Counter(self.ids("start")), Counter(self.ids("end"))
         for id in forgiven:
