@@ -80,7 +80,7 @@ def _tasks(app: TypedQ) -> None:
 def _process(app: TypedQ) -> None:
     @app.on_process_start
     def first() -> None:
-        # Only in the worker does each record have the attributes of this format.
+        # In the worker alone: here every record has the attributes that the format asks for.
         handler = logging.FileHandler(Path(os.environ[EFFECTS]).parent / "records")
         handler.setFormatter(logging.Formatter("%(task)s %(id)s %(message)s"))
         log.addHandler(handler)

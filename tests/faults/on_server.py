@@ -107,7 +107,7 @@ def power_loss(scene: Scene) -> None:
     stage = scene.stage(server.url, lease=5.0)
     sizes, forgiven = Sizes(server), set[str]()
     worker = stage.worker("-c", "2")
-    later = stage.app.find("nap").options(delay=3.0).call()  # it waits, so it can be lost
+    later = stage.app.find("nap").options(delay=3.0).call()  # waits, and so can be lost
     for _ in range(max(1, round(scene.seconds / 4))):
         keep_sending = again_and_again(0.02, lambda: stage.send_many([later]))
         with scene.producing(stage), keep_sending, again_and_again(0.02, sizes.look):

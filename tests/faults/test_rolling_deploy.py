@@ -72,7 +72,7 @@ def test_the_judge_finds_what_it_is_there_for(stage: Stage, wait_until: WaitUnti
 
 
 def park(stage: Stage, task: str, number: int, seconds: float, queue: str = "mid") -> list[str]:
-    """Return messages that a worker parked because it did not know the task."""
+    """Messages that a worker parked which did not know the task."""
     sender: Any = stage.app.find(task)
     ids = stage.send_many([sender.options(queue=queue).call(seconds)] * number)
     assert stage.worker("-c", "1", "--burst", "--forget", task).wait(20.0) == 0
