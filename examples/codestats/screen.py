@@ -46,7 +46,7 @@ class Screen:
         self.say(promise.title, promise.evidence, mark=mark, style=style)
 
     def progress(self, done: int, total: int) -> None:
-        """Move the progress bar, or print a line at each quarter."""
+        """Move the bar, or print a line at each quarter."""
         self._bar.update(self._task, completed=done, total=total)
         quarter = 4 * done // total
         if quarter > self._quarter and not self.console.is_terminal:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Worker:
-    """A worker process in its own session; `log` holds its JSON lines."""
+    """A worker process of its own session; `log` holds its lines of JSON."""
 
     def __init__(self, flags: Sequence[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
