@@ -1,6 +1,6 @@
-"""Count the lines of Python's standard library through typedq, and check what typedq promises.
+"""Count the lines of Python's standard library with typedq, and check its promises.
 
-`python -m examples.codestats [--files N]`; exit code 1 if a promise was not kept.
+`python -m examples.codestats [--files N]`; the exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from examples.codestats import promises, tasks
 from examples.codestats.counting import NotPython, count
 from examples.codestats.promises import Promise
 from examples.codestats.screen import Screen
+from examples.codestats.services import CHILDREN, Services, WorkerDied, ask, services
 from examples.codestats.store import Run, runs, store
-from examples.codestats.surroundings import CHILDREN, Surroundings, WorkerDied, ask, surroundings
 from typedq import InvalidArguments, Receipt
 
-PATIENCE_S = 20.0
+WAIT_S = 20.0
 COUNTING_S = 120.0
-ARCHIVE_S = 1.0  # long enough to be killed in, on a busy machine too
-FEWEST = 50  # with fewer files there is nothing to overtake
+ARCHIVE_S = 1.0  # long enough to kill the child during the task, also on a busy machine
+MIN_FILES = 50  # with fewer files, no low-priority task is left when the urgent one arrives
 DELAY = timedelta(seconds=2)
 PINGS = 100
 BROKEN = (b'{"path": "os.py", "module":', b'{"path": 42, "module": "os"}')
@@ -37,7 +37,7 @@ app = tasks.app
 
 
 def library(most: int | None) -> dict[Path, str]:
-    """Source files of the standard library, each with its module; at most so many, evenly."""
+    """Return source files of the standard library with their modules; `most` of them, evenly."""
     root = Path(sysconfig.get_path("stdlib"))
     found = sorted(root.rglob("*.py"))
     found = [f for f in found if not {"site-packages", "dist-packages"} & set(f.parts)]
@@ -46,22 +46,22 @@ def library(most: int | None) -> dict[Path, str]:
 
 
 class Demo:
-    """One run; every step shows a promise and keeps it for the verdict."""
+    """One run. Each step checks a promise, prints the result and keeps it."""
 
-    def __init__(self, screen: Screen, around: Surroundings, files: dict[Path, str]) -> None:
-        self.screen, self.around, self.files = screen, around, files
+    def __init__(self, screen: Screen, running: Services, files: dict[Path, str]) -> None:
+        self.screen, self.services, self.files = screen, running, files
         self.promises: list[Promise] = []
         self.accepted: dict[str, Path | None] = {}
         self.started = time.monotonic()
 
     def run(self) -> int:
-        """Everything in turn; return the exit code."""
+        """Run all steps; return the exit code."""
         self.greet()
         self.refuse()
         reminder = self.accept(tasks.remind.options(delay=DELAY).enqueue("stretch your legs"))
         self.enqueue_files()
-        self.overtake()
-        self.bury()
+        self.run_urgent()
+        self.send_invalid()
         self.kill()
         ran = self.wait_for(reminder.id)
         self.judge(promises.on_time(ran[0] if ran else None))
@@ -71,27 +71,27 @@ class Demo:
                 break
         self.mail()
         self.account()
-        self.judge(promises.drained(self.around.stop_worker()))
+        self.judge(promises.drained(self.services.stop_worker()))
         self.sum_up()
         return promises.exit_code(self.promises)
 
     # --- the steps ---------------------------------------------------------------------------
 
     def greet(self) -> None:
-        """Show what is there, once the worker has answered."""
+        """Wait for the worker, and show the services."""
         self.screen.console.print(
-            f"[bold]codestats[/]: the standard library of Python {platform.python_version()},"
-            f" counted through typedq\n"
+            f"[bold]codestats[/] counts the standard library of Python {platform.python_version()}"
+            f" with typedq\n"
         )
         ping = self.wait_for(self.accept(tasks.ping.enqueue()).id)
         took = f"ready after {time.monotonic() - self.started:.1f} s" if ping else "not ready"
-        worker = self.around.worker.pid
-        self.screen.say("server", "one of its own, on a private socket")
-        self.screen.say("mail server", self.around.postbox.address)
+        worker = self.services.worker.pid
+        self.screen.say("server", "a private Valkey, on a unix socket")
+        self.screen.say("mail server", self.services.mail_server.address)
         self.screen.say("worker", f"process {worker} with {CHILDREN} children, {took}\n")
 
     def refuse(self) -> None:
-        """A type checker would flag this call; the contract refuses it at run time too."""
+        """Enqueue a call that a type checker would flag; the contract refuses it, too."""
         wrong: Any = 42
         before, error = self.waiting(), None
         try:
@@ -101,7 +101,7 @@ class Demo:
         self.judge(promises.refused(error, self.waiting() - before))
 
     def enqueue_files(self) -> None:
-        """One message per file, atomic per chunk of 1,000."""
+        """Enqueue one message per file, atomic per chunk of 1,000."""
         start = time.perf_counter()
         calls = [tasks.count_file.call(str(f), module=name) for f, name in self.files.items()]
         receipts = app.enqueue_many(calls)
@@ -109,9 +109,9 @@ class Demo:
         self.accepted.update(zip((receipt.id for receipt in receipts), self.files, strict=True))
         self.screen.say("enqueued", f"{len(receipts):,} files in {took * 1e3:.0f} ms")
 
-    def overtake(self) -> None:
-        """Enqueue one file with priority, as for a user who is looking at it now."""
-        self.around.until(lambda: self.begun() > 0, PATIENCE_S)
+    def run_urgent(self) -> None:
+        """Enqueue one file with high priority, as for a user who waits for it."""
+        self.services.until(lambda: self.started_files() > 0, WAIT_S)
         file = next(iter(self.files))
         urgent = tasks.count_file.options(queue="high")
         receipt = self.accept(urgent.enqueue(str(file), module=self.files[file]))
@@ -120,21 +120,21 @@ class Demo:
         before = runs("queue = 'low' AND started < ?", sent)
         between = runs("queue = 'low' AND started >= ? AND place < ?", sent, place)
         waiting = len(self.files) - len(before)
-        self.judge(promises.overtook(ran[0] if ran else None, waiting, waiting - len(between)))
+        self.judge(promises.ran_first(ran[0] if ran else None, waiting, waiting - len(between)))
 
-    def bury(self) -> None:
+    def send_invalid(self) -> None:
         """Send what no checked call can hold: a body that the contract refuses."""
         call = tasks.count_file.options(queue="high").call("os.py", module="os")
         broken = [structs.replace(call, body=body) for body in BROKEN]
         sent = [receipt.id for receipt in app.enqueue_many(broken)]
         self.accepted.update(dict.fromkeys(sent))
-        self.around.until(lambda: self.dead().keys() >= set(sent), PATIENCE_S, self.show)
-        self.judge(promises.buried(sent, self.dead()))
+        self.services.until(lambda: self.dead().keys() >= set(sent), WAIT_S, self.show)
+        self.judge(promises.dead_lettered(sent, self.dead()))
 
     def kill(self) -> None:
-        """SIGKILL for a child, in the middle of a task."""
+        """Kill a child with SIGKILL during a task."""
         id = self.accept(tasks.archive.enqueue(seconds=ARCHIVE_S)).id
-        first = self.around.until(lambda: runs("id = ?", id), PATIENCE_S, self.show)
+        first = self.services.until(lambda: runs("id = ?", id), WAIT_S, self.show)
         if first:
             os.kill(first[0].pid, signal.SIGKILL)
         killed_at = time.time()
@@ -143,10 +143,10 @@ class Demo:
         self.judge(promises.survived(killed_at, ran, crashes))
 
     def count(self) -> None:
-        """Wait for the rest; look again at every file that was rejected."""
+        """Wait for the other files; check again each file that was rejected."""
         everything = len(self.files)
-        self.around.until(
-            lambda: self.begun() == everything and not self.waiting(), COUNTING_S, self.show
+        self.services.until(
+            lambda: self.started_files() == everything and not self.waiting(), COUNTING_S, self.show
         )
         self.show()
         rejected = [file for id in self.dead() if (file := self.accepted.get(id))]
@@ -155,22 +155,22 @@ class Demo:
         self.judge(promises.counted(len(self.files), rows, len(rejected), unjustified))
 
     def mail(self) -> None:
-        """Send the report; the mail server says "try again later" to the first attempt."""
+        """Send the report; the mail server refuses the first attempt with "try again later"."""
         args = tasks.EmailArgs(to="ada@example.org", subject="The standard library in numbers")
         ran = self.wait_for(self.accept(tasks.send_report.enqueue(args)).id)
-        box = self.around.postbox
-        self.judge(promises.mailed(len(box.mails), box.turned_away, ran))
-        for mail in box.mails:
+        server = self.services.mail_server
+        self.judge(promises.mailed(len(server.mails), server.refused, ran))
+        for mail in server.mails:
             self.screen.mail(mail)
 
     def account(self) -> None:
-        """Where every message is, by the application's own notes and by the server's counts."""
-        self.around.until(lambda: not self.waiting(), PATIENCE_S)
+        """Account for each message, by the application's records and by the server's counts."""
+        self.services.until(lambda: not self.waiting(), WAIT_S)
         done = {run.id for run in runs("ended IS NOT NULL")}
         self.judge(promises.accounted(self.accepted, done, self.dead(), self.waiting()))
 
     def sum_up(self) -> None:
-        """All figures are read from the run."""
+        """Print the figures of this run."""
         ended, say = ask("info")["since_start"], self.screen.say
         low, pings = runs("queue = 'low' AND ended"), runs("task = 'ping'")[-PINGS:]
         lines = store().execute("SELECT sum(code + comments + blanks) FROM files").fetchone()[0]
@@ -184,10 +184,10 @@ class Demo:
         kept, took = sum(p.kept for p in self.promises), time.monotonic() - self.started
         say("promises", f"{kept} of {len(self.promises)} kept, in {took:.1f} s")
 
-    # --- what they share ---------------------------------------------------------------------
+    # --- shared by the steps -----------------------------------------------------------------
 
     def accept(self, receipt: Receipt) -> Receipt:
-        """Note what the server accepted: each of them must be found again in the end."""
+        """Record an accepted message: it must have an end when the demo ends."""
         self.accepted[receipt.id] = None
         return receipt
 
@@ -196,30 +196,30 @@ class Demo:
         self.screen.promise(promise)
 
     def wait_for(self, id: str) -> list[Run]:
-        """Runs of a message, once one of them succeeded; at the latest after `PATIENCE_S`."""
+        """Wait up to WAIT_S until a run of the message succeeded; return its runs."""
         ended = "id = ? AND ended IS NOT NULL"
-        self.around.until(lambda: runs(ended, id), PATIENCE_S, self.show)
+        self.services.until(lambda: runs(ended, id), WAIT_S, self.show)
         return runs("id = ?", id)
 
     def dead(self) -> dict[str, dict[str, Any]]:
-        """The dead letters by id."""
+        """Return the dead letters by id."""
         return {row["id"]: row for row in ask("dead", "list", "--number", "100000")}
 
     def waiting(self) -> int:
-        """How many messages have not ended, as the server counts them."""
+        """Return how many messages have no end yet, as the server counts them."""
         return int(ask("info")["waiting"])
 
-    def begun(self) -> int:
-        """How many files a task has begun to count."""
+    def started_files(self) -> int:
+        """Return how many files a task has started to count."""
         query = "SELECT count(DISTINCT id) FROM runs WHERE task = 'count_file' AND queue = 'low'"
         return int(store().execute(query).fetchone()[0])
 
     def show(self) -> None:
-        self.screen.progress(self.begun(), len(self.files))
+        self.screen.progress(self.started_files(), len(self.files))
 
 
 def is_python(file: Path) -> bool:
-    """Whether the file can be counted after all."""
+    """Return True if tokenize can read the file."""
     try:
         count(file)
     except NotPython:
@@ -228,7 +228,7 @@ def is_python(file: Path) -> bool:
 
 
 def latencies(name: str, ran: list[Run]) -> str:
-    """From enqueued to started: median and 99th percentile."""
+    """Return the time from enqueued to started: median and 99th percentile."""
     waits = sorted(1e3 * (run.started - run.enqueued) for run in ran)
     if not waits:
         return f"{name}: none"
@@ -237,27 +237,27 @@ def latencies(name: str, ran: list[Run]) -> str:
 
 
 def stop(*_: object) -> NoReturn:
-    """SIGTERM ends the demo as Ctrl-C does."""
+    """Stop the demo on SIGTERM as on Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; 0 if every promise was kept, 130 if interrupted."""
+    """Run the demo. Return 0 if all promises were kept, 1 if not, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="codestats", description=__doc__)
     parser.add_argument("--files", type=int, metavar="N", help="count about N files, not all")
     most = parser.parse_args(arguments).files
-    if most is not None and most < FEWEST:
-        parser.error(f"--files takes {FEWEST} or more, not {most}")
+    if most is not None and most < MIN_FILES:
+        parser.error(f"--files must be {MIN_FILES} or more, not {most}")
     files = library(most)
     signal.signal(signal.SIGTERM, stop)
     try:
-        with surroundings() as around, Screen() as screen:
-            return Demo(screen, around, files).run()
+        with services() as running, Screen() as screen:
+            return Demo(screen, running, files).run()
     except WorkerDied as error:
-        print(f"the worker ended before its time:\n{error}", file=sys.stderr)
+        print(f"the worker exited unexpectedly:\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; all that was started is stopped", file=sys.stderr)
+        print("interrupted; stopped the worker and the servers", file=sys.stderr)
         return 130
 
 

@@ -1,4 +1,4 @@
-"""Lines of code, comments and blanks of one Python file, by its tokens."""
+"""Count lines of code, comments and blank lines of one Python file by its tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYOUT = {
 
 
 class NotPython(ValueError):
-    """The file cannot be split into tokens."""
+    """tokenize cannot read the file."""
 
 
 class Lines(NamedTuple):
@@ -33,7 +33,7 @@ def count(path: Path) -> Lines:
             tokens = list(tokenize.tokenize(source.readline))
     except (SyntaxError, tokenize.TokenError, UnicodeDecodeError) as error:
         raise NotPython(f"{path.name}: {error}") from error
-    at_start = True  # of a statement: a string that is all of it is a docstring
+    at_start = True  # of a statement; a statement that is only a string is a docstring
     for token, following in pairwise(tokens):
         span = range(token.start[0], token.end[0] + 1)
         if token.type in LAYOUT:
@@ -45,5 +45,5 @@ def count(path: Path) -> Lines:
             (comments if alone and token.type == tokenize.STRING else code).update(span)
             at_start = False
     comments -= code
-    total = tokens[-1].start[0] - 1  # the end marker stands on a line of its own
+    total = tokens[-1].start[0] - 1  # the end marker has its own line
     return Lines(len(code), len(comments), total - len(code) - len(comments))

@@ -1,4 +1,4 @@
-"""Mail over SMTP: what the task sends with, and the server on loopback that the demo reads."""
+"""Mail over SMTP: the client that the task uses, and the mail server that the demo runs."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def send(id: str, *, to: str, subject: str, text: str) -> None:
     message["Message-ID"] = f"<{id}@codestats.example.org>"
     message.set_content(text)
     host, _, port = os.environ["CODESTATS_SMTP"].rpartition(":")
-    # A name of its own spares a look-up of this machine's.
+    # With a fixed name, smtplib does not look up the name of this machine.
     with smtplib.SMTP(host, int(port), local_hostname="localhost", timeout=10) as server:
         server.send_message(message)
 
 
-class Postbox:
-    """A mail server on a free port that says "try again later" once, as greylisting ones do."""
+class MailServer:
+    """A mail server on a free port. It refuses the first mail with "try again later"."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
-        self.turned_away = 0
+        self.refused = 0
         self.address = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Take a mail, or not this time; the method's name is aiosmtpd's."""
-        if not self.turned_away:
-            self.turned_away += 1
+        """Accept or refuse a mail. aiosmtpd prescribes the name of this method."""
+        if not self.refused:
+            self.refused += 1
             return "451 4.7.1 greylisted, try again later"
         assert isinstance(envelope.content, bytes)
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
-        return "250 2.0.0 taken"
+        return "250 2.0.0 accepted"
 
     async def _listen(self) -> str:
         def protocol() -> SMTP:

@@ -1,6 +1,6 @@
-"""What typedq promises, each as a function from what was seen to a verdict. Nothing is assumed.
+"""The promises of typedq, each as a function from observations to a result.
 
-A promise whose evidence is missing (None, or empty) is broken.
+Nothing is assumed: without evidence (None, or empty), a promise counts as broken.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 from examples.codestats.store import Run
 from typedq import InvalidArguments
 
-LATE_S = 1.0  # both children may be in the middle of a large file
+LATE_S = 1.0  # both children may be counting a large file
 BACK_S = 5.0
-OVERTAKEN = 0.75  # of those that waited: each child may hold a few it fetched before
+OVERTAKEN = 0.75  # of the waiting ones: each child may have prefetched a few
 
 
 class Promise(NamedTuple):
-    """A promise, whether it was kept, and the figures that say so."""
+    """A promise, whether it was kept, and the figures that show it."""
 
     title: str
     kept: bool
@@ -25,39 +25,39 @@ class Promise(NamedTuple):
 
 
 def refused(error: InvalidArguments | None, sent: int) -> Promise:
-    """`error` is what enqueue raised; `sent` counts what reached the server all the same."""
+    """Check a refusal: `error` is what enqueue raised; `sent` counts messages on the server."""
     evidence = "it was accepted" if error is None else str(error)
     return Promise("wrong argument refused", error is not None and not sent, evidence)
 
 
-def overtook(urgent: Run | None, waiting: int, overtaken: int) -> Promise:
-    """`waiting` low ones were there first; `overtaken` of them started after the urgent one."""
-    title, evidence = "urgent task overtook", "it did not start"
+def ran_first(urgent: Run | None, waiting: int, overtaken: int) -> Promise:
+    """Check priority: of `waiting` older messages, `overtaken` started after the urgent one."""
+    title, evidence = "urgent task ran first", "it did not start"
     if urgent:
         after = urgent.started - urgent.enqueued
-        evidence = f"{overtaken:,} of {waiting:,} that waited; started after {after * 1e3:.0f} ms"
+        evidence = f"before {overtaken:,} of {waiting:,} waiting tasks, after {after * 1e3:.0f} ms"
     return Promise(title, bool(urgent and 0 < OVERTAKEN * waiting <= overtaken), evidence)
 
 
 def on_time(run: Run | None) -> Promise:
-    """Not before it was due, and soon after."""
+    """Check that the run started when it was due, or soon after."""
     title, evidence = "delayed task on time", "it did not start"
     late = run.started - run.due if run else -1.0
     if run:
-        evidence = f"due {run.due - run.enqueued:.1f} s later, started {late * 1e3:.0f} ms after"
+        evidence = f"due after {run.due - run.enqueued:.1f} s, started {late * 1e3:.0f} ms late"
     return Promise(title, 0 <= late <= LATE_S, evidence)
 
 
-def buried(sent: Collection[str], reasons: Mapping[str, Mapping[str, str]]) -> Promise:
-    """`reasons` are those of the dead letters, by id."""
+def dead_lettered(sent: Collection[str], reasons: Mapping[str, Mapping[str, str]]) -> Promise:
+    """Check that each sent message is a dead letter; `reasons` has their reasons by id."""
     found = [reasons[id] for id in sent if id in reasons]
     kept = 0 < len(sent) == len(found) and all(r["kind"] == "invalid_body" for r in found)
     evidence = "; ".join(r["error"] for r in found) or "no dead letter"
-    return Promise("broken messages kept", kept, evidence)
+    return Promise("invalid messages kept", kept, evidence)
 
 
 def survived(killed_at: float, runs: Sequence[Run], crashes: int) -> Promise:
-    """The child that ran the first of `runs` was killed at `killed_at` (s since the epoch)."""
+    """Check the run after a kill: the first child was killed at `killed_at` (s since the epoch)."""
     title = "kill -9 lost nothing"
     if len(runs) < 2:
         return Promise(title, False, "the task did not run again")
@@ -65,40 +65,42 @@ def survived(killed_at: float, runs: Sequence[Run], crashes: int) -> Promise:
     back = last.started - killed_at
     kept = len(runs) == 2 and crashes == 1 and first.ended is None and last.ended is not None
     kept = kept and first.pid != last.pid and 0 <= back <= BACK_S
-    evidence = f"child {first.pid} killed in mid-task, {last.pid} ran it {back * 1e3:.0f} ms later"
+    evidence = (
+        f"child {first.pid} killed during the task, {last.pid} ran it {back * 1e3:.0f} ms later"
+    )
     return Promise(title, kept, f"{evidence}; crashes {crashes}, attempt {last.attempt}")
 
 
 def counted(files: int, rows: int, rejected: int, unjustified: int) -> Promise:
-    """Every file has a row or was rejected; `unjustified` of those could be counted after all."""
+    """Check that each file has a row or was rejected; `unjustified` rejections were wrong."""
     kept = 0 < files == rows + rejected and not unjustified
-    evidence = f"{rows:,} of {files:,}; {rejected} rejected, as tokenize cannot read them"
+    evidence = f"{rows:,} of {files:,}; {rejected} rejected by tokenize"
     return Promise("every file counted", kept, evidence)
 
 
-def mailed(mails: int, turned_away: int, runs: Sequence[Run]) -> Promise:
-    """One mail came, by a retry for each time that the server turned it away."""
-    kept = mails == 1 and len(runs) == turned_away + 1 and runs[-1].attempt == len(runs)
-    evidence = f"{mails} mail, turned away {turned_away} time(s), attempts {len(runs)}"
+def mailed(mails: int, refused: int, runs: Sequence[Run]) -> Promise:
+    """Check that one mail arrived, with one retry for each refusal of the mail server."""
+    kept = mails == 1 and len(runs) == refused + 1 and runs[-1].attempt == len(runs)
+    evidence = f"mails {mails}, attempts {len(runs)}, refused by the mail server {refused}"
     return Promise("report mailed", kept, evidence)
 
 
 def accounted(
     accepted: Collection[str], done: Collection[str], dead: Collection[str], waiting: int
 ) -> Promise:
-    """Ids of the messages; each must have ended in exactly one way. `waiting` is a number."""
+    """Check that each accepted id has exactly one end. `waiting` counts messages without an end."""
     ended, both = {*done, *dead}, {*done} & {*dead}
-    lost, strange = {*accepted} - ended, ended - {*accepted}
-    kept = bool(accepted) and not (lost or strange or both or waiting)
+    lost, unknown = {*accepted} - ended, ended - {*accepted}
+    kept = bool(accepted) and not (lost or unknown or both or waiting)
     evidence = f"{len(accepted):,} accepted = {len(done):,} done + {len(dead):,} dead letters"
     return Promise("nothing lost", kept, f"{evidence}; lost {len(lost)}, waiting {waiting}")
 
 
 def drained(code: int | None) -> Promise:
-    """The worker ended by itself after SIGTERM, with nothing interrupted."""
+    """Check that the worker exited after SIGTERM without interrupting a task."""
     return Promise("worker stopped cleanly", code == 0, f"exit code {code} after SIGTERM")
 
 
 def exit_code(promises: Sequence[Promise]) -> int:
-    """0 if there are promises and all were kept, else 1."""
+    """Return 0 if there are promises and all were kept, else 1."""
     return 0 if promises and all(promise.kept for promise in promises) else 1

@@ -1,4 +1,4 @@
-"""The report: what was counted, largest modules first."""
+"""The report: lines per module, largest modules first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH = 20
 
 
 def text(store: sqlite3.Connection) -> str:
-    """Lines per module, as plain text."""
+    """Return the report as plain text."""
     files, *sums = store.execute(f"SELECT {SUMS} FROM files").fetchone()
     rows = store.execute(
         f"SELECT module, {SUMS} FROM files GROUP BY module ORDER BY 3 DESC LIMIT {LARGEST}"

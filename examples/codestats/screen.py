@@ -1,4 +1,4 @@
-"""What the demo shows: a bar on a terminal, plain lines elsewhere."""
+"""The output of the demo: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLE = 24
 
 
 class Screen:
-    """Lines with a tick, and how far the counting has come."""
+    """Print results with a check mark, and the progress of the counting."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -41,12 +41,12 @@ class Screen:
         self.console.print(line, soft_wrap=True)
 
     def promise(self, promise: Promise) -> None:
-        """Print a promise with its tick."""
+        """Print a promise with its check mark."""
         mark, style = self._marks[not promise.kept], "green" if promise.kept else "bold red"
         self.say(promise.title, promise.evidence, mark=mark, style=style)
 
     def progress(self, done: int, total: int) -> None:
-        """Move the bar, or print a line at each quarter."""
+        """Move the progress bar, or print a line at each quarter."""
         self._bar.update(self._task, completed=done, total=total)
         quarter = 4 * done // total
         if quarter > self._quarter and not self.console.is_terminal:
@@ -54,9 +54,9 @@ class Screen:
         self._quarter = quarter
 
     def mail(self, mail: EmailMessage) -> None:
-        """Show a mail as it came."""
+        """Show a mail as it was received."""
         body = mail.get_body()
         text = body.get_content().rstrip() if body else ""
-        heads = "\n".join(f"{name}: {mail[name]}" for name in ("From", "To", "Subject"))
-        panel = Panel(Text(f"{heads}\n\n{text}"), box=box.ROUNDED, expand=False, title="mail")
+        headers = "\n".join(f"{name}: {mail[name]}" for name in ("From", "To", "Subject"))
+        panel = Panel(Text(f"{headers}\n\n{text}"), box=box.ROUNDED, expand=False, title="mail")
         self.console.print(panel)

@@ -1,7 +1,7 @@
-"""What the application remembers: a SQLite file of its own, since a queue is no store.
+"""The application's own SQLite database: a queue is not a store.
 
-`files` has one row per file however often it was counted: a task may run twice. `runs` has one row
-per start of a task, in the order of starts; `ended` stays empty if that run did not succeed.
+`files` has one row per file, also if a task counted it twice. `runs` has one row per run of a
+task, in the order of their starts; `ended` is empty unless the run succeeded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _mine = threading.local()
 
 
 class Run(NamedTuple):
-    """One start of a task. Times are seconds since the epoch."""
+    """One run of a task. Times are seconds since the epoch."""
 
     place: int
     id: str
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
 
 def store() -> sqlite3.Connection:
-    """A connection for each thread, opened at first use: none may cross a fork."""
+    """Return the connection of this thread. Opened at first use, because none may cross a fork."""
     if not hasattr(_mine, "connection"):
         file = os.environ["CODESTATS_STORE"]
         _mine.connection = sqlite3.connect(file, timeout=30, isolation_level=None)
@@ -55,7 +55,7 @@ def store() -> sqlite3.Connection:
 
 @contextmanager
 def recorded(ctx: Context) -> Generator[sqlite3.Connection]:
-    """Note the start of a task, and its end if it succeeds."""
+    """Record the start of a run, and its end if it succeeds."""
     times = (ctx.enqueued_at.timestamp(), ctx.due.timestamp(), time.time())
     row = (ctx.id, ctx.task, ctx.queue, ctx.attempt, os.getpid(), *times)
     place = store().execute("INSERT INTO runs VALUES (NULL, ?,?,?,?,?,?,?,?, NULL)", row).lastrowid
@@ -64,6 +64,6 @@ def recorded(ctx: Context) -> Generator[sqlite3.Connection]:
 
 
 def runs(where: str = "TRUE", *values: object) -> list[Run]:
-    """Runs that match, in the order of their starts."""
+    """Return the runs that match, in the order of their starts."""
     found = store().execute(f"SELECT * FROM runs WHERE {where} ORDER BY place", values)
     return [Run(*row) for row in found]

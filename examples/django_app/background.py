@@ -1,4 +1,4 @@
-"""The app of typedq. A worker for it: `typedq worker examples.django_app.background:app`."""
+"""The typedq app. Start a worker: `typedq worker examples.django_app.background:app`."""
 
 import os
 from collections.abc import Generator
@@ -8,7 +8,7 @@ from django.db import close_old_connections
 
 from typedq import Context, TypedQ
 
-# Before the tasks are imported, for they import models.
+# Before the tasks are imported, because they import models.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.django_app.settings")
 django.setup()
 
@@ -17,7 +17,7 @@ app = TypedQ("comments", imports=["examples.django_app.tasks"])
 
 @app.middleware
 def fresh_connections(_: Context) -> Generator[None]:
-    """Do around a task what Django does around a request: drop broken and aged connections."""
+    """Do for a task what Django does for a request: close broken and old connections."""
     close_old_connections()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What readers write."""
+"""The comments of readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As few settings as Django can do with."""
+"""The fewest settings that Django needs."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What is done in the background. A task takes a key, not a model: the row may have changed."""
+"""The tasks. A task takes a key, not a model, because the row may change before it runs."""
 
 from django.db import transaction
 from django.db.utils import OperationalError
@@ -10,7 +10,7 @@ from typedq import Retry
 
 @app.task(retry=Retry(max_retries=8, on=OperationalError))
 def count_words(comment: int) -> None:
-    """Count the words of a comment, if it is still there. To do so twice changes nothing."""
+    """Count the words of a comment, if it still exists. A second run changes nothing."""
     with transaction.atomic():
         found = Comment.objects.select_for_update().filter(pk=comment).first()
         if found:

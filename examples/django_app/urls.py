@@ -1,4 +1,4 @@
-"""One page, and a task enqueued by it."""
+"""One page that enqueues a task."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ from examples.django_app.tasks import count_words
 @transaction.atomic
 def write(request: HttpRequest) -> JsonResponse:
     comment = Comment.objects.create(text=request.POST["text"])
-    # A worker is quick: before the commit it would not find the row.
+    # Before the commit, a worker would not find the row.
     transaction.on_commit(partial(count_words.enqueue, comment.pk))
     return JsonResponse({"comment": comment.pk}, status=202)
 

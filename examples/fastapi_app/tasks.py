@@ -1,4 +1,4 @@
-"""The tasks. A worker for them: `typedq worker examples.fastapi_app.tasks:queue`."""
+"""The tasks. Start a worker: `typedq worker examples.fastapi_app.tasks:queue`."""
 
 # pyright: reportUnknownMemberType=false
 import os
@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field
 from typedq import Context, Retry, TypedQ
 
 queue = TypedQ("orders", soft_timeout=10)
-# Connects at first use, so in each process to itself.
+# It connects at first use, so each process has its own connections.
 store = redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
 
 
 class Order(BaseModel):
-    """One model for both: the request is checked against it, and so is the message."""
+    """One model checks both the request and the message."""
 
     customer: str = Field(min_length=1, max_length=100)
     items: dict[str, int]
@@ -27,7 +27,7 @@ class Bill(BaseModel):
 
 @queue.task(retry=Retry(max_retries=5, on=redis.ConnectionError))
 async def make_bill(ctx: Context, order: Order) -> None:
-    """Bill an order. The bill has the id of the message, so to run twice makes one bill."""
+    """Bill an order. Idempotent: the bill has the id of the message, so two runs make one bill."""
     bill = Bill(customer=order.customer, pieces=sum(order.items.values()))
     await store.set(f"bill:{ctx.id}", bill.model_dump_json())
 

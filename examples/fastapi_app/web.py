@@ -1,4 +1,4 @@
-"""An API that takes orders and answers at once: `fastapi run examples/fastapi_app/web.py`."""
+"""An API that accepts orders and replies at once: `fastapi run examples/fastapi_app/web.py`."""
 
 # pyright: reportUnknownMemberType=false
 from collections.abc import AsyncGenerator
@@ -13,7 +13,7 @@ from typedq import ServerError
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-    queue.load()  # a wrong configuration is told here, not to the first customer
+    queue.load()  # raises a configuration error at startup, not at the first order
     yield
     await queue.aclose()
     await store.aclose()
@@ -37,5 +37,5 @@ async def look(id: str) -> Bill:
 
 @web.exception_handler(ServerError)
 async def try_again(_request: Request, _error: Exception) -> JSONResponse:
-    """Redis or Valkey is away: the order was not taken, or nobody can tell whether it was."""
+    """Redis or Valkey is unavailable: the order was not accepted, or its state is unknown."""
     return JSONResponse({"detail": "please try again"}, 503, {"Retry-After": "5"})

@@ -1,4 +1,4 @@
-"""A connection for each app context, so for each request and each task."""
+"""One connection for each app context: for each request and each task."""
 
 import sqlite3
 from typing import cast

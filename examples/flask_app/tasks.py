@@ -1,4 +1,4 @@
-"""The tasks. A worker for them: `typedq worker examples.flask_app.tasks:queue`."""
+"""The tasks. Start a worker: `typedq worker examples.flask_app.tasks:queue`."""
 
 from collections.abc import Generator
 from functools import cache
@@ -14,7 +14,7 @@ queue = TypedQ("guestbook")
 
 @cache
 def flask_app() -> Flask:
-    # Here, because the pages import the tasks.
+    # Not at the top: web.py imports this module.
     from examples.flask_app.web import create_app
 
     return create_app()
@@ -22,14 +22,14 @@ def flask_app() -> Flask:
 
 @queue.middleware
 def in_app_context(_: Context) -> Generator[None]:
-    """Give every task what a request has: `current_app`, `g`, and the teardown at its end."""
+    """Give each task what a request has: `current_app`, `g`, and the teardown at its end."""
     with flask_app().app_context():
         yield
 
 
 @queue.task
 def review(entry: int) -> None:
-    """Show an entry unless it is spam. To do so twice changes nothing."""
+    """Show an entry unless it is spam. A second run changes nothing."""
     (text,) = database().execute("SELECT text FROM entries WHERE id = ?", (entry,)).fetchone()
     spam = cast("list[str]", current_app.config["SPAM"])
     shown = not any(word in text.lower() for word in spam)

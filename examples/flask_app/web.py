@@ -1,4 +1,4 @@
-"""A guestbook whose entries are shown after review: `flask --app examples.flask_app.web run`."""
+"""A guestbook that shows entries after a review: `flask --app examples.flask_app.web run`."""
 
 from flask import Blueprint, Flask, request
 
@@ -12,7 +12,7 @@ pages = Blueprint("pages", __name__)
 def write() -> tuple[dict[str, int], int]:
     connection = database.database()
     done = connection.execute("INSERT INTO entries (text) VALUES (?)", (request.form["text"],))
-    connection.commit()  # before the task can look for it
+    connection.commit()  # the task must find the row
     entry = done.lastrowid or 0
     review.enqueue(entry)
     return {"entry": entry}, 202

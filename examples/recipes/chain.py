@@ -1,9 +1,9 @@
-"""A chain with a fork in it: split a book, count its chapters side by side, publish the sum.
+"""A chain with parallel steps: split a book, count its chapters in parallel, publish the sum.
 
-Holds: every step runs at least once, and `publish` after the last chapter was counted.
-Does not hold: once. A worker that dies after it enqueued the next step does so again, so every step
-may be repeated: each writes what it found under a key of its own, and `publish` replaces.
-A step that is buried ends its chain; `typedq dead retry` takes it up again.
+Holds: each step runs at least once. `publish` runs after the last chapter was counted.
+Does not hold: exactly once. If a worker dies after it enqueued the next step, that step runs again.
+So each step writes under its own key, and `publish` overwrites. A dead-lettered step stops its
+chain; `typedq dead retry` continues it.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -26,10 +26,10 @@ def split(book: str, text: str) -> None:
 
 @app.task
 def count(book: str, chapter: int, chapters: int, text: str) -> None:
-    found = f"words:{book}"
-    store.hset(found, str(chapter), len(text.split()))
-    store.expire(found, 86_400)
-    if store.hlen(found) == chapters:
+    counts = f"words:{book}"
+    store.hset(counts, str(chapter), len(text.split()))
+    store.expire(counts, 86_400)
+    if store.hlen(counts) == chapters:
         publish.enqueue(book)
 
 

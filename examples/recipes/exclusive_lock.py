@@ -1,10 +1,10 @@
-"""An exclusive lock: one rebuild of a shop's index at a time; others wait for their turn.
+"""An exclusive lock: only one rebuild of a shop's index at a time; the others wait.
 
-Holds: no two at a time, since the lock outlasts the hard timeout, which ends every run. The lock of
-a worker that was killed is free after LOCK seconds; its message then runs again.
-Does not hold: across a failover of Redis, which may forget a lock, nor for a machine that stands
-still and wakes up later. Where that matters, a run first tells the resource its `ctx.fence`, and
-the resource refuses writes with any other than the last it was told.
+Holds: two rebuilds never overlap, because the lock lives longer than the hard timeout of a run.
+If a worker is killed, its lock expires after LOCK seconds. The message then runs again.
+Does not hold: after a failover of Redis, which may lose a lock, or if a machine is suspended and
+resumed later. If that matters, each run first gives its `ctx.fence` to the resource. The resource
+refuses writes with any fence but the last one.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -24,10 +24,10 @@ HARD, LOCK = 60, 90  # seconds
 def rebuild(ctx: Context, shop: int) -> None:
     lock = store.lock(f"lock:rebuild:{shop}", timeout=LOCK)
     if not lock.acquire(blocking=False):
-        raise RetryIn(0.1)  # gives the process back to others; nothing is blocked meanwhile
+        raise RetryIn(0.1)  # frees the process for other tasks
     try:
         store.rpush(f"rebuild:{shop}", f"{ctx.id} begins")
-        time.sleep(0.02)  # stands for the work
+        time.sleep(0.02)  # in place of the work
         store.rpush(f"rebuild:{shop}", f"{ctx.id} ends")
     finally:
         lock.release()

@@ -1,9 +1,9 @@
-"""Progress: how far a long import is, for a page to show, and for the next attempt to go on from.
+"""Progress of a long import: a page shows it, and the next attempt continues from it.
 
-Holds: a file that is counted as done was loaded, and progress never goes back. The next attempt,
-after a crash or a retry, goes on where the last one was.
-Does not hold: once for each file. The one in hand at a crash is loaded again, so that must change
-nothing: here it is written under its own name. Progress is forgotten a day after it last moved.
+Holds: each file counted as done was loaded. Progress never decreases. After a crash or a retry,
+the next attempt continues where the last one stopped.
+Does not hold: each file exactly once. The file that was loading at a crash is loaded again. This is
+idempotent, because it is written under its own name. Progress expires a day after its last change.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -29,5 +29,5 @@ def load(ctx: Context, paths: list[str]) -> None:
 
 
 def progress_of(id: str) -> int:
-    """Answer how many files are done; `id` is that of the receipt."""
+    """Return how many files are done; `id` is the id of the receipt."""
     return int(cast("bytes | None", store.get(f"progress:{id}")) or 0)

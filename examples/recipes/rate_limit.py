@@ -1,9 +1,9 @@
-"""Rate limiting: 10 calls of a customer's API per second, however many workers there are.
+"""Rate limiting: 10 calls of a customer's API per second, with any number of workers.
 
-Holds: no more than LIMIT runs get a place in one window; one that then crashes has used its place.
-Those that must wait are spread over the windows to come, so that most wait only once.
-Does not hold: for any second you choose, since the edge of two windows may see twice LIMIT. Nor is
-there an order. Every wait counts as an attempt, so leave `Retry` room for them.
+Holds: at most LIMIT runs start in one window. A run that crashes has used its place. The waiting
+runs are spread over the next windows, so most of them wait only once.
+Does not hold: at most LIMIT in any second. Around the edge of two windows, twice LIMIT may run.
+There is no order. Each wait counts as an attempt, so set `max_retries` high enough.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -19,8 +19,8 @@ LIMIT, WINDOW = 10, 1.0  # runs, seconds
 
 
 def take_place(key: str) -> None:
-    """Return if there is room in this window, else come back in the first that has some."""
-    seconds, micros = store.time()  # one clock for all machines
+    """Take a place in this window, or run again in the first window with a free place."""
+    seconds, micros = store.time()  # the same clock for all machines
     window, passed = divmod(seconds + micros / 1e6, WINDOW)
     counter = f"limit:{key}:{window:.0f}"
     store.set(counter, 0, nx=True, ex=60)
@@ -31,4 +31,4 @@ def take_place(key: str) -> None:
 @app.task(retry=Retry(max_retries=100, on=ConnectionError))
 def notify(customer: str, event: str) -> None:
     take_place(customer)
-    store.rpush(f"notified:{customer}", event)  # stands for their API
+    store.rpush(f"notified:{customer}", event)  # in place of their API

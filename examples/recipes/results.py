@@ -1,9 +1,9 @@
-"""Typed results: kept for an hour under the message's id, read with the type they were written in.
+"""Typed results: stored for an hour under the message's id, and read with the same type.
 
-Holds: a result that is there is that of a run which came to its end. Should a task run twice, the
-last one wins: the id is the same in every attempt.
-Does not hold: that there ever is one. `None` means waiting, running, buried or expired, so give up
-after a while; `typedq dead list` has what was buried.
+Holds: each result comes from a run that finished. If a task runs twice, the last run wins, because
+the id is the same in each attempt.
+Does not hold: that a result arrives. `None` means waiting, running, dead-lettered or expired, so
+stop waiting after a while. `typedq dead list` shows the dead letters.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -33,5 +33,5 @@ def summarize(ctx: Context, text: str) -> None:
 
 
 def summary_of(receipt: Receipt) -> Summary | None:
-    found = cast("bytes | None", store.get(f"result:{receipt.id}"))
-    return msgspec.json.decode(found, type=Summary) if found else None
+    stored = cast("bytes | None", store.get(f"result:{receipt.id}"))
+    return msgspec.json.decode(stored, type=Summary) if stored else None

@@ -1,10 +1,10 @@
-"""Unique jobs: while a reindex of a product waits, further wishes for it are not enqueued.
+"""Unique jobs: while a reindex of a product waits, further requests are not enqueued.
 
-Holds: what changed before a wish is seen by a run that begins after it, for the key is given back
-before the task reads anything. So a wish made while it runs is enqueued.
-Does not hold: never two. One that waits longer than WAIT, or is run again after a crash, may have
-company: a task should bear that. A producer killed between `set` and `enqueue` blocks its key, and
-so further wishes, for WAIT at most.
+Holds: a run that starts after a request sees each change made before it, because the task deletes
+the key before it reads anything. A request during a run is enqueued.
+Does not hold: only one at a time. If a job waits longer than WAIT, or runs again after a crash, two
+may run: make the task idempotent. If a producer is killed between `set` and `enqueue`, its key
+blocks further requests for at most WAIT seconds.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -21,7 +21,7 @@ WAIT = 600  # seconds
 
 def reindex_once(product: int) -> Receipt | None:
     if not store.set(f"waits:{product}", 1, nx=True, ex=WAIT):
-        return None  # one that waits will see this change too
+        return None  # the waiting job will see this change
     try:
         return reindex.enqueue(product)
     except BaseException:
@@ -32,4 +32,4 @@ def reindex_once(product: int) -> Receipt | None:
 @app.task
 def reindex(product: int) -> None:
     store.delete(f"waits:{product}")
-    store.incr(f"reindexed:{product}")  # stands for the work
+    store.incr(f"reindexed:{product}")  # in place of the work

@@ -1,7 +1,7 @@
-"""Every working day at seven: how full the disk is, by mail to whoever wants to know.
+"""Mail the disk usage to a list of readers on each working day at seven.
 
-A worker for it: `typedq worker examples.report_mailer.tasks:app`. It is the clock, too: there may
-be any number of workers, and each morning comes once.
+Start a worker: `typedq worker examples.report_mailer.tasks:app`. It also fires the cron entry. With
+several workers, each morning's report is still sent once.
 """
 
 import os
@@ -19,16 +19,16 @@ app = TypedQ("reports", soft_timeout=60, hard_timeout=120)
 
 @app.task
 def report(ctx: Context) -> None:
-    """Enqueue a mail for each reader; one reader's full mailbox does not hold up the others."""
-    day = ctx.due.astimezone(ZoneInfo(ZONE)).date()  # of the slot, however late this runs
+    """Enqueue one mail per reader, so one full mailbox does not delay the others."""
+    day = ctx.due.astimezone(ZoneInfo(ZONE)).date()  # the day of the slot, also if this runs late
     readers = os.environ["REPORT_READERS"].split(",")
     app.enqueue_many(mail.call(reader, day) for reader in readers)
 
 
-# smtplib's errors are OSErrors, and a mail server's "try again later" is one of them.
+# smtplib raises OSErrors, also for a mail server's "try again later".
 @app.task(retry=Retry(max_retries=10, on=OSError, backoff=1, factor=3, max_backoff=3600))
 def mail(to: str, day: date) -> None:
-    """Mail the report of a day. Its Message-ID tells a mail server that it has seen it before."""
+    """Mail the report of a day. Its Message-ID lets a mail server recognize a second copy."""
     total, used, _ = shutil.disk_usage("/")
     message = EmailMessage()
     message["Message-ID"] = f"<{day}.{to}>"

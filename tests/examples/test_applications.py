@@ -1,4 +1,4 @@
-"""Every example application: its own test client in front, a real worker behind."""
+"""Run each example application with its test client and a real worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from examples.codestats.mail import Postbox
+from examples.codestats.mail import MailServer
 from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ APPLICATIONS = ("django_app", "fastapi_app", "flask_app", "report_mailer")
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A server in the environment, and a directory for what the applications write."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Start a server, and set the environment of the applications."""
     directory = tmp_path_factory.mktemp("applications")
     with OwnServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TYPEDQ_URL", server.url)
@@ -52,11 +52,11 @@ def drain(app: str) -> None:
 
 
 def info(app: str) -> dict[str, Any]:
-    """What `typedq info` tells of an app."""
+    """Return the output of `typedq info` for an app."""
     command = [sys.executable, "-m", "typedq", "info", f"examples.{app}", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    output: dict[str, Any] = json.loads(done.stdout)
+    return output
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
@@ -65,7 +65,7 @@ def test_an_application_is_small(name: str) -> None:
     assert 0 < sum(bool(line) for text in texts for line in text.splitlines()) < 80
 
 
-def test_fastapi_takes_an_order_and_a_worker_bills_it(room: Path) -> None:
+def test_fastapi_takes_an_order_and_a_worker_bills_it(environment: Path) -> None:
     from fastapi.testclient import TestClient
 
     from examples.fastapi_app.web import web
@@ -82,8 +82,8 @@ def test_fastapi_takes_an_order_and_a_worker_bills_it(room: Path) -> None:
     assert info("fastapi_app.tasks:queue")["dead"] == 0
 
 
-def test_fastapi_says_to_try_again_where_the_server_is_away(
-    room: Path, monkeypatch: pytest.MonkeyPatch
+def test_fastapi_asks_to_retry_if_the_server_is_unavailable(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fastapi.testclient import TestClient
 
@@ -94,11 +94,11 @@ def test_fastapi_says_to_try_again_where_the_server_is_away(
     away = TypedQ("away", url="unix:///nowhere", enqueue_deadline=0.1)
     monkeypatch.setattr("examples.fastapi_app.web.make_bill", away.task(make_bill.fn))
     with TestClient(web) as client:
-        told = client.post("/orders", json={"customer": "Ada", "items": {}})
-    assert (told.status_code, told.headers["Retry-After"]) == (503, "5")
+        response = client.post("/orders", json={"customer": "Ada", "items": {}})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
 
 
-def test_django_enqueues_after_the_commit(room: Path) -> None:
+def test_django_enqueues_after_the_commit(environment: Path) -> None:
     from examples.django_app import background
 
     background.app.load()
@@ -122,7 +122,7 @@ def test_django_enqueues_after_the_commit(room: Path) -> None:
     assert info("django_app.background:app")["dead"] == 0
 
 
-def test_flask_tasks_have_the_context_of_the_app(room: Path) -> None:
+def test_flask_tasks_have_the_context_of_the_app(environment: Path) -> None:
     from examples.flask_app.tasks import queue
     from examples.flask_app.web import create_app
 
@@ -136,17 +136,17 @@ def test_flask_tasks_have_the_context_of_the_app(room: Path) -> None:
     assert info("flask_app.tasks:queue")["dead"] == 0
 
 
-def test_report_mailer_mails_each_reader_at_every_slot(
-    room: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+def test_report_mailer_mails_each_reader_at_each_slot(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
     monkeypatch.setenv("REPORT_READERS", "ada@example.org,bob@example.org")
     monkeypatch.setenv("REPORT_CRON", "* * * * * *")  # every second
-    with Postbox() as postbox:
-        monkeypatch.setenv("REPORT_SMTP", postbox.address)
+    with MailServer() as server:
+        monkeypatch.setenv("REPORT_SMTP", server.address)
         with worker("report_mailer.tasks:app"):
             wait_until(
-                lambda: {m["To"] for m in postbox.mails} == {"ada@example.org", "bob@example.org"}
+                lambda: {m["To"] for m in server.mails} == {"ada@example.org", "bob@example.org"}
             )
-    assert all("% full" in mail["Subject"] for mail in postbox.mails)
-    assert postbox.turned_away == 1
+    assert all("% full" in mail["Subject"] for mail in server.mails)
+    assert server.refused == 1
     assert info("report_mailer.tasks:app")["dead"] == 0

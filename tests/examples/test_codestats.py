@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, and its judgements: no broken promise passes for a kept one."""
+"""Run the demo as a newcomer does, and test its checks: none reports a broken promise as kept."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ ROOT = Path(__file__).parents[2]
 DEMO = ["-m", "examples.codestats"]
 KEPT = (
     "wrong argument refused  count_file: Expected `str`, got `int` - at $.path",
-    "urgent task overtook",
-    "broken messages kept    the body is not valid JSON: Input data was truncated - at $; Expected",
+    "urgent task ran first",
+    "invalid messages kept   the body is not valid JSON: Input data was truncated - at $; Expected",
     "kill -9 lost nothing",
     "delayed task on time",
     "every file counted",
-    "report mailed           1 mail, turned away 1 time(s), attempts 2",
+    "report mailed           mails 1, attempts 2, refused by the mail server 1",
     "nothing lost",
     "worker stopped cleanly  exit code 0 after SIGTERM",
 )
 
 
 def start(arguments: list[str], temporary: Path) -> subprocess.Popen[str]:
-    """The demo as a process of its own, all its temporary files in one place."""
+    """Start the demo as a process, with all its temporary files in one directory."""
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONIOENCODING": "utf-8"}
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -64,18 +64,18 @@ def run(arguments: list[str], temporary: Path) -> tuple[int, str]:
 
 
 def left_in(temporary: Path) -> list[Path]:
-    """What was not removed, the lock files' directory of this user aside."""
+    """Return what was not removed, except the directory of this user's lock files."""
     return [path for path in temporary.iterdir() if path.name != f"typedq-{os.getuid()}"]
 
 
-def sabotaged(how: str) -> list[str]:
-    """Arguments for Python: change something in the demo's modules, then run it."""
+def changed(how: str) -> list[str]:
+    """Return arguments for Python that change the demo's modules, then run it."""
     return ["-c", f"import sys\n{how}\nsys.exit(main(['--files', '60']))"]
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the demo prints where every promise is kept."""
+    """Return what the demo prints if each promise is kept."""
     temporary = tmp_path_factory.mktemp("demo")
     code, output = run([*DEMO, "--files", "200"], temporary)
     assert code == 0, output
@@ -84,11 +84,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("line", KEPT)
-def test_every_promise_has_a_line_with_a_tick(shown: str, line: str) -> None:
+def test_each_promise_is_printed_with_a_check_mark(shown: str, line: str) -> None:
     assert f"✓ {line}" in shown
 
 
-def test_the_mail_is_shown_with_the_sums_of_the_files(shown: str) -> None:
+def test_the_mail_shows_the_sums_of_the_files(shown: str) -> None:
     total, counts = 0, Lines(0, 0, 0)
     for file in library(200):
         try:
@@ -102,7 +102,7 @@ def test_the_mail_is_shown_with_the_sums_of_the_files(shown: str) -> None:
     )
 
 
-def test_the_summary_is_read_from_the_run(shown: str) -> None:
+def test_the_summary_shows_the_figures_of_the_run(shown: str) -> None:
     assert re.search(r"messages +done \d+, retried 1, crashed 1, dead \d+\n", shown)
     assert re.search(r"rate +[\d,]+ files/s, [\d,]+ lines/s\n", shown)
     assert re.search(r"idle p50 [\d.,]+ ms, p99 [\d.,]+ ms; in the backlog p50 [\d.,]+ ms", shown)
@@ -112,19 +112,17 @@ def test_the_summary_is_read_from_the_run(shown: str) -> None:
 
 def test_a_broken_promise_leads_to_exit_code_1(tmp_path: Path) -> None:
     how = "from examples.codestats import promises\nfrom examples.codestats.__main__ import main"
-    code, output = run(sabotaged(f"{how}\npromises.LATE_S = -1.0"), tmp_path)
+    code, output = run(changed(f"{how}\npromises.LATE_S = -1.0"), tmp_path)
     assert "✗ delayed task on time" in output
     assert f"{len(KEPT) - 1} of {len(KEPT)} kept" in output
     assert code == 1
 
 
-def test_a_worker_that_does_not_start_is_said_with_its_log(tmp_path: Path) -> None:
-    how = (
-        "from examples.codestats import surroundings\nfrom examples.codestats.__main__ import main"
-    )
-    worker = "surroundings.WORKER = [sys.executable, '-c', 'raise SystemExit(\"none today\")']"
-    code, output = run(sabotaged(f"{how}\n{worker}"), tmp_path)
-    assert "the worker ended before its time:\nnone today" in output
+def test_a_worker_that_does_not_start_is_reported_with_its_log(tmp_path: Path) -> None:
+    how = "from examples.codestats import services\nfrom examples.codestats.__main__ import main"
+    worker = "services.WORKER = [sys.executable, '-c', 'raise SystemExit(\"none today\")']"
+    code, output = run(changed(f"{how}\n{worker}"), tmp_path)
+    assert "the worker exited unexpectedly:\nnone today" in output
     assert code == 1
     assert not left_in(tmp_path)
 
@@ -132,7 +130,7 @@ def test_a_worker_that_does_not_start_is_said_with_its_log(tmp_path: Path) -> No
 def test_too_few_files_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--files", "5"])
-    assert "--files takes 50 or more, not 5" in capsys.readouterr().err
+    assert "--files must be 50 or more, not 5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -141,18 +139,18 @@ def test_an_interrupt_leaves_nothing_behind(
 ) -> None:
     with start(DEMO, tmp_path) as process:
         assert process.stdout
-        assert any("overtook" in line for line in process.stdout)  # in the middle of the backlog
+        assert any("urgent task" in line for line in process.stdout)  # in the middle of the backlog
         others = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         rest, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert rest.endswith("interrupted; all that was started is stopped\n")
+    assert rest.endswith("interrupted; stopped the worker and the servers\n")
     assert len(others) >= 4  # the server, the worker, its two children
     wait_until(lambda: not any(other.is_running() for other in others))
     assert not left_in(tmp_path)
 
 
-# --- the judgements ------------------------------------------------------------------------------
+# --- the checks ----------------------------------------------------------------------------------
 
 REFUSAL = InvalidArguments("count_file", "$.path", "Expected `str`, got `int`")
 INVALID = {"kind": "invalid_body", "error": "no"}
@@ -171,22 +169,26 @@ def ran(
 
 DIED, AGAIN = ran(ended=None), ran(place=2, pid=2, started=10.6)
 
-VERDICTS: list[tuple[str, bool, Callable[[], Promise]]] = [
+CHECKS: list[tuple[str, bool, Callable[[], Promise]]] = [
     ("refused", True, lambda: promises.refused(REFUSAL, 0)),
     ("accepted", False, lambda: promises.refused(None, 1)),
     ("refused but sent", False, lambda: promises.refused(REFUSAL, 1)),
-    ("overtook most", True, lambda: promises.overtook(ran(), 1000, 990)),
-    ("overtook few", False, lambda: promises.overtook(ran(), 1000, 700)),
-    ("nothing to overtake", False, lambda: promises.overtook(ran(), 0, 0)),
-    ("urgent never started", False, lambda: promises.overtook(None, 1000, 1000)),
+    ("ran first", True, lambda: promises.ran_first(ran(), 1000, 990)),
+    ("ran late", False, lambda: promises.ran_first(ran(), 1000, 700)),
+    ("nothing was waiting", False, lambda: promises.ran_first(ran(), 0, 0)),
+    ("urgent never started", False, lambda: promises.ran_first(None, 1000, 1000)),
     ("on time", True, lambda: promises.on_time(ran(started=9.95))),
     ("too early", False, lambda: promises.on_time(ran(started=9.8))),
     ("too late", False, lambda: promises.on_time(ran(started=11.0))),
     ("never due", False, lambda: promises.on_time(None)),
-    ("buried", True, lambda: promises.buried(["a"], {"a": INVALID})),
-    ("not buried", False, lambda: promises.buried(["a", "b"], {"a": INVALID})),
-    ("for another reason", False, lambda: promises.buried(["a"], {"a": {**INVALID, "kind": "x"}})),
-    ("nothing sent to bury", False, lambda: promises.buried([], {})),
+    ("dead-lettered", True, lambda: promises.dead_lettered(["a"], {"a": INVALID})),
+    ("not dead-lettered", False, lambda: promises.dead_lettered(["a", "b"], {"a": INVALID})),
+    (
+        "for another reason",
+        False,
+        lambda: promises.dead_lettered(["a"], {"a": {**INVALID, "kind": "x"}}),
+    ),
+    ("nothing sent", False, lambda: promises.dead_lettered([], {})),
     ("survived", True, lambda: promises.survived(10.5, [DIED, AGAIN], 1)),
     ("never back", False, lambda: promises.survived(10.5, [DIED], 1)),
     ("not killed in it", False, lambda: promises.survived(10.5, [ran(), AGAIN], 1)),
@@ -215,10 +217,12 @@ VERDICTS: list[tuple[str, bool, Callable[[], Promise]]] = [
 
 
 @pytest.mark.parametrize(
-    ("kept", "judge"), [v[1:] for v in VERDICTS], ids=[v[0].replace(" ", "-") for v in VERDICTS]
+    ("kept", "check"), [c[1:] for c in CHECKS], ids=[c[0].replace(" ", "-") for c in CHECKS]
 )
-def test_a_promise_is_judged_by_what_was_seen(kept: bool, judge: Callable[[], Promise]) -> None:
-    assert judge().kept is kept
+def test_a_promise_is_checked_against_the_evidence(
+    kept: bool, check: Callable[[], Promise]
+) -> None:
+    assert check().kept is kept
 
 
 def test_exit_code_is_0_only_if_all_promises_were_kept() -> None:
@@ -251,7 +255,7 @@ def test_lines_are_code_comments_or_blanks(
 
 
 @pytest.mark.parametrize("source", [b"x = (", b"# coding: uft-8\n", b"\xff = 1", b"  x\n y\n"])
-def test_what_has_no_tokens_is_no_python(source: bytes, tmp_path: Path) -> None:
+def test_a_file_without_valid_tokens_is_refused(source: bytes, tmp_path: Path) -> None:
     file = tmp_path / "m.py"
     file.write_bytes(source)
     with pytest.raises(NotPython, match=r"^m\.py: "):

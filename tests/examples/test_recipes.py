@@ -1,4 +1,4 @@
-"""Every recipe, with a real worker: what its docstring says holds."""
+"""Test with a real worker that each recipe does what its docstring says."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def recipe() -> Iterator[Recipe]:
 
 @contextmanager
 def worker(name: str, *options: str) -> Generator[subprocess.Popen[bytes]]:
-    """A worker of a recipe; it ends in good order."""
+    """Run a worker of a recipe, and check its exit code."""
     command = [sys.executable, "-m", "typedq", "worker", f"examples.recipes.{name}:app"]
     with subprocess.Popen([*command, *options], cwd=ROOT, env=os.environ) as process:
         try:
@@ -66,9 +66,9 @@ def drain(name: str) -> None:
 def test_a_recipe_is_short_and_says_what_holds(file: Path) -> None:
     text = file.read_text()
     assert len(text.splitlines()) < 40
-    told = ast.get_docstring(ast.parse(text)) or ""
-    assert "\nHolds: " in told
-    assert "\nDoes not hold: " in told
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    assert "\nHolds: " in docstring
+    assert "\nDoes not hold: " in docstring
 
 
 def test_every_recipe_is_described() -> None:
@@ -93,7 +93,7 @@ def test_rate_limit_gives_no_window_more_than_its_places(
     assert len(list(limited.store.scan_iter("limit:ada:*"))) >= 3
 
 
-def test_exclusive_lock_lets_one_in_at_a_time(recipe: Recipe, wait_until: WaitUntil) -> None:
+def test_exclusive_lock_runs_one_at_a_time(recipe: Recipe, wait_until: WaitUntil) -> None:
     locked = recipe("exclusive_lock")
     ids = {receipt.id for receipt in locked.app.enqueue_many([locked.rebuild.call(7)] * 8)}
     with worker("exclusive_lock", "-c", "4"):
@@ -104,7 +104,7 @@ def test_exclusive_lock_lets_one_in_at_a_time(recipe: Recipe, wait_until: WaitUn
     assert set(order) == ids
 
 
-def test_results_come_back_in_their_type(recipe: Recipe) -> None:
+def test_results_are_read_with_their_type(recipe: Recipe) -> None:
     results = recipe("results")
     receipt = results.summarize.enqueue("to be or not to be indeed")
     assert results.summary_of(receipt) is None
@@ -113,7 +113,7 @@ def test_results_come_back_in_their_type(recipe: Recipe) -> None:
     assert 0 < results.store.ttl(f"result:{receipt.id}") <= results.HOUR
 
 
-def test_chain_publishes_after_the_last_chapter_and_bears_repetition(recipe: Recipe) -> None:
+def test_chain_publishes_after_the_last_chapter_and_is_idempotent(recipe: Recipe) -> None:
     chain = recipe("chain")
     chapters = [("word " * n).strip() for n in range(1, 6)]
     chain.split.enqueue("emma", "\n\n".join(chapters))
@@ -125,7 +125,7 @@ def test_chain_publishes_after_the_last_chapter_and_bears_repetition(recipe: Rec
     assert chain.store.get("published:emma") == b"15"
 
 
-def test_unique_keeps_one_waiting_and_takes_the_next_wish(recipe: Recipe) -> None:
+def test_unique_enqueues_one_and_accepts_the_next_request_after_its_start(recipe: Recipe) -> None:
     unique = recipe("unique")
     assert unique.reindex_once(7)
     assert unique.reindex_once(7) is None
@@ -138,7 +138,7 @@ def test_unique_keeps_one_waiting_and_takes_the_next_wish(recipe: Recipe) -> Non
     assert unique.store.exists("waits:seven") == 0
 
 
-def test_progress_is_seen_and_gone_on_from(
+def test_progress_is_visible_and_the_next_attempt_continues(
     recipe: Recipe, tmp_path: Path, wait_until: WaitUntil
 ) -> None:
     progress = recipe("progress")

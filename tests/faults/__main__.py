@@ -1,7 +1,7 @@
-"""Play scenarios: `python -m tests.faults 7 --seed 3`, `python -m tests.faults all`, `... soak`.
+"""Run scenarios: `python -m tests.faults 7 --seed 3`, `python -m tests.faults all`, `... soak`.
 
-Prints the seed, with which the same run can be had again, and where the history is kept: JSON
-lines of what was enqueued, started, ended, killed, with times; the last line is the outcome.
+Prints the seed, which repeats the run, and the directory of the histories: JSON lines with the time
+of each enqueue, start, end and kill. The last line is the outcome.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("which", nargs="+", help="numbers, `all`, `soak`, or `list`")
     flags.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 24))
-    flags.add_argument("--seconds", type=float, help="how long each goes on")
+    flags.add_argument("--seconds", type=float, help="duration of each scenario")
     flags.add_argument("--history", type=Path, help="directory for the histories")
     given = flags.parse_args()
     if given.which == ["list"]:

@@ -1,4 +1,4 @@
-"""The app under fault: every task writes down what it does, the effect seen from outside."""
+"""The app of the fault tests: each task records what it does, as an effect outside of Redis."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _MOST_MB = 512
 
 
 def _gorge() -> NoReturn:
-    """Take memory until somebody minds; where nobody does, this much and no more."""
+    """Allocate memory until the process is killed, or up to _MOST_MB."""
     kept = [b"x" * (1 << 20) for _ in range(_MOST_MB)]
-    raise MemoryError(f"{len(kept)} MiB, and nobody minds")
+    raise MemoryError(f"{len(kept)} MiB without a limit")
 
 
 _POISON: dict[str, Callable[[], object]] = {
@@ -39,17 +39,17 @@ _POISON: dict[str, Callable[[], object]] = {
 
 
 class Effects:
-    """The file of one process, in memory shared with the page cache, so that a kill loses nothing.
+    """The records of one process, in a memory-mapped file, so that a kill loses none.
 
-    A write to a file gives up the interpreter: a process killed before it is given back has
-    written the end of a task that has not ended. A write to memory leaves no such gap.
+    A write to a file releases the GIL. If the process is killed before it gets the GIL back, the
+    file has the end of a task that did not end. A write to memory has no such gap.
     """
 
     def __init__(self, directory: Path) -> None:
         self.pid, self._at, self._lock = os.getpid(), 0, threading.Lock()
         path = directory / f"{self.pid}-{time.time_ns()}"
         path.touch()
-        os.truncate(path, 1 << 25)  # a hole: it takes no room until written
+        os.truncate(path, 1 << 25)  # a sparse file takes no disk space until written
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
 
@@ -63,7 +63,7 @@ _mine: list[Effects] = []
 
 
 def note(ctx: Context, what: str) -> None:
-    """Write one line."""
+    """Record one line."""
     if not _mine or _mine[0].pid != os.getpid():
         _mine[:] = [Effects(Path(os.environ[EFFECTS]))]
     line = f"{ctx.id} {ctx.attempt} {os.getpid()} {what} {time.time():.6f} {ctx.task}\n"
@@ -71,19 +71,19 @@ def note(ctx: Context, what: str) -> None:
 
 
 def noted(directory: Path) -> list[str]:
-    """The lines of all processes, in the order in which they were written."""
+    """Return the records of all processes, in order of time."""
     lines = list[str]()
     for path in directory.iterdir():
-        with path.open("rb") as file, suppress(ValueError):  # a file that is empty as yet
+        with path.open("rb") as file, suppress(ValueError):  # the file is still empty
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             written = memory[: memory.find(b"\0")]
-            whole = written[: written.rfind(b"\n") + 1]  # the last may be half written
+            whole = written[: written.rfind(b"\n") + 1]  # the last line may be incomplete
             lines += whole.decode().splitlines()
     return sorted(lines, key=lambda line: line.split()[4])
 
 
 def build(namespace: str | None = None, *, url: str | None = None) -> TypedQ:
-    """The app, as workers and producers know it."""
+    """Return the app for workers and producers."""
     app = TypedQ(
         namespace or os.environ[NAMESPACE],
         url=url,
@@ -101,7 +101,7 @@ def build(namespace: str | None = None, *, url: str | None = None) -> TypedQ:
 def _steady(app: TypedQ) -> None:
     @app.task
     def crash_quickly(ctx: Context, times: int) -> None:
-        """Ends its process in its first runs, without a look at a file."""
+        """End the process in the first runs, without reading a file."""
         note(ctx, "start")
         if ctx.attempt <= times:
             os._exit(3)
@@ -121,7 +121,7 @@ def _steady(app: TypedQ) -> None:
 
 
 def _gated(app: TypedQ) -> None:
-    """They run until a file is there, so that a test decides when they end."""
+    """Add tasks that run until a file exists, so that a test decides when they end."""
 
     @app.task
     def hold(ctx: Context, gate: str) -> None:
@@ -133,13 +133,13 @@ def _gated(app: TypedQ) -> None:
     @app.task
     async def ahold(ctx: Context, gate: str) -> None:
         note(ctx, "start")
-        while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - a look at a local file
+        while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - a local file
             await asyncio.sleep(0.002)
         note(ctx, "end")
 
     @app.task
     def crash_at(ctx: Context, gate: str, times: int = 1, how: str = "exit") -> None:
-        """Ends its process at the gate, so many times; `times` is counted in the effects."""
+        """End the process when the file exists, in the first `times` runs."""
         note(ctx, "start")
         while not Path(gate).exists():
             _pause(0.002)
@@ -206,7 +206,7 @@ _RAISED: dict[str, BaseException] = {
 
 
 def die_at_birth() -> None:
-    """In every fork: the end of the process, if a test asks for it."""
+    """End each forked child at its start, if a test sets BIRTH."""
     if os.environ.get(BIRTH) == "raise":
         setattr(worker_children, "Child", _cannot_be)  # noqa: B010
     if os.environ.get(BIRTH) == "exit":

@@ -1,4 +1,4 @@
-"""A task with a body as large as one likes."""
+"""A task with a body of any size."""
 
 from __future__ import annotations
 

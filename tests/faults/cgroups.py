@@ -1,8 +1,7 @@
-"""A memory cgroup for a worker, below a directory that is given by whoever runs the tests.
+"""A memory cgroup for a worker, below a directory that the user names in FAULTS_CGROUP.
 
-To be root is not to be asked: FAULTS_CGROUP names a directory of cgroups that has the memory
-controller, in which groups may be made, such as /sys/fs/cgroup where nobody else minds, or a slice
-that was delegated.
+The test needs consent, not only root. The directory must have the memory controller and allow new
+groups: /sys/fs/cgroup on a machine of your own, or a delegated slice.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ KILLS = ("memory.events", "memory.oom_control")
 
 @contextmanager
 def limited(name: str, limit: int) -> Iterator[Path | None]:
-    """A group of `limit` bytes, to be left empty; None where none is allowed, or not with it."""
+    """Create a group of `limit` bytes. Yield None without FAULTS_CGROUP or without such a limit."""
     given = os.environ.get(GIVEN)
     if not given:
         yield None
@@ -40,13 +39,13 @@ def limited(name: str, limit: int) -> Iterator[Path | None]:
 
 
 def _is_gone(group: Path) -> bool:
-    with suppress(OSError):  # the dead are still being taken out
+    with suppress(OSError):  # the kernel still removes dead processes
         group.rmdir()
     return not group.exists()
 
 
 def kills(group: Path) -> int:
-    """How many of its processes the kernel has ended for memory."""
+    """Return how many processes of the group the kernel killed for memory."""
     lines = [
         line.split()
         for file in (group / file for file in KILLS)
@@ -57,6 +56,6 @@ def kills(group: Path) -> int:
 
 
 def join() -> None:
-    """Enter the group that the environment names, before anything is forked."""
+    """Join the group that the environment names, before any fork."""
     if group := os.environ.get(JOINED):
         (Path(group) / "cgroup.procs").write_text(str(os.getpid()))

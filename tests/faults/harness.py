@@ -1,4 +1,4 @@
-"""A stage for faults: a real server, real workers, what tasks write down, one checker for all."""
+"""What all faults share: a server, workers, the records of tasks, and one checker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Effect(NamedTuple):
 
 @dataclass
 class Verdict:
-    """What became of a run; `broken` lists the promises that were not kept."""
+    """The result of a run; `broken` lists the broken promises."""
 
     accepted: int = 0
     lost: int = 0
@@ -50,12 +50,12 @@ class Verdict:
     broken: tuple[str, ...] = ()
 
     def write(self, path: Path, **more: object) -> None:
-        """The machine-readable history of a run."""
+        """Write the result as JSON."""
         path.write_text(json.dumps(asdict(self) | more, indent=1) + "\n")
 
 
 class Stage:
-    """One namespace on a server, with a directory for what its tasks and workers write."""
+    """One namespace on a server, with a directory for the records of tasks and workers."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Stage:
         lease: float = 30.0,
         eyes: str | None = None,
     ) -> None:
-        """`eyes`: the URL by which the stage itself looks, if not the one that is tested."""
+        """`eyes`: the URL for the checks of the stage itself, if not the tested one."""
         self.url, self.directory, self.keys = url, directory, Keys(namespace)
         self.eyes = eyes or url
         self._effects = directory / "effects"
@@ -85,14 +85,14 @@ class Stage:
 
     @cached_property
     def redis(self) -> Any:
-        """Eyes and hands of its own, that do not go through the moves."""
+        """A redis-py client for checks that do not use typedq's operations."""
         if self.eyes.startswith(CLUSTER):
             node = self.eyes.removeprefix(CLUSTER).split(",")[0]
             return redis.RedisCluster.from_url(f"redis://{node}")
         return redis.Redis.from_url(self.eyes)
 
     def worker(self, *flags: str, **environment: str) -> Worker:
-        """Start a worker; what is given in `environment` replaces what the stage has."""
+        """Start a worker; `environment` overrides the environment of the stage."""
         log = self.directory / f"worker-{len(self.workers)}.log"
         self.workers.append(Worker(flags, self.environment | environment, log))
         return self.workers[-1]
@@ -105,7 +105,7 @@ class Stage:
         return self._account([sender.options(**options).call(*args)])[0].id
 
     def send_many(self, calls: Sequence[Call]) -> list[str]:
-        """Enqueue in chunks of 100, each noted as accepted or uncertain after the reply."""
+        """Enqueue in chunks of 100. Record each as accepted or uncertain after the reply."""
         chunks = [calls[at : at + 100] for at in range(0, len(calls), 100)]
         return [receipt.id for chunk in chunks for receipt in self._account(chunk)]
 
@@ -123,10 +123,10 @@ class Stage:
         self.accepted += ids
         return receipts
 
-    # --- looking -----------------------------------------------------------------------------
+    # --- observations ------------------------------------------------------------------------
 
     def effects(self, what: str = "", task: str = "") -> list[Effect]:
-        """What tasks have written, in that order."""
+        """Return the records of tasks, in order of time."""
         fields = (line.split() for line in noted(self._effects))
         found = (Effect(f[0], int(f[1]), int(f[2]), f[3], float(f[4]), f[5]) for f in fields)
         return [e for e in found if what in ("", e.what) and task in ("", e.task)]
@@ -138,14 +138,14 @@ class Stage:
         return set(self.ids("end"))
 
     def gate(self, name: str = "gate") -> str:
-        """Where a gated task looks; `open_gate` lets it pass."""
+        """Return the file for which a gated task waits; `open_gate` creates it."""
         return str(self.directory / name)
 
     def open_gate(self, name: str = "gate") -> None:
         (self.directory / name).touch()
 
     def ask(self, move: Operation[T], patience: float = 20.0) -> T:
-        """Answer of a move that only looks: asked again while the server is away."""
+        """Call a read-only operation; try again while the server is unavailable."""
         until = time.monotonic() + patience
         while True:
             try:
@@ -156,7 +156,7 @@ class Stage:
                 pause(0.05)
 
     def look(self) -> Stats:
-        """Everything at once, by typedq's own view."""
+        """Return all statistics, as typedq reads them."""
         sessions = [name.decode() for name in self.redis.zrange(self.keys.sessions, 0, -1)]
         return self.ask(survey(self.keys, QUEUES, sessions))
 
@@ -165,12 +165,12 @@ class Stage:
         return {id.decode(): message for id, message in found.items()}
 
     def in_flight(self) -> dict[str, bytes]:
-        """id -> message, of all sessions."""
+        """Return the messages in flight of all sessions by id."""
         names = [name.decode() for name in self.redis.zrange(self.keys.sessions, 0, -1)]
         return {id: message for name in names for id, message in self.flying(name).items()}
 
     def dead(self) -> dict[str, dict[str, Any]]:
-        """id -> reason, of every dead letter."""
+        """Return the reason of each dead letter by id."""
         ids = [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]
         found = self.ask(letters(self.keys, ids)) if ids else []
         return {
@@ -180,7 +180,7 @@ class Stage:
         }
 
     def is_drained(self) -> bool:
-        """Nothing waits, nothing runs."""
+        """Return True if no message waits or runs."""
         seen = self.look()
         return not seen.in_flight and not any(q.ready or q.delayed for q in seen.queues.values())
 
@@ -194,11 +194,11 @@ class Stage:
         raw: int = 0,
         forgiven: Collection[str] = frozenset(),
     ) -> Verdict:
-        """The same questions after every run, which must be drained and have no worker left.
+        """Check a run that is drained and has no worker left.
 
-        buried: dead letters that were provoked, `raw` of which were not enqueued; batches: messages
-        finished but not acknowledged that a kill of whole groups may cost; forgiven: ids of which
-        the server itself forgot something, so that they may be lost or run again.
+        buried: expected dead letters; `raw` of them were not enqueued
+        batches: finished messages that may run again after kills of whole workers
+        forgiven: ids that the server itself lost in part, so they may be lost or run again
         """
         starts, ends = Counter(self.ids("start")), Counter(self.ids("end"))
         for id in forgiven:
@@ -219,7 +219,7 @@ class Stage:
         if verdict.lost:
             yield f"{verdict.lost} lost"
         if verdict.buried != buried:
-            yield f"{verdict.buried} buried, not {buried}: {list(self.dead().values())[:3]}"
+            yield f"{verdict.buried} dead letters, not {buried}: {list(self.dead().values())[:3]}"
         if verdict.extra_runs > verdict.starts_without_end + batches:
             yield f"{verdict.extra_runs} extra runs"
         if strangers := set(self.ids("start")) - {*self.accepted, *self.uncertain}:
@@ -237,13 +237,13 @@ class Stage:
                 yield f"worker {worker.pid} still lives"
 
     def leaked(self) -> set[str]:
-        """Keys that are not static nor expire: a drained namespace has none of them."""
+        """Return keys that are neither static nor expire. A drained namespace has none."""
         tag, keys = self.keys.tag + ":", self.keys
         static = {keys.contracts, keys.counts, keys.stats, keys.workers, keys.last_tick}
         static |= {keys.cron, keys.broadcasts}
         static |= {keys.supervisors, *map(keys.wake, QUEUES), keys.dead, keys.dead_letters}
         found = {name.decode() for name in self.redis.scan_iter(f"{tag}*", count=1000)}
-        fleeting = (keys.lane(""), keys.wake("_"))  # of a producer, of a process that has died
+        fleeting = (keys.lane(""), keys.wake("_"))  # of a producer, of a dead process
         return {
             name
             for name in found - static

@@ -1,4 +1,4 @@
-"""More of the app under fault: middleware of both kinds, and hooks of the process."""
+"""Parts of the fault tests' app: sync and async middleware, and process hooks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = logging.getLogger("shop")
 
 
 def tell(what: str) -> None:
-    """Write a line that belongs to no task."""
+    """Write a record that belongs to no task."""
     path = Path(os.environ[EFFECTS]).parent / "hooks"
     with path.open("a") as file:
         file.write(f"{os.getpid()} {what}\n")
 
 
 def declare(app: TypedQ) -> None:
-    """Add all of it to the app."""
+    """Add middleware, tasks and hooks to the app."""
     _middleware(app)
     _tasks(app)
     _process(app)

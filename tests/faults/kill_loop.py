@@ -1,6 +1,6 @@
 """kill -9 of random children under load: `python -m tests.faults.kill_loop --kills 200`.
 
-Prints its seed, with which the same run can be had again, and writes what it saw as JSON.
+Prints its seed, which repeats the run, and writes the result as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LONGEST_TASK_S = 0.02
 
 
 class KillLoop:
-    """A worker whose children are killed one by one until all messages have ended."""
+    """A worker whose children are killed one by one until all messages ended."""
 
     def __init__(self, stage: Stage, *, messages: int, kills: int, children: int, seed: int):
         self.stage, self.messages, self.kills = stage, messages, kills
@@ -32,7 +32,7 @@ class KillLoop:
         self.killed, self.recoveries = 0, list[float]()
 
     def _calls(self, count: int) -> list[Call]:
-        """Half sync, half coroutines; half of both take no time, the others up to 20 ms."""
+        """Return calls, half of them coroutines; half take no time, the others up to 20 ms."""
         dice, call = self.dice, self.stage.call
         return [
             call(dice.choice(("nap", "anap")), max(0.0, dice.uniform(-LONGEST_TASK_S, 0.02)))
@@ -42,7 +42,7 @@ class KillLoop:
     def run(self) -> Verdict:
         worker = self.stage.worker("-c", str(self.children))
         wait_until(lambda: len(worker.children()) == self.children)
-        # The load is fed in step with the kills, so that there is work at every one of them.
+        # Messages are sent in step with the kills, so that each kill hits a busy worker.
         per_kill = -(-self.messages // max(1, self.kills))
         while (missing := self.messages - len(self.stage.accepted)) > 0:
             self.stage.send_many(self._calls(min(per_kill, missing)))
@@ -63,12 +63,12 @@ class KillLoop:
             self.dice.choice(victims).kill()
         at = time.monotonic()
         self.killed += 1
-        # Its session ends in the step that makes its messages ready again: that is "back".
+        # The operation that requeues its messages also closes its session.
         wait_until(lambda: before - self._sessions(), every=0.0005)
         self.recoveries.append(time.monotonic() - at)
 
     def _victims(self, worker: Worker) -> list[psutil.Process]:
-        # What dies three times alone is rightly taken for poison: chance shall not make it so.
+        # Three deaths make a message poison. Random kills must not do that.
         if any(message[2:3] >= b"2" for message in self.stage.in_flight().values()):
             return []
         return worker.children()
@@ -83,9 +83,9 @@ def report(loop: KillLoop, verdict: Verdict, seconds: float) -> str:
     broken = "".join(f"\nBROKEN: {what}" for what in v.broken)
     return f"""\
 messages {v.accepted:,}   kills {loop.killed}   seconds {seconds:.1f}
-lost {v.lost}   buried {v.buried}
-extra runs {v.extra_runs}   starts without an end {v.starts_without_end}
-back after a kill: median {median:.1f} ms, worst {worst:.1f} ms{broken}"""
+lost {v.lost}   dead letters {v.buried}
+extra runs {v.extra_runs}   interrupted runs {v.starts_without_end}
+recovery after a kill: median {median:.1f} ms, worst {worst:.1f} ms{broken}"""
 
 
 def main() -> int:

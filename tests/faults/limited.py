@@ -1,4 +1,4 @@
-"""More of the app under fault: tasks that meet their time limits everywhere, and one that leaks."""
+"""Tasks of the fault tests that reach their time limits in all places, and one that leaks."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from tests.faults.app import note
 from typedq import Context, Retry, SoftTimeout, TypedQ
 
 SERVER = "FAULTS_SERVER"
-SOFT_S = 0.3  # where many processes run, one may get no turn for a third of this
+SOFT_S = 0.3  # on a busy machine, a process may wait a third of this for its turn
 LONG_S = 2 * SOFT_S
 HAMMER_S = 0.002
 _kept: list[bytes] = []
 
 
 def declare(app: TypedQ) -> None:
-    """Add all of it to the app."""
+    """Add these tasks to the app."""
     _hammer(app)
     _interrupted(app)
     _beyond(app)
 
 
 def spin(seconds: float) -> None:
-    """Be busy in Python code."""
+    """Keep the interpreter busy with Python code."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pass
 
 
 def _hang(server: int) -> None:
-    """Let the server hang beyond the soft timeout."""
+    """Stop the server for longer than the soft timeout."""
     os.kill(server, signal.SIGSTOP)
     threading.Timer(LONG_S, os.kill, (server, signal.SIGCONT)).start()
 
@@ -47,12 +47,12 @@ def _hang(server: int) -> None:
 def _hammer(app: TypedQ) -> None:
     @app.middleware
     def witness(ctx: Context) -> Generator[None]:
-        """Says whether the task returned; no soft timeout ever interrupts it."""
+        """Record if the task returned or raised. A soft timeout never interrupts this."""
         if "hammer" not in ctx.task:
             yield
             return
         with ctx.shield():
-            pass  # it may be used here, too
+            pass  # a shield also works here
         try:
             yield
         except BaseException:
@@ -75,8 +75,8 @@ def in_python(ctx: Context) -> None:
 
 
 def in_c(ctx: Context) -> None:
-    """No signal is seen before the call returns, after some three times the limit."""
-    started, rounds = time.thread_time(), 20_000  # the time of others would make it too short
+    """Stay in C code for three times the limit: Python handles no signal before it returns."""
+    started, rounds = time.thread_time(), 20_000  # wall time would include other processes
     hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
     rounds = int(rounds * 3 * SOFT_S / (time.thread_time() - started))
     hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
@@ -141,7 +141,7 @@ async def suppressing(ctx: Context) -> None:
 
 
 async def blocking(ctx: Context) -> None:
-    spin(LONG_S)  # it gives nobody a chance, and then it is over
+    spin(LONG_S)  # it blocks the event loop, then returns
 
 
 async def ashielded(ctx: Context) -> None:
@@ -152,7 +152,7 @@ async def ashielded(ctx: Context) -> None:
 
 
 async def two_shields(ctx: Context) -> None:
-    """The shorter one, within the limit, does not end the longer one."""
+    """Use two shields: the end of the shorter one must not end the longer one."""
 
     async def hold(seconds: float) -> None:
         with ctx.shield():
@@ -233,7 +233,7 @@ def _interrupted(app: TypedQ) -> None:
 def _beyond(app: TypedQ) -> None:
     @app.task(hard_timeout=0.5)
     def begets(ctx: Context, mark: str) -> None:
-        """Children in a session of their own, one of them an orphan, and no end."""
+        """Start children in their own sessions, one of them an orphan, and never return."""
         note(ctx, "start")
         subprocess.Popen(["sleep", mark], start_new_session=True)
         subprocess.run(["sh", "-c", f"setsid sleep {mark} & sleep {mark} &"], check=True)

@@ -1,4 +1,4 @@
-"""What takes long to prove about limits; short versions run with the tests.
+"""The long tests of limits; the test suite runs short versions.
 
 python -m tests.faults.limits hammer --tasks 20000
 python -m tests.faults.limits leak --tasks 2000
@@ -21,22 +21,22 @@ from tests.faults.harness import Stage
 from typedq import Call
 from typedq.embedded import OwnServer
 
-# How long before and after their deadline the tasks of the hammer end; what sleeps oversleeps.
+# The tasks end this long before or after their deadline. A sleep takes longer than asked for.
 AROUND_S = {"hammer": (0.0002, 0.0002), "ahammer": (0.0015, 0.0001)}
 LEAK_MB = 100
 
 
 def prepare(stage: Stage) -> Stage:
-    """Let a stage's app have tasks that meet their limits."""
+    """Add the tasks that reach their limits to the app of a stage."""
     limited.declare(stage.app)
     stage.environment[MORE] = "tests.faults.limited"
     return stage
 
 
 def hammer(stage: Stage, tasks: int, dice: random.Random) -> Counter[str]:
-    """Tasks that end around their soft timeout: how many returned or raised, of which kind.
+    """Run tasks that end close to their soft timeout. Count by kind how many returned or raised.
 
-    "wrong": those that returned and were reported failed, or raised and were not.
+    "wrong" counts tasks that returned and are reported as failed, or raised and are not.
     """
     calls = list[Call]()
     for _ in range(tasks):
@@ -58,9 +58,9 @@ def hammer(stage: Stage, tasks: int, dice: random.Random) -> Counter[str]:
 
 
 def leak(stage: Stage, tasks: int, dice: random.Random) -> Counter[str]:
-    """Tasks of which each keeps 1 MiB: the most MB a child ever had, and how many were recycled.
+    """Run tasks that leak 1 MiB each. Count recycled children and the highest memory of a child.
 
-    "wrong": broken promises, as the checker of all faults counts them.
+    "wrong" counts broken promises, as the checker of all faults does.
     """
     stage.environment["TYPEDQ_MAX_CHILD_MEM_MB"] = str(LEAK_MB)
     stage.send_many([stage.call("leak")] * tasks)

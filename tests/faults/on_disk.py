@@ -1,4 +1,4 @@
-"""A disk that is full under the server's append-only file."""
+"""A full disk under the server's append-only file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typedq.errors import ServerError, ServerRefused
 
 @contextmanager
 def small_disk(directory: Path, size: str) -> Iterator[bool]:
-    """A file system of that size; False where this user may not mount one."""
+    """Mount a file system of that size. Yield False if this user may not mount one."""
     directory.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
     with suppress(FileNotFoundError):
@@ -33,7 +33,7 @@ def fill(path: Path) -> None:
             pass
 
 
-@scenario(20, "the disk is full under the AOF", "enqueue: clear error; all goes on when freed")
+@scenario(20, "the disk is full under the AOF", "enqueue: clear error; continues when freed")
 def disk_full(scene: Scene) -> None:
     folder, ballast = scene.directory / "disk", scene.directory / "disk" / "ballast"
     if not scene.enter(small_disk(folder, "8m")):

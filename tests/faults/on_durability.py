@@ -1,4 +1,4 @@
-"""Faults that take what only the primary had: lost with `memory`, and not with `replica`."""
+"""Faults that lose what only the primary had: lost with `memory`, kept with `replica`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HASTY = 20
 
 
 def part(replica: OwnServer) -> None:
-    """Cut the replica off: it cannot log in to its primary any more, and Sentinel sees both."""
+    """Disconnect the replica: it cannot log in to its primary. Sentinel still reaches both."""
     hand = client(port_of(replica))
     hand.config_set("masteruser", "nobody")
     hand.config_set("masterauth", "nothing")
@@ -25,7 +25,7 @@ def part(replica: OwnServer) -> None:
     wait_until(lambda: hand.info("replication")["master_link_status"] == "down", 10.0)
 
 
-@scenario(42, "three Sentinels, kill -9 a master whose replica lags", "with WAIT: no loss at all")
+@scenario(42, "three Sentinels, kill -9 a master whose replica lags", "with WAIT: nothing lost")
 def replica_lags(scene: Scene) -> None:
     url, primary, replica = scene.enter(topologies.sentinels(scene.directory))
     hasty = scene.stage(url, eyes=replica.url)
@@ -45,11 +45,11 @@ def replica_lags(scene: Scene) -> None:
         since = scene.note("primary killed")
         wait_until(lambda: client(port_of(replica)).info("replication")["role"] == "master", 30.0)
         primary.start()
-        # Only now is there a replica again that could confirm anything.
+        # Before this, no replica can confirm.
         wait_until(lambda: topologies.is_replica_of(primary, replica), 60.0)
         scene.probe(stage, "back, and confirmed by a replica", since, 30.0)
         pause(scene.seconds / 4)
-    # Where workers went on at the old master until Sentinel demoted it, leases end what they left.
+    # Workers may have used the old master until Sentinel demoted it. Their leases must expire.
     wait_until(lambda: stage.redis.zcard(stage.keys.sessions) == 2, 30.0)
     verdict = scene.finish(stage, batches=MAX_PREFETCHED)
     lost = HASTY + 1 - hasty.look().queues["mid"].ready

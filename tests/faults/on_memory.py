@@ -1,4 +1,4 @@
-"""A child that the kernel ends because its cgroup has no more memory."""
+"""A child that the kernel kills because its cgroup is out of memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.faults.scene import Scene, scenario
 LIMIT = 256 << 20
 
 
-@scenario(24, "children that the kernel kills for their memory", "labelled; neighbours back, B0")
+@scenario(
+    24, "children that the kernel kills for their memory", "the cause is named; others requeued, B0"
+)
 def out_of_memory(scene: Scene) -> None:
     group = scene.enter(limited(f"typedq-{os.getpid()}", LIMIT))
     if group is None:
@@ -48,7 +50,7 @@ def out_of_memory(scene: Scene) -> None:
         clear = reason.get("kind") == "crashed" and "memory" in reason.get("error", "")
         scene.expect(clear, f"not labelled: {reason}")
 
-    # A letter is dead before its child's death is told.
+    # The dead letter is written before the death of the child is logged.
     wait_until(lambda: len(worker.events("child died")) >= kills(group))
     told = worker.events("child died")
     scene.expect(all("memory" in line["message"] for line in told), f"not labelled: {told}")

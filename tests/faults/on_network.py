@@ -1,4 +1,4 @@
-"""Faults between clients and server: replies that are lost, silence; and what is not a message."""
+"""Faults of the network: lost replies and silence. Also malformed messages and payloads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typedq.message import encode_message, new_ids
 MIB = 1 << 20
 
 
-@scenario(10, "a proxy drops one reply of a fetch", "nothing stranded while the process lives")
+@scenario(10, "a proxy drops one reply of a fetch", "no message is stuck while the process lives")
 def fetch_reply_lost(scene: Scene) -> None:
     server = scene.server(tcp=True)
     proxy = scene.enter(Proxy(port_of(server)))
@@ -58,7 +58,7 @@ def enqueue_reply_lost(scene: Scene) -> None:
     scene.expect(verdict.extra_runs == 0, f"{verdict.extra_runs} extra runs")
 
 
-@scenario(12, "a proxy swallows everything for 12 s", "reconnect; a clear error at the deadline")
+@scenario(12, "a proxy drops everything for 12 s", "reconnect; a clear error at the deadline")
 def silence(scene: Scene) -> None:
     server = scene.server(tcp=True)
     proxy = scene.enter(Proxy(port_of(server)))
@@ -74,7 +74,7 @@ def silence(scene: Scene) -> None:
     except EnqueueUncertain as error:
         stage.uncertain += error.ids
         scene.expect("may or may not have been accepted" in str(error), str(error))
-    # The last try began within the deadline of 10 s, and waits 5 s for its reply.
+    # The last try starts within the deadline of 10 s, and waits 5 s for its reply.
     scene.measure("clear error of an enqueue", time.monotonic() - asked, 16.0)
     pause(max(0.0, since + 12.0 - time.time()))
     proxy.swallow = False
@@ -83,7 +83,7 @@ def silence(scene: Scene) -> None:
 
 
 def garbage(scene: Scene, stage: Stage) -> bytes:
-    """What is not a message, made of one that is."""
+    """Return malformed bytes, made from a valid message."""
     dice, (id,) = scene.dice, new_ids(1)
     contract = stage.app.tasks["nap"].contract.id
     make = partial(encode_message, id=id, contract=contract, queue="mid", options=b"-")
@@ -104,7 +104,7 @@ def garbage(scene: Scene, stage: Stage) -> bytes:
     )
 
 
-@scenario(27, "raw garbage pushed to a queue key", "dead letters; no child dies, neighbours run")
+@scenario(27, "malformed bytes pushed to a queue key", "dead letters; no child dies, others run")
 def raw_garbage(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     worker, pushed = stage.worker("-c", "2"), 0
@@ -112,7 +112,7 @@ def raw_garbage(scene: Scene) -> None:
     while time.monotonic() < end:
         stage.send_many(scene.calls(stage, 20, 0.002))
         new = {garbage(scene, stage) for _ in range(5)}
-        new = {raw for raw in new if not raw.startswith(b"2")}  # a later format would be parked
+        new = {raw for raw in new if not raw.startswith(b"2")}  # a newer format would be parked
         stage.redis.rpush(stage.keys.ready("mid"), *new)
         pushed += len(new)
         wait_until(lambda: stage.redis.llen(stage.keys.ready("mid")) < 100)
@@ -121,7 +121,7 @@ def raw_garbage(scene: Scene) -> None:
     scene.expect(not worker.events("child died"), "a child died")
     kinds = {reason["kind"] for reason in stage.dead().values()}
     scene.expect(kinds <= {"garbage", "bad_message", "invalid_body"}, f"kinds {kinds}")
-    # Messages with a real contract were never counted as waiting, since nobody enqueued them.
+    # The counts are wrong for pushed messages with a real contract: they were never enqueued.
     stage.redis.delete(stage.keys.counts)
     scene.finish(stage, buried=pushed, raw=pushed)
 

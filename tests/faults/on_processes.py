@@ -1,4 +1,4 @@
-"""Faults of processes: groups that are killed, poison, crowds, priorities."""
+"""Faults of processes: killed workers, poison messages, many idle children, several queues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ready(worker: Worker, children: int) -> None:
 
 
 def kill_and_time(scene: Scene, lease: float, *, same_host: bool, round: int, stage: Stage) -> None:
-    """Kill a worker that holds a message; another is there already, or starts where it was."""
+    """Kill a worker that holds a message. Another one runs elsewhere, or starts on its machine."""
     gate, machine = f"gate{round}", scene.elsewhere()
     worker = stage.worker("-c", "2", **machine)
     ids = stage.send_many([*scene.calls(stage, 30), stage.call("hold", stage.gate(gate))])
@@ -57,7 +57,7 @@ def whole_group(scene: Scene) -> None:
     kill_groups(scene, LEASE_S)
 
 
-@scenario(41, "kill -9 the whole group; the usual lease of 30 s", "within B2", seconds=60)
+@scenario(41, "kill -9 the whole group; the default lease of 30 s", "within B2", seconds=60)
 def whole_group_usual(scene: Scene) -> None:
     kill_groups(scene, 30.0)
 
@@ -73,7 +73,7 @@ def die_unseen(scene: Scene, lease: float) -> None:
     server.kill()
     scene.note("server killed")
     worker.kill_group()
-    pause(lease + 2.0)  # the lease ends unseen
+    pause(lease + 2.0)  # the lease ends while the server is down
     server.start()
     since = scene.note("server back")
     stage.open_gate()
@@ -81,18 +81,18 @@ def die_unseen(scene: Scene, lease: float) -> None:
     scene.finish(stage)
 
 
-@scenario(40, "workers that die while the server is down", "within B3, here twice the lease + 10 s")
+@scenario(40, "workers that die while the server is down", "within B3: twice the lease + 10 s")
 def died_unseen(scene: Scene) -> None:
     die_unseen(scene, LEASE_S)
 
 
-@scenario(43, "workers that die while the server is down; the usual lease of 30 s", "within B3")
+@scenario(43, "workers that die while the server is down; the default lease of 30 s", "within B3")
 def died_unseen_usual(scene: Scene) -> None:
     die_unseen(scene, 30.0)
 
 
 @scenario(
-    23, "poison: os._exit, SIGSEGV, kill -9 itself", "dead after at most five; no neighbour is"
+    23, "poison: os._exit, SIGSEGV, kill -9 itself", "dead after at most five; no other counted"
 )
 def poison(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
@@ -111,7 +111,7 @@ def poison(scene: Scene) -> None:
 
 
 @scenario(
-    35, "200 idle children, one message", "few fetches beside the polls once a second", seconds=5
+    35, "200 idle children, one message", "few fetches besides the polls once a second", seconds=5
 )
 def crowd(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
@@ -131,7 +131,7 @@ def crowd(scene: Scene) -> None:
         (start,) = [e for e in stage.effects("start") if e.id == id]
         scene.measure("start, 200 idle", start.at - sent, 1.0)
         fetches = sum(script("settle_and_fetch").sha in c and stage.keys.tag in c for c in seen)
-        # The fetch and the settlement by the one, and those who look once a second anyway.
+        # One child fetches and settles; the others poll once a second.
         looks = 2 + 1.5 * 200 * (time.time() - sent)
         scene.expect(1 <= fetches <= 3 + looks, f"{fetches} calls for one message")
         wait_until(stage.is_drained)
@@ -140,7 +140,7 @@ def crowd(scene: Scene) -> None:
     scene.finish(stage)
 
 
-@scenario(38, "workers that serve different queues, one message each", "each starts at once")
+@scenario(38, "workers with different queues, one message each", "each starts at once")
 def different_queues(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     queues = ["high", "mid", "low"]

@@ -1,4 +1,4 @@
-"""Faults of the server: it hangs, dies, forgets, runs full, is given another clock."""
+"""Faults of the server: it hangs, dies, loses data, runs out of memory, or its clock jumps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 MORE = {"FAULTS_MORE": "tests.faults.bulk"}
 
 
-@scenario(5, "SIGSTOP Redis for 5 s", "no double enqueue, D = 0, B1")
+@scenario(5, "SIGSTOP Redis for 5 s", "no duplicate enqueue, D = 0, B1")
 def hang(scene: Scene) -> None:
     server = scene.server()
     stage = scene.stage(server.url)
@@ -41,7 +41,7 @@ def hang(scene: Scene) -> None:
     scene.expect(not worker.events("recovered the session"), "a session was ended")
 
 
-@scenario(6, "Redis kill -9 and restart, AOF always", "everything kept, scripts reloaded, B1")
+@scenario(6, "Redis kill -9 and restart, AOF always", "nothing lost, scripts reloaded, B1")
 def restart(scene: Scene) -> None:
     server = scene.server(*ALWAYS)
     stage = scene.stage(server.url)
@@ -65,7 +65,7 @@ def restart(scene: Scene) -> None:
 
 
 class Sizes:
-    """How long the append-only file was, when."""
+    """The size of the append-only file over time."""
 
     def __init__(self, server: OwnServer) -> None:
         self._folder = server.directory / "appendonlydir"
@@ -79,19 +79,19 @@ class Sizes:
         self.sizes.append(self.file().stat().st_size)
 
     def cut(self, dice: random.Random, at: float) -> float:
-        """As a loss of power may leave it: cut at a byte of the last second; answers from when."""
+        """Cut the file at a byte of the last second, as a power loss does. Return when."""
         oldest = self.sizes[max(0, bisect_left(self.times, at - 1.0) - 1)]
         size = dice.randint(oldest, self.file().stat().st_size)
         os.truncate(self.file(), size)
         return self.times[max(0, bisect_left(self.sizes, size) - 1)]
 
 
-# A write to the file waits up to 2 s for a slow fsync: so long it may lack what was accepted.
+# A write waits up to 2 s for a slow fsync, so the file may lack what was accepted in that time.
 UNWRITTEN_S = 2.1
 
 
 def touched(stage: Stage, since: float) -> set[str]:
-    """The messages that were accepted, begun or ended after that time."""
+    """Return the messages that were accepted, started or ended after that time."""
     late = {id for id, at in stage.accepted_at.items() if at > since - UNWRITTEN_S}
     waiting = set(stage.accepted) - {
         e.id for e in stage.effects("end") if e.at < since - UNWRITTEN_S
@@ -99,10 +99,10 @@ def touched(stage: Stage, since: float) -> set[str]:
     return late | {e.id for e in stage.effects() if e.at > since - UNWRITTEN_S} | waiting
 
 
-@scenario(7, "power lost: AOF everysec, cut at a random byte", "only what 2 s touched may be lost")
+@scenario(7, "power loss: AOF everysec, cut at a random byte", "only changes of 2 s may be lost")
 def power_loss(scene: Scene) -> None:
     server = scene.server("--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
-    # A session left in the last second may come back: its messages return with its lease.
+    # A session closed in the last second may be back. Its messages are requeued after its lease.
     stage = scene.stage(server.url, lease=5.0)
     sizes, forgiven = Sizes(server), set[str]()
     worker = stage.worker("-c", "2")
@@ -156,7 +156,7 @@ def emptied(scene: Scene) -> None:
     scene.finish(stage, forgiven=forgiven)
 
 
-@scenario(9, "CLIENT KILL every 50 ms under load", "no enqueue doubled, D = 0")
+@scenario(9, "CLIENT KILL every 50 ms under load", "no duplicate enqueue, D = 0")
 def cut_connections(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     stage.worker("-c", "2")
@@ -172,7 +172,7 @@ def cut_connections(scene: Scene) -> None:
     scene.expect(not stage.uncertain, "an enqueue was uncertain")
 
 
-@scenario(47, "CLIENT PAUSE WRITE again and again under load", "the server lives, D = 0")
+@scenario(47, "CLIENT PAUSE WRITE again and again under load", "the server survives, D = 0")
 def writes_paused(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     stage.worker("-c", "2")
@@ -188,7 +188,9 @@ def writes_paused(scene: Scene) -> None:
     scene.expect(not stage.uncertain, "an enqueue was uncertain")
 
 
-@scenario(16, "maxmemory reached, noeviction", "enqueue: clear error, nothing half done; drain")
+@scenario(
+    16, "maxmemory reached, noeviction", "enqueue: clear error, nothing half done; then drain"
+)
 def full(scene: Scene) -> None:
     server = scene.server("--maxmemory", "12mb", "--maxmemory-policy", "noeviction")
     stage = scene.stage(server.url)
@@ -255,7 +257,7 @@ def clocks(scene: Scene) -> None:
     scene.expect(not any(w.events("recovered the session") for w in workers), "a session was ended")
 
 
-@scenario(34, "100,000 messages due at once", "the server answers others all the while")
+@scenario(34, "100,000 messages due at once", "the server answers other clients meanwhile")
 def due_at_once(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
     count = min(100_000, round(10_000 * scene.seconds))
@@ -263,7 +265,7 @@ def due_at_once(scene: Scene) -> None:
     sent = time.monotonic()
     stage.send_many([nap] * count)
     scene.note("enqueued", seconds=time.monotonic() - sent)
-    stage.redis.zunionstore(stage.keys.delayed("mid"), {stage.keys.delayed("mid"): 0})  # due: now
+    stage.redis.zunionstore(stage.keys.delayed("mid"), {stage.keys.delayed("mid"): 0})  # due now
     stage.redis.config_set("slowlog-log-slower-than", 10_000)
     stage.redis.slowlog_reset()
     over, answers = threading.Event(), list[float]()

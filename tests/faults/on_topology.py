@@ -1,4 +1,4 @@
-"""Faults of servers in company: a failover that is asked for, a primary that is killed."""
+"""Faults of replicated servers: planned failovers, killed primaries, moved slots."""
 
 from __future__ import annotations
 
@@ -46,11 +46,13 @@ def failover(scene: Scene) -> None:
 
 
 def in_step(primary: OwnServer) -> None:
-    """Wait until the replica has all that was written until now."""
+    """Wait until the replica has all writes so far."""
     wait_until(lambda: client(port_of(primary)).wait(1, 1000) >= 1)
 
 
-@scenario(14, "three Sentinels, kill -9 the master", "back within 15 s; loss: not replicated only")
+@scenario(
+    14, "three Sentinels, kill -9 the master", "back within 15 s; only unreplicated writes lost"
+)
 def sentinels(scene: Scene) -> None:
     url, primary, replica = scene.enter(topologies.sentinels(scene.directory))
     stage = scene.stage(url, eyes=replica.url)
@@ -75,7 +77,7 @@ def sentinels(scene: Scene) -> None:
 def stage_on(
     scene: Scene, nodes: list[OwnServer], master: int, *, eyes: str | None = None
 ) -> Stage:
-    """A stage whose namespace lies with this master at first; it looks where the slot is now."""
+    """Return a stage whose namespace starts on this master, also after its slot was moved."""
     url = f"redis+cluster://127.0.0.1:{port_of(nodes[1])},127.0.0.1:{port_of(nodes[3])}"
     while True:
         name = f"c{scene.dice.randrange(1 << 32)}"
@@ -108,7 +110,7 @@ def cluster(scene: Scene) -> None:
 
 
 def spread(scene: Scene, nodes: list[OwnServer]) -> list[Stage]:
-    """A namespace on each master, with a worker that has begun to work there."""
+    """Return one stage per master, each with a running worker."""
     stages = [stage_on(scene, nodes, master) for master in range(len(SLOTS))]
     for stage in stages:
         stage.worker("-c", "2")
@@ -124,7 +126,9 @@ def finish(scene: Scene, stages: list[Stage]) -> None:
         scene.expect(not stage.workers[0].events("child died"), "a child died")
 
 
-@scenario(44, "six-node Cluster, slots move under load and while idle", "every message once; B1")
+@scenario(
+    44, "six-node Cluster, slots are moved under load and while idle", "each message once; B1"
+)
 def slots_move(scene: Scene) -> None:
     nodes = scene.enter(topologies.cluster(replicas=3))
     stages = spread(scene, nodes)
@@ -155,7 +159,7 @@ def slots_move(scene: Scene) -> None:
     finish(scene, stages)
 
 
-@scenario(45, "six-node Cluster, CLUSTER FAILOVER of each master in turn", "every message once; B1")
+@scenario(45, "six-node Cluster, CLUSTER FAILOVER of each master in turn", "each message once; B1")
 def cluster_failover(scene: Scene) -> None:
     nodes = scene.enter(topologies.cluster(replicas=3))
     stages = spread(scene, nodes)
@@ -173,7 +177,7 @@ def cluster_failover(scene: Scene) -> None:
     finish(scene, stages)
 
 
-@scenario(46, "a Cluster's master without a replica is killed and comes back", "all is kept; B1")
+@scenario(46, "a Cluster's master without a replica is killed and restarted", "nothing lost; B1")
 def cluster_down(scene: Scene) -> None:
     nodes = scene.enter(topologies.cluster(replicas=1))
     hit, other = (stage_on(scene, nodes, master) for master in (2, 1))
@@ -185,7 +189,7 @@ def cluster_down(scene: Scene) -> None:
         with scene.producing(hit), scene.producing(other):
             pause(scene.dice.uniform(0.3, 0.8))
             nodes[2].kill()
-            # Without all slots the others refuse too, as a Cluster does unless told otherwise.
+            # By default, a Cluster without all of its slots also refuses on the other masters.
             wait_until(lambda: "cluster_state:fail" in state(nodes[1]), 30.0)
             pause(scene.dice.uniform(0.5, 1.5))
             nodes[2].start()

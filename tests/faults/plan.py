@@ -1,4 +1,4 @@
-"""The plan of faults: which are scenarios here, and which tests prove the others."""
+"""The plan of faults: the scenarios of this package, and the tests of the other faults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SOAK = 39
-# What is held by tests that run with all others; number -> where.
+# Faults that the normal tests cover: number -> tests.
 ELSEWHERE = {
     1: "tests/faults/kill_loop.py, tests/faults/test_kill_loop.py",
     2: "tests/worker/test_leases.py: children_end_with_their_supervisor",

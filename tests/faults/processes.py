@@ -1,4 +1,4 @@
-"""Worker processes of tests, and how to wait for what they do."""
+"""Worker processes of tests, and a way to wait for their effects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Worker:
         self.pid = self._process.pid
 
     def children(self) -> list[psutil.Process]:
-        """The living, the oldest first."""
+        """Return the children that are alive, the oldest first."""
         with suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid).children()
             return [child for child in found if lives(child)]
@@ -62,21 +62,21 @@ class Worker:
         return self._process.poll()
 
     def wait(self, deadline: float = 30.0) -> int:
-        """Its exit code. Raises TimeoutExpired."""
+        """Wait for the exit code. Raises TimeoutExpired."""
         return self._process.wait(deadline)
 
     def stop(self, deadline: float = 30.0) -> int:
-        """SIGTERM, and wait."""
+        """Send SIGTERM, and wait for the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(deadline)
 
     def kill(self) -> None:
-        """kill -9 of the supervisor alone."""
+        """Kill only the supervisor with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     def kill_group(self) -> None:
-        """kill -9 of everybody, as when a machine goes."""
+        """Kill all processes with SIGKILL, as when a machine is lost."""
         family = [psutil.Process(self.pid), *self.children()] if self.exit_code is None else []
         for process in family:
             with suppress(psutil.NoSuchProcess):
@@ -85,7 +85,7 @@ class Worker:
         wait_until(lambda: not any(map(lives, family)))
 
     def events(self, message: str = "") -> list[dict[str, Any]]:
-        """Its log so far: the lines whose message holds this."""
+        """Return the log records whose message contains this text."""
         lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
         records: list[dict[str, Any]] = [json.loads(line) for line in lines]
         return [record for record in records if message in record["message"]]
@@ -100,7 +100,7 @@ class Worker:
 
 
 def lives(process: psutil.Process) -> bool:
-    """A zombie does not: in a container nobody may collect the orphans."""
+    """Return True if the process runs. A zombie does not: containers may not reap orphans."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -108,7 +108,7 @@ def lives(process: psutil.Process) -> bool:
 
 
 def wait_until(condition: Callable[[], T], deadline: float = 20.0, *, every: float = 0.005) -> T:
-    """For commands: in tests there is a fixture of this name."""
+    """Poll until the condition is true; for commands. Tests use the fixture of this name."""
     end = time.monotonic() + deadline
     while not (value := condition()):
         if time.monotonic() > end:

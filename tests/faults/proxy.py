@@ -1,4 +1,4 @@
-"""A TCP proxy between clients and a server, with a switch for what goes wrong on the way."""
+"""A TCP proxy between clients and a server that can drop data and cut connections."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Self
 
 
 class Proxy:
-    """Forwards connections to a port of loopback.
+    """Forward connections to a port on loopback.
 
-    `swallow`: nothing passes either way, and connections stay open.
-    `drop_reply_to(word)`: the reply to the next request that holds the word is lost, and its
-    connection is cut; `dropped` counts them.
+    `swallow`: drop all data in both directions; connections stay open.
+    `drop_reply_to(word)`: drop the reply to the next request that contains the word, and cut its
+    connection; `dropped` counts them.
     """
 
     def __init__(self, port: int) -> None:

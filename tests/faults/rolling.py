@@ -1,4 +1,4 @@
-"""The app under fault before and after a change of its contracts; producers of either time.
+"""The app of the fault tests before and after a change of its contracts, and its producers.
 
 `python -m tests.faults.rolling --count 200 --seed 1`, with FAULTS_ERA `old` or `new`, enqueues and
 writes a line for each accepted message: id, task, era, value.
@@ -26,7 +26,7 @@ ERA, SENT = "FAULTS_ERA", "FAULTS_SENT"
 T = TypeVar("T")
 _pause = threading.Event().wait
 
-# Whose code can read a message: task, era of its producer.
+# Task and era of the producer -> the eras whose code can read the message.
 READS: dict[tuple[str, str], set[str]] = {
     ("steady", "old"): {"old", "new"},
     ("steady", "new"): {"old", "new"},
@@ -181,7 +181,7 @@ _ODD: dict[str, Callable[[Call], Call]] = {
 
 
 def call(app: TypedQ, task: str, value: int) -> Call:
-    """A call of the task as the era of `app` writes it."""
+    """Return a call of the task as the era of `app` writes it."""
     payload: object = value
     if task in {"grown", "moved"}:
         kinds: dict[tuple[str, str], Callable[[int], object]] = {

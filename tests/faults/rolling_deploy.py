@@ -1,7 +1,7 @@
-"""A deploy under load, and back again: `python -m tests.faults.rolling_deploy --messages 20000`.
+"""A deploy and a rollback under load: `python -m tests.faults.rolling_deploy --messages 20000`.
 
-Old and new producers and workers, all at once, as real processes; children are killed meanwhile.
-Prints its seed, and the verdict: every message ran once, by code that could read it.
+Old and new producers and workers run at the same time, as processes. Children are killed meanwhile.
+Prints its seed and the result: each message ran once, in code that could read it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typedq.broker.parking import Group, groups
 from typedq.embedded import OwnServer
 
 RELEASED_S = 5.0
-# Atomic, so that it may be asked at any moment; knows nothing but where messages lie.
+# Atomic, so it can run at any moment. It only knows which keys hold messages.
 _SCAN = """
 local crashes, found, counts, read = 0, {}, {}, {
   ready = function(key) return redis.call('LRANGE', key, 0, -1) end,
@@ -55,7 +55,7 @@ return cjson.encode({found, counts, crashes})
 
 
 class Sent(NamedTuple):
-    """What a producer was told is accepted."""
+    """A message that was accepted, as its producer recorded it."""
 
     id: str
     task: str
@@ -64,7 +64,7 @@ class Sent(NamedTuple):
 
 
 class Deploy:
-    """Runs the deploy on a stage; what was not as it should be is in `broken`."""
+    """One deploy on a stage; `broken` lists the broken promises."""
 
     def __init__(self, stage: Stage, *, messages: int, kills: int, seed: int, every: float) -> None:
         self.stage, self.messages, self.kills, self.every = stage, messages, kills, every
@@ -76,7 +76,7 @@ class Deploy:
         self._sent.touch()
         stage.environment |= {"FAULTS_MORE": "tests.faults.rolling", SENT: str(self._sent)}
 
-    # --- the play ------------------------------------------------------------------------------
+    # --- the deploy ----------------------------------------------------------------------------
 
     def run(self) -> Verdict:
         """Deploy, roll back, drain."""
@@ -121,11 +121,11 @@ class Deploy:
         return all(any(c.startswith(beginning) for c in found) for beginning in beginnings)
 
     def _under_fire(self) -> None:
-        """Kill children and count what waits, until the producers are through."""
+        """Kill children and count waiting messages until the producers are finished."""
         target = self.killed + self.kills // 2
         while any(producer.poll() is None for producer in self._producers) or self.killed < target:
             pause(self.dice.uniform(0.02, 0.1))
-            # What dies three times alone is rightly taken for poison: chance shall not make it so.
+            # Three deaths make a message poison. Random kills must not do that.
             if self._scan() < 2 and self.killed < target:
                 self._kill_one()
         if codes := [producer.returncode for producer in self._producers if producer.returncode]:
@@ -142,7 +142,7 @@ class Deploy:
         self._wait(lambda: self.stage.is_drained() and not self.groups(), 300)
 
     def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
-        """Count what waits all the while, and once more at the end."""
+        """Wait for the condition. Count waiting messages meanwhile, and once at the end."""
 
         def counted() -> bool:
             if codes := [p.returncode for p in self._producers if p.poll()]:
@@ -154,7 +154,7 @@ class Deploy:
         wait_until(counted, deadline, every=0.03)
 
     def _scan(self) -> int:
-        """How often anything that waits, wherever it lies, has crashed at most."""
+        """Compare all waiting messages with the counts. Return their highest crash count."""
         keys, server = self.stage.keys, self.stage.redis
         found, counts, crashes = json.loads(server.eval(_SCAN, 0, keys.tag, keys.counts))
         self.scans += 1
@@ -162,7 +162,7 @@ class Deploy:
             self.broken.append(f"counted {counts}, found {found}")
         return int(crashes)
 
-    # --- looking ---------------------------------------------------------------------------------
+    # --- observations ----------------------------------------------------------------------------
 
     def groups(self) -> dict[Group, int]:
         return self.stage.ask(groups(self.stage.keys))
@@ -171,7 +171,7 @@ class Deploy:
         return [Sent(*line.split()) for line in self._sent.read_text().splitlines()]
 
     def parkings(self) -> list[tuple[str, float, int]]:
-        """(id, when, by the worker of which place) of each time a message was parked."""
+        """Return (id, time, index of the worker) for each time a message was parked."""
         return [
             (event["id"], _at(event), place)
             for place, worker in enumerate(self.stage.workers)
@@ -198,7 +198,7 @@ class Deploy:
             yield f"released after {self.releases[-1:]} s"
 
     def _released(self, sent: dict[str, Sent]) -> Iterator[float]:
-        """Seconds until each parked message ran, from when it was parked and a reader was up."""
+        """Yield the seconds until each parked message ran, with a worker that can read it."""
         starts = dict[str, float]()
         for effect in self.stage.effects("start"):
             starts.setdefault(effect.id, effect.at)
@@ -227,15 +227,15 @@ def report(deploy: Deploy, verdict: Verdict, seconds: float) -> str:
     broken = "".join(f"\nBROKEN: {what}" for what in v.broken)
     return f"""\
 messages {v.accepted:,}   kills {deploy.killed}   full scans {deploy.scans}   seconds {seconds:.1f}
-lost {v.lost}   buried {v.buried}
-extra runs {v.extra_runs}   starts without an end {v.starts_without_end}
+lost {v.lost}   dead letters {v.buried}
+extra runs {v.extra_runs}   interrupted runs {v.starts_without_end}
 parked {len(times):,}, released: median {median:.2f} s, worst {worst:.2f} s{broken}"""
 
 
 def perform(
     url: str, namespace: str, directory: Path, *, messages: int, kills: int, seed: int, every: float
 ) -> tuple[Deploy, Verdict, str]:
-    """One run; answers what to print, too."""
+    """Run one deploy. Return it with its result and the text to print."""
     began, told = time.monotonic(), f"--messages {messages} --kills {kills} --seed {seed}"
     with Stage(url, namespace, directory) as stage:
         deploy = Deploy(stage, messages=messages, kills=kills, seed=seed, every=every)

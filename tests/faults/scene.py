@@ -1,4 +1,4 @@
-"""One run of a scenario: its servers and stages, its load, what it measured, what it leaves."""
+"""One run of a scenario: its servers and stages, its load, its measurements and its history."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from typedq.errors import EnqueueFailed, ServerError
 
 T = TypeVar("T")
 ALWAYS = ("--appendfsync", "always")
-# What a bound is multiplied by before it is asserted: the machine may be busy with other things.
+# A test asserts this multiple of each bound, because the machine may be busy.
 ROOM = 4.0
 
 
 class Scene:
-    """What a scenario is given. It has `seconds` for its load, and its chance from one seed."""
+    """The context of a scenario: `seconds` for its load, and random numbers from one seed."""
 
     def __init__(self, number: int, seed: int, seconds: float, directory: Path) -> None:
         self.number, self.seed, self.seconds = number, seed, seconds
@@ -41,7 +41,7 @@ class Scene:
         self._stages, self._events = list[Stage](), list[dict[str, Any]]()
         self._stack = ExitStack()
 
-    # --- what it takes place on --------------------------------------------------------------
+    # --- servers and stages ------------------------------------------------------------------
 
     def server(self, *args: str, **more: Any) -> OwnServer:
         return self.enter(OwnServer(args=args, **more))
@@ -57,7 +57,7 @@ class Scene:
         return self.enter(stage)
 
     def elsewhere(self) -> dict[str, str]:
-        """Environment of a worker on another machine: no lock file is shared with it."""
+        """Return the environment of a worker on another machine: it shares no lock file."""
         directory = self.directory / f"machine{self.dice.randrange(1 << 32)}"
         directory.mkdir()
         return {"XDG_RUNTIME_DIR": str(directory)}
@@ -68,7 +68,7 @@ class Scene:
     # --- load --------------------------------------------------------------------------------
 
     def calls(self, stage: Stage, count: int, longest: float = 0.02) -> list[Call]:
-        """Half sync, half coroutines; half of both take no time."""
+        """Return calls: half sync, half coroutines; half of both take no time."""
         return [
             stage.call(
                 self.dice.choice(("nap", "anap")), max(0.0, self.dice.uniform(-longest, longest))
@@ -80,7 +80,7 @@ class Scene:
     def producing(
         self, stage: Stage, *, batch: int = 5, every: float = 0.02, longest: float = 0.02
     ) -> Iterator[None]:
-        """Enqueue all the while; what is refused with a clear error is counted."""
+        """Enqueue in the background. Count calls that are refused with a clear error."""
         calls = self.calls(stage, 997, longest)
 
         def step(turn: int = 0) -> None:
@@ -97,10 +97,10 @@ class Scene:
         with again_and_again(every, step):
             yield
 
-    # --- what is seen ------------------------------------------------------------------------
+    # --- observations ------------------------------------------------------------------------
 
     def note(self, what: str, **more: object) -> float:
-        """A line of the history; answers the time."""
+        """Add a line to the history; return the time."""
         now = time.time()
         self._events.append({"at": now, "what": what} | more)
         return now
@@ -114,7 +114,7 @@ class Scene:
             self.broken.append(promise)
 
     def probe(self, stage: Stage, event: str, since: float, bound: float) -> None:
-        """How long after `since` a new message ends."""
+        """Measure how long after `since` a new message ends."""
 
         def send() -> str:
             with suppress(ServerError):
@@ -125,7 +125,7 @@ class Scene:
         self.ends(stage, id, event, since, bound)
 
     def ends(self, stage: Stage, id: str, event: str, since: float, bound: float) -> None:
-        """How long after `since` this message ends."""
+        """Measure how long after `since` this message ends."""
 
         def ended() -> list[float]:
             return [e.at for e in stage.effects("end") if e.id == id]
@@ -143,7 +143,7 @@ class Scene:
         raw: int = 0,
         forgiven: Collection[str] = frozenset(),
     ) -> Verdict:
-        """Drain, stop, and ask the one checker."""
+        """Drain the queue, stop the workers, and run the checker."""
         wait_until(stage.is_drained, deadline, every=0.05)
         for worker in stage.workers:
             wait_until(lambda w=worker: w.exit_code is not None or w.events("worker started"))  # type: ignore[misc]
@@ -154,10 +154,10 @@ class Scene:
         self.broken += verdict.broken
         return verdict
 
-    # --- what is left ------------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------
 
     def write(self, path: Path) -> None:
-        """The history, in the order of time; the last line is the outcome."""
+        """Write the history in order of time; the last line is the outcome."""
         lines = list(self._events)
         for stage in self._stages:
             fields = {"namespace": stage.keys.tag[1:-1]}
@@ -191,7 +191,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went; `measured`: event -> median and worst in seconds, and how often."""
+    """The outcome of a scenario; `measured`: event -> median and worst in seconds, and count."""
 
     scenario: int
     seed: int
@@ -228,7 +228,7 @@ SCENARIOS: dict[int, Scenario] = {}
 def scenario(
     number: int, provoke: str, promise: str, *, seconds: float = 10.0
 ) -> Callable[[Callable[[Scene], None]], Callable[[Scene], None]]:
-    """Enter a function into the plan; `seconds` is how long it goes on if nothing else is said."""
+    """Add a function to the plan; `seconds` is its default duration."""
 
     def enter(run: Callable[[Scene], None]) -> Callable[[Scene], None]:
         SCENARIOS[number] = Scenario(number, provoke, promise, run, seconds)
@@ -239,9 +239,9 @@ def scenario(
 
 @contextmanager
 def again_and_again(every: float, what: Callable[[], Any]) -> Iterator[None]:
-    """Do it in the background, so many seconds apart; errors of the connection are expected.
+    """Call `what` in the background, at intervals of `every` seconds. Ignore connection errors.
 
-    Raises what else went wrong there.
+    Raises any other error of `what` at the end.
     """
     over, errors = threading.Event(), list[Exception]()
 
@@ -267,7 +267,7 @@ def again_and_again(every: float, what: Callable[[], Any]) -> Iterator[None]:
 
 
 def play(number: int, seed: int, directory: Path, seconds: float | None = None) -> Scene:
-    """Run one scenario to its end; a scenario that cannot go on is one whose promise is broken."""
+    """Run one scenario. A scenario that times out counts as a broken promise."""
     plan = SCENARIOS[number]
     with Scene(number, seed, seconds or plan.seconds, directory) as scene:
         try:

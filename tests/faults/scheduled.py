@@ -1,4 +1,4 @@
-"""What the app under fault does by the clock, and what is told to all its workers."""
+"""Parts of the fault tests' app: a cron entry and a broadcast task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CRON, CATCH_UP = "FAULTS_CRON", "FAULTS_CATCH_UP"
 
 
 def declare(app: TypedQ) -> None:
-    """An entry that leaves a line for every slot; a task to tell to all."""
+    """Add a cron entry that records each slot, and a task for broadcasts."""
 
     @app.task
     def tick(ctx: Context) -> None:

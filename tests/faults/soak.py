@@ -1,4 +1,4 @@
-"""All kinds of faults, mixed at random, under load, for as long as one likes."""
+"""All kinds of faults, mixed at random, under load, for a given time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CYCLE_S = 12.0
 
 
 class Soak:
-    """Three machines with a worker each; the faults that befall them and their server."""
+    """Three machines with one worker each, and the faults of workers and server."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.dice = scene, scene.dice
@@ -50,7 +50,7 @@ class Soak:
         return self.stage.worker("-c", "2", FAULTS_LOG="info", **machine)
 
     def fault(self) -> None:
-        """One of them. What dies thrice alone is rightly taken for poison: chance shall not."""
+        """Cause one fault, unless a message is close to the limit of deaths (poison)."""
         flying = self.stage.in_flight().values()
         if any(message[2:3] >= b"2" or message[4:6] >= b"07" for message in flying):
             return
@@ -64,7 +64,7 @@ class Soak:
             self.dice.choice(self.dice.choice(self.workers).children()).kill()
 
     def _again(self, end: Callable[[Worker], object]) -> None:
-        # The first is never ended: its memory is watched.
+        # Never the first worker: the test watches its memory.
         place = self.dice.randrange(1, len(self.workers))
         end(self.workers[place])
         self.workers[place] = self.start(self.machines[place])
@@ -79,7 +79,9 @@ class Soak:
 
     def stop_a_worker(self) -> None:
         def stop(worker: Worker) -> None:
-            wait_until(lambda: worker.events("worker started"))  # from then on it hears signals
+            wait_until(
+                lambda: worker.events("worker started")
+            )  # before that, it does not handle signals
             code = worker.stop(30.0)
             self.scene.expect(code == 0, f"a worker ended with {code}")
 
@@ -123,7 +125,7 @@ class Soak:
         self.stage.send_many([self.stage.call(task) for task in tasks])
 
     def cycle(self) -> None:
-        """Faults under load, then quiet until all is done."""
+        """Cause faults under load, then wait until the queue is drained."""
         end = time.monotonic() + min(CYCLE_S, self.scene.seconds / 2)
         with self.scene.producing(self.stage, batch=8, longest=0.05):
             while time.monotonic() < end:
@@ -134,12 +136,12 @@ class Soak:
         self.scene.measured["drained after faults"].append(time.time() - since)
 
     def memory_mb(self) -> tuple[float, float]:
-        """Of the first supervisor, and what the server says it uses beside its buffers."""
+        """Return the memory of the first supervisor, and of the server without its buffers."""
         used = float(self.stage.redis.info("memory")["used_memory_dataset"])
         return psutil.Process(self.workers[0].pid).memory_info().rss / 1e6, used / 1e6
 
 
-@scenario(39, "all of these, mixed at random", "all promises, and memory stays flat", seconds=1800)
+@scenario(39, "all of these, mixed at random", "all promises hold, memory stays flat", seconds=1800)
 def soak(scene: Scene) -> None:
     soak, memory = Soak(scene), list[tuple[float, float]]()
     end = time.monotonic() + scene.seconds

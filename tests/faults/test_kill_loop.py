@@ -1,4 +1,4 @@
-"""The short version of the kill loop; `python -m tests.faults.kill_loop` is the long one."""
+"""A short kill loop; `python -m tests.faults.kill_loop` runs the long one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A short deploy (`python -m tests.faults.rolling_deploy` is the long one); who waits for whom."""
+"""A short deploy, and the order of parked messages and queues.
+
+`python -m tests.faults.rolling_deploy` runs the long deploy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short selection of the faults; `make faults` plays them all, `make soak` mixes them."""
+"""A short selection of the faults; `make faults` runs all of them, `make soak` mixes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers in company: a primary with replicas, Sentinels that watch it, a Cluster."""
+"""Replicated servers: a primary with replicas, Sentinels, a Cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def client(port: int) -> Any:
 
 @contextmanager
 def replicated() -> Iterator[tuple[OwnServer, OwnServer]]:
-    """A primary and its replica, in step."""
+    """Start a primary and its replica, in sync."""
     with OwnServer(tcp=True) as primary:
         of = ("--replicaof", f"127.0.0.1 {port_of(primary)}", "--repl-diskless-sync-delay", "0")
         with OwnServer(args=of, tcp=True) as replica:
@@ -41,7 +41,7 @@ def is_replica_of(replica: OwnServer, primary: OwnServer) -> bool:
 
 @contextmanager
 def sentinels(directory: Path) -> Iterator[tuple[str, OwnServer, OwnServer]]:
-    """Three Sentinels that watch a primary with a replica: URL, primary, replica."""
+    """Start three Sentinels for a primary with a replica. Yield URL, primary, replica."""
     with ExitStack() as stack:
         primary, replica = stack.enter_context(replicated())
         ports = [_free_port() for _ in range(3)]
@@ -74,7 +74,7 @@ def _sees_all(port: int) -> bool:
 def one_sentinel(
     directory: Path, primary: OwnServer
 ) -> Iterator[tuple[str, Callable[[OwnServer], None]]]:
-    """A lone Sentinel that decides nothing: URL, and how to let it name another server."""
+    """Start one Sentinel that never fails over. Yield its URL, and a way to change its server."""
     port, config = _free_port(), directory / "sentinel.conf"
     config.write_text(
         f"port {port}\nbind 127.0.0.1\nprotected-mode no\n"
@@ -107,7 +107,7 @@ SLOTS = (range(5461), range(5461, 10923), range(10923, 16384))
 
 @contextmanager
 def cluster(replicas: int = 1) -> Iterator[list[OwnServer]]:
-    """Three masters that share the slots, then a replica of each of the first, in step."""
+    """Start three masters that share the slots, and replicas of the first ones, in sync."""
     args = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500")
     count = len(SLOTS) + replicas
     with ExitStack() as stack:
@@ -150,7 +150,7 @@ def move_slot(
 
 
 def move_slot_whole(slot: int, source: OwnServer, target: OwnServer) -> bool:
-    """Operation a slot in one step, as Valkey 9 can; False where the server cannot."""
+    """Move a slot in one step, as Valkey 9 can. Return False if the server cannot."""
     old, new = (client(port_of(node)) for node in (source, target))
     id = new.execute_command("CLUSTER MYID")
     try:

@@ -1,6 +1,6 @@
-"""A worker process for tests: `python -m tests.faults.worker -c 2 ...`, told what to do by flags.
+"""A worker process for tests, set up by flags: `python -m tests.faults.worker -c 2 ...`.
 
-The command `typedq worker` is tested in tests/cli; here the orders are given to the worker itself.
+It starts the supervisor directly; tests/cli tests the command `typedq worker`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def main() -> int:
     flags.add_argument("--max-tasks", type=int)
     flags.add_argument("--burst", action="store_true")
     flags.add_argument("--solo", action="store_true")
-    flags.add_argument("--forget", action="append", default=[], help="a task that it does not have")
+    flags.add_argument(
+        "--forget", action="append", default=[], help="a task to remove from the app"
+    )
     given = flags.parse_args()
     configure(os.environ.get("FAULTS_LOG", "debug"), "json")
     join()

@@ -1,4 +1,4 @@
-"""What the demo runs on: a server, a mail server and a worker of its own, all gone at its end."""
+"""The services of the demo: a Redis server, a mail server and a worker; the demo stops them all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from examples.codestats import store
-from examples.codestats.mail import Postbox
+from examples.codestats.mail import MailServer
 from typedq.testing import OwnServer
 
 T = TypeVar("T")
@@ -27,33 +27,33 @@ STOP_S = 10.0
 
 
 class WorkerDied(Exception):
-    """The worker ended before its time; its log says why."""
+    """The worker exited unexpectedly. The text is the end of its log."""
 
 
-class Surroundings:
-    """The running parts, and a way to wait for what they do."""
+class Services:
+    """The running services, and a way to wait for their effects."""
 
-    def __init__(self, postbox: Postbox, worker: subprocess.Popen[bytes], log: Path) -> None:
-        self.postbox, self.worker, self._log = postbox, worker, log
+    def __init__(self, mail_server: MailServer, worker: subprocess.Popen[bytes], log: Path) -> None:
+        self.mail_server, self.worker, self._log = mail_server, worker, log
 
     def until(
         self, condition: Callable[[], T], deadline: float, each: Callable[[], None] | None = None
     ) -> T:
-        """Wait for a true answer and return it, or the last one after `deadline` seconds.
+        """Poll until the condition is true; return its value, or the last one after `deadline` s.
 
-        `each` is called at every look. Raises WorkerDied.
+        Calls `each` at each poll. Raises WorkerDied.
         """
         end = time.monotonic() + deadline
-        while not (answer := condition()) and time.monotonic() < end:
+        while not (value := condition()) and time.monotonic() < end:
             if self.worker.poll() is not None:
                 raise WorkerDied(self._log.read_text()[-4000:])
             if each:
                 each()
             time.sleep(0.02)
-        return answer
+        return value
 
     def stop_worker(self) -> int | None:
-        """SIGTERM: finish what runs, then end. Return the exit code, None if it takes too long."""
+        """Send SIGTERM and wait for the shutdown. Return the exit code, or None after STOP_S."""
         self.worker.terminate()
         with suppress(subprocess.TimeoutExpired):
             return self.worker.wait(STOP_S)
@@ -61,38 +61,38 @@ class Surroundings:
 
 
 def ask(*command: str) -> Any:
-    """What a command of `typedq` prints with `--json`, as an operator's scripts read it."""
+    """Return the `--json` output of a `typedq` command, as an operator's scripts read it."""
     arguments = [*TYPEDQ, *command, "--app", APP, "--json"]
     done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
 
 @contextmanager
-def surroundings() -> Generator[Surroundings]:
-    """Start everything; in the end, however it comes, stop everything."""
+def services() -> Generator[Services]:
+    """Start all services. Stop them at the end, also after an error."""
     with (
-        tempfile.TemporaryDirectory(prefix="codestats-") as room,
+        tempfile.TemporaryDirectory(prefix="codestats-") as directory,
         OwnServer() as server,
-        Postbox() as postbox,
-        Path(room, "worker.log").open("wb") as log,
+        MailServer() as mail_server,
+        Path(directory, "worker.log").open("wb") as log,
     ):
-        # Both this process and the worker read these: settings are resolved at first use.
+        # This process and the worker read these variables when they first use the settings.
         os.environ["TYPEDQ_URL"] = server.url
-        os.environ["CODESTATS_STORE"] = f"{room}/store.sqlite"
-        os.environ["CODESTATS_SMTP"] = postbox.address
+        os.environ["CODESTATS_STORE"] = f"{directory}/store.sqlite"
+        os.environ["CODESTATS_SMTP"] = mail_server.address
         store.store().executescript(store.TABLES)
         worker = subprocess.Popen(
             [*WORKER, "--concurrency", str(CHILDREN)],
             cwd=ROOT,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker
+            start_new_session=True,  # so Ctrl-C reaches only the demo, which then stops the worker
         )
-        around = Surroundings(postbox, worker, Path(log.name))
+        running = Services(mail_server, worker, Path(log.name))
         try:
-            yield around
+            yield running
         finally:
-            around.stop_worker()
+            running.stop_worker()
             worker.kill()
             worker.wait()
             store.store().close()
