@@ -227,6 +227,10 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "a number read as flags by msgspec": (int, Bits),
     "text that may be a datetime": (model(str), model(str | dt.datetime)),
     "another order of a union": (model(str | dt.datetime), model(dt.datetime | str)),
+    "a union whose first member takes more": (
+        model(Annotated[dt.datetime, at.Gt(NOON)] | bytes),
+        model(dt.datetime | bytes),
+    ),
     "a list that may be a set": (model(list[int]), model(set[int] | list[int])),
     "a model that may be another": (model(P), model(PAndQ | P)),
     "a tag chosen by code": (
