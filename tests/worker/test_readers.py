@@ -14,7 +14,8 @@ import redis
 from tests.faults.rolling import ERA, Odd
 from typedq import Call, Context, Queue, TypedQ, compat, telemetry
 from typedq.broker import DeadBounds, Destination, OutgoingMessage, operations, settlements
-from typedq.broker.link import Link
+from typedq.broker.connections import Connection
+from typedq.broker.failures import Lost
 from typedq.broker.parking import Group, Parked, groups, parked
 from typedq.broker.script import script
 from typedq.broker.stats import publish, requeue
@@ -523,16 +524,16 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
 
 def lose_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch, move: str) -> None:
     """The server makes the next move of this name, but its answer does not arrive."""
-    ask, wanted = Link.ask, {script(move).sha, script(move).source}
+    execute, wanted = Connection.execute, {script(move).sha, script(move).source}
 
-    def ask_and_lose(link: Link, request: Any) -> Any:
-        answer = ask(link, request)
+    def execute_and_lose(connection: Connection, request: Any) -> Any:
+        answer = execute(connection, request)
         if wanted & set(request):
             monkeypatch.undo()
-            raise TimeoutError("lost on the way")
+            raise Lost("lost on the way")
         return answer
 
-    monkeypatch.setattr(Link, "ask", ask_and_lose)
+    monkeypatch.setattr(Connection, "execute", execute_and_lose)
 
 
 def test_a_message_of_a_newer_format_is_kept_byte_by_byte(
