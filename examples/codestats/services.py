@@ -63,7 +63,7 @@ class Services:
 def ask(*command: str) -> Any:
     """Return the `--json` output of a `typedq` command, as an operator's scripts read it."""
     arguments = [*TYPEDQ, *command, "--app", APP, "--json"]
-    done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, check=True)
     return json.loads(done.stdout)
 
 

@@ -214,7 +214,7 @@ def main() -> None:
             if dice.random() < 0.2:
                 options["delay"] = dice.uniform(0.01, 0.5)
             made = call(app, task, value)
-            planned = msgspec.structs.replace(made, options=sender.options(**options)._plan)
+            planned = msgspec.structs.replace(made, options=sender.options(**options)._options)
             (receipt,) = app.enqueue_many([planned])
             sent.write(f"{receipt.id} {task} {era} {value}\n")
             _pause(dice.uniform(0, 2 * given.every))

@@ -299,7 +299,7 @@ def test_a_bad_name_on_the_wire_is_buried_and_makes_no_key(stage: Stage) -> None
     for id in bad:
         assert told[id]["kind"] == "bad_message", bad[id]
         assert told[id]["error"] == "no contract has the name that it gives"
-    assert {told[id]["error"] for id in astray} == {"it names another queue than it lay in"}
+    assert {told[id]["error"] for id in astray} == {"it names another queue than the one it was in"}
     assert [why["kind"] for why in told.values()].count("garbage") == len(odd)
     parked = stage.ask(groups(stage.keys))
     assert [(group.queue, group.contract) for group in parked] == [("mid", f"{LONGEST}@{hexes}")]

@@ -9,7 +9,6 @@ import pytest
 
 from typedq.broker import Broker, operations, settlements, stats
 from typedq.broker.failures import Lost
-from typedq.errors import ServerUnavailable
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.worker.delivery import Delivery, MessageKind, Outcome
 from typedq.worker.journal import Journal, State
@@ -195,8 +194,7 @@ def test_sync_after_somebody_else_lost_a_connection_tracks_what_the_server_belie
     ).messages
     assert held.fetch() == []  # nothing tells it
     stage.redis.client_kill_filter(_type="normal", skipme=True)
-    with pytest.raises(ServerUnavailable):  # a task that asks for something of its own
-        held.broker.call(stats.workers(stage.keys))
+    held.broker.call(stats.workers(stage.keys))  # a task that asks for something of its own
     assert [d.message for d in held.fetch()] == unseen
     assert held.fetch() == []
 

@@ -17,6 +17,7 @@ from typing import final
 
 import psutil
 
+from typedq.errors import ConfigurationError
 from typedq.telemetry import event
 
 OOM_SCORE = 100  # of 1000: as if a tenth of all memory were the child's
@@ -102,10 +103,20 @@ def kill_descendants(pid: int) -> list[int]:
         found = psutil.Process(pid).children(recursive=True)
     except (psutil.Error, OSError):
         return []
-    running = [process for process in found if _runs(process)]
+    running = [process for process in found if _runs(process) and not _outlives(process)]
     for process in running:
         send_signal(process.pid, signal.SIGKILL)
     return [process.pid for process in running]
+
+
+def _outlives(process: psutil.Process) -> bool:
+    """Return True for the embedded server of a project, which a task's first enqueue may start."""
+    from typedq.embedded import bundled
+
+    try:
+        return process.exe() == str(bundled())
+    except (psutil.Error, OSError, ConfigurationError):  # it is gone, or there is no such binary
+        return False
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -144,7 +155,9 @@ class Orphans:
         """
         new = set(present) - self._kept - self._adopted - self._doomed.keys()
         if child_died or not self.is_done:
-            self._doomed |= dict.fromkeys(new, now)
+            kept = {pid for pid in new if _is_embedded_server(pid)}
+            self._adopted |= kept
+            self._doomed |= dict.fromkeys(new - kept, now)
         else:
             self._adopted |= new
         self._adopted = {pid for pid in self._adopted if not _reap(pid)}
@@ -159,6 +172,13 @@ class Orphans:
                 self._given_up.add(pid)
                 event(logging.ERROR, "process left by a task cannot be killed", pid=pid)
         return CHECK_AGAIN_S if self.is_done else KILL_AGAIN_S
+
+
+def _is_embedded_server(pid: int) -> bool:
+    try:
+        return _outlives(psutil.Process(pid))
+    except psutil.Error:
+        return False
 
 
 def _reap(pid: int) -> bool:
