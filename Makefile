@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # Named after the interpreter: another PYTHON makes another venv.
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
+# Most tests wait for processes, so more run at once than there are cores.
+PARALLEL ?= -n 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
 	bench bench-all bench-quick bench-calls bench-growth
@@ -26,7 +29,7 @@ test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 check: test  ## the same as `make test`
 
@@ -35,7 +38,7 @@ check-fast: $(STAMP)  ## lint, types and the quick tests: under 90 s on 2 cores
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
-	$(BIN)/pytest -q -m "not slow and not process"
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow and not process"
 
 coverage: $(STAMP)  ## all tests with branch coverage, children included
 	$(BIN)/coverage erase
