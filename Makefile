@@ -28,6 +28,7 @@ test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --warnings
 	$(BIN)/pytest $(PARALLEL)
 
@@ -37,6 +38,7 @@ check-fast: $(STAMP)  ## lint, types and the quick tests: under 90 s on 2 cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --warnings
 	$(BIN)/pytest -q $(PARALLEL) -m "not slow and not process"
 
