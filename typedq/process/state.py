@@ -21,7 +21,7 @@ from typedq.process.forks import end_if_copy
 from typedq.process.streams import Streams
 from typedq.telemetry import event, logger
 
-CHECK_EVERY_S = 0.001
+CHECK_EVERY_S = 0.005
 _FIXED: Final = {"SIGKILL", "SIGSTOP"}
 _SIGNALS: Final = sorted(
     number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
@@ -134,7 +134,7 @@ class ProcessState:
     """The state in which tasks find the process. Main thread only.
 
     A look costs more than a short task. So it is due after each attempt that failed or is of a task
-    that is not known as `tidy`, and otherwise once a millisecond: from `due` on (monotonic clock).
+    that is not known as `tidy`, and otherwise every 5 ms: from `due` on (monotonic clock).
     """
 
     def __init__(self) -> None:
