@@ -238,9 +238,9 @@ def test_a_configuration_that_disables_typedq_is_undone(configuration: dict[str,
     stream = io.StringIO()
     configure("info", "text", stream)
     logging.config.dictConfig(configuration)
-    event(logging.ERROR, "lost")
+    event(logging.INFO, "lost")
     restore()
-    event(logging.ERROR, "seen")
+    event(logging.INFO, "seen")
     assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["seen"]
 
 
