@@ -102,7 +102,7 @@ def _plain_function(fn: Any, task: str) -> types.FunctionType:
     return plain
 
 
-def _is_generator_function(level: Any) -> bool:
+def _is_generator_function(level: object) -> bool:
     call = inspect.getattr_static(type(level), "__call__", None)  # a decorator may be a class
     return any(
         inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
