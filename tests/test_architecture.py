@@ -93,7 +93,7 @@ ROOM_LINES = {
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 590,
-    "process": 360,
+    "process": 380,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,

@@ -9,7 +9,8 @@ import logging.config
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,7 +222,9 @@ def test_no_record_factory_is_replaced() -> None:
 @pytest.fixture
 def unchanged_logging() -> Iterator[None]:
     kept = logging.root.handlers[:], logging.root.level, logger.disabled
+    disabled = logging.root.manager.disable
     yield
+    logging.disable(disabled)
     logging.root.handlers[:], logging.root.level, logger.disabled = kept
 
 
@@ -238,9 +241,9 @@ def test_a_configuration_that_disables_typedq_is_undone(configuration: dict[str,
     stream = io.StringIO()
     configure("info", "text", stream)
     logging.config.dictConfig(configuration)
-    event(logging.ERROR, "lost")
+    event(logging.INFO, "lost")
     restore()
-    event(logging.ERROR, "seen")
+    event(logging.INFO, "seen")
     assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["seen"]
 
 
@@ -251,4 +254,44 @@ def test_a_configuration_that_names_typedq_is_kept() -> None:
     logging.config.dictConfig({"version": 1, "loggers": {"typedq": {"handlers": []}}})
     restore()
     event(logging.ERROR, "theirs")
+    assert stream.getvalue() == ""
+
+
+def _disable_by_file(tmp_path: Path) -> None:
+    file = tmp_path / "logging.ini"
+    file.write_text(
+        "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n"
+        "[logger_root]\nlevel=ERROR\nhandlers=\n"
+    )
+    logging.config.fileConfig(file)
+
+
+@pytest.mark.usefixtures("unchanged_logging")
+@pytest.mark.parametrize(
+    "silence",
+    [
+        lambda _: logging.config.dictConfig({"version": 1}),
+        _disable_by_file,
+        lambda _: logging.disable(logging.CRITICAL),
+    ],
+    ids=["dictConfig", "fileConfig", "disable"],
+)
+def test_failures_are_written_though_all_loggers_are_disabled(
+    silence: Callable[[Path], None], tmp_path: Path
+) -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream)
+    silence(tmp_path)
+    disabled = logging.root.manager.disable
+    event(logging.ERROR, "seen")
+    assert stream.getvalue().endswith("seen\n")
+    assert logging.root.manager.disable == disabled
+
+
+@pytest.mark.usefixtures("unchanged_logging")
+def test_a_level_of_typedqs_own_logger_is_kept() -> None:
+    stream = io.StringIO()
+    configure("info", "text", stream)
+    logger.setLevel(logging.CRITICAL)
+    event(logging.ERROR, "unwanted")
     assert stream.getvalue() == ""

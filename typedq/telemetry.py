@@ -52,10 +52,32 @@ class LogContext(logging.Filter):
 def event(
     level: int, message: str, /, *, error: BaseException | None = None, **fields: object
 ) -> None:
-    """Log `message` with named values; `error` adds its traceback. Cheap if the level is off."""
-    if logger.isEnabledFor(level):
+    """Log `message` with named values; `error` adds its traceback. Cheap if the level is off.
+
+    Where `configure` was called, warnings and errors are written even if the application disables
+    all loggers. Who wants none of them sets the level of the logger "typedq".
+    """
+    if _configured and level >= logging.WARNING:
+        _write(level, message, error, fields)
+    elif logger.isEnabledFor(level):
         with suppress(Exception, SystemExit):  # a filter or handler of the app may raise
             logger.log(level, "%s", message, extra={"typedq": fields}, exc_info=error, stacklevel=2)
+
+
+def _write(
+    level: int, message: str, error: BaseException | None, fields: Mapping[str, object]
+) -> None:
+    restore()
+    disabled_to = logger.manager.disable
+    with suppress(Exception, SystemExit):
+        try:
+            if disabled_to >= level:
+                logging.disable(logging.NOTSET)
+            extra = {"typedq": fields}
+            logger.log(level, "%s", message, extra=extra, exc_info=error, stacklevel=3)
+        finally:
+            if disabled_to >= level:
+                logging.disable(disabled_to)
 
 
 def configure(

@@ -11,11 +11,11 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -301,6 +301,23 @@ def test_a_parent_and_four_forks(place: Place) -> None:
         assert os.waitpid(pid, 0)[1] == 0
     assert place.everywhere() == ids
     assert ids.total() == len(ids) == 2 + 4 * 5 + 4 * 20
+
+
+def test_a_fork_has_a_connection_of_its_own(place: Place) -> None:
+    """On its parent's, each would read replies of the other; those to enqueues look alike."""
+
+    def connection_id(_: object) -> Generator[tuple[str, str], Any, int]:
+        return int((yield "CLIENT", "ID"))
+
+    mine = place.broker._pool.run(connection_id)
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        with suppress(BaseException):
+            os.write(writer, b"%d" % place.broker._pool.run(connection_id))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert place.broker._pool.run(connection_id) == mine
+    assert int(os.read(reader, 20)) != mine
 
 
 def test_a_fork_beside_an_event_loop_leaves_its_connections_alone(place: Place) -> None:

@@ -254,3 +254,57 @@ def test_a_default_is_not_shared_between_calls() -> None:
     first = found.decode(b'{"image_id":1}')
     first[1]["tags"].append("changed")
     assert found.decode(b'{"image_id":1}')[1] == {"tags": []}
+
+
+# --- types that run code of their own
+
+
+class Checked(msgspec.Struct):
+    a: int
+
+    def __post_init__(self) -> None: ...
+
+
+class Made(msgspec.Struct):
+    a: str = msgspec.field(default_factory=lambda: "made")
+
+
+class Guessing(enum.Enum):
+    A = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Guessing:
+        return cls.A
+
+
+class Strict(enum.Enum):
+    A = 1
+
+
+@dataclasses.dataclass
+class CheckedData:
+    a: int
+
+    def __post_init__(self) -> None: ...
+
+
+@attrs.define
+class CheckedAttrs:
+    a: int
+
+    def __attrs_post_init__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(kind, False) for kind in (int, uuid.UUID, list[int], Email, Row, Strict, dict[str, Email])]
+    + [(kind, True) for kind in (Checked, Made, Guessing, CheckedData, CheckedAttrs, Model)]
+    + [(list[Checked], True), (dict[str, Made | None], True), (tuple[Guessing, int], True)],
+)
+def test_types_that_run_code_when_they_are_read_are_known(kind: Any, expected: bool) -> None:
+    """Such code may hang or end its process, so that a worker must know whom it is for."""
+
+    def fn(a: Any, b: int = 0) -> None: ...
+
+    fn.__annotations__["a"] = kind
+    assert contract_of(fn, task="t", context=Context).runs_code == expected

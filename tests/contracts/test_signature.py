@@ -135,6 +135,32 @@ async def agenerator(a: int) -> AsyncIterator[int]:
     yield a
 
 
+@functools.wraps(bare)
+def generator_round_a_function(a: int) -> Iterator[int]:
+    yield a
+
+
+@functools.wraps(bare)
+async def agenerator_round_a_function(a: int) -> AsyncIterator[int]:
+    yield a
+
+
+class GeneratorCall:
+    """A decorator that is a class, and forgets to run what it yields."""
+
+    def __init__(self, fn: Any) -> None:
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, a: int) -> Iterator[int]:
+        yield a
+
+
+def endless(a: int) -> None: ...
+
+
+endless.__wrapped__ = endless  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("fn", "parameter", "reason"),
     [
@@ -156,6 +182,11 @@ async def agenerator(a: int) -> AsyncIterator[int]:
         (bad_nested, "a", "at $[0]"),
         (generator, None, "a generator"),
         (agenerator, None, "a generator"),
+        (generator_round_a_function, None, "a generator"),
+        (agenerator_round_a_function, None, "a generator"),
+        (functools.wraps(generator_round_a_function)(lambda a: None), None, "a generator"),
+        (GeneratorCall(bare), None, "a generator"),
+        (endless, None, "never ends"),
     ],
 )
 def test_a_function_without_a_contract(fn: Any, parameter: str | None, reason: str) -> None:

@@ -85,7 +85,7 @@ MUTATIONS = {
         "broker/client.py",
         "    os.register_at_fork(after_in_child=_drop_all_after_fork)",
         "    pass",
-        "tests/broker/test_client.py -k four_forks",
+        "tests/broker/test_client.py -k fork",
     ),
     "no wake token for what is left": Mutation(
         "broker/lua/settle_and_fetch.lua",

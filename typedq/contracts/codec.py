@@ -13,7 +13,7 @@ import msgspec
 
 from typedq.contracts.conversions import adapter_for, decode_value, encode_value
 from typedq.contracts.equality import change, is_partial, leaves, not_finite, overlooked
-from typedq.contracts.guards import too_deep
+from typedq.contracts.guards import runs_code, too_deep
 from typedq.contracts.type_tree import parts_of
 from typedq.contracts.wire_types import WireType, wire_type
 from typedq.errors import InvalidBody
@@ -35,7 +35,7 @@ _MISSING = re.compile(r"Object missing required field `(.+)`")
 class Codec:
     """Writes and reads one payload type. All refusals are `InvalidBody` with a path.
 
-    `parse` is `read` without its bounds, and raises anything.
+    `parse` is `read` without its bounds, and raises anything. `runs_code`: of the payload's types.
     """
 
     def __init__(self, kind: Any) -> None:
@@ -50,6 +50,8 @@ class Codec:
             self.parse = _after(decoder.decode, self._wire.load)
             dump, encode = self._wire.dump, msgspec.json.Encoder(enc_hook=encode_value).encode
             self._encode = encode if dump is None else lambda payload: encode(dump(payload))
+        by_msgspec = adapter is None and self._wire.load is None
+        self.runs_code = not by_msgspec or runs_code(self._wire.kind)
         fields, self._float_keys = overlooked(self._wire.kind)
         walks = [one.walked[1] for one in _adapters_in(self._wire.kind)]
         self._exact = any(walk.ambiguous for walk in walks)

@@ -34,7 +34,8 @@ class Contract:
     """Built once, when a task is defined. Attributes are for reading.
 
     Fields: `task` (name), `fingerprint` (16 hex digits), `id` (`task@fingerprint`), `schema` (a
-    standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people).
+    standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people),
+    `runs_code` (`decode` runs code of the types, which may hang or end the process).
     `max_body` is in bytes, `max_depth` in levels of nesting; both come from the app's settings.
     """
 
@@ -46,7 +47,7 @@ class Contract:
         self.fingerprint = fingerprint(self.schema)
         self.id = f"{task}@{self.fingerprint}"
         self._codec = Codec(signature.payload)
-        self._read = self._codec.read
+        self._read, self.runs_code = self._codec.read, self._codec.runs_code
         self._payload, self._lone = signature.payload, signature.lone
         self._parameters = {p.name: p for p in signature.parameters}
         by_place = [p for p in signature.parameters if p.place is not p.place.KEYWORD_ONLY]

@@ -20,6 +20,7 @@ from typedq.errors import ContractError
 
 _Kind = inspect.Parameter
 _EMPTY = inspect.Parameter.empty
+_MAX_WRAPPERS = 100
 _STARRED = {
     _Kind.VAR_POSITIONAL: "*args has no contract; take a list",
     _Kind.VAR_KEYWORD: "**kwargs has no contract; take a dict or a Struct",
@@ -84,18 +85,29 @@ def read_signature(fn: Callable[..., Any], *, task: str, context: type) -> TaskS
 def _plain_function(fn: Any, task: str) -> types.FunctionType:
     is_static = isinstance(fn, staticmethod)
     # A decorator that injects a parameter says in `__signature__` what it takes itself.
-    plain = inspect.unwrap(
-        fn.__func__ if is_static else fn, stop=lambda one: hasattr(one, "__signature__")
-    )
+    levels: list[Any] = [fn.__func__ if is_static else fn]
+    while not hasattr(levels[-1], "__signature__") and hasattr(levels[-1], "__wrapped__"):
+        if len(levels) > _MAX_WRAPPERS:
+            raise ContractError(task, None, "its __wrapped__ never ends; unwrap it")
+        levels.append(levels[-1].__wrapped__)
+    plain = levels[-1]
     if not isinstance(plain, types.FunctionType):
         raise ContractError(task, None, f"a task is a plain function, not {type(fn).__name__}")
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+    if any(map(_is_generator_function, levels)):
         raise ContractError(task, None, "a generator only runs when iterated; return instead")
     owner = plain.__qualname__.rpartition(".")[0]
     if owner and not owner.endswith("<locals>") and not is_static:
         hint = "a worker has no instance to call it on; use a function, or @staticmethod below"
         raise ContractError(task, None, f"it is a method of {owner}: {hint}")
     return plain
+
+
+def _is_generator_function(level: object) -> bool:
+    call = inspect.getattr_static(type(level), "__call__", None)  # a decorator may be a class
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (level, call)
+    )
 
 
 def _resolved(fn: types.FunctionType, parameter: inspect.Parameter, task: str) -> Any:

@@ -22,6 +22,7 @@ from typedq.process.streams import Streams
 from typedq.telemetry import event, logger
 
 CHECK_EVERY_S = 0.005
+_LIMITS: Final = ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_NPROC")
 _FIXED: Final = {"SIGKILL", "SIGSTOP"}
 _SIGNALS: Final = sorted(
     number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
@@ -60,6 +61,23 @@ def _umask() -> int:
     now = os.umask(0o077)
     os.umask(now)
     return now
+
+
+def _limits() -> list[tuple[int, int]]:
+    import resource
+
+    return [resource.getrlimit(getattr(resource, name)) for name in _LIMITS]
+
+
+def _set_limits(before: list[tuple[int, int]]) -> None:
+    import resource
+
+    try:
+        for name, limits in zip(_LIMITS, before, strict=True):
+            resource.setrlimit(getattr(resource, name), limits)
+    except (ValueError, OSError):
+        event(logging.ERROR, "a task lowered limits of its process for good; the process ends")
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _collector() -> tuple[bool, tuple[int, int, int]]:
@@ -104,6 +122,7 @@ def _set_filters(before: list[Any]) -> None:
 _PARTS: Final = (
     # First: with a low limit, little else can be called.
     _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    _Part("resource limits", _limits, _set_limits),
     _Part("signal mask", _mask, _set_mask),
     _Part("working directory", os.getcwd, os.chdir),
     _Part("umask", _umask, os.umask),

@@ -100,6 +100,8 @@ class Child:
         self._journal.phase = Phase.BUSY
         session, parked, token = self._session, self._parked, None
         while True:
+            if self._journal.is_stop_requested:
+                self.stopping = True  # a task may have held the signal
             if self._coroutines.running:
                 self._take_ended()
             lease_is_over = time.monotonic() >= self._lease_deadline[0]
@@ -133,7 +135,7 @@ class Child:
         if self._session.waiting or self._exclusive or self.stopping:
             return 0
         budget = self._session.fetch_budget(self._prefetch)
-        if self._has_coroutines:
+        if self._has_coroutines or self._coroutines.running:
             budget = min(budget, self._plan.async_concurrency - self._coroutines.running)
         return max(0, budget)
 
@@ -164,6 +166,11 @@ class Child:
             if verdict := open(delivery):
                 session.settle(delivery, verdict)
             elif delivery.kind.is_async:
+                if self._coroutines.running + len(handover) >= self._plan.async_concurrency:
+                    # Only by now is it known that the functions of this kind return awaitables.
+                    session.postpone(delivery)
+                    session.release_waiting()
+                    break
                 handover.append(delivery)
                 self._exclusive = delivery.alone
                 self._prefetch.handed_over()
@@ -184,6 +191,10 @@ class Child:
     def _settle_before(self, delivery: Delivery) -> bool:
         """Settle what has ended before this one runs; return False if that cost us this one."""
         session = self._session
+        if self._journal.is_stop_requested:
+            self.stopping = True
+            session.postpone(delivery)
+            return False
         if session.unsettled:
             running.set(None)  # what is logged meanwhile is not of the task before
             session.sync()

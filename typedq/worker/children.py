@@ -134,6 +134,7 @@ class ChildPool:
         """Have every child end when its tasks end; no more forks."""
         self._stopping = True
         for child in self.children:
+            child.journal.request_stop()
             processes.send_signal(child.pid, signal.SIGTERM)
 
     def kill(self) -> None:

@@ -6,23 +6,27 @@ The main thread hands them over in batches, and takes them back when they have e
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, final
 
 from typedq.app import TypedQ
 from typedq.errors import SoftTimeout
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
-from typedq.telemetry import running
+from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.journal import Journal
 from typedq.worker.settle import failed
 
 _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
+_MAX_FAILED_TURNS, _BACKOFF_S = 10, 0.1
 
 
 @final
@@ -34,6 +38,7 @@ class Coroutines:
         self.middleware = MiddlewareStack(app.declarations.hooks, self.wait)
         self._ended = deque[Outcome]()
         self._tasks = dict[int, asyncio.Task[None]]()
+        self._jobs = dict[int, Delivery]()  # that have not ended, by slot
         self._loop: asyncio.AbstractEventLoop | None = None
         self.running = 0
 
@@ -69,16 +74,33 @@ class Coroutines:
 
     def _run_loop(self) -> None:
         loop = self._loop
-        while loop and not loop.is_closed():
-            # A SystemExit of a task that a task made: whoever awaits that has it by now. Or
-            # somebody stopped the loop, which is not theirs.
-            with suppress(BaseException):
+        assert loop  # noqa: S101 - it was made before the thread
+        failed_turns = 0
+        while failed_turns < _MAX_FAILED_TURNS:
+            turned, error = list[bool](), None
+            try:
+                loop.call_soon(turned.append, True)
                 loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # Of a task that a task made: whoever awaits that has it by now.
+                turned.append(True)
+            except BaseException as raised:  # noqa: BLE001 - whatever was done to the loop
+                error = raised
+            if turned:  # or somebody stopped the loop, which is not theirs
+                failed_turns = 0
+                continue
+            failed_turns += 1
+            if failed_turns == 1:
+                event(logging.ERROR, "the event loop does not run; retrying", error=error)
+            time.sleep(_BACKOFF_S)
+        event(logging.CRITICAL, "a task broke the event loop; the process ends")
+        os._exit(1)  # coroutines are held that nobody will ever run; another process may
 
     def _start(self, jobs: Sequence[Delivery]) -> None:
         assert self._loop  # noqa: S101 - it calls this
         base = self.middleware.base
         for job in jobs:
+            self._jobs[job.slot] = job
             # A slot is free again only when its task is over, so each is kept while it runs.
             try:
                 task = self._loop.create_task(self._run(job), context=base.copy())
@@ -86,6 +108,12 @@ class Coroutines:
                 self._loop.set_task_factory(None)
                 task = self._loop.create_task(self._run(job), context=base.copy())
             self._tasks[job.slot] = task
+            task.add_done_callback(partial(self._settle_unstarted, job))
+
+    def _settle_unstarted(self, job: Delivery, task: asyncio.Task[None]) -> None:
+        """Release a job whose task was cancelled before its first step."""
+        if self._jobs.get(job.slot) is job:
+            self._end(Outcome(job, None, ran=False))
 
     async def _run(self, job: Delivery) -> None:
         if not self._journal.claim(job.slot, time.monotonic(), job.kind.limits.hard):
@@ -102,6 +130,7 @@ class Coroutines:
 
     def _end(self, ended: Outcome) -> None:
         # Whoever adds to others need not wake: they are taken until none is left.
+        del self._jobs[ended.job.slot]
         self._ended.append(ended)
         if len(self._ended) == 1:
             self._wake()

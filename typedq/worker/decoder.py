@@ -37,10 +37,10 @@ class MessageDecoder:
         if decode is None or job.message[0] != VERSION[0]:
             return self._resolve(job) or self.open(job)
         try:
-            if not kind.upcasts:
+            if not kind.runs_code:
                 job.args, job.kwargs = decode(job.message[kind.body_at :])
             elif self._journal.claim(job.slot, time.monotonic(), kind.limits.hard):
-                self._upcast(job, decode)
+                self._decode_claimed(job, decode)
             else:
                 return settlements.Release(job.id, kind.queue)
         except InvalidBody as error:
@@ -69,10 +69,10 @@ class MessageDecoder:
         kind.resolve(*reading, limits)
         return None
 
-    def _upcast(self, job: Delivery, decode: Decode) -> None:
-        """Decode as claimed: an upcaster that hangs or ends the process counts like a task."""
+    def _decode_claimed(self, job: Delivery, decode: Decode) -> None:
+        """Decode as claimed: code of the app that hangs or ends the process counts like a task."""
         try:
-            # In a context of its own: what an upcaster sets is not seen by other tasks.
+            # In a context of its own: what that code sets is not seen by other tasks.
             body = job.message[job.kind.body_at :]
             job.args, job.kwargs = contextvars.copy_context().run(decode, body)
         finally:

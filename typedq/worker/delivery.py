@@ -33,13 +33,13 @@ class MessageKind:
     """
 
     __slots__ = (
-        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "place", "queue", "task",
-        "text", "typical", "upcasts",
+        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "place", "queue",
+        "runs_code", "task", "text", "typical",
     )  # fmt: skip
 
     task: Task[..., Any]
     limits: Limits
-    upcasts: bool
+    runs_code: bool
     is_async: bool
     is_plain: bool
 
@@ -56,12 +56,12 @@ class MessageKind:
         self,
         task: Task[..., Any],
         decode: Decode,
-        upcasts: bool,
+        runs_code: bool,
         limits: Limits,
     ) -> None:
         """Set how messages of this kind are read and run."""
         contract = task.contract
-        self.task, self.upcasts, self.limits = task, upcasts, limits
+        self.task, self.runs_code, self.limits = task, runs_code, limits
         self.is_async = contract.is_async
         self.is_plain = not contract.takes_context and limits.soft is None
         self.decode = decode

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
-# The header: session, fresh session, lease deadline, phase, totals, heartbeat. Then a column for
-# each field of a record: started, deadline (doubles), state, revoked, queue's place (bytes), id.
+# The header: session, fresh session, lease deadline, phase, stop request, totals, heartbeat. Then
+# a column for each field of a record: started, deadline (doubles), state, revoked, queue's place
+# (bytes), id.
 _HEADER, _ID = 128, 26
 MAX_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
-_SESSION, _FRESH, _LEASE, _PHASE, _TOTALS, _HEARTBEAT = 0, 32, 64, 72, 80, 96
+_SESSION, _FRESH, _LEASE, _PHASE, _STOP, _TOTALS, _HEARTBEAT = 0, 32, 64, 72, 73, 80, 96
 
 
 class Phase(IntEnum):
@@ -118,6 +119,11 @@ class Journal:
         """Return True if the lease has ended, as far as this process knows."""
         return time.monotonic() >= self.lease_deadline[0]
 
+    @property
+    def is_stop_requested(self) -> bool:
+        """Return True if the supervisor wants the child to stop."""
+        return self._memory[_STOP] != 0
+
     # --- both ----------------------------------------------------------------------------------
 
     @property
@@ -162,6 +168,10 @@ class Journal:
     def set_lease_deadline(self, until: float) -> None:
         """Let no message start after this instant (monotonic)."""
         self.lease_deadline[0] = until
+
+    def request_stop(self) -> None:
+        """Have the child stop, even if a task holds the signal that tells it so."""
+        self._memory[_STOP] = 1
 
     def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""

@@ -27,12 +27,12 @@ _MAX_BYTES, _MAX_DECIDED = 1 << 20, 1_000
 class ContractReader(NamedTuple):
     """A task, and what makes its arguments of a body. `decode` raises InvalidBody.
 
-    upcasts: it runs an upcaster, which is the app's code and may hang or end the process
+    runs_code: it runs the app's, of an upcaster or a type, which may hang or end the process
     """
 
     task: Task[..., Any]
     decode: Callable[[bytes], Arguments]
-    upcasts: bool = False
+    runs_code: bool
 
 
 @final
@@ -151,7 +151,7 @@ def _choose(
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     max_body, max_depth = limits
     decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
-    return ContractReader(task, decode)
+    return ContractReader(task, decode, task.contract.runs_code)
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
@@ -169,4 +169,4 @@ def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) 
             raise InvalidBody("$", f"the upcaster made a call of {call.task!r}")
         return task.contract.decode(call.body, *limits)
 
-    return ContractReader(task, decode, upcasts=True)
+    return ContractReader(task, decode, runs_code=True)

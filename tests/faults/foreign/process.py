@@ -9,6 +9,7 @@ import locale
 import logging
 import logging.config
 import os
+import resource
 import signal
 import socket
 import sys
@@ -61,6 +62,19 @@ def alarm_borrowed(ctx: Context) -> None:
 def alarm_taken(ctx: Context) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(1)
+
+
+@situation()
+def virtual_timer(ctx: Context) -> None:
+    signal.signal(signal.SIGVTALRM, _nothing)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+
+
+@situation()
+def limits_lowered(ctx: Context) -> None:
+    for name in ("RLIMIT_NOFILE", "RLIMIT_FSIZE"):
+        kind = getattr(resource, name)
+        resource.setrlimit(kind, (8, resource.getrlimit(kind)[1]))
 
 
 @situation()

@@ -10,21 +10,26 @@ import json
 import locale
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.faults.app import note
+import msgspec
+
+from tests.faults.app import EFFECTS, note
 from typedq import Context, TypedQ
 from typedq.middleware import is_awaitable
 
 Mode = Literal["sync", "coroutine"]
 Outcome = Literal["done", "failed", "rejected", "retried"]
+_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
 _log = logging.getLogger("typedq")
 tenant = contextvars.ContextVar("tenant", default="none")
 
@@ -76,6 +81,7 @@ def names(mode: Mode) -> list[str]:
 
 def declare(app: TypedQ) -> None:
     """Make tasks of them, and the probe."""
+    _declare_alone(app)
     for each in TABLE.values():
         for mode in each.modes:
             fn = each.run if each.raw else _task(each, mode)
@@ -98,6 +104,51 @@ def declare(app: TypedQ) -> None:
         note(ctx, "state:" + json.dumps(state(), separators=(",", ":")).replace(" ", "_"))
         note(ctx, "start")
         note(ctx, "end")
+
+
+def _declare_alone(app: TypedQ) -> None:
+    """What a test of its own is about."""
+
+    @app.task
+    async def closes_selector(ctx: Context) -> None:
+        note(ctx, "start")
+        if ctx.attempt == 1:
+            selector: Any = getattr(asyncio.get_running_loop(), "_selector")  # noqa: B009
+            asyncio.get_running_loop().call_soon(selector.close)
+            await asyncio.Event().wait()
+        note(ctx, "end")
+
+    @app.task
+    async def cancels_all(ctx: Context) -> None:
+        note(ctx, "start")
+        for task in asyncio.all_tasks():  # itself, and those that have not begun
+            task.cancel()
+        note(ctx, "end")
+
+    @app.task(hard_timeout=0.5)
+    def reads(ctx: Context, value: Deadly) -> None:
+        note(ctx, "start")
+
+    @app.task
+    def removes_stop_handler(ctx: Context, path: str) -> None:
+        handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        note(ctx, "start")
+        while not Path(path).exists():
+            threading.Event().wait(0.01)
+        signal.signal(signal.SIGTERM, handler)
+        note(ctx, "end")
+
+
+class Deadly(msgspec.Struct):
+    """A value whose own checks end the process that reads it, or never end."""
+
+    how: str
+
+    def __post_init__(self) -> None:
+        if EFFECTS in os.environ:  # not where it is sent from
+            if self.how == "kills":
+                os._exit(3)
+            threading.Event().wait()
 
 
 def _no_task(loop: Any, coroutine: Any) -> Any:
@@ -148,6 +199,7 @@ def state() -> dict[str, Any]:
         "filters": len(warnings.filters),
         "tenant": tenant.get(),
         "decimal": decimal.getcontext().prec,
+        "limits": [resource.getrlimit(kind) for kind in _LIMITS],
         "socket": socket.getdefaulttimeout(),
         "policy": type(asyncio.get_event_loop_policy()).__name__,
         "logging": [logging.root.manager.disable, str(logging.getLogRecordFactory())[:20]],

@@ -16,6 +16,7 @@ import pytest
 from tests.faults.app import EFFECTS, MORE
 from tests.faults.foreign import surroundings
 from tests.faults.foreign.app import TABLE, declare, names
+from tests.faults.foreign.table import Deadly
 from tests.faults.harness import ROOT, Stage
 from typedq.broker import Destination, OutgoingMessage
 from typedq.message import encode_message, new_ids
@@ -184,6 +185,66 @@ def test_a_task_that_closes_the_files_of_its_process_ends_it_and_nothing_else(
     assert not foreign.dead()
     assert sorted(foreign.ids("end")) == sorted(ids)
     assert len({effect.pid for effect in foreign.effects("end")}) > 1
+
+
+def test_a_broken_event_loop_ends_its_process_and_nothing_else(
+    foreign: Stage, wait_until: WaitUntil
+) -> None:
+    worker = foreign.worker("-c", "1")
+    ids = [foreign.send("closes_selector"), foreign.send("anap")]
+    wait_until(lambda: foreign.ended() == set(ids))
+    assert worker.stop() == 0
+    assert worker.events("a task broke the event loop")
+    assert not foreign.dead()
+
+
+def test_neighbours_that_a_task_cancels_are_settled(foreign: Stage, wait_until: WaitUntil) -> None:
+    """Those that had begun as failed; those that had not begin again."""
+    calls = [foreign.call("anap") for _ in range(3)]
+    ids = foreign.send_many([*calls, foreign.call("cancels_all"), *calls])
+    worker = foreign.worker("-c", "1", "--burst")
+    assert worker.wait(60) == 0, worker.log.read_text()[-3000:]
+    dead = foreign.dead()
+    assert {*dead, *foreign.ended()} == set(ids)
+    assert all("CancelledError" in each["error"] for each in dead.values())
+
+
+def test_values_that_end_whoever_reads_them_are_dead_lettered(foreign: Stage) -> None:
+    ids = {how: foreign.send("reads", Deadly(how)) for how in ("kills", "hangs")}
+    after = foreign.send("probe")
+    worker = foreign.worker("-c", "1", "--burst")
+    assert worker.wait(60) == 0, worker.log.read_text()[-3000:]
+    assert foreign.dead().keys() == set(ids.values())
+    assert foreign.ended() == {after}
+
+
+def test_a_stop_that_a_task_did_not_let_through_is_heard_afterwards(
+    foreign: Stage, wait_until: WaitUntil
+) -> None:
+    worker = foreign.worker("-c", "1", "--grace", "60")
+    id = foreign.send("removes_stop_handler", foreign.gate())
+    wait_until(lambda: id in foreign.ids("start"))
+    worker.signal(signal.SIGTERM)
+    wait_until(lambda: worker.events("stopping"))
+    foreign.open_gate()
+    assert worker.wait(20) == 0
+    assert id in foreign.ended()
+
+
+def test_functions_that_return_coroutines_count_as_such(
+    foreign: Stage, wait_until: WaitUntil
+) -> None:
+    """No more of them than `--async-concurrency` at once, also of a batch fetched before."""
+    sender = foreign.app.declarations.find("slowly_wrapped.sync")
+    ids = foreign.send_many([sender.call()] * 12)
+    worker = foreign.worker("-c", "1", "--async-concurrency", "3")
+    wait_until(lambda: foreign.ended() >= set(ids))
+    assert worker.stop() == 0
+    running = most = 0
+    for effect in sorted(foreign.effects(), key=lambda each: each.at):
+        running += {"start": 1, "end": -1}.get(effect.what, 0)
+        most = max(most, running)
+    assert most == 3
 
 
 # --- middleware and upcasters
