@@ -624,6 +624,7 @@ class Holder(BaseModel):
     twins: Base | Twin | None = None
     ident: uuid.UUID | str = ""
     when: dt.datetime | None = None
+    at: dt.time | None = None
 
 
 ODD_ZONE = dt.timezone(dt.timedelta(hours=1, seconds=30))
@@ -640,6 +641,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
     ({"twins": Twin(a=1)}, "$.twins"),
     ({"ident": str(uuid.UUID(int=1))}, "$.ident"),
     ({"when": dt.datetime(2020, 1, 1, tzinfo=ODD_ZONE)}, "$.when"),
+    ({"at": dt.time(12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))}, "$.at"),
 ]
 
 

@@ -34,14 +34,14 @@ class Node(NamedTuple):
 class Walk:
     """One walk. `ambiguous`: a union in it has members that can look the same in JSON.
 
-    `classes`: those of the records in it.
+    `classes`: those of the records in it. `times`: it has a time of day.
     """
 
     def __init__(
         self, definitions: Definitions, nodes: Mapping[str, Node], *, by_alias: bool
     ) -> None:
         self.definitions, self.by_alias = definitions, by_alias
-        self.ambiguous = False
+        self.ambiguous = self.times = False
         self.classes: list[Any] = []
         self.config: Core = {}
         self.owner: Any = None  # the class whose fields are walked
