@@ -58,7 +58,9 @@ format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: $(STAMP)  ## compare random foreign schemas; ARGS="--pairs 500000 --seed 1" is the nightly run
+fuzz: $(STAMP)  ## compare random types and schemas; ARGS="--pairs 500000 --seed 1" is the nightly run
+	$(BIN)/python -m tests.compat.fuzz $(ARGS)
+	$(BIN)/python -m tests.contracts.fuzz_pydantic $(ARGS)
 	$(BIN)/python -m tests.compat.foreign_fuzz $(ARGS)
 
 faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run

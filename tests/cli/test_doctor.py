@@ -14,7 +14,7 @@ import redis
 from tests.cli.conftest import Place, Shop
 from tests.faults.on_server import FAKETIME
 from typedq.admin.doctor import connection, waiting
-from typedq.broker import Keys, operations
+from typedq.broker import Keys, operations, stats
 from typedq.broker.server_checks import examine, vulnerabilities
 from typedq.embedded import OwnServer, bundled
 
@@ -324,6 +324,17 @@ def test_messages_that_nobody_reads_dead_ones_and_dead_sessions(
     keys = cemetery.broker.keys
     cemetery.broker.call(operations.open(keys, ["ended"], ["low"], -10_000))
     assert findings(shop, code=1)["sessions"]["level"] == "problem"
+
+
+def test_a_published_schema_that_is_none_is_named(shop: Shop, cemetery: Cemetery) -> None:
+    broker, id = cemetery.broker, "send_email@0123456789abcdef"
+    broker.call(stats.publish(broker.keys, {id: b'{"anyOf": 5}'}))
+    reason = "at #: anyOf has a value that it cannot have"
+    assert shop.json("info")["invalid_schemas"] == {id: reason}
+    found = findings(shop)["registry"]
+    assert found["level"] == "warning"
+    assert found["found"] == f"the schema published for {id} is invalid: {reason}"
+    assert found["fix"].startswith(f"HDEL {broker.keys.contracts} {id}, and let a producer")
 
 
 def seen(**more: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def test_the_keys_of_its_json_are_stable(shop: Shop) -> None:
         "workers": list,
         "contracts": list,
         "parked": list,
+        "invalid_schemas": dict,
         "cron": list,
         "waiting": int,
         "in_flight": int,

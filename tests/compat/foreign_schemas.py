@@ -261,7 +261,8 @@ def is_endless(document: Schema) -> bool:
 def closed(schema: Schema, *, alone: bool = True) -> Schema:
     """The same document, which refuses undeclared members where it is plain that none is written.
 
-    `alone`: no other schema applies at the same place. Definitions stay as they are.
+    `alone`: no other schema applies at the same place. Of the definitions, those are closed that
+    are the whole of a value wherever they are used.
     """
     if not isinstance(schema, dict):
         return schema
@@ -280,7 +281,33 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             made[key] = closed(schema[key])
+    if isinstance(definitions := schema.get("$defs"), dict):
+        shared = _shared(schema)
+        made["$defs"] = {
+            name: body if shared is None or name in shared else closed(body)
+            for name, body in definitions.items()
+        }
     return made
+
+
+def _shared(document: Schema) -> set[str] | None:
+    """The definitions that some reference applies beside other schemas; None if it is not plain."""
+    found, waiting = set[str](), [(document, False)]
+    while waiting:
+        node, is_value = waiting.pop()
+        if isinstance(node, list):
+            waiting += [(part, False) for part in node]
+        for key, part in _as_dict(node).items():
+            if key in ("$ref", "$dynamicRef"):
+                name = str(part).removeprefix("#/$defs/")
+                if "#" in name or "/" in name:
+                    return None
+                found |= set() if is_value and len(node) == 1 else {name}
+            elif key in ("properties", "$defs"):
+                waiting += [(inner, key == "properties") for inner in _as_dict(part).values()]
+            else:
+                waiting.append((part, key in ("items", "additionalProperties")))
+    return found
 
 
 # --- what a closed writer writes ------------------------------------------------------------------

@@ -264,3 +264,31 @@ def test_a_keyword_of_typedqs_own_that_the_reader_has_must_be_equal(keyword: str
     assert compare(marked, {**marked, "title": "t"}).changes == ()
     assert compare(marked, {**marked, keyword: {"minLength": 2}}).backward is False
     assert compare(marked, plain).backward is (keyword == "x-typedq-check")
+
+
+INTEGERS: Any = {"type": "string", "x-typedq-type": "integer"}
+LISTED: Any = {**INTEGERS, "enum": ["1", "2"]}
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        *({"minimum": 2}, {"exclusiveMaximum": 2}, {"multipleOf": 2}, {"allOf": [{"minimum": 2}]}),
+        {"x-typedq-mask": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("pattern", [{}, {"pattern": "^-?(0|[1-9][0-9]*)$"}], ids=["", "pattern"])
+def test_listed_keys_of_numbers_are_held_against_the_bounds_of_the_reader(
+    bounds: Any, pattern: Any
+) -> None:
+    def keyed(names: Any) -> Any:
+        return {"type": "object", "propertyNames": names, "additionalProperties": True}
+
+    for listed in (LISTED, {"anyOf": [LISTED]}, {**INTEGERS, "const": "1"}):
+        reader = {**INTEGERS, **pattern, **bounds}
+        fits = "const" in listed and "exclusiveMaximum" in bounds
+        assert compare(keyed(listed), keyed(reader)).backward is fits
+    wide = keyed({**INTEGERS, "minimum": 0, "maximum": 7})
+    assert compare(keyed(LISTED), wide).backward
+    assert not compare(wide, keyed({**INTEGERS, **bounds})).backward

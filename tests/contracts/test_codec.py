@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
 import enum
 import math
 import uuid
+import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +18,7 @@ import pydantic
 import pytest
 
 from typedq.contracts import Contract, contract_of
+from typedq.contracts.codec import Codec
 from typedq.errors import InvalidArguments, InvalidBody
 
 
@@ -308,3 +312,20 @@ def test_types_that_run_code_when_they_are_read_are_known(kind: Any, expected: b
 
     fn.__annotations__["a"] = kind
     assert contract_of(fn, task="t", context=Context).runs_code == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        (decimal.Decimal, decimal.Decimal("sNaN"), "cannot be compared with what would arrive"),
+        (dt.time, dt.time(12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), "would not arrive as it"),
+        (list[dt.time], [dt.time(12, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo"))], "would not arrive"),
+    ],
+)
+def test_what_cannot_be_compared_or_loses_its_zone_is_refused(
+    kind: Any, value: Any, reason: str
+) -> None:
+    with pytest.raises(InvalidBody, match=reason):
+        Codec(kind).write(value, 1 << 20, 64)
+    aware = dt.time(12, tzinfo=dt.UTC)
+    assert Codec(dt.time).read(Codec(dt.time).write(aware, 99, 9), 99, 9) == aware

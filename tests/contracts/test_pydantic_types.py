@@ -78,6 +78,13 @@ def model(kind: Any, **config: Any) -> Any:
     return pydantic.create_model("M", __config__=options, **fields)
 
 
+def either(wire_name: str, kind: Any) -> Any:
+    """A union of models that look alike, of which one has a field of that name on the wire."""
+    one: Any = {"x": (kind, Field(alias=wire_name))}
+    other: Any = {"x": (int | str | bool, Field(alias=wire_name)), "y": (int, 0)}
+    return model(pydantic.create_model("One", **one) | pydantic.create_model("Other", **other))
+
+
 def contract(kind: Any) -> Contract:
     def task(args: Any) -> None: ...
 
@@ -252,6 +259,18 @@ PAIRS: dict[str, tuple[Any, Any]] = {
         model(Sequence[int]),
         model(Annotated[Sequence[int], Field(max_length=2)]),
     ),
+    "a part of one model of a union": (
+        model(model(model(int)) | model(model(int | bool | str))),
+        model(model(model(int | bool)) | model(model(int | bool | str))),
+    ),
+    "a value of an enum in one list of a union": (
+        model(list[Plain] | list[str]),
+        model(list[enum.Enum("Plain", {"A": "a", "B": "b", "C": "c"})] | list[str]),  # type: ignore[misc]
+    ),
+    **{
+        f"a field of a union called {name}": (either(name, int), either(name, int | bool))
+        for name in ("title", "description", "default", "examples", "$comment", "$defs", "$ref")
+    },
     "the length of a deque": (
         model(collections.deque[int]),
         model(Annotated[collections.deque[int], Field(max_length=2)]),
@@ -386,6 +405,11 @@ class WithInitVar:
     b: dataclasses.InitVar[int]
 
 
+@pydantic_dataclass(config=ConfigDict(extra="allow"))
+class LosingExtras:
+    a: int = 1
+
+
 REFUSED: list[tuple[Any, str]] = [
     (Secret, "asterisks; pass a reference to it - at $.token"),
     (model(Any), "write typedq.Json - at $.x"),
@@ -400,6 +424,7 @@ REFUSED: list[tuple[Any, str]] = [
     (Excluded, "keeps it out of messages; give it a default - at $.a"),
     (WrongDefault, "refuses its default None"),
     (WrongDay, "refuses its default datetime.date(2019, 1, 1): Input should be greater"),
+    (LosingExtras, "never writes its extra fields; make it a model"),
     (Silent, "the serializer Silent.write does not say what it writes; annotate the type"),
     (Whole, "does not say what it writes"),
     (model(Annotated[int, as_text]), "its serializer writes string, but it reads integer"),
@@ -599,6 +624,7 @@ class Holder(BaseModel):
     twins: Base | Twin | None = None
     ident: uuid.UUID | str = ""
     when: dt.datetime | None = None
+    at: dt.time | None = None
 
 
 ODD_ZONE = dt.timezone(dt.timedelta(hours=1, seconds=30))
@@ -615,6 +641,7 @@ CHANGED: list[tuple[dict[str, Any], str]] = [
     ({"twins": Twin(a=1)}, "$.twins"),
     ({"ident": str(uuid.UUID(int=1))}, "$.ident"),
     ({"when": dt.datetime(2020, 1, 1, tzinfo=ODD_ZONE)}, "$.when"),
+    ({"at": dt.time(12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))}, "$.at"),
 ]
 
 
@@ -624,6 +651,27 @@ def test_a_value_that_would_arrive_changed_is_refused(given: dict[str, Any], pat
     with pytest.raises(InvalidArguments, match="would not arrive as it was given") as caught:
         contract(Holder).encode((value,), {})
     assert caught.value.path == path
+
+
+class Alias(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int = Field(1, alias="b")
+
+
+class Choices(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int = Field(1, serialization_alias="b", validation_alias=AliasChoices("b", "c"))
+
+
+@pytest.mark.parametrize("value", [1, 2, None])
+@pytest.mark.parametrize("cls", [Alias, Choices])
+def test_an_extra_under_the_wire_name_of_a_field_is_refused(cls: Any, value: Any) -> None:
+    one = cls()
+    one.b = value
+    for kind, payload, path in ((cls, one, "$.b"), (list[cls], [one], "$.args[0].b")):
+        with pytest.raises(InvalidArguments) as caught:
+            contract(kind).encode((payload,), {})
+        assert caught.value.path == path
 
 
 def test_what_stays_the_same_in_the_same_types_passes() -> None:

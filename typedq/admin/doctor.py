@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, get_args
 
+from typedq import registry
 from typedq.admin.messages import age
 from typedq.admin.overview import overview
 from typedq.app import TypedQ
@@ -109,7 +110,11 @@ def _workers(app: TypedQ) -> Iterator[Finding]:
     found = f"{expired} of {len(sessions)} expired and not yet recovered; start a worker"
     level: Level = "problem" if expired else "ok"
     yield Finding("sessions", level, found if expired else f"{len(sessions)} alive", _START)
-    yield from waiting(overview(app), fresh_s=2 * app.settings.lease)
+    seen = overview(app)
+    for contract, reason in sorted(seen["invalid_schemas"].items()):
+        found = f"the schema published for {contract} is invalid: {reason}"
+        yield Finding("registry", "warning", found, registry.mend(app.broker, contract))
+    yield from waiting(seen, fresh_s=2 * app.settings.lease)
 
 
 def waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ class _Snapshot(NamedTuple):
     extent: parking.DelayedStats
     begun: dict[parking.Group, int]
     schemas: Mapping[str, dict[str, Any]]
+    invalid_schemas: Mapping[str, str]
     slots: dict[str, int]
 
 
@@ -40,7 +41,7 @@ def _take(app: TypedQ) -> _Snapshot:
         broker.call(stats.paused(keys, names)),
         broker.call(parking.extent(keys, names, begun)),
         begun,
-        registry.schemas(broker),
+        *registry.read_published(broker),
         broker.call(cron.last_slots(keys)) if app.declarations.cron_entries else {},
     )
 
@@ -80,6 +81,7 @@ def overview(app: TypedQ) -> dict[str, Any]:
             for each in _contracts(app, survey.counts)
         ],
         "parked": groups,
+        "invalid_schemas": seen.invalid_schemas,
         "cron": _cron(app, seen.slots, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,

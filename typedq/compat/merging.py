@@ -27,7 +27,7 @@ FACETS: dict[str, tuple[str, ...]] = {
         "number": _NUMBER | TEXT,
         "string": {"minLength", "maxLength", "pattern", "x-typedq-decimal"}
         | {"x-typedq-minBytes", "x-typedq-maxBytes"}
-        | (TEXT | _NUMBER),
+        | (TEXT | _NUMBER | {"x-typedq-mask"}),  # of numbers, as text in the names of members
         "array": {*_ITEMS, "minItems", "maxItems", "uniqueItems"},
         "object": {*_MEMBERS, "required", "propertyNames", "minProperties", "maxProperties"}
         | {"x-typedq-lone-tag"},

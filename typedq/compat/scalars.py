@@ -94,13 +94,18 @@ def constants(w: Alternative, r: Alternative) -> Difference:
         if (w.kind, r.kind) == ("integer", "number"):
             _rounding(found, value, value)
         return found
-    if text_fits({**r.facets, **_text_keywords(w)}, value, w.side.budget):
+    fits = text_fits({**r.facets, **_text_keywords(w)}, value, w.side.budget)
+    if fits:
         return found
+    if "x-typedq-decimal" in r.facets and fits is None:
+        found.add("keyword", what="the keyword x-typedq-decimal")
     facets = {**w.facets, **dict.fromkeys(("minLength", "maxLength"), len(value))}
     _lengths(found, Alternative(w.side, w.kind, facets, {}, value), r)
     pattern = r.facets.get("pattern")
     if pattern is not None and matches(pattern, value, w.side.budget) is not True:
         found.add("pattern", writer=describe(w), reader=pattern)
+    if fits is False and not found.refused:
+        found.add("bound", what=f"a value other than {quoted(value)}", example=value)
     return found
 
 
@@ -185,6 +190,7 @@ def strings(w: Alternative, r: Alternative) -> Difference:
         _text_forms(found, w, r)
     if {left, right} <= NUMERIC_KEYS:
         _limits(found, w.facets, r.facets, whole=left == "integer")
+        _masks(found, w.facets, r.facets)
         if (left, right) == ("integer", "number"):
             _rounding(found, *_whole_limits(w))
         return found

@@ -52,11 +52,11 @@ class Codec:
             self._encode = encode if dump is None else lambda payload: encode(dump(payload))
         by_msgspec = adapter is None and self._wire.load is None
         self.runs_code = not by_msgspec or runs_code(self._wire.kind)
-        fields, self._float_keys = overlooked(self._wire.kind)
+        partly, self._float_keys = overlooked(self._wire.kind)
         walks = [one.walked[1] for one in _adapters_in(self._wire.kind)]
         self._exact = any(walk.ambiguous for walk in walks)
-        partial = any(is_partial(cls) for walk in walks for cls in walk.classes)
-        self._closely = fields or self._exact or partial
+        partly = partly or any(is_partial(cls) for walk in walks for cls in walk.classes)
+        self._closely = partly or self._exact or any(walk.times for walk in walks)
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
         """Return the payload in `body`."""
@@ -98,7 +98,12 @@ class Codec:
             raise
         _refuse_not_finite(payload)
         self._check_types(payload)
-        if (changed := change(payload, read, exact=self._exact)) is not None:
+        try:
+            changed = change(payload, read, exact=self._exact)
+        except Exception as error:  # the `==` of a class, or of a signaling NaN
+            reason = f"it cannot be compared with what would arrive: {_reason(error)}"
+            raise InvalidBody("$", reason) from error
+        if changed is not None:
             raise InvalidBody(changed.path, str(changed))
         return body
 

@@ -33,9 +33,9 @@ Path = str
 
 
 class Overlooked(NamedTuple):
-    """Fields of some class in a type; that a key is infinite, where some dict may have floats."""
+    """Parts of some value in a type; that a key is infinite, where some dict may have floats."""
 
-    fields: bool
+    parts: bool
     float_keys: bool
 
 
@@ -43,8 +43,10 @@ def overlooked(kind: Any) -> Overlooked:
     """Return what `==` may overlook in a value of this type: all, where it cannot be told."""
     if (parts := parts_of(kind)) is None:
         return Overlooked(True, True)
-    classes = (getattr(part, "cls", None) for part in parts)
-    return Overlooked(any(map(is_partial, classes)), any(map(_may_have_float_keys, parts)))
+    partial = any(
+        isinstance(part, mi.TimeType) or is_partial(getattr(part, "cls", None)) for part in parts
+    )
+    return Overlooked(partial, any(map(_may_have_float_keys, parts)))
 
 
 def _may_have_float_keys(part: mi.Type) -> bool:
@@ -141,6 +143,8 @@ def _same(sent: Any, read: Any, *, exact: bool) -> bool:
         return (alike or by_value) and bool(sent == read)
     if _both(sent, read, dt.datetime):
         return _instant(sent) == _instant(read)
+    if _both(sent, read, dt.time):  # `==` takes a zone whose offset depends on the day for none
+        return (sent.tzinfo is None) is (read.tzinfo is None) and bool(sent == read)
     if _both(sent, read, _BYTES):
         return bytes(sent) == bytes(read) and (alike or not exact)
     if _both(sent, read, _SETS):

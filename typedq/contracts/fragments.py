@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import inspect as mi
 
+from typedq.contracts.canonical import fingerprint
 from typedq.contracts.type_tree import NoSchema
 
 Schema = dict[str, Any]
@@ -70,6 +71,7 @@ class Definitions:
     def __init__(self) -> None:
         self.schemas: dict[str, Schema] = {}
         self._refs: dict[Any, str] = {}
+        self._unranked: list[tuple[list[list[Any]], list[Schema]]] = []
 
     def named(self, key: Any, wanted: str, write: Callable[[], Schema]) -> Schema:
         """Return a `$ref` to the definition of `key`, which is written at its first use.
@@ -83,6 +85,32 @@ class Definitions:
             self._refs[key], self.schemas[name] = _REF + name, {}
             self.schemas[name] = write()
         return {"$ref": self._refs[key]}
+
+    def ranked(self, members: Sequence[Schema], alike: Sequence[bool]) -> list[Schema]:
+        """Return the members of a union, with the place of those that can look the same in JSON.
+
+        A change of one of them moves values to it from the others, so each is to name all of
+        them: `fill_ranks` does so, when what they refer to is written.
+        """
+        ranks = [[place] for place, one in enumerate(alike) if one]
+        mixed = [member for member, one in zip(members, alike, strict=True) if one]
+        self._unranked.append((ranks, mixed))
+        left = iter(ranks)
+        return [
+            {**member, "x-typedq-rank": next(left)} if one else member
+            for member, one in zip(members, alike, strict=True)
+        ]
+
+    def fill_ranks(self) -> None:
+        """Name the members of unions by their fingerprints, now that all definitions are there."""
+        named = [
+            [fingerprint({**member, "$defs": self.schemas}) for member in members]
+            for _, members in self._unranked
+        ]
+        for (ranks, _), names in zip(self._unranked, named, strict=True):
+            for rank in ranks:
+                rank.extend(names)
+        self._unranked.clear()
 
     def resolved(self, schema: Schema) -> Schema:
         """Return what a schema that is a mere reference refers to; any other itself."""

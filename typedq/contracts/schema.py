@@ -49,6 +49,7 @@ def document(kind: Any, *, payload: str | None = None) -> Schema:
     wire: WireType = wire_type(kind)
     builder = _Builder()
     root = builder.build(tree_of(wire.kind), "$")
+    builder.definitions.fill_ranks()
     definitions = builder.definitions.schemas
     if set(root) == {"$ref"} and f'"{root["$ref"]}"' not in json.dumps(definitions):
         root = definitions.pop(root["$ref"].removeprefix(_REF))

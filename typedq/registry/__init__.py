@@ -2,7 +2,17 @@
 
 from typedq.registry.gate import Declared, Finding, Order, Verdict, altogether, judge, newest
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
-from typedq.registry.live import Live, Readers, Waiting, Worker, look, published, schemas, worker
+from typedq.registry.live import (
+    Live,
+    Readers,
+    Waiting,
+    Worker,
+    look,
+    mend,
+    published,
+    read_published,
+    worker,
+)
 from typedq.registry.sources import at_git, in_directory, tampered
 
 __all__ = [
@@ -23,11 +33,12 @@ __all__ = [
     "in_directory",
     "judge",
     "look",
+    "mend",
     "newest",
     "next_version",
     "parse",
     "published",
-    "schemas",
+    "read_published",
     "tampered",
     "worker",
 ]

@@ -74,11 +74,6 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
     return {task: History(task, tuple(vs), ordered=False) for task, vs in found.items()}
 
 
-def schemas(broker: Broker) -> Schemas:
-    """Return every published schema that is one, by contract id."""
-    return read_published(broker)[0]
-
-
 def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
     """Return every published schema by contract id, and of those that are invalid, the reasons.
 
@@ -99,8 +94,15 @@ def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
 def _of_no_use(broker: Broker, contract: str, reason: str) -> str:
     return (
         f"the schema published for {contract} is invalid: {reason}; its messages stay parked;"
-        f" expected what a producer publishes: HDEL {broker.keys.contracts} {contract}, and let a"
-        " producer of that contract enqueue again"
+        f" expected what a producer publishes: {mend(broker, contract)}"
+    )
+
+
+def mend(broker: Broker, contract: str) -> str:
+    """Return what to do about an invalid schema."""
+    return (
+        f"HDEL {broker.keys.contracts} {contract}, and let a producer of that contract enqueue"
+        " again"
     )
 
 

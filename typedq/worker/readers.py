@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, final
 
-import msgspec
-
 from typedq.app import TypedQ
 from typedq.broker.stats import schema
-from typedq.errors import InvalidBody, ServerUnavailable, UnknownTask
+from typedq.errors import InvalidBody, InvalidSchema, ServerUnavailable, UnknownTask
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
 from typedq.worker.delivery import Arguments
 
-COMPARE_S = 2.0  # the longest a child stands still for the schema of another contract
 RETRY_S = 60.0  # how long a schema that could not be compared is not read again
-_MAX_BYTES, _MAX_DECIDED = 1 << 20, 1_000
+_MAX_DECIDED = 1_000
 
 
 class ContractReader(NamedTuple):
@@ -39,8 +34,8 @@ class ContractReader(NamedTuple):
 class ContractReaders:
     """Decides once per contract: equal, then an upcaster, then compatible; else not readable.
 
-    Whatever a registry holds, it stops nobody: a schema that cannot be compared, or not soon, makes
-    its contract unreadable for a while, is named by one log line, and its messages are parked.
+    Whatever a registry holds, it stops nobody: an invalid schema makes its contract unreadable for
+    a while, is named by one log line, and its messages are parked.
     """
 
     def __init__(self, app: TypedQ) -> None:
@@ -77,11 +72,10 @@ class ContractReaders:
             document = self._broker.call(schema(self._broker.keys, contract.decode()))
             if document is None:
                 return None  # somebody may publish it yet
-            with _time_limit(COMPARE_S):
-                reader = _choose(document, task, self._limits)
+            reader = _choose(document, task, self._limits)
         except ServerUnavailable:
             raise
-        except (Exception, _TooSlow) as error:  # noqa: BLE001 - what others wrote may be anything
+        except Exception as error:  # noqa: BLE001 - what others wrote may be anything
             self._refuse(contract, error)
             return None
         return self._remember(contract, reader)
@@ -98,31 +92,11 @@ class ContractReaders:
                 logging.WARNING,
                 "published schema cannot be compared; its messages are parked",
                 contract=contract.decode(),
-                why=repr(error)[:200],
+                why=(str(error) if isinstance(error, InvalidSchema) else repr(error))[:200],
             )
         if len(self._invalid) >= _MAX_DECIDED:
             self._invalid.clear()
         self._invalid[contract] = time.monotonic() + RETRY_S
-
-
-class _TooSlow(BaseException):
-    """Not an Exception, so that no handler on the way takes it for one of its own."""
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Generator[None]:
-    """Interrupt Python code that takes longer, at its next call of a function."""
-    until, before = time.monotonic() + seconds, sys.getprofile()
-
-    def check(*_: object) -> None:
-        if time.monotonic() > until:
-            raise _TooSlow(f"not decided within {seconds:g} s")
-
-    sys.setprofile(check)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
 
 
 def _choose(
@@ -132,11 +106,9 @@ def _choose(
 
     If all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
     """
-    from typedq.compat import compare  # most workers never meet another contract
+    from typedq.compat import compare, read_schema  # most workers never meet another contract
 
-    if len(document) > _MAX_BYTES:
-        raise ValueError(f"it has {len(document):,} bytes; {_MAX_BYTES:,} are allowed")
-    published = msgspec.json.decode(document, type=dict[str, Any])
+    published = read_schema(document)
     readers = [(u.contract.schema, _through(u, task, limits)) for u in task.upcasters]
     readers.append((task.contract.schema, _directly(task, limits)))
     compared = [(compare(published, schema), reader) for schema, reader in readers]

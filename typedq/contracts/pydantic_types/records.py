@@ -93,6 +93,8 @@ def _named_tuple(walk: Walk, node: Core, path: str) -> Schema:
 
 def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Schema:
     extra = node.get("extra_behavior") or walk.config.get("extra_fields_behavior", "ignore")
+    if extra == "allow" and node["type"] == "dataclass-args":
+        refuse(path, "a pydantic dataclass never writes its extra fields; make it a model")
     found = _Members(walk, extra)
     for name, field in fields:
         found.add(name, field, f"{path}.{name}")

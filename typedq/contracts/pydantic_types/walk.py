@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn, cast
 
-from typedq.contracts.fragments import ANNOTATION_KEYS, Definitions, Schema, only_annotations
-from typedq.contracts.json_tree import is_array, is_object, text_of
+from typedq.contracts.fragments import Definitions, Schema, only_annotations
+from typedq.contracts.json_tree import is_object, text_of
 from typedq.contracts.type_tree import NoSchema
 
 Core = dict[str, Any]
@@ -34,14 +34,14 @@ class Node(NamedTuple):
 class Walk:
     """One walk. `ambiguous`: a union in it has members that can look the same in JSON.
 
-    `classes`: those of the records in it.
+    `classes`: those of the records in it. `times`: it has a time of day.
     """
 
     def __init__(
         self, definitions: Definitions, nodes: Mapping[str, Node], *, by_alias: bool
     ) -> None:
         self.definitions, self.by_alias = definitions, by_alias
-        self.ambiguous = False
+        self.ambiguous = self.times = False
         self.classes: list[Any] = []
         self.config: Core = {}
         self.owner: Any = None  # the class whose fields are walked
@@ -101,27 +101,8 @@ class Walk:
             for one in members
         ]
         self.ambiguous = self.ambiguous or any(mixed)
-        # A change of one of them moves values to it from the others, so each names all of them.
-        forms = [self._form(one) for one, alike in zip(members, mixed, strict=True) if alike]
-        ranked = [
-            {**member, "x-typedq-rank": [rank, *forms]} if alike else member
-            for rank, (member, alike) in enumerate(zip(members, mixed, strict=True))
-        ]
+        ranked = self.definitions.ranked(members, mixed) if len(members) > 1 else members
         return {"anyOf": ranked} if len(ranked) > 1 else ranked[0]
-
-    def _form(self, member: Schema) -> Any:
-        """A member without annotations; of one that refers to others, only that it is there."""
-        plain = _without_annotations(self.definitions.resolved(member))
-        return {} if '"$ref"' in text_of(plain) else plain
-
-
-def _without_annotations(schema: Any) -> Any:
-    if is_array(schema):
-        return [_without_annotations(one) for one in schema]
-    if not is_object(schema):
-        return schema
-    kept = schema.keys() - ANNOTATION_KEYS
-    return {key: _without_annotations(schema[key]) for key in sorted(kept)}
 
 
 def look_alike(one: Schema, other: Schema, definitions: Definitions) -> bool:
