@@ -259,6 +259,17 @@ def test_a_server_whose_clock_is_wrong(place: Place) -> None:
     )
 
 
+def test_doctor_with_keys_of_the_expected_types_reports_none(ill: tuple[Shop, Any]) -> None:
+    shop, client = ill
+    keys = Keys(shop.namespace)
+    client.sadd(keys.lease_extended, "session")
+    client.sadd(keys.paused, keys.ready("low"))
+    client.xadd(keys.broadcasts, {"n": 1, "m": "x"})
+    client.rpush(keys.supervisors, "1")
+    assert findings(shop)["keys"]["found"] == "every key has the expected type"
+    client.delete(keys.lease_extended, keys.paused, keys.broadcasts, keys.supervisors)
+
+
 def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     shop, client = ill
     keys = Keys(shop.namespace)
