@@ -364,8 +364,7 @@ def test_what_an_upcaster_of_another_version_drops_is_told() -> None:
     assert not verdict.fails or not verdict.exported
     told = {f.change.rule: f.change.message for f in verdict.findings if not f.fails}
     assert told == {
-        "TYPE_CHANGED": "an upcaster reads what was written before; old workers cannot read what"
-        " comes after",
+        "TYPE_CHANGED": "an upcaster reads older messages; old workers cannot read newer ones",
         "VALUE_DROPPED": 'messages written before this change may hold "b"; the new worker drops it'
         " silently",
     }
