@@ -34,7 +34,7 @@ def test_replicas_are_looked_for_where_they_are_asked_for(
     assert (attended["level"], attended["found"]) == ("ok", "replica; 1 online")
     assert alone
     assert (alone["level"], alone["found"]) == ("problem", "replica; 0 online")
-    assert alone["fix"].startswith("connect a replica: until then every enqueue fails")
+    assert alone["fix"].startswith("connect a replica; until then every enqueue fails")
 
 
 def test_a_file_that_is_synced_is_looked_for_where_it_is_asked_for(place: Place) -> None:
