@@ -1,8 +1,8 @@
-"""The rules of the architecture: who may import whom, who may touch what, how big things may be.
+"""The rules of the architecture: allowed imports, where I/O may happen, sizes of files.
 
-Each law is a function from a tree to the sentences that describe its breaches. It is applied to
-this tree, where it must find none, and to a small bad tree, where it must find the one planted.
-Arrows are computed from the syntax, so imports for types only and inside functions count too.
+Each rule is a function that takes a source tree and yields its violations. The tests apply it to
+this repository, which must have none, and to small trees with one violation each.
+Imports are read from the syntax tree: those for types only and inside functions count too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-# A package may import packages of lower layers, and nothing else ...
+# A package may import packages of lower layers only ...
 LAYERS = (
     ("foundation", {"errors", "telemetry", "reasons"}),
     (
@@ -26,15 +26,15 @@ LAYERS = (
         },
     ),
     ("domain", {"compat", "registry", "task", "escort", "middleware", "failure"}),
-    # testing/ is beside the app, because `app.testing()` makes what it offers.
+    # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
     ("application", {"app", "declarations", "producer", "invoke", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli"}),
     ("entry points", {"__init__", "__main__"}),
 )
-# ... but these pairs of one layer,
-SIDEWAYS = {
+# ... except these pairs within one layer.
+SAME_LAYER = {
     ("telemetry", "errors"),
     ("settings", "policy"),
     ("settings", "addresses"),
@@ -52,7 +52,7 @@ SIDEWAYS = {
     ("app", "testing"),
     ("producer", "declarations"),
 }
-# ... and these packages may import less than their layer would allow.
+# These packages may import less than their layer allows.
 ONLY = {
     "errors": set[str](),
     "reasons": set[str](),
@@ -66,8 +66,8 @@ ONLY = {
     "task": {"errors", "contracts", "policy", "message"},
     "compat": {"errors", "contracts"},
 }
-# Foreign modules that belong to one room.
-BORDERS = {
+# Third-party modules, and the packages that may import them.
+ALLOWED_IN = {
     "redis": ("broker", "embedded"),
     "hiredis": ("broker",),
     "typer": ("cli",),
@@ -77,15 +77,15 @@ BORDERS = {
     "croniter": ("policy",),
     "pydantic": ("settings", "contracts"),
 }
-# Rooms without I/O and without a clock: `now` is an argument.
+# Packages without I/O and without a clock; they take `now` as an argument.
 PURE = {"compat", "contracts", "policy"}
 IMPURE = {
     *("asyncio", "io", "logging", "os", "pathlib", "random", "secrets", "select", "shutil"),
     *("signal", "socket", "subprocess", "tempfile", "threading", "time", "urllib"),
 }
-NOT_A_NAME = {"utils", "util", "common", "base", "types", "helpers", "misc"}
-# Lines of each room, comments and all: that a room grows past its number is decided here.
-ROOM_LINES = {
+VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
+# Maximum lines of Python in each package, comments included.
+PACKAGE_LINES = {
     "admin": 900,
     "broker": 4_000,
     "cli": 4_000,
@@ -100,11 +100,11 @@ ROOM_LINES = {
 }
 LUA_LINES = 895
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
-WAITS = "tests/conftest.py"
+WAIT_HELPERS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"
 REDIS_PY = "typedq/broker/redis_py.py"
-# What opens a connection, or reads what comes in.
-OPENS = {
+# Calls that open a connection or parse replies.
+CONNECTION_CALLS = {
     "socket": {"socket", "create_connection", "socketpair", "fromfd"},
     "asyncio": {"open_connection", "open_unix_connection"},
     "loop": {"create_connection", "create_unix_connection"},
@@ -114,7 +114,7 @@ OPENS = {
 
 
 class Architecture:
-    """A tree of files, read once. Paths are relative to its root, with forward slashes."""
+    """A source tree, read once. Paths are relative to its root, with forward slashes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -133,12 +133,12 @@ class Architecture:
 
     @cached_property
     def modules(self) -> dict[str, str]:
-        """Dotted name -> path."""
+        """Return the path of each module by its dotted name."""
         names = {path: path.removesuffix(".py").replace("/", ".") for path in self.python}
         return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
     def imports(self, path: str) -> Iterator[str]:
-        """Dotted names that a file imports, anywhere in it; a name inside a module counts as it."""
+        """Yield the modules that a file imports; a name inside a module counts as that module."""
         package = path.split("/")[:-1]
         for node in ast.walk(self.python[path]):
             match node:
@@ -158,15 +158,15 @@ class Architecture:
                 case _:
                     pass
 
-    def arrows(self) -> Iterator[tuple[str, str]]:
-        """(importing path, imported path), inside the package."""
+    def edges(self) -> Iterator[tuple[str, str]]:
+        """Yield (importing path, imported path) inside typedq."""
         for path in self.python:
             for name in self.imports(path):
                 if (target := self.modules.get(name)) is not None:
                     yield path, target
 
 
-def room(path: str) -> str:
+def package_of(path: str) -> str:
     return path.split("/")[1].removesuffix(".py")
 
 
@@ -174,63 +174,63 @@ def is_part(path: str) -> bool:
     return "/lua/parts/" in path
 
 
-def arrows_go_down(architecture: Architecture) -> Iterator[str]:
-    floor = {name: height for height, (_, rooms) in enumerate(LAYERS) for name in rooms}
+def imports_point_to_lower_layers(architecture: Architecture) -> Iterator[str]:
+    layer = {name: height for height, (_, packages) in enumerate(LAYERS) for name in packages}
     for path in architecture.python:
-        if room(path) not in floor:
-            yield f"{path}: {room(path)} is on no floor"
-    for path, target in architecture.arrows():
-        here, there = room(path), room(target)
-        if here == there or (here, there) in SIDEWAYS:
+        if package_of(path) not in layer:
+            yield f"{path}: {package_of(path)} is in no layer"
+    for path, target in architecture.edges():
+        here, there = package_of(path), package_of(target)
+        if here == there or (here, there) in SAME_LAYER:
             continue
-        down = floor.get(here, 0) > floor.get(there, 0)
-        if not down or there not in ONLY.get(here, {there}):
+        is_higher = layer.get(here, 0) > layer.get(there, 0)
+        if not is_higher or there not in ONLY.get(here, {there}):
             yield f"{path} imports {target}"
 
 
-def no_circle(architecture: Architecture) -> Iterator[str]:
+def no_import_cycles(architecture: Architecture) -> Iterator[str]:
     graph: dict[str, set[str]] = {path: set() for path in architecture.python}
-    for path, target in architecture.arrows():
+    for path, target in architecture.edges():
         graph[path].add(target)
-    # What cannot be taken away, leaf by leaf, holds a circle.
+    # Modules that remain after removing leaves repeatedly are in a cycle or import one.
     while leaves := {path for path, targets in graph.items() if not targets}:
         graph = {path: to - leaves for path, to in graph.items() if path not in leaves}
     for path, targets in graph.items():
-        yield f"{path} is in or above a circle, through {', '.join(sorted(targets))}"
+        yield f"{path} is in or above an import cycle, through {', '.join(sorted(targets))}"
 
 
-def borders_hold(architecture: Architecture) -> Iterator[str]:
+def third_party_imports_stay_in_their_packages(architecture: Architecture) -> Iterator[str]:
     for path in architecture.python:
         for name in architecture.imports(path):
-            owners = BORDERS.get(name.split(".")[0])
-            if owners is not None and room(path) not in owners:
+            owners = ALLOWED_IN.get(name.split(".")[0])
+            if owners is not None and package_of(path) not in owners:
                 yield f"{path} imports {name}; only {' and '.join(owners)} may"
 
 
-def redis_py_is_the_connection(architecture: Architecture) -> Iterator[str]:
-    """Nobody else opens a socket, parses a reply or logs in; one file makes the TLS settings."""
+def only_redis_py_opens_connections(architecture: Architecture) -> Iterator[str]:
+    """Only redis-py opens sockets, parses replies and logs in; one file makes TLS settings."""
     for path, tree in architecture.python.items():
-        if room(path) == "embedded":
-            continue  # it asks its own server whether it has started
+        if package_of(path) == "embedded":
+            continue  # it polls its own server until that has started
         if path != REDIS_PY and "ssl" in architecture.imports(path):
             yield f"{path} imports ssl; only {REDIS_PY} may"
         for node in ast.walk(tree):
             match node:
                 case ast.Attribute(value=ast.Name(id=module), attr=name):
-                    if name in OPENS.get(module, ()):
-                        yield f"{path}:{node.lineno} has a connection of its own: {module}.{name}"
+                    if name in CONNECTION_CALLS.get(module, ()):
+                        yield f"{path}:{node.lineno} opens a connection: {module}.{name}"
                 case ast.Constant(value=str(word) | bytes(word)):
                     text = word.decode("latin-1") if isinstance(word, bytes) else word
-                    is_resp = room(path) == "broker" and text.endswith("\r\n")
+                    is_resp = package_of(path) == "broker" and text.endswith("\r\n")
                     if is_resp or text in {"HELLO", "AUTH"}:
-                        yield f"{path}:{node.lineno} speaks to the server by itself: {text!r}"
+                        yield f"{path}:{node.lineno} sends a command by itself: {text!r}"
                 case _:
                     pass
 
 
 def only_the_worker_forks(architecture: Architecture) -> Iterator[str]:
     for path, tree in architecture.python.items():
-        if room(path) != "worker":
+        if package_of(path) != "worker":
             for node in ast.walk(tree):
                 match node:
                     case ast.Attribute(value=ast.Name(id="os"), attr="fork" | "forkpty"):
@@ -242,9 +242,9 @@ def only_the_worker_forks(architecture: Architecture) -> Iterator[str]:
                         pass
 
 
-def pure_rooms_are_pure(architecture: Architecture) -> Iterator[str]:
+def pure_packages_stay_pure(architecture: Architecture) -> Iterator[str]:
     for path, tree in architecture.python.items():
-        if room(path) in PURE:
+        if package_of(path) in PURE:
             for name in architecture.imports(path):
                 if name.split(".")[0] in IMPURE:
                     yield f"{path} imports {name}"
@@ -253,19 +253,19 @@ def pure_rooms_are_pure(architecture: Architecture) -> Iterator[str]:
                     case ast.Call(func=ast.Attribute(attr="now" | "utcnow" | "today")):
                         yield f"{path}:{node.lineno} reads a clock"
                     case ast.Attribute(attr="uuid1" | "uuid4") | ast.alias(name="uuid1" | "uuid4"):
-                        yield f"{path}:{node.lineno} throws dice"
+                        yield f"{path}:{node.lineno} is random"
                     case ast.Call(func=ast.Name(id="open" | "print" | "input")):
                         yield f"{path}:{node.lineno} does I/O"
                     case _:
                         pass
 
 
-def each_move_has_one_script(architecture: Architecture) -> Iterator[str]:
-    """A move is a function in broker/ that calls `script` with its own name; a part is no move."""
+def each_operation_has_one_script(architecture: Architecture) -> Iterator[str]:
+    """An operation is a function in broker/ that calls `script` with its own name."""
     sent = [
         (path, function.name, str(node.args[0].value))
         for path, tree in architecture.python.items()
-        if room(path) == "broker"
+        if package_of(path) == "broker"
         for function in tree.body
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
@@ -275,15 +275,15 @@ def each_move_has_one_script(architecture: Architecture) -> Iterator[str]:
     for path, function, name in sent:
         if function != name:
             yield f"{path}: {function} sends the script {name}"
-    moves = [name for _, _, name in sent]
+    operations = [name for _, _, name in sent]
     scripts = [Path(path).stem for path in architecture.lua if not is_part(path)]
-    for name in sorted({*moves, *scripts}):
-        if (moves.count(name), scripts.count(name)) != (1, 1):
-            yield f"{name}: {moves.count(name)} moves, {scripts.count(name)} scripts"
+    for name in sorted({*operations, *scripts}):
+        if (operations.count(name), scripts.count(name)) != (1, 1):
+            yield f"{name}: {operations.count(name)} operations, {scripts.count(name)} scripts"
 
 
-def keys_are_spelled_once(architecture: Architecture) -> Iterator[str]:
-    """A key begins with its namespace as a hash tag, `{namespace}:`, however it is put together."""
+def only_keys_py_builds_keys(architecture: Architecture) -> Iterator[str]:
+    """Find strings that begin like a key, with `{namespace}:`, however they are built."""
     for path, tree in architecture.python.items():
         if path == KEYS:
             continue
@@ -301,21 +301,21 @@ def keys_are_spelled_once(architecture: Architecture) -> Iterator[str]:
                 case _:
                     continue
             if re.search(r"\{\0\}|^\}:|^\{{1,3}[^{} ]*\}{1,3}:[a-z%]", text):
-                yield f"{path}:{node.lineno} spells a key: {ast.unparse(node)}"
+                yield f"{path}:{node.lineno} builds a key: {ast.unparse(node)}"
 
 
 def scripts_declare_their_keys(architecture: Architecture) -> Iterator[str]:
-    glued = re.compile(
+    concatenated = re.compile(
         r"KEYS\[[^\]]*\]\s*\.\.|\.\.\s*KEYS\[|redis\.p?call\(\s*(['\"])[^'\"]*\1\s*,\s*[^,)]*\.\."
     )
     for path, text in architecture.lua.items():
         for number, line in enumerate(text.splitlines(), 1):
-            if glued.search(line.split("--")[0]):
+            if concatenated.search(line.split("--")[0]):
                 yield f"{path}:{number} builds a key: {line.strip()}"
 
 
-def scripts_say_what_they_do(architecture: Architecture) -> Iterator[str]:
-    """A script opens with its name and its contract, a part with any comment."""
+def scripts_have_a_header(architecture: Architecture) -> Iterator[str]:
+    """Require name, guarantee, KEYS, ARGV and reply in a script; any comment in a part."""
     for path, text in architecture.lua.items():
         if is_part(path):
             if not text.startswith("-- "):
@@ -323,14 +323,14 @@ def scripts_say_what_they_do(architecture: Architecture) -> Iterator[str]:
             continue
         header = re.match(r"(?:#!lua.*\n)?--\[\[ (\w+): (?s:.*?)\]\]", text)
         if header is None or header[1] != Path(path).stem:
-            yield f"{path}: no header that opens with its name"
+            yield f"{path}: no header that begins with its name"
             continue
         for word in ("KEYS", "ARGV", "returns", "Guarantee:|Changes nothing"):
             if not re.search(rf"\b(?:{word})", header[0]):
-                yield f"{path}: its header does not name {word}"
+                yield f"{path}: its header lacks {word}"
 
 
-def no_file_is_too_big(architecture: Architecture) -> Iterator[str]:
+def no_file_is_too_long(architecture: Architecture) -> Iterator[str]:
     for path, text in (architecture.files("typedq", "py") | architecture.lua).items():
         lines = text.splitlines()
         if len(lines) > FILE_LINES:
@@ -340,21 +340,21 @@ def no_file_is_too_big(architecture: Architecture) -> Iterator[str]:
                 yield f"{path}:{number} has {len(line)} columns; {COLUMNS} are allowed"
 
 
-def rooms_stay_within_their_budgets(architecture: Architecture) -> Iterator[str]:
+def packages_stay_within_their_line_limits(architecture: Architecture) -> Iterator[str]:
     lines: dict[str, int] = {}
     for path, text in architecture.files("typedq", "py").items():
-        room = path.split("/")[1]
-        lines[room] = lines.get(room, 0) + len(text.splitlines())
-    for room, total in lines.items():
-        most = FILE_LINES if room.endswith(".py") else ROOM_LINES.get(room, 0)
-        if total > most:
-            yield f"{room} has {total} lines of Python; {most} are allowed"
+        package = path.split("/")[1]
+        lines[package] = lines.get(package, 0) + len(text.splitlines())
+    for package, total in lines.items():
+        limit = FILE_LINES if package.endswith(".py") else PACKAGE_LINES.get(package, 0)
+        if total > limit:
+            yield f"{package} has {total} lines of Python; {limit} are allowed"
     total = sum(len(text.splitlines()) for text in architecture.files("typedq", "lua").values())
     if total > LUA_LINES:
         yield f"{total} lines of Lua; {LUA_LINES} are allowed"
 
 
-def no_function_is_too_big(architecture: Architecture) -> Iterator[str]:
+def no_function_is_too_long(architecture: Architecture) -> Iterator[str]:
     for path, tree in architecture.python.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -363,14 +363,14 @@ def no_function_is_too_big(architecture: Architecture) -> Iterator[str]:
                     yield f"{path}: {node.name} has {size} lines; {FUNCTION_LINES} are allowed"
 
 
-def names_say_something(architecture: Architecture) -> Iterator[str]:
+def module_names_are_specific(architecture: Architecture) -> Iterator[str]:
     for path in architecture.python:
         for part in path.removesuffix(".py").split("/"):
-            if part.strip("_") in NOT_A_NAME:
-                yield f"{path}: {part!r} says nothing"
+            if part.strip("_") in VAGUE_NAMES:
+                yield f"{path}: {part!r} is too vague"
 
 
-def init_is_a_list_of_names(architecture: Architecture) -> Iterator[str]:
+def init_only_lists_names(architecture: Architecture) -> Iterator[str]:
     for path, tree in architecture.python.items():
         if path.endswith("/__init__.py"):
             for node in tree.body:
@@ -385,7 +385,7 @@ def init_is_a_list_of_names(architecture: Architecture) -> Iterator[str]:
 
 def no_test_sleeps(architecture: Architecture) -> Iterator[str]:
     for path, text in architecture.files("tests", "py").items():
-        for node in ast.walk(ast.parse(text)) if path != WAITS else ():
+        for node in ast.walk(ast.parse(text)) if path != WAIT_HELPERS else ():
             match node:
                 case ast.Attribute(value=ast.Name(id="time"), attr="sleep"):
                     yield f"{path}:{node.lineno} sleeps; wait for an event with wait_until"
@@ -396,104 +396,148 @@ def no_test_sleeps(architecture: Architecture) -> Iterator[str]:
                     pass
 
 
-# law, a tree that breaks it, what it must say; a path may stand several times
-BREACHES: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], str]] = [
-    (arrows_go_down, {"app.py": "import typedq.cli", "cli.py": ""}, "app.py imports typedq/cli.py"),
-    (arrows_go_down, {"task.py": "def f():\n from . import app", "app.py": ""}, "task.py imports"),
+# rule, a tree that violates it, and text of the violation it must report
+VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], str]] = [
     (
-        arrows_go_down,
+        imports_point_to_lower_layers,
+        {"app.py": "import typedq.cli", "cli.py": ""},
+        "app.py imports typedq/cli.py",
+    ),
+    (
+        imports_point_to_lower_layers,
+        {"task.py": "def f():\n from . import app", "app.py": ""},
+        "task.py imports",
+    ),
+    (
+        imports_point_to_lower_layers,
         {"errors.py": "if TYPE_CHECKING:\n from .app import A", "app.py": ""},
         "errors.py imports typedq/app.py",
     ),
-    (arrows_go_down, {"policy/a.py": "import typedq.message", "message.py": ""}, "policy/a.py"),
-    (arrows_go_down, {"task.py": "import typedq.broker.a", "broker/a.py": ""}, "task.py imports"),
-    (arrows_go_down, {"task.py": "from typedq import T", "__init__.py": ""}, "typedq/__init__.py"),
-    (arrows_go_down, {"task.py": 'import_module("typedq")', "__init__.py": ""}, "task.py imports"),
-    (arrows_go_down, {"attic.py": ""}, "attic is on no floor"),
     (
-        no_circle,
+        imports_point_to_lower_layers,
+        {"policy/a.py": "import typedq.message", "message.py": ""},
+        "policy/a.py",
+    ),
+    (
+        imports_point_to_lower_layers,
+        {"task.py": "import typedq.broker.a", "broker/a.py": ""},
+        "task.py imports",
+    ),
+    (
+        imports_point_to_lower_layers,
+        {"task.py": "from typedq import T", "__init__.py": ""},
+        "typedq/__init__.py",
+    ),
+    (
+        imports_point_to_lower_layers,
+        {"task.py": 'import_module("typedq")', "__init__.py": ""},
+        "task.py imports",
+    ),
+    (imports_point_to_lower_layers, {"attic.py": ""}, "attic is in no layer"),
+    (
+        no_import_cycles,
         {"worker/a.py": "from . import b", "worker/b.py": "def f():\n from .a import x"},
-        "circle, through typedq/worker/b.py",
+        "cycle, through typedq/worker/b.py",
     ),
-    (borders_hold, {"task.py": "def f():\n import redis.asyncio"}, "only broker and embedded may"),
-    (borders_hold, {"app.py": "from rich.table import Table"}, "only cli may"),
-    (borders_hold, {"broker/a.py": "import multiprocessing"}, "only worker may"),
-    (redis_py_is_the_connection, {"broker/a.py": "import ssl"}, "broker/a.py imports ssl"),
     (
-        redis_py_is_the_connection,
+        third_party_imports_stay_in_their_packages,
+        {"task.py": "def f():\n import redis.asyncio"},
+        "only broker and embedded may",
+    ),
+    (
+        third_party_imports_stay_in_their_packages,
+        {"app.py": "from rich.table import Table"},
+        "only cli may",
+    ),
+    (
+        third_party_imports_stay_in_their_packages,
+        {"broker/a.py": "import multiprocessing"},
+        "only worker may",
+    ),
+    (only_redis_py_opens_connections, {"broker/a.py": "import ssl"}, "broker/a.py imports ssl"),
+    (
+        only_redis_py_opens_connections,
         {"broker/a.py": "socket.socket()"},
-        "a.py:1 has a connection of its own",
+        "a.py:1 opens a connection",
     ),
     (
-        redis_py_is_the_connection,
+        only_redis_py_opens_connections,
         {"a.py": "asyncio.open_connection()"},
-        "has a connection of its own",
+        "opens a connection",
     ),
     (
-        redis_py_is_the_connection,
+        only_redis_py_opens_connections,
         {"broker/a.py": "hiredis.Reader()"},
-        "has a connection of its own: hiredis.R",
+        "opens a connection: hiredis.R",
     ),
     (
-        redis_py_is_the_connection,
+        only_redis_py_opens_connections,
         {"broker/a.py": "ask('HELLO', 3)"},
-        "speaks to the server by itself",
+        "sends a command by itself",
     ),
     (
-        redis_py_is_the_connection,
+        only_redis_py_opens_connections,
         {"broker/a.py": "b'PING\\r\\n'"},
-        "speaks to the server by itself",
+        "sends a command by itself",
     ),
     (only_the_worker_forks, {"cli/a.py": "import os\nos.fork()"}, "cli/a.py:2 forks"),
     (only_the_worker_forks, {"cli/a.py": "from os import fork"}, "imports fork"),
-    (pure_rooms_are_pure, {"policy/a.py": "import time"}, "policy/a.py imports time"),
-    (pure_rooms_are_pure, {"contracts/a.py": "datetime.now(UTC)"}, "reads a clock"),
-    (pure_rooms_are_pure, {"contracts/a.py": "uuid.uuid4()"}, "throws dice"),
-    (pure_rooms_are_pure, {"contracts/a.py": "open('x')"}, "does I/O"),
-    (each_move_has_one_script, {"broker/lua/tick.lua": ""}, "tick: 0 moves, 1 scripts"),
+    (pure_packages_stay_pure, {"policy/a.py": "import time"}, "policy/a.py imports time"),
+    (pure_packages_stay_pure, {"contracts/a.py": "datetime.now(UTC)"}, "reads a clock"),
+    (pure_packages_stay_pure, {"contracts/a.py": "uuid.uuid4()"}, "is random"),
+    (pure_packages_stay_pure, {"contracts/a.py": "open('x')"}, "does I/O"),
+    (each_operation_has_one_script, {"broker/lua/tick.lua": ""}, "tick: 0 operations, 1 scripts"),
     (
-        each_move_has_one_script,
+        each_operation_has_one_script,
         {"broker/a.py": "def tick():\n return Operation(script('tick'))"},
-        "tick: 1 moves, 0 scripts",
+        "tick: 1 operations, 0 scripts",
     ),
     (
-        each_move_has_one_script,
+        each_operation_has_one_script,
         {"broker/a.py": "def tick(): script('tick')\n" * 2, "broker/lua/tick.lua": ""},
-        "tick: 2 moves, 1 scripts",
+        "tick: 2 operations, 1 scripts",
     ),
     (
-        each_move_has_one_script,
+        each_operation_has_one_script,
         {"broker/a.py": "def tock(): script('tick')", "broker/lua/tick.lua": ""},
         "tock sends the script tick",
     ),
-    (keys_are_spelled_once, {"app.py": 'f"{{{ns}}}:ready"'}, "app.py:1 spells a key"),
-    (keys_are_spelled_once, {"app.py": '"{%s}:ready" % ns'}, "app.py:1 spells a key"),
-    (keys_are_spelled_once, {"app.py": '"{{{}}}:dead".format(ns)'}, "app.py:1 spells a key"),
-    (keys_are_spelled_once, {"app.py": '"{" + ns + "}:dead"'}, "app.py:1 spells a key"),
+    (only_keys_py_builds_keys, {"app.py": 'f"{{{ns}}}:ready"'}, "app.py:1 builds a key"),
+    (only_keys_py_builds_keys, {"app.py": '"{%s}:ready" % ns'}, "app.py:1 builds a key"),
+    (only_keys_py_builds_keys, {"app.py": '"{{{}}}:dead".format(ns)'}, "app.py:1 builds a key"),
+    (only_keys_py_builds_keys, {"app.py": '"{" + ns + "}:dead"'}, "app.py:1 builds a key"),
     (scripts_declare_their_keys, {"a.lua": "local k = KEYS[1] .. ':x'"}, "a.lua:1 builds a key"),
     (
         scripts_declare_their_keys,
         {"a.lua": "redis.call('GET', tag .. 'x')"},
         "a.lua:1 builds a key",
     ),
-    (scripts_say_what_they_do, {"a.lua": "return KEYS"}, "no header that opens with its name"),
-    (scripts_say_what_they_do, {"a.lua": "--[[ b: x ]]"}, "no header that opens with its name"),
-    (scripts_say_what_they_do, {"a.lua": "--[[ a: KEYS\nARGV\nreturns ]]"}, "name Guarantee"),
-    (scripts_say_what_they_do, {"a.lua": "--[[ a: Guarantee: KEYS ARGV ]]"}, "name returns"),
-    (scripts_say_what_they_do, {"lua/parts/a.lua": "local x"}, "no header"),
-    (no_file_is_too_big, {"a.py": "x = 1\n" * 301}, "a.py has 301 lines; 300"),
-    (no_function_is_too_big, {"a.py": "def f():\n" + " x = 1\n" * 50}, "f has 51 lines; 50"),
-    (no_file_is_too_big, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
-    (rooms_stay_within_their_budgets, {"policy/a.py": "x = 1\n" * 591}, "policy has 591 lines"),
-    (rooms_stay_within_their_budgets, {"attic/a.py": "x = 1\n"}, "attic has 1 lines of Python; 0"),
-    (rooms_stay_within_their_budgets, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
-    (names_say_something, {"cli/utils.py": ""}, "'utils' says nothing"),
-    (names_say_something, {"worker/_common/a.py": ""}, "'_common' says nothing"),
-    (init_is_a_list_of_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),
+    (scripts_have_a_header, {"a.lua": "return KEYS"}, "no header that begins with its name"),
+    (scripts_have_a_header, {"a.lua": "--[[ b: x ]]"}, "no header that begins with its name"),
+    (scripts_have_a_header, {"a.lua": "--[[ a: KEYS\nARGV\nreturns ]]"}, "lacks Guarantee"),
+    (scripts_have_a_header, {"a.lua": "--[[ a: Guarantee: KEYS ARGV ]]"}, "lacks returns"),
+    (scripts_have_a_header, {"lua/parts/a.lua": "local x"}, "no header"),
+    (no_file_is_too_long, {"a.py": "x = 1\n" * 301}, "a.py has 301 lines; 300"),
+    (no_function_is_too_long, {"a.py": "def f():\n" + " x = 1\n" * 50}, "f has 51 lines; 50"),
+    (no_file_is_too_long, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
+    (
+        packages_stay_within_their_line_limits,
+        {"policy/a.py": "x = 1\n" * 591},
+        "policy has 591 lines",
+    ),
+    (
+        packages_stay_within_their_line_limits,
+        {"attic/a.py": "x = 1\n"},
+        "attic has 1 lines of Python; 0",
+    ),
+    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
+    (module_names_are_specific, {"cli/utils.py": ""}, "'utils' is too vague"),
+    (module_names_are_specific, {"worker/_common/a.py": ""}, "'_common' is too vague"),
+    (init_only_lists_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),
     (no_test_sleeps, {"../tests/test_a.py": "time.sleep(1)"}, "test_a.py:1 sleeps"),
     (no_test_sleeps, {"../tests/test_a.py": "from time import sleep"}, "imports sleep"),
 ]
-LAWS = list(dict.fromkeys(law for law, _, _ in BREACHES))
+RULES = list(dict.fromkeys(rule for rule, _, _ in VIOLATIONS))
 
 
 @pytest.fixture(scope="session")
@@ -501,26 +545,29 @@ def this_package() -> Architecture:
     return Architecture(Path(__file__).parents[1])
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_this_package_keeps(
-    law: Callable[[Architecture], Iterator[str]], this_package: Architecture
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_this_package_follows(
+    rule: Callable[[Architecture], Iterator[str]], this_package: Architecture
 ) -> None:
-    findings = list(law(this_package))
+    findings = list(rule(this_package))
     assert not findings, "\n".join(findings)
 
 
-@pytest.mark.parametrize(("law", "tree", "finding"), BREACHES)
-def test_a_breach_is_found(
-    law: Callable[[Architecture], Iterator[str]], tree: dict[str, str], finding: str, tmp_path: Path
+@pytest.mark.parametrize(("rule", "tree", "finding"), VIOLATIONS)
+def test_rule_on_a_bad_tree_reports_the_violation(
+    rule: Callable[[Architecture], Iterator[str]],
+    tree: dict[str, str],
+    finding: str,
+    tmp_path: Path,
 ) -> None:
     for name, text in tree.items():
         path = tmp_path / "typedq" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    findings = list(law(Architecture(tmp_path)))
+    findings = list(rule(Architecture(tmp_path)))
     assert any(finding in line for line in findings), findings
 
 
-def test_every_sideways_arrow_is_between_rooms_of_one_floor() -> None:
-    for pair in SIDEWAYS:
-        assert any(rooms.issuperset(pair) for _, rooms in LAYERS), pair
+def test_same_layer_exceptions_name_packages_of_one_layer() -> None:
+    for pair in SAME_LAYER:
+        assert any(packages.issuperset(pair) for _, packages in LAYERS), pair

@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_work_is_refused_with_what_would(project: Path, case: str) -> None:
+def test_invalid_setting_is_refused_with_the_expected_value(project: Path, case: str) -> None:
     arguments, message = WRONG[case]
     found = problems(project, **arguments)
     assert len(found) == 1

@@ -1,4 +1,4 @@
-"""Where a server is: URLs parsed once into a value that cannot show a password by accident."""
+"""Parse URLs of servers into a value that cannot show a password by accident."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _one_of(**values: Value) -> _Rule:
     return lambda given: values[given.lower()], f"one of {', '.join(values)}"
 
 
-_Rule = tuple[Callable[[str], Value], str]  # how a value is read, and what it must be
+_Rule = tuple[Callable[[str], Value], str]  # parser of a value, and the expected form
 _TEXT: Final[_Rule] = (str, "text")
 _FLAGS: Final[_Rule] = (_verify_flags, f"a list of {', '.join(sorted(_VERIFY_FLAGS))}")
 _SECONDS: Final[_Rule] = (_seconds, "a number of seconds above 0")
@@ -106,7 +106,7 @@ _OPTIONS: Final[dict[str, _Rule]] = {
     "sentinel_username": _TEXT,
     "sentinel_password": _TEXT,
 }
-# About the commands of redis-py's client, which typedq does not use: accepted, without effect.
+# Options of redis-py's client, which typedq does not use: accepted without effect.
 _WITHOUT_EFFECT: Final = frozenset(
     ("retry_on_timeout", "retry_on_error", "timeout", "encoding", "encoding_errors")
 ) | {"decode_responses", "legacy_responses"}
@@ -153,7 +153,7 @@ def project(start: Path | None = None) -> Path | None:
 
 
 def redact(url: str) -> str:
-    """Return `url` without its secrets, fit for a log even if the URL itself is malformed."""
+    """Return `url` without its secrets, safe to log even if the URL is malformed."""
     scheme, mark, rest = url.strip().partition("://")
     if not mark:
         return "***"
@@ -162,7 +162,7 @@ def redact(url: str) -> str:
         user, colon, _ = secret.partition(":")
         rest = f"{user if colon else ''}{colon}***@{place}"
     elif not _wellformed(rest):
-        rest = "***"  # what should be a port may be a password whose host was forgotten
+        rest = "***"  # without a host, the text in place of the port may be a password
     return scheme + mark + _SECRET.sub(r"\1***", rest)
 
 
@@ -172,7 +172,7 @@ def _wellformed(rest: str) -> bool:
 
 
 def parse_url(url: str) -> Address:
-    """Parse a URL; surrounding white space is ignored, as of a secret in a mounted file.
+    """Parse a URL; ignore surrounding white space, which mounted secret files often have.
 
     Raises ConfigurationError: what is wrong, a right URL for comparison, never the password.
     """
@@ -226,7 +226,7 @@ def _parse(url: str, kind: Kind, tls: bool, rest: str) -> tuple[Address, list[st
 def _place(
     kind: Kind, hosts: str, path: str, problems: list[str]
 ) -> tuple[tuple[tuple[str, int], ...], str, str]:
-    """Hosts, sentinel service and database number, as far as this kind of URL has them."""
+    """Return hosts, sentinel service and database number, if this kind of URL has them."""
     if kind in ("unix", "embedded"):
         if kind == "unix" and (hosts or not path):
             problems.append("unix:// takes three slashes and the absolute path of a socket")
@@ -256,7 +256,7 @@ def _query(query: str, tls: bool) -> tuple[dict[str, Value], list[str]]:
         if "ocsp" in name and name.startswith("ssl_"):
             problems.append(_NO_OCSP)
         elif name not in known:
-            # Not quoted: a stray part of a password can land here.
+            # Not quoted, because it may be part of a password.
             close = nearest(name, known)
             hint = f"did you mean {close}?" if close else f"known: {', '.join(known)}"
             problems.append(f"an option after ? is unknown ({hint})")

@@ -1,4 +1,4 @@
-"""The app: declares tasks and queues, without any I/O, and sends calls."""
+"""Declare tasks and queues, without any I/O, and send calls."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class TypedQ:
     url: of Redis or Valkey; if there is none anywhere, an embedded server of the project is started
     credentials: returns (user name, password) at each connect: a function, sync or async, or a
         `CredentialProvider` of redis-py
-    queues: names or `Queue`s in strict priority, first is served first (default: "default")
+    queues: names or `Queue`s in strict priority, the first is served first (default: "default")
     default_queue: a queue's name (default: the last one)
     imports: names of the modules that define tasks
     durability: where a message is when `enqueue` returns, "memory", "replica" or "fsync"
     max_mem_percent: 1 to 100; max_body: bytes; max_depth: levels of nesting
-    Raises ConfigurationError for queues that cannot be; other settings are checked at first use.
+    Raises ConfigurationError for invalid queues; other settings are checked at first use.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class TypedQ:
         soft_timeout: float | timedelta | None = None,
         hard_timeout: float | timedelta | None = None,
     ) -> Any:
-        """Make a function a task; its name is the function's, unless `name` says otherwise.
+        """Make a function a task. Its name is `name`, or the name of the function.
 
-        aliases: names it had before, whose messages it still takes
+        aliases: former names; the task still runs their messages
         retry: None makes a message a dead letter after its first failure
-        timeouts: None leaves them to the queue or app
+        timeouts: None uses those of the queue or app
         Raises ContractError, ConfigurationError.
         """
 
@@ -141,7 +141,7 @@ class TypedQ:
         tz: str = "UTC",
         catch_up: CatchUp = "skip",
     ) -> None:
-        """Enqueue `call` at every slot, once however many workers run; `ctx.due` is the slot.
+        """Enqueue `call` at every slot, once for any number of workers; `ctx.due` is the slot.
 
         expression: minute, hour, day, month, weekday and, if there is a sixth, second; or @daily
         name: identifies the entry when its call or expression changes (default: the task's)
@@ -155,7 +155,7 @@ class TypedQ:
         """Wrap every attempt of every task: a generator of the context that yields once.
 
         It may be async; both kinds wrap sync and coroutine tasks alike. The task's exception is
-        raised at the yield; a middleware that does not raise it again has handled it. A soft
+        raised at the yield; if a middleware does not raise it again, it counts as handled. A soft
         timeout never interrupts it. Raises ConfigurationError.
         """
         return self.declarations.hooks.middleware(fn)
@@ -170,7 +170,7 @@ class TypedQ:
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
-        """The tasks by name, read-only."""
+        """Return the tasks by name, read-only."""
         return self.declarations.tasks
 
     def load(self) -> None:
@@ -186,7 +186,7 @@ class TypedQ:
     # --- sending -----------------------------------------------------------------------------
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
-        """Send calls in chunks, each all or nothing; `chunk` is also bounded by about 4 MiB.
+        """Send calls in chunks, each all or nothing. A chunk has at most about 4 MiB.
 
         Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
         the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
@@ -194,13 +194,13 @@ class TypedQ:
         return self._producer.enqueue_many(calls, chunk)
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int = 1000) -> list[Receipt]:
-        """As `enqueue_many`."""
+        """Do as `enqueue_many`, without blocking the event loop."""
         return await self._producer.aenqueue_many(calls, chunk)
 
     def testing(self) -> AbstractContextManager[TestQueue]:
         """`with app.testing() as outbox:` captures calls instead of sending them to a server.
 
-        Raises RuntimeError if it is on already.
+        Raises RuntimeError inside another `testing()` of this app.
         """
         from typedq.testing.queue import Capture, NoServer, TestQueue
 
@@ -210,12 +210,12 @@ class TypedQ:
 
     @property
     def settings(self) -> Settings:
-        """All settings, resolved at first use. Raises ConfigurationError with every problem."""
+        """Return all settings, resolved at first use. Raises ConfigurationError."""
         return self._producer.settings
 
     @property
     def broker(self) -> Broker:
-        """The connection to the server, made at first use. Raises ConfigurationError."""
+        """Return the client of the server, made at first use. Raises ConfigurationError."""
         return self._producer.broker
 
     def close(self) -> None:
@@ -223,5 +223,5 @@ class TypedQ:
         self._producer.close()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, as when a web app shuts down."""
+        """Close the connections of the running event loop, as a web app does at shutdown."""
         await self._producer.aclose()

@@ -1,4 +1,4 @@
-"""What an app declares: tasks, cron entries, middleware and hooks. No I/O, no settings."""
+"""Keep what an app declares: tasks, cron entries, middleware and hooks. No I/O, no settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME_RULE = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or dig
 
 
 class CronEntry(NamedTuple):
-    """A call, and when it is enqueued. The name alone identifies the entry."""
+    """A call and its schedule. The name alone identifies the entry."""
 
     name: str
     cron: Cron
@@ -45,7 +45,7 @@ class Declarations:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._by_alias: dict[str, Task[..., Any]] = {}
         self._entries: dict[str, CronEntry] = {}
-        self._replaceable: set[str] = set()  # entries of a task that was declared again since
+        self._replaceable: set[str] = set()  # entries of tasks that were declared again
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
         self.cron_entries: Mapping[str, CronEntry] = MappingProxyType(self._entries)
 
@@ -63,7 +63,7 @@ class Declarations:
                 raise errors.ContractError(name, None, reason)
 
     def add_task(self, task: Task[..., Any]) -> None:
-        """Keep a task, in place of an earlier version of it. Raises ConfigurationError."""
+        """Add a task, or replace an earlier version of it. Raises ConfigurationError."""
         self._refuse_unknown_queues([task])
         if task.name in self._tasks:
             entries = self._entries.values()
@@ -79,7 +79,7 @@ class Declarations:
         return task
 
     def set_queues(self, names: tuple[str, ...]) -> None:
-        """Learn the app's queues. Raises ConfigurationError for tasks that name another one."""
+        """Set the app's queues. Raises ConfigurationError for tasks that name another one."""
         self._refuse_unknown_queues(self._tasks.values(), names)
         self.queue_names = names
 
@@ -87,11 +87,11 @@ class Declarations:
         self, tasks: Iterable[Task[..., Any]], names: tuple[str, ...] | None = None
     ) -> None:
         names = names or self.queue_names or ()
-        strays = [t for t in tasks if names and t.queue is not None and t.queue not in names]
-        if strays:
+        unknown = [t for t in tasks if names and t.queue is not None and t.queue not in names]
+        if unknown:
             has = f"this app has: {', '.join(names)}"
             raise errors.ConfigurationError(
-                [f"task {t.name!r} names the queue {t.queue!r}; {has}" for t in strays]
+                [f"task {t.name!r} names the queue {t.queue!r}; {has}" for t in unknown]
             )
 
     # --- cron --------------------------------------------------------------------------------
@@ -99,10 +99,10 @@ class Declarations:
     def add_cron_entry(
         self, expression: str, call: Call, name: str | None, tz: str, catch_up: CatchUp
     ) -> None:
-        """Check and keep an entry. Raises ConfigurationError, InvalidOptions, UnknownTask."""
-        given = cast("object", call)
-        if not isinstance(given, Call):  # callers without a type checker
-            reason = f"cron takes a call, such as my_task.call(1), not {given!r}"
+        """Check and add an entry. Raises ConfigurationError, InvalidOptions, UnknownTask."""
+        untyped = cast("object", call)
+        if not isinstance(untyped, Call):  # callers without a type checker
+            reason = f"cron takes a call, such as my_task.call(1), not {untyped!r}"
             raise errors.ConfigurationError([reason])
         if call.task not in self._tasks:
             raise errors.UnknownTask(call.task, list(self._tasks))
@@ -125,7 +125,7 @@ class Declarations:
             raise errors.ConfigurationError([f"cron {chosen!r}: {problem}" for problem in problems])
 
     def cron_status(self, last_slots: Mapping[str, int], now: datetime) -> list[CronStatus]:
-        """Return when each entry fired last, and when it will next.
+        """Return the last and the next slot of each entry.
 
         last_slots: ms since the epoch by entry, from `typedq.broker.cron.last_slots`; now: aware
         """

@@ -1,7 +1,7 @@
-"""Every error typedq raises, grouped by who must act.
+"""All errors that typedq raises, grouped by who must act.
 
-One root, `TypedQError`. Evidence is kept in fields: a caller never has to parse a message. The
-message says what happened and what to do.
+The root is `TypedQError`. Fields hold the details, so callers need not parse messages. A message
+says what happened and what to do.
 """
 
 from __future__ import annotations
@@ -101,11 +101,10 @@ class ServerRefused(ServerError):
 
 
 class EnqueueUncertain(ServerError):
-    """Not known to be safe by the deadline: the messages may or may not be run.
+    """The messages were not confirmed by the deadline; they may or may not run.
 
-    Fields: `ids`; `unconfirmed`: "replica" or "fsync" if the server took them into its memory,
-    and that is what did not confirm them, else "": there was no answer. Sending again may run
-    them twice; tasks can tell by `ctx.id`.
+    Fields: `ids`; `unconfirmed`: "" if the server did not reply, or "replica" or "fsync" if it
+    accepted them in memory but did not confirm that step. Sending them again may run them twice.
     """
 
     def __init__(
@@ -149,7 +148,7 @@ class EnqueueFailed(ServerError):
 class InvalidSchema(TypedQError):
     """A published document that is not a JSON Schema.
 
-    Fields: `reason`; `is_object`, False for what is not even a JSON object.
+    Fields: `reason`; `is_object`, False if it is not a JSON object.
     """
 
     def __init__(self, reason: str, *, is_object: bool = True) -> None:
@@ -161,7 +160,7 @@ class InvalidSchema(TypedQError):
 
 
 class BadMessage(TypedQError):
-    """Bytes are not a message of this format. Field: `reason`."""
+    """Bytes are not a message. Field: `reason`."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -209,7 +208,7 @@ class SoftTimeout(BaseException):
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant, for the text of an error."""
+    """Return the most similar known word, or None."""
     from difflib import get_close_matches  # imported only when there is an error
 
     return next(iter(get_close_matches(str(word), list(known), 1)), None)

@@ -1,4 +1,4 @@
-"""Steps on the event loop for a sync task, which runs in another thread and another context."""
+"""Run async middleware on the event loop for a sync task, which runs in another thread."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _UNSET: Final = object()
 
 @final
 class Escort:
-    """One asyncio task in which every step of the async middleware of one attempt runs.
+    """One asyncio task that runs every step of the async middleware of an attempt.
 
-    Tokens of context variables and cancel scopes may only be left in the task that entered them.
-    Context variables go along, to the escort and back, since the sync task runs in another context.
-    A cancellation between two steps is ignored: nothing can interrupt the sync task.
+    Context variable tokens and cancel scopes must be reset in the asyncio task that created them.
+    Context variables are copied to the escort and back, because the sync task has another context.
+    A cancellation between two steps is ignored, because it could not interrupt the sync task.
     """
 
     def __init__(self, run: RunCoroutine) -> None:
         self._run = run
         self._requests: Any = None
-        self._answer: Any = None
+        self._result: Any = None
 
     def run(self, step: Callable[[], Awaitable[Any]]) -> Any:
-        """Await `step()` in the escort, and return or raise what it does."""
-        self._run(self._ask(step, contextvars.copy_context()))
-        result, error, context = self._answer
+        """Await `step()` in the asyncio task; return its result or raise its exception."""
+        self._run(self._request(step, contextvars.copy_context()))
+        result, error, context = self._result
         _adopt(context)
         if error is not None:
             raise error
@@ -41,7 +41,9 @@ class Escort:
         if self._requests is not None:
             self._run(self._requests.put(None))
 
-    async def _ask(self, step: Callable[[], Awaitable[Any]], context: contextvars.Context) -> None:
+    async def _request(
+        self, step: Callable[[], Awaitable[Any]], context: contextvars.Context
+    ) -> None:
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -67,25 +69,25 @@ class Escort:
             result, error = None, None
             try:
                 result = await step()
-            except BaseException as raised:  # noqa: BLE001 - raised again where it was asked for
+            except BaseException as raised:  # noqa: BLE001 - raised again in `run`
                 end_if_copy(raised)
                 error = raised
             end_if_copy()
-            # Not as the result of a future: asyncio may want to show that, and it may refuse.
-            self._answer = result, error, contextvars.copy_context()
+            # Not as the result of a future: asyncio may call its repr, which may raise.
+            self._result = result, error, contextvars.copy_context()
             reply.set_result(None)
             del result, error, step
 
 
 def _adopt(context: contextvars.Context) -> None:
-    """Give the variables of the current context the values of another."""
+    """Copy the variables of another context to the current one."""
     for variable, value in context.items():
         if variable.get(_UNSET) is not value:
             variable.set(value)
 
 
 async def within_context(context: contextvars.Context, awaitable: Awaitable[Any]) -> None:
-    """Await something on the running loop, in a given context."""
+    """Await something on the running loop in another context."""
     import asyncio
 
     async def finish() -> None:

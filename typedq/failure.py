@@ -1,7 +1,7 @@
-"""What the exception of a task means, whatever it does when it is touched.
+"""Decide what the exception of a task means, and turn it into text.
 
-An exception is code of its author: its attributes, text and class may raise, lie or never have been
-set. Nothing here raises, and nothing is set on the exception through its own `__setattr__`.
+An exception is foreign code: its attributes, text and class may raise, lie or be missing. Nothing
+here raises, and nothing is set on the exception through its own `__setattr__`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typedq.errors import Reject, RetryIn
 from typedq.process import end_if_copy
 from typedq.task import Task
 
-_MAX_TEXT: Final = 8_000  # characters: the end of a traceback says what happened
+_MAX_TEXT: Final = 8_000  # characters; the end of a traceback matters most
 _MAX_LEAVES: Final = 1_000
 _MAX_DELAY_S: Final = 10 * 365 * 86_400
-# As C code sees them: a property of the same name in a subclass is not asked.
+# The slots of the base class, because a subclass may override them with properties.
 _get_traceback: Any = vars(BaseException)["__traceback__"].__get__
 _get_exceptions: Any = vars(BaseExceptionGroup)["exceptions"].__get__
 
@@ -26,7 +26,7 @@ _get_exceptions: Any = vars(BaseExceptionGroup)["exceptions"].__get__
 class Failure(NamedTuple):
     """An exception as text.
 
-    error: the exception, or None if whoever formats it would fail as well
+    error: the exception, or None if formatting it raises
     """
 
     text: str
@@ -37,7 +37,7 @@ class Failure(NamedTuple):
 def next_retry_delay(
     task: Task[..., Any], error: BaseException, attempt: int, jitter_fraction: float
 ) -> float | None:
-    """Return the seconds until the next attempt after `error`, or None to bury the message.
+    """Return the seconds until the next attempt after `error`, or None for a dead letter.
 
     A group is retried if all the exceptions in it would be, after the longest of their delays.
     attempt: the one that failed, 1 for the first; jitter_fraction: a random number in [0, 1).
@@ -53,7 +53,7 @@ def next_retry_delay(
 def _delay(
     task: Task[..., Any], error: BaseException, attempt: int, jitter_fraction: float
 ) -> float | None:
-    # `issubclass`, because `isinstance` asks for `__class__`.
+    # `issubclass`, because `isinstance` reads `__class__`, which may raise.
     try:
         if issubclass(type(error), RetryIn):
             seconds = float(error.seconds)  # type: ignore[attr-defined]
@@ -61,12 +61,12 @@ def _delay(
         if issubclass(type(error), Reject) or task.retry is None:
             return None
         return task.retry.next(error, attempt, jitter_fraction)
-    except BaseException:  # noqa: BLE001 - an exception that cannot be asked is not retried
+    except BaseException:  # noqa: BLE001 - an exception that cannot be read is not retried
         return None
 
 
 def rejection(error: BaseException) -> str | None:
-    """Return the reason of a Reject, or of a group of nothing else; None for anything else."""
+    """Return the reason of a Reject or of a group of only Rejects; None for other exceptions."""
     leaves = _leaves(error)
     if not all(issubclass(type(leaf), Reject) for leaf in leaves):
         return None
@@ -77,7 +77,7 @@ def _reason(error: BaseException) -> str:
     try:
         return str(error.reason)[:_MAX_TEXT]  # type: ignore[attr-defined]
     except BaseException:  # noqa: BLE001
-        return "a reason that cannot be shown"
+        return "its reason cannot be shown"
 
 
 def read_failure(error: BaseException) -> Failure:
@@ -86,7 +86,7 @@ def read_failure(error: BaseException) -> Failure:
     while trace is not None and _is_ours(trace):
         trace = trace.tb_next
     if trace is not None:
-        # Of BaseException: the method of that name in a subclass may be anything.
+        # Of BaseException, because a subclass may override it.
         BaseException.with_traceback(error, trace)
     trace = _get_traceback(error)
     try:
@@ -124,7 +124,7 @@ def type_name(error: BaseException) -> str:
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
-    """Return what a group holds, its groups opened too; for anything else, itself."""
+    """Return the exceptions in a group, nested ones included; otherwise the exception itself."""
     found, todo = list[BaseException](), [error]
     while todo:
         each = todo.pop()

@@ -1,7 +1,7 @@
-"""One attempt, whoever runs it: its limits, its context, and what its task is called with.
+"""Run one attempt of a task: its time limits, its context, the call.
 
-Used by workers, by `--solo` and by `app.testing()`. What an exception means is in `failure`, what
-a task may change of its process in `process`.
+Workers, `--solo` and `app.testing()` use it. `failure` handles exceptions, `process` restores what
+a task changes in its process.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _read_options = msgspec.json.Decoder(_CallOptions).decode
 
 @final
 class LimitRules:
-    """Which limits a message has: the call's, else the task's, the queue's, the app's."""
+    """Finds the time limits of a message: of the call, else of the task, the queue, the app."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = Limits(settings.soft_timeout, settings.hard_timeout)
@@ -64,8 +64,8 @@ class LimitRules:
         known = self._known.get(key) or self._decide(key, task)
         if envelope.options == b"-":
             return known
-        given = _read_options(envelope.options)
-        return _first(Limits(given.soft, given.hard), known)
+        own = _read_options(envelope.options)
+        return _first(Limits(own.soft, own.hard), known)
 
     def _decide(self, key: tuple[str, bytes], task: Task[..., Any]) -> Limits:
         queue = self._queues.get(key[1], Limits(None, None))
@@ -80,7 +80,7 @@ def _first(a: Limits, b: Limits) -> Limits:
 def make_context(
     envelope: Envelope, task: Task[..., Any], limits: Limits, shield: Shield = nullcontext
 ) -> Context:
-    """Return what the task may know of its message."""
+    """Return the context of a message for its task."""
     id, hard, attempt = envelope.id.decode(), limits.hard, envelope.runs + 1
     return Context(
         id=id,
@@ -103,7 +103,7 @@ def _instant(ms: int) -> datetime:
 
 
 class Target(Protocol):
-    """What attempts of one kind share."""
+    """What attempts of one message kind share."""
 
     @property
     def task(self) -> Task[..., Any]: ...
@@ -112,7 +112,7 @@ class Target(Protocol):
 
 
 class Attempt(Protocol):
-    """A message whose arguments were read."""
+    """A message with decoded arguments."""
 
     @property
     def kind(self) -> Target: ...
@@ -124,7 +124,7 @@ class Attempt(Protocol):
 
 
 class Timer(Protocol):
-    """How a sync task meets its soft timeout. `is_set`: it must hear of the next task."""
+    """Raises the soft timeout in a sync task. `is_set`: call `start` for the next task, too."""
 
     @property
     def is_set(self) -> bool: ...
@@ -135,19 +135,19 @@ class Timer(Protocol):
 
 
 class AsyncTimer(Protocol):
-    """How a coroutine task meets its soft timeout."""
+    """Cancels a coroutine task at its soft timeout."""
 
     def shield(self) -> AbstractContextManager[None]: ...
     async def run(self, awaitable: Awaitable[Any], /) -> Any: ...
 
 
 def call_task(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a sync task: a soft timeout is raised only in frames that this one called."""
+    """Call a sync task. A soft timeout is raised only below this frame."""
     return fn(*args, **kwargs)
 
 
 def invoke(attempt: Attempt, middleware: MiddlewareStack, timer: Timer) -> bool:
-    """Run a task outside of the event loop. Raises what the task does.
+    """Run a task outside of the event loop. Raises what the task raises.
 
     An awaitable that it returns is awaited on the loop. Return True if there was one. The current
     context must be a copy made for this attempt.
@@ -194,7 +194,7 @@ def _call(
         finishing = _finish(result)
         try:
             middleware.wait(timer.limited(finishing, soft))
-        finally:  # of what could not be awaited, Python would warn
+        finally:  # Python warns about coroutines that are never awaited
             finishing.close()
             if _is_coroutine(result):
                 result.close()
@@ -204,7 +204,7 @@ def _call(
 
 
 async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTimer) -> None:
-    """Run a task on the event loop, whether or not it is a coroutine. Raises what the task does."""
+    """Run a sync or coroutine task on the event loop. Raises what the task raises."""
     if middleware.shares_decimal:
         _copy_decimal()
     task, args, context = attempt.kind.task, attempt.args, None
@@ -228,14 +228,14 @@ async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTim
 
 
 def _copy_decimal() -> None:
-    # The copy of a context holds the same decimal context, which a task may change.
+    # A copied context shares its decimal context, which a task may change.
     import decimal
 
     decimal.setcontext(decimal.getcontext().copy())
 
 
 async def _finish(awaitable: Awaitable[object]) -> None:
-    """Await it, and the coroutine that it may return in turn."""
+    """Await it, and a coroutine that it returns."""
     try:
         result = await awaitable
         while _is_coroutine(result):
@@ -248,9 +248,11 @@ async def _finish(awaitable: Awaitable[object]) -> None:
 
 
 def _is_coroutine(result: object) -> TypeGuard[Coroutine[Any, Any, object]]:
-    return type(result) is CoroutineType  # `isinstance` would ask the result for its `__class__`
+    return type(result) is CoroutineType  # `isinstance` would read its `__class__`
 
 
 def _refuse_generator(result: object) -> None:
     if type(result) in (GeneratorType, AsyncGeneratorType):
-        raise TypeError("the task returned a generator, which nobody iterates: nothing was run")
+        raise TypeError(
+            "the task returned a generator; nothing was run, because nobody iterates it"
+        )

@@ -1,9 +1,9 @@
-"""The message format: a header that the server's scripts read, and a body that never changes.
+"""Encode and decode messages: a header that the Lua scripts read, and a body that never changes.
 
     1 c ll aaa ddddddddddddd <id: 26 hex> <contract: task@fingerprint> <queue> <options> <payload>
 
 One space between fields; the payload (JSON) is the rest. `docs/protocol.md` specifies each field.
-Everything about the layout is here: fields, their places, ids, and what a broadcast is.
+No other Python module knows the layout: fields, their offsets, ids, broadcasts.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ KIND_AT: Final = 52  # where contract, queue and options begin: before them all 
 _FIELDS = 10
 _NEW = b"1 0 00 000 0000000000000 "
 ARE_IDS = re.compile(rb"[0-9a-fA-F]*").fullmatch  # one id or several, joined
-# Crashes and losses of a message that may run beside others: what was interrupted beside others
-# runs beside others again, and alone from its second loss on.
+# Crashes and losses of messages that may run beside others. A message that was lost once still may;
+# after a crash or a second loss it runs alone.
 COUNTS_AT, MAY_SHARE = 2, (b"0 00 ", b"0 01 ")
 
 _MESSAGE = re.compile(
@@ -36,7 +36,7 @@ _MESSAGE = re.compile(
     re.DOTALL,
 )
 
-# Three digits have room for 999 attempts; from then on the options hold the number.
+# The header has three digits; from 1,000 attempts on, the options hold the number.
 _MORE_ATTEMPTS = re.compile(rb'\{"attempts":(\d{4,15})[,}]')
 
 
@@ -83,12 +83,12 @@ class Envelope(NamedTuple):
 
     @property
     def is_broadcast(self) -> bool:
-        """Return True if every worker has a copy: it is neither parked nor counted as waiting."""
+        """Return True for a copy of a broadcast, which is neither parked nor counted as waiting."""
         return is_broadcast(self.queue.decode(errors="replace"))
 
     @property
     def alone(self) -> bool:
-        """Return True if it must run without neighbours: it crashed, or was lost twice."""
+        """Return True if it must run alone in its process: it crashed once, or was lost twice."""
         return self.crashes != b"0" or self.losses > b"01"
 
 
@@ -113,9 +113,9 @@ def join_message(id: str, shared: bytes, body: bytes) -> bytes:
 
 
 def decode_message(message: bytes) -> Envelope:
-    """Split a message into its fields. Raises `BadMessage` if they are not all there.
+    """Split a message into its fields. Raises `BadMessage` if one is missing.
 
-    Later formats keep these fields and their places; only the rest may mean something else.
+    Later formats keep these fields and their order; only options and payload may differ.
     """
     fields = message.split(b" ", _FIELDS - 1)
     if len(fields) != _FIELDS:
@@ -145,7 +145,7 @@ def is_message(data: bytes) -> bool:
 
 
 class Destination(NamedTuple):
-    """Where messages go, and when: `delay_ms` and `eta_ms` (since the epoch) exclude each other.
+    """Queue, contract and due time of messages; set only one of `delay_ms` and `eta_ms`.
 
     broadcast_to_all: a broadcast, alone in its batch
     """
@@ -159,7 +159,7 @@ class Destination(NamedTuple):
 
 # A Struct, because a NamedTuple takes four times as long to make.
 class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
-    """A new message; messages with one destination best share the object."""
+    """A new message. Messages of one destination should share the object, which is faster."""
 
     id: str
     way: Destination

@@ -1,4 +1,4 @@
-"""What an app declares around its tasks: middleware, and hooks of the process; and its driver."""
+"""Declare and run middleware around tasks, and hooks at the start and end of a process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ H = TypeVar("H", bound=Hook)
 
 
 class Hooks:
-    """In the order of declaration; the first middleware is the outermost."""
+    """Middleware and process hooks as declared; the first middleware is the outermost."""
 
     def __init__(self) -> None:
         self.middlewares = list[Middleware]()
@@ -32,13 +32,13 @@ class Hooks:
         """Wrap every attempt of every task: a generator of the context that yields once.
 
         It may be async; both kinds wrap sync and coroutine tasks alike. The task's exception is
-        raised at the yield; a middleware that does not raise it again has dealt with it. A soft
+        raised at the yield; a middleware that does not raise it again has handled it. A soft
         timeout never interrupts it. Raises ConfigurationError.
         """
         if not inspect.isgeneratorfunction(fn) and not inspect.isasyncgenfunction(fn):
             name = repr(getattr(fn, "__qualname__", fn))
             raise ConfigurationError(
-                [f"middleware {name} is no generator: it must yield once, where the task runs"]
+                [f"middleware {name} is not a generator; it must yield once, where the task runs"]
             )
         self.middlewares.append(fn)
         return fn
@@ -52,17 +52,17 @@ class Hooks:
         return fn
 
     def on_process_stop(self, fn: H, /) -> H:
-        """Run in every child that ends in good order, after its last task; may be async."""
+        """Run in every child that ends normally, after its last task; may be async."""
         self.stop_hooks.append(fn)
         return fn
 
 
 @final
 class MiddlewareStack:
-    """An app's middleware around its tasks; its hooks; the context variables that tasks start with.
+    """Runs the middleware and hooks of an app; keeps the context variables that tasks start with.
 
-    It drives the generators itself: `contextlib` sets `__traceback__` of what a task raised, which
-    a frozen exception refuses.
+    It does not use `contextlib`, which sets `__traceback__` on the exception of a task: a frozen
+    exception refuses that.
     """
 
     def __init__(self, hooks: Hooks, run: RunCoroutine) -> None:
@@ -74,9 +74,9 @@ class MiddlewareStack:
         self.process: ProcessState | None = None
 
     def start(self) -> None:
-        """Run the hooks of the start. Attempts start from what they leave. Raises what they raise.
+        """Run the start hooks. Attempts start from the state they leave. Raises what they raise.
 
-        Main thread only.
+        Call it in the main thread only.
         """
         own_process(has_handlers=True)
         for hook in self._hooks.start_hooks:
@@ -85,7 +85,7 @@ class MiddlewareStack:
         self.process = ProcessState()
 
     def stop(self) -> None:
-        """Run the hooks of the end. Raises what they raise."""
+        """Run the stop hooks. Raises what they raise."""
         for hook in self._hooks.stop_hooks:
             self._call_hook(hook)
 
@@ -100,7 +100,7 @@ class MiddlewareStack:
         end_if_copy()
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
-        """Await something on the event loop, from outside of it; context variables go along."""
+        """Await something on the event loop from outside, with the current context variables."""
         escort = Escort(self._run)
         try:
             return escort.run(lambda: awaitable)
@@ -108,7 +108,7 @@ class MiddlewareStack:
             escort.close()
 
     def call(self, context: Context, task: Callable[[], None]) -> None:
-        """Call a sync task inside all layers. Raises what the outermost layer lets pass."""
+        """Call a sync task inside all layers. Raises what the outermost layer raises."""
         escort = Escort(self._run)
 
         async def within(step: Callable[[], Awaitable[Any]]) -> Any:
@@ -116,7 +116,7 @@ class MiddlewareStack:
 
         error: BaseException | None = None
         try:
-            self._around(context, task, within).send(None)  # it never waits
+            self._run_layers(context, task, within).send(None)  # it never waits
         except StopIteration as returned:
             error = returned.value
         finally:
@@ -124,16 +124,19 @@ class MiddlewareStack:
         _raise(error)
 
     async def acall(self, context: Context, task: Callable[[], Awaitable[None]]) -> None:
-        """Await a task inside all layers. Raises what the outermost layer lets pass."""
-        _raise(await self._around(context, task, lambda step: step()))
+        """Await a task inside all layers. Raises what the outermost layer raises."""
+        _raise(await self._run_layers(context, task, lambda step: step()))
 
-    async def _around(
+    async def _run_layers(
         self,
         context: Context,
         task: Callable[[], Awaitable[None] | None],
         within: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
     ) -> BaseException | None:
-        """Return the exception. `within` awaits a step of async middleware."""
+        """Run the task inside all layers; return the exception, or None.
+
+        within: awaits one step of async middleware
+        """
         entered: list[Generator[None] | AsyncGenerator[None]] = []
         error: BaseException | None = None
         try:
@@ -147,7 +150,7 @@ class MiddlewareStack:
                 entered.append(generator)
             if (awaitable := task()) is not None:
                 await awaitable
-        except BaseException as raised:  # noqa: BLE001 - the layers decide what becomes of it
+        except BaseException as raised:  # noqa: BLE001 - the outer layers handle it
             end_if_copy(raised)
             error = raised
         while entered:
@@ -173,7 +176,7 @@ def is_awaitable(result: object) -> bool:
     """Return True for coroutines, futures and whatever else has `__await__`. Never raises."""
     try:
         return result is not None and hasattr(type(result), "__await__")
-    except Exception:  # noqa: BLE001 - a class may have a class that refuses to be asked
+    except Exception:  # noqa: BLE001 - a metaclass may raise
         return False
 
 
@@ -195,8 +198,8 @@ def _leave(generator: Generator[None], error: BaseException | None) -> BaseExcep
             generator.throw(error)
     except StopIteration as stop:
         return stop if stop is error else None
-    except BaseException as raised:  # noqa: BLE001 - it is what goes on
-        return _passed_on(raised, error)
+    except BaseException as raised:  # noqa: BLE001 - returned to the next layer
+        return _unwrapped(raised, error)
     with suppress(BaseException):
         generator.close()
     return RuntimeError("generator didn't stop")
@@ -219,16 +222,16 @@ async def _aleave(
             await generator.athrow(error)
     except StopAsyncIteration as stop:
         return stop if stop is error else None
-    except BaseException as raised:  # noqa: BLE001 - it is what goes on
-        return _passed_on(raised, error)
+    except BaseException as raised:  # noqa: BLE001 - returned to the next layer
+        return _unwrapped(raised, error)
     with suppress(BaseException):
         await generator.aclose()
     return RuntimeError("generator didn't stop")
 
 
-def _passed_on(raised: BaseException, error: BaseException | None) -> BaseException:
-    """Python wraps a StopIteration that passes through a generator; unwrap it again."""
-    # Of the error's class alone: to ask the error itself may raise.
+def _unwrapped(raised: BaseException, error: BaseException | None) -> BaseException:
+    """Return the exception of a layer; Python wraps a StopIteration, which is unwrapped here."""
+    # Not isinstance: it reads `__class__` of the error, which may raise.
     stops = issubclass(type(error), StopIteration | StopAsyncIteration)
     wrapped = stops and type(raised) is RuntimeError and raised.__cause__ is error
     return error if wrapped and error is not None else raised

@@ -1,4 +1,4 @@
-"""From calls to the server: settings and connection at first use, encoding, sending in chunks."""
+"""Encode calls and send them in chunks; resolve settings and connect at first use."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ Capture = Callable[[Sequence[Call], Sequence[OutgoingMessage]], None]
 
 
 class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
-    """Calls, and the messages made of them at `now` (ms since the epoch)."""
+    """Calls and their messages, encoded at `now` (ms since the epoch)."""
 
     calls: Sequence[Call]
     messages: list[OutgoingMessage]
     now: int
 
     def receipts(self) -> list[Receipt]:
-        """Return what the caller gets once the messages are accepted."""
+        """Return the receipts of the calls, for when the messages are accepted."""
         receipts: list[Receipt] = []
         destination, due = _NO_DESTINATION, _NEVER
         for call, out in zip(self.calls, self.messages, strict=True):
@@ -93,7 +93,7 @@ class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
 
 @final
 class MessageEncoder:
-    """Makes messages of calls, by the settings of their app."""
+    """Encodes calls as messages, with the settings of their app."""
 
     def __init__(self, declarations: Declarations, settings: Settings) -> None:
         self._find, self._tasks, self.settings = declarations.find, declarations.tasks, settings
@@ -104,7 +104,7 @@ class MessageEncoder:
         self._routes: dict[Task[..., Any], _Route] = {}
 
     def encode(self, calls: Sequence[Call]) -> EncodedBatch:
-        """Make all messages, or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
+        """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
         now = time.time_ns() // 1_000_000
         messages: list[OutgoingMessage] = []
         name, options, destination, shared = "", None, _NO_DESTINATION, b""
@@ -147,9 +147,9 @@ class MessageEncoder:
 
 @final
 class Producer:
-    """Sends the calls of one app. Settings are resolved, and the server connected, at first use.
+    """Sends the calls of one app. It resolves settings and connects at first use.
 
-    arguments: of `TypedQ`, which come before the environment and pyproject.toml
+    arguments: those of `TypedQ`, which override the environment and pyproject.toml
     """
 
     def __init__(self, declarations: Declarations, arguments: Mapping[str, Any]) -> None:
@@ -163,7 +163,7 @@ class Producer:
         _producers.add(self)
 
     def renew_lock(self) -> None:
-        """Make a new lock: in a forked child, a thread that is gone may hold the old one."""
+        """Replace the lock: in a forked child, a thread that is gone may hold the old one."""
         self._lock = Lock()
 
     @property
@@ -172,7 +172,7 @@ class Producer:
 
     @property
     def settings(self) -> Settings:
-        """Raises ConfigurationError with every problem."""
+        """Return the settings. Raises ConfigurationError with every problem."""
         return (self._encoder or self._resolve()).settings
 
     def _resolve(self) -> MessageEncoder:
@@ -181,7 +181,7 @@ class Producer:
         settings = resolve(self._arguments)
         self._declarations.set_queues(tuple(queue.name for queue in settings.queues))
         self.known_limits = settings.max_body, settings.max_depth
-        # Last, because other threads rely on the rest once they see it.
+        # Set last: other threads that see it rely on the rest.
         self._encoder = encoder = MessageEncoder(self._declarations, settings)
         return encoder
 
@@ -192,7 +192,7 @@ class Producer:
 
     @property
     def broker(self) -> Broker:
-        """The connection, made at first use. Raises ConfigurationError."""
+        """Return the client of the server, made at first use. Raises ConfigurationError."""
         return self._broker or self._connect()
 
     def _connect(self) -> Broker:
@@ -260,11 +260,11 @@ class Producer:
 
     @contextmanager
     def captured(self, broker: Broker, capture: Capture) -> Generator[None]:
-        """Give every batch to `capture` and `broker` instead of the configured server."""
+        """Send every batch to `capture` and `broker` instead of the configured server."""
         if self._capture is not None:
             raise RuntimeError("app.testing() is on already: use the outbox of the outer `with`")
         before, queues = vars(self).copy(), self._declarations.queue_names
-        # Whatever URL is configured, right or wrong, does not matter here.
+        # Tests need no valid URL.
         self._arguments = {**self._arguments, "url": "redis://testing"}
         self._broker, self._capture = broker, capture
         try:

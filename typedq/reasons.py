@@ -1,4 +1,4 @@
-"""Why a message became a dead letter: the line of JSON that is kept with it.
+"""Reasons of dead letters: the line of JSON that is stored with each.
 
 `kind` is one of a closed list, for programs; `error` is for people.
 """
@@ -13,7 +13,7 @@ Kind = Literal[
     "failed",  # the task raised, and no retry was left
     "rejected",  # the task raised Reject
     "invalid_body",  # its contract refuses the arguments
-    "bad_message",  # its header makes no sense
+    "bad_message",  # its header is invalid
     "garbage",  # the bytes are not a message
     "unknown_queue",
     "unreadable",  # it was parked for too long
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 def reason(kind: Kind, error: str, **more: object) -> bytes:
     """Return the reason as JSON; `more`: fields that msgspec can encode."""
     fields = {"kind": kind, "error": error, **more}
-    for name, value in fields.items():  # half a surrogate pair, as in file names, is no JSON
+    for name, value in fields.items():  # lone surrogates, as in file names, are not valid JSON
         if isinstance(value, str):
             fields[name] = value.encode(errors="backslashreplace").decode()
     return _encode(fields)

@@ -1,4 +1,4 @@
-"""Directories of this user alone: for sockets and lock files, and for data that is kept."""
+"""Private directories of the current user: for sockets, lock files and persistent data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typedq.errors import ConfigurationError
 
 
 def directory(base: str | Path) -> Path:
-    """Return where this user's sockets and lock files are in `base`; `private` makes it."""
+    """Return the directory of sockets and lock files in `base`; `private` creates it."""
     return Path(base) / f"typedq-{os.geteuid()}"
 
 
 def state() -> Path:
-    """Return where data is kept that outlives the boot: below XDG_STATE_HOME, else below HOME.
+    """Return the directory of persistent data: below XDG_STATE_HOME, else below HOME.
 
     Raises ConfigurationError if this user has neither.
     """
@@ -31,31 +31,31 @@ def state() -> Path:
 
 
 def private(path: Path, instead: str) -> Path:
-    """Make a directory that only this user may enter; refuse one that somebody else prepared.
+    """Create a directory that only this user may enter; refuse one that others may have created.
 
-    Raises ConfigurationError that says to remove it, or `instead`; OSError if it cannot be made.
+    Raises ConfigurationError, which says to remove it or `instead`; OSError if creating it fails.
     """
-    # One by one: mkdir(parents=True) would give those above the mode of any directory.
+    # One by one, because mkdir(parents=True) creates parents with the default mode.
     for missing in [each for each in (*reversed(path.parents), path) if not each.exists()]:
         with suppress(FileExistsError):
             missing.mkdir(mode=0o700)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
         reason = f"{path} must be a directory of this user alone (mode 0700)"
         raise ConfigurationError([f"{reason}: remove it, or {instead}"])
     return path
 
 
 def required(path: Path, instead: str) -> Path:
-    """As `private`, for a directory without which there is no going on.
+    """Do as `private` for a directory that is required.
 
-    Raises ConfigurationError in every case; `instead` says what to set.
+    Raises only ConfigurationError; `instead` says what to set.
     """
     try:
         private(path, instead)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(0, "Permission denied")
     except OSError as error:
-        reason = f"{path} cannot be made or written ({error.strerror})"
+        reason = f"{path} cannot be created or written ({error.strerror})"
         raise ConfigurationError([f"{reason}: {instead}"]) from None
     return path

@@ -1,4 +1,4 @@
-"""Settings: one frozen model, checked as a whole; every problem is reported at once.
+"""Resolve settings into one frozen model; report all problems at once.
 
 Priority: arguments > TYPEDQ_* in the environment > [tool.typedq] in pyproject.toml > defaults.
 """
@@ -33,13 +33,13 @@ from typedq.policy import NAME, TEN_YEARS, Queue, parse_queues
 
 Durability = Literal["memory", "replica", "fsync"]
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_LAST: Final = "the last of the queues"  # not a name, so that nobody can have given it
-_COMMAND_LINE: Final = ("app", "schemas")  # what only the command line reads of [tool.typedq]
+_LAST: Final = "the last of the queues"  # cannot be the name of a queue
+_COMMAND_LINE: Final = ("app", "schemas")  # keys of [tool.typedq] that only the command line reads
 
 
 def _number(value: object) -> float:
     try:
-        # True is 1 to Python, but a mistake in a configuration.
+        # float(True) is 1, but a bool is a mistake in a configuration.
         number = math.nan if isinstance(value, bool) else float(cast("Any", value))
     except (TypeError, ValueError, OverflowError):
         number = math.nan
@@ -99,7 +99,7 @@ _Limit = Annotated[float, _Time, Field(gt=0, le=TEN_YEARS)]
 
 
 class Settings(BaseModel):
-    """Everything that can be set. Times are in seconds, sizes in bytes; repr is redacted.
+    """All settings. Times are in seconds, sizes in bytes; repr is redacted.
 
     url: None means that none was configured; queues: in strict priority, first is served first
     credentials: a `Credentials` or None; pydantic could not check more than `_credentials` does
@@ -154,14 +154,14 @@ class Settings(BaseModel):
 
 
 class _Sources:
-    """What was given for each setting, by whom; a later source replaces an earlier one."""
+    """The values of each setting and their sources; a later source overrides an earlier one."""
 
     def __init__(self) -> None:
         self.given: dict[str, tuple[object, str]] = {}
         self.problems: list[str] = []
 
     def offer(self, values: Mapping[str, object], source: str) -> None:
-        """Take the values of one source; None counts as not given."""
+        """Add the values of one source; None counts as not set."""
         for name, value in values.items():
             if name in _COMMAND_LINE or value is None:
                 continue
@@ -182,8 +182,8 @@ class _Sources:
                 {name: value for name, (value, _) in self.given.items()}
             )
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)
-            self.problems += dict.fromkeys(map(self._problem, found))
+            problems = error.errors(include_url=False, include_input=False)
+            self.problems += dict.fromkeys(map(self._problem, problems))
         if settings is None or self.problems:
             raise ConfigurationError(self.problems)
         return settings
@@ -191,8 +191,8 @@ class _Sources:
     def _problem(self, error: Any) -> str:
         name = str(error["loc"][0])
         if error["type"] == "missing":
-            ways = f"give it as argument, TYPEDQ_{name.upper()} or in [tool.typedq]"
-            return f"{name}: missing; {ways}"
+            expected = f"give it as argument, TYPEDQ_{name.upper()} or in [tool.typedq]"
+            return f"{name}: missing; {expected}"
         value, source = self.given[name]
         reason = _REASONS.get(error["type"]) or error["msg"].replace("Input should", "it should")
         if error["type"] == "value_error":
@@ -200,7 +200,7 @@ class _Sources:
         elif error["type"] == "literal_error":
             known = get_args(_FIELDS[name].annotation)
             reason = f"it should be one of {', '.join(known)}{meant(value, known)}"
-        # The reasons for these two say what is right, and the values may be secret.
+        # Their values may be secret, and their reasons name the expected form.
         shown = "" if name in ("url", "credentials") else f" {value!r:.80}"
         expected = f"; expected {_EXPECTED[name]}" if name in _EXPECTED else ""
         return f"{name}{shown} ({source}): {reason}{expected}"
@@ -237,10 +237,10 @@ def resolve(
     start: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Return the settings of all sources; an empty environment variable counts as not given.
+    """Return the settings of all sources; an empty environment variable counts as not set.
 
-    `start` is where the search for pyproject.toml begins (default: the current directory). Raises
-    ConfigurationError with every problem: the setting, its source, what is wrong, what is expected.
+    start: search pyproject.toml from here (default: the current directory). Raises
+    ConfigurationError with every problem: setting, source, what is wrong, what is expected.
     """
     sources = _Sources()
     source, table = project_table(sources.problems, start)
@@ -253,7 +253,7 @@ def resolve(
 
 
 def project_table(problems: list[str], start: Path | None = None) -> tuple[str, Mapping[str, Any]]:
-    """Return where [tool.typedq] is and what it holds; add what is wrong with it to `problems`."""
+    """Return the location and content of [tool.typedq]; add its problems to `problems`."""
     root = project(start)
     if root is None:
         return "", {}

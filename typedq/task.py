@@ -1,6 +1,6 @@
-"""A task as its author and its callers see it: a function that can also be enqueued.
+"""Tasks: functions that can also be enqueued.
 
-A task knows where its calls go only as an `Enqueuer`: it imports neither app nor worker.
+A task sends its calls through an `Enqueuer`, so this module imports neither app nor worker.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     options: CallOptions = CallOptions()
 
     def __repr__(self) -> str:
-        # Arguments may be secret or long, and a repr ends up in logs.
+        # A repr ends up in logs, and arguments may be secret or long.
         return f"<Call of {self.task}, {len(self.body)} bytes>"
 
 
@@ -60,20 +60,20 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Enqueuer(Protocol):
-    """What a task needs of its app."""
+    """The interface of the app that a task uses."""
 
     @property
     def queue_names(self) -> Collection[str] | None:
-        """The names of the app's queues, or None while they are not known."""
+        """Return the names of the app's queues, or None before settings are resolved."""
         ...
 
     @property
     def known_limits(self) -> tuple[int, int]:
-        """Bytes and levels of nesting that a body may have, as far as they are known."""
+        """Return the known limits of a body: bytes and levels of nesting."""
         ...
 
     def limits(self) -> tuple[int, int]:
-        """Return the same with all settings resolved. Raises ConfigurationError."""
+        """Resolve the settings and return the limits. Raises ConfigurationError."""
         ...
 
     def enqueue(self, call: Call, /) -> Receipt: ...
@@ -83,7 +83,7 @@ class Enqueuer(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sender(Generic[P]):
-    """A task with the options its calls will have."""
+    """A task with options for its calls."""
 
     contract: Contract
     _enqueuer: Enqueuer
@@ -113,7 +113,7 @@ class Sender(Generic[P]):
         return self._enqueuer.enqueue(self._broadcast_call(args, kwargs))
 
     async def abroadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
-        """As `broadcast`."""
+        """Do as `broadcast`, without blocking the event loop."""
         return await self._enqueuer.aenqueue(self._broadcast_call(args, kwargs))
 
     def _broadcast_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -128,16 +128,16 @@ class Sender(Generic[P]):
 
 
 class Upcaster(NamedTuple):
-    """Makes a call of today's task from a payload of an older contract."""
+    """A function that makes a call of the current task from a payload of an older contract."""
 
     contract: Contract
     fn: Callable[..., Call]
 
 
 class Task(Sender[P], Generic[P, R_co]):
-    """A function with a contract. Calling it runs it here and now, without a queue.
+    """A function with a contract. Calling it runs it at once, in this process.
 
-    aliases: names it had before; upcasters: for older contracts
+    aliases: former names; upcasters: for older contracts
     queue: its name, or None for the app's default
     retry: None makes the message a dead letter after the first failure
     soft_timeout, hard_timeout: seconds, or None for the queue's or the app's
@@ -179,7 +179,7 @@ class Task(Sender[P], Generic[P, R_co]):
         return Sender(self.contract, self._enqueuer, checked)
 
     def upcast(self, fn: Callable[Old, Call], /) -> Callable[Old, Call]:
-        """Read messages of an older contract: `fn` makes a call of today's task of the old payload.
+        """Read messages of an older contract: `fn` takes the old payload and returns a new call.
 
         The old contract is that of the signature of `fn`. Raises ContractError.
         """
@@ -208,10 +208,10 @@ def source_location(fn: Callable[..., Any]) -> str:
 
 
 def is_redeclared(fn: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """Return True if two functions are one that was defined again.
+    """Return True if a function is a new definition of another one.
 
-    A module may be imported twice or reloaded, and a notebook cell be run again after an edit:
-    then the place in the file is the same, or the module and the qualified name are.
+    That happens if a module is imported twice or reloaded, or a notebook cell is run again. Then
+    the source location is the same, or the module and the qualified name.
     """
     if source_location(fn) == source_location(other):
         return True

@@ -1,7 +1,7 @@
-"""Logs: one logger, `typedq`; each record is a message and named values, never a payload.
+"""Log to one logger, `typedq`: messages with named values, never a payload.
 
-A library adds no handler that writes: `configure` is for the command line. Text from outside is
-escaped, so no message can forge a line or move the cursor of a terminal.
+The library adds no output handler; `configure` is for the command line. External text is escaped,
+or it could forge log lines or move the cursor of a terminal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typedq.errors import ConfigurationError
 logger: Final = logging.getLogger("typedq")
 logger.addHandler(logging.NullHandler())
 
-# Returns name and id of the message that this thread or coroutine runs; the worker sets it.
+# A function that returns task and id of the running message; the worker sets it.
 running: ContextVar[Callable[[], dict[str, str]] | None] = ContextVar("running", default=None)
 
 _configured: list[logging.Handler] = []  # what `configure` added last
@@ -30,10 +30,10 @@ _COLORS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "C
 
 
 class LogContext(logging.Filter):
-    """Adds `typedq_task` and `typedq_id` to log records: the message that is being run, else "-".
+    """Adds `typedq_task` and `typedq_id` of the running message to log records, or "-".
 
-    It never drops a record. `--log-level` and `--log-format` concern typedq's logger alone; an
-    application that wants the names in its own log adds the filter to its own handlers:
+    It never drops a record. `--log-level` and `--log-format` configure typedq's logger only. To use
+    both names in the logs of an application, add the filter to its handlers:
 
         handler.addFilter(typedq.LogContext())
         handler.setFormatter(logging.Formatter("%(typedq_task)s %(typedq_id)s %(message)s"))
@@ -54,8 +54,8 @@ def event(
 ) -> None:
     """Log `message` with named values; `error` adds its traceback. Cheap if the level is off.
 
-    Where `configure` was called, warnings and errors are written even if the application disables
-    all loggers. Who wants none of them sets the level of the logger "typedq".
+    After `configure`, warnings and errors are written even if the application disables all loggers.
+    To silence them, set the level of the logger "typedq".
     """
     if _configured and level >= logging.WARNING:
         _write(level, message, error, fields)
@@ -113,10 +113,10 @@ def configure(
 
 
 def restore() -> None:
-    """Make typedq's logger work again after the app has set up logging of its own.
+    """Enable typedq's logger again after the app has configured logging.
 
-    `logging.config` disables every logger that its configuration does not name, unless told
-    otherwise: the worker would report no failure. A configuration that names `typedq` is kept.
+    By default, `logging.config` disables all loggers that its configuration does not name, and the
+    worker would log no failures. A configuration that names `typedq` is kept.
     """
     if not logger.disabled:
         return
@@ -127,7 +127,7 @@ def restore() -> None:
 
 
 def escape(text: str) -> str:
-    """`text` with every character that does not print (controls, line ends, bidi) escaped."""
+    """Return `text` with all unprintable characters (controls, line ends, bidi) escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -168,7 +168,7 @@ class _Text(logging.Formatter):
         words += [f"{escape(key)}={_quoted(value)}" for key, value in _fields(record).items()]
         line = " ".join(words)
         if record.exc_info:
-            # Indented, so that no line of an exception's message passes for a line of the log.
+            # Indented: a line of an exception's message must not look like a line of the log.
             trace = self.formatException(record.exc_info).splitlines()
             line = "\n    ".join([line, *map(escape, trace)])
         return line

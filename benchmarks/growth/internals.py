@@ -15,10 +15,10 @@ from typedq.broker.parking import Group as ParkedGroup
 from typedq.broker.parking import Parked, park, parked, release
 from typedq.broker.parking import groups as parked_groups
 from typedq.broker.settlements import DeadLetter, settle_and_fetch
-from typedq.broker.stats import graves as dead_letters
+from typedq.broker.stats import list_dead as dead_letters
 from typedq.broker.stats import requeue, sessions
 from typedq.broker.stats import survey as stats
-from typedq.registry import look as live_report
+from typedq.registry import check_server as live_report
 
 ID = slice(25, 51)  # of a message
 

@@ -265,7 +265,7 @@ def test_a_server_that_hangs_for_two_seconds(place: Place, private: OwnServer) -
 # --- who sends at the same time -----------------------------------------------------------------
 
 
-def test_eight_threads(place: Place) -> None:
+def test_eight_threads_enqueue_each_message_once(place: Place) -> None:
     old = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -277,7 +277,7 @@ def test_eight_threads(place: Place) -> None:
     assert len(set(ids)) == 2_000
 
 
-def test_a_parent_and_four_forks(place: Place) -> None:
+def test_parent_and_four_forks_enqueue_each_message_once(place: Place) -> None:
     ids = Counter(place.fill(2))
     children: list[tuple[int, int]] = []
     for _ in range(4):

@@ -60,7 +60,7 @@ def refused(place: Place, url: str, message: str, kind: type[ServerError] = Serv
     broker.close()
 
 
-def test_no_server(place: Place) -> None:
+def test_enqueue_without_a_server_raises_server_unavailable(place: Place) -> None:
     advice = r"no answer from the server \(.+\); is it running, and is the URL right\?$"
     url = f"redis://user:{SECRET}@127.0.0.1:1/0"
     refused(place, url, advice, ServerUnavailable)
@@ -83,7 +83,7 @@ def test_missing_password(place: Place) -> None:
         place.redis.config_set("requirepass", "")
 
 
-def test_a_user_who_may_not(place: Place) -> None:
+def test_enqueue_without_permission_raises_server_refused(place: Place) -> None:
     place.redis.acl_setuser(
         "reader", enabled=True, passwords=[f"+{SECRET}"], categories=["+@connection"]
     )
@@ -127,7 +127,7 @@ def test_a_server_too_old(place: Place, name: bytes, version: bytes, oldest: str
         refused(place, url, message)
 
 
-def test_a_server_that_cannot_even_say_hello(place: Place) -> None:
+def test_server_without_hello_is_refused_as_too_old(place: Place) -> None:
     with impostor(b"-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n") as url:
         refused(place, url, r"too old: typedq needs redis 7\.0 or valkey 7\.2, or newer")
 

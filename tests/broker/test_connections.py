@@ -144,7 +144,9 @@ def asking(kind: Kind, url: str, deadline: float = 10.0) -> Iterator[Sync | Awai
 
 
 @both
-def test_ten_megabytes_there_and_back(kind: Kind, server: OwnServer, namespace: str) -> None:
+def test_reply_of_ten_megabytes_arrives_whole(
+    kind: Kind, server: OwnServer, namespace: str
+) -> None:
     big = b"0123456789" * (1 << 20)
     with asking(kind, server.url) as one:
         assert one.ask("SET", namespace, big) == b"OK"
@@ -184,7 +186,7 @@ def test_a_reply_in_pieces_is_one(kind: Kind) -> None:
 
 
 @both
-def test_nobody_listens(kind: Kind) -> None:
+def test_connect_without_a_listener_raises_not_sent(kind: Kind) -> None:
     refused = pytest.raises(NotSent, match=rf"^127\.0\.0\.1:1: .*{errno.ECONNREFUSED}")
     with asking(kind, "redis://127.0.0.1:1/0") as one, refused:
         one.ask("X")
@@ -216,7 +218,9 @@ def test_a_connection_that_is_out_of_step_is_never_used_again(
 
 @both
 @pytest.mark.parametrize("greeting", [b"+OK\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"", b":1"])
-def test_who_greets_otherwise_was_asked_nothing(kind: Kind, greeting: bytes) -> None:
+def test_connect_to_a_server_with_another_greeting_raises_not_sent(
+    kind: Kind, greeting: bytes
+) -> None:
     def serve(listener: socket.socket) -> None:
         peer, _ = listener.accept()
         with peer:
@@ -301,7 +305,7 @@ def test_a_connection_left_open_says_nothing(server: OwnServer, wait_until: Wait
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 70, "no-such-host.invalid"])
-def test_a_host_that_cannot_be_is_no_connection(host: str) -> None:
+def test_connect_to_an_invalid_host_raises_not_sent(host: str) -> None:
     for kind in (Sync, Awaited):
         with asking(kind, f"redis://{host}:1/0") as one, pytest.raises(NotSent, match="^" + host):
             one.ask("X")

@@ -137,9 +137,9 @@ def broken() -> tuple[str, str]:
     [
         (broken, r"credentials= failed: OSError: the identity service is away"),
         (lambda: None, "credentials= failed: TypeError"),
-        (lambda: ("a", "b", "c"), "it should return a password or"),
-        (lambda: (b"shop", b"secret"), "it should return a password or"),
-        (dict, "it should return a password or"),
+        (lambda: ("a", "b", "c"), "it must return a password or"),
+        (lambda: (b"shop", b"secret"), "it must return a password or"),
+        (dict, "it must return a password or"),
     ],
 )
 def test_a_provider_that_fails_is_named_as_the_cause(place: Place, given: Any, why: str) -> None:
@@ -155,7 +155,7 @@ def test_a_provider_that_fails_is_named_as_the_cause(place: Place, given: Any, w
     for attempt in attempts:
         with pytest.raises(ServerUnavailable, match=why) as caught:
             attempt()
-        assert str(caught.value).endswith("does what was given as credentials= work?")
+        assert str(caught.value).endswith("does the provider given as credentials= work?")
 
 
 def test_a_wrong_password_is_tried_again_and_then_refused(place: Place, user: object) -> None:

@@ -136,11 +136,11 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: cron.deliver(keys, "_own", cron.BroadcastCursor("0-0"))
     yield lambda: cron.last_slots(keys)
     yield lambda: cron.abandon(keys, "_own")
-    yield lambda: stats.forget_worker(keys, "sup")
+    yield lambda: stats.delete_worker(keys, "sup")
     yield lambda: stats.sessions(keys)
-    yield lambda: stats.graves(keys)
-    yield lambda: stats.letters(keys, ["x"])
-    yield lambda: stats.died(keys, ["x"])
+    yield lambda: stats.list_dead(keys)
+    yield lambda: stats.read_dead(keys, ["x"])
+    yield lambda: stats.died_at(keys, ["x"])
     yield lambda: stats.delete(keys, ["x"])
 
 

@@ -314,7 +314,7 @@ def test_an_append_only_file_that_is_switched_off_later(writers: Senders) -> Non
     assert writers.place.ready() == [first, *caught.value.ids]
 
 
-def test_who_may_not_ask_how_it_syncs_trusts_the_server(writers: Senders) -> None:
+def test_user_without_config_get_assumes_appendfsync_always(writers: Senders) -> None:
     admin = writers.place.redis
     admin.execute_command("ACL", "SETUSER", "plain", "on", ">pw", "~*", "+@all", "-config")
     plain = writers.broker("fsync", url=writers.place.url.replace("//", "//plain:pw@"))

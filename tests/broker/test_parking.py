@@ -268,7 +268,7 @@ def test_purged_and_dead_wait_no_longer(place: Place) -> None:
     assert place.waiting() == 0
     assert place.dead() == ids
     assert place.everywhere().total() == 0
-    assert place(stats.requeue(place.keys, place.queues, ids)).revived == 2
+    assert place(stats.requeue(place.keys, place.queues, ids)).requeued == 2
     assert place.waiting() == 2
 
 

@@ -51,7 +51,7 @@ def test_the_socket_of_a_connection(server: OwnServer) -> None:
     assert redis_py.fileno(connection) == -1
 
 
-def test_the_streams_of_an_asyncio_connection(server: OwnServer) -> None:
+def test_abort_of_an_asyncio_connection_closes_its_streams(server: OwnServer) -> None:
     async def main() -> None:
         connection = await endpoint(server).aopen()
         assert isinstance(connection._writer, asyncio.StreamWriter)

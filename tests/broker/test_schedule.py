@@ -189,7 +189,7 @@ def test_a_server_that_was_emptied_is_no_gap(place: Place) -> None:
 
 
 def test_old_broadcasts_are_trimmed_by_age(place: Place) -> None:
-    old = (server_ms(place) - cron.KEPT_MS - 1000, server_ms(place) - 60_000)
+    old = (server_ms(place) - cron.BROADCAST_TTL_MS - 1000, server_ms(place) - 60_000)
     for ms in old:
         place.redis.xadd(place.keys.broadcasts, {"n": 1, "m": "x"}, id=f"{ms}-0")
     tell(place)
@@ -203,7 +203,7 @@ def test_every_key_of_a_supervisor_expires(place: Place) -> None:
     own = [*place.keys.queue_keys([MINE]), place.keys.broadcast_cursor(MINE)]
     there = [key for key in own if place.redis.exists(key)]
     assert len(there) == 3
-    assert all(0 < place.redis.ttl(key) <= cron.OWN_TTL_S for key in there)
+    assert all(0 < place.redis.ttl(key) <= cron.COPIES_TTL_S for key in there)
     place(cron.abandon(place.keys, MINE))
     assert not place.redis.exists(*own)
 
@@ -270,6 +270,6 @@ def test_broadcasts_of_a_lost_supervisor_are_dropped(
 ) -> None:
     place.expire("s")
     reaped = place(operations.recover_session(place.keys, "s", place.queues, owner=False))
-    assert (reaped.buried, reaped.back) == (0, 0)
+    assert (reaped.dead, reaped.back) == (0, 0)
     assert place.names().isdisjoint({"flight:s", "dead"})
     assert place.waiting() == 0

@@ -118,8 +118,8 @@ class Walk:
         self.recover("kills", (a, "crash"), (b, "lost"), limit=1)
         self.hold("strange")
         self.recover("strange", serves=False)
-        graves = [grave.id for grave in self.place(stats.graves(self.keys))]
-        self.place(stats.delete(self.keys, graves))
+        dead = [entry.id for entry in self.place(stats.list_dead(self.keys))]
+        self.place(stats.delete(self.keys, dead))
         for session in ("one", "another"):
             (a,) = self.hold(session)
             bury = settlements.settle_and_fetch(
@@ -148,7 +148,7 @@ class Walk:
 
     def broadcast(self) -> None:
         place, queues = self.place, [MINE]
-        old = f"{place.redis.time()[0] * 1000 - cron.KEPT_MS - 1000}-0"
+        old = f"{place.redis.time()[0] * 1000 - cron.BROADCAST_TTL_MS - 1000}-0"
         place.redis.xadd(self.keys.broadcasts, {"n": 1, "m": self.told().message}, id=old)
         self.watch.refresh()
         place(operations.open(self.keys, ["hears"], queues, 30_000))
@@ -185,7 +185,7 @@ class Walk:
         )
 
 
-def test_the_table_holds_what_the_moves_do_and_nothing_else(
+def test_table_holds_exactly_the_transitions_of_the_operations(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walk = Walk(place)
@@ -199,7 +199,7 @@ def test_the_table_holds_what_the_moves_do_and_nothing_else(
     assert set(rows) - walk.watch.seen == set(), "the table says what no move was seen to do"
 
 
-def test_every_script_moves_messages_by_the_table_or_none() -> None:
+def test_every_script_that_moves_messages_is_in_the_table() -> None:
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
     moving = {row.move for row in table()}

@@ -1,4 +1,4 @@
-"""What operators see and do: reads change nothing, a letter is dead or alive and never both."""
+"""What operators see and do: reads change nothing, a entry is dead or alive and never both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import operations, settlements, stats
-from typedq.broker.stats import Letter, QueueStats
+from typedq.broker.stats import DeadMessage, QueueStats
 from typedq.message import decode_message
 
 if TYPE_CHECKING:
@@ -84,42 +84,42 @@ def test_dead_letters_are_listed_youngest_first_and_read_by_id(place: Place) -> 
     ids = bury(place, 3)
     for n, id in enumerate(ids):
         place.redis.zadd(place.keys.dead, {id: 1_000 + n})
-    graves = place(stats.graves(place.keys))
-    assert graves == [(ids[2], 1_002), (ids[1], 1_001), (ids[0], 1_000)]
-    assert place(stats.graves(place.keys, 1, 1)) == graves[1:2]
-    letter, none = place(stats.letters(place.keys, [ids[0], "0" * 26]))
+    dead = place(stats.list_dead(place.keys))
+    assert dead == [(ids[2], 1_002), (ids[1], 1_001), (ids[0], 1_000)]
+    assert place(stats.list_dead(place.keys, 1, 1)) == dead[1:2]
+    entry, none = place(stats.read_dead(place.keys, [ids[0], "0" * 26]))
     assert none is None
-    assert isinstance(letter, Letter)
-    assert letter.reason == REASON
-    assert decode_message(letter.message).id == ids[0].encode()
+    assert isinstance(entry, DeadMessage)
+    assert entry.reason == REASON
+    assert decode_message(entry.message).id == ids[0].encode()
 
 
-def test_a_letter_whose_body_has_line_breaks(place: Place) -> None:
+def test_read_dead_of_a_body_with_line_breaks_returns_the_whole_message(place: Place) -> None:
     place.open("s")
     out = place.outgoing(body=b'"a\nb\n"')
     place.put(out)
     place.fetch("s")
     place.work("s", 0, settlements.DeadLetter(out.id.encode(), REASON))
-    assert place(stats.letters(place.keys, [out.id])) == [Letter(REASON, out.message)]
+    assert place(stats.read_dead(place.keys, [out.id])) == [DeadMessage(REASON, out.message)]
 
 
 @pytest.mark.parametrize("spoiled", [b"", b"no line break", b"\xff\x00", b"\n"])
-def test_a_spoiled_dead_letter_is_listed_and_left_by_a_retry(place: Place, spoiled: bytes) -> None:
+def test_a_spoiled_dead_letter_is_listed_and_not_requeued(place: Place, spoiled: bytes) -> None:
     good, bad = bury(place, 2)
     place.redis.hset(place.keys.dead_letters, bad, spoiled)
-    letters = place(stats.letters(place.keys, [good, bad]))
-    assert letters[0] is not None
-    assert letters[0].reason == REASON
-    assert letters[1] == Letter(b"", spoiled.strip(b"\n"))
+    dead = place(stats.read_dead(place.keys, [good, bad]))
+    assert dead[0] is not None
+    assert dead[0].reason == REASON
+    assert dead[1] == DeadMessage(b"", spoiled.strip(b"\n"))
     assert place(stats.requeue(place.keys, place.queues, [good, bad])) == (1, [bad])
     assert place(stats.delete(place.keys, [bad])) == 1
 
 
 def test_died_returns_times_by_id_and_none_for_others(place: Place) -> None:
     ids = bury(place, 2)
-    entries = {grave.id: grave.died_ms for grave in place(stats.graves(place.keys))}
+    entries = {entry.id: entry.died_ms for entry in place(stats.list_dead(place.keys))}
     asked = [ids[1], "0" * 26, ids[0]]
-    assert place(stats.died(place.keys, asked)) == [entries[ids[1]], None, entries[ids[0]]]
+    assert place(stats.died_at(place.keys, asked)) == [entries[ids[1]], None, entries[ids[0]]]
 
 
 def test_sessions_next_to_expire_first(place: Place) -> None:

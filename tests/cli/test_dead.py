@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_none(shop: Shop) -> None:
     assert shop.out("dead", "list", "--task", "fail") == "no dead letters match\n"
-    assert shop.out("dead", "show", "x", code=1) == "no dead letter has the id x\n"
+    assert shop.out("dead", "show", "x", code=1) == "no dead letter with the id x\n"
     assert shop.out("dead", "retry", "--all", "-y") == "retry: 0 of 0 dead letter(s)\n"
 
 
@@ -57,7 +57,7 @@ def test_bytes_that_are_no_message_can_be_seen_and_dropped(shop: Shop, cemetery:
     assert (facts["task"], facts["kind"]) == (None, "garbage")
     assert "\\xff\\x1b garbage" in shop.out("dead", "show", facts["id"], "--payload")
     told = shop.out("dead", "retry", facts["id"], code=1)
-    assert told.startswith("retry: 0 of 1 dead letter(s)\nthe others are gone, or")
+    assert told.startswith("retry: 0 of 1 dead letter(s)\nthe others no longer exist, or")
     assert shop.out("dead", "drop", facts["id"], "-y") == "drop: 1 of 1 dead letter(s)\n"
 
 
@@ -70,7 +70,7 @@ def test_retry_puts_them_back_in_their_queue(shop: Shop, cemetery: Cemetery) -> 
     assert ([q["ready"] for q in facts["queues"]], facts["dead"]) == ([0, 2], 1)
 
 
-def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -> None:
+def test_drop_of_more_than_one_chunk_drops_all(shop: Shop, cemetery: Cemetery) -> None:
     cemetery.bury("fail", 1_100)
     cemetery.bury("send_email")
     shop.out("dead", "drop", "--task", "fail", "-y")
@@ -80,12 +80,12 @@ def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -
 
 
 @pytest.mark.parametrize("what", ["retry", "drop"])
-def test_nothing_chosen_is_not_everything(what: str, shop: Shop, cemetery: Cemetery) -> None:
+def test_change_without_a_selection_is_refused(what: str, shop: Shop, cemetery: Cemetery) -> None:
     cemetery.bury("fail")
     choose = "give ids, or choose by --task, --since or --all"
     assert choose in shop.error("dead", what)
     assert choose in shop.error("dead", what, "x", "--all")
-    assert "there is no terminal to ask at; confirm with -y" in shop.error("dead", what, "--all")
+    assert "there is no terminal to confirm at; use -y" in shop.error("dead", what, "--all")
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0)])

@@ -13,7 +13,7 @@ import redis
 
 from tests.cli.conftest import Place, Shop
 from tests.faults.on_server import FAKETIME
-from typedq.admin.doctor import connection, waiting
+from typedq.admin.doctor import check_connection, check_waiting
 from typedq.broker import Keys, operations, stats
 from typedq.broker.server_checks import examine, vulnerabilities
 from typedq.embedded import OwnServer, bundled
@@ -87,7 +87,7 @@ def test_a_healthy_server_with_a_worker(
         ({"maxmemory": "0"}, "memory", "warning", "no maxmemory"),
     ],
 )
-def test_an_ill_server(
+def test_doctor_on_a_misconfigured_server_reports_the_problem(
     ill: tuple[Shop, Any], settings: dict[str, str], check: str, level: str, told: str
 ) -> None:
     shop, client = ill
@@ -130,7 +130,13 @@ def judged(server: str, *release: int) -> Finding:
         ("valkey", (9, 0, 2), "problem", "CVE-2026-56684", "to 9.0.5, or later"),
         ("valkey", (9, 1, 1), "problem", "affected by GHSA-fq2f-crmw-q97r", "to 9.1.2, or later"),
         ("valkey", (9, 1, 2), "ok", "affected by none of 21 vulnerabilities known on 2026-", ""),
-        ("valkey", (), "warning", "valkey of an unknown version", "see by hand"),
+        (
+            "valkey",
+            (),
+            "warning",
+            "valkey of an unknown version",
+            "check that it is an up-to-date release",
+        ),
     ],
 )
 def test_known_vulnerabilities_by_version(
@@ -169,7 +175,7 @@ def test_a_vulnerability_affects_one_release_until_another() -> None:
 def test_an_append_only_file_that_cannot_be_written() -> None:
     info = {"aof_enabled": "1", "aof_last_write_status": "err"}
     found = next(each for each in examine(info) if each.check == "persistence")
-    assert (found.level, found.fix) == ("problem", "make room on its disk")
+    assert (found.level, found.fix) == ("problem", "free space on its disk")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +191,7 @@ def test_a_snapshot_that_failed(info: dict[str, str], config: dict[str, str], le
     found = next(each for each in examine(info, config) if each.check == "persistence")
     assert found.level == level
     save = config.get("save", "unknown")
-    failed = "its last snapshot failed, so that it may refuse every write"
+    failed = "its last snapshot failed; it may refuse every write"
     assert (found.found == failed) == (info["rdb_last_bgsave_status"] == "err" and bool(save))
 
 
@@ -227,11 +233,11 @@ def test_a_snapshot_that_failed(info: dict[str, str], config: dict[str, str], le
 def test_a_server_far_away_or_with_another_idea_of_the_time(
     trip_s: float, offset_s: float, trip: tuple[str, str], clock: tuple[str, str]
 ) -> None:
-    found = {each.check: each for each in connection(trip_s, offset_s)}
+    found = {each.check: each for each in check_connection(trip_s, offset_s)}
     assert (found["round trip"].level, found["clock"].level) == (trip[0], clock[0])
     assert found["round trip"].found.startswith(trip[1])
     assert found["clock"].found == clock[1]
-    assert "move closer" in found["round trip"].fix
+    assert "run closer to the server" in found["round trip"].fix
     assert "NTP" in found["clock"].fix
 
 
@@ -253,6 +259,17 @@ def test_a_server_whose_clock_is_wrong(place: Place) -> None:
     )
 
 
+def test_doctor_with_keys_of_the_expected_types_reports_none(ill: tuple[Shop, Any]) -> None:
+    shop, client = ill
+    keys = Keys(shop.namespace)
+    client.sadd(keys.lease_extended, "session")
+    client.sadd(keys.paused, keys.ready("low"))
+    client.xadd(keys.broadcasts, {"n": 1, "m": "x"})
+    client.rpush(keys.supervisors, "1")
+    assert findings(shop)["keys"]["found"] == "every key has the expected type"
+    client.delete(keys.lease_extended, keys.paused, keys.broadcasts, keys.supervisors)
+
+
 def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     shop, client = ill
     keys = Keys(shop.namespace)
@@ -271,12 +288,12 @@ def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     assert found[keys.sessions]["fix"].endswith(f"then DEL {keys.sessions}")
     # What cannot be judged for it is said to be so, and the rest is judged.
     (work,) = [each for each in told if each["check"] == "workers"]
-    assert work["found"].startswith("not checked: a key is not of its type")
+    assert work["found"].startswith("not checked: a key has another type")
     assert {"version", "eviction", "clock"} <= {each["check"] for each in told}
     client.delete(*names)
 
 
-def test_who_may_not_ask_is_told_what_was_not_checked(ill: tuple[Shop, Any]) -> None:
+def test_doctor_without_permission_reports_what_was_not_checked(ill: tuple[Shop, Any]) -> None:
     shop, client = ill
     client.config_set("maxmemory", "1gb")
     client.execute_command("ACL", "SETUSER", "timid", "reset", "on", ">x", "~*", "+time", "+select")
@@ -289,13 +306,13 @@ def test_who_may_not_ask_is_told_what_was_not_checked(ill: tuple[Shop, Any]) -> 
         assert (found[check]["level"], found[check]["fix"]) == ("warning", ACLS)
         assert found[check]["found"].startswith("not checked: this user may not do that")
         assert f"'{command}'" in found[check]["found"]
-    assert found["acl"]["found"] == "this user may not read its own rights, so it is not an admin"
+    assert found["acl"]["found"] == "this user may not read its own ACL, so it is not an admin"
     assert (found["clock"]["level"], found["round trip"]["level"]) == ("ok", "ok")
     shop.env["TYPEDQ_URL"] = shop.env["TYPEDQ_URL"].replace("timid", "nosy")
     found = findings(shop, code=1)
-    assert found["acl"]["found"].startswith("nosy lacks the rights of a producer: EVALSHA")
+    assert found["acl"]["found"].startswith("nosy may not run commands of a producer: EVALSHA")
     assert (found["acl"]["level"], found["acl"]["fix"]) == ("problem", ACLS)
-    assert found["persistence"]["found"].endswith("how often it is synced could not be asked")
+    assert found["persistence"]["found"].endswith("its appendfsync could not be read")
     for user in ("timid", "nosy"):
         client.execute_command("ACL", "DELUSER", user)
 
@@ -371,7 +388,7 @@ def worker(seen_s: float, *queues: str) -> dict[str, Any]:
     ],
 )
 def test_what_waits_and_who_works(facts: Any, check: str, level: str, told: str) -> None:
-    found = [each for each in waiting(facts, fresh_s=60) if each.check == check]
+    found = [each for each in check_waiting(facts, fresh_s=60) if each.check == check]
     assert (level, told) in [(each.level, each.found) for each in found]
 
 
@@ -382,7 +399,7 @@ def test_every_queue_is_judged() -> None:
         {"name": "mid", "oldest_s": 9.0, "paused": False},
         {"name": "high", "oldest_s": 0.0, "paused": False},
     ]
-    found = waiting(seen(workers=[worker(1, "high")], queues=queues), fresh_s=60)
+    found = check_waiting(seen(workers=[worker(1, "high")], queues=queues), fresh_s=60)
     told = [(each.level, each.found) for each in found if each.check == "oldest"]
     assert told == [
         ("warning", "17 min in low, which is paused"),
@@ -396,7 +413,7 @@ def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
     unread = {"waiting": 1200, "read_by": [], "task": "t", "fingerprint": "0f"}
     read = unread | {"read_by": ["w"]}
     facts = seen(workers=[worker(s, "low") for s in workers], contracts=[unread, read])
-    (found,) = [each for each in waiting(facts, fresh_s=60) if each.check == "contracts"]
+    (found,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "contracts"]
     assert (found.level, found.fix) == (level, "typedq check-schemas --live")
     assert found.found == "1,200 message(s) of t@0f: no live worker can read them"
 

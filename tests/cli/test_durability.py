@@ -31,10 +31,10 @@ def test_replicas_are_looked_for_where_they_are_asked_for(
     assert finding(place, pair[0], "memory") is None
     alone, attended = finding(place, server, "replica", 1), finding(place, pair[0], "replica")
     assert attended
-    assert (attended["level"], attended["found"]) == ("ok", "replica, and 1 are online")
+    assert (attended["level"], attended["found"]) == ("ok", "replica; 1 online")
     assert alone
-    assert (alone["level"], alone["found"]) == ("problem", "replica, and 0 are online")
-    assert alone["fix"].startswith("connect a replica: until then every enqueue fails")
+    assert (alone["level"], alone["found"]) == ("problem", "replica; 0 online")
+    assert alone["fix"].startswith("connect a replica; until then every enqueue fails")
 
 
 def test_a_file_that_is_synced_is_looked_for_where_it_is_asked_for(place: Place) -> None:
@@ -45,10 +45,10 @@ def test_a_file_that_is_synced_is_looked_for_where_it_is_asked_for(place: Place)
         client.config_set("appendonly", "no")
         off = finding(place, own, "fsync", 1)
     assert strict
-    assert (strict["level"], strict["found"]) == ("ok", "fsync, and the server syncs")
+    assert (strict["level"], strict["found"]) == ("ok", "fsync; the server confirms it")
     for each in (lax, off):
         assert each
-        assert each["found"] == "fsync, and the server cannot confirm it"
+        assert each["found"] == "fsync; the server cannot confirm it"
         assert (
             each["fix"] == "Redis or Valkey 7.2, and CONFIG SET appendonly yes appendfsync always"
         )

@@ -183,7 +183,7 @@ def test_cron_shows_what_fired_and_what_is_next(shop: Shop, wait_until: Any) -> 
 
 
 @pytest.mark.parametrize(("flag", "begun"), [([], 2), (["--no-cron"], 0)])
-def test_a_worker_may_leave_the_clock_alone(
+def test_no_cron_fires_no_entry(
     flag: list[str], begun: int, shop: Shop, cemetery: Cemetery
 ) -> None:
     shop.file("shop.py", APP + CLOCK)

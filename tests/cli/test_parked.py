@@ -63,7 +63,7 @@ def test_retry_puts_them_back_in_their_queues(shop: Shop, cemetery: Cemetery) ->
     assert ([q["ready"] for q in facts["queues"]], facts["parked"]) == ([1, 2], [])
 
 
-def test_drop_takes_more_than_one_move_at_once(shop: Shop, cemetery: Cemetery) -> None:
+def test_drop_of_more_than_one_chunk_drops_all(shop: Shop, cemetery: Cemetery) -> None:
     cemetery.park("legacy", 1_100)
     left = cemetery.park("send_email")
     told = shop.out("parked", "drop", "--task", "legacy", "-y")
@@ -94,9 +94,9 @@ def test_what_a_worker_fetched_before_the_answer_is_not_dropped(
 
 
 @pytest.mark.parametrize("what", ["retry", "drop"])
-def test_nothing_chosen_is_not_everything(what: str, shop: Shop, cemetery: Cemetery) -> None:
+def test_change_without_a_selection_is_refused(what: str, shop: Shop, cemetery: Cemetery) -> None:
     cemetery.park("legacy")
     choose = "give contracts, or choose by --task, --queue, --since or --all"
     assert choose in shop.error("parked", what)
     assert choose in shop.error("parked", what, "x", "--all")
-    assert "there is no terminal to ask at; confirm with -y" in shop.error("parked", what, "--all")
+    assert "there is no terminal to confirm at; use -y" in shop.error("parked", what, "--all")

@@ -27,7 +27,7 @@ HELP = {
     ],
     "worker": [
         *("[APP]", "-A", "--app-dir", "-c", "--async-concurrency", "-Q", "-X", "-b", "--solo"),
-        *("-l", "--log-format", "--max-tasks-per-child", "--grace", "[default: the setting]"),
+        *("-l", "--log-format", "--max-tasks-per-child", "--grace", "[default: grace in settings]"),
         *("--max-mem-percent", "-r", "--reload", "--no-cron"),
     ],
     "tasks": ["[APP]", "--app", "--json", "[tool.typedq]"],

@@ -43,7 +43,7 @@ def test_purge_drops_what_waits_in_that_queue_only(shop: Shop, cemetery: Cemeter
     assert shop.out("purge", "low") == "purge: 0 message(s) from low\n"
     facts = shop.json("info")
     assert (facts["waiting"], facts["queues"][0]["ready"]) == (1, 1)
-    assert "there is no terminal to ask at; confirm with -y" in shop.error("purge", "high")
+    assert "there is no terminal to confirm at; use -y" in shop.error("purge", "high")
 
 
 def test_a_paused_queue_waits_until_it_is_resumed(shop: Shop, wait_until: Any) -> None:

@@ -51,7 +51,7 @@ def test_code_that_cannot_be_imported_waits_for_a_change(shop: Shop, wait_until:
         assert worker.wait(20) == 0
 
 
-def test_a_task_that_goes_on_and_on_is_handed_back(shop: Shop, wait_until: Any) -> None:
+def test_reload_requeues_a_task_that_exceeds_the_grace(shop: Shop, wait_until: Any) -> None:
     shop.out("enqueue", "hold")
     with shop.start("worker", "-r", "-c", "1", "--grace", "0") as worker:
         wait_until((shop.directory / "started").exists, 20)

@@ -475,7 +475,7 @@ def test_a_broken_history_or_app_cannot_be_checked(deployed: Project) -> None:
     assert "ZeroDivisionError" in deployed.check(code=2)
 
 
-def test_nothing_is_not_safe(project: Project) -> None:
+def test_check_without_tasks_and_contracts_fails(project: Project) -> None:
     told = "  - there are no tasks, and no contracts in schemas"
     assert told in project.check("--no-app", code=2)
     project.write("from typedq import TypedQ\napp = TypedQ('orders')\n")
@@ -543,7 +543,7 @@ def _rewrite(project: Project, namespace: str, code: str) -> None:
 def test_an_empty_server_is_safe(live: Project) -> None:
     told = live.check("--live")
     assert told == (
-        "safe: this code reads every message that waits\n"
+        "safe: this code reads all waiting messages\n"
         "deploy order, for 0 live workers: any: deploy producers and workers in any order\n"
     )
 

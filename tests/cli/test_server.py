@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def test_the_embedded_server_is_shared_kept_and_stopped(project: Shop) -> None:
-    assert "no embedded server runs" in project.out("server", "status", code=1)
+    assert "no embedded server is running" in project.out("server", "status", code=1)
     assert project.json("server", "status", code=1) == {"running": False}
-    assert "no embedded server runs" in project.out("server", "stop", code=1)
+    assert "no embedded server is running" in project.out("server", "stop", code=1)
     started = project.run("enqueue", "send_email", '{"to": "a@b.c"}').stderr
     assert started.count("\n") == 1
     assert "embedded server started; to stop it: typedq server stop" in started

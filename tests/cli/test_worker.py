@@ -20,7 +20,7 @@ REFUSED = [
     ("-c many", "'many' is not a number of processes"),
     ("--solo -c 2", "it runs one process; leave out --concurrency, --max-tasks-per-child and"),
     ("--max-mem-percent 0.5", "Invalid value for '--max-mem-percent'"),
-    ("--grace -1", "it cannot be negative"),
+    ("--grace -1", "must not be negative"),
     ("-l loud", "log level 'loud' is not one of debug, info, warning, error, critical"),
     ("--log-format xml", "log format 'xml' is not one of text, json"),
     ("--max-tasks-per-child 0", "Invalid value for '--max-tasks-per-child'"),

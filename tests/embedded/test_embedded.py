@@ -463,7 +463,7 @@ def test_a_user_without_a_home_is_told_what_to_set(anywhere: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_home_that_cannot_be_written_is_told(anywhere: Path) -> None:
     told = asked(NOBODY, "ensure", anywhere, HOME="/")
-    assert "cannot be made or written (Permission denied)" in told
+    assert "cannot be created or written (Permission denied)" in told
     assert told.startswith("/.local/state/typedq/")
     assert told.endswith(to_set("XDG_STATE_HOME"))
     (anywhere / "file").touch()
@@ -500,5 +500,5 @@ def test_a_read_only_place_is_told(project: Path, monkeypatch: pytest.MonkeyPatc
         ensure("n", start=project)
     (problem,) = caught.value.problems
     assert problem.startswith("/proc/typedq/typedq/")
-    assert "cannot be made or written" in problem
+    assert "cannot be created or written" in problem
     assert problem.endswith(to_set("XDG_STATE_HOME"))

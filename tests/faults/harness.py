@@ -17,7 +17,7 @@ from tests.faults.app import EFFECTS, NAMESPACE, build, noted
 from tests.faults.processes import ROOT, Worker, lives, pause, wait_until
 from typedq import Call, Receipt
 from typedq.broker import Keys, Operation
-from typedq.broker.stats import Stats, letters, survey
+from typedq.broker.stats import Stats, read_dead, survey
 from typedq.errors import EnqueueUncertain, ServerError
 
 __all__ = ["ROOT", "Effect", "Stage", "Verdict", "Worker", "lives", "pause", "wait_until"]
@@ -172,7 +172,7 @@ class Stage:
     def dead(self) -> dict[str, dict[str, Any]]:
         """Return the reason of each dead letter by id."""
         ids = [id.decode() for id in self.redis.zrange(self.keys.dead, 0, -1)]
-        found = self.ask(letters(self.keys, ids)) if ids else []
+        found = self.ask(read_dead(self.keys, ids)) if ids else []
         return {
             id: json.loads(letter.reason)
             for id, letter in zip(ids, found, strict=True)

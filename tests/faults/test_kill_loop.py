@@ -30,7 +30,7 @@ def test_killed_children_lose_bury_and_repeat_nothing(
     assert sorted(loop.recoveries)[15] < 0.3, told
 
 
-def test_the_checker_finds_what_it_is_there_for(
+def test_checker_reports_each_violation(
     server: OwnServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Stage(server.url, namespace, tmp_path) as stage:

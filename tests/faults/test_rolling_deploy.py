@@ -49,7 +49,7 @@ def test_in_a_deploy_every_message_runs_once_by_code_that_can_read_it(
     assert {(sent.task, sent.era) for sent in deploy.sent()} == READS.keys()
 
 
-def test_the_judge_finds_what_it_is_there_for(stage: Stage, wait_until: WaitUntil) -> None:
+def test_checker_reports_each_violation(stage: Stage, wait_until: WaitUntil) -> None:
     deploy = Deploy(stage, messages=0, kills=0, seed=0, every=0)
     stage.redis.hincrby(stage.keys.counts, "t@0", 1)
     deploy._scan()

@@ -36,7 +36,7 @@ SHORT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", SHORT)
-def test_what_is_promised_is_kept(number: int, tmp_path: Path) -> None:
+def test_scenario_keeps_its_promise(number: int, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 24)
     scene = play(number, seed, tmp_path, SHORT[number])
     again = f"python -m tests.faults {number} --seed {seed} --seconds {SHORT[number]}"

@@ -275,7 +275,7 @@ def test_what_cannot_work_is_refused(arguments: Any, problems: list[str]) -> Non
         assert expected in told
 
 
-def test_names_of_days_and_months_are_no_dice() -> None:
+def test_day_and_month_names_are_not_random() -> None:
     assert Cron("0 0 * mar,apr thu,fri").after(NOON) == datetime(2027, 3, 4, tzinfo=UTC)
 
 

@@ -22,13 +22,13 @@ from typedq.registry import (
     Order,
     Verdict,
     Version,
-    altogether,
     at_git,
+    check_histories,
+    common_order,
     in_directory,
-    judge,
+    modified_versions,
     next_version,
     parse,
-    tampered,
 )
 
 
@@ -256,17 +256,17 @@ def test_a_shallow_clone_is_helped_by_what_the_error_says(repository: Repository
 
 
 def test_a_history_that_differs_from_what_is_deployed_is_told() -> None:
-    assert not tampered(history(A, B_OPTIONAL), history(A), "s", "git:main")
-    assert not tampered({}, history(A), "s", "git:main")
-    assert tampered(history(A), history(A, STRINGS), "s", "git:main") == [
+    assert not modified_versions(history(A, B_OPTIONAL), history(A), "s", "git:main")
+    assert not modified_versions({}, history(A), "s", "git:main")
+    assert modified_versions(history(A), history(A, STRINGS), "s", "git:main") == [
         "s/t/2.json is missing, git:main has it; merge it first"
     ]
-    assert tampered(history(A, B_OPTIONAL), history(A, STRINGS), "s", "git:main") == [
+    assert modified_versions(history(A, B_OPTIONAL), history(A, STRINGS), "s", "git:main") == [
         "s/t/2.json is another one at git:main: keep that one, and run typedq export-schemas again"
     ]
 
 
-# --- the gate -----------------------------------------------------------------------------------
+# --- the check -----------------------------------------------------------------------------------
 
 MODES: list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, bool]]] = [
     (B_OPTIONAL, [A], {"backward": True, "forward": True, "full": True}),
@@ -291,23 +291,23 @@ def test_a_mode_says_what_must_hold(
         base = history(*past)
         local = history(*past, now)
         for verdict in (
-            only(judge([task(now)], local, mode=mode)),
-            only(judge([task(now)], history(*past), mode=mode)),
+            only(check_histories([task(now)], local, mode=mode)),
+            only(check_histories([task(now)], history(*past), mode=mode)),
         ):
             assert any(finding.fails for finding in verdict.findings) != safe, mode
         if past[-1] is not now:
-            assert only(judge([task(now)], local, base, mode=mode)).fails != safe, mode
+            assert only(check_histories([task(now)], local, base, mode=mode)).fails != safe, mode
 
 
-def test_exporting_an_unsafe_version_is_no_way_through() -> None:
+def test_check_after_exporting_an_unsafe_version_still_fails() -> None:
     for mode in ("backward", "backward_transitive"):
-        verdict = only(judge([task(B_REQUIRED)], history(A, B_REQUIRED), mode=mode))
+        verdict = only(check_histories([task(B_REQUIRED)], history(A, B_REQUIRED), mode=mode))
         assert (verdict.status, verdict.exported, verdict.fails) == ("unsafe", True, True)
 
 
 def test_the_mode_is_given_or_the_tasks_own_or_the_apps() -> None:
     def mode_of(own: str | None, **more: Any) -> str:
-        return only(judge([task(A)], history(A, mode=own), **more)).mode
+        return only(check_histories([task(A)], history(A, mode=own), **more)).mode
 
     assert mode_of(None) == "backward_transitive"
     assert mode_of(None, default_mode="full") == "full"
@@ -330,42 +330,41 @@ def test_the_mode_is_given_or_the_tasks_own_or_the_apps() -> None:
 def test_status_and_order(
     now: dict[str, Any], past: dict[str, History], status: str, order: str
 ) -> None:
-    verdict = only(judge([task(now)], past))
+    verdict = only(check_histories([task(now)], past))
     assert (verdict.status, verdict.order) == (status, order)
 
 
 def test_what_is_deployed_decides_the_order_if_it_is_known() -> None:
     local = history(A, B_OPTIONAL)
-    assert only(judge([task(B_OPTIONAL)], local, history(A))).status == "safe"
-    assert only(judge([task(B_OPTIONAL)], local, local)).status == "unchanged"
-    assert only(judge([task(A)], history(A), {})).order == "workers first"
+    assert only(check_histories([task(B_OPTIONAL)], local, history(A))).status == "safe"
+    assert only(check_histories([task(B_OPTIONAL)], local, local)).status == "unchanged"
+    assert only(check_histories([task(A)], history(A), {})).order == "workers first"
 
 
 def test_the_order_that_suits_all() -> None:
     orders: list[Order] = ["any", "workers first"]
-    assert altogether([]) == "any"
-    assert altogether(orders) == "workers first"
-    assert altogether([*orders, "producers first"]) == "none"
+    assert common_order([]) == "any"
+    assert common_order(orders) == "workers first"
+    assert common_order([*orders, "producers first"]) == "none"
 
 
 def test_an_upcaster_makes_the_change_safe() -> None:
-    verdict = only(judge([task(STRINGS, upcasters=(A,))], history(A, STRINGS)))
+    verdict = only(check_histories([task(STRINGS, upcasters=(A,))], history(A, STRINGS)))
     assert (verdict.status, verdict.findings) == ("unchanged", ())
     assert [version.number for version in verdict.upcast] == [1]
-    verdict = only(judge([task(STRINGS, upcasters=(A,))], history(A), mode="full"))
+    verdict = only(check_histories([task(STRINGS, upcasters=(A,))], history(A), mode="full"))
     assert [(f.backward, f.forward, f.fails) for f in verdict.findings] == [(False, True, True)]
     other = task(STRINGS, upcasters=(schema(a=bool),))
-    assert only(judge([other], history(A))).status == "unsafe"
+    assert only(check_histories([other], history(A))).status == "unsafe"
 
 
 def test_what_an_upcaster_of_another_version_drops_is_told() -> None:
     now = schema(a=str, b=(str, ""))
-    verdict = only(judge([task(now, upcasters=(A,))], history(A, B_OPTIONAL)))
+    verdict = only(check_histories([task(now, upcasters=(A,))], history(A, B_OPTIONAL)))
     assert not verdict.fails or not verdict.exported
     told = {f.change.rule: f.change.message for f in verdict.findings if not f.fails}
     assert told == {
-        "TYPE_CHANGED": "an upcaster reads what was written before; old workers cannot read what"
-        " comes after",
+        "TYPE_CHANGED": "an upcaster reads older messages; old workers cannot read newer ones",
         "VALUE_DROPPED": 'messages written before this change may hold "b"; the new worker drops it'
         " silently",
     }
@@ -373,65 +372,65 @@ def test_what_an_upcaster_of_another_version_drops_is_told() -> None:
 
 def test_the_history_of_an_alias_is_the_tasks_own() -> None:
     renamed = task(STRINGS, "new", aliases=("t",))
-    verdict = only(judge([renamed], history(A)))
+    verdict = only(check_histories([renamed], history(A)))
     assert (verdict.task, verdict.status, verdict.findings[0].history) == ("new", "unsafe", "t")
     renamed = task(A, "new", aliases=("t",))
     local = history(A) | history(A, task="new")
-    assert only(judge([renamed], local, history(A))).status == "safe"
-    assert only(judge([renamed], local, history(A))).order == "workers first"
-    assert only(judge([renamed], local)).status == "unchanged"
+    assert only(check_histories([renamed], local, history(A))).status == "safe"
+    assert only(check_histories([renamed], local, history(A))).order == "workers first"
+    assert only(check_histories([renamed], local)).status == "unchanged"
 
 
 def test_a_removed_task_is_found_until_it_is_accepted() -> None:
-    verdict = only(judge([], history(A)))
+    verdict = only(check_histories([], history(A)))
     assert (verdict.status, verdict.order, verdict.fails) == ("removed", "producers first", True)
     assert verdict.findings[0].change.rule == "TASK_REMOVED"
-    assert not only(judge([], history(A), mode="forward")).fails
+    assert not only(check_histories([], history(A), mode="forward")).fails
     done = (Accepted("TASK_REMOVED", "$", 1, "nobody ships"),)
-    assert not only(judge([], history(A, accepted=done))).fails
-    assert only(judge([], history(A, accepted=done))).order == "any"
-    verdict = only(judge([], history(A, accepted=done), history(A)))
+    assert not only(check_histories([], history(A, accepted=done))).fails
+    assert only(check_histories([], history(A, accepted=done))).order == "any"
+    verdict = only(check_histories([], history(A, accepted=done), history(A)))
     assert (verdict.fails, verdict.order) == (False, "producers first")
-    assert not only(judge([], {}, history(A, accepted=done))).fails
+    assert not only(check_histories([], {}, history(A, accepted=done))).fails
 
 
 class Wanted(TypedDict):
     version: int
     fails: bool
-    unneeded: bool
+    stale_acceptances: bool
 
 
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
-        ("$.b", Wanted(version=2, fails=False, unneeded=False)),
-        ("$.b", Wanted(version=1, fails=True, unneeded=False)),
-        ("$.c", Wanted(version=2, fails=True, unneeded=True)),
+        ("$.b", Wanted(version=2, fails=False, stale_acceptances=False)),
+        ("$.b", Wanted(version=1, fails=True, stale_acceptances=False)),
+        ("$.c", Wanted(version=2, fails=True, stale_acceptances=True)),
     ],
 )
 def test_an_accepted_break_holds_for_its_version_and_before(path: str, wanted: Wanted) -> None:
     accepted = (Accepted("FIELD_ADDED_REQUIRED", path, wanted["version"], "drained"),)
     past = history(A, schema(a=int, x=(int, 0)), accepted=accepted)
-    verdict = only(judge([task(B_REQUIRED)], past))
+    verdict = only(check_histories([task(B_REQUIRED)], past))
     assert any(finding.fails for finding in verdict.findings) == wanted["fails"]
-    assert bool(verdict.unneeded) == wanted["unneeded"]
+    assert bool(verdict.stale_acceptances) == wanted["stale_acceptances"]
     if not wanted["fails"]:
         told = next(f for f in verdict.findings if f.accepted)
         assert (told.accepted, [v.number for v in told.versions]) == ("drained", [1, 2])
 
 
 def test_the_same_change_is_told_once_for_all_versions() -> None:
-    verdict = only(judge([task(B_REQUIRED)], history(A, schema(a=int, x=(int, 0)))))
+    verdict = only(check_histories([task(B_REQUIRED)], history(A, schema(a=int, x=(int, 0)))))
     (finding,) = [f for f in verdict.findings if f.fails]
     assert [version.number for version in finding.versions] == [1, 2]
 
 
 def test_another_default_is_a_warning_and_no_change_of_contract() -> None:
-    verdict = only(judge([task(schema(a=(int, 2)))], history(schema(a=(int, 1)))))
+    verdict = only(check_histories([task(schema(a=(int, 2)))], history(schema(a=(int, 1)))))
     assert (verdict.status, verdict.fails) == ("unchanged", False)
     assert [f.change.rule for f in verdict.findings] == ["DEFAULT_CHANGED"]
 
 
 def test_a_long_history_is_judged_soon() -> None:
     past = history(*(schema(a=int, **{f"f{n}": (str, "")}) for n in range(100)))
-    assert not only(judge([task(past["t"].versions[-1].schema)], past)).fails
+    assert not only(check_histories([task(past["t"].versions[-1].schema)], past)).fails

@@ -60,8 +60,8 @@ class Roles:
     def lacking(self, role: str, of: str) -> set[str]:
         """What a user may not do of what a role needs; an error of another kind is an error."""
         dry = Broker(self.server.url, self.namespace)
-        wanted = acl.needs(self.keys, rights_of(of), "mid")
-        may = [(w, dry.call(acl.may(f"shop-{role}", *w))) for w in wanted]
+        wanted = acl.required_commands(self.keys, rights_of(of), "mid")
+        may = [(w, dry.call(acl.is_allowed(f"shop-{role}", *w))) for w in wanted]
         dry.close()
         return {" ".join(words) for words, allowed in may if not allowed}
 
@@ -83,7 +83,7 @@ def test_what_is_needed_is_what_scripts_do() -> None:
     sources = {path.stem: path.read_text() for path in scripts}
     called = {stem: set(re.findall(r"redis\.p?call\('(\w+)'", t)) for stem, t in sources.items()}
     every = set.union(*called.values())
-    needed = {words[0] for words in acl.needs(Keys("x"), "admin", "q")}
+    needed = {words[0] for words in acl.required_commands(Keys("x"), "admin", "q")}
     assert every <= needed
     granted = {word[1:].upper() for word in WORKER.split() if re.fullmatch(r"\+[a-z]+", word)}
     direct = {"BLPOP", "XREAD", "UNLINK", "INFO", "SELECT", "EVAL", "EVALSHA"}
@@ -156,8 +156,8 @@ def test_a_producer_waits_for_a_replica_only_with_the_line_for_it(roles: Roles) 
     assert roles.client.llen(roles.keys.ready("default")) == 1
     app.close()
     broker = Broker(roles.server.url, namespace)
-    assert broker.call(acl.may("shop-producer", "EXPIRE", roles.keys.lane("0"), "9"))
-    assert not broker.call(acl.may("shop-producer", "EXPIRE", roles.keys.counts, "9"))
+    assert broker.call(acl.is_allowed("shop-producer", "EXPIRE", roles.keys.lane("0"), "9"))
+    assert not broker.call(acl.is_allowed("shop-producer", "EXPIRE", roles.keys.counts, "9"))
     broker.close()
 
 
@@ -217,7 +217,7 @@ def test_an_admin_runs_every_command(roles: Roles, capfd: pytest.CaptureFixture[
     ):
         shop.out(*words)
     found = {each["check"]: each["found"] for each in shop.json("doctor")["findings"]}
-    assert found["acl"] == "shop-admin has the rights of: producer, worker, admin"
+    assert found["acl"] == "shop-admin may act as: producer, worker, admin"
     with shop.start("worker", "--burst", "-c", "1") as worker:
         assert worker.wait(20) == 0
     producer = Shop((roles.directory, roles.namespace, capfd), env)
@@ -226,7 +226,7 @@ def test_an_admin_runs_every_command(roles: Roles, capfd: pytest.CaptureFixture[
     assert "password" not in producer.error("info")
 
 
-def test_nobody_gets_in_by_the_old_door(roles: Roles) -> None:
+def test_default_user_cannot_log_in_after_the_acls_are_applied(roles: Roles) -> None:
     roles.apply(CLOSED)
     with redis.Redis.from_url(roles.url("admin")) as admin:
         anybody = redis.Redis.from_url(roles.server.url)

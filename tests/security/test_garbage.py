@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.scheduled import CRON
-from typedq.admin.doctor import waiting
+from typedq.admin.doctor import check_waiting
 from typedq.admin.overview import overview
 from typedq.message import encode_message, new_ids
 
@@ -178,7 +178,7 @@ def scripts_run(server: Any) -> int:
     return count
 
 
-def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil) -> None:
+def test_worker_survives_keys_of_the_wrong_type(stage: Stage, wait_until: WaitUntil) -> None:
     worker = stage.worker("-c", "1", FAULTS_LOG="info", FAULTS_MORE="tests.faults.scheduled")
     probe(stage, worker, wait_until)
     keys, server = stage.keys, stage.redis
@@ -215,10 +215,10 @@ def test_keys_of_the_wrong_type_are_outlived(stage: Stage, wait_until: WaitUntil
         probe(stage, worker, wait_until)
     assert worker.stop() == 0
     said = [str(event.get("why")) for event in worker.events()]
-    assert any("a key is not of its type: ask typedq doctor (WRONGTYPE" in why for why in said)
+    assert any("a key has another type; run typedq doctor (WRONGTYPE" in why for why in said)
 
 
-def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: WaitUntil) -> None:
+def test_burst_solo_worker_and_info_survive_garbage(stage: Stage, wait_until: WaitUntil) -> None:
     garbage = Garbage(stage)
     for flags in (("--burst", "-c", "1"), ("--solo", "--burst")):
         plant(stage, garbage)
@@ -235,4 +235,4 @@ def test_a_burst_a_solo_worker_and_info_outlive_it(stage: Stage, wait_until: Wai
     plant(stage, garbage)
     facts = overview(stage.app)
     assert [queue["name"] for queue in facts["queues"]] == ["high", "mid", "low"]
-    list(waiting(facts, fresh_s=60))
+    list(check_waiting(facts, fresh_s=60))

@@ -283,7 +283,7 @@ def test_a_bad_name_on_the_command_line_is_refused_and_makes_no_key(
     assert not list(stage.redis.scan_iter(f"{stage.keys.tag}*"))
 
 
-def test_a_bad_name_on_the_wire_is_buried_and_makes_no_key(stage: Stage) -> None:
+def test_bad_name_in_a_message_is_dead_lettered_and_creates_no_key(stage: Stage) -> None:
     hexes = "0123456789abcdef"
     names = (".hidden", "-q", "_broadcast", LONGEST + "a", "a" * 100_000)
     bad = {push(stage, "climb", b"{}", contract=f"{name}@{hexes}"): name for name in names}

@@ -40,7 +40,7 @@ class Odd(Place):
         try:
             self(move)
         except ServerRefused as error:
-            if "a key is not of its type: ask typedq doctor (WRONGTYPE" not in str(error):
+            if "a key has another type; run typedq doctor (WRONGTYPE" not in str(error):
                 raise
             return False
         finally:
@@ -197,7 +197,7 @@ def test_a_slot_that_could_not_be_fired_is_fired_later(place: Odd) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["x", "nan", "1e400", "", "-1", "\xff"])
-def test_what_is_in_a_lane_or_a_count_keeps_no_message_out(place: Odd, garbage: str) -> None:
+def test_spoiled_producer_or_count_key_blocks_no_message(place: Odd, garbage: str) -> None:
     place.fill(1)
     for lane in place.redis.scan_iter(place.keys.lane("*")):
         place.redis.set(lane, garbage)

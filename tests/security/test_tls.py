@@ -212,7 +212,7 @@ def test_a_certificate_that_has_expired_is_refused(
     with setting(ours, *LOCAL, days=-1) as here:
         told = refused(here.url(), namespace)
         assert "certificate has expired" in told
-        assert told.endswith("is its certificate to be renewed, or is the clock wrong here?")
+        assert told.endswith("has its certificate expired, or is the clock of this machine wrong?")
 
 
 def test_a_client_of_another_authority_is_refused(

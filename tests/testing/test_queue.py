@@ -401,7 +401,7 @@ def test_a_generator_that_is_returned_fails_the_task() -> None:
 
     with app.testing() as queue:
         app.task(plain).enqueue()
-        with pytest.raises(TypeError, match="returned a generator, which nobody iterates"):
+        with pytest.raises(TypeError, match="returned a generator; nothing was run"):
             queue.run()
 
 

@@ -45,7 +45,9 @@ def ends(stage: Stage, receipt: Receipt) -> list[str]:
     return [what.rpartition("-")[2] for what in done]
 
 
-def test_once_on_every_worker(stage: Stage, told: Task[..., Any], wait_until: WaitUntil) -> None:
+def test_broadcast_runs_once_on_every_worker(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
     workers = ready(stage, 3, wait_until=wait_until)
     receipts = [told.broadcast()]
     receipts += [told.broadcast() for _ in range(20)]
@@ -63,7 +65,7 @@ def test_once_on_every_worker(stage: Stage, told: Task[..., Any], wait_until: Wa
     assert told.contract.id in stage.ask(contracts(stage.keys))
 
 
-def test_an_idle_worker_hears_at_once(
+def test_broadcast_to_an_idle_worker_runs_at_once(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     (worker,) = ready(stage, 1, wait_until=wait_until)
@@ -78,7 +80,7 @@ def test_an_idle_worker_hears_at_once(
     assert sorted(times)[2] < 0.5
 
 
-def test_a_worker_without_forks_hears_too(
+def test_broadcast_to_a_solo_worker_runs(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     (worker,) = ready(stage, 1, "--solo", wait_until=wait_until)
@@ -88,7 +90,9 @@ def test_a_worker_without_forks_hears_too(
     assert not stage.leaked()
 
 
-def test_it_survives_a_reconnect(stage: Stage, told: Task[..., Any], wait_until: WaitUntil) -> None:
+def test_broadcast_after_a_reconnect_runs(
+    stage: Stage, told: Task[..., Any], wait_until: WaitUntil
+) -> None:
     (worker,) = ready(stage, 1, wait_until=wait_until)
     receipts = list[Receipt]()
     for _ in range(10):
@@ -100,7 +104,7 @@ def test_it_survives_a_reconnect(stage: Stage, told: Task[..., Any], wait_until:
     assert [len(ends(stage, r)) for r in receipts] == [1] * 10
 
 
-def test_a_retry_stays_with_its_worker_and_a_failure_is_a_dead_letter(
+def test_broadcast_that_fails_is_retried_on_its_worker_then_dead_lettered(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     workers = ready(stage, 2, wait_until=wait_until)
@@ -113,7 +117,7 @@ def test_a_retry_stays_with_its_worker_and_a_failure_is_a_dead_letter(
     assert not stage.leaked()
 
 
-def test_after_a_crash_of_the_child_it_runs_again_on_the_same_worker(
+def test_broadcast_after_a_crash_of_its_child_runs_again_on_the_same_worker(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     workers = ready(stage, 2, wait_until=wait_until)
@@ -125,7 +129,7 @@ def test_after_a_crash_of_the_child_it_runs_again_on_the_same_worker(
     assert stage.dead() == {}
 
 
-def test_what_a_dead_worker_did_not_come_to_ends_with_it(
+def test_broadcast_of_a_dead_worker_is_dropped(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     (worker,) = ready(stage, 1, wait_until=wait_until)
@@ -142,7 +146,7 @@ def test_what_a_dead_worker_did_not_come_to_ends_with_it(
     assert not stage.leaked()
 
 
-def test_a_worker_that_cannot_read_it_says_so_and_drops_it(
+def test_broadcast_that_a_worker_cannot_read_is_logged_and_dropped(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     (worker,) = ready(stage, 1, "--forget", "told", wait_until=wait_until)
@@ -157,13 +161,13 @@ def test_a_worker_that_cannot_read_it_says_so_and_drops_it(
     assert not stage.leaked()
 
 
-def test_the_front_door_checks_it_like_any_message(told: Task[..., Any]) -> None:
+def test_broadcast_with_invalid_arguments_is_refused(told: Task[..., Any]) -> None:
     with pytest.raises(InvalidArguments, match=r"at \$\.failures"):
         told.broadcast("many")
 
 
 @pytest.mark.parametrize("option", ["delay", "eta", "queue"])
-def test_what_makes_no_sense_for_a_broadcast_is_refused(told: Task[..., Any], option: Any) -> None:
+def test_broadcast_with_delay_eta_or_queue_is_refused(told: Task[..., Any], option: Any) -> None:
     value = {"delay": 5, "eta": datetime(2027, 1, 1, tzinfo=UTC), "queue": "high"}[option]
     options: Any = {option: value}
     with pytest.raises(InvalidOptions, match="a broadcast goes to every worker, at once") as caught:
@@ -171,7 +175,7 @@ def test_what_makes_no_sense_for_a_broadcast_is_refused(told: Task[..., Any], op
     assert caught.value.option == option
 
 
-def test_an_async_producer_tells_too(
+def test_abroadcast_runs_on_every_worker(
     stage: Stage, told: Task[..., Any], wait_until: WaitUntil
 ) -> None:
     (worker,) = ready(stage, 1, wait_until=wait_until)

@@ -98,7 +98,7 @@ def test_a_limit_beyond_the_memory_of_the_host_is_none(tmp_path: Path) -> None:
     assert used_percent(tree(tmp_path, "0::/a", files)) < 99.0
 
 
-def test_where_the_kernel_tells_nothing_the_host_is_asked(tmp_path: Path) -> None:
+def test_memory_limit_without_cgroups_is_that_of_the_host(tmp_path: Path) -> None:
     assert abs(used_percent(tmp_path) - psutil.virtual_memory().percent) < 10
     assert oom_kills(tmp_path) == 0
 

@@ -98,7 +98,7 @@ ERRORS = [OSError(5, "I/O error"), psutil.AccessDenied(1), RuntimeError("surpris
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_an_error_with_one_child_keeps_no_other_from_its_hard_timeout(
+def test_hard_timeouts_of_other_children_hold_after_an_error_with_one(
     *,
     stage: Stage,
     sleepers: list[subprocess.Popen[bytes]],
@@ -127,7 +127,7 @@ def test_an_error_with_one_child_keeps_no_other_from_its_hard_timeout(
     wait_until(lambda: [p.poll() for p in sleepers] == [None, -9, -9])
 
 
-def test_a_server_that_is_away_keeps_no_child_from_its_hard_timeout(
+def test_hard_timeouts_hold_while_the_server_is_unavailable(
     stage: Stage,
     sleepers: list[subprocess.Popen[bytes]],
     monkeypatch: pytest.MonkeyPatch,

@@ -60,7 +60,7 @@ def test_a_job_that_always_fails_stops_neither_tasks_nor_signals(
     assert len(worker.events("periodic job failed")) == 1
 
 
-def test_a_lease_is_kept_while_another_job_fails(brief: Stage, wait_until: WaitUntil) -> None:
+def test_leases_are_renewed_while_another_job_fails(brief: Stage, wait_until: WaitUntil) -> None:
     failing = {JOB: "periodic.Ticker OSError 1000000"}
     worker = brief.worker("-c", "1", FAULTS_MORE=MORE, **failing)
     id = brief.send("hold", brief.gate())

@@ -84,7 +84,7 @@ def test_hooks_run_at_both_ends_of_every_child(hooks: Stage, wait_until: WaitUnt
     assert len(lines(hooks, "hooks")) == 6
 
 
-def test_a_failing_start_is_told_and_takes_no_message(hooks: Stage) -> None:
+def test_failing_start_hook_is_logged_and_fetches_no_message(hooks: Stage) -> None:
     hooks.send("sync")
     worker = hooks.worker("-c", "1", FAULTS_START="1")
     assert worker.wait(25) == 1
@@ -103,5 +103,5 @@ def test_a_middleware_is_a_generator() -> None:
 
     anything: list[Any] = [coroutine, print, Path]
     for wrong in anything:
-        with pytest.raises(ConfigurationError, match="is no generator: it must yield once"):
+        with pytest.raises(ConfigurationError, match="is not a generator; it must yield once"):
             app.middleware(wrong)

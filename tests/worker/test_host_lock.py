@@ -108,7 +108,7 @@ def fill(disk: Path) -> Path:
     return path
 
 
-def test_a_full_disk_costs_only_the_list(
+def test_full_disk_loses_only_the_list_of_sessions(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = small_disk / "locks"

@@ -307,7 +307,7 @@ def test_without_a_home_or_a_runtime_directory_of_its_own(
     assert len(worker.events("cannot keep the lock file")) == (runtime_dir != "-")
 
 
-def test_a_directory_that_nobody_may_enter_costs_a_stranger_only_early_recovery(
+def test_unusable_directory_disables_only_early_recovery(
     hosted: Stage, wait_until: WaitUntil
 ) -> None:
     base = hosted.directory / "run"

@@ -62,7 +62,7 @@ def test_a_child_born_a_moment_ago_is_known_to_the_other_supervisor(
     assert not stage.check().broken
 
 
-def test_elsewhere_the_lease_must_end_first(
+def test_worker_on_another_host_recovers_after_the_lease_ends(
     brief: Stage, wait_until: WaitUntil, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -85,7 +85,7 @@ def test_elsewhere_the_lease_must_end_first(
     assert verdict.extra_runs == verdict.starts_without_end == 1
 
 
-def test_a_supervisor_that_stood_still_for_three_leases(
+def test_supervisor_stopped_for_three_leases_continues(
     brief: Stage, wait_until: WaitUntil, tmp_path: Path
 ) -> None:
     """Others take the work; its own children start nothing more, and settle nothing late."""
@@ -143,7 +143,7 @@ def test_a_child_without_a_lease_takes_nothing_from_others(
     assert not brief.check().broken
 
 
-def test_a_child_that_stands_still_keeps_its_lease(brief: Stage, wait_until: WaitUntil) -> None:
+def test_stopped_child_keeps_its_lease(brief: Stage, wait_until: WaitUntil) -> None:
     worker = brief.worker("-c", "2")
     id = brief.send("hold", brief.gate())
     (start,) = wait_until(lambda: brief.effects("start"))

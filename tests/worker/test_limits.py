@@ -158,7 +158,7 @@ for line in sys.stdin:
 """
 
 
-def test_memory_in_other_hands_recycles_nobody_and_is_said_once(
+def test_memory_used_by_other_processes_recycles_no_child_and_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry.logger, "propagate", True)

@@ -58,7 +58,7 @@ def test_a_retry_counts_attempts_and_ends(stage: Stage, wait_until: WaitUntil) -
     assert not [b for b in stage.check(buried=1).broken if "extra" not in b]
 
 
-def test_retry_in_runs_again_after_its_time_and_reject_buries_at_once(
+def test_retry_in_runs_again_after_its_delay_and_reject_dead_letters_at_once(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
     worker = stage.worker("-c", "1")

@@ -366,9 +366,7 @@ class LooseFormerAndMore(msgspec.Struct):
     cc: str = ""
 
 
-def test_of_all_ways_to_read_it_the_one_that_drops_least_is_taken(
-    server: OwnServer, namespace: str
-) -> None:
+def test_reader_that_drops_the_fewest_fields_is_chosen(server: OwnServer, namespace: str) -> None:
     """Where all has defaults, anything reads anything; but only one does not lose the value."""
     app = TypedQ(namespace, url=server.url, queues=[Queue("mid")])
 
@@ -419,7 +417,7 @@ def test_an_upcaster_that_ends_its_process_is_buried_after_three(
     assert not stage.check(buried=1).broken
 
 
-def test_one_line_tells_of_many_that_are_parked(stage: Stage) -> None:
+def test_parking_many_messages_logs_one_line(stage: Stage) -> None:
     stage.send_many([stage.call("nap")] * 50 + [stage.call("anap")] * 50)
     worker = stage.worker("-c", "1", "--burst", "--forget", "nap", "--forget", "anap")
     assert worker.wait(20.0) == 0
@@ -430,7 +428,7 @@ def test_one_line_tells_of_many_that_are_parked(stage: Stage) -> None:
     assert len(warnings) == 2
 
 
-def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
+def test_message_parked_too_long_becomes_a_dead_letter_that_can_be_requeued(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
     ids = {stage.send("nap") for _ in range(3)}
@@ -448,13 +446,13 @@ def test_what_was_parked_too_long_becomes_a_dead_letter_that_can_live_again(
     assert worker.events("messages were parked for too long; dead-lettered")[0]["messages"] == 3
     assert stage.look().counts[contract] == 0
     assert stage.ask(groups(stage.keys)) == {}
-    assert stage.ask(requeue(stage.keys, ["high", "mid", "low"], list(ids))).revived == 3
+    assert stage.ask(requeue(stage.keys, ["high", "mid", "low"], list(ids))).requeued == 3
     assert stage.worker("-c", "1", "--burst").wait(20.0) == 0
     assert stage.ended() == ids
     assert not stage.check().broken
 
 
-def test_an_idle_worker_comes_upon_what_is_parked_later(
+def test_idle_worker_finds_messages_that_are_parked_later(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
     """Nothing wakes it for that: it looks from time to time."""

@@ -67,7 +67,7 @@ def finish(stage: Stage, wait_until: WaitUntil) -> None:
     assert verdict.extra_runs == 0
 
 
-def test_a_restart_loses_nothing_and_work_goes_on_within_the_bound(
+def test_server_restart_loses_nothing_and_work_continues_within_the_bound(
     own: OwnServer, alone: Stage, wait_until: WaitUntil
 ) -> None:
     worker = alone.worker("-c", "2")
@@ -87,7 +87,7 @@ def test_a_restart_loses_nothing_and_work_goes_on_within_the_bound(
     assert not worker.events("child died")
 
 
-def test_a_server_that_hangs_costs_no_run(
+def test_server_that_hangs_loses_and_repeats_no_message(
     own: OwnServer, alone: Stage, wait_until: WaitUntil
 ) -> None:
     worker = alone.worker("-c", "2")
@@ -140,7 +140,7 @@ def test_a_session_whose_opening_was_not_answered_is_ended(
         assert len(worker.events("request to the server failed; retrying")) == 1
 
 
-def test_nobody_notices_that_scripts_are_flushed(alone: Stage, wait_until: WaitUntil) -> None:
+def test_worker_continues_after_script_flush(alone: Stage, wait_until: WaitUntil) -> None:
     worker = alone.worker("-c", "2")
     with again_and_again(0.02, alone.redis.script_flush):
         for _ in range(10):
@@ -150,7 +150,9 @@ def test_nobody_notices_that_scripts_are_flushed(alone: Stage, wait_until: WaitU
     assert not worker.events("request to the server failed")
 
 
-def test_a_server_that_was_emptied_is_no_crash_loop(alone: Stage, wait_until: WaitUntil) -> None:
+def test_worker_on_a_flushed_server_does_not_crash_in_a_loop(
+    alone: Stage, wait_until: WaitUntil
+) -> None:
     worker = alone.worker("-c", "2")
     alone.send("nap")
     wait_until(lambda: len(alone.ended()) == 1)

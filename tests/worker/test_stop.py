@@ -202,7 +202,7 @@ def test_a_child_is_replaced_after_its_share_of_tasks(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("how", ["exit", "raise"])
-def test_children_that_die_at_birth_are_given_up(stage: Stage, how: str) -> None:
+def test_worker_whose_children_die_at_start_exits(stage: Stage, how: str) -> None:
     worker = stage.worker("-c", "2", FAULTS_BIRTH=how)
     started = time.monotonic()
     assert worker.wait(20.0) == 1
@@ -215,7 +215,7 @@ def test_children_that_die_at_birth_are_given_up(stage: Stage, how: str) -> None
     assert not stage.leaked()
 
 
-def test_no_server_at_the_start_is_said_clearly_and_outlived(
+def test_worker_started_without_a_server_logs_it_and_waits(
     namespace: str, tmp_path: Path, wait_until: WaitUntil
 ) -> None:
     with OwnServer(tcp=True) as own, Stage(own.url, namespace, tmp_path) as stage:

@@ -106,9 +106,7 @@ def test_a_child_whose_task_damaged_a_stream_ends_well(
     assert "child died" not in done.stderr
 
 
-def test_what_comes_to_lie_at_the_number_of_a_closed_stream_is_no_connection(
-    app: TypedQ, tmp_path: Path
-) -> None:
+def test_connections_never_get_the_number_of_a_closed_stream(app: TypedQ, tmp_path: Path) -> None:
     """Else a library that prints to stderr writes into a socket or the lock file."""
     numbers = "[os.readlink(f'/proc/self/fd/{n}') for n in range(3)]"
     if not Path("/proc/self/fd").is_dir():

@@ -10,7 +10,7 @@ import msgspec
 from typedq.admin.messages import CHUNK, EVERYTHING, PAGE, Selection, describe, instant, text
 from typedq.app import TypedQ
 from typedq.broker import stats
-from typedq.broker.stats import Grave, Letter
+from typedq.broker.stats import DeadEntry, DeadMessage
 
 
 @final
@@ -23,47 +23,47 @@ class DeadLetters:
 
     def find(self, only: Selection = EVERYTHING) -> Iterator[dict[str, Any]]:
         """Yield dead letters, youngest first, without their arguments."""
-        return (_facts(*each) for each in self._letters(only))
+        return (_describe(*each) for each in self._read(only))
 
     def get(self, id: str, *, payload: bool = False) -> dict[str, Any] | None:
         """Return one dead letter with its traceback, or None if there is no such id."""
-        (letter,) = self._broker.call(stats.letters(self._keys, [id]))
-        pages = self._pages(EVERYTHING, CHUNK) if letter else iter(())
-        grave = next((grave for page in pages for grave in page if grave.id == id), None)
-        return _facts(grave, letter, payload=payload) if letter and grave else None
+        (message,) = self._broker.call(stats.read_dead(self._keys, [id]))
+        pages = self._pages(EVERYTHING, CHUNK) if message else iter(())
+        entry = next((entry for page in pages for entry in page if entry.id == id), None)
+        return _describe(entry, message, payload=payload) if message and entry else None
 
     def ids(self, only: Selection) -> list[str]:
-        """Return the ids of the dead letters that are meant; bodies are read only for a task."""
+        """Return the ids of the selected dead letters; bodies are read only to find a task."""
         if only.task is not None:
-            return [grave.id for grave, _ in self._letters(only)]
-        return [grave.id for page in self._pages(only, CHUNK) for grave in page]
+            return [entry.id for entry, _ in self._read(only)]
+        return [entry.id for page in self._pages(only, CHUNK) for entry in page]
 
     def requeue(self, ids: Sequence[str]) -> Iterator[int]:
-        """Put dead letters back in their queues with counters reset; yield how many per step."""
+        """Requeue dead letters with counters reset; yield how many after each step."""
         for chunk in _chunks(ids):
-            yield self._broker.call(stats.requeue(self._keys, self._queues, chunk)).revived
+            yield self._broker.call(stats.requeue(self._keys, self._queues, chunk)).requeued
 
     def delete(self, ids: Sequence[str]) -> Iterator[int]:
-        """Delete dead letters for good; yield how many per step."""
+        """Delete dead letters for good; yield how many after each step."""
         for chunk in _chunks(ids):
             yield self._broker.call(stats.delete(self._keys, chunk))
 
-    def _letters(self, only: Selection) -> Iterator[tuple[Grave, Letter]]:
+    def _read(self, only: Selection) -> Iterator[tuple[DeadEntry, DeadMessage]]:
         seen = set[str]()
         for page in self._pages(only, PAGE):
-            graves = [grave for grave in page if grave.id not in seen]
-            seen.update(ids := [grave.id for grave in graves])
-            letters = self._broker.call(stats.letters(self._keys, ids)) if ids else []
-            for grave, letter in zip(graves, letters, strict=True):
-                if letter and only.task in (None, describe(letter.message)["task"]):
-                    yield grave, letter
+            entries = [entry for entry in page if entry.id not in seen]
+            seen.update(ids := [entry.id for entry in entries])
+            messages = self._broker.call(stats.read_dead(self._keys, ids)) if ids else []
+            for entry, message in zip(entries, messages, strict=True):
+                if message and only.task in (None, describe(message.message)["task"]):
+                    yield entry, message
 
-    def _pages(self, only: Selection, size: int) -> Iterator[list[Grave]]:
-        """Yield pages, youngest first; a letter that dies meanwhile makes some come twice."""
+    def _pages(self, only: Selection, size: int) -> Iterator[list[DeadEntry]]:
+        """Yield pages, youngest first; an entry may come twice if others are added meanwhile."""
         first = 0
-        while graves := self._broker.call(stats.graves(self._keys, first, first + size - 1)):
-            yield (young := [grave for grave in graves if grave.died_ms >= only.oldest_ms])
-            if len(young) < len(graves):
+        while page := self._broker.call(stats.list_dead(self._keys, first, first + size - 1)):
+            yield (young := [entry for entry in page if entry.died_ms >= only.oldest_ms])
+            if len(young) < len(page):
                 return
             first += size
 
@@ -73,13 +73,13 @@ def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     return (unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK))
 
 
-def _facts(grave: Grave, letter: Letter, *, payload: bool = False) -> dict[str, Any]:
-    """Return the keys of `dead list --json`; what else the reason says follows."""
-    about = describe(letter.message, payload=payload)
+def _describe(entry: DeadEntry, dead: DeadMessage, *, payload: bool = False) -> dict[str, Any]:
+    """Return the keys of `dead list --json`, then the other fields of the reason."""
+    about = describe(dead.message, payload=payload)
     shown = {"payload": about.pop("payload")} if payload else {}
-    where = {"id": grave.id, "died": instant(grave.died_ms)}
+    first = {"id": entry.id, "died": instant(entry.died_ms)}
     blank = {"kind": "unknown", "error": ""}
-    return {**where, **about, **where, **blank, **_reason(letter.reason), **shown}
+    return {**first, **about, **first, **blank, **_reason(dead.reason), **shown}
 
 
 def _reason(line: bytes) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Check that the server is fit to hold messages, and that workers run and read what waits."""
+"""Check the configuration of the server, and that live workers can read the waiting messages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from typedq.errors import ServerRefused
 
 _ACLS = "give each role a user of its own: docs/security.md"
 _START = "typedq worker"
-# Of the keys of a namespace by their attribute; all others are hashes, those of a queue are beside.
-_SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(("pardoned", "paused"), "set")
+# Types by attribute of Keys; the others are hashes. The keys of queues are added below.
+_SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(
+    ("lease_extended", "paused"), "set"
+)
 _TYPES = _SETS | {"last_tick": "string", "broadcasts": "stream", "supervisors": "list"}
 
 
 def examine(app: TypedQ) -> Iterator[Finding]:
-    """Yield the findings; a refused check is a warning. Raises ServerUnavailable."""
-    for check in (_server, _clock, _rights, _keys, _workers):
+    """Yield all findings; a check that the server refuses is a warning.
+
+    Raises ServerUnavailable.
+    """
+    for check in (_server, _clock, _acl, _keys, _workers):
         try:
             yield from check(app)
         except ServerRefused as error:
@@ -48,44 +53,46 @@ def _clock(app: TypedQ) -> Iterator[Finding]:
         there = app.broker.call(server_checks.clock())
         trips.append(time.monotonic() - before)
         offsets.append(there - sent - trips[-1] / 2)
-    return connection(statistics.median(trips), statistics.median(offsets))
+    return check_connection(statistics.median(trips), statistics.median(offsets))
 
 
-def connection(trip_s: float, offset_s: float) -> Iterator[Finding]:
-    """Judge the round trip to the server and the offset of its clock, both in seconds."""
+def check_connection(trip_s: float, offset_s: float) -> Iterator[Finding]:
+    """Check the round trip to the server and the offset of its clock, both in seconds."""
     level: Level = "ok" if abs(offset_s) < 1 else "warning" if abs(offset_s) < 60 else "problem"
     found = f"the server's clock is {offset_s:+.3f} s off this machine's"
     yield Finding("clock", level, found, "run NTP on both: an ETA is due by the server's clock")
-    fix = "move closer: workers make one round trip per batch, producers one per enqueue"
+    fix = "run closer to the server: each enqueue and each batch of a worker is a round trip"
     level = "warning" if trip_s > 0.005 else "ok"
     yield Finding("round trip", level, f"{trip_s * 1000:.2f} ms (p50)", fix)
 
 
-def _rights(app: TypedQ) -> Iterator[Finding]:
+def _acl(app: TypedQ) -> Iterator[Finding]:
     broker, queue = app.broker, app.settings.default_queue
     try:
         user = broker.call(acl.whoami())
         missing_by_role = {
             role: [
                 " ".join(words[:2])
-                for words in acl.needs(broker.keys, role, queue)
-                if not broker.call(acl.may(user, *words))
+                for words in acl.required_commands(broker.keys, role, queue)
+                if not broker.call(acl.is_allowed(user, *words))
             ]
             for role in get_args(acl.Role)
         }
-        reckless = broker.call(acl.may(user, "FLUSHALL"))
+        is_admin = broker.call(acl.is_allowed(user, "FLUSHALL"))
     except ServerRefused:
-        yield Finding("acl", "ok", "this user may not read its own rights, so it is not an admin")
+        yield Finding("acl", "ok", "this user may not read its own ACL, so it is not an admin")
         return
     able = [role for role, missing in missing_by_role.items() if not missing]
-    if reckless:
+    if is_admin:
         found = f"{user} may run any command, even FLUSHALL"
         yield Finding("acl", "warning", found, _ACLS)
     elif not able:
         missing = ", ".join(missing_by_role["producer"][:5])
-        yield Finding("acl", "problem", f"{user} lacks the rights of a producer: {missing}", _ACLS)
+        yield Finding(
+            "acl", "problem", f"{user} may not run commands of a producer: {missing}", _ACLS
+        )
     else:
-        yield Finding("acl", "ok", f"{user} has the rights of: {', '.join(able)}")
+        yield Finding("acl", "ok", f"{user} may act as: {', '.join(able)}")
 
 
 def _keys(app: TypedQ) -> Iterator[Finding]:
@@ -96,7 +103,7 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
     found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
     wrong = {key: kind for key, kind in found.items() if kind not in ("none", wanted[key])}
     for key, kind in wrong.items():
-        fix = f"give whatever wrote it another key name, then DEL {key}"
+        fix = f"another program wrote it: rename its key, then DEL {key}"
         yield Finding("keys", "problem", f"{key} is a {kind}; expected a {wanted[key]}", fix)
     if not wrong:
         yield Finding("keys", "ok", "every key has the expected type")
@@ -114,11 +121,11 @@ def _workers(app: TypedQ) -> Iterator[Finding]:
     for contract, reason in sorted(seen["invalid_schemas"].items()):
         found = f"the schema published for {contract} is invalid: {reason}"
         yield Finding("registry", "warning", found, registry.mend(app.broker, contract))
-    yield from waiting(seen, fresh_s=2 * app.settings.lease)
+    yield from check_waiting(seen, fresh_s=2 * app.settings.lease)
 
 
-def waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Finding]:
-    """Judge what `typedq info` shows: whether live workers serve and read what waits."""
+def check_waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Finding]:
+    """Check that live workers serve and can read the messages that `typedq info` shows."""
     alive = [w for w in seen["workers"] if (w["seen_s"] or 0) <= fresh_s]
     gone = [w for w in seen["workers"] if w not in alive]
     level: Level = "ok" if alive else "problem" if seen["waiting"] > 0 else "warning"
@@ -150,7 +157,7 @@ def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterat
                 "oldest", level, found, "start more workers or make tasks faster; see typedq info"
             )
     if not filled:
-        yield Finding("oldest", "ok", "nothing waits")
+        yield Finding("oldest", "ok", "no message waits")
 
 
 def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
@@ -164,4 +171,4 @@ def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator
         level: Level = "problem" if served else "warning"
         yield Finding("contracts", level, found, "typedq check-schemas --live")
     if not unread:
-        yield Finding("contracts", "ok", "live workers can read every message that waits")
+        yield Finding("contracts", "ok", "live workers can read all waiting messages")

@@ -1,4 +1,4 @@
-"""Describe one message, whoever holds it: the keys that every command and page shows."""
+"""Select messages, and describe one as the commands and `--json` show it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typedq.errors import BadMessage
 from typedq.message import decode_message
 
 CHUNK = 500  # messages that one operation changes
-PAGE = 100  # messages that one operation reads whole; each may have a megabyte
+PAGE = 100  # messages that one operation reads with their payloads; each may have 1 MiB
 _ABOUT = ("id", "task", "contract", "queue", "enqueued", "due", "attempts", "crashes", "losses")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which messages are meant: of one task, of one queue, not older than a moment; else all."""
+    """Which messages to select: of a task, of a queue, not older than a moment; else all."""
 
     task: str | None = None
     queue: str | None = None
@@ -24,12 +24,12 @@ class Selection:
 
     @property
     def oldest_ms(self) -> float:
-        """Return the oldest time that is meant, in ms since the epoch."""
+        """Return the time of the oldest selected message, in ms since the epoch."""
         return self.since.timestamp() * 1000 if self.since else 0.0
 
     @property
     def narrows(self) -> bool:
-        """Return True unless all messages are meant."""
+        """Return True unless all messages are selected."""
         return any((self.task, self.queue, self.since))
 
 
@@ -39,7 +39,7 @@ EVERYTHING = Selection()
 def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
     """Return the parts of a message by name; None for each part that cannot be read.
 
-    payload: include the arguments, which may hold what not everybody should see
+    payload: include the arguments, which may be confidential
     """
     body = message
     try:
@@ -61,7 +61,7 @@ def text(raw: bytes) -> str:
 
 
 def instant(ms: int | None) -> str | None:
-    """Return ms since the epoch as ISO 8601 in UTC; None for a time that no calendar has."""
+    """Return ms since the epoch as ISO 8601 in UTC; None for times out of range."""
     try:
         return None if ms is None else iso(datetime.fromtimestamp(ms / 1000, UTC))
     except (ValueError, OverflowError, OSError):
@@ -74,7 +74,7 @@ def iso(moment: datetime) -> str:
 
 
 def age(seconds: float | None) -> str | None:
-    """Return a length of time as one number and its unit."""
+    """Return a duration as one number and its unit."""
     if seconds is None:
         return None
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):

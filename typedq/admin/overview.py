@@ -1,4 +1,4 @@
-"""What `typedq info` shows; it takes the same number of calls for any number of queues."""
+"""Collect what `typedq info` shows. The number of calls does not depend on the queues."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typedq.broker.stats import QueueStats, Stats
 from typedq.errors import BadMessage
 from typedq.message import decode_message
 
-_REST = b" - - - -"  # the server returns a header; these fields make it a whole message
+_REST = b" - - - -"  # the server returns only the header; these fields complete the message
 
 
 class _Snapshot(NamedTuple):
-    """Replies of the server, one after the other; `begun`: ms at which a group was begun."""
+    """Replies of the server. `created_ms`: when each parked group was created."""
 
     survey: Stats
     paused: list[str]
     extent: parking.DelayedStats
-    begun: dict[parking.Group, int]
+    created_ms: dict[parking.Group, int]
     schemas: Mapping[str, dict[str, Any]]
     invalid_schemas: Mapping[str, str]
     slots: dict[str, int]
@@ -35,28 +35,28 @@ def _take(app: TypedQ) -> _Snapshot:
     broker, keys = app.broker, app.broker.keys
     names = [queue.name for queue in app.settings.queues]
     sessions = [session.name for session in broker.call(stats.sessions(keys))]
-    begun = broker.call(parking.groups(keys))
+    created_ms = broker.call(parking.groups(keys))
     return _Snapshot(
         broker.call(stats.survey(keys, names, sessions)),
         broker.call(stats.paused(keys, names)),
-        broker.call(parking.extent(keys, names, begun)),
-        begun,
+        broker.call(parking.extent(keys, names, created_ms)),
+        created_ms,
         *registry.read_published(broker),
         broker.call(cron.last_slots(keys)) if app.declarations.cron_entries else {},
     )
 
 
 def overview(app: TypedQ) -> dict[str, Any]:
-    """Return the keys of `info --json`, as they are now. Raises ServerError."""
+    """Return the keys of `info --json`. Raises ServerError."""
     seen = _take(app)
     settings, survey = app.settings, seen.survey
-    now_ms, readers = survey.now_ms, registry.Readers(declared(app), seen.schemas)
+    now_ms, readers = survey.now_ms, registry.WorkersByContract(declared(app), seen.schemas)
     workers = {name: registry.worker(line) for name, line in survey.workers.items() if line}
     oldest_ms = now_ms - 2000 * settings.lease
-    living = {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
-    groups = parked.rows(parked.sizes(seen.begun, seen.extent.parked))
+    alive = {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
+    groups = parked.rows(parked.sizes(seen.created_ms, seen.extent.parked))
     for group in groups:
-        serving = {name: w for name, w in living.items() if group["queue"] in w.queues}
+        serving = {name: w for name, w in alive.items() if group["queue"] in w.queues}
         group["read_by"] = readers.of(group["contract"], serving)
     queues = [
         {
@@ -77,7 +77,7 @@ def overview(app: TypedQ) -> dict[str, Any]:
             for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
         ],
         "contracts": [
-            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), living)}
+            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), alive)}
             for each in _contracts(app, survey.counts)
         ],
         "parked": groups,
@@ -95,7 +95,7 @@ def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
         head = decode_message(depth.oldest + _REST)
         oldest_s = max(0, now_ms - (head.due_ms or head.enqueued_ms)) / 1000
     except (BadMessage, ValueError):
-        oldest_s = None  # no message, or none that can be read
+        oldest_s = None  # the queue is empty, or its head is malformed
     due_ms = depth.next_due_ms
     return {
         "name": name,

@@ -12,10 +12,10 @@ from typedq.broker.parking import Group
 
 
 class Size(NamedTuple):
-    """How many messages a group holds, and the ms at which it was begun."""
+    """How many messages a group holds, and when it was created (server ms)."""
 
     messages: int
-    begun_ms: int
+    created_ms: int
 
 
 Sizes = Mapping[Group, Size]
@@ -31,8 +31,8 @@ class Parked:
     def groups(
         self, only: Selection = EVERYTHING, contracts: Collection[str] | None = None
     ) -> Sizes:
-        """Return the groups that are meant and hold something, the oldest first."""
-        begun = {
+        """Return the selected groups that are not empty, the oldest first."""
+        created_ms = {
             group: ms
             for group, ms in self._broker.call(parking.groups(self._keys)).items()
             if (not contracts or group.contract in contracts)
@@ -40,12 +40,14 @@ class Parked:
             and only.queue in (None, group.queue)
             and ms >= only.oldest_ms
         }
-        if not begun:
+        if not created_ms:
             return {}
-        return sizes(begun, self._broker.call(parking.extent(self._keys, [], begun)).parked)
+        return sizes(
+            created_ms, self._broker.call(parking.extent(self._keys, [], created_ms)).parked
+        )
 
     def messages(self, groups: Sizes, *, payload: bool = False) -> Iterator[dict[str, Any]]:
-        """Yield the messages of groups, as each will be fetched."""
+        """Yield the messages of groups in the order of fetching."""
         for group in groups:
             first = 0
             while page := self._broker.call(
@@ -55,18 +57,18 @@ class Parked:
                 first += PAGE
 
     def release(self, groups: Sizes, to: Literal["ready", "purged"]) -> Iterator[int]:
-        """Put what groups hold back in their queues, or drop it; yield how many per step.
+        """Requeue or drop the messages of groups; yield how many after each step.
 
-        Takes as many steps as the sizes ask for and no more: a worker may park the same again.
+        The sizes bound the number of steps, because workers may park the same messages again.
         """
         for group, size in groups.items():
             for _ in range(0, size.messages, CHUNK):
                 yield self._broker.call(parking.release(self._keys, group, to)).released
 
 
-def sizes(begun: Mapping[Group, int], counts: Mapping[Group, int]) -> Sizes:
-    """Return the groups that hold something, the oldest first."""
-    ordered = sorted(begun.items(), key=lambda each: (each[1], each[0]))
+def sizes(created_ms: Mapping[Group, int], counts: Mapping[Group, int]) -> Sizes:
+    """Return the groups that are not empty, the oldest first."""
+    ordered = sorted(created_ms.items(), key=lambda each: (each[1], each[0]))
     return {group: Size(counts[group], ms) for group, ms in ordered if counts[group]}
 
 

@@ -1,4 +1,4 @@
-"""Look at one queue, purge it, pause it and resume it."""
+"""Inspect, purge, pause and resume one queue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QueueAdmin:
         self._broker, self._keys, self._queue = app.broker, app.broker.keys, queue
 
     def peek(self, number: int, *, payload: bool = False) -> list[dict[str, Any]]:
-        """Return the next messages, which stay where they are."""
+        """Return the next messages without removing them."""
         found = self._broker.call(stats.peek(self._keys, self._queue, number))
         return [describe(message, payload=payload) for message in found]
 
@@ -28,7 +28,7 @@ class QueueAdmin:
         return queues[self._queue].ready + queues[self._queue].delayed
 
     def purge(self) -> Iterator[int]:
-        """Drop what is ready or delayed; yield how many per step."""
+        """Drop ready and delayed messages; yield how many after each step."""
         while purged := self._broker.call(stats.purge(self._keys, self._queue)):
             yield purged
 

@@ -21,7 +21,7 @@ _TABLE = "[tool.typedq.schemas]"
 
 
 class Schemas(NamedTuple):
-    """The committed contracts of a project: where, what they say, and the default mode."""
+    """The committed contracts of a project: directory, histories and default mode."""
 
     directory: Path
     histories: dict[str, History]
@@ -29,7 +29,7 @@ class Schemas(NamedTuple):
 
 
 class Check(NamedTuple):
-    """The verdicts on all tasks. `note` says what a reader should know about the comparison."""
+    """The verdicts on all tasks; `note` is a warning about the comparison, or ""."""
 
     verdicts: list[Verdict]
     directory: Path
@@ -62,7 +62,7 @@ def check(
 ) -> Check:
     """Compare the contracts of the code with the committed ones. Raises ConfigurationError.
 
-    app: None takes the newest committed contracts for those of the code
+    app: None checks the newest committed contracts instead of the code
     against: what is deployed: `git:REF`, a directory or the URL of a server
     """
     own_mode = mode and _checked(mode, "--mode")
@@ -72,7 +72,7 @@ def check(
         nothing = f"there are no tasks, and no contracts in {short(schemas.directory)}"
         raise ConfigurationError([nothing])
     base, note = _base(against, schemas, app) if against else (None, "")
-    verdicts = registry.judge(
+    verdicts = registry.check_histories(
         tasks,
         local,
         base,
@@ -84,9 +84,9 @@ def check(
 
 
 def check_live(app: TypedQ) -> Live:
-    """Ask the server what waits and who reads it. Raises ServerError."""
+    """Read waiting messages and live workers from the server. Raises ServerError."""
     queues = [queue.name for queue in app.settings.queues]
-    return registry.look(app.broker, declared(app), queues, 2 * app.settings.lease)
+    return registry.check_server(app.broker, declared(app), queues, 2 * app.settings.lease)
 
 
 def export(app: TypedQ, schemas: Schemas) -> tuple[Check, dict[str, Path]]:
@@ -94,7 +94,9 @@ def export(app: TypedQ, schemas: Schemas) -> tuple[Check, dict[str, Path]]:
     tasks = {task.name: task for task in declared(app)}
     local, where = schemas.histories, schemas.directory
     name = app.settings.namespace
-    verdicts = registry.judge([*tasks.values()], local, default_mode=schemas.mode, app=name)
+    verdicts = registry.check_histories(
+        [*tasks.values()], local, default_mode=schemas.mode, app=name
+    )
     written = dict[str, Path]()
     for verdict in verdicts:
         if verdict.task not in tasks or not verdict.is_new_version:
@@ -111,7 +113,7 @@ def export(app: TypedQ, schemas: Schemas) -> tuple[Check, dict[str, Path]]:
 
 def report(checked: Check) -> dict[str, Any]:
     """Return the keys of `check-schemas --format json`."""
-    order = registry.altogether(verdict.order for verdict in checked.verdicts)
+    order = registry.common_order(verdict.order for verdict in checked.verdicts)
     tasks = [describe(verdict) for verdict in checked.verdicts]
     return {"safe": not checked.fails, "order": order, "tasks": tasks}
 
@@ -158,7 +160,8 @@ def describe(verdict: Verdict) -> dict[str, Any]:
         "findings": findings,
         "read_by_upcaster": numbers(verdict.upcast),
         "no_longer_needed": [
-            {"rule": a.rule, "path": a.path, "from": a.version} for _, a in verdict.unneeded
+            {"rule": a.rule, "path": a.path, "from": a.version}
+            for _, a in verdict.stale_acceptances
         ],
     }
 
@@ -169,12 +172,12 @@ def sides(finding: Finding) -> list[str]:
 
 
 def numbers(versions: Sequence[Version]) -> list[int | str]:
-    """Return the numbers of versions; the fingerprint of one that only a server knows."""
+    """Return the numbers of versions, or the fingerprint of one without a file."""
     return [version.number or version.fingerprint for version in versions]
 
 
 def fix(finding: Finding) -> str:
-    """Return what to do about a finding."""
+    """Return how to fix a finding."""
     return finding.change.fix.replace("the old version", str(finding.versions[-1]))
 
 
@@ -190,7 +193,7 @@ def short(path: Path) -> str:
 
 
 def _base(against: str, schemas: Schemas, app: TypedQ | None) -> tuple[Mapping[str, History], str]:
-    """Return what is deployed, and a note if there is nothing."""
+    """Return the deployed contracts, and a note if there are none."""
     where, local = schemas.directory, schemas.histories
     if "://" in against:
         if app is None:
@@ -205,7 +208,7 @@ def _base(against: str, schemas: Schemas, app: TypedQ | None) -> tuple[Mapping[s
         problem = f"there is no directory {against}; for a git ref, git:{against}"
         raise ConfigurationError([f"--against: {problem}"])
     base = registry.parse(files, against)
-    if problems := registry.tampered(local, base, short(where), against):
+    if problems := registry.modified_versions(local, base, short(where), against):
         raise ConfigurationError(problems)
     return base, "" if base else f"{against} has no contracts, so all tasks count as new"
 

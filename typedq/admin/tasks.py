@@ -25,7 +25,7 @@ def declared(app: TypedQ) -> list[Declared]:
 
 
 def tasks(app: TypedQ) -> list[dict[str, Any]]:
-    """Return the keys of `tasks --json`, by name; limits in seconds, as they apply in the end."""
+    """Return the keys of `tasks --json`, by name; limits in seconds, defaults applied."""
     return [_describe(app, task) for _, task in sorted(app.tasks.items())]
 
 

@@ -1,4 +1,4 @@
-"""Where messages wait: keys, operations with their Lua scripts, and the client that sends them."""
+"""Storage of messages: keys, operations with their Lua scripts, and the client that runs them."""
 
 from typedq.broker.client import Broker
 from typedq.broker.keys import Keys

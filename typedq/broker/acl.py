@@ -1,4 +1,4 @@
-"""The commands that each role must be allowed; `docs/security.md` has the ACLs to match."""
+"""The commands that each role needs; `docs/security.md` has the matching ACLs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v; LLEN [supervisors]; RPUSH [supervi
 ZADD [delayed] 1 v; ZRANK [delayed] v"""
 _WORKER = """
 BLPOP [wake] [supervisors] 1; EXPIRE [wake] 9; XREAD COUNT 1 STREAMS [broadcasts] 0; INFO memory
-XRANGE [broadcasts] - +; XREVRANGE [broadcasts] + -; GET [heard]; SET [heard] v; EXPIRE [heard] 9
+XRANGE [broadcasts] - +; XREVRANGE [broadcasts] + -; GET [cursor]; SET [cursor] v; EXPIRE [cursor] 9
 LPUSH [ready] v; LMPOP 1 [ready] LEFT; LLEN [ready]; LINDEX [ready] 0; LPOP [parked] 1
 RPUSH [parked] v; LMPOP 1 [parked] LEFT; EXISTS [ready] [wake]
-ZRANGE [delayed] 0 0; ZREM [delayed] v; ZCARD [delayed]; DEL [wake]; UNLINK [ready] [heard]
+ZRANGE [delayed] 0 0; ZREM [delayed] v; ZCARD [delayed]; DEL [wake]; UNLINK [ready] [cursor]
 ZSCORE [sessions] v; ZADD [sessions] 1 v; ZRANGE [sessions] 0 0; ZREM [sessions] v
 HSETNX [session_queues] f v; HSET [session_queues] f v; HGET [session_queues] f
 HDEL [session_queues] f; GET [last_tick]; SET [last_tick] 1
@@ -44,7 +44,7 @@ _NEEDS: Mapping[Role, str] = {
 }
 
 
-def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
+def required_commands(keys: Keys, role: Role, queue: str) -> list[list[str]]:
     """Return the commands that a role sends or its scripts run, with made-up arguments."""
     names: dict[str, str] = vars(keys) | {
         "ready": keys.ready(queue),
@@ -52,7 +52,7 @@ def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
         "wake": keys.wake(queue),
         "parked": keys.parked(queue, "t@0"),
         "flight": keys.in_flight("0"),
-        "heard": keys.broadcast_cursor("_0"),
+        "cursor": keys.broadcast_cursor("_0"),
         "lane": keys.lane("0"),
     }
     lines = _NEEDS[role].replace(";", "\n").splitlines()
@@ -64,10 +64,10 @@ def needs(keys: Keys, role: Role, queue: str) -> list[list[str]]:
 
 
 def whoami() -> Operation[str]:
-    """Ask for the name of the user of this connection."""
+    """Return the user name of this connection."""
     return Operation("ACL", [], ["WHOAMI"], text)
 
 
-def may(user: str, *command: Argument) -> Operation[bool]:
-    """Ask if a user may send a command; nothing is executed."""
+def is_allowed(user: str, *command: Argument) -> Operation[bool]:
+    """Return True if the ACL of a user allows a command; the server does not execute it."""
     return Operation("ACL", [], ["DRYRUN", user, *command], lambda reply: reply == b"OK")

@@ -81,15 +81,15 @@ class Broker:
 
     @property
     def lost_connections(self) -> int:
-        """How many connections failed: the server may have forgotten something since."""
+        """Return how many connections failed; after each, the server may have lost data."""
         return self._endpoint.losses
 
     def use_worker_name(self) -> None:
-        """Name the connections after this worker process, not after a producer."""
+        """Give connections the client name of a worker process."""
         self._endpoint.role = "worker"
 
     def connection(self) -> Connection:
-        """Return a new connection that the caller owns, for waiting on wake tokens."""
+        """Return a new connection that the caller owns, to wait for wake tokens."""
         return Connection(self._endpoint)
 
     def call(self, operation: Operation[T]) -> T:
@@ -97,7 +97,7 @@ class Broker:
         return self._run(lambda _: _perform(operation))
 
     async def acall(self, operation: Operation[T]) -> T:
-        """As `call`."""
+        """Do as `call`, without blocking the event loop."""
         return await self._arun(lambda _: _perform(operation))
 
     def enqueue(self, batch: Batch, schema: Schema) -> None:
@@ -108,7 +108,7 @@ class Broker:
         self._run(lambda producer: self._enqueue(producer, batch, schema))
 
     async def aenqueue(self, batch: Batch, schema: Schema) -> None:
-        """As `enqueue`."""
+        """Do as `enqueue`, without blocking the event loop."""
         await self._arun(lambda producer: self._enqueue(producer, batch, schema))
 
     def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
@@ -128,7 +128,7 @@ class Broker:
         return result
 
     def _enqueue(self, producer: Producer, batch: Batch, schema: Schema) -> Exchange[None]:
-        """Enqueue a batch exactly once, through lost connections, until the deadline.
+        """Enqueue a batch exactly once; resend it after lost connections until the deadline.
 
         Before the first reply ever, an error is raised at once: the URL may be wrong.
         """
@@ -149,7 +149,7 @@ class Broker:
                     producer.sequence += 1
                     return
             except NotSent as error:
-                # A server that says "not here" or "not now" is the one that was meant.
+                # An error code proves that the server exists, so it is worth waiting for.
                 patient = patient or bool(error.code)
                 if not sent and (not patient or time.monotonic() + backoff_s > until):
                     raise
@@ -170,7 +170,7 @@ class Broker:
     def _send(
         self, producer: Producer, batch: Batch, schema: Schema, *, resend: bool
     ) -> Exchange[bool]:
-        """Send a batch with the schemas that the server asks for; return True if it had it."""
+        """Send a batch, with schemas if the server asks; return True if it was accepted before."""
         schemas: dict[str, bytes] = {}
         while True:
             if batch and batch[0].way.broadcast_to_all:
@@ -183,13 +183,13 @@ class Broker:
             if answer.status == "unknown":
                 schemas = {contract: schema(contract) for contract in answer.unknown}
             elif answer.status == "seen" and not resend:
-                # Another producer used this id: never success, since it was not this one.
+                # Another producer used this id, so this batch was not accepted.
                 producer.renew_id()
             else:
                 return answer.status == "seen"
 
     def _check_durability(self) -> Exchange[None]:
-        """Refuse, before anything is sent, what this server could not keep."""
+        """Refuse a durability that this server cannot provide, before anything is sent."""
         policy = {b"": b"always"}
         try:
             if self._durability != "memory":
@@ -210,13 +210,13 @@ class Broker:
             raise ServerRefused(self.url, f"{_FSYNC} (here it is {set_to})")
 
     def _confirm(self, unwritten: str, until: float) -> Exchange[bool]:
-        """Wait until what was accepted is where it must be; return False if it is not in time."""
-        # WAIT is for the last write of its own connection, and a resend that was seen wrote none:
-        # without one, a replica that is far behind would be taken for one that has it.
+        """Wait for the confirmation of the durability; return False on a timeout."""
+        # WAIT covers the last write of its connection, and a resend that was "seen" wrote nothing.
+        # Without a write, a replica that lags behind would seem to have the batch.
         if unwritten and not (yield ("EXPIRE", unwritten, operations.LANE_TTL_S)):
             return False
         while (left := until - time.monotonic()) > 0:
-            # Never 0 ms, which is for ever; and shorter than what is waited for a reply.
+            # Never 0 ms, which waits for ever; and less than the reply timeout.
             wait_s = min(left, MAX_CONFIRM_S, self._endpoint.timeout_s / 2)
             reply = yield (*_CONFIRM[self._durability], max(1, round(wait_s * 1000)))
             if (reply[0] if self._durability == "fsync" else reply) > 0:
@@ -232,14 +232,14 @@ class Broker:
         self._async_pools.of_running_loop().close()
 
     def drop_after_fork(self) -> None:
-        """Leave the parent's connections to the parent."""
+        """Make new pools; the connections belong to the parent process."""
         # Kept alive: collecting an async connection would touch the parent's event loop.
         _parents.append((self._pool, self._async_pools))
         self._make_pools()
 
 
 def _perform(operation: Operation[T]) -> Exchange[T]:
-    """Run one operation; a server that does not know its script is sent the source."""
+    """Run one operation; send the source if the server does not have the script."""
     script, keys, args = operation.script, operation.keys, operation.args
     try:
         if isinstance(script, str):

@@ -39,18 +39,18 @@ Exchange = Generator[Sequence[Argument] | Backoff, Any, T]
 
 
 class Producer:
-    """What both kinds of connection have in common.
+    """The common part of sync and async connections.
 
     `id` and `sequence` are those of an idempotent producer: by them the server tells a resend.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._redis: Any = None  # redis-py's connection, while there is one
+        self._redis: Any = None  # redis-py's connection while connected
         self.renew_id()
 
     def renew_id(self) -> None:
-        """Never use the old id again; begin another at its first number."""
+        """Take a new producer id, with the first sequence number."""
         self.id, self.sequence = os.urandom(8).hex(), 1
 
     def _failure(self, error: Exception) -> Failure:
@@ -85,21 +85,21 @@ class Connection(Producer):
             raise self._failure(error) from error
 
     def read(self) -> Any:
-        """Read the reply to what was sent."""
+        """Read the reply to the command that was sent."""
         try:
             return self._redis.read_response()
         except REDIS_ERRORS as error:
             raise self._failure(error) from error
 
     def has_reply(self) -> bool:
-        """Return True if `read` would not wait: TLS may hold what the socket does not show."""
+        """Return True if `read` would not wait; TLS may have buffered data that `select` misses."""
         try:
             return bool(self._redis.can_read(0))
         except REDIS_ERRORS:
-            return True  # `read` says what is wrong
+            return True  # `read` raises the error
 
     def close_if_stale(self) -> None:
-        """Close if the server closed it meanwhile, or said more than it was asked."""
+        """Close the connection if the server closed it or sent an unexpected reply."""
         if self._redis is None:
             return
         try:
@@ -113,7 +113,7 @@ class Connection(Producer):
             self.close()
 
     def fileno(self) -> int:
-        """Return the file descriptor, to be waited for beside others."""
+        """Return the file descriptor, to wait on it together with others."""
         return redis_py.fileno(self._redis)
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ class Connection(Producer):
 
 @final
 class AsyncConnection(Producer):
-    """As `Connection`, for one event loop."""
+    """A `Connection` for one event loop."""
 
     async def execute(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply. Raises NotSent, Lost, Refused."""
@@ -208,7 +208,7 @@ class ConnectionPool:
 
 @final
 class AsyncConnectionPool:
-    """The connections of one event loop: bounded, as a thousand coroutines may enqueue at once."""
+    """The connections of one event loop, at most `limit`: thousands of coroutines may enqueue."""
 
     def __init__(self, endpoint: Endpoint, limit: int) -> None:
         self._endpoint, self._turns = endpoint, asyncio.Semaphore(limit)

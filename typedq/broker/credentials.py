@@ -1,4 +1,4 @@
-"""Who a connection logs in as: the URL's user, or what a credential provider says at the time."""
+"""Log connections in: as the user of the URL, or with what a credential provider returns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Credentials = HasCredentials | Callable[[], Answer | Awaitable[Answer]]
 
 @final
 class Login(CredentialProvider):
-    """What redis-py asks for user name and password at every connect.
+    """The credential provider that redis-py calls at every connect.
 
     `provider` is redis-py's CredentialProvider or a callable, sync or async, that returns a
     password or (user, password). Without one, the login is that of the URL.
@@ -53,12 +53,12 @@ class Login(CredentialProvider):
             raise CredentialsFailed from error
 
     async def get_credentials_async(self) -> Any:
-        """As `get_credentials`; a provider that is not async is called in another thread."""
+        """Do as `get_credentials`; a provider that is not async is called in another thread."""
         if self.provider is None:
             return self._checked(self._password)
         ask: Any = self.provider
         if hasattr(ask, "get_credentials"):
-            # The one that redis-py offers by default only calls the other, and logs a warning.
+            # redis-py's default implementation only calls the sync method, and logs a warning.
             default: Any = CredentialProvider.get_credentials_async
             own: Any = getattr(ask, "get_credentials_async", None)
             inherited = own is None or getattr(own, "__func__", own) is default
@@ -73,17 +73,17 @@ class Login(CredentialProvider):
     def _checked(self, answer: Any) -> tuple[str, str]:
         words: list[Any] = [answer] if isinstance(answer, str) else list(answer)
         if len(words) not in (1, 2) or not all(isinstance(word, str) for word in words):
-            raise TypeError("it should return a password or (user, password)")
+            raise TypeError("it must return a password or (user, password)")
         self._password = str(words[-1])
         return str(words[0]) if words[1:] else self._username or "default", self._password
 
     def scrub(self, text: str) -> str:
-        """Take the password out of a server's reply: some quote the command they do not know."""
+        """Remove the password from a server's reply: some quote a command they do not know."""
         return text.replace(self._password, "***") if self._password else text
 
 
 class CredentialsFailed(redis.ConnectionError):
-    """The provider raised an error, or returned something else."""
+    """The credential provider raised an error or returned an unusable value."""
 
     def __str__(self) -> str:
         return f"credentials= failed: {type(self.__cause__).__name__}: {self.__cause__}"
@@ -97,5 +97,5 @@ def _wait_for(answer: Awaitable[Any]) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(main())
-    with ThreadPoolExecutor(1) as pool:  # a blocking call inside a coroutine
+    with ThreadPoolExecutor(1) as pool:  # called inside a running loop
         return pool.submit(asyncio.run, main()).result()

@@ -10,13 +10,13 @@ from typedq.broker.operations import LANE_TTL_S, Accepted, accepted
 from typedq.broker.script import Argument, Operation, as_map, in_groups, number, script, text
 from typedq.message import OutgoingMessage
 
-KEPT_MS = 3_600_000
-OWN_TTL_S = 3_600
+BROADCAST_TTL_MS = 3_600_000
+COPIES_TTL_S = 3_600
 MAX_DELIVERED = 500
 
 
 class Firing(NamedTuple):
-    """A slot of a cron entry (ms since the epoch) and its message; without, ask for the last."""
+    """A slot of a cron entry (ms since the epoch) and its message; without one, only read."""
 
     entry: str
     slot_ms: int = 0
@@ -24,14 +24,14 @@ class Firing(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """Reply to cron: for each firing the last slot of its entry, and True if it was fired now."""
+    """Reply to cron: for each firing the last slot of its entry, and True if this call fired it."""
 
     now_ms: int
     slots: list[tuple[int, bool]]
 
 
 def cron(keys: Keys, firings: Sequence[Firing], schemas: Mapping[str, bytes]) -> Operation[Fired]:
-    """Fire slots, those of one entry in their order; `schemas` are the contracts of all."""
+    """Fire slots, oldest first within an entry; `schemas`: contract id -> its schema as JSON."""
     places: dict[str, int] = {}
     words: list[Argument] = []
     for entry, slot_ms, out in firings:
@@ -64,12 +64,12 @@ def last_slots(keys: Keys) -> Operation[dict[str, int]]:
 def broadcast(
     keys: Keys, producer: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
 ) -> Operation[Accepted]:
-    """Broadcast a message to every supervisor; accepted as `enqueue` accepts one for a queue."""
+    """Broadcast a message to every supervisor, with the guarantees of `enqueue`."""
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("broadcast"),
         [keys.lane(producer), keys.contracts, keys.stats, keys.broadcasts],
-        [seq, LANE_TTL_S, KEPT_MS, message.way.contract, message.message, *published],
+        [seq, LANE_TTL_S, BROADCAST_TTL_MS, message.way.contract, message.message, *published],
         accepted,
     )
 
@@ -91,13 +91,13 @@ def deliver(keys: Keys, queue: str, cursor: BroadcastCursor) -> Operation[Broadc
     return Operation(
         script("deliver"),
         [keys.broadcasts, keys.broadcast_cursor(queue), keys.stats, *keys.queue_keys([queue])],
-        [queue, cursor.id, cursor.number, OWN_TTL_S],
+        [queue, cursor.id, cursor.number, COPIES_TTL_S],
         lambda reply: BroadcastCursor(reply[0].decode(), *reply[1:]),
     )
 
 
 def abandon(keys: Keys, queue: str) -> Operation[None]:
-    """Drop the queue of a supervisor that has ended, with the broadcasts that did not run."""
+    """Delete the queue of a supervisor that has ended, with broadcasts that did not run."""
     return Operation(
         "UNLINK", [*keys.queue_keys([queue]), keys.broadcast_cursor(queue)], [], lambda _: None
     )

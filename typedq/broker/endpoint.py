@@ -1,6 +1,6 @@
-"""Where connections go and how they are made: place, options, login, name, timeouts.
+"""Open connections: find the address of the server, then apply options, login and timeouts.
 
-A failover moves the server, so its place is looked up before every connection. A namespace is one
+A failover changes the address, so it is looked up before every connection. A namespace is one
 slot of a Cluster: one node takes all its writes at any time.
 """
 
@@ -37,10 +37,10 @@ Place = tuple[str, int]  # host and port, or path and 0
 
 @final
 class Endpoint:
-    """Where the connections of a broker go, and how they are made.
+    """Opens the connections of a broker.
 
-    tag: hash tag of the keys; deadline_s: the longest that any reply is waited for
-    role: what the server calls the connections; losses: how many connections have failed
+    tag: hash tag of the keys; deadline_s: the longest wait for a reply
+    role: in the client name of the connections; losses: how many connections have failed
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Endpoint:
         self.login = Login(address.username, address.password, credentials) if has_login else None
 
     def open(self) -> Any:
-        """Return a redis-py connection that is connected. Raises NotSent, Refused."""
+        """Return a connected redis-py connection. Raises NotSent, Refused."""
         connection = place = None
         try:
             place = self.locate(self.login)
@@ -73,16 +73,16 @@ class Endpoint:
             return connection
         if connection is not None:
             connection.disconnect()
-        # Not while redis-py's error is handled: it may quote the login, and would be its context.
+        # Outside the except block: redis-py's error may quote the login and would be its context.
         raise failure
 
     async def aopen(self) -> Any:
-        """As `open`, for the running event loop."""
+        """Do as `open`, for the running event loop."""
         connection = place = None
         try:
             async with asyncio.timeout(self._connect_s + self.timeout_s):
                 place = await self._alocate()
-                # Timeouts of its own would cost a task for every command.
+                # With socket_timeout, redis-py would create a task for every command.
                 changes = {"redis_connect_func": redis_py.agreet, "socket_timeout": None}
                 connection = self._make(redis_py.ASYNC, place, **changes)
                 await connection.connect()
@@ -97,31 +97,31 @@ class Endpoint:
         raise failure
 
     def _make(self, classes: dict[str, Any], place: Place, **changes: Any) -> Any:
-        given, is_unix = self._options, self._address.kind == "unix"
+        options, is_unix = self._options, self._address.kind == "unix"
         name = "typedq-producer" if self.role == "producer" else f"typedq-worker-{os.getpid()}"
         arguments: dict[str, Any] = {
             "socket_timeout": self.timeout_s,
             "socket_connect_timeout": self._connect_s,
             "db": self._address.db,
-            "client_name": given.get("client_name", name),
-            "protocol": given.get("protocol", 3),
+            "client_name": options.get("client_name", name),
+            "protocol": options.get("protocol", 3),
             "credential_provider": self.login,
-            **{name: given[name] for name in _PASSED_ON if name in given},
-            **redis_py.library_name(given),
+            **{name: options[name] for name in _PASSED_ON if name in options},
+            **redis_py.library_name(options),
         }
         if is_unix:
             arguments["path"] = place[0]
         else:
             arguments |= {"host": place[0], "port": place[1]}
-            arguments["socket_keepalive"] = given.get("socket_keepalive", True)
+            arguments["socket_keepalive"] = options.get("socket_keepalive", True)
         kind = "unix" if is_unix else "tls" if self._address.tls else "tcp"
         connection = classes[kind](**(arguments | changes))
         if self._address.tls:
-            redis_py.set_tls(connection, redis_py.tls_context(given))
+            redis_py.set_tls(connection, redis_py.tls_context(options))
         return connection
 
     def locate(self, login: Login | None) -> Place:
-        """Return where the server is that takes writes for the tag. Raises NotSent."""
+        """Return the address of the server that takes writes for the tag. Raises NotSent."""
         address, reasons = self._address, list[str]()
         if not self.moves:
             return address.hosts[0] if address.hosts else (address.path, 0)
@@ -142,7 +142,7 @@ class Endpoint:
             finally:
                 if connection is not None:
                     connection.disconnect()
-        raise NotSent(f"no {address.kind} node could tell: {'; '.join(reasons)}")
+        raise NotSent(f"no {address.kind} node returned an address: {'; '.join(reasons)}")
 
     async def _alocate(self) -> Place:
         login = self.login
@@ -153,8 +153,8 @@ class Endpoint:
         return await asyncio.to_thread(self.locate, login)
 
     def _failure(self, error: Exception, place: Place | None) -> Failure:
-        """Sort what went wrong before a command of ours was sent."""
-        # redis-py's asyncio wraps what it does not know.
+        """Classify an error that was raised before a command was sent."""
+        # redis-py's asyncio wraps unknown exceptions.
         error = next((each for each in error.args if isinstance(each, Exception)), error)
         if known := code(error):
             text = self.login.scrub(reply_text(error)) if self.login else reply_text(error)
@@ -169,7 +169,7 @@ class Endpoint:
             return Refused(str(error), "UNSUPPORTED")
         why = reason(error)
         if isinstance(error, AttributeError | TypeError | redis.InvalidResponse):
-            why = "it does not answer as Redis or Valkey would"
+            why = "it does not reply like Redis or Valkey"
         where = ":".join(str(part) for part in place if part) + ": " if place else ""
         return NotSent(f"{where}{why}")
 

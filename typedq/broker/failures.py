@@ -1,4 +1,4 @@
-"""How a command can fail, told apart by what it means for the command, and what users are told."""
+"""How a command can fail: was it executed or not, and which error the user sees."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from redis import exceptions
 
 from typedq.errors import ServerError, ServerRefused, ServerUnavailable
 
-# What redis-py lets through on a connection: a malformed reply is a ValueError or worse.
+# Exceptions that redis-py raises on a connection; a malformed reply may be any of the last three.
 REDIS_ERRORS: Final = (redis.RedisError, OSError, ValueError, AttributeError, TypeError)
-# The server that answers so did nothing: another one takes the writes now, or soon.
+# Error codes of a server that executed nothing because another one takes the writes, now or soon.
 MOVED_ON: Final = frozenset(("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN"))
 NOT_NOW: Final = frozenset(("LOADING", "MAXCLIENTS"))
-# redis-py cuts these codes off the text. A subclass stands before its parent.
+# redis-py removes these codes from the text. Subclasses come before their parents.
 _CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.NoScriptError, "NOSCRIPT"),
     (exceptions.BusyLoadingError, "LOADING"),
@@ -75,7 +75,7 @@ def reply_text(error: Exception) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return why a connection failed; the operating system says it best."""
+    """Return why a connection failed, in the words of the operating system if there are any."""
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return "timed out"
     is_plain = type(error) is redis.ConnectionError and isinstance(error.__context__, OSError)
@@ -96,21 +96,21 @@ _ADVICE = {
     "WRONGPASS": "wrong or missing user name or password in the URL, or from credentials=",
     "NOPERM": "this user may not do that; see the ACLs in the documentation",
     "OOM": "the server is out of memory; raise maxmemory or drain queues",
-    "WRONGTYPE": "a key is not of its type: ask typedq doctor",
+    "WRONGTYPE": "a key has another type; run typedq doctor",
     "READONLY": "this server is a read-only replica; use the URL of the primary",
     "MOVED": "this server is a node of a Cluster; use redis+cluster://",
 }
 
 
 def unavailable(url: str, error: Exception) -> ServerUnavailable:
-    """Return the error for a server that does not answer, with what to look at."""
+    """Return the error for a server that does not reply, with what to check."""
     ask, text = "is it running, and is the URL right?", str(error)
     if isinstance(error, Failure) and error.code == "MAXCLIENTS":
-        ask = "it has no connection left: raise its maxclients, or run fewer processes"
+        ask = "it has no free connection; raise its maxclients, or run fewer processes"
     elif "credentials=" in text:
-        ask = "does what was given as credentials= work?"
+        ask = "does the provider given as credentials= work?"
     elif "certificate has expired" in text:
-        ask = "is its certificate to be renewed, or is the clock wrong here?"
+        ask = "has its certificate expired, or is the clock of this machine wrong?"
     elif "CERTIFICATE_VERIFY_FAILED" in text:
         ask = "is its authority named by ssl_ca_certs=, and the host as in its certificate?"
     elif "ssl_" in url and any(sign in text for sign in _UNREADABLE):
@@ -123,7 +123,7 @@ def unavailable(url: str, error: Exception) -> ServerUnavailable:
 
 
 def server_error(url: str, error: Failure) -> ServerError:
-    """Return what the user is told when the server did not answer, or refused; with what to do."""
+    """Return the error that the user sees if the server refused or did not reply."""
     if isinstance(error, Refused) or error.code == "WRONGPASS":
         advice = _ADVICE.get(error.code)
         return ServerRefused(url, f"{advice} ({error})" if advice else str(error))

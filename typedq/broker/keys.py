@@ -1,7 +1,7 @@
-"""Every key typedq uses in Redis, and the only file that spells one.
+"""All keys that typedq uses in Redis. No other file builds one.
 
-All keys of a namespace share the hash tag `{namespace}`, so that a namespace is one slot of a
-Cluster and every script runs there as it is.
+All keys of a namespace share the hash tag `{namespace}`, so one node of a Cluster holds them all
+and scripts can use any of them together.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ class Keys:
         self.supervisors = f"{tag}:wake_supervisors"
 
     def ready(self, queue: str) -> str:
-        """List of whole messages; the head is next."""
+        """Return the key of a list of messages; the head is next."""
         return f"{self.tag}:ready:{queue}"
 
     def delayed(self, queue: str) -> str:
-        """Sorted set: due time in server ms -> message."""
+        """Return the key of a sorted set of messages by due time (server ms)."""
         return f"{self.tag}:delayed:{queue}"
 
     def wake(self, queue: str) -> str:
-        """List of 0 or 1 wake tokens, on which idle workers block."""
+        """Return the key of a list of 0 or 1 wake tokens; idle workers block on it."""
         return f"{self.tag}:wake:{queue}"
 
     def parked(self, queue: str, group: str) -> str:
-        """List of messages of one queue that wait for a worker that can read their contract."""
+        """Return the key of a list of messages that wait for a worker that can read them."""
         return f"{self.tag}:parked:{queue}:{group}"
 
     def in_flight(self, session: str) -> str:
-        """Hash: id -> message, of one session."""
+        """Return the key of a hash of the messages of one session by id."""
         return f"{self.tag}:flight:{session}"
 
     def broadcast_cursor(self, queue: str) -> str:
-        """The last broadcast of one supervisor, by its own queue; expires."""
+        """Return the key of the last broadcast that a supervisor copied; it expires."""
         return f"{self.tag}:heard:{queue}"
 
     def lane(self, producer: str) -> str:
-        """Last sequence number of one producer connection; expires."""
+        """Return the key of the last sequence number of a producer id; it expires."""
         return f"{self.tag}:lane:{producer}"
 
     def queue_keys(self, queues: Iterable[str]) -> list[str]:
-        """Ready, delayed and wake of each queue: the order in which every script takes them."""
+        """Return ready, delayed and wake of each queue, in the order that scripts expect."""
         found: list[str] = []
         for queue in queues:
             found += _queue_keys(self, queue)

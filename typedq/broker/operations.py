@@ -1,6 +1,6 @@
-"""Operations of sessions and producers, each a value; the Lua file of the same name runs it.
+"""Operations of sessions and producers. Each runs the Lua script of the same name.
 
-Times are in ms on the server's clock; delays travel as delays. Messages are opaque bytes here.
+Times are in ms on the server's clock. Delays are sent as delays. Messages are opaque bytes here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Accepted(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-_ACCEPTED, _NO_WAY = Accepted("accepted"), Destination("", "")
+_ACCEPTED, _NO_DESTINATION = Accepted("accepted"), Destination("", "")
 
 
 def _due(way: Destination) -> tuple[str, int]:
@@ -54,7 +54,7 @@ def enqueue(
     """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
-    way, first = _NO_WAY, 0
+    way, first = _NO_DESTINATION, 0
     for out in batch:
         if out.way is not way and out.way != way:
             if first:  # the group before is complete: set its number of messages
@@ -81,7 +81,7 @@ def enqueue(
 
 
 def accepted(reply: list[bytes]) -> Accepted:
-    """Read what the scripts enqueue and broadcast return."""
+    """Parse the reply of the scripts enqueue and broadcast."""
     if reply == [b"accepted"]:
         return _ACCEPTED
     status: Any = reply[0].decode()
@@ -110,9 +110,9 @@ def renew(
 ) -> Operation[tuple[bool, list[str]]]:
     """Extend leases and record that a supervisor is alive.
 
-    about: a JSON object that is not empty, or b"" to leave the list
+    about: its report, a JSON object that is not empty; b"" removes it from the list of workers
 
-    Return True if the server did not know the supervisor, and the sessions that others have ended.
+    Return True if the supervisor was not in that list, and the sessions that others have ended.
     """
     return Operation(
         script("renew"),
@@ -148,22 +148,22 @@ def replace_session(
 
 
 # What recover_session does with a message of a process that died.
-# done   it had ended well: acknowledge it
-# crash  it ran alone, or beyond its hard timeout: count a crash; alone from now on
-# lost   it ran beside others, or nobody knows: count a loss; alone from the second one on
-# back   it had not started, or another is known to be the culprit: return it uncounted
+# done   it had succeeded: acknowledge it
+# crash  it ran alone, or beyond its hard timeout: count a crash; it runs alone from now on
+# lost   it ran beside others, or that is unknown: count a loss; it runs alone from the second on
+# back   it had not started, or another message caused the death: return it uncounted
 Fate = Literal["done", "crash", "lost", "back"]
 
 
 class Recovered(NamedTuple):
-    """Reply to recover_session; `alive` means that the lease still runs and nothing was done.
+    """Reply to recover_session; if `alive`, the lease has not ended and nothing was done.
 
-    done, buried, back: how many messages were acknowledged, became dead letters, or returned
+    done, dead, back: how many messages were acknowledged, became dead letters, or returned
     """
 
     alive: bool
     done: int = 0
-    buried: int = 0
+    dead: int = 0
     back: int = 0
 
 
@@ -180,7 +180,7 @@ def recover_session(
     crashed: bytes = CRASHED,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Operation[Recovered]:
-    """End a session. `fates` by message id come from its journal; `others` is the fate of the rest.
+    """End a session. `fates`: by message id, from its journal; `others`: the fate of the rest.
 
     crashes, losses: how many of them make a message a dead letter, for the reasons `crashed` and
         `LOST`. A poison message kills at most two processes beside others and `crashes` alone.
@@ -209,7 +209,7 @@ class Ticked(NamedTuple):
 
 
 def tick(keys: Keys, queues: Sequence[str], *, grace_ms: int, lease_ms: int) -> Operation[Ticked]:
-    """Make due messages ready, at most 500, and name the sessions whose lease is over."""
+    """Make at most 500 due messages ready; return the sessions whose lease has ended."""
     return Operation(
         script("tick"),
         [

@@ -32,7 +32,7 @@ class Parked(NamedTuple):
 
 
 def park(keys: Keys, session: str, parked: Sequence[Parked], bounds: DeadBounds) -> Operation[int]:
-    """Park messages that the session holds; return how many it did hold."""
+    """Park messages of a session; return how many it still held."""
     places: dict[Group, int] = {}
     words: list[Argument] = []
     for group, id in parked:
@@ -113,14 +113,14 @@ def parked(keys: Keys, group: Group, first: int = 0, last: int = 499) -> Operati
 
 
 class DelayedStats(NamedTuple):
-    """When the last delayed message of each queue is due (server ms); the size of each group."""
+    """The last due time of each queue (server ms), and the size of each parked group."""
 
     last_due_ms: dict[str, int | None]
     parked: dict[Group, int]
 
 
 def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Operation[DelayedStats]:
-    """Return the last due time of queues and the size of groups, in one call; at least one each."""
+    """Return the last due time of queues and the size of groups; at least one key in all."""
 
     def parse(reply: list[bytes | int]) -> DelayedStats:
         dues, counts = reply[: len(queues)], reply[len(queues) :]
@@ -129,5 +129,5 @@ def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Oper
             {group: number(n) for group, n in zip(groups, counts, strict=True)},
         )
 
-    lines = [*map(keys.delayed, queues), *(keys.parked(*group) for group in groups)]
-    return Operation(script("extent"), lines, [len(queues)], parse)
+    lists = [*map(keys.delayed, queues), *(keys.parked(*group) for group in groups)]
+    return Operation(script("extent"), lists, [len(queues)], parse)

@@ -1,7 +1,7 @@
-"""What typedq asks of redis-py beside its public methods: the handshake, TLS, and private names.
+"""Adapt redis-py: the handshake, TLS, and everything that needs its private names.
 
-Every private name of redis-py is used in this file only; tests/broker/test_redis_py.py holds each,
-for the oldest release that is supported as for the newest.
+No other file uses private names of redis-py. tests/broker/test_redis_py.py checks each of them
+with the oldest and the newest supported release.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ OLDEST: Final = {"redis": (7, 0), "valkey": (7, 2)}
 
 
 class Unsupported(redis.RedisError):
-    """The server is older than the oldest that has what the scripts use."""
+    """The server is too old for the commands that the scripts use."""
 
 
 def tls_context(options: dict[str, Any]) -> ssl.SSLContext:
-    """Return the TLS settings of a URL. redis-py's would trust the system's authorities as well."""
+    """Return the TLS context of a URL. redis-py's own would also trust the system's authorities."""
     tls = ssl.create_default_context(
         cafile=options.get("ssl_ca_certs"),
         capath=options.get("ssl_ca_path"),
@@ -37,7 +37,7 @@ def tls_context(options: dict[str, Any]) -> ssl.SSLContext:
         tls.verify_flags &= ~ssl.VerifyFlags[name]
     key = options.get("ssl_keyfile")
     if pem := options.get("ssl_certfile") or key:
-        # Without a password, OpenSSL would ask whoever sits at the terminal, and wait.
+        # Without a password, OpenSSL would prompt for one at the terminal.
         tls.load_cert_chain(pem, key, options.get("ssl_password", ""))
     if "ssl_min_version" in options:
         tls.minimum_version = ssl.TLSVersion(options["ssl_min_version"])
@@ -47,7 +47,7 @@ def tls_context(options: dict[str, Any]) -> ssl.SSLContext:
 
 
 def library_name(options: dict[str, Any]) -> dict[str, Any]:
-    """Have the library's name sent only if the URL gives one: it costs two commands a connect."""
+    """Return options that send lib_name only if the URL has one: it costs two commands."""
     name, version = options.get("lib_name"), options.get("lib_version")
     try:
         from redis import DriverInfo
@@ -60,7 +60,7 @@ def library_name(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def greet(connection: Any) -> None:
-    """Log in, as redis-py does it, and check what the server says of itself in reply."""
+    """Log in as redis-py does, and check the server's reply to HELLO."""
     log_in: Any = redis.Connection.on_connect
     read, greetings = connection.read_response, list[Any]()
 
@@ -80,7 +80,7 @@ def greet(connection: Any) -> None:
 
 
 async def agreet(connection: Any) -> None:
-    """As `greet`, for an asyncio connection."""
+    """Do as `greet` for an asyncio connection."""
     read, greetings = connection.read_response, list[Any]()
 
     async def read_and_keep(*args: Any, **options: Any) -> Any:
@@ -116,7 +116,7 @@ def _checked(reply: Any) -> Any:
         return None
     name, version = (reply.get(key, b"").decode() for key in (b"server", b"version"))
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    # Sentinels may be older than what they watch.
+    # Sentinels may be older than the servers they monitor.
     if reply.get(b"mode") != b"sentinel" and numbers < OLDEST.get(name, (0, 0)):
         oldest = ".".join(map(str, OLDEST[name]))
         raise Unsupported(f"{name} {version} is too old: typedq needs {name} {oldest} or newer")
@@ -134,10 +134,10 @@ class _TLS(redis.SSLConnection):
 
 
 class _AsyncUnix(aio.UnixDomainSocketConnection):
-    """redis-py shakes hands twice here: once as it connects, and once as everywhere."""
+    """A connection that shakes hands once; redis-py does it twice on Unix sockets."""
 
     async def on_connect(self) -> None:
-        """Leave it to `agreet`."""
+        """Do nothing; `agreet` shakes hands."""
 
 
 SYNC: Final = {"tcp": redis.Connection, "tls": _TLS, "unix": redis.UnixDomainSocketConnection}
@@ -145,7 +145,7 @@ ASYNC: Final = {"tcp": aio.Connection, "tls": aio.SSLConnection, "unix": _AsyncU
 
 
 def set_tls(connection: Any, context: ssl.SSLContext) -> None:
-    """Have a connection use this instead of what redis-py would make of its options."""
+    """Set the TLS context of a connection, instead of the one that redis-py would make."""
     if isinstance(connection, _TLS):
         connection.context = context
     else:
@@ -158,11 +158,11 @@ def fileno(connection: Any) -> int:
 
 
 async def is_stale(connection: Any) -> bool:
-    """Return True if an idle asyncio connection was closed, or holds a reply nobody asked for."""
+    """Return True if an idle asyncio connection was closed or holds an unexpected reply."""
     writer = connection._writer
     if writer is None or writer.is_closing():
         return True
-    # Of what came in since its loop last ran, only the socket knows.
+    # The stream does not know yet what arrived since its loop last ran; the socket does.
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
@@ -180,7 +180,7 @@ def abort(connection: Any) -> None:
     transport = connection._writer.transport
     try:
         transport.abort()
-    except RuntimeError:  # its loop was closed, and nobody else would close the socket
+    except RuntimeError:  # its loop is closed, so the socket must be closed here
         sock = getattr(transport, "_sock", None)
         if sock is not None:
             sock.close()

@@ -1,4 +1,4 @@
-"""Lua scripts, one for each operation, and an operation as a value before it is sent."""
+"""Load Lua scripts, and describe an operation on the server before it is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INCLUDE = re.compile(r"^ *--@include (\w+)$", re.MULTILINE)
 @final
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One Lua file with its parts included; the server knows it by its `sha`."""
+    """One Lua file with its parts included; `sha` is the name that EVALSHA takes."""
 
     name: str
     source: str
@@ -41,7 +41,7 @@ def script(name: str) -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-# A Struct, because a dataclass takes four times as long to make, for every request.
+# A Struct, because one is made for every request and a dataclass takes four times as long.
 class Operation(msgspec.Struct, Generic[T], eq=False):
     """One operation on the server as a value: built once, sent by `call` or by `acall`.
 
@@ -54,33 +54,33 @@ class Operation(msgspec.Struct, Generic[T], eq=False):
     parse: Callable[[Any], T]
 
     def eval_source(self) -> tuple[Argument, ...]:
-        """Return the command for a server that does not know the script: it runs and keeps it."""
+        """Return the command for a server that does not have the script; EVAL also stores it."""
         if isinstance(self.script, str):
             return (self.script, *self.keys, *self.args)
         return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
 def text(raw: bytes) -> str:
-    """Return a text of the server; bytes that are not UTF-8, and so not ours, are escaped."""
+    """Return bytes from the server as text; bytes that are not UTF-8 are escaped."""
     return raw.decode(errors="backslashreplace")
 
 
 def number(raw: bytes | float) -> int:
-    """Return a count or a time (ms) of the server; 0 for anything else."""
+    """Return a count or a time (ms) from the server; 0 for anything else."""
     try:
-        found = int(float(raw))
+        value = int(float(raw))
     except (ValueError, OverflowError):
         return 0
-    return found if abs(found) < 10**14 else 0
+    return value if abs(value) < 10**14 else 0
 
 
 def as_map(reply: Any) -> dict[bytes, Any]:
-    """Return a map of the server: RESP 3 has them, RESP 2 sends keys and values in turn."""
+    """Return a reply as a map: RESP 3 has maps, RESP 2 alternates keys and values."""
     return reply if hasattr(reply, "items") else dict(in_groups(reply, 2))
 
 
 def as_pairs(reply: Any) -> list[Any]:
-    """Return members with their scores: pairs in RESP 3, in turn in RESP 2."""
+    """Return members with their scores: RESP 3 sends pairs, RESP 2 a flat list."""
     return reply if not reply or isinstance(reply[0], list) else list(in_groups(reply, 2))
 
 

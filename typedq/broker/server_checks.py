@@ -1,4 +1,4 @@
-"""Check if a server is fit to hold messages: the questions, and the findings from its answers."""
+"""Check that the configuration of a server suits a queue: requests, and findings from replies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def info(*sections: str) -> Operation[Facts]:
-    """Ask what the server says of itself; returns name -> value."""
+    """Return sections of INFO as name -> value."""
 
     def parse(reply: bytes) -> Facts:
         pairs = (line.partition(":") for line in text(reply).splitlines())
@@ -38,7 +38,7 @@ def info(*sections: str) -> Operation[Facts]:
 
 
 def config(*names: str) -> Operation[Facts]:
-    """Ask for settings of the server; returns name -> value."""
+    """Return settings of the server as name -> value."""
 
     def parse(reply: Any) -> Facts:
         return {text(name): text(value) for name, value in as_map(reply).items()}
@@ -47,20 +47,23 @@ def config(*names: str) -> Operation[Facts]:
 
 
 def clock() -> Operation[float]:
-    """Ask for the server's time; returns seconds since the epoch."""
+    """Return the server's time in seconds since the epoch."""
     return Operation("TIME", [], [], lambda reply: int(reply[0]) + int(reply[1]) / 1e6)
 
 
 def kind(key: str) -> Operation[str]:
-    """Ask for the type of a key; returns "none" if there is no such key."""
+    """Return the type of a key, "none" if it does not exist."""
     return Operation("TYPE", [key], [], text)
 
 
-def examine(info: Facts, config: Facts = _NONE, asked: str = "memory") -> Iterator[Finding]:
-    """Check a server. `config` lacks what could not be asked; `asked` is the app's durability."""
+def examine(info: Facts, config: Facts = _NONE, durability: str = "memory") -> Iterator[Finding]:
+    """Yield the findings on a server.
+
+    config: without the settings that could not be read; durability: what the app asks for
+    """
     yield from _version(info)
     yield from _persistence(info, config)
-    yield from _durability(asked, info, config)
+    yield from _durability(durability, info, config)
     yield from eviction(info)
     yield from _memory(info)
 
@@ -82,7 +85,7 @@ class Vulnerability(NamedTuple):
     fixed: list[tuple[int, ...]]
 
     def affects(self, release: tuple[int, ...]) -> bool:
-        """Return True if a release has them; a series later than all that had them never did."""
+        """Return True if a release has them; series after the last affected one never had them."""
         return self.since <= release < (self.fixed_in(release) or self.fixed[-1])
 
     def fixed_in(self, release: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -92,7 +95,7 @@ class Vulnerability(NamedTuple):
 
 @cache
 def vulnerabilities() -> tuple[str, Mapping[str, list[Vulnerability]]]:
-    """Return the day on which these were all that were known, and those by server, newest first."""
+    """Return the date of the list, and the vulnerabilities by server, newest first."""
     import tomllib
 
     file = Path(__file__).parent / "vulnerabilities.toml"
@@ -107,8 +110,8 @@ def vulnerabilities() -> tuple[str, Mapping[str, list[Vulnerability]]]:
     }
 
 
-def _release(told: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", told)[:3]))
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def _version(info: Facts) -> Iterator[Finding]:
@@ -117,7 +120,7 @@ def _version(info: Facts) -> Iterator[Finding]:
     found = f"{name} {number or 'of an unknown version'}"
     open_ = [each for each in known[name] if each.affects(release)]
     if not release:
-        yield Finding("version", "warning", found, "see by hand that it is an up-to-date release")
+        yield Finding("version", "warning", found, "check that it is an up-to-date release")
     elif open_:
         names = [name for each in open_ for name in each.names]
         listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
@@ -126,7 +129,7 @@ def _version(info: Facts) -> Iterator[Finding]:
         last = [each for each in last if each > release]
         fix = f"upgrade to {' or '.join('.'.join(map(str, v)) for v in last)}, or later"
         fix += ", unless your distribution fixed it under this number"
-        # The last release of a series lives on in distributions, which fix it and keep the number.
+        # Distributions patch the last release of a series without changing its number.
         level: Level = "problem" if any(fixes) else "warning"
         yield Finding("version", level, f"{found} is affected by {listed}", fix)
     else:
@@ -140,37 +143,37 @@ def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
     level: Level = "warning"
     if info.get("aof_enabled") == "1":
         if info.get("aof_last_write_status", "ok") != "ok":
-            found, fix = "it could not write its append-only file", "make room on its disk"
+            found, fix = "it could not write its append-only file", "free space on its disk"
             yield Finding("persistence", "problem", found, fix)
         elif fsync == "no":
-            found = "append-only file, written when the system likes: a power cut loses about 30 s"
+            found = "append-only file without fsync: a power cut loses about 30 s"
             yield Finding("persistence", level, found, "CONFIG SET appendfsync everysec")
         else:
             lost = {"always": "nothing is lost", "everysec": "a power cut loses 2 s at most"}
-            told = lost.get(fsync or "", "how often it is synced could not be asked")
-            yield Finding("persistence", "ok", f"append-only file: {told}")
+            loss = lost.get(fsync or "", "its appendfsync could not be read")
+            yield Finding("persistence", "ok", f"append-only file: {loss}")
     elif info.get("rdb_last_bgsave_status", "ok") != "ok" and save != "":
-        found = "its last snapshot failed, so that it may refuse every write"
-        yield Finding("persistence", "problem", found, "make room on its disk, then: BGSAVE")
+        found = "its last snapshot failed; it may refuse every write"
+        yield Finding("persistence", "problem", found, "free space on its disk, then: BGSAVE")
     elif save == "":
         found = "neither append-only file nor snapshots: a restart loses every message"
         yield Finding("persistence", "problem", found, _KEEP)
     else:
-        found = "no append-only file: a restart loses what was accepted since the last snapshot"
+        found = "no append-only file: a restart loses all messages since the last snapshot"
         yield Finding("persistence", level, found, _KEEP)
 
 
 def _durability(asked: str, info: Facts, config: Facts) -> Iterator[Finding]:
-    """Judge whether the server can confirm what the app asks for."""
+    """Check that the server can confirm the durability that the app asks for."""
     if asked == "replica":
-        online = sum("state=online" in told for name, told in info.items() if name[:5] == "slave")
-        fix = "connect a replica: until then every enqueue fails at its deadline"
+        online = sum("state=online" in value for name, value in info.items() if name[:5] == "slave")
+        fix = "connect a replica; until then every enqueue fails at its deadline"
         level: Level = "ok" if online else "problem"
-        yield Finding("durability", level, f"replica, and {online} are online", fix)
+        yield Finding("durability", level, f"replica; {online} online", fix)
     elif asked == "fsync":
         synced = info.get("aof_enabled") == "1" and config.get("appendfsync", "always") == "always"
         able = version(info)[0] == "valkey" or _release(version(info)[1]) >= (7, 2)
-        found = "fsync, and the server " + ("syncs" if synced and able else "cannot confirm it")
+        found = "fsync; the server " + ("confirms it" if synced and able else "cannot confirm it")
         fix = "Redis or Valkey 7.2, and CONFIG SET appendonly yes appendfsync always"
         yield Finding("durability", "ok" if synced and able else "problem", found, fix)
 
@@ -186,15 +189,17 @@ def eviction(info: Facts) -> Iterator[Finding]:
 
 
 def _memory(info: Facts) -> Iterator[Finding]:
-    used, most = (number(info.get(n, "0").encode()) for n in ("used_memory", "maxmemory"))
-    share = used / most if most else 0.0
+    used, limit = (number(info.get(n, "0").encode()) for n in ("used_memory", "maxmemory"))
+    share = used / limit if limit else 0.0
     level: Level = "problem" if share > 0.9 else "warning" if share > 0.75 else "ok"
-    if not most:
-        fix = "set one below what the machine has: then enqueue is refused before the kernel kills"
+    if not limit:
+        fix = "set maxmemory below the host's memory, or the kernel may kill the server"
         yield Finding("memory", "warning", f"{used / 1e6:,.0f} MB used, no maxmemory", fix)
     else:
         fix = (
-            "" if level == "ok" else "drain queues, or raise maxmemory: full, it refuses to enqueue"
+            ""
+            if level == "ok"
+            else "drain queues or raise maxmemory; a full server refuses to enqueue"
         )
-        found = f"{used / 1e6:,.0f} MB of {most / 1e6:,.0f} MB used ({share:.0%})"
+        found = f"{used / 1e6:,.0f} MB of {limit / 1e6:,.0f} MB used ({share:.0%})"
         yield Finding("memory", level, found, fix)

@@ -14,7 +14,7 @@ from typedq.reasons import NO_MESSAGE
 
 
 class Ack(NamedTuple):
-    """Acknowledge messages of one contract, or broadcasts with the contract b""."""
+    """Acknowledge messages of one contract, or broadcasts (contract b"")."""
 
     contract: bytes
     ids: Sequence[bytes]
@@ -25,10 +25,10 @@ class Ack(NamedTuple):
 
 
 class AckAll(NamedTuple):
-    """Acknowledge all that the session holds, alone in its batch: how many, by contract.
+    """Acknowledge all messages of the session, by contract; the only settlement of its batch.
 
-    witness: the id of one of them. If the server has another number of messages in flight, or not
-        this one, it changes nothing and the reply says so.
+    witness: the id of one of them. If it is not in flight, or their number differs, the server
+        changes nothing and `Fetched.settled` is None.
     """
 
     counts: Mapping[bytes, int]
@@ -42,7 +42,7 @@ class AckAll(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """Run it again after `delay_ms`; `attempts` are counted by then."""
+    """Run it again after `delay_ms`; `attempts` is the new count."""
 
     id: bytes
     queue: str
@@ -67,7 +67,7 @@ class DeadLetter(NamedTuple):
 
 
 class Discard(NamedTuple):
-    """Leave no trace of it: a broadcast that this worker cannot read."""
+    """Drop it uncounted: a broadcast that this worker cannot read."""
 
     id: bytes
 
@@ -93,8 +93,8 @@ Settlement = Ack | Retry | DeadLetter | Discard | Release
 class Fetched(NamedTuple):
     """Reply to settle_and_fetch and unpark; `alive` is False if others ended the session.
 
-    settled: how many messages; None if nothing was done, because what is in flight differs from
-        what `AckAll` says
+    settled: how many messages; None if nothing was done because `AckAll` does not match the
+        messages in flight
     """
 
     alive: bool
@@ -129,7 +129,7 @@ def settle_and_fetch(
     )
 
 
-@lru_cache(maxsize=100)  # made once a session, not once a batch
+@lru_cache(maxsize=100)  # once for each session, not for each batch
 def _keys(keys: Keys, session: str, queues: tuple[str, ...]) -> list[str]:
     return [
         *(keys.sessions, keys.in_flight(session), keys.counts, keys.dead, keys.dead_letters),
@@ -142,7 +142,7 @@ def _place(queues: Sequence[str], queue: str) -> int:
 
 
 def fetched(reply: list[Any]) -> Fetched:
-    """Read what the scripts settle_and_fetch and unpark return."""
+    """Parse the reply of the scripts settle_and_fetch and unpark."""
     if reply[0] != b"ok":
         return Fetched(False, 0, []) if reply[0] == b"ended" else Fetched(True, None, [])
     lists: list[list[bytes]] = reply[2:]

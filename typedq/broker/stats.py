@@ -1,4 +1,4 @@
-"""Operations of administration: counts that change nothing, dead letters, pausing, workers."""
+"""Operations for administration: statistics, dead letters, pausing, worker reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Session(NamedTuple):
 
 
 def sessions(keys: Keys) -> Operation[list[Session]]:
-    """Every session that is not yet ended, the next to expire first."""
+    """Return every session that has not ended, the next to expire first."""
     return Operation(
         "ZRANGE",
         [keys.sessions],
@@ -27,18 +27,18 @@ def sessions(keys: Keys) -> Operation[list[Session]]:
 
 
 def publish(keys: Keys, schemas: Mapping[str, bytes]) -> Operation[None]:
-    """Make contracts known: contract id -> its schema as JSON."""
+    """Publish contracts: contract id -> its schema as JSON."""
     words = [word for pair in schemas.items() for word in pair]
     return Operation("HSET", [keys.contracts], words, lambda _: None)
 
 
 def schema(keys: Keys, contract: str) -> Operation[bytes | None]:
-    """The schema of a contract id, or None if nobody published it."""
+    """Return the schema of a contract id, or None if it was never published."""
     return Operation("HGET", [keys.contracts], [contract], lambda reply: reply)
 
 
 def contracts(keys: Keys) -> Operation[dict[str, bytes]]:
-    """Every contract ever published: contract id -> its schema as JSON."""
+    """Return every published contract: contract id -> its schema as JSON."""
     return Operation(
         "HGETALL",
         [keys.contracts],
@@ -72,10 +72,10 @@ def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Operat
     """Count messages by state; `sessions` are those whose messages in flight are counted."""
 
     def parse(reply: list[Any]) -> Stats:
-        now, flying, dead, stats, counts, workers, *depths = reply
+        now, in_flight, dead, stats, counts, workers, *depths = reply
         return Stats(
             now,
-            flying,
+            in_flight,
             dead,
             {text(k): number(v) for k, v in in_groups(stats, 2)},
             {text(k): number(v) for k, v in in_groups(counts, 2)},
@@ -100,50 +100,53 @@ def survey(keys: Keys, queues: Sequence[str], sessions: Sequence[str]) -> Operat
     )
 
 
-class Grave(NamedTuple):
-    """The id of a dead letter, and when it died (server ms)."""
+class DeadEntry(NamedTuple):
+    """The id of a dead letter, and when it became one (server ms)."""
 
     id: str
     died_ms: int
 
 
-def graves(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[Grave]]:
+def list_dead(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[DeadEntry]]:
     """Return the ids of dead letters by index, youngest first."""
     return Operation(
         "ZRANGE",
         [keys.dead],
         [first, last, "REV", "WITHSCORES"],
-        lambda reply: [Grave(text(id), number(ms)) for id, ms in as_pairs(reply)],
+        lambda reply: [DeadEntry(text(id), number(ms)) for id, ms in as_pairs(reply)],
     )
 
 
-class Letter(NamedTuple):
-    """A dead letter: `reason` is a line of JSON, `message` the bytes as they were.
+class DeadMessage(NamedTuple):
+    """A dead letter: `reason` is a line of JSON, `message` the unchanged bytes.
 
-    What typedq did not write, and so has no line break, is all message.
+    An entry without a line break was not written by typedq: its reason is empty.
     """
 
     reason: bytes
     message: bytes
 
 
-def letters(keys: Keys, ids: Sequence[str]) -> Operation[list[Letter | None]]:
+def read_dead(keys: Keys, ids: Sequence[str]) -> Operation[list[DeadMessage | None]]:
     """Return dead letters by id, at least one; None for each that is gone."""
     return Operation(
         "HMGET",
         [keys.dead_letters],
         list(ids),
-        lambda reply: [None if raw is None else _letter(raw) for raw in reply],
+        lambda reply: [None if raw is None else _split(raw) for raw in reply],
     )
 
 
-def _letter(raw: bytes) -> Letter:
+def _split(raw: bytes) -> DeadMessage:
     reason, line_break, message = raw.partition(b"\n")
-    return Letter(reason, message) if line_break else Letter(b"", raw)  # nobody of ours wrote it
+    return DeadMessage(reason, message) if line_break else DeadMessage(b"", raw)
 
 
-def died(keys: Keys, ids: Sequence[str]) -> Operation[list[int | None]]:
-    """Return when dead letters died (server ms); None for each id that is gone. One id at least."""
+def died_at(keys: Keys, ids: Sequence[str]) -> Operation[list[int | None]]:
+    """Return when messages became dead letters (server ms); None for ids that are gone.
+
+    ids: at least one
+    """
     return Operation(
         "ZMSCORE",
         [keys.dead],
@@ -152,20 +155,20 @@ def died(keys: Keys, ids: Sequence[str]) -> Operation[list[int | None]]:
     )
 
 
-class Revived(NamedTuple):
-    """How many were requeued, and the ids of those that are no message of a known queue."""
+class Requeued(NamedTuple):
+    """How many were requeued, and the ids that are not a message of a known queue."""
 
-    revived: int
-    impossible: list[str]
+    requeued: int
+    rejected: list[str]
 
 
-def requeue(keys: Keys, queues: Sequence[str], ids: Sequence[str]) -> Operation[Revived]:
+def requeue(keys: Keys, queues: Sequence[str], ids: Sequence[str]) -> Operation[Requeued]:
     """Make at most 500 dead letters ready again, with all counts reset."""
     return Operation(
         script("requeue"),
         [keys.dead, keys.dead_letters, keys.counts, *keys.queue_keys(queues)],
         [len(queues), *queues, *ids],
-        lambda reply: Revived(reply[0], [id.decode() for id in reply[1:]]),
+        lambda reply: Requeued(reply[0], [id.decode() for id in reply[1:]]),
     )
 
 
@@ -181,12 +184,12 @@ def purge(keys: Keys, queue: str) -> Operation[int]:
 
 
 def pause(keys: Keys, queue: str) -> Operation[bool]:
-    """Let workers fetch nothing more from a queue; return True if that is new."""
+    """Stop workers from fetching from a queue; return False if it was paused already."""
     return Operation("SADD", [keys.paused], [keys.ready(queue)], bool)
 
 
 def resume(keys: Keys, queue: str) -> Operation[bool]:
-    """Let workers fetch from a queue again, within a second; return True if it was paused."""
+    """Let workers fetch from a queue again, within a second; return False if it was not paused."""
     return Operation("SREM", [keys.paused], [keys.ready(queue)], bool)
 
 
@@ -199,17 +202,17 @@ def paused(keys: Keys, queues: Sequence[str]) -> Operation[list[str]]:
 
 
 def peek(keys: Keys, queue: str, count: int) -> Operation[list[bytes]]:
-    """Return the next messages of a queue, the next one first; they stay where they are."""
+    """Return the next messages of a queue, the head first, without removing them."""
     return Operation("LRANGE", [keys.ready(queue)], [0, count - 1], list)
 
 
 def workers(keys: Keys) -> Operation[dict[str, bytes]]:
-    """Return what each worker last said of itself, as JSON."""
+    """Return the last report of each worker, as JSON."""
     return Operation(
         "HGETALL", [keys.workers], [], lambda reply: {text(k): v for k, v in as_map(reply).items()}
     )
 
 
-def forget_worker(keys: Keys, name: str) -> Operation[int]:
-    """Drop what a worker that ended long ago said of itself."""
+def delete_worker(keys: Keys, name: str) -> Operation[int]:
+    """Delete the report of a worker that ended long ago."""
     return Operation("HDEL", [keys.workers], [name], int)

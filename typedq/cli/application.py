@@ -30,8 +30,8 @@ _PLACE = "the current directory or --app-dir"
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Options of a command that takes its app by -A."""
+class AppOptions:
+    """Options of a command that takes its app with -A."""
 
     app: AppOption = None
     app_dir: AppDir = HERE
@@ -41,29 +41,35 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Placed(Chosen):
-    """Options of a command that takes its app as argument or by -A."""
+class AppOrArgument(AppOptions):
+    """Options of a command that takes its app as an argument or with -A."""
 
-    place: AppArgument = None
+    argument: AppArgument = None
 
     def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
-        return load(self.app, self.app_dir, self.place, log=log)
+        return load(self.app, self.app_dir, self.argument, log=log)
 
 
 def load(
-    app: str | None, app_dir: Path, place: str | None = None, *, log: tuple[str, Any] | None = None
+    app: str | None,
+    app_dir: Path,
+    argument: str | None = None,
+    *,
+    log: tuple[str, Any] | None = None,
 ) -> TypedQ:
     """Return the app with its tasks imported. `log` is (level, format).
 
     Raises AppNotFound (with a cause, if the app's own code raised it), ConfigurationError.
     """
-    if place and app and place != app:
-        raise typer.BadParameter(f"{place!r} and {app!r}: give only one of them", param_hint="APP")
+    if argument and app and argument != app:
+        raise typer.BadParameter(
+            f"{argument!r} and {app!r}: give only one of them", param_hint="APP"
+        )
     telemetry.configure(*log or ("info", "text"))
-    path = place or app or os.environ.get("TYPEDQ_APP") or _configured()
+    path = argument or app or os.environ.get("TYPEDQ_APP") or _configured()
     if not path:
-        ways = "give module:attr with -A, in TYPEDQ_APP, or as app in [tool.typedq]"
-        raise ConfigurationError([f"app: missing; {ways}"])
+        expected = "give module:attr with -A, in TYPEDQ_APP, or as app in [tool.typedq]"
+        raise ConfigurationError([f"app: missing; {expected}"])
     sys.path.insert(0, str(app_dir.resolve()))
     found = _find(path)
     try:
@@ -77,12 +83,12 @@ def load(
 
 
 def no_queue(name: str, known: Sequence[str]) -> str:
-    """Return the error for a name that no queue has."""
+    """Return the error for a queue that the app does not have."""
     return f"no queue named {name!r}{meant(name, known)}; this app has: {', '.join(known)}"
 
 
 def show_trace(error: BaseException) -> None:
-    """Write a traceback to stderr, beginning with the user's own code."""
+    """Print a traceback on stderr, without the frames of typedq above the app's code."""
     trace, ours = error.__traceback__, (str(Path(__file__).parents[1]), "<frozen importlib")
     while trace and trace.tb_frame.f_code.co_filename.startswith((*ours, importlib.__file__)):
         trace = trace.tb_next
@@ -107,7 +113,7 @@ def _find(path: str) -> TypedQ:
         if not hasattr(found, name):
             raise AppNotFound(path, f"{module} has no {name!r}{meant(name, dir(found))}")
         found = getattr(found, name)
-    return found if isinstance(found, TypedQ) else _made_by(found, path)
+    return found if isinstance(found, TypedQ) else _call_factory(found, path)
 
 
 def _import(path: str, module: str) -> object:
@@ -127,7 +133,7 @@ def _is_absent(error: BaseException | None, module: str) -> bool:
     return bool(absent) and f"{module}.".startswith(f"{absent}.")
 
 
-def _made_by(found: object, path: str) -> TypedQ:
+def _call_factory(found: object, path: str) -> TypedQ:
     """Call a factory function. Other callables, such as a task, are refused."""
     if not inspect.isroutine(found):
         kind = type(found).__name__

@@ -9,32 +9,32 @@ import typer
 from typer import Argument
 
 from typedq.cli import messages
-from typedq.cli.application import AsJson, Chosen
+from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import Row, columns, print_json, print_line, print_rows
-from typedq.cli.messages import Choice, Filter, Number, Payload
+from typedq.cli.messages import Filter, Number, Payload, Target
 
 if TYPE_CHECKING:
     from typedq.admin.dead_letters import DeadLetters
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
-Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these.")]
+Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these dead letters.")]
 _KIND = "dead letter(s)"
-_OTHERS = "the others are gone, or cannot be requeued: no message, or no queue of this app"
+_OTHERS = "the others no longer exist, or are malformed or of a queue that this app does not have"
 
 
-def list_(only: Filter, *, number: Number = 20, json: AsJson = False, app: Chosen) -> None:
+def list_(only: Filter, *, number: Number = 20, json: AsJson = False, app: AppOptions) -> None:
     """List dead letters, the youngest first."""
-    found = list(islice(_letters(app).find(only.selection), number))
+    found = list(islice(_dead_letters(app).find(only.selection), number))
     shown = {**columns("id", "died", "task", "queue", "kind"), "error": _first_line}
     none = "no dead letters" + (" match" if only.selection.narrows else "")
     print_rows(found, shown, as_json=json, none=none)
 
 
-def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: Chosen) -> None:
+def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: AppOptions) -> None:
     """Show why a message failed, with the traceback. Exit code 1 if there is no such id."""
-    facts = _letters(app).get(id, payload=payload)
+    facts = _dead_letters(app).get(id, payload=payload)
     if facts is None:
-        print_line(f"no dead letter has the id {id}")
+        print_line(f"no dead letter with the id {id}")
         raise typer.Exit(1)
     if json:
         print_json(facts)
@@ -46,24 +46,24 @@ def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: Chosen)
         print_line(f"    {line}")
 
 
-def retry(ids: Ids = None, *, which: Choice, app: Chosen) -> None:
+def retry(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
     """Requeue dead letters with counters reset. Asks for confirmation unless you give IDs."""
     which.check(ids, "id")
-    letters = _letters(app)
-    chosen = ids or letters.ids(which.selection)
+    dead = _dead_letters(app)
+    chosen = ids or dead.ids(which.selection)
     yes = which.yes or bool(ids)
-    messages.change("retry", _KIND, len(set(chosen)), letters.requeue(chosen), _OTHERS, yes=yes)
+    messages.change("retry", _KIND, len(set(chosen)), dead.requeue(chosen), _OTHERS, yes=yes)
 
 
-def drop(ids: Ids = None, *, which: Choice, app: Chosen) -> None:
+def drop(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
     """Delete dead letters for good. Asks for confirmation."""
     which.check(ids, "id")
-    letters = _letters(app)
-    chosen = ids or letters.ids(which.selection)
-    messages.change("drop", _KIND, len(set(chosen)), letters.delete(chosen), _OTHERS, yes=which.yes)
+    dead = _dead_letters(app)
+    chosen = ids or dead.ids(which.selection)
+    messages.change("drop", _KIND, len(set(chosen)), dead.delete(chosen), _OTHERS, yes=which.yes)
 
 
-def _letters(app: Chosen) -> DeadLetters:
+def _dead_letters(app: AppOptions) -> DeadLetters:
     loaded = app.load()
     from typedq.admin.dead_letters import DeadLetters
 

@@ -1,15 +1,15 @@
-"""`typedq doctor`: checks of the server and of what waits on it."""
+"""`typedq doctor`: check the server, the workers and the waiting messages."""
 
 from __future__ import annotations
 
 import typer
 
-from typedq.cli.application import AsJson, Placed
+from typedq.cli.application import AppOrArgument, AsJson
 from typedq.cli.console import Warn, console, print_json, table
 
 
-def doctor(app: Placed, json: AsJson = False) -> None:
-    """Check the server and what waits on it, and say what to change. Exit code 1: a problem."""
+def doctor(app: AppOrArgument, json: AsJson = False) -> None:
+    """Check server, workers and waiting messages; print what to fix. Exit code 1: a problem."""
     loaded = app.load()
     from typedq.admin.doctor import examine
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import BadParameter, Option
 
 from typedq.admin.messages import age
-from typedq.cli.application import AsJson, Placed
+from typedq.cli.application import AppOrArgument, AsJson
 from typedq.cli.console import Columns, Row, Warn, columns, console, print_json, table_of
 from typedq.cli.parameters import duration
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 Watch = Annotated[
     float | None,
-    Option(parser=duration, metavar="SECONDS", help="Show it again every SECONDS."),
+    Option(parser=duration, metavar="SECONDS", help="Refresh every SECONDS."),
 ]
 
 
-def info(app: Placed, json: AsJson = False, watch: Watch = None) -> None:
-    """Show queues, workers, cron entries, and the messages that wait by contract."""
+def info(app: AppOrArgument, json: AsJson = False, watch: Watch = None) -> None:
+    """Show queues, workers, cron entries, and waiting messages by contract."""
     if watch is not None and watch <= 0:
         raise BadParameter("it must be above 0", param_hint="--watch")
     loaded, screen = app.load(), console()
@@ -40,7 +40,7 @@ def info(app: Placed, json: AsJson = False, watch: Watch = None) -> None:
 
 
 def _readers(row: Row) -> str:
-    """Return how many live workers read a contract; a warning if messages wait for nobody."""
+    """Return how many live workers read a contract; a warning if messages wait and none does."""
     if count := len(row["read_by"]):
         return f"{count} worker{'s' * (count > 1)}"
     return Warn("nobody") if row.get("messages") or row.get("waiting") else "nobody"

@@ -1,6 +1,6 @@
-"""What commands on messages share: how some are chosen, how they are shown, how many are changed.
+"""Options and output that commands on messages share: select, show, confirm, count.
 
-Arguments are shown only with --payload: they may hold what not everybody should see.
+Arguments are shown only with --payload, because they may be confidential.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typedq.cli.parameters import since as read_since
 if TYPE_CHECKING:
     from typedq.admin.messages import Selection
 
-_SINCE = "Only younger ones: 30m, 1h, 2d or 2027-01-31."
+_SINCE = "Only those since then: 30m, 1h, 2d or 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
@@ -31,14 +31,14 @@ Payload = Annotated[bool, Option("--payload", help="Show the arguments too.")]
 
 @dataclass(frozen=True)
 class Filter:
-    """Options that say which messages a command is about, if not all."""
+    """Options that select messages; without any, all."""
 
     task: Annotated[str | None, Option("--task", metavar="NAME", help="Only of this task.")] = None
     since: Annotated[datetime | None, Option(parser=read_since, metavar="WHEN", help=_SINCE)] = None
 
     @property
     def given(self) -> dict[str, Any]:
-        """Return the options that narrow the choice, by name."""
+        """Return the values of the options by name."""
         return {"task": self.task, "since": self.since}
 
     @property
@@ -49,14 +49,14 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Choice(Filter):
+class Target(Filter):
     """Options of a command that changes messages."""
 
     all: Annotated[bool, Option("--all", help="All of them.")] = False
     yes: Yes = False
 
     def check(self, names: Sequence[str] | None, what: str) -> None:
-        """Refuse a command that names no messages: nothing given must not mean everything."""
+        """Raise BadParameter unless messages are selected, or --all is given."""
         if bool(names) == (self.all or any(self.given.values())):
             options = ", ".join(f"--{name}" for name in self.given)
             reason = f"give {what}s, or choose by {options} or --all"
@@ -66,13 +66,13 @@ class Choice(Filter):
 def show_messages(
     messages: Iterable[dict[str, Any]], none: str, *, payload: bool, as_json: bool
 ) -> None:
-    """Print messages in the order in which they will be fetched."""
+    """Print messages in the order of fetching."""
     names = [*_SHOWN, *["payload"] * payload]
     console.print_rows(list(messages), columns(*names), as_json=as_json, none=none)
 
 
 def change(what: str, kind: str, total: int, steps: Iterable[int], why: str, *, yes: bool) -> None:
-    """Confirm, take the steps, print how many; if that is not all, print `why` and exit with 1."""
+    """Confirm, run the steps, print how many; if some are left, print `why` and exit with 1."""
     confirm(f"{what} {total:,} {kind}?", yes=yes or not total)
     done = count_steps(what, total, steps)
     print_line(f"{what}: {done:,} of {total:,} {kind}")
@@ -82,15 +82,15 @@ def change(what: str, kind: str, total: int, steps: Iterable[int], why: str, *, 
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask at the terminal; the answer no ends the command with exit code 1."""
+    """Ask for confirmation; end the command with exit code 1 if refused."""
     if not yes:
         if not sys.stdin.isatty():
-            raise BadParameter("there is no terminal to ask at; confirm with -y", param_hint="-y")
+            raise BadParameter("there is no terminal to confirm at; use -y", param_hint="-y")
         typer.confirm(question, abort=True)
 
 
 def count_steps(what: str, total: int, steps: Iterable[int]) -> int:
-    """Add up the steps, with a bar on a terminal while they are taken."""
+    """Run the steps with a progress bar; return their sum."""
     from rich.progress import Progress
 
     done = 0

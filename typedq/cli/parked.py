@@ -1,4 +1,4 @@
-"""`typedq parked`: messages kept for a worker that can read them, by queue and contract."""
+"""`typedq parked`: messages that wait for a worker that can read their contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from typedq.cli import messages
-from typedq.cli.application import AsJson, Chosen
+from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import columns, print_rows
 from typedq.cli.messages import Number, Payload
 
@@ -22,12 +22,12 @@ Contracts = Annotated[
     list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `list` shows them.")
 ]
 _KIND = "parked message(s)"
-_OTHERS = "a worker that can read the others fetched them meanwhile"
+_OTHERS = "workers that can read the others fetched them meanwhile"
 
 
 @dataclass(frozen=True)
-class Filter(messages.Filter):
-    """Options that say which groups a command is about, if not all."""
+class GroupFilter(messages.Filter):
+    """Options that select groups; without any, all."""
 
     queue: Annotated[
         str | None, Option("-Q", "--queue", metavar="NAME", help="Only of this queue.")
@@ -39,12 +39,12 @@ class Filter(messages.Filter):
 
 
 @dataclass(frozen=True)
-class Choice(Filter, messages.Choice):
+class GroupTarget(GroupFilter, messages.Target):
     """Options of a command that changes groups."""
 
 
-def list_(only: Filter, *, json: AsJson = False, app: Chosen) -> None:
-    """List parked messages by queue and contract: how many, since when. The oldest is first."""
+def list_(only: GroupFilter, *, json: AsJson = False, app: AppOptions) -> None:
+    """List parked messages by queue and contract, the oldest first."""
     parked = _parked(app)
     from typedq.admin.parked import rows
 
@@ -56,11 +56,11 @@ def list_(only: Filter, *, json: AsJson = False, app: Chosen) -> None:
 def show(
     contracts: Contracts = None,
     *,
-    only: Filter,
+    only: GroupFilter,
     number: Number = 20,
     payload: Payload = False,
     json: AsJson = False,
-    app: Chosen,
+    app: AppOptions,
 ) -> None:
     """Show parked messages. Exit code 1 if there are none."""
     parked = _parked(app)
@@ -70,23 +70,23 @@ def show(
     raise typer.Exit(0 if found else 1)
 
 
-def retry(contracts: Contracts = None, *, which: Choice, app: Chosen) -> None:
-    """Put parked messages back in their queues. Asks for confirmation.
+def retry(contracts: Contracts = None, *, which: GroupTarget, app: AppOptions) -> None:
+    """Requeue parked messages. Asks for confirmation.
 
     A worker that cannot read them parks them again.
     """
     _change("retry", app, which, contracts, "ready")
 
 
-def drop(contracts: Contracts = None, *, which: Choice, app: Chosen) -> None:
+def drop(contracts: Contracts = None, *, which: GroupTarget, app: AppOptions) -> None:
     """Drop parked messages for good. Asks for confirmation."""
     _change("drop", app, which, contracts, "purged")
 
 
 def _change(
     what: str,
-    app: Chosen,
-    which: Choice,
+    app: AppOptions,
+    which: GroupTarget,
     contracts: list[str] | None,
     to: Literal["ready", "purged"],
 ) -> None:
@@ -97,12 +97,12 @@ def _change(
     messages.change(what, _KIND, total, parked.release(groups, to), _OTHERS, yes=which.yes)
 
 
-def _parked(app: Chosen) -> Parked:
+def _parked(app: AppOptions) -> Parked:
     loaded = app.load()
     from typedq.admin.parked import Parked
 
     return Parked(loaded)
 
 
-def _nothing(only: Filter, contracts: Sequence[str] | None = None) -> str:
+def _nothing(only: GroupFilter, contracts: Sequence[str] | None = None) -> str:
     return "nothing is parked" + (" that matches" if contracts or only.selection.narrows else "")

@@ -1,6 +1,6 @@
 """The program `typedq`: its commands and exit codes.
 
-Exit codes: 0 done, 1 the answer is no, 2 it could not be done. Only the command that is called is
+Exit codes: 0 success, 1 a negative result, 2 an error. Only the command that is called is
 imported; heavy imports (broker, worker) happen when it runs, so that `--help` is quick.
 """
 
@@ -49,10 +49,13 @@ _COMMANDS = {  # name -> module, function, example
 }
 _GROUPS = {
     "dead": (
-        "Messages that failed for good: list, show, retry, drop.",
+        "Dead letters, which are messages that failed for good: list, show, retry, drop.",
         "list --task send_email --since 1h",
     ),
-    "parked": ("Messages kept for a worker that can read them: list, show, retry, drop.", "list"),
+    "parked": (
+        "Messages that wait for a worker that can read them: list, show, retry, drop.",
+        "list",
+    ),
     "server": ("The embedded server of this project.", "status"),
 }
 

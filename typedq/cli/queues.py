@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, BadParameter
 
 from typedq.cli import messages
-from typedq.cli.application import AsJson, Chosen, no_queue
+from typedq.cli.application import AppOptions, AsJson, no_queue
 from typedq.cli.console import print_json, print_line
 from typedq.cli.messages import Number, Payload, Yes
 
@@ -23,15 +23,15 @@ def peek(
     number: Number = 20,
     payload: Payload = False,
     json: AsJson = False,
-    app: Chosen,
+    app: AppOptions,
 ) -> None:
     """Show the next messages of a queue without taking them."""
     found = _queue(app, queue).peek(number, payload=payload)
     messages.show_messages(found, f"nothing is ready in {queue}", payload=payload, as_json=json)
 
 
-def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: Chosen) -> None:
-    """Drop the ready and delayed messages of a queue for good. Running ones go on. Asks first."""
+def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: AppOptions) -> None:
+    """Delete the ready and delayed messages of a queue; running ones continue. Asks first."""
     chosen = _queue(app, queue)
     total = chosen.size()
     messages.confirm(f"purge {total:,} message(s) from {queue}?", yes=yes or not total)
@@ -42,19 +42,19 @@ def purge(queue: Queue, *, yes: Yes = False, json: AsJson = False, app: Chosen) 
         print_line(f"purge: {purged:,} message(s) from {queue}")
 
 
-def pause(queue: Queue, *, app: Chosen) -> None:
-    """Stop workers from fetching from a queue until it is resumed. Producers go on."""
+def pause(queue: Queue, *, app: AppOptions) -> None:
+    """Stop workers from fetching from a queue until it is resumed. Enqueuing still works."""
     changed = _queue(app, queue).pause()
     print_line(f"{queue} is paused" if changed else f"{queue} was paused already")
 
 
-def resume(queue: Queue, *, app: Chosen) -> None:
+def resume(queue: Queue, *, app: AppOptions) -> None:
     """Let workers fetch from a paused queue again."""
     changed = _queue(app, queue).resume()
     print_line(f"{queue} is resumed" if changed else f"{queue} was not paused")
 
 
-def _queue(app: Chosen, name: str) -> QueueAdmin:
+def _queue(app: AppOptions, name: str) -> QueueAdmin:
     loaded = app.load()
     known = [each.name for each in loaded.settings.queues]
     if name not in known:

@@ -17,12 +17,12 @@ from typer import BadParameter
 
 from typedq.telemetry import event
 
-GRACE_S = 5.0  # a developer who waits for a change should not wait for a long task
+GRACE_S = 5.0  # developers should not have to wait for a long task
 _POLL_MS = 100
 
 
 def run_with_reload(directory: Path, grace_s: float) -> int:
-    """Run this command without --reload, and again when a .py file in `directory` changes.
+    """Run this command without --reload, and restart it when a .py file in `directory` changes.
 
     grace_s: how long running tasks may take after a change
     Return the exit code of the last worker after a signal.
@@ -37,7 +37,7 @@ def run_with_reload(directory: Path, grace_s: float) -> int:
 
 @final
 class _Reloader:
-    """Restarts the worker; one that ended by itself is started at the next change."""
+    """Restarts the worker after changes, also if it has exited."""
 
     def __init__(self, command: list[str], directory: Path) -> None:
         self._command, self._directory = command, directory
@@ -55,7 +55,7 @@ class _Reloader:
             rust_timeout=_POLL_MS,
             yield_on_timeout=True,
         )
-        next(files, None)  # begin to watch before the worker starts, so that no change is missed
+        next(files, None)  # watch before the worker starts, or changes meanwhile are missed
         event(logging.INFO, "watching for changes", directory=str(self._directory.resolve()))
         worker, is_logged = subprocess.Popen(self._command), False
         for changes in files:
@@ -98,10 +98,10 @@ class _Reloader:
 def _end(worker: subprocess.Popen[bytes], grace_s: float) -> None:
     """Send SIGTERM, then SIGTERM again, which interrupts tasks, then SIGKILL."""
     steps = ((signal.SIGTERM, min(grace_s, GRACE_S)), (signal.SIGTERM, GRACE_S))
-    for number, patience_s in (*steps, (signal.SIGKILL, None)):
+    for number, wait_s in (*steps, (signal.SIGKILL, None)):
         worker.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
-            worker.wait(patience_s)
+            worker.wait(wait_s)
             return
 
 

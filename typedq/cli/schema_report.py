@@ -1,4 +1,4 @@
-"""Print what the check of contracts found: as text, as JSON, or as annotations on GitHub."""
+"""Print the check of contracts as text, JSON or GitHub annotations."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def print_export(check: Check, written: Mapping[str, Path], *, as_json: bool) ->
 
 
 def print_live(live: Live, format: str) -> None:
-    """Print what waits on the server, and whether this code reads it."""
+    """Print the waiting messages by contract, and whether this code reads them."""
     facts = schemas.report_live(live)
     if format == "json":
         print_json(facts)
@@ -87,7 +87,7 @@ def print_live(live: Live, format: str) -> None:
             lines.append((f"{text}: read ({waiting.read})", None))
         else:
             lines.append((f"{text}{due} cannot be read by this code: {waiting.why}", "red"))
-    safe = "safe: this code reads every message that waits" if facts["safe"] else "NOT safe"
+    safe = "safe: this code reads all waiting messages" if facts["safe"] else "NOT safe"
     lines.append((safe, "green" if facts["safe"] else "bold red"))
     running = f"{live.workers} live worker{'s' * (live.workers != 1)}"
     lines.append((f"deploy order, for {running}: {_ORDERS[live.order]}", None))
@@ -95,7 +95,7 @@ def print_live(live: Live, format: str) -> None:
 
 
 def _next_steps(check: Check, *, unsafe: bool) -> Iterator[str]:
-    """Say what to do now, for somebody who meets the check for the first time."""
+    """Yield what to do next, for somebody who runs the check for the first time."""
     where, new = short(check.directory), any(not verdict.exported for verdict in check.verdicts)
     if unsafe:
         yield "next: apply a fix above, or deploy in the order that is named, and accept the break"
@@ -118,7 +118,7 @@ def _details(check: Check) -> Iterator[Line]:
     for verdict in check.verdicts:
         for finding in verdict.findings:
             yield from _finding(finding, verdict, check.directory)
-        for history, accepted in verdict.unneeded:
+        for history, accepted in verdict.stale_acceptances:
             yield "", None
             text = f"{accepted.rule} at {accepted.path} from version {accepted.version}"
             file = short(check.directory / history / "accepted.json")
@@ -167,7 +167,7 @@ def _annotations(verdict: Verdict, check: Check) -> Iterator[str]:
         title = f"{change.rule} {_effect(finding, verdict)}"
         text = f"{change.path}: {change.message}; fix: {fix(finding)}"
         yield f"::{level} file={_quoted(file, ',:')},title={_quoted(title, ',:')}::{_quoted(text)}"
-    for history, accepted in verdict.unneeded:
+    for history, accepted in verdict.stale_acceptances:
         file = short(where / history / "accepted.json")
         text = f"{accepted.rule} at {accepted.path} is no longer needed"
         yield f"::warning file={_quoted(file, ',:')}::{_quoted(text)}"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from typedq.cli.application import HERE, AsJson, Placed, show_trace
+from typedq.cli.application import HERE, AppOrArgument, AsJson, show_trace
 from typedq.cli.console import print_error
 from typedq.errors import AppNotFound, ConfigurationError
 
@@ -21,7 +21,7 @@ Directory = Annotated[
         "--schemas",
         file_okay=False,
         metavar="DIR",
-        help="Where the committed contracts are.",
+        help="Directory of the committed contracts.",
         show_default="schemas beside the app's pyproject.toml",
     ),
 ]
@@ -44,20 +44,23 @@ Against = Annotated[
 
 
 def check_schemas(
-    app: Placed,
+    app: AppOrArgument,
     *,
     schemas: Directory = None,
     against: Against = None,
     mode: Mode = None,
     format: Annotated[str, typer.Option(help="text, json or github (annotations).")] = "text",
     live: Annotated[
-        bool, typer.Option("--live", help="Ask the server which messages wait and who reads them.")
+        bool,
+        typer.Option(
+            "--live", help="Check against the waiting messages and live workers of the server."
+        ),
     ] = False,
     no_app: Annotated[
         bool, typer.Option("--no-app", help="Check the newest committed contracts; import nothing.")
     ] = False,
 ) -> None:
-    """Say whether contracts changed safely. Exit code 0: yes. 1: no, or not exported. 2: error.
+    """Check that contracts changed safely. Exit code 0: yes. 1: no, or not exported. 2: error.
 
     backward: the new code reads every message of the old code. forward: the old code reads every
     message of the new code. full: both. Plain modes compare with the last version, transitive modes
@@ -86,8 +89,8 @@ def check_schemas(
         raise typer.Exit(1)
 
 
-def export_schemas(app: Placed, *, schemas: Directory = None, json: AsJson = False) -> None:
-    """Write the next version of each contract that changed, and say how safe the change is."""
+def export_schemas(app: AppOrArgument, *, schemas: Directory = None, json: AsJson = False) -> None:
+    """Write the next version of each contract that changed, and print whether it is safe."""
     with _exits_with_2():
         loaded = app.load()
         from typedq.admin.schemas import export, read
@@ -97,8 +100,8 @@ def export_schemas(app: Placed, *, schemas: Directory = None, json: AsJson = Fal
     print_export(check, written, as_json=json)
 
 
-def _start(app: Placed) -> Path | None:
-    """Return where the search for the app's project begins; None for the current directory."""
+def _start(app: AppOrArgument) -> Path | None:
+    """Return the directory to search for pyproject.toml from; None for the current one."""
     return None if app.app_dir == HERE else app.app_dir
 
 

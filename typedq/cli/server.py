@@ -8,14 +8,14 @@ import typer
 
 from typedq.addresses import project
 from typedq.admin.messages import age
-from typedq.cli.application import AsJson, Chosen
+from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import print_json, print_line
 
-_NONE = "no embedded server runs for this project; a worker or an enqueue starts one"
+_NONE = "no embedded server is running for this project; a worker or an enqueue starts one"
 
 
-def status(app: Chosen, json: AsJson = False) -> None:
-    """Show where it runs. Exit code 1 if it does not run."""
+def status(app: AppOptions, json: AsJson = False) -> None:
+    """Show URL, data directory and log of the server. Exit code 1 if it is not running."""
     from typedq.embedded import status
 
     found = status(_namespace(app))
@@ -33,8 +33,8 @@ def status(app: Chosen, json: AsJson = False) -> None:
     raise typer.Exit(0 if found else 1)
 
 
-def stop(app: Chosen) -> None:
-    """Stop it; its data stays on disk. Exit code 1 if it was not running."""
+def stop(app: AppOptions) -> None:
+    """Stop the server; its data stays on disk. Exit code 1 if it was not running."""
     from typedq.embedded import stop
 
     stopped = stop(_namespace(app))
@@ -42,6 +42,6 @@ def stop(app: Chosen) -> None:
     raise typer.Exit(0 if stopped else 1)
 
 
-def _namespace(app: Chosen) -> str:
-    """The server belongs to the project; only where there is none, to the app's namespace."""
+def _namespace(app: AppOptions) -> str:
+    """Return "" in a project, which has one server; otherwise the namespace, which then has one."""
     return "" if project() is not None else app.load().settings.namespace

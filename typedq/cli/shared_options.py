@@ -1,4 +1,4 @@
-"""Let commands share options: a dataclass with a field for each."""
+"""Share options between commands: a dataclass with one field for each option."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the command as typer reads it: a dataclass parameter becomes its fields."""
+    """Return the command with each dataclass parameter replaced by its fields, for typer."""
     flat, groups = dict[str, Parameter](), dict[str, tuple[type, list[str]]]()
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
         kind: Any = parameter.annotation
@@ -24,9 +24,9 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
             groups[name] = kind, list(fields)
         flat |= {f: p.replace(kind=Parameter.KEYWORD_ONLY) for f, p in fields.items()}
 
-    def run(**given: Any) -> None:
-        made = {name: kind(**{f: given.pop(f) for f in fs}) for name, (kind, fs) in groups.items()}
-        command(**given, **made)
+    def run(**values: Any) -> None:
+        made = {name: kind(**{f: values.pop(f) for f in fs}) for name, (kind, fs) in groups.items()}
+        command(**values, **made)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {name: parameter.annotation for name, parameter in flat.items()}

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from typer import Argument, BadParameter, Option
 
 from typedq.admin.messages import age, iso
-from typedq.cli.application import AsJson, Chosen, Placed
+from typedq.cli.application import AppOptions, AppOrArgument, AsJson
 from typedq.cli.console import Row, columns, print_json, print_line, print_rows
 from typedq.cli.parameters import duration, moment
 from typedq.errors import InvalidArguments, InvalidBody, meant
 
-Name = Annotated[str, Argument(help="The name of a task.")]
+Name = Annotated[str, Argument(help="Name of the task.")]
 Payload = Annotated[
-    str, Argument(metavar="JSON", help="Its arguments as a JSON object, or - to read stdin.")
+    str, Argument(metavar="JSON", help="Arguments as a JSON object, or - to read stdin.")
 ]
 Delay = Annotated[
     float | None,
@@ -30,8 +30,8 @@ OtherQueue = Annotated[
 ]
 
 
-def tasks(app: Placed, json: AsJson = False) -> None:
-    """List the tasks: signature, queue, retries, time limits, fingerprint."""
+def tasks(app: AppOrArgument, json: AsJson = False) -> None:
+    """List tasks with signature, queue, retries, time limits and fingerprint."""
     loaded = app.load()
     from typedq.admin.tasks import tasks as described
 
@@ -46,7 +46,7 @@ def tasks(app: Placed, json: AsJson = False) -> None:
 
 
 def enqueue(
-    app: Chosen,
+    app: AppOptions,
     task: Name,
     payload: Payload = "{}",
     *,
@@ -55,14 +55,14 @@ def enqueue(
     queue: OtherQueue = None,
     json: AsJson = False,
 ) -> None:
-    """Enqueue one message. It is checked against the task's contract, as any call is."""
+    """Enqueue one message, checked against the contract of the task."""
     loaded = app.load()
     if task not in loaded.tasks and (hint := meant(task, loaded.tasks)):
         raise BadParameter(f"no task named {task!r}{hint}", param_hint="TASK")
     known = loaded.declarations.find(task)
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
-    given = {"delay": delay, "eta": eta, "queue": queue}
-    options: Any = {name: value for name, value in given.items() if value is not None}
+    chosen = {"delay": delay, "eta": eta, "queue": queue}
+    options: Any = {name: value for name, value in chosen.items() if value is not None}
     sender = known.options(**options)
     limits = loaded.settings.max_body, loaded.settings.max_depth
     try:
@@ -83,5 +83,5 @@ def _retry(facts: Row) -> str | None:
 
 
 def _limits(facts: Row) -> str:
-    given = [(kind, age(facts[f"{kind}_timeout"])) for kind in ("soft", "hard")]
-    return ", ".join(f"{kind} {limit}" for kind, limit in given if limit)
+    chosen = [(kind, age(facts[f"{kind}_timeout"])) for kind in ("soft", "hard")]
+    return ", ".join(f"{kind} {limit}" for kind, limit in chosen if limit)

@@ -1,4 +1,4 @@
-"""`typedq worker`: flags become `WorkerOptions`; a flag wins over a setting."""
+"""`typedq worker`: make `WorkerOptions` of flags and settings; flags take precedence."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from typer import Option
 
 from typedq import telemetry
 from typedq.app import TypedQ
-from typedq.cli.application import Placed, no_queue
+from typedq.cli.application import AppOrArgument, no_queue
 from typedq.cli.parameters import cores, duration, processes
 from typedq.cli.reload import GRACE_S, run_with_reload
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
 
-_C_HELP = "Child processes: 4, cores or cores*2. \\[default: the setting, else cores]"
-_A_HELP = "Coroutine tasks at a time in each child process. \\[default: the setting]"
-_G_HELP = "How long running tasks may take after SIGTERM. \\[default: the setting]"
-_M_HELP = "Replace a child process after this many tasks. \\[default: the setting]"
-_P_HELP = "Replace the largest child above this memory use. \\[default: the setting]"
+_C_HELP = "Child processes: 4, cores or cores*2. \\[default: concurrency in settings, else cores]"
+_A_HELP = (
+    "Concurrent coroutine tasks in each child process. \\[default: async_concurrency in settings]"
+)
+_G_HELP = "Time for running tasks to finish after SIGTERM. \\[default: grace in settings]"
+_M_HELP = (
+    "Replace a child process after this many tasks. \\[default: max_tasks_per_child in settings]"
+)
+_P_HELP = (
+    "Replace the largest child above this memory use. \\[default: max_mem_percent in settings]"
+)
 _NAMES = "NAME,..."
 _OF_PROCESSES = "--concurrency, --max-tasks-per-child and --max-mem-percent"
 
@@ -41,8 +47,8 @@ Burst = Annotated[bool, Option("-b", "--burst", help="Exit when no message is re
 Solo = Annotated[bool, Option("--solo", help="Run tasks in one process, for a debugger.")]
 Level = Annotated[str, Option("-l", "--log-level", help="debug, info, warning, error or critical.")]
 Format = Annotated[str, Option("--log-format", help="text or json.")]
-MostTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
-MostMemory = Annotated[
+MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
+MaxMemory = Annotated[
     float | None,
     Option("--max-mem-percent", min=1, max=100, metavar="PERCENT", help=_P_HELP),
 ]
@@ -50,13 +56,13 @@ Reload = Annotated[
     bool, Option("-r", "--reload", help="Restart when a .py file in --app-dir changes.")
 ]
 NoCron = Annotated[bool, Option("--no-cron", help="Do not fire cron entries from this worker.")]
-# The watching process starts the working one with the same arguments and this flag.
+# With --reload, the watching process starts the worker with this flag.
 Reloaded = Annotated[bool, Option("--no-reload", hidden=True)]
 Grace = Annotated[float | None, Option(parser=duration, metavar="SECONDS", help=_G_HELP)]
 
 
 def worker(
-    app: Placed,
+    app: AppOrArgument,
     *,
     concurrency: Processes = None,
     async_concurrency: Coroutines = None,
@@ -66,8 +72,8 @@ def worker(
     solo: Solo = False,
     log_level: Level = "info",
     log_format: Format = "text",
-    max_tasks: MostTasks = None,
-    max_mem_percent: MostMemory = None,
+    max_tasks: MaxTasks = None,
+    max_mem_percent: MaxMemory = None,
     grace: Grace = None,
     no_cron: NoCron = False,
     reload: Reload = False,
@@ -78,12 +84,12 @@ def worker(
         reason = f"it runs one process; leave out {_OF_PROCESSES}"
         raise typer.BadParameter(reason, param_hint="--solo")
     if grace is not None and grace < 0:
-        raise typer.BadParameter("it cannot be negative", param_hint="--grace")
+        raise typer.BadParameter("must not be negative", param_hint="--grace")
     format: Any = log_format
     if reload and not reloaded:
         telemetry.configure(log_level, format)
         raise typer.Exit(run_with_reload(app.app_dir, GRACE_S if grace is None else grace))
-    gc.disable()  # imported modules are never garbage; looking for some is a tenth of the start
+    gc.disable()  # imported modules are not garbage; collecting takes a tenth of the start
     try:
         loaded = app.load(log=(log_level, format))
         settings = loaded.settings

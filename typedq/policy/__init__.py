@@ -1,4 +1,4 @@
-"""How a task should run: queues, retries, options of a call, the context. Pure values."""
+"""Queues, retries, schedules, options of a call, and the context of a task. Pure values."""
 
 from typedq.policy.context import Context
 from typedq.policy.cron import CatchUp, Cron

@@ -1,4 +1,4 @@
-"""What a task can read about its message."""
+"""The context that a task receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a cron entry fires: wall clocks that jump, and slots that were missed."""
+"""Compute the slots of cron entries, across clock changes and after missed slots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CatchUp = Literal["skip", "once"]
 LATE = timedelta(seconds=60)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
-_NEAR = timedelta(days=2)  # no zone ever jumped farther
+_NEAR = timedelta(days=2)  # no zone has jumped farther
 _ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -26,7 +26,7 @@ _ALIASES = {
 }
 _RANDOM = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
 
-Wall = datetime  # what the clock on the wall shows, written as if it were UTC
+Wall = datetime  # local time of the zone, written as if it were UTC
 
 
 @final
@@ -36,10 +36,9 @@ class Cron:
 
     expression: minute, hour, day, month, weekday and, if there is a sixth, second; or @daily etc.
     tz: name of a time zone
-    catch_up: what becomes of slots that were missed for more than 60 s; "skip": nothing, "once":
-        one run for all of them
-    A time that the clock skips in spring is a slot as much later: 02:30 runs at 03:30. Of a time
-    that occurs twice in autumn both are slots if the hour field begins with *, else the first.
+    catch_up: for slots missed by more than 60 s; "skip": drop them, "once": run once for all
+    If the clock skips a time in spring, its slot is as much later: 02:30 runs at 03:30. If a time
+    occurs twice in autumn, both are slots if the hour field begins with *, else only the first.
     Raises ConfigurationError with every problem.
     """
 
@@ -74,7 +73,7 @@ class Cron:
         """Return the first slot after `now` (aware), in UTC."""
         now = now.astimezone(UTC).replace(microsecond=0)
         best: datetime | None = None
-        # Near `now` a slot is a wall time minus one of these offsets: one search for each.
+        # Near `now`, a slot is a local time minus one of these offsets; search with each.
         for offset in {self._offset(now + days) for days in (-_NEAR, 0 * _NEAR, _NEAR)}:
             wall = now + offset
             while best is None or wall - offset < best:
@@ -111,7 +110,7 @@ class Cron:
         return instant.astimezone(self._zone).utcoffset() or timedelta()
 
     def _slots(self, wall: Wall) -> list[datetime]:
-        """When the clock shows this: fold=0 is the time before a jump, fold=1 the one after it."""
+        """Return the slots of a local time: fold=0 before a clock change, fold=1 after it."""
         local = wall.replace(tzinfo=self._zone)
         before = local.utcoffset() or timedelta()
         after = local.replace(fold=1).utcoffset() or timedelta()

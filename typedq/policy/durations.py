@@ -1,4 +1,4 @@
-"""Lengths of time as users write them; checked once and kept as seconds."""
+"""Check durations that users write, and convert them to seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of one call: when, where and for how long it runs."""
+"""Options of one call: due time, queue and time limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 class Options(TypedDict, total=False):
-    """Options of a call. Lengths of time are seconds or timedelta; None means not given.
+    """Options of a call. Durations are seconds or timedelta; None means not set.
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
     queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own.
@@ -60,7 +60,7 @@ def check_options(
     queue = given.get("queue")
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
-    if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare it later
+    if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
     return CallOptions(queue, _delay(task, given), _eta(task, given, now), _timeouts(task, given))
 

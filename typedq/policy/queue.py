@@ -1,4 +1,4 @@
-"""A queue as the app declares it."""
+"""Declare queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typedq.policy.durations import timeouts
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
-# Written out, because the arguments are wider than the fields: the fields are seconds.
+# `__init__` by hand, because arguments may be timedelta and fields are seconds.
 @dataclass(frozen=True, slots=True, init=False)
 class Queue:
     """A queue; the order in which an app lists its queues is their strict priority.

@@ -1,4 +1,4 @@
-"""Whether a failed attempt is followed by another, and after how long."""
+"""Decide if and when a failed attempt is retried."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Retry:
         attempt: the one that failed, 1 for the first
         jitter_fraction: a random number in [0, 1), the part of the backoff to wait
         """
-        # As `except` does: `isinstance` would ask the exception for its `__class__`.
+        # As `except` does; `isinstance` would read `__class__` of the exception.
         if attempt > self.max_retries or not issubclass(type(error), self.on):
             return None
         try:

@@ -1,19 +1,27 @@
-"""The history of contracts, in files, at a git ref or on a server; and what it allows."""
+"""Check contracts against their history: in files, at a git ref or on a server."""
 
-from typedq.registry.gate import Declared, Finding, Order, Verdict, altogether, judge, newest
+from typedq.registry.check import (
+    Declared,
+    Finding,
+    Order,
+    Verdict,
+    check_histories,
+    common_order,
+    newest,
+)
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
 from typedq.registry.live import (
     Live,
-    Readers,
     Waiting,
     Worker,
-    look,
+    WorkersByContract,
+    check_server,
     mend,
     published,
     read_published,
     worker,
 )
-from typedq.registry.sources import at_git, in_directory, tampered
+from typedq.registry.sources import at_git, in_directory, modified_versions
 
 __all__ = [
     "MODES",
@@ -23,22 +31,22 @@ __all__ = [
     "History",
     "Live",
     "Order",
-    "Readers",
     "Verdict",
     "Version",
     "Waiting",
     "Worker",
-    "altogether",
+    "WorkersByContract",
     "at_git",
+    "check_histories",
+    "check_server",
+    "common_order",
     "in_directory",
-    "judge",
-    "look",
     "mend",
+    "modified_versions",
     "newest",
     "next_version",
     "parse",
     "published",
     "read_published",
-    "tampered",
     "worker",
 ]

@@ -1,8 +1,8 @@
-"""The files of a history: `<task>/<n>.json`, one contract each, and `<task>/accepted.json`.
+"""Read and write a history: `<task>/<n>.json`, one contract each, and `<task>/accepted.json`.
 
-A version is a standalone JSON Schema document whose `x-typedq` block says what it is. It is never
-changed once it was committed; its `document` hash proves that. Only `mode` there may be edited: one
-of MODES for this task alone, null for the app's.
+A version is a JSON Schema document with an `x-typedq` block. Committed versions are never changed;
+the hash in `document` detects changes. Only `mode` in the block may be edited: one of MODES for
+this task, or null for the mode of the app.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All contracts of one task name, oldest first; not `ordered` where nobody knows which was."""
+    """All contracts of one task name, oldest first; `ordered`: False if the order is unknown."""
 
     task: str
     versions: tuple[Version, ...]
@@ -82,7 +82,7 @@ def next_version(
 
 
 def parse(files: Mapping[str, bytes], where: str) -> dict[str, History]:
-    """Histories by task name, of files by path. Raises ConfigurationError with all problems."""
+    """Parse files by path into histories by task name. Raises ConfigurationError."""
     problems, histories = list[str](), dict[str, History]()
     tasks: dict[str, dict[str, bytes]] = {}
     for path, content in files.items():
@@ -105,7 +105,7 @@ def parse(files: Mapping[str, bytes], where: str) -> dict[str, History]:
         missing = [str(n) for n in range(1, last) if str(n) not in present]
         if missing:
             gap = f"there is version {last}, but not {', '.join(missing)}"
-            problems.append(f"{where}/{task}: {gap}; restore what is missing, history has no gaps")
+            problems.append(f"{where}/{task}: {gap}; restore it; a history has no gaps")
     if problems:
         raise ConfigurationError(problems)
     return histories

@@ -1,4 +1,4 @@
-"""What waits and runs on a server right now, and whether today's code gets along with it."""
+"""Check the code against the waiting messages and live workers of a server."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typedq.broker.parking import extent
 from typedq.compat import compare, read_schema
 from typedq.errors import ConfigurationError, InvalidSchema
 from typedq.policy import NAME
-from typedq.registry.gate import Declared, Order, altogether, order_of
+from typedq.registry.check import Declared, Order, common_order, order_of
 from typedq.registry.history import History, Version
 
 Schemas = Mapping[str, dict[str, Any]]
 
 
 class Worker(msgspec.Struct):
-    """What a supervisor says of itself."""
+    """The report of a supervisor."""
 
     host: str = "?"
     pid: int = 0
@@ -46,9 +46,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """`order` takes the contracts that live workers read for what is deployed.
+    """The check against a server; `order` counts the contracts of live workers as deployed.
 
-    due_ms: no message waits beyond this, in server ms; None where nothing is delayed.
+    due_ms: the last due time of delayed messages (server ms); None if there are none
     """
 
     waiting: tuple[Waiting, ...]
@@ -58,14 +58,16 @@ class Live:
 
 
 def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History]:
-    """Return what a server knows, as histories in no order; versions have the numbers of `local`.
+    """Return the contracts of a server as unordered histories, with the version numbers of `local`.
 
     Raises `ConfigurationError` if a document there is not a schema, and `ServerError`.
     """
     found: dict[str, list[Version]] = {}
     known, invalid = read_published(broker)
     if invalid:
-        raise ConfigurationError([_of_no_use(broker, *each) for each in sorted(invalid.items())])
+        raise ConfigurationError(
+            [_invalid_schema(broker, *each) for each in sorted(invalid.items())]
+        )
     for contract, schema in known.items():
         task, _, fingerprint = contract.partition("@")
         ours = local[task].versions if task in local else ()
@@ -75,9 +77,9 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
 
 
 def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
-    """Return every published schema by contract id, and of those that are invalid, the reasons.
+    """Return every valid published schema, and the reasons of invalid ones, by contract id.
 
-    What is not even a JSON object counts as not published.
+    Values that are not a JSON object count as not published.
     """
     found, invalid = dict[str, dict[str, Any]](), dict[str, str]()
     for id, text in broker.call(stats.contracts(broker.keys)).items():
@@ -91,7 +93,7 @@ def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
     return found, invalid
 
 
-def _of_no_use(broker: Broker, contract: str, reason: str) -> str:
+def _invalid_schema(broker: Broker, contract: str, reason: str) -> str:
     return (
         f"the schema published for {contract} is invalid: {reason}; its messages stay parked;"
         f" expected what a producer publishes: {mend(broker, contract)}"
@@ -107,17 +109,19 @@ def mend(broker: Broker, contract: str) -> str:
 
 
 def worker(line: bytes) -> Worker:
-    """A worker, of what it says; what one of another version says may be unreadable."""
+    """Parse the report of a worker; one of another version may be unreadable."""
     try:
         return msgspec.json.decode(line, type=Worker)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return Worker()
 
 
-def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh_s: float) -> Live:
-    """Ask the server; no scan, so it costs the same however many messages wait.
+def check_server(
+    broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh_s: float
+) -> Live:
+    """Check the code against a server. The cost does not depend on the number of messages.
 
-    fresh_s: a worker that was not seen for longer does not count. Raises `ServerError`, and
+    fresh_s: workers not seen for longer are ignored. Raises `ServerError`, and
     `ConfigurationError` if the schema of a contract that matters is invalid.
     """
     seen = broker.call(stats.survey(broker.keys, queues, []))
@@ -130,32 +134,32 @@ def look(broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh
     ours = {f"{name}@{task.fingerprint}" for name, task in by_name.items()}
     bad = sorted(c for c in asked & invalid.keys() - ours if c.rpartition("@")[0] in by_name)
     if bad:
-        raise ConfigurationError([_of_no_use(broker, c, invalid[c]) for c in bad])
+        raise ConfigurationError([_invalid_schema(broker, c, invalid[c]) for c in bad])
     waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
-    order = altogether(o for w in workers for o in _orders(w.reads, by_name, known))
+    order = common_order(o for w in workers for o in _orders(w.reads, by_name, known))
     dues = broker.call(extent(broker.keys, queues, [])).last_due_ms.values() if queues else ()
     return Live(waiting, len(workers), order, max(filter(None, dues), default=None))
 
 
-class Readers:
-    """Which workers read a contract, as they decide it.
+class WorkersByContract:
+    """Finds the workers that read a contract, by the rules that workers apply.
 
-    Of upcasters and former names it knows those of this app's tasks.
+    Only upcasters and aliases of this app's tasks are known.
     """
 
     def __init__(self, tasks: Iterable[Declared], schemas: Schemas) -> None:
         self._schemas = schemas
         self._ours = {f"{task.name}@{task.fingerprint}": task for task in tasks}
-        self._reads = cache(self._is_read)  # workers are many, what they read is much the same
+        self._reads = cache(self._is_read)  # many workers read the same contracts
 
     def of(self, contract: str, workers: Mapping[str, Worker]) -> list[str]:
-        """The names of those of the workers that read a contract."""
+        """Return the names of the workers that read a contract."""
         return [
             name for name, w in workers.items() if any(self._reads(contract, r) for r in w.reads)
         ]
 
     def _is_read(self, contract: str, read: str) -> bool:
-        """Whether code whose task has the contract `read` takes messages of `contract`."""
+        """Return True if a task with the contract `read` reads messages of `contract`."""
         name, _, fingerprint = contract.partition("@")
         own_name, _, own = read.partition("@")
         task = self._ours.get(read) or Declared(own_name, own, self._schemas.get(read) or {})
@@ -190,7 +194,7 @@ def _waiting(
 def _orders(
     reads: Sequence[str], by_name: Mapping[str, Declared], schemas: Schemas
 ) -> Iterator[Order]:
-    """What each contract that one worker reads, or does not, demands of a deploy."""
+    """Yield the deploy order that each contract of a worker requires."""
     theirs = [contract.partition("@")[::2] for contract in reads]
     if not any(name in by_name for name, _ in theirs):
         return  # a worker of another app

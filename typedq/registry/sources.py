@@ -1,4 +1,4 @@
-"""Where the files of a history are read from: a directory, or a git ref."""
+"""Read the files of histories from a directory or a git ref, and compare them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _IN_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 
 def in_directory(directory: Path) -> dict[str, bytes]:
-    """Files by path, such as `send_email/1.json`; none if there is no such directory."""
+    """Return files by path such as `send_email/1.json`; none if the directory is missing."""
     return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in sorted(directory.glob("*/*.json"))}
 
 
 def at_git(ref: str, directory: Path) -> dict[str, bytes]:
-    """The same at a git ref; none if the ref has no such directory. Raises ConfigurationError."""
+    """Do as `in_directory` at a git ref. Raises ConfigurationError."""
     here = directory.resolve()
     while not here.is_dir():
         here = here.parent
@@ -36,30 +36,30 @@ def at_git(ref: str, directory: Path) -> dict[str, bytes]:
     listed = _git(here, "ls-tree", "-r", "-z", "--name-only", "--full-tree", tree) or b""
     names = [name.decode() for name in listed.split(b"\0") if name.count(b"/") == 1]
     names = [name for name in names if name.endswith(".json")]
-    asked = "".join(
+    requests = "".join(
         f"{tree.rstrip('/')}{'' if tree.endswith(':') else '/'}{name}\n" for name in names
     )
-    answer = _git(here, "cat-file", "--batch", given=asked.encode()) or b""
+    output = _git(here, "cat-file", "--batch", stdin=requests.encode()) or b""
     files, at = dict[str, bytes](), 0
     for name in names:
-        end = answer.index(b"\n", at)
-        size = int(answer[at:end].rsplit(b" ", 1)[1])
-        files[name], at = answer[end + 1 : end + 1 + size], end + 2 + size
+        end = output.index(b"\n", at)
+        size = int(output[at:end].rsplit(b" ", 1)[1])
+        files[name], at = output[end + 1 : end + 1 + size], end + 2 + size
     return files
 
 
-def _git(here: Path, *words: str, given: bytes = b"") -> bytes | None:
-    """What git answers; None if it says no."""
-    done = _run(here, *words, given=given)
+def _git(here: Path, *words: str, stdin: bytes = b"") -> bytes | None:
+    """Return the output of git; None if it fails."""
+    done = _run(here, *words, stdin=stdin)
     return done.stdout if done.returncode == 0 else None
 
 
-def _run(here: Path, *words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    # In a hook git says where it is at work, and would then not look where `here` belongs.
+def _run(here: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    # In a hook, these variables make git ignore the repository of `here`.
     env = {name: value for name, value in os.environ.items() if name not in _IN_HOOKS}
     command = ("git", "-C", str(here), *words)
     try:
-        return subprocess.run(command, input=given, env=env, capture_output=True, check=False)
+        return subprocess.run(command, input=stdin, env=env, capture_output=True, check=False)
     except FileNotFoundError:
         raise ConfigurationError(["git is not installed; give --against a directory"]) from None
 
@@ -80,14 +80,14 @@ def _no_ref(ref: str, here: Path) -> str:
     return f"git does not know {ref!r}, which this clone may lack; first `{fetch}`"
 
 
-def tampered(
+def modified_versions(
     local: Mapping[str, History], base: Mapping[str, History], where: str, against: str
 ) -> list[str]:
-    """What `local` lacks or says differently of the versions of `base`, as problems."""
+    """Return a problem for each version of `base` that `local` lacks or has changed."""
     problems = list[str]()
     for task, history in base.items():
         if task not in local:
-            continue  # removed as a whole, which is a finding of its own
+            continue  # reported by the check as TASK_REMOVED
         ours = {version.number: version for version in local[task].versions}
         for version in history.versions:
             file = f"{where}/{task}/{version.number}.json"

@@ -17,7 +17,7 @@ from typedq.broker.cron import abandon
 from typedq.broker.operations import recover_session, renew, tick
 from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
-from typedq.broker.stats import forget_worker, paused, publish, survey
+from typedq.broker.stats import delete_worker, paused, publish, survey
 from typedq.errors import ServerRefused
 from typedq.telemetry import event
 from typedq.worker.child import Plan
@@ -120,7 +120,7 @@ class Janitor:
                     event(logging.WARNING, text, messages=expired)
         for name, about in seen.workers.items():
             if _seen_ms(about) < seen.now_ms - GONE_S * 1000:
-                self._broker.call(forget_worker(keys, name))
+                self._broker.call(delete_worker(keys, name))
         return PARKED_CHECK_S
 
 
@@ -159,13 +159,13 @@ class Ticker:
         recovered = self._broker.call(
             recover_session(keys, session, left, owner=owner, bounds=self._bounds)
         )
-        if recovered.back or recovered.buried:
+        if recovered.back or recovered.dead:
             event(
                 logging.WARNING,
                 "recovered the session of a worker that died",
                 session=session,
                 requeued=recovered.back,
-                dead_lettered=recovered.buried,
+                dead_lettered=recovered.dead,
             )
 
 

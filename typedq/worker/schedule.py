@@ -11,7 +11,7 @@ from typing import final
 
 from typedq.app import TypedQ
 from typedq.broker.cron import (
-    KEPT_MS,
+    BROADCAST_TTL_MS,
     MAX_DELIVERED,
     BroadcastCursor,
     Firing,
@@ -66,7 +66,7 @@ class BroadcastConsumer:
                 logging.WARNING,
                 "missed broadcasts: this worker was away for longer than they are kept",
                 missed=self._cursor.missed,
-                kept_s=KEPT_MS // 1000,
+                kept_s=BROADCAST_TTL_MS // 1000,
             )
         return 0.0 if self._cursor.delivered == MAX_DELIVERED else CHECK_S
 

@@ -1,7 +1,7 @@
 #!lua
---[[ broadcast: accept a message for every supervisor, and keep it for those that are away.
+--[[ broadcast: accept a message for every supervisor, and keep it for disconnected ones.
 
-Guarantee: as enqueue. Consecutive numbers tell a supervisor that was away how many it missed.
+Guarantee: as enqueue. A gap in the numbers tells a supervisor how many it missed.
 
 KEYS    1 last sequence number of the producer  2 contracts  3 stats  4 broadcasts (stream)
 ARGV    1 sequence number  2 its time to live (s)  3 how long broadcasts are kept (ms)

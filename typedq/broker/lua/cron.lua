@@ -1,8 +1,8 @@
 #!lua
---[[ cron: fire slots of cron entries, each once, however many supervisors ask for it.
+--[[ cron: fire slots of cron entries, each once for any number of supervisors.
 
-Guarantee: a slot fires once: if it is not later than this server's clock, and newer than the last
-one of its entry and than when that entry was first asked for.
+Guarantee: a slot fires if it is due by the server's clock, newer than the last slot of its entry,
+and newer than the first call for that entry.
 
 KEYS    1 cron  2 contracts  3 counts; then per queue ready, delayed, wake
 ARGV    1 number of schemas, then (contract, schema)*; then (entry, slot (ms), queue's place,

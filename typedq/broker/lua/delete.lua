@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 --[[ delete: delete dead letters.
 
-Guarantee: only those named.
+Guarantee: deletes only the given ids.
 
 KEYS    1 dead  2 dead letters
 ARGV    id* (at most 500)
-returns number dropped
+returns number deleted
 ]]
 
 redis.call('HDEL', KEYS[2], unpack(ARGV))

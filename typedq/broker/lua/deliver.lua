@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 --[[ deliver: copy broadcasts into the queue of one supervisor, at most 500 a call.
 
-Guarantee: the copy is made and the cursor moves in one step, so it is delivered at most once. A new
+Guarantee: copy and cursor change in one step: each is delivered at most once. A new
 supervisor starts at the end. A copy counts neither as waiting nor as parked; its queue expires.
 
 KEYS    1 broadcasts (stream)  2 broadcast cursor  3 stats; then ready, delayed, wake
-ARGV    1 its queue  2 cursor as it remembers it: entry id or ""  3 and number of that entry
+ARGV    1 its queue  2 its last known cursor: entry id or ""  3 number of that entry
         4 time to live of its keys (s)
 returns {entry id, number of that entry, number delivered, number missed}
 ]]

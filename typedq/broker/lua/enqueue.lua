@@ -1,9 +1,9 @@
 #!lua
---[[ enqueue: accept messages, all or none of them, and at most once however often it is sent.
+--[[ enqueue: accept all messages or none, and at most once even if sent again.
 
 Guarantee: a producer's sequence number is accepted once; a resend returns "seen" and does nothing.
-A contract that the server does not know is refused before a message is written; sent again with its
-schema, it is accepted. At maxmemory the server refuses the script before it starts.
+If a contract is unknown, nothing is written, and the producer sends the call again with its schema.
+At maxmemory the server refuses the script before it starts.
 
 KEYS    1 last sequence number of the producer  2 contracts  3 counts  4 supervisors' wake token;
         then per queue ready, delayed, wake
@@ -28,7 +28,7 @@ while at <= #ARGV do
     unknown[#unknown + 1] = ARGV[at + 3]
   end
   local next = at + 5 + tonumber(ARGV[at + 4])
-  if at > groups or next <= #ARGV then -- a spoiled key must be met before anything is written
+  if at > groups or next <= #ARGV then -- keys of the wrong type must fail before any write
     local k = 4 + 3 * (tonumber(ARGV[at]) - 1)
     redis.call('LLEN', KEYS[k + 1])
     if ARGV[at + 1] ~= 'now' then redis.call('ZRANK', KEYS[k + 2], '') end
@@ -44,7 +44,7 @@ while at <= #ARGV do
   local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end
   if not now or due <= now then
-    -- unpack is limited to some 8,000 values by the size of Lua's stack
+    -- Lua's stack limits unpack to about 8,000 values
     for i = first, last, 4000 do
       redis.call('RPUSH', KEYS[k + 1], unpack(ARGV, i, math.min(i + 3999, last)))
     end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 --[[ open: start sessions, each with a lease and the queues it serves.
 
-Guarantee: a known session is left as it is, so that sending it twice is harmless.
+Guarantee: a known session is not changed, which makes it safe to send twice.
 
 KEYS    1 sessions  2 session queues
 ARGV    1 lease (ms)  2 queues, separated by spaces, then session*

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
---[[ park: set messages aside that this worker cannot read, for one that can.
+--[[ park: set messages aside until a worker can read their contract.
 
-Guarantee: only the session that holds a message parks it, and nothing is counted. If there are too
-many groups, it becomes a dead letter instead.
+Guarantee: only the session that holds a message parks it; no counter of the message changes. If
+there are too many groups, it becomes a dead letter instead.
 
 KEYS    1 in flight  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then parked lists
 ARGV    1 max groups  2 max dead letters  3 their max age (ms)  4 reason if there are too many
@@ -28,7 +28,7 @@ for i = 5, #ARGV, 3 do
       count(KEYS[3], contract_of(m), -1)
       add_dead_letter(bounds, id, m, ARGV[4])
     end
-    settled = settled + redis.call('HDEL', KEYS[1], id) -- last: until then it is held
+    settled = settled + redis.call('HDEL', KEYS[1], id) -- last, so errors leave it in flight
   end
 end
 return settled

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 --[[ recover_session: end a session and settle or return each of its messages.
 
-Guarantee: happens once; only its owner ends a session whose lease still runs. What reaches a limit
-becomes a dead letter. What returns is next in its queue, oldest first; but messages that must run
-alone now come behind the others, so that a suspect holds nobody up.
+Guarantee: happens once; only the owner may end a session before its lease ends. A message that
+reaches a limit becomes a dead letter. Returned messages are next in their queue, oldest first;
+those that must run alone come after the others, to delay nobody.
 
 KEYS    1 sessions  2 session queues  3 in flight  4 counts  5 dead  6 dead letters  7 stats
         8 lease extended; then per queue ready, delayed, wake
@@ -12,7 +12,7 @@ ARGV    1 session  2 "owner" | "expired"  3 max crashes  4 max losses  5 max dea
         10 fate of messages not named: "back" | "lost"  11 number of queues, then queue*;
         then (fate, id)*: "done" acknowledges, "crash" counts a crash, "lost" counts a loss, and
         "back" returns it uncounted
-returns {"alive"} if the lease still runs, else {"recovered", done, dead, returned}
+returns {"alive"} if the lease has not ended, else {"recovered", done, dead, returned}
 ]]
 --@include header
 --@include message
@@ -27,13 +27,13 @@ local queues, fates, names = {}, {}, tonumber(ARGV[11])
 for i = 1, names do queues[ARGV[11 + i]] = 8 + 3 * (i - 1) end
 for i = 12 + names, #ARGV, 2 do fates[ARGV[i + 1]] = ARGV[i] end
 
--- Count one more at a place of the header; with a reason, that is too many.
-local function count_up(entry, place, form, most, limit, reason)
-  local m, size = entry.message, #string.format(form, most)
-  local n = math.min(tonumber(string.sub(m, place, place + size - 1)) + 1, most)
+-- Increment a counter of the header; at the limit, set the reason of a dead letter.
+local function count_up(entry, place, form, max, limit, reason)
+  local m, size = entry.message, #string.format(form, max)
+  local n = math.min(tonumber(string.sub(m, place, place + size - 1)) + 1, max)
   local before, after = string.sub(m, 1, place - 1), string.sub(m, place + size)
   entry.message = before .. string.format(form, n) .. after
-  if n >= math.min(tonumber(limit), most) then entry.reason = reason end
+  if n >= math.min(tonumber(limit), max) then entry.reason = reason end
 end
 
 local entries, all = {}, redis.call('HGETALL', KEYS[3])
@@ -45,7 +45,7 @@ for i = 1, #all, 2 do
   entry.alone = select(2, is_message(entry.message)) or false
   entries[#entries + 1] = entry
 end
--- Ids rise in time. What is pushed first is next last.
+-- Ids rise in time. LPUSH: the message that is pushed last is next.
 table.sort(entries, function(a, b)
   if a.alone ~= b.alone then return a.alone end
   return a.id > b.id
@@ -63,12 +63,12 @@ for _, entry in ipairs(entries) do
     redis.call('LPUSH', KEYS[k + 1], m)
     add_token(KEYS[k + 3])
     returned = returned + 1
-  elseif k or not is_broadcast(m) then -- a broadcast ends with its supervisor
+  elseif k or not is_broadcast(m) then -- a broadcast is dropped with its supervisor
     add_dead_letter(bounds, id, m, k and entry.reason or ARGV[9])
     no_longer_waits(KEYS[4], m)
     dead = dead + 1
   end
-  redis.call('HDEL', KEYS[3], id) -- should the next one fail, this one is not returned twice
+  redis.call('HDEL', KEYS[3], id) -- now, or an error at the next one would return this one twice
 end
 
 redis.call('DEL', KEYS[3])

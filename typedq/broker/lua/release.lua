@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
---[[ release: end the parking of one group's oldest messages, at most 500 a call.
+--[[ release: take the oldest messages out of one parked group, at most 500 a call.
 
 Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged.
 
 KEYS    1 parked list  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then ready,
         delayed, wake of the group's queue
-ARGV    1 group  2 "ready" | "dead" | "purged"  3 only what was due before (ms)
+ARGV    1 group  2 "ready" | "dead" | "purged"  3 only messages due before (ms)
         4 max dead letters  5 their max age (ms)  6 reason of the dead letters
 returns {number released, number left}
 ]]
@@ -32,7 +32,7 @@ while released < 500 do
     if whole then count(KEYS[3], contract_of(m), -1) end
     if ARGV[2] == 'dead' then add_dead_letter(bounds, id_of(m), m, ARGV[6]) end
   end
-  redis.call('LPOP', KEYS[1]) -- last: until then it is parked
+  redis.call('LPOP', KEYS[1]) -- last, so errors leave it parked
   released = released + 1
 end
 local left = redis.call('LLEN', KEYS[1])

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 --[[ renew: extend the leases of one supervisor's sessions, and record that it is alive.
 
-Guarantee: a session that was ended stays ended; it is named in the reply. When a supervisor was
-last seen is stamped by this server's clock.
+Guarantee: a session that has ended stays ended, and the reply names it. `seen_ms` is the
+server's clock.
 
 KEYS    1 sessions  2 lease extended  3 workers
-ARGV    1 lease (ms)  2 supervisor  3 JSON object about it, or '' if it leaves; then session*
-returns {1 if the server did not know this supervisor, else 0, session that has ended*}
+ARGV    1 lease (ms)  2 supervisor  3 its report (a JSON object), or '' if it exits; then session*
+returns {1 if the supervisor is new in workers else 0, session that has ended*}
 ]]
 --@include header
 

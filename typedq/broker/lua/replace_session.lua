@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 --[[ replace_session: move all messages of a session to a fresh id, after a reply was lost.
 
-Guarantee: the old session has ended, so that the lost request changes nothing if it arrives late.
-Sending it twice is harmless.
+Guarantee: the old session ends, so the lost request changes nothing if it still arrives. Safe to
+send twice.
 
-KEYS    1 sessions  2 session queues  3 in flight of the old one  4 of the fresh one
+KEYS    1 sessions  2 session queues  3 in flight of the old session  4 of the fresh one
         5 lease extended
 ARGV    1 old session  2 fresh session  3 lease (ms)  4 queues, separated by spaces
 returns {"kept" | "ended", message in flight*}; "ended": others had ended the old session

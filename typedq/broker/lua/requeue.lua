@@ -15,9 +15,9 @@ returns {number requeued, id that is not a message of a known queue*}
 local queues, names, reply = {}, tonumber(ARGV[1]), {0}
 for i = 1, names do queues[ARGV[1 + i]] = 3 + 3 * (i - 1) end
 for i = 2 + names, #ARGV do
-  local letter = redis.call('HGET', KEYS[2], ARGV[i])
-  if letter then
-    local m = string.match(letter, '\n(.*)$')
+  local dead = redis.call('HGET', KEYS[2], ARGV[i])
+  if dead then
+    local m = string.match(dead, '\n(.*)$')
     local k = m and is_message(m) and queues[queue_of(m)]
     if k then
       redis.call('RPUSH', KEYS[k + 1], '1 0 00 000 0000000000000' .. string.sub(m, 25))

@@ -1,24 +1,24 @@
 #!lua flags=allow-oom
 --[[ settle_and_fetch: settle what a session finished and fetch its next messages in one round trip.
 
-Guarantee: only the session that holds a message settles it (HDEL returns 1). What is fetched is in
-flight before the reply leaves. A queue is read only if those before it are empty or paused. If none
-has a message, up to 500 due ones become ready. A message that must run alone ends the batch. Never
-sent twice: after a lost reply, replace_session.
+Guarantee: only the session that holds a message settles it (HDEL returns 1). Fetched messages are
+in flight before the reply is sent. A queue is read only if those before it are empty or paused. If
+all are empty, up to 500 due messages become ready. A message that must run alone ends the batch.
+Never sent twice: after a lost reply, the session is replaced.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake
 ARGV    1 session  2 max messages  3 place of the queue whose token was taken; 0 for none
         4 max dead letters  5 their max age (ms)  6 reason for malformed messages;
         then settlements:
-        "ack", contract, number, id*      ended well; contract "": they did not count as waiting
-        "ack_all", number, 1 + 2 x pairs, id of one, (contract, number)*  all in flight ended well
+        "ack", contract, number, id*      succeeded; contract "": broadcasts, not in counts
+        "ack_all", number, 1 + 2 x pairs, id of one, (contract, number)*  all in flight succeeded
         "retry", queue's place, id, attempts, delay ms
         "dead_letter", id, reason
-        "discard", id                     leave no trace of it
+        "discard", id                     drop a broadcast
         "release", queue's place, id      to the head of its queue, uncounted
-returns {"ended"} if the session has ended, {"mismatch"} if something else is in flight than
-        "ack_all" says: nothing was done; else {"ok", number settled, {message*}*}
+returns {"ended"} if the session has ended, {"mismatch"} if "ack_all" differs from what is
+        in flight (nothing was done); else {"ok", number settled, {message*}*}
 ]]
 --@include header
 --@include message
@@ -27,11 +27,11 @@ returns {"ended"} if the session has ended, {"mismatch"} if something else is in
 
 local function offset(place) return 8 + 3 * (tonumber(place) - 1) end -- of a queue's keys
 local in_flight, settled, at, paused = KEYS[2], 0, 7, {}
-local function return_token() -- its queue may not have been read
+local function return_token() -- needed if its queue was not read
   local k = ARGV[3] ~= '0' and offset(ARGV[3])
   if k and not paused[KEYS[k + 1]] then pass_token(KEYS[k + 1], KEYS[k + 3]) end
 end
--- Something in flight tells as well that the session has not ended: it ends with its messages.
+-- A message in flight also proves that the session has not ended: both are deleted together.
 local all = ARGV[at] == 'ack_all'
 local mismatch = all and (redis.call('HLEN', in_flight) ~= tonumber(ARGV[at + 1])
   or redis.call('HEXISTS', in_flight, ARGV[at + 3]) == 0)
@@ -54,19 +54,19 @@ elseif ARGV[at] then
   --@include due
   --@include dead_letter
   local function held(id) return redis.call('HGET', in_flight, id) end
-  -- Last of all: if a key is spoiled, the message is still held.
+  -- Called last: if a key has the wrong type, the message stays in flight.
   local function remove(id) settled = settled + redis.call('HDEL', in_flight, id) end
 
   local settle, words = {discard = remove}, {retry = 5, dead_letter = 3, discard = 2, release = 3}
   function settle.ack(contract, number)
     local ended = redis.call('HDEL', in_flight, unpack(ARGV, at + 3, at + 2 + number))
-    if ended > 0 then -- minus zero is "-0", which is no integer to Redis 7.0
+    if ended > 0 then -- -0 becomes "-0", which Redis 7.0 refuses as an integer
       if contract ~= '' then count(KEYS[3], contract, -ended) end
       count(KEYS[6], 'done', ended)
     end
     settled = settled + ended
   end
-  -- Three digits have room for 999 attempts; from then on the options hold the number.
+  -- The header has three digits; from 1,000 attempts on, the options hold the number.
   local function with_attempts(m, attempts)
     if #attempts > 3 then
       local before, options, after = string.match(m, '^([^ ]+ [^ ]+ )([^ ]+)( .*)$', 53)
@@ -129,12 +129,12 @@ end
 fetch_in_order()
 if wanted > 0 and #reply == 2 then -- the tick may be late
   --@include due
-  local now, most = now_ms(), 500
+  local now, left = now_ms(), 500
   for _, list in ipairs(lists) do
-    most = most - promote(list, KEYS[place[list] + 2], now, most)
+    left = left - promote(list, KEYS[place[list] + 2], now, left)
     pass_token(list, KEYS[place[list] + 3])
   end
-  if most < 500 then fetch_in_order() end
+  if left < 500 then fetch_in_order() end
 end
 return_token()
 return reply

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[ tick: make due messages ready, replace lost wake tokens, and name expired sessions.
 
-Guarantee: at most 500 messages move. If no tick came for longer than the grace or the clock jumped,
-leases are extended instead of expired: once for a session between two of its renewals.
+Guarantee: at most 500 messages move. If the last tick is older than the grace, or the clock jumped,
+leases are extended instead of expired, at most once between two renewals of a session.
 
 KEYS    1 sessions  2 session queues  3 lease extended  4 last tick; per queue ready, delayed, wake
 ARGV    1 grace (ms)  2 lease (ms)

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[ unpark: fetch parked messages of one group, for a worker that can read them.
 
-Guarantee: what is fetched is in flight before the reply leaves; nothing of a paused queue is. Never
-sent twice: after a lost reply, replace_session.
+Guarantee: fetched messages are in flight before the reply is sent; a paused queue returns none.
+Never sent twice: after a lost reply, the session is replaced.
 
 KEYS    1 sessions  2 in flight  3 parked groups  4 parked list  5 paused (ready lists)  6 dead
         7 dead letters  8 stats

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 --[[ wake_worker: end the BLPOP of one worker by a token of its own.
 
-Guarantee: no other worker waits for that token, and no queue's token is touched. If the wait was
-over already, the next one ends at once; if there is none, the token expires.
+Guarantee: no other worker waits for that token, and no queue's token is touched. If the worker
+no longer waits, its next wait ends at once; if there is none, the token expires.
 
 KEYS    1 the worker's own wake token
 ARGV    1 its time to live (s)

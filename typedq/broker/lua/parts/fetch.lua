@@ -1,7 +1,7 @@
--- Move messages from the head of the first list that has any to those in flight, and add them to
--- `reply`. Returns the key or nil, and how many are still wanted. What must run alone, a later
--- format, and about 1 MiB end the batch.
--- Needs: message; `bounds` and `reason` are for malformed messages, once the others are safe
+-- Move messages from the head of the first list that is not empty to in flight, and add them to
+-- `reply`. Returns the key or nil, and how many are still wanted. The batch ends at about 1 MiB, or
+-- after a message that must run alone or has a later format.
+-- Needs: message. `bounds` and `reason` are for malformed messages, which are handled last.
 
 local function fetch(lists, in_flight, wanted, reply, bounds, reason)
   local many = #lists
@@ -26,8 +26,8 @@ local function fetch(lists, in_flight, wanted, reply, bounds, reason)
   end
   local failed = n > 0 and type(redis.pcall('HSET', in_flight, unpack(held, 1, n))) == 'table'
   for i = #popped, failed and 1 or last + 1, -1 do redis.call('LPUSH', list, popped[i]) end
-  if failed then redis.call('HSET', in_flight, '', '') end -- says what is wrong with that key
-  if n < 2 * #popped then -- else what was popped is what is held
+  if failed then redis.call('HSET', in_flight, '', '') end -- raises the error of that key
+  if n < 2 * #popped then -- else `popped` is what was put in flight
     popped = {}
     for i = 2, n, 2 do popped[i / 2] = held[i] end
   end

@@ -9,5 +9,5 @@ local function with_due(m, due)
   return string.sub(m, 1, 11) .. string.format('%013d', due) .. string.sub(m, 25)
 end
 
--- If a counter is spoiled, the counter is given up, not the message.
+-- pcall: a counter of the wrong type must not stop the message.
 local function count(counts, field, by) redis.pcall('HINCRBY', counts, field, by) end

@@ -1,14 +1,14 @@
--- What is a message, and its id. Needs: header
+-- Check that bytes are a message. Needs: header
 
 local function id_of(m) return string.sub(m, 26, 51) end
--- Messages of one call differ in little but id and payload, so what was read is not read again. The
--- id is only told by its length here; the worker checks that it is hexadecimal.
+-- Messages of one call mostly differ in id and payload only, so matched parts are cached. Only the
+-- length of the id is checked here; the worker checks that it is hexadecimal.
 local sub, find, match = string.sub, string.find, string.match
 local HEAD = '^[1-9] %d %d%d %d%d%d %d%d%d%d%d%d%d%d%d%d%d%d%d '
 local head, ends_batch, kind = '1 0 00 000 0000000000000 ', false, '\n'
 
--- Whether it is one; and if it is, whether it must end a batch: it crashed or was lost twice, so
--- that it must run alone, or it is of a later format.
+-- Return true for a message, and true if it must end a batch: it must run alone, because it crashed
+-- or was lost twice, or it has a later format.
 local function is_message(m)
   if find(m, head, 1, true) ~= 1 then
     local found = match(m, HEAD)

@@ -1,7 +1,7 @@
-"""Whether the contracts of today's code may follow those of the past. Pure.
+"""Check the contracts of the code against their history. Pure.
 
-Backward: the new code reads what the old one wrote. Forward: the old code reads what the new one
-writes. A mode says which of them must hold, and whether against the last version or all.
+Backward: the new code reads messages of the old code. Forward: the old code reads messages of the
+new code. A mode says which of them must hold, and against the last version or all versions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _HOLDS = {order: holds for holds, order in _ORDERS.items()}
 
 
 def order_of(backward: bool, forward: bool) -> Order:
-    """The order in which producers and workers of two versions may be deployed."""
+    """Return the order in which producers and workers of two versions may be deployed."""
     return _ORDERS[backward, forward]
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A task of today's code; `upcasters` are the schemas of what they take."""
+    """A task of the code; `upcasters` are the schemas of their payloads."""
 
     name: str
     fingerprint: str
@@ -40,7 +40,7 @@ class Declared:
     upcasters: tuple[dict[str, Any], ...] = ()
 
     def reads(self, fingerprint: str, schema: dict[str, Any]) -> str | None:
-        """How messages of a contract are read, as a worker decides it: `equal`, ...; or None."""
+        """Return how a worker reads a contract: "equal", "upcaster", "compatible", or None."""
         if fingerprint == self.fingerprint:
             return "equal"
         if self.upcaster(schema) is not None:
@@ -48,13 +48,13 @@ class Declared:
         return "compatible" if compare(schema, self.schema).backward else None
 
     def upcaster(self, schema: dict[str, Any]) -> dict[str, Any] | None:
-        """The first upcaster that takes all messages of a contract."""
+        """Return the first upcaster that reads all messages of a contract."""
         return next((old for old in self.upcasters if compare(schema, old).backward), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One change against some versions of one history. `backward`, `forward`: what it breaks."""
+    """One change against versions of a history; `backward`, `forward`: True for what it breaks."""
 
     history: str
     change: Change
@@ -75,7 +75,7 @@ class Verdict:
     exported: bool
     order: Order
     findings: tuple[Finding, ...] = ()
-    unneeded: tuple[tuple[str, Accepted], ...] = ()
+    stale_acceptances: tuple[tuple[str, Accepted], ...] = ()
     upcast: tuple[Version, ...] = ()
 
     @property
@@ -90,19 +90,19 @@ class Verdict:
         return not self.exported or any(f.history == self.task for f in defaults)
 
 
-def altogether(orders: Iterable[Order]) -> Order:
-    """The order that suits all."""
+def common_order(orders: Iterable[Order]) -> Order:
+    """Return the order that satisfies all orders."""
     holds = [_HOLDS[order] for order in orders]
     return order_of(all(b for b, _ in holds), all(f for _, f in holds))
 
 
 def newest(histories: Mapping[str, History]) -> list[Declared]:
-    """The newest versions, as if they were what the code says."""
+    """Return the newest versions as tasks, to check them without the code."""
     last = {name: h.versions[-1] for name, h in histories.items() if h.versions}
     return [Declared(name, v.fingerprint, v.schema) for name, v in sorted(last.items())]
 
 
-def judge(
+def check_histories(
     tasks: Sequence[Declared],
     local: Mapping[str, History],
     base: Mapping[str, History] | None = None,
@@ -113,9 +113,9 @@ def judge(
 ) -> list[Verdict]:
     """Return one verdict per task, and one per history whose task was removed.
 
-    local: the committed contracts; base: what was deployed, if that is known separately
+    local: the committed contracts; base: the deployed contracts, if known separately
     mode: for all tasks; else each task's own, else `default_mode`
-    app: the app's namespace; tasks that another app exported last are not missed
+    app: the app's namespace; tasks that another app exported last do not count as removed
     """
     past = local if base is None else base
     known = {name for task in tasks for name in (task.name, *task.aliases)}
@@ -125,7 +125,7 @@ def judge(
         return mode or next(filter(None, modes), default_mode)
 
     verdicts = [
-        _verdict(task, local, past, mode_of(task.name), apart=base is not None)
+        _verdict(task, local, past, mode_of(task.name), separate=base is not None)
         for task in sorted(tasks, key=lambda task: task.name)
     ]
     for name, history in sorted(past.items()):
@@ -161,7 +161,7 @@ def _covers(accepted: Accepted, change: Change, version: Version) -> bool:
 
 
 class _Step(NamedTuple):
-    """One version of the past against today's code; an upcaster counts as today's code."""
+    """One past version compared with the code; upcasters count as part of the code."""
 
     history: History
     version: Version
@@ -173,7 +173,7 @@ class _Step(NamedTuple):
 
 
 def _names(task: Declared, histories: Mapping[str, History]) -> list[str]:
-    """The names of a task that have a history, its own last."""
+    """Return the names of a task that have a history, its own last."""
     return [name for name in (*reversed(task.aliases), task.name) if name in histories]
 
 
@@ -184,9 +184,9 @@ def _step(task: Declared, history: History, version: Version) -> _Step:
     if upcaster is None:
         ways = compared.backward, compared.forward
         return _Step(history, version, today, False, *ways, list(compared.changes))
-    told = "an upcaster reads what was written before; old workers cannot read what comes after"
+    message = "an upcaster reads older messages; old workers cannot read newer ones"
     changes = [
-        c if c.backward else replace(c, backward=True, message=told, example=None)
+        c if c.backward else replace(c, backward=True, message=message, example=None)
         for c in compared.changes
         if not c.forward
     ]
@@ -199,9 +199,9 @@ def _verdict(
     local: Mapping[str, History],
     past: Mapping[str, History],
     mode: str,
-    apart: bool,
+    separate: bool,
 ) -> Verdict:
-    """One task against its past."""
+    """Check one task against its history."""
     known = [past[name] for name in _names(task, past)]
     steps = [_step(task, history, version) for history in known for version in history.versions]
     last = [step for step in steps if step.history is steps[-1].history]
@@ -209,9 +209,9 @@ def _verdict(
     same = bool(last) and all(s.today and s.history.task == task.name for s in last)
     own = local[task.name].versions[-1:] if task.name in local else ()
     exported = any(version.fingerprint == task.fingerprint for version in own)
-    findings = _merged(_findings(_asked(steps, mode, apart), last, local, mode))
+    findings = _merged(_findings(_compared(steps, mode, separate), last, local, mode))
     unsafe = any(finding.fails for finding in findings)
-    if unsafe and (same or not last) and not apart:  # it was exported, which does not deploy it
+    if unsafe and (same or not last) and not separate:  # exporting a contract does not deploy it
         last = [step for step in steps if not step.today][-1:]
     quiet: Status = "unchanged" if same else "safe"
     return Verdict(
@@ -225,33 +225,33 @@ def _verdict(
             bool(last) and all(s.forward and s.history.task == task.name for s in last),
         ),
         findings=tuple(findings),
-        unneeded=tuple(_unneeded(task, local)),
+        stale_acceptances=tuple(_stale(task, local)),
         upcast=tuple(step.version for step in steps if step.upcast),
     )
 
 
-def _asked(steps: list[_Step], mode: str, apart: bool) -> list[_Step]:
-    """The versions that a mode is about, the newest first."""
+def _compared(steps: list[_Step], mode: str, separate: bool) -> list[_Step]:
+    """Return the versions that a mode compares with, the newest first."""
     if not mode.endswith("_transitive") and all(step.history.ordered for step in steps):
         steps = steps[:]
-        # Exporting an unsafe version must not be the way through the gate.
-        while not apart and steps and steps[-1].today:
+        # Otherwise exporting an unsafe version would make the check pass.
+        while not separate and steps and steps[-1].today:
             steps.pop()
         steps = steps[-1:]
     return steps[::-1]
 
 
 def _findings(
-    asked: Sequence[_Step], last: Sequence[_Step], local: Mapping[str, History], mode: str
+    compared: Sequence[_Step], last: Sequence[_Step], local: Mapping[str, History], mode: str
 ) -> Iterator[Finding]:
-    demanded = mode.removesuffix("_transitive")
+    required = mode.removesuffix("_transitive")
     versions = [step.version for step in last]
-    for step in asked:
+    for step in compared:
         name, version = step.history.task, step.version
         both = (local[name], step.history) if name in local else (step.history,)
         for change in step.changes:
             backward, forward = not change.backward, not change.forward
-            fails = (backward and demanded != "forward") or (forward and demanded != "backward")
+            fails = (backward and required != "forward") or (forward and required != "backward")
             if fails or version in versions:
                 reason = _reason(both, change, version)
                 fails = fails and reason is None
@@ -263,8 +263,8 @@ def _reason(histories: Iterable[History], change: Change, version: Version) -> s
     return next((a.reason for a in accepted if _covers(a, change, version)), None)
 
 
-def _unneeded(task: Declared, local: Mapping[str, History]) -> Iterator[tuple[str, Accepted]]:
-    """Against all versions: what one mode does not ask for may be needed by another."""
+def _stale(task: Declared, local: Mapping[str, History]) -> Iterator[tuple[str, Accepted]]:
+    """Yield accepted breaks that match no change to any version, whatever the mode."""
     for name in _names(task, local):
         if not local[name].accepted:
             continue
@@ -275,7 +275,7 @@ def _unneeded(task: Declared, local: Mapping[str, History]) -> Iterator[tuple[st
 
 
 def _merged(findings: Iterable[Finding]) -> list[Finding]:
-    """The same change against several versions is told once, as against the newest."""
+    """Merge findings of one change against several versions into the newest one."""
     merged: dict[object, Finding] = {}
     for new in findings:
         key = (new.history, new.change.rule, new.change.path, new.fails, new.accepted)
