@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 # Most tests wait for processes, so more run at once than there are cores.
-PARALLEL ?= -n 4 --dist loadfile
+PARALLEL ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \

@@ -174,7 +174,7 @@ def test_a_server_without_a_connection_left_says_so(place: Place) -> None:
             lambda: broker.call(ping()),
             lambda: asyncio.run(awaited()),
         ):
-            with pytest.raises(ServerUnavailable, match="no connection left: raise its maxclien"):
+            with pytest.raises(ServerUnavailable, match="no free connection; raise its maxclients"):
                 attempt()
     finally:
         place.redis.config_set("maxclients", before)

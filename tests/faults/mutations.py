@@ -79,7 +79,7 @@ MUTATIONS = {
         "broker/lua/enqueue.lua",
         "if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'} end",
         "",
-        "tests/faults/test_scenarios.py -k kept[11]",
+        "tests/faults/test_scenarios.py -k promise[11]",
     ),
     "a producer id shared with forks": Mutation(
         "broker/client.py",
@@ -145,7 +145,7 @@ MUTATIONS = {
         "worker/session.py",
         "sorted(held.keys() - known)",
         "sorted(held.keys() - held.keys())",
-        "tests/faults/test_scenarios.py -k kept[10]",
+        "tests/faults/test_scenarios.py -k promise[10]",
     ),
     "a message starts after the lease deadline": Mutation(
         "worker/journal.py",
@@ -169,7 +169,7 @@ MUTATIONS = {
         "worker/periodic.py",
         "        return min(self._lease_s / 10, 0.2 if ended else self._lease_s)",
         "        return 3_600.0",
-        "tests/worker/test_leases.py -k stands_still_keeps_its_lease",
+        "tests/worker/test_leases.py -k stopped_child_keeps_its_lease",
     ),
     "no limit on the messages that a tick moves": Mutation(
         "broker/lua/tick.lua",
@@ -181,7 +181,7 @@ MUTATIONS = {
         "worker/periodic.py",
         "self._published = self._published and not is_new",
         "self._published = self._published and bool(is_new or True)",
-        "tests/faults/test_scenarios.py -k kept[8]",
+        "tests/faults/test_scenarios.py -k promise[8]",
     ),
 }
 

@@ -35,9 +35,9 @@ SOAK = 39
 ELSEWHERE = {
     1: "tests/faults/kill_loop.py, tests/faults/test_kill_loop.py",
     2: "tests/worker/test_leases.py: children_end_with_their_supervisor",
-    4: "tests/worker/test_leases.py: a_child_that_stands_still_keeps_its_lease",
+    4: "tests/worker/test_leases.py: stopped_child_keeps_its_lease",
     17: "typedq doctor",
-    18: "tests/worker/test_server.py: nobody_notices_that_scripts_are_flushed",
+    18: "tests/worker/test_server.py: worker_continues_after_script_flush",
     21: "tests/worker/test_cron.py: every_slot_once_with_five_supervisors_and_kills",
     22: "tests/policy/test_cron.py",
     25: "tests/worker/test_limits.py: a_child_that_leaks; python -m tests.faults.limits leak",
@@ -46,7 +46,7 @@ ELSEWHERE = {
     30: "tests/worker/test_limits.py: no_task_that_finished; python -m tests.faults.limits hammer",
     31: "tests/worker/test_limits.py: beyond_its_hard_timeout_nothing_of_a_task_is_left",
     32: "tests/worker/test_stop.py",
-    33: "tests/worker/test_stop.py: children_that_die_at_birth; tests/cli/test_worker.py",
-    36: "tests/worker/test_leases.py: a_supervisor_that_stood_still_for_three_leases",
-    37: "tests/broker/test_client.py: eight_threads, a_parent_and_four_forks, many_coroutines",
+    33: "tests/worker/test_stop.py: worker_whose_children_die_at_start; tests/cli/test_worker.py",
+    36: "tests/worker/test_leases.py: supervisor_stopped_for_three_leases",
+    37: "tests/broker/test_client.py: eight_threads, parent_and_four_forks, many_coroutines",
 }

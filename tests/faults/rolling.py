@@ -221,4 +221,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The app has the classes of the module; those of a script are others of the same names.
+    from tests.faults import rolling
+
+    rolling.main()
