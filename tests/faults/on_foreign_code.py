@@ -59,4 +59,7 @@ def foreign_code(scene: Scene) -> None:
     for id, outcome in outcomes.items():
         kind = dead[id]["kind"] if id in dead else "done"
         right = kind == ("done" if outcome == "retried" else outcome)
-        scene.expect(right and ends[id] == (kind == "done"), f"{sent[id]} ended as {kind}")
+        runs = [effect for effect in stage.effects() if effect.id == id] if not right else []
+        scene.expect(right, f"{sent[id]} ended as {kind}: {runs}")
+        times = ends[id]
+        scene.expect(times == (kind == "done"), f"{sent[id]}, {kind}, ended {times} times")

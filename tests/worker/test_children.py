@@ -8,12 +8,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from typedq import telemetry
+from typedq.broker.settlements import settle_and_fetch
 from typedq.errors import ServerUnavailable
 from typedq.worker import WorkerOptions, limits
 from typedq.worker.children import ChildPool, ChildProcess
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import WaitUntil
     from tests.faults.harness import Stage
+    from typedq.broker.keys import Keys
 
 A, B, C, D = (letter * 26 for letter in (b"a", b"b", b"c", b"d"))
 
@@ -149,6 +151,33 @@ def test_hard_timeouts_hold_while_the_server_is_unavailable(
     # The others are let run on, and give back themselves what was revoked.
     wait_until(lambda: step() and all(c.journal.is_revoked(1) for c in children[:2]))
     assert not any(map(_stopped, sleepers[:2]))
+
+
+def test_messages_are_released_only_from_the_session_that_held_them_when_revoked(
+    stage: Stage,
+    sleepers: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: WaitUntil,
+) -> None:
+    """A child that runs on may fetch them again under another session before the server is told."""
+    child, told = busy(sleepers[0]), list[str]()
+    journal, send_signal = child.journal, limits.send_signal
+
+    def replace_session(pid: int, number: int) -> bool:
+        if number == signal.SIGCONT:
+            journal.session = "another"
+        return send_signal(pid, number)
+
+    def release(keys: Keys, session: str, *args: Any, **kwargs: Any) -> Any:
+        told.append(session)
+        return settle_and_fetch(keys, session, *args, **kwargs)
+
+    monkeypatch.setattr(limits, "send_signal", replace_session)
+    monkeypatch.setattr(limits, "settle_and_fetch", release)
+    monitor = TimeoutMonitor(stage.app.broker, lambda: [child], ["mid"])
+    wait_until(lambda: monitor.step(0.0) and told)
+    assert journal.is_revoked(1)
+    assert told == ["s"]
 
 
 def _stopped(process: subprocess.Popen[bytes]) -> bool:

@@ -111,14 +111,16 @@ class TimeoutMonitor:
         stopped = _has_stopped(child)
         if not stopped and child.status is None and now - self._stopping[child.pid] < STOP_S:
             return STOP_CHECK_S
-        held = self._revoke(child) if stopped else []
+        # Of the session that holds them: when the child runs on, it may replace its session and
+        # fetch them again, and what it runs then must not be released.
+        session, held = child.journal.session, self._revoke(child) if stopped else []
         del self._stopping[child.pid]
         if child.status is None:
             send_signal(child.pid, signal.SIGCONT)
         if held:
             # If this is lost, the child hands them back itself when it finds them revoked.
             back = [Release(e.id, self._queues[e.queue]) for e in held]
-            keys, session = self._broker.keys, child.journal.session
+            keys = self._broker.keys
             self._broker.call(settle_and_fetch(keys, session, self._queues, settle=back))
             event(logging.DEBUG, "requeued messages behind a long task", messages=len(back))
         return BUSY_CHECK_S
