@@ -16,7 +16,7 @@ import pytest
 from typedq import telemetry
 from typedq.broker.settlements import settle_and_fetch
 from typedq.errors import ServerUnavailable
-from typedq.worker import WorkerOptions, limits
+from typedq.worker import WorkerOptions, limits, processes
 from typedq.worker.children import ChildPool, ChildProcess
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.limits import TimeoutMonitor
@@ -161,7 +161,7 @@ def test_messages_are_released_only_from_the_session_that_held_them_when_revoked
 ) -> None:
     """A child that runs on may fetch them again under another session before the server is told."""
     child, told = busy(sleepers[0]), list[str]()
-    journal, send_signal = child.journal, limits.send_signal
+    journal, send_signal = child.journal, processes.send_signal
 
     def replace_session(pid: int, number: int) -> bool:
         if number == signal.SIGCONT:
