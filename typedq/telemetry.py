@@ -136,9 +136,9 @@ def escape(text: str) -> str:
 class _Output(logging.StreamHandler[TextIO]):
     """Writes past the buffer of its stream, if there is a file below it.
 
-    A thread that writes to the stream holds the lock of its buffer. If a task forks meanwhile, it is
-    never released in the forked process, where the first `print` waits for ever. Python renews only
-    the locks of the streams with which it started; one that was reopened or replaced stays locked.
+    A thread that writes to the stream holds the lock of its buffer. If a task forks meanwhile, the
+    forked process never releases it, and its first `print` waits for ever. Python renews only the
+    locks of the streams with which it started; one that was reopened or replaced stays locked.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
