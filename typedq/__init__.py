@@ -21,6 +21,7 @@ from typedq.errors import (
     TypedQError,
     UnknownTask,
 )
+from typedq.outgoing import EnqueueContext, OutgoingCall
 from typedq.policy import Context, Options, Queue, Retry
 from typedq.task import Call, Receipt, Sender, Task
 from typedq.telemetry import LogContext
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "ContractError",
+    "EnqueueContext",
     "EnqueueFailed",
     "EnqueueUncertain",
     "InvalidArguments",
@@ -40,6 +42,7 @@ __all__ = [
     "Json",
     "LogContext",
     "Options",
+    "OutgoingCall",
     "Queue",
     "Receipt",
     "Reject",

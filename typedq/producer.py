@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, final
 
@@ -24,6 +24,7 @@ from typedq.message import (
     new_ids,
     shared_text,
 )
+from typedq.outgoing import asend_inside, send_inside
 from typedq.policy import CallOptions, unknown_queue
 from typedq.task import Call, Receipt, Task
 
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 CHUNK_BYTES = 4 << 20  # one script call should not block the server for long
-_UNKNOWN = 1 << 62
 _NO_DESTINATION, _NEVER = Destination("", ""), datetime.max.replace(tzinfo=UTC)
 _NO_OPTIONS = CallOptions()
 _Route = tuple[Destination, bytes]  # where calls go, and the part of the header that they share
-Capture = Callable[[Sequence[Call], Sequence[OutgoingMessage]], None]
+Calls = Sequence[Call]
+Capture = Callable[[Calls, Sequence[OutgoingMessage]], None]  # calls as made, before hooks
 
 
 class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -48,8 +49,7 @@ class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the calls, for when the messages are accepted."""
-        receipts: list[Receipt] = []
-        destination, due = _NO_DESTINATION, _NEVER
+        receipts, destination, due = list[Receipt](), _NO_DESTINATION, _NEVER
         for call, out in zip(self.calls, self.messages, strict=True):
             if out.way is not destination:
                 destination = out.way
@@ -139,18 +139,16 @@ class MessageEncoder:
         broadcast = is_broadcast(queue)
         if options.queue and queue not in self._queues and not broadcast:
             raise unknown_queue(task.name, queue, self._queues)
-        destination = Destination(
-            queue, usual.contract, options.delay_ms, options.eta_ms, broadcast
-        )
-        return destination, shared_text(usual.contract, queue, options.timeouts)
+        due = options.delay_ms, options.eta_ms
+        destination = Destination(queue, usual.contract, *due, broadcast_to_all=broadcast)
+        return destination, shared_text(usual.contract, queue, options.header)
 
 
 @final
 class Producer:
-    """Sends the calls of one app. It resolves settings and connects at first use.
+    """Sends the calls of one app. It resolves settings and connects at first use."""
 
-    arguments: those of `TypedQ`, which override the environment and pyproject.toml
-    """
+    _lock = Lock()  # one for all: connecting is rare
 
     def __init__(self, declarations: Declarations, arguments: Mapping[str, Any]) -> None:
         self._declarations, self._arguments = declarations, arguments
@@ -159,12 +157,7 @@ class Producer:
         self._capture: Capture | None = None
         body, depth = arguments.get("max_body"), arguments.get("max_depth")
         self.known_limits = (_positive(body), _positive(depth))
-        self.renew_lock()
-        _producers.add(self)
-
-    def renew_lock(self) -> None:
-        """Replace the lock: in a forked child, a thread that is gone may hold the old one."""
-        self._lock = Lock()
+        self._hooks = declarations.hooks.enqueue_hooks
 
     @property
     def queue_names(self) -> tuple[str, ...] | None:
@@ -186,8 +179,7 @@ class Producer:
         return encoder
 
     def limits(self) -> tuple[int, int]:
-        if self._encoder is None:
-            self._resolve()
+        _ = self._encoder or self._resolve()
         return self.known_limits
 
     @property
@@ -221,20 +213,28 @@ class Producer:
 
     def enqueue(self, call: Call, /) -> Receipt:
         """Send one call. Raises InvalidArguments, InvalidOptions, ServerError."""
-        batch = self._encode((call,))
+        if self._hooks:
+            return self.enqueue_many((call,), 1)[0]
+        batch = self._encode(calls := (call,), calls)
         self.broker.enqueue(batch.messages, self._schema)
         return batch.receipts()[0]
 
     async def aenqueue(self, call: Call, /) -> Receipt:
         """As `enqueue`."""
+        if self._hooks:
+            return (await self.aenqueue_many((call,), 1))[0]
         broker = await self._aconnect()
-        batch = self._encode((call,))
+        batch = self._encode(calls := (call,), calls)
         await broker.aenqueue(batch.messages, self._schema)
         return batch.receipts()[0]
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
-        batch = self._encode(list(calls))
+        made = tuple(calls)
+        return send_inside(self._hooks, made, self._queue_of, partial(self._send, made, chunk))
+
+    def _send(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
+        batch = self._encode(calls, made)
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 self.broker.enqueue(batch.messages[start:end], self._schema)
@@ -242,17 +242,26 @@ class Producer:
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
+        made = tuple(calls)
+        send = partial(self._asend, made, chunk)
+        return await asend_inside(self._hooks, made, self._queue_of, send)
+
+    async def _asend(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
         broker = await self._aconnect()
-        batch = self._encode(list(calls))
+        batch = self._encode(calls, made)
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 await broker.aenqueue(batch.messages[start:end], self._schema)
         return batch.receipts()
 
-    def _encode(self, calls: Sequence[Call]) -> EncodedBatch:
+    def _queue_of(self, call: Call) -> str:
+        usual = self._declarations.find(call.task).queue or self.settings.default_queue
+        return call.options.queue or usual
+
+    def _encode(self, calls: Calls, made: Calls) -> EncodedBatch:
         batch = (self._encoder or self._resolve()).encode(calls)
         if self._capture is not None:
-            self._capture(calls, batch.messages)
+            self._capture(made, batch.messages)
         return batch
 
     def _schema(self, contract: str) -> bytes:
@@ -264,8 +273,7 @@ class Producer:
         if self._capture is not None:
             raise RuntimeError("app.testing() is on already: use the outbox of the outer `with`")
         before, queues = vars(self).copy(), self._declarations.queue_names
-        # Tests need no valid URL.
-        self._arguments = {**self._arguments, "url": "redis://testing"}
+        self._arguments = {**self._arguments, "url": "redis://testing"}  # tests need no valid one
         self._broker, self._capture = broker, capture
         try:
             yield
@@ -284,17 +292,9 @@ class Producer:
             await self._broker.aclose()
 
 
-_producers = weakref.WeakSet[Producer]()
-
-
-def _renew_locks_after_fork() -> None:
-    for producer in _producers:
-        producer.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks_after_fork)
+if hasattr(os, "register_at_fork"):  # in a child, a thread that is gone may hold the lock
+    os.register_at_fork(after_in_child=lambda: type.__setattr__(Producer, "_lock", Lock()))
 
 
 def _positive(limit: object) -> int:
-    return limit if type(limit) is int and limit > 0 else _UNKNOWN  # settings check the rest
+    return limit if type(limit) is int and limit > 0 else 1 << 62  # settings check the rest

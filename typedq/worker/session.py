@@ -244,7 +244,7 @@ class Session:
         ids, kinds, deliveries = [m[ID] for m in messages], [self._kind], list[Delivery]()
         records, free, kind = self._records, self._free, self._kind
         for message, id in zip(messages, ids, strict=True):
-            if not message.startswith(kind.text, KIND_AT):
+            if kind.meta_at or not message.startswith(kind.text, KIND_AT):
                 kind = self._kinds.of(message)
                 kinds.append(kind)
             slot, alone = free.pop(), not message.startswith(MAY_SHARE, COUNTS_AT)
