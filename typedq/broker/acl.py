@@ -15,8 +15,8 @@ _PRODUCER = f"""
 EVALSHA {_SHA} 7 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake]; TIME
 EVAL return 7 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake]
 GET [sequence]; SET [sequence] 1 EX 9; HSETNX [contracts] f v; HEXISTS [contracts] f
-HINCRBY [counts] f 1; RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v; LLEN [supervisors]; RPUSH [supervisors] v
-ZADD [delayed] 1 v; ZRANK [delayed] v"""
+HINCRBY [counts] f 1; RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v
+LLEN [supervisors]; RPUSH [supervisors] v; ZADD [delayed] 1 v; ZRANK [delayed] v"""
 _WORKER = """
 BLPOP [wake] [supervisors] 1; EXPIRE [wake] 9; XREAD COUNT 1 STREAMS [broadcasts] 0; INFO memory
 XRANGE [broadcasts] - +; XREVRANGE [broadcasts] + -; GET [cursor]; SET [cursor] v; EXPIRE [cursor] 9
