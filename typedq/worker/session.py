@@ -15,7 +15,7 @@ from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement,
 from typedq.errors import ServerError, ServerRefused
 from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message
 from typedq.telemetry import event
-from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds, Outcome
+from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
@@ -112,17 +112,16 @@ class Session:
         self._journal.put(delivery.slot, State.WAITING)
         self.waiting.appendleft(delivery)
 
-    def end(self, outcome: Outcome) -> None:
-        """Record how an attempt ended; the next `sync` tells the server."""
-        delivery = outcome.job
-        if not outcome.ran:
+    def end(self, delivery: Delivery) -> None:
+        """Record the end of an attempt, if it started; the next `sync` tells the server."""
+        if not delivery.started:
             self.release(delivery)
-        elif outcome.settlement is None and self._records[delivery.slot] is delivery:
+        elif delivery.settlement is None and self._records[delivery.slot] is delivery:
             self._records[delivery.slot] = None
             self.unsettled.append(delivery)
         else:
-            self._failed += outcome.settlement is not None
-            self.settle(delivery, outcome.settlement)
+            self._failed += delivery.settlement is not None
+            self.settle(delivery, delivery.settlement)
 
     def settle(self, delivery: Delivery, settlement: Settlement | Parked | None) -> None:
         """Record what is to become of a message: None acknowledges it."""
