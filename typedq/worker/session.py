@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from functools import partial
 from typing import final
 
 from typedq.broker import Broker, DeadBounds, operations
@@ -195,26 +196,23 @@ class Session:
         return bool(fetched.messages)
 
     def _settle_and_fetch(self, max_messages: int, token: str | None) -> Fetched:
-        def send(settlements: Sequence[Settlement | AckAll]) -> Fetched:
-            operation = settle_and_fetch(
-                self._broker.keys,
-                self._name,
-                self._queues,
-                settle=settlements,
-                max_messages=max_messages,
-                token=token,
-                bounds=self._bounds,
-            )
-            return self._broker.call(operation)
-
-        ended = self.unsettled
+        operation = partial(
+            settle_and_fetch,
+            *(self._broker.keys, self._name, self._queues),
+            max_messages=max_messages,
+            token=token,
+            bounds=self._bounds,
+        )
+        ended, call = self.unsettled, self._broker.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.
-            fetched = send([AckAll(Counter([d.kind.counted for d in ended]), ended[-1].id)])
+            counts = Counter([delivery.kind.counted for delivery in ended])
+            fetched = call(operation(settle=[AckAll(counts, ended[-1].id)]))
             if fetched.settled is not None:
                 return fetched
-        acked = defaultdict[bytes, list[bytes]](list)
-        others, parked = list[Settlement](), list[Parked]()
+        acked: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        others: list[Settlement] = []
+        parked: list[Parked] = []
         for delivery in ended:
             settlement = delivery.settlement
             if settlement is None:
@@ -224,8 +222,9 @@ class Session:
             else:
                 others.append(settlement)
         if parked:
-            self._broker.call(park(self._broker.keys, self._name, parked, self._bounds))
-        return send([*(Ack(contract, ids) for contract, ids in acked.items()), *others])
+            call(park(self._broker.keys, self._name, parked, self._bounds))
+        acks = [Ack(contract, ids) for contract, ids in acked.items()]
+        return call(operation(settle=[*acks, *others]))
 
     def _forget_settled(self) -> None:
         slots = [delivery.slot for delivery in self.unsettled]
@@ -240,8 +239,9 @@ class Session:
         if not messages:
             return
         self.bytes_each = sum(map(len, messages)) // len(messages)
-        ids, kinds, deliveries = [m[ID] for m in messages], [self._kind], list[Delivery]()
         records, free, kind = self._records, self._free, self._kind
+        ids, kinds = [message[ID] for message in messages], [kind]
+        deliveries: list[Delivery] = []
         for message, id in zip(messages, ids, strict=True):
             if not message.startswith(kind.text, KIND_AT):
                 kind = self._kinds.of(message)
