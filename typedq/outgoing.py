@@ -182,6 +182,9 @@ def _start_loop() -> asyncio.AbstractEventLoop:
     import asyncio
     import threading
 
-    loop = _loops.setdefault(os.getpid(), asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    if (known := _loops.setdefault(os.getpid(), loop)) is not loop:
+        loop.close()  # another thread was faster
+        return known
     threading.Thread(target=loop.run_forever, name="typedq-on-enqueue", daemon=True).start()
     return loop
