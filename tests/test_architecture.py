@@ -27,7 +27,7 @@ LAYERS = (
     ),
     ("domain", {"compat", "registry", "task", "escort", "middleware", "failure"}),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
-    ("application", {"app", "declarations", "producer", "invoke", "testing"}),
+    ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli"}),
@@ -49,8 +49,13 @@ SAME_LAYER = {
     ("testing", "invoke"),
     ("app", "declarations"),
     ("app", "producer"),
+    ("app", "single"),
+    ("producer", "single"),
+    ("testing", "single"),
     ("app", "testing"),
+    ("encoder", "declarations"),
     ("producer", "declarations"),
+    ("producer", "encoder"),
 }
 # These packages may import less than their layer allows.
 ONLY = {
@@ -98,7 +103,7 @@ PACKAGE_LINES = {
     "testing": 4_000,
     "worker": 4_000,
 }
-LUA_LINES = 895
+LUA_LINES = 1_100
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
 WAIT_HELPERS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import msgspec
 
@@ -84,6 +84,12 @@ class MessageKinds:
         return self._known.setdefault(text, MessageKind(text, self._queues))
 
 
+class Timer(Protocol):
+    """Cancels one coroutine."""
+
+    def cancel(self) -> None: ...
+
+
 # Structs, because classes of Python's own take four times as long to make.
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
@@ -91,6 +97,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     alone: it must run without neighbours, because it crashed or was lost twice
     args, kwargs: set when it is decoded
     settlement: set when it has ended; None acknowledges it
+    timer: what cancels it, once it runs on the event loop
     """
 
     message: bytes
@@ -101,6 +108,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     settlement: Settlement | Parked | None = None
+    timer: Timer | None = None
 
     @property
     def envelope(self) -> Envelope:
