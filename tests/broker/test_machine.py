@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -521,6 +522,7 @@ class Moves(RuleBasedStateMachine):
         here.close()
 
 
+@pytest.mark.timeout(240)  # a busy machine
 def test_every_operation_in_any_order_keeps_the_model(server: OwnServer, place: Place) -> None:
     kind = type(place)
 

@@ -48,7 +48,7 @@ def show(
         print_line(f"{id} is unknown: it has ended, was dropped, or was never accepted")
     else:
         for name, value in about.items():
-            print_line(f"{name:<10} {_text(value)}")
+            print_line(f"{name:<10} {_line(value)}")
     raise typer.Exit(0 if known else 1)
 
 
@@ -84,11 +84,9 @@ def _said(done: Cancellation) -> str:
             return "unknown: it has ended, was dropped, or was never accepted"
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        value = ", ".join(value)
+def _line(value: object) -> str:
     if isinstance(value, dict | list):
-        return json_text.dumps(value)
+        return json_text.dumps(value) if value else "-"
     return "-" if value in (None, "") else str(value)
 
 

@@ -131,8 +131,10 @@ class TestQueue:
         return Cancellation("unknown" if before.state == "unknown" else "dropped", before)
 
     def _waiting(self) -> Iterator[tuple[Literal["ready", "delayed"], _Waiting]]:
-        yield from (("ready", waiting) for waiting in self._ready)
-        yield from (("delayed", waiting) for *_, waiting in self._later)
+        for waiting in self._ready:
+            yield "ready", waiting
+        for *_, waiting in self._later:
+            yield "delayed", waiting
 
     def advance(self, by: float | timedelta) -> None:
         """Move the clock by seconds or a timedelta; `run` then runs what became due."""

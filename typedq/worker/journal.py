@@ -132,7 +132,7 @@ class Journal:
         """Return True if this message was cancelled, runs, and has not met it."""
         if self._marks[slot] != _CANCELLED or self._states[slot] != _RUNNING:
             return False
-        return self._cancelled[slot * _ID : (slot + 1) * _ID] == id
+        return bytes(self._cancelled[slot * _ID : (slot + 1) * _ID]) == id
 
     def is_lease_over(self) -> bool:
         """Return True if the lease has ended, as far as this process knows."""
