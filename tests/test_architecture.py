@@ -91,7 +91,7 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 950,
+    "admin": 1_250,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
@@ -535,7 +535,7 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
         {"attic/a.py": "x = 1\n"},
         "attic has 1 lines of Python; 0",
     ),
-    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
+    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 1_101}, "1101 lines of Lua"),
     (module_names_are_specific, {"cli/utils.py": ""}, "'utils' is too vague"),
     (module_names_are_specific, {"worker/_common/a.py": ""}, "'_common' is too vague"),
     (init_only_lists_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),

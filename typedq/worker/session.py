@@ -284,11 +284,8 @@ class Session:
                 pause = min(2 * pause, MAX_PAUSE_S)
         self._name, journal.session, journal.fresh = journal.fresh, journal.fresh, ""
         self._must_replace, self._lost_connections = False, self._broker.lost_connections
-        event(
-            logging.INFO,
-            "session ID replaced to reconcile in-flight messages",
-            kept=replaced.kept,
-        )
+        text = "session ID replaced to reconcile in-flight messages"
+        event(logging.INFO, text, kept=replaced.kept)
         # Malformed messages stay in the session and become dead letters when it is recovered.
         whole = [uncancelled(message) or message for message in replaced.messages]
         held = {message[ID]: message for message in filter(is_message, whole)}

@@ -1,6 +1,6 @@
 -- Look for one message by its id: in flight and dead by name, then through waiting messages, at
--- most 2,000 or about 4 MiB a call. Sets are read before the lists that they feed, from the last due
--- time, and lists from the tail: what moves on meanwhile hides no other message.
+-- most 2,000 or about 4 MiB a call. Sets are read before the lists that they feed, from the last
+-- due time, and lists from the tail: what moves on meanwhile hides no other message.
 -- Needs: message. KEYS from `base` + 1 on: in-flight hashes, sets, then lists; KEYS[1] dead letters
 
 local PAGE, MAX_LOOKED, MAX_BYTES = 50, 2000, 2 ^ 22
