@@ -35,6 +35,10 @@ from typedq.errors import (
 
 Case = tuple[BaseException, str, dict[str, Any]]
 
+TOO_MANY = (
+    "00 is not among the first 5,000 waiting messages, and more wait;"
+    " give a higher limit to look at them too"
+)
 CASES: list[Case] = [
     (
         ContractError("t", "width", "it has no annotation"),
@@ -59,8 +63,7 @@ CASES: list[Case] = [
     (InvalidId("x", "it has no digits"), "'x': it has no digits", {"id": "x"}),
     (
         SearchLimit("00", 5_000),
-        "00 is not among the first 5,000 waiting messages, and more wait;"
-        " give a higher limit to look at them too",
+        TOO_MANY,
         {"id": "00", "limit": 5_000},
     ),
     (Cancelled("its message was cancelled"), "its message was cancelled", {}),

@@ -103,14 +103,14 @@ class Producer:
         """Send one call. Raises InvalidArguments, InvalidOptions, ServerError."""
         batch = self._encode((call,))
         self.broker.enqueue(batch.messages, self._schema)
-        return batch.receipts()[0]
+        return batch.receipts[0]
 
     async def aenqueue(self, call: Call, /) -> Receipt:
         """As `enqueue`."""
         broker = await self.abroker()
         batch = self._encode((call,))
         await broker.aenqueue(batch.messages, self._schema)
-        return batch.receipts()[0]
+        return batch.receipts[0]
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
@@ -118,7 +118,7 @@ class Producer:
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 self.broker.enqueue(batch.messages[start:end], self._schema)
-        return batch.receipts()
+        return batch.receipts
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
@@ -127,7 +127,7 @@ class Producer:
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 await broker.aenqueue(batch.messages[start:end], self._schema)
-        return batch.receipts()
+        return batch.receipts
 
     def _encode(self, calls: Sequence[Call]) -> EncodedBatch:
         batch = (self._encoder or self._resolve()).encode(calls)
