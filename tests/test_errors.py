@@ -137,10 +137,11 @@ def test_every_error_has_a_case() -> None:
     assert ours - {type(error) for error, _, _ in CASES} == {TypedQError, ServerError}
 
 
-def test_one_root_but_for_the_soft_timeout() -> None:
+def test_one_root_but_for_what_interrupts_a_task() -> None:
     for error, _, _ in CASES:
-        assert isinstance(error, TypedQError) != isinstance(error, SoftTimeout)
+        assert isinstance(error, TypedQError) != isinstance(error, SoftTimeout | Cancelled)
     assert not issubclass(SoftTimeout, Exception)
+    assert not issubclass(Cancelled, Exception)
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 10 * 366 * 86_400])
