@@ -5,15 +5,18 @@ from typedq.contracts import Json
 from typedq.errors import (
     AppNotFound,
     BadMessage,
+    Cancelled,
     ConfigurationError,
     ContractError,
     EnqueueFailed,
     EnqueueUncertain,
     InvalidArguments,
     InvalidBody,
+    InvalidId,
     InvalidOptions,
     Reject,
     RetryIn,
+    SearchLimit,
     ServerError,
     ServerRefused,
     ServerUnavailable,
@@ -23,6 +26,7 @@ from typedq.errors import (
 )
 from typedq.outgoing import EnqueueContext, OutgoingCall
 from typedq.policy import Context, Options, Queue, Retry
+from typedq.single import Cancellation, MessageInfo
 from typedq.task import Call, Receipt, Sender, Task
 from typedq.telemetry import LogContext
 
@@ -30,6 +34,8 @@ __all__ = [
     "AppNotFound",
     "BadMessage",
     "Call",
+    "Cancellation",
+    "Cancelled",
     "ConfigurationError",
     "Context",
     "ContractError",
@@ -38,9 +44,11 @@ __all__ = [
     "EnqueueUncertain",
     "InvalidArguments",
     "InvalidBody",
+    "InvalidId",
     "InvalidOptions",
     "Json",
     "LogContext",
+    "MessageInfo",
     "Options",
     "OutgoingCall",
     "Queue",
@@ -48,6 +56,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryIn",
+    "SearchLimit",
     "Sender",
     "ServerError",
     "ServerRefused",

@@ -12,9 +12,11 @@ import msgspec
 
 from typedq import (
     Call,
+    Cancellation,
     Context,
     EnqueueContext,
     Json,
+    MessageInfo,
     Queue,
     Receipt,
     Retry,
@@ -182,3 +184,13 @@ def tagged(ctx: Context) -> None:
 
 described(send_email)
 described(app.tasks["resize"])
+
+
+async def one_message() -> None:
+    receipt = send_email.enqueue(EmailArgs(to="a@b.c"))
+    assert_type(app.get(receipt.id), MessageInfo)
+    assert_type(await app.aget(receipt.id, limit=10, progress=print), MessageInfo)
+    assert_type(app.cancel(receipt.id).message, MessageInfo)
+    assert_type(await app.acancel(receipt.id), Cancellation)
+    if app.get(receipt.id).state == "in flight" and app.cancel(receipt.id).outcome == "told":
+        pass

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import msgspec
 
 from typedq.broker.parking import Parked
 from typedq.broker.settlements import Settlement
 from typedq.invoke import Limits, Shield, make_context
-from typedq.message import KIND_AT, META, Envelope, decode_message, kind_of
+from typedq.message import KIND_AT, META, Envelope, decode_message, kind_of, payload_at
 from typedq.policy import Context
 from typedq.task import Task
 
@@ -70,6 +70,10 @@ class MessageKind:
         self.is_plain = not contract.takes_context and limits.soft is None
         self.decode = decode
 
+    def fits(self, message: bytes) -> bool:
+        """Return True if a message with metadata is of this kind, which has some too."""
+        return message.startswith(self.text, KIND_AT) and payload_at(message, self.meta_at) > 0
+
 
 @final
 class MessageKinds:
@@ -88,6 +92,12 @@ class MessageKinds:
         return self._known.setdefault(text, MessageKind(text, self._queues))
 
 
+class Timer(Protocol):
+    """Cancels one coroutine."""
+
+    def cancel(self) -> None: ...
+
+
 # Structs, because classes of Python's own take four times as long to make.
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
@@ -96,6 +106,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     args, kwargs: set when it is decoded
     started: an attempt was claimed in the journal
     settlement: set when it has ended; None acknowledges it
+    timer: what cancels it, once it runs on the event loop
     """
 
     message: bytes
@@ -107,6 +118,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     kwargs: dict[str, Any] = {}
     started: bool = False
     settlement: Settlement | Parked | None = None
+    timer: Timer | None = None
 
     @property
     def envelope(self) -> Envelope:
