@@ -13,12 +13,17 @@ from typedq.registry.history import MODES, Accepted, History, Version, next_vers
 from typedq.registry.live import (
     Live,
     Waiting,
-    Worker,
-    WorkersByContract,
     check_server,
     mend,
     published,
     read_published,
+)
+from typedq.registry.readers import (
+    PublishedSchemas,
+    Reading,
+    Schemas,
+    Worker,
+    WorkersByContract,
     worker,
 )
 from typedq.registry.sources import at_git, in_directory, modified_versions
@@ -31,6 +36,9 @@ __all__ = [
     "History",
     "Live",
     "Order",
+    "PublishedSchemas",
+    "Reading",
+    "Schemas",
     "Verdict",
     "Version",
     "Waiting",
