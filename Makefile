@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	@test -e $@ || rm -rf $(VENV)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --editable '.[embedded,reload]' --group dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --editable '.[dashboard,embedded,reload]' --group dev
 	@touch $@
 
 test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, tests

@@ -30,7 +30,7 @@ LAYERS = (
     ("application", {"app", "declarations", "producer", "invoke", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
-    ("interfaces", {"cli"}),
+    ("interfaces", {"cli", "dashboard"}),
     ("entry points", {"__init__", "__main__"}),
 )
 # ... except these pairs within one layer.
@@ -51,6 +51,7 @@ SAME_LAYER = {
     ("app", "producer"),
     ("app", "testing"),
     ("producer", "declarations"),
+    ("cli", "dashboard"),
 }
 # These packages may import less than their layer allows.
 ONLY = {
@@ -73,6 +74,10 @@ ALLOWED_IN = {
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
+    "uvicorn": ("cli",),
+    "starlette": ("dashboard",),
+    "jinja2": ("dashboard",),
+    "markupsafe": ("dashboard",),
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
     "pydantic": ("settings", "contracts"),
@@ -86,10 +91,11 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 950,
+    "admin": 1_150,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
+    "dashboard": 1_500,
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 590,

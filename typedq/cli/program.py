@@ -26,6 +26,7 @@ _COMMANDS = {  # name -> module, function, example
     "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
+    "dashboard": ("dashboard", "dashboard", "myapp.tasks:app --port 8080 --write"),
     "peek": ("queues", "peek", f"low -n 5 --payload {_APP}"),
     "purge": ("queues", "purge", f"low {_APP}"),
     "pause": ("queues", "pause", f"low {_APP}"),

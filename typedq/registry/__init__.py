@@ -8,6 +8,7 @@ from typedq.registry.check import (
     check_histories,
     common_order,
     newest,
+    order_of,
 )
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
 from typedq.registry.live import (
@@ -53,6 +54,7 @@ __all__ = [
     "modified_versions",
     "newest",
     "next_version",
+    "order_of",
     "parse",
     "published",
     "read_published",

@@ -78,6 +78,10 @@ class PublishedSchemas(Mapping[str, dict[str, Any]]):
             self._parse(id)
         return self._invalid
 
+    def ids(self, task: str) -> list[str]:
+        """Return the ids of a task's contracts, valid or not."""
+        return [id for id in self._texts if id.rpartition("@")[0] == task]
+
     def _parse(self, id: str) -> dict[str, Any] | None:
         if id not in self._parsed:
             self._parsed[id] = None
@@ -148,7 +152,7 @@ class WorkersByContract:
 
     def reading(self, contract: str, read: str) -> Reading:
         """Return how a task with the contract `read` reads messages of `contract`."""
-        name, _, fingerprint = contract.partition("@")
+        fingerprint = contract.partition("@")[2]
         own_name, _, own = read.partition("@")
         if "#" in contract:
             return Reading(None, "its message format is newer than this typedq")
