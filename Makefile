@@ -10,7 +10,7 @@ PARALLEL ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
-	bench bench-all bench-quick bench-calls bench-growth
+	screenshots bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,9 @@ release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in 
 
 demo: $(STAMP)  ## run the example application
 	$(BIN)/python -m examples.codestats
+
+screenshots: $(STAMP)  ## picture every page of the dashboard, light and dark, wide and narrow
+	$(BIN)/python -m tests.dashboard.screenshots $(ARGS)
 
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

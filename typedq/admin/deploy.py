@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,6 +49,19 @@ def next_tasks(app: TypedQ, histories: Mapping[str, registry.History]) -> list[D
     return [own.get((task.name, task.fingerprint), task) for task in newest]
 
 
+def known_schemas(
+    app: TypedQ, histories: Mapping[str, registry.History], published: Schemas
+) -> Schemas:
+    """Return schemas by contract: of this code, of the histories, and those on the server."""
+    own = {f"{task.name}@{task.fingerprint}": task.schema for task in declared(app)}
+    files = {
+        f"{name}@{version.fingerprint}": version.schema
+        for name, history in histories.items()
+        for version in history.versions
+    }
+    return ChainMap(own, files, dict(published))
+
+
 def plan(
     tasks: Sequence[Declared], seen: Mapping[str, Any], schemas: Schemas, *, fresh_s: float
 ) -> list[Plan]:
@@ -69,7 +83,9 @@ def plan(
     plans = [_plan(task, deployed, waits, schemas) for task in tasks]
     gone = (deployed.keys() | waits.keys()) - names
     plans += [_removed(name, deployed.get(name, {}), waits.get(name, {})) for name in sorted(gone)]
-    return sorted(plans, key=lambda each: (_URGENCY[each.order], each.status == "unchanged"))
+    return sorted(
+        plans, key=lambda p: (not p.unreadable, _URGENCY[p.order], p.status == "unchanged", p.task)
+    )
 
 
 _URGENCY: dict[Order, int] = {"none": 0, "workers first": 1, "producers first": 2, "any": 3}

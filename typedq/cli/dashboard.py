@@ -71,9 +71,17 @@ def dashboard(
         hosts=_LOCAL if local and token is None else None,
     )
     config = uvicorn.Config(
-        site, host, port, root_path=root_path.rstrip("/"), log_config=None, server_header=False
+        site,
+        host,
+        port,
+        root_path=root_path.rstrip("/"),
+        log_config=None,
+        server_header=False,
+        ws="none",
+        lifespan="off",
     )
     listener = config.bind_socket()
+    listener.listen()  # from here on, connections wait until the server has started
     name = f"[{host}]" if ":" in host else host
     mode = "changes are allowed" if write else "read-only"
     print_line(f"http://{name}:{listener.getsockname()[1]}{root_path.rstrip('/')}/ ({mode})")

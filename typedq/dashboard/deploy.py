@@ -36,7 +36,7 @@ def deploy(view: View) -> Response:
     plans = admin.plan(
         admin.next_tasks(app, histories),
         facts.seen,
-        facts.contracts.schemas,
+        admin.known_schemas(app, histories, facts.contracts.schemas),
         fresh_s=2 * app.settings.lease,
     )
     order = registry.common_order(plan.order for plan in plans)

@@ -18,8 +18,8 @@ from typedq.dashboard.pages import alive
 from typedq.dashboard.rendering import cut
 from typedq.dashboard.view import Rejected, View
 
-MOST = 1_000  # dead letters that are read for one page ...
-READ_S = 0.12  # ... and for how long: they may have large arguments
+MOST = 500  # dead letters that are read for one page ...
+READ_S = 0.08  # ... and for how long: they may have large arguments
 _PARKED = 20  # messages of a parked group that are shown
 
 
@@ -46,9 +46,8 @@ class Sample(NamedTuple):
 
 def sample(view: View, task: str = "", error: str = "") -> Sample:
     """Read as many dead letters of a task and error as there is time for. Raises ServerError."""
-    end, read, letters = time.monotonic() + READ_S, 0, list[Mapping[str, Any]]()
-    for letter in DeadLetters(view.site.app).find():
-        read += 1
+    end, letters = time.monotonic() + READ_S, list[Mapping[str, Any]]()
+    for read, letter in enumerate(DeadLetters(view.site.app).find(), 1):
         if (not task or letter["task"] == task) and (not error or line(letter) == error):
             letters.append(letter)
         if read >= MOST or (read % 100 == 0 and time.monotonic() > end):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
@@ -32,10 +33,8 @@ def cut(text: str, length: int = MAX_LINE) -> str:
 def pretty(value: object) -> str:
     """Return JSON with indentation; a text that is not JSON as it is."""
     if isinstance(value, str):
-        try:
+        with suppress(ValueError, RecursionError):
             value = json.loads(value) if len(value) <= MAX_TEXT else value
-        except (ValueError, RecursionError):
-            pass
         if isinstance(value, str):
             return value
     return json.dumps(value, indent=2, ensure_ascii=False)
@@ -62,9 +61,9 @@ def duration(seconds: float | None) -> str:
 
 
 @cache
-def environment() -> Environment:
+def environment() -> Any:
     """Return the templates of this package."""
-    made = Environment(
+    made: Any = Environment(
         loader=PackageLoader("typedq.dashboard"),
         autoescape=True,
         finalize=visible,
@@ -73,13 +72,11 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     shown = (cut, pretty, number, moment, rate, duration)
-    filters: dict[str, Any] = made.filters
-    filters |= {filter.__name__: filter for filter in shown}
-    names: dict[str, Any] = made.globals
-    names["max_text"] = MAX_TEXT
+    made.filters.update({filter.__name__: filter for filter in shown})
+    made.globals["max_text"] = MAX_TEXT
     return made
 
 
 def render(template: str, values: dict[str, Any]) -> str:
     """Return a page."""
-    return environment().get_template(template).render(values)
+    return str(environment().get_template(template).render(values))

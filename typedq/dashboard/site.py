@@ -76,8 +76,12 @@ def asgi(
                 form = await request.form(max_files=_FILES) if request.method == "POST" else None
             except (TooLarge, MultiPartException, HTTPException) as error:
                 return _refuse(request, 413, "Too much", f"The upload is refused: {error}")
-            view = View(site, request, form) if form is not None else View(site, request)
-            return await run_in_threadpool(_answer, answer, view)
+            if form is None:
+                return await run_in_threadpool(_answer, answer, View(site, request))
+            try:
+                return await run_in_threadpool(_answer, answer, View(site, request, form))
+            finally:
+                await form.close()
 
         return endpoint
 

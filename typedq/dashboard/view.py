@@ -134,7 +134,7 @@ class View:
             name = self.request.headers.get(self.site.user_header, "") or name
         return str(name) or "-"
 
-    def log(self, act: str, /, **about: str | int) -> None:
+    def log(self, act: str, /, **about: Any) -> None:
         """Log a change, with who made it."""
         address = self.request.client.host if self.request.client else "-"
         event(logging.WARNING, f"dashboard: {act}", by=self.who, address=address, **about)
