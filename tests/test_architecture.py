@@ -75,7 +75,7 @@ ALLOWED_IN = {
     "click": ("cli",),
     "rich": ("cli",),
     "uvicorn": ("cli",),
-    "starlette": ("dashboard",),
+    "starlette": ("dashboard", "cli"),
     "jinja2": ("dashboard",),
     "markupsafe": ("dashboard",),
     "multiprocessing": ("worker",),

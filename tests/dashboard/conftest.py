@@ -118,6 +118,16 @@ class Shop:
             broker.call(settlements.settle_and_fetch(broker.keys, "s", ["low"], settle=settle))
         return ids
 
+    def copy_dead_letter(self, id: str, count: int) -> None:
+        """Make so many dead letters like one, younger ones."""
+        keys = self.app.broker.keys
+        raw = self.client.hget(keys.dead_letters, id)
+        for start in range(0, count, 10_000):
+            ids = [f"{id}{number}" for number in range(start, min(count, start + 10_000))]
+            copies: dict[Any, Any] = dict.fromkeys(ids, raw)
+            self.client.hset(keys.dead_letters, mapping=copies)
+            self.client.zadd(keys.dead, dict.fromkeys(ids, 4000000000000.0))
+
     def park(self, count: int = 1) -> None:
         """Park so many messages of the old contract."""
         calls = [self.old_ship.call(OldOrder(customer="ada", carrier="x"))] * count

@@ -36,7 +36,7 @@ HGET [contracts] f; HSET [contracts] f v; HGET [cron] f; HSET [cron] f v"""
 _ADMIN = """
 LRANGE [ready] 0 0; LRANGE [parked] 0 0; HMGET [dead_letters] f; HGETALL [contracts]
 HGETALL [cron]; SADD [paused] v; SREM [paused] v; XADD [broadcasts] * n 1; HGETALL [stats]
-INFO server; CONFIG GET save; TYPE [ready]; ACL WHOAMI; ACL DRYRUN default PING"""
+ZSCORE [dead] v; INFO server; CONFIG GET save; TYPE [ready]; ACL WHOAMI; ACL DRYRUN default PING"""
 _NEEDS: Mapping[Role, str] = {
     "producer": _PRODUCER,
     "worker": _PRODUCER + _WORKER,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -12,6 +13,9 @@ from typer import Option
 from typedq.cli.application import AppOrArgument
 from typedq.cli.console import print_line
 from typedq.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _MIN_TOKEN = 16
@@ -56,8 +60,7 @@ def dashboard(
         raise typer.BadParameter(reason, param_hint="--host")
     loaded = app.load()
     try:
-        import uvicorn
-
+        import_module("uvicorn")
         from typedq.dashboard import asgi
     except ModuleNotFoundError as error:
         fix = "pip install 'typedq[dashboard]'"
@@ -70,11 +73,17 @@ def dashboard(
         schemas=schemas,
         hosts=_LOCAL if local and token is None else None,
     )
+    _serve(site, host, port, root_path.rstrip("/"), "changes are allowed" if write else "read-only")
+
+
+def _serve(site: ASGIApp, host: str, port: int, root_path: str, mode: str) -> None:
+    import uvicorn
+
     config = uvicorn.Config(
         site,
         host,
         port,
-        root_path=root_path.rstrip("/"),
+        root_path=root_path,
         log_config=None,
         server_header=False,
         ws="none",
@@ -83,8 +92,7 @@ def dashboard(
     listener = config.bind_socket()
     listener.listen()  # from here on, connections wait until the server has started
     name = f"[{host}]" if ":" in host else host
-    mode = "changes are allowed" if write else "read-only"
-    print_line(f"http://{name}:{listener.getsockname()[1]}{root_path.rstrip('/')}/ ({mode})")
+    print_line(f"http://{name}:{listener.getsockname()[1]}{root_path}/ ({mode})")
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -70,39 +70,44 @@ def asgi(
     """
     site = Site(app, write, token, user_header, Path(schemas) if schemas else None, Poll(app))
 
-    def page(answer: Page) -> Callable[[Request], object]:
-        async def endpoint(request: Request) -> Response:
-            try:
-                form = await request.form(max_files=_FILES) if request.method == "POST" else None
-            except (TooLarge, MultiPartException, HTTPException) as error:
-                return _refuse(request, 413, "Too much", f"The upload is refused: {error}")
-            if form is None:
-                return await run_in_threadpool(_answer, answer, View(site, request))
-            try:
-                return await run_in_threadpool(_answer, answer, View(site, request, form))
-            finally:
-                await form.close()
-
-        return endpoint
-
-    def _refuse(request: Request, status: int, title: str, text: str) -> Response:
-        return View(site, request).refuse(status, title, text)
-
-    async def absent(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        return _refuse(request, status, "Not here", "There is no such page.")
-
     routes = [
-        Route(path, page(answer), methods=["GET", "POST"] if path == "/deploy" else ["GET"])
+        Route(
+            path, _endpoint(site, answer), methods=["GET", "POST"] if path == "/deploy" else ["GET"]
+        )
         for path, answer in _PAGES.items()
     ]
     routes += [
         Route("/static/{name}", static),
-        Route("/login", page(login), methods=["GET", "POST"]),
-        Route("/logout", page(logout), methods=["POST"]),
+        Route("/login", _endpoint(site, login), methods=["GET", "POST"]),
+        Route("/logout", _endpoint(site, logout), methods=["POST"]),
     ]
+
+    def refuse(request: Request, status: int, title: str, text: str) -> Response:
+        return View(site, request).refuse(status, title, text)
+
+    async def absent(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return refuse(request, status, "Not here", "There is no such page.")
+
     inner = Starlette(routes=routes, exception_handlers={404: absent, 405: absent})
-    return Guard(inner, token, hosts, _refuse)
+    return Guard(inner, token, hosts, refuse)
+
+
+def _endpoint(site: Site, answer: Page) -> Callable[[Request], object]:
+    async def endpoint(request: Request) -> Response:
+        if request.method != "POST":
+            return await run_in_threadpool(_answer, answer, View(site, request))
+        try:
+            form = await request.form(max_files=_FILES)
+        except (TooLarge, MultiPartException, HTTPException) as error:
+            text = f"The upload is refused: {error}"
+            return View(site, request).refuse(413, "Too much", text)
+        try:
+            return await run_in_threadpool(_answer, answer, View(site, request, form))
+        finally:
+            await form.close()
+
+    return endpoint
 
 
 def _answer(answer: Page, view: View) -> Response:
