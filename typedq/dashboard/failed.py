@@ -77,7 +77,7 @@ def groups(letters: Iterable[Mapping[str, Any]]) -> list[Group]:
 
 def dead(view: View) -> Response:
     """Show groups of dead letters, or the dead letters of one group."""
-    task, error = view.query("task"), view.request.query_params.get("error", "")[:400]
+    task, error = view.query("task"), view.query("error")
     seen, found = view.facts.seen, sample(view, task, error)
     grouped = groups(found.letters)
     return view.render(

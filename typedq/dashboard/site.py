@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from typedq.app import TypedQ
-from typedq.dashboard import contracts, deploy, failed, pages
+from typedq.dashboard import acts, contracts, deploy, enqueue, failed, pages
 from typedq.dashboard.guard import COOKIE, Guard, TooLarge, is_token, log_in, root
 from typedq.dashboard.poll import Comparing, Poll
 from typedq.dashboard.view import Rejected, Site, View
@@ -44,8 +44,19 @@ _PAGES: Final[dict[str, Page]] = {
     "/matrix": contracts.matrix,
     "/deploy": deploy.deploy,
     "/dead": failed.dead,
+    "/dead/confirm": acts.confirm_dead,
     "/dead/{id}": failed.letter,
     "/parked": failed.parked,
+    "/parked/confirm": acts.confirm_parked,
+    "/enqueue": enqueue.enqueue,
+}
+_FORMS: Final[dict[str, Page]] = {
+    "/deploy": deploy.deploy,
+    "/enqueue": enqueue.send,
+    "/queues/{queue}/pause": acts.pause,
+    "/queues/{queue}/resume": acts.resume,
+    "/dead/change": acts.change_dead,
+    "/parked/change": acts.change_parked,
 }
 
 
@@ -70,12 +81,8 @@ def asgi(
     """
     site = Site(app, write, token, user_header, Path(schemas) if schemas else None, Poll(app))
 
-    routes = [
-        Route(
-            path, _endpoint(site, answer), methods=["GET", "POST"] if path == "/deploy" else ["GET"]
-        )
-        for path, answer in _PAGES.items()
-    ]
+    routes = [Route(p, _endpoint(site, answer), methods=["POST"]) for p, answer in _FORMS.items()]
+    routes += [Route(p, _endpoint(site, answer), methods=["GET"]) for p, answer in _PAGES.items()]
     routes += [
         Route("/static/{name}", static),
         Route("/login", _endpoint(site, login), methods=["GET", "POST"]),

@@ -27,12 +27,15 @@ PAGES = {
     "/contracts": "Contracts",
     "/matrix": "Matrix",
     "/deploy": "Deploy",
+    "/enqueue": "Enqueue",
     "/dead": "Dead",
     "/parked": "Parked",
     "/workers": "Workers",
     "/cron": "Cron",
     "/doctor": "Doctor",
 }
+# What a change says when it is done, on the page after it.
+ACTED = {"pause": "Paused", "resume": "Resumed", "retry": "Retried", "drop": "Dropped"}
 
 
 @final
@@ -80,8 +83,8 @@ class View:
         return self.site.poll.facts(refresh="hx-request" in self.request.headers)
 
     def query(self, name: str) -> str:
-        """Return a parameter of the URL, at most 200 characters."""
-        return self.request.query_params.get(name, "")[:200]
+        """Return a parameter of the URL, at most 400 characters."""
+        return self.request.query_params.get(name, "")[:400]
 
     def text(self, name: str) -> str:
         """Return a field of the form that was sent."""
@@ -90,12 +93,14 @@ class View:
 
     def url(self, path: str, /, **query: object) -> str:
         """Return the URL of a page below the prefix; parameters that are empty are left out."""
-        words = urlencode({k: v for k, v in query.items() if v not in (None, "", False)})
+        given = {k: v for k, v in query.items() if v not in (None, "", False)}
+        words = urlencode(given, errors="replace")
         return f"{root(self.request)}{path}{f'?{words}' if words else ''}"
 
     def here(self, **query: object) -> str:
         """Return the URL of this page with other parameters."""
-        return self.url(local_path(self.request), **{**self.request.query_params, **query})
+        kept = {k: v for k, v in self.request.query_params.items() if k not in ("act", "done")}
+        return self.url(local_path(self.request), **{**kept, **query})
 
     def page(self, rows: Sequence[Any], size: int = PER_PAGE) -> Paged:
         """Return the rows of the page that the URL asks for."""
@@ -114,6 +119,7 @@ class View:
             "namespace": self.site.app.settings.namespace,
             "refresh_s": 0 if self.query("refresh") == "off" else REFRESH_S,
             "live": False,
+            "acted": ACTED,
         }
         return HTMLResponse(render(template, about | values), status)
 
