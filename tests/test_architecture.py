@@ -95,7 +95,7 @@ PACKAGE_LINES = {
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
-    "dashboard": 1_500,
+    "dashboard": 1_900,
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 590,

@@ -147,9 +147,10 @@ class Shop:
             self.ship.enqueue(Order(number=number, customer="ada"))
         self.resize.options(delay=3600).enqueue(3)
         self.report.enqueue("weekly")
-        self.worker("web-1")
-        self.worker("web-2")
-        self.worker("web-3", without="ship")
+        # They do not report again, so they have reported in the future.
+        self.worker("web-1", age_s=-3600)
+        self.worker("web-2", age_s=-3600)
+        self.worker("web-3", without="ship", age_s=-3600)
 
     def close(self) -> None:
         self.client.close()

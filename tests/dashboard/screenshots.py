@@ -37,6 +37,7 @@ def main(directory: Path) -> None:
         site = asgi(shop.app, schemas=schemas, token="x" * 16, write=True)
         pages = {path.strip("/") or "now": path for path in PAGES}
         pages |= {"contract": "/contracts/ship", "deploy-plan": "/deploy?path="}
+        pages |= {"form": "/enqueue?task=ship", "confirm": "/dead/confirm?act=retry&task=report"}
         pages |= {"letter": f"/dead/{id}?payload=1", "group": "/dead?task=report", "absent": "/x"}
         with served(site) as url:
             for scheme in ("light", "dark"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from starlette.responses import Response
@@ -24,7 +24,7 @@ class Preview(NamedTuple):
     """What a change would do. `fields`: what the form sends; `back`: the page to return to."""
 
     what: str
-    count: int
+    messages: int
     contracts: set[str]
     fields: dict[str, str]
     command: str
@@ -80,7 +80,7 @@ def _dead(view: View, given: Any) -> tuple[list[str], Preview]:
     act, admin, note = _act(given("act")), DeadLetters(view.site.app), ""
     if id:
         letter = admin.get(id)
-        letters = [letter] if letter else []
+        letters: list[Mapping[str, Any]] = [letter] if letter else []
         what, command = f"dead letter {id}", f"typedq dead {act} {id}"
         ids = [id] if letter else []
     elif task or error:
