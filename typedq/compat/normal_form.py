@@ -222,6 +222,8 @@ class Side:
         facets, residue = flat
         kinds = kinds_of(facets)
         finer = only(facets, ("x-typedq-type",))
+        if finer.get("x-typedq-type") == "byte-size":  # to JSON, a whole number like any other
+            finer = {}
         if "enum" not in facets:
             for kind in kinds:
                 yield Alternative(self, kind, {**only(facets, FACETS[kind]), **finer}, residue)

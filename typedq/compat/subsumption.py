@@ -16,6 +16,7 @@ from typedq.compat.arrays import arrays, disjoint, untagged
 from typedq.compat.difference import Difference
 from typedq.compat.normal_form import Alternative, NormalForm, Side
 from typedq.compat.objects import objects
+from typedq.compat.reader_keywords import unmet
 from typedq.compat.scalars import (
     constants,
     decimals,
@@ -27,7 +28,6 @@ from typedq.compat.scalars import (
 )
 from typedq.compat.values import NOT_TEXT, text_form
 from typedq.contracts.dialect import Schema
-from typedq.contracts.fragments import READER_KEYWORDS
 from typedq.contracts.json_tree import NOTHING, text_of
 
 _Differ = Callable[[Alternative, Alternative], Difference]
@@ -189,12 +189,10 @@ def _mistakable(w: Alternative, forms: Collection[str]) -> bool:
 
 
 def _option(w: Alternative, r: Alternative, difference: Difference) -> Option:
-    """Add keywords that neither side may have alone: what they mean is not decided here."""
+    """Add keywords that are not compared here, unless both sides agree about them."""
     w.side.budget.spend(2)
-    ours = {key for key in w.residue if key.startswith("x-typedq-")} - READER_KEYWORDS
-    for key in sorted(ours | r.residue.keys()):
-        left, right = w.residue.get(key), r.residue.get(key)
-        if left is None or right is None or w.side.digest(left) != r.side.digest(right):
+    if w.residue or r.residue:
+        for key in unmet(w, r):
             difference.add("keyword", what=f"the keyword {key}")
     if w.kind == r.kind != "string" and _finer(w) != _finer(r):
         difference.add("keyword", what="the keyword x-typedq-type")

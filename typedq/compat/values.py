@@ -32,7 +32,7 @@ READABLE = frozenset(
         "ipvanyinterface", "ipvanynetwork", "iri", "iri-reference", "json-pointer",
         "multi-host-uri", "naive-datetime", "naive-time", "name-email", "password", "path",
         "regex", "relative-json-pointer", "time", "timedelta", "uri", "uri-reference",
-        "uri-template", "uuid", "uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8",
+        "uri-template", "uuid", "zoneinfo", "uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8",
     )
 )  # fmt: skip
 _FORMATS = READABLE - {"datetime", "decimal", "naive-datetime", "naive-time", "timedelta"}
