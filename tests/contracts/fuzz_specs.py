@@ -71,8 +71,8 @@ class Spec:
 DAYS = [dt.date(2019, 5, 1), dt.date(2020, 1, 1), dt.date(2500, 1, 1)]
 MOMENTS = [dt.datetime(day.year, 1, 1, zone, tzinfo=dt.UTC if zone else None)
            for day in DAYS for zone in (0, 5)]  # fmt: skip
-TEXTS = ["", " ", "a", "a\n", "A", " ab ", "abc", "ABCD", "2020-01-01", "YQ==", "red", "1", "a@b.co",
-         "https://a.b/", "00000000-0000-4000-8000-000000000001", "10.0.0.1"]  # fmt: skip
+TEXTS = ["", " ", "a", "a\n", "A", " ab ", "abc", "ABCD", "2020-01-01", "YQ==", "red", "1",
+         "a@b.co", "https://a.b/", "00000000-0000-4000-8000-000000000001", "10.0.0.1"]  # fmt: skip
 UUIDS = [uuid.UUID(int=1), uuid.UUID("00000000-0000-1000-8000-000000000001"), uuid.UUID(TEXTS[14])]
 LONG_URL = f"https://a.b/{'c' * 2100}"
 _STR = StringConstraints

@@ -30,7 +30,7 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     _undeclared(found, writer, reader)
     _keys(found, writer, reader)
     fewest = max(len(writer.always), w.facets.get("minProperties", 0))
-    most = min(_most(writer), w.facets.get("maxProperties", inf))
+    most = min(_most(w), w.facets.get("maxProperties", inf))
     if fewest < (least := r.facets.get("minProperties", 0)):
         found.add("bound", what=f"at least {least} entries")
     if most > (limit := r.facets.get("maxProperties", inf)):
@@ -39,12 +39,14 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     return found
 
 
-def _most(writer: Members) -> float:
+def _most(w: Alternative) -> float:
     """The most members that a writer can write."""
+    writer = w.members
     if writer.written is False and not writer.patterns:
         return len(writer.parts)
-    keys = writer.keys.get("enum") if is_object(writer.keys) else None
-    return inf if keys is None else len(keys) + len(writer.parts)
+    keys = w.facets.get("propertyNames")
+    listed = keys.get("enum") if is_object(keys) else None
+    return inf if listed is None else len(listed) + len(writer.parts)
 
 
 def _member(
