@@ -159,7 +159,11 @@ def _key(key: Any) -> str:
 
 
 def _text(key: Any) -> Any:
-    return key if isinstance(key, (str, bytes, uuid.UUID, dt.date)) else str(key)
+    return (
+        key
+        if isinstance(key, (str, bytes, uuid.UUID, dt.date, dt.time, dt.timedelta))
+        else str(key)
+    )
 
 
 # --- the run --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import cron, parking, stats
 from typedq.broker.stats import QueueStats, Stats
-from typedq.errors import BadMessage
+from typedq.errors import BadMessage, InvalidSchema
 from typedq.message import decode_message
 
 _REST = b" - - - -"  # the server returns only the header; these fields complete the message
@@ -27,7 +27,7 @@ class _Snapshot(NamedTuple):
     extent: parking.DelayedStats
     created_ms: dict[parking.Group, int]
     schemas: Mapping[str, dict[str, Any]]
-    invalid_schemas: Mapping[str, str]
+    invalid_schemas: Mapping[str, InvalidSchema]
     slots: dict[str, int]
 
 
@@ -81,7 +81,7 @@ def overview(app: TypedQ) -> dict[str, Any]:
             for each in _contracts(app, survey.counts)
         ],
         "parked": groups,
-        "invalid_schemas": seen.invalid_schemas,
+        "invalid_schemas": {id: error.reason for id, error in seen.invalid_schemas.items()},
         "cron": _cron(app, seen.slots, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,
