@@ -76,7 +76,8 @@ def show_messages(
 
 def meta_text(row: console.Row) -> str:
     """Return the metadata of a message as one text."""
-    return " ".join(f"{key}={value}" for key, value in (row["meta"] or {}).items())
+    meta: dict[str, str] = row["meta"] or {}
+    return " ".join(f"{key}={value}" for key, value in meta.items())
 
 
 def change(what: str, kind: str, total: int, steps: Iterable[int], why: str, *, yes: bool) -> None:

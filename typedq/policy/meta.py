@@ -29,10 +29,10 @@ _read_options = msgspec.json.Decoder(_Options).decode
 
 def check_meta(task: str, meta: object) -> dict[str, str]:
     """Return checked metadata, sorted by key. Raises InvalidOptions."""
-    if not isinstance(meta, Mapping):
+    given: Any = meta
+    if not issubclass(type(meta), Mapping):
         reason = f"it takes a mapping of str to str, not {type(meta).__name__}"
         raise InvalidOptions(task, "meta", reason)
-    given: Mapping[Any, Any] = meta
     for key, value in given.items():
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise InvalidOptions(task, "meta", f"key {key!r} is not 1 to 64 of a-z 0-9 _ . -")
