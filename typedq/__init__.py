@@ -1,57 +1,28 @@
 """A task queue whose jobs have contracts, on Redis or Valkey."""
 
-from typedq.app import TypedQ
-from typedq.contracts import Json
-from typedq.errors import (
-    AppNotFound,
-    BadMessage,
-    ConfigurationError,
-    ContractError,
-    EnqueueFailed,
-    EnqueueUncertain,
-    InvalidArguments,
-    InvalidBody,
-    InvalidOptions,
-    Reject,
-    RetryIn,
-    ServerError,
-    ServerRefused,
-    ServerUnavailable,
-    SoftTimeout,
-    TypedQError,
-    UnknownTask,
-)
-from typedq.policy import Context, Options, Queue, Retry
-from typedq.task import Call, Receipt, Sender, Task
-from typedq.telemetry import LogContext
+TYPE_CHECKING = False  # as type checkers know it; the module typing takes 10 ms to import
 
-__all__ = [
-    "AppNotFound",
-    "BadMessage",
-    "Call",
-    "ConfigurationError",
-    "Context",
-    "ContractError",
-    "EnqueueFailed",
-    "EnqueueUncertain",
-    "InvalidArguments",
-    "InvalidBody",
-    "InvalidOptions",
-    "Json",
-    "LogContext",
-    "Options",
-    "Queue",
-    "Receipt",
-    "Reject",
-    "Retry",
-    "RetryIn",
-    "Sender",
-    "ServerError",
-    "ServerRefused",
-    "ServerUnavailable",
-    "SoftTimeout",
-    "Task",
-    "TypedQ",
-    "TypedQError",
-    "UnknownTask",
-]
+if TYPE_CHECKING:
+    from typedq.public import *
+else:
+
+    def __getattr__(name):
+        """Import public names and submodules on first use: `typedq health` takes milliseconds."""
+        import sys
+
+        if name[:1].isupper() or name == "__all__":
+            from typedq import public
+
+            globals().update({each: getattr(public, each) for each in public.__all__})
+            if name in ("__all__", *public.__all__):
+                return getattr(public, name)
+        elif not name.startswith("_"):
+            path = f"{__name__}.{name}"
+            try:
+                __import__(path)
+            except ModuleNotFoundError as error:
+                if error.name != path:
+                    raise
+            else:
+                return sys.modules[path]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,8 +28,9 @@ HELP = {
     "worker": [
         *("[APP]", "-A", "--app-dir", "-c", "--async-concurrency", "-Q", "-X", "-b", "--solo"),
         *("-l", "--log-format", "--max-tasks-per-child", "--grace", "[default: grace in settings]"),
-        *("--max-mem-percent", "-r", "--reload", "--no-cron"),
+        *("--max-mem-percent", "-r", "--reload", "--no-cron", "--metrics-port", "--metrics-host"),
     ],
+    "health": ["[APP]", "--ready", "--namespace", "--pid", "--json"],
     "tasks": ["[APP]", "--app", "--json", "[tool.typedq]"],
     "enqueue": ["[JSON]", "--delay", "--eta", "--queue", "--json"],
     "info": ["[APP]", "--watch", "--json"],

@@ -22,6 +22,7 @@ from typedq.errors import AppNotFound, TypedQError
 _APP = "-A myapp.tasks:app"
 _COMMANDS = {  # name -> module, function, example
     "worker": ("worker", "worker", "myapp.tasks:app -c cores*2 -Q high,default"),
+    "health": ("health", "health", "--ready"),
     "tasks": ("tasks", "tasks", "myapp.tasks:app"),
     "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),

@@ -109,7 +109,7 @@ class ChildPool:
         self._app, self._plan, self._size, self._lock = app, plan, size, lock
         self.children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
-        self._orphans = Orphans()
+        self.orphans = Orphans()
         self._early_deaths, self._failed_forks, self._fork_at = 0, 0, 0.0
         self._oom_kills = oom_kills()
         self._stopping = False
@@ -119,7 +119,7 @@ class ChildPool:
     @property
     def is_gone(self) -> bool:
         """Whether no child is left, nor a session or a process of one."""
-        return not self.children and not self._dead and self._orphans.is_done
+        return not self.children and not self._dead and self.orphans.is_done
 
     @property
     def holds_messages(self) -> bool:
@@ -151,7 +151,7 @@ class ChildPool:
         if died := self._collect():
             present = processes.child_pids()
         present -= {child.pid for child in self.children}
-        pause = self._orphans.step(now, present, child_died=died)
+        pause = self.orphans.step(now, present, child_died=died)
         while self._dead:
             self._settle(self._dead[0])
             self._dead.pop(0)
@@ -242,7 +242,8 @@ class ChildPool:
 
     def _open_session(self, journal: Journal) -> None:
         journal.session = new_session()
-        journal.set_lease_deadline(time.monotonic() + self._plan.lease_s)
+        journal.last_heartbeat = time.monotonic()
+        journal.set_lease_deadline(journal.last_heartbeat + self._plan.lease_s)
         # Listed before it can take anything: who finds the group dead must find all of it.
         names = [each.session for each in (*self.journals(), journal)]
         self._lock.record(names, self._plan.queues)

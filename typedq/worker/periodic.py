@@ -47,6 +47,7 @@ class LeaseRenewer:
         contracts = [task.contract for task in app.tasks.values()]
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
         self._published = False
+        self.renewed_at = 0.0  # monotonic; 0 if never
         self._about: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -69,6 +70,7 @@ class LeaseRenewer:
         about = msgspec.json.encode(self._about)
         operation = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
         is_new, ended = self._broker.call(operation)
+        self.renewed_at = time.monotonic()
         for journal in journals:
             journal.set_lease_deadline(0.0 if journal.session in ended else before + self._lease_s)
         self._published = self._published and not is_new  # new again: the server was emptied

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 from typedq.app import TypedQ
 from typedq.broker import operations
@@ -19,6 +20,7 @@ from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRe
 from typedq.worker.schedule import BroadcastConsumer, CronJob
 from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.session import new_session
+from typedq.worker.status import Status
 from typedq.worker.supervisor import WorkerOptions, sign_off
 from typedq.worker.waiting import Waiter
 
@@ -32,6 +34,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
     broker, settings = app.broker, app.settings
     plan = options.plan(app, prefetch=1)
     lock = HostLock(lambda: directory(broker.url, settings.namespace))
+    status = Status(app, options.app)
     try:
         journal = _open_session(app, plan, lock)
         child = Child(app, journal, plan)
@@ -48,12 +51,19 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         )
         event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
         try:
-            _run(child, Scheduler(jobs, waiter), waiter)
+            scheduler = Scheduler(jobs, waiter)
+
+            def step() -> None:
+                scheduler.run_due()
+                status.beat([journal], leases.renewed_at, stopping=child.stopping)
+
+            _run(child, scheduler, step, waiter)
         finally:
             sign_off(lambda: _end_session(app, plan, journal), leases.sign_off, broadcasts.sign_off)
             waiter.close()
     finally:
         lock.release()
+        status.close()
     event(logging.INFO, "worker stopped")
     return 0
 
@@ -63,7 +73,8 @@ def _open_session(app: TypedQ, plan: Plan, lock: HostLock) -> Journal:
     journal.session = new_session()
     # Listed before it can take anything, as those of children.
     lock.record([journal.session], plan.queues)
-    journal.set_lease_deadline(time.monotonic() + plan.lease_s)
+    journal.last_heartbeat = time.monotonic()
+    journal.set_lease_deadline(journal.last_heartbeat + plan.lease_s)
     lease_ms = round(plan.lease_s * 1000)
     broker.call(operations.open(broker.keys, [journal.session], plan.queues, lease_ms))
     return journal
@@ -79,14 +90,14 @@ def _end_session(app: TypedQ, plan: Plan, journal: Journal) -> None:
         )
 
 
-def _run(child: Child, scheduler: Scheduler, waiter: Waiter) -> None:
+def _run(child: Child, scheduler: Scheduler, step: Callable[[], None], waiter: Waiter) -> None:
     """Run tasks in this thread and periodic jobs in another until the child has stopped."""
     done = threading.Event()
 
     def run_jobs() -> None:
         try:
             while not done.is_set():
-                scheduler.run_due()
+                step()
                 scheduler.wait()
         except BaseException as error:
             event(logging.CRITICAL, "periodic jobs ended; stopping", error=error)

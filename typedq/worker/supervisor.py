@@ -22,6 +22,7 @@ from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
+from typedq.worker.page_process import PageProcess
 from typedq.worker.periodic import (
     BurstMonitor,
     EvictionCheck,
@@ -34,6 +35,7 @@ from typedq.worker.processes import adopt_orphans, kernel_threads
 from typedq.worker.schedule import BroadcastConsumer, CronJob, own_queue
 from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.session import MAX_PREFETCHED
+from typedq.worker.status import Status, probes
 from typedq.worker.waiting import Waiter
 
 LEAVE_S = 5.0  # how long a killed child may take to end before the supervisor leaves it
@@ -41,7 +43,11 @@ LEAVE_S = 5.0  # how long a killed child may take to end before the supervisor l
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """The options of `typedq worker`. Durations are in seconds."""
+    """The options of `typedq worker`. Durations are in seconds.
+
+    metrics: address and port of the pages for probes and scrapers
+    app: as the command line gave it; `typedq health` can choose a worker by it
+    """
 
     queues: Sequence[str]
     concurrency: int
@@ -51,6 +57,8 @@ class WorkerOptions:
     max_tasks: int | None = None
     max_mem_percent: float | None = None
     cron: bool = True
+    app: str = ""
+    metrics: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError."""
@@ -81,6 +89,7 @@ class Supervisor:
         self._app, self._options, broker, settings = app, options, app.broker, app.settings
         plan = options.plan(app)
         self._lock = HostLock(lambda: directory(broker.url, settings.namespace))
+        self._status = Status(app, options.app)
         self._pool = ChildPool(app, plan, options.concurrency, self._lock)
         self._broadcasts = BroadcastConsumer(app, plan.queues[0])
         wake_keys = [broker.keys.supervisors]
@@ -99,6 +108,11 @@ class Supervisor:
             MemoryLimit(lambda: self._pool.children, options.max_mem_percent),
             Summary(self._pool.journals),
         ]
+        self._pages: PageProcess | None = None
+        if options.metrics:
+            pages = probes(self._status)
+            self._pages = PageProcess(*options.metrics, pages, self._pool.orphans.keep)
+            jobs.append(self._pages)
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
@@ -125,15 +139,23 @@ class Supervisor:
             queues=",".join(self._options.queues),
         )
         _warn_of_threads()
+        self._beat()
+        if self._pages:  # before any child, which would inherit the port
+            self._pages.start()
         while not self._is_over():
             if self._child_signals != self._seen_child_signals:
                 self._seen_child_signals = self._child_signals
                 self._scheduler.wake(self._pool)
             self._scheduler.run_due()
+            self._beat()
             self._check_stop(time.monotonic())
             if not self._is_over():
                 self._scheduler.wait()
         return self._leave()
+
+    def _beat(self) -> None:
+        journals, is_stopping = self._pool.journals(), self._stopped_at is not None
+        self._status.beat(journals, self._leases.renewed_at, stopping=is_stopping)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGCHLD:
@@ -182,6 +204,9 @@ class Supervisor:
             event(logging.ERROR, "leaving children that cannot be killed", pids=pids)
         sign_off(self._leases.sign_off, self._broadcasts.sign_off)
         self._lock.release()
+        self._status.close()
+        if self._pages:
+            self._pages.stop()
         self._waiter.close()
         event(logging.INFO, "worker stopped", interrupted=pool.interrupted)
         return int(bool(pool.failure or pool.interrupted or pool.holds_messages))
