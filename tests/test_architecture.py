@@ -97,7 +97,7 @@ PACKAGE_LINES = {
     "embedded": 4_000,
     "observe": 1_500,
     "policy": 590,
-    "process": 380,
+    "process": 400,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,
