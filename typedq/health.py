@@ -25,6 +25,7 @@ class Report:
     renewed: when the server last renewed the sessions; 0 if never
     starting: since when the child that has been starting longest does so; 0 if none does
     held: how many children work under a session whose lease has not ended
+    ticked: when due messages were last made ready; 0 if never
     """
 
     namespace: str
@@ -38,6 +39,8 @@ class Report:
     start_timeout: float
     children: int
     held: int
+    busy: int
+    ticked: float
     stopping: int
 
     def __init__(self, data: bytes) -> None:

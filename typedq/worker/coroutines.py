@@ -123,10 +123,17 @@ class Coroutines:
         try:
             await ainvoke(job, self.middleware, AsyncTimer(job.kind.limits.soft))
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._end(Outcome(job, failed(job, error)))
+            settlement = failed(job, error)
+            self._note_end(job)
+            self._end(Outcome(job, settlement))
         else:
+            self._note_end(job)
             self._journal.done(job.slot)
             self._end(Outcome(job))
+
+    def _note_end(self, job: Delivery) -> None:
+        if self._journal.tally:
+            self._journal.tally.ended[job.slot] = time.monotonic()
 
     def _end(self, ended: Outcome) -> None:
         # Whoever adds to others need not wake: they are taken until none is left.

@@ -136,12 +136,14 @@ class Ticker:
         declared = [queue.name for queue in app.settings.queues]
         self._queues = list(dict.fromkeys([*plan.queues, *declared]))
         self._lease_s = plan.lease_s
+        self.ticked_at = 0.0  # monotonic; 0 if never
 
     def step(self, now: float) -> float:
         """Tick; sleep until the next message is due."""
         grace = round(min(MAX_SILENCE_S, self._lease_s / 2) * 1000)
         keys, lease_ms = self._broker.keys, round(self._lease_s * 1000)
         ticked = self._broker.call(tick(keys, self._queues, grace_ms=grace, lease_ms=lease_ms))
+        self.ticked_at = time.monotonic()
         for session, queues in ticked.expired:
             self._recover(session, queues, owner=False)
         for sessions, queues in self._lock.orphans():

@@ -13,7 +13,7 @@ from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, restore
 from typedq.worker.child import Child, Plan
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRenewer, Ticker
@@ -40,7 +40,8 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         child = Child(app, journal, plan)
         leases = LeaseRenewer(app, lock, plan, lambda: [journal])
         broadcasts = BroadcastConsumer(app, plan.queues[0])
-        jobs: list[PeriodicJob] = [Ticker(app, lock, plan), broadcasts, leases]
+        ticker = Ticker(app, lock, plan)
+        jobs: list[PeriodicJob] = [ticker, broadcasts, leases]
         jobs += [Janitor(app, plan), EvictionCheck(app)]
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
@@ -55,7 +56,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
 
             def step() -> None:
                 scheduler.run_due()
-                status.beat([journal], leases.renewed_at, stopping=child.stopping)
+                status.beat([journal], leases.renewed_at, ticker.ticked_at, stopping=child.stopping)
 
             _run(child, scheduler, step, waiter)
         finally:

@@ -49,7 +49,9 @@ class Status:
         with suppress(OSError):  # the first beat says so
             _remove_stale(runtime.private(Path(health.directory()), _FIX))
 
-    def beat(self, journals: Sequence[Journal], renewed: float, *, stopping: bool) -> None:
+    def beat(
+        self, journals: Sequence[Journal], renewed: float, ticked: float, *, stopping: bool
+    ) -> None:
         """Report once a second that this process runs, and how its children are."""
         now = time.monotonic()
         if now < self._next and stopping == self._was_stopping:
@@ -69,6 +71,8 @@ class Status:
             "start_timeout": self._start_timeout,
             "children": len(journals),
             "held": sum(not journal.is_lease_over() for journal in working),
+            "busy": sum(journal.phase == Phase.BUSY for journal in journals),
+            "ticked": ticked,
             "stopping": int(stopping),
         }
         self.memory[:] = data = health.encode(values)

@@ -15,6 +15,8 @@ from typing import final
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.errors import ConfigurationError
+from typedq.message import BROADCAST
+from typedq.observe.tally import Labels, Tallies
 from typedq.telemetry import event
 from typedq.worker.child import Plan
 from typedq.worker.children import ChildPool
@@ -22,6 +24,7 @@ from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
+from typedq.worker.metrics import WorkerMetrics
 from typedq.worker.page_process import PageProcess
 from typedq.worker.periodic import (
     BurstMonitor,
@@ -31,10 +34,10 @@ from typedq.worker.periodic import (
     Summary,
     Ticker,
 )
+from typedq.worker.prefetch import MAX_PREFETCHED
 from typedq.worker.processes import adopt_orphans, kernel_threads
 from typedq.worker.schedule import BroadcastConsumer, CronJob, own_queue
 from typedq.worker.scheduler import PeriodicJob, Scheduler
-from typedq.worker.session import MAX_PREFETCHED
 from typedq.worker.status import Status, probes
 from typedq.worker.waiting import Waiter
 
@@ -90,15 +93,17 @@ class Supervisor:
         plan = options.plan(app)
         self._lock = HostLock(lambda: directory(broker.url, settings.namespace))
         self._status = Status(app, options.app)
-        self._pool = ChildPool(app, plan, options.concurrency, self._lock)
+        tallies = _tallies(app, plan, options)
+        self._pool = ChildPool(app, plan, options.concurrency, self._lock, tallies)
         self._broadcasts = BroadcastConsumer(app, plan.queues[0])
         wake_keys = [broker.keys.supervisors]
         self._waiter = Waiter(
             broker, wake_keys, persistent=True, extra_request=self._broadcasts.news
         )
         self._leases = LeaseRenewer(app, self._lock, plan, self._pool.journals)
+        self._ticker = Ticker(app, self._lock, plan)
         jobs: list[PeriodicJob] = [
-            Ticker(app, self._lock, plan),
+            self._ticker,
             self._broadcasts,
             self._pool,
             self._leases,
@@ -109,15 +114,17 @@ class Supervisor:
             Summary(self._pool.journals),
         ]
         self._pages: PageProcess | None = None
-        if options.metrics:
-            pages = probes(self._status)
+        if options.metrics and tallies:
+            metrics = WorkerMetrics(tallies, self._status)
+            pages = {**probes(self._status), "/metrics": metrics.page}
             self._pages = PageProcess(*options.metrics, pages, self._pool.orphans.keep)
             jobs.append(self._pages)
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
             jobs.append(BurstMonitor(app, plan.queues, self._pool.journals, self._end_burst))
-        self._scheduler = Scheduler(jobs, self._waiter)
+        count = tallies.own.server_error if tallies else None
+        self._scheduler = Scheduler(jobs, self._waiter, on_server_error=count)
         # Written by signal handlers, which do nothing else.
         self._stop_signals, self._child_signals = 0, 0
         self._seen_child_signals = 0
@@ -155,7 +162,8 @@ class Supervisor:
 
     def _beat(self) -> None:
         journals, is_stopping = self._pool.journals(), self._stopped_at is not None
-        self._status.beat(journals, self._leases.renewed_at, stopping=is_stopping)
+        renewed, ticked = self._leases.renewed_at, self._ticker.ticked_at
+        self._status.beat(journals, renewed, ticked, stopping=is_stopping)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGCHLD:
@@ -219,6 +227,14 @@ def sign_off(*steps: Callable[[], object]) -> None:
             step()
         except Exception as error:  # noqa: BLE001
             event(logging.WARNING, "could not sign off", why=str(error))
+
+
+def _tallies(app: TypedQ, plan: Plan, options: WorkerOptions) -> Tallies | None:
+    if options.metrics is None:
+        return None
+    # The name of the queue of broadcasts has an id.
+    labels = Labels.of([*app.tasks], [BROADCAST, *options.queues])
+    return Tallies(labels, options.concurrency, plan.slots)
 
 
 def _warn_of_threads() -> None:

@@ -20,7 +20,7 @@ from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, expired
 from typedq.worker.delivery import Delivery, Outcome
 from typedq.worker.journal import Journal
-from typedq.worker.session import Prefetch
+from typedq.worker.prefetch import Prefetch
 from typedq.worker.settle import failed
 
 _AGAIN_S = 0.01
@@ -35,7 +35,7 @@ class SyncTasks:
 
     def __init__(self, middleware: MiddlewareStack, journal: Journal, pace: Prefetch) -> None:
         self._middleware, self._journal, self._pace = middleware, journal, pace
-        self._alarm = Alarm()
+        self._alarm, self._tally = Alarm(), journal.tally
         self._job: Delivery
         self._base: contextvars.Context | None = None
 
@@ -49,6 +49,8 @@ class SyncTasks:
         settlement = base.copy().run(self._attempt, job)
         ended, process = time.monotonic(), middleware.process
         self._pace.ran(kind, ended - began)
+        if self._tally:
+            self._tally.ended[job.slot] = ended
         if process and (ended >= process.due or kind.task not in process.tidy):
             process.look(kind.task)
         return Outcome(job, settlement)
