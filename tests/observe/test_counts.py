@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -45,6 +46,10 @@ def start(stage: Stage, *flags: str, more: str = "tests.faults.counted") -> tupl
     return worker, port
 
 
+def has_more(stage: Stage, known: int) -> bool:
+    return len(stage.effects()) > known or stage.is_drained()
+
+
 def calls(stage: Stage, task: str, how: Iterable[str], seed: int) -> None:
     made = [stage.call(task, each) for each in how]
     random.Random(seed).shuffle(made)
@@ -67,10 +72,11 @@ def test_counts_equal_the_records_of_ten_thousand_tasks(
     kinds = {"done": 4_600, "retried": 200, "failed": 100, "rejected": 100}
     calls(counted, "work", Counter(kinds | {"crashed": 60, "timeout": 10}).elements(), seed=3)
     worker, port = start(counted, "-c", "3", "--max-tasks", "900")
-    wait_until(lambda: len(counted.dead()) == 200 and counted.is_drained(), deadline=100)
+    wait_until(lambda: len(counted.effects("done", task="work")) == 4_870, deadline=100)
     # Coroutines afterwards: one that ends the process ends others, which record nothing of it.
     calls(counted, "awork", Counter(kinds).elements(), seed=4)
-    wait_until(lambda: len(counted.dead()) == 400 and counted.is_drained(), deadline=50)
+    wait_until(lambda: len(counted.effects("done", task="awork")) == 4_800, deadline=50)
+    wait_until(lambda: len(counted.dead()) == 400 and counted.is_drained())
     seen = scrape(port)
     for task in ("work", "awork"):
         recorded = Counter(effect.what for effect in counted.effects(task=task))
@@ -95,11 +101,10 @@ def test_killed_children_lose_at_most_the_attempt_they_were_in(
     worker, port = start(counted, "-c", "2")
     kills, number = 0, random.Random(5)
     while kills < 12 and not counted.is_drained():
-        wait_until(worker.children)
-        child = number.choice(worker.children())
+        children = wait_until(worker.children)
         known = len(counted.effects())
-        wait_until(lambda known=known: len(counted.effects()) > known or counted.is_drained())
-        kills += send_signal(child.pid, signal.SIGKILL)
+        wait_until(partial(has_more, counted, known))
+        kills += send_signal(number.choice(children).pid, signal.SIGKILL)
     wait_until(lambda: counted.is_drained() and get(port, "/metrics")[0] == 200, deadline=40)
     seen, recorded = scrape(port), len(counted.ids("done"))
     assert recorded - kills <= total(seen, "typedq_tasks_total", outcome="done") <= recorded

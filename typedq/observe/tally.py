@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import mmap
 import time
+from array import array
 from binascii import unhexlify
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from struct import unpack
-from typing import NamedTuple, final
+from typing import NamedTuple, Protocol, final
 
 from typedq.message import BROADCAST, is_broadcast
 
@@ -42,7 +41,9 @@ _WAITED_SUM = _WAITED + len(WAITS) + 1
 ROW = _WAITED_SUM + 1
 HEAD = 1 + len(EXITS)  # cells before the rows: server errors, exits
 _LOGGED = 10  # numbers in the log for each message: a place and a value for five cells
-_NOT_DELAYED = b"0" * 13
+_AT_ONCE = b"\x001 0 00 000 0000000000000 "  # how a message begins that never waited for a time
+_MAX_KINDS = 10_000
+_DUE = 1000 << 20
 
 
 class Labels(NamedTuple):
@@ -93,7 +94,7 @@ class Tallies:
         """Return that of the supervisor."""
         return self._tallies[-1]
 
-    def rows(self) -> Iterator[tuple[str, str, list[float]]]:
+    def rows(self) -> Iterator[tuple[str, str, Sequence[float]]]:
         """Yield task, queue and the summed cells of each row in which something was counted."""
         for row in range(self.labels.rows):
             if found := [tally.row(row) for tally in self._tallies if tally.used[row]]:
@@ -104,6 +105,19 @@ class Tallies:
     def head(self) -> list[float]:
         """Return the sums of the cells before the rows."""
         return [sum(cells) for cells in zip(*(each.head() for each in self._tallies), strict=True)]
+
+
+class Ended(Protocol):
+    """A message whose attempt ended. took: how long it ran (s); below 0 if it never began."""
+
+    @property
+    def slot(self) -> int: ...
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def message(self) -> bytes: ...
+    @property
+    def took(self) -> float: ...
 
 
 @final
@@ -117,43 +131,62 @@ class Tally:
         cells = view[at:].cast("d")
         size = HEAD + ROW * labels.rows
         self._cells, rest = cells[:size], cells[size:]
-        # Of each message that is held: its row, when it was due (ms), when it ended (monotonic).
+        # Of each message that is held: its row; when it was due (ms), or 0 for when it was
+        # enqueued; when it ended (monotonic), if it was a coroutine.
         self._row, self._due, self.ended = (rest[n * slots : (n + 1) * slots] for n in range(3))
         log = rest[3 * slots :]
-        # How many cells are logged, 0 if none; how many slots; the pid of the child, 0 if none.
+        # How many cells are logged, 0 if none; how many slots, below 0 if they lie side by side and
+        # only the first is logged; the pid of the child, 0 if none.
         self._state, self._slots, self._log = log[:3], log[3 : 3 + slots], log[3 + slots :]
-        self.started: Sequence[float] = ()  # by slot: the column of the journal
+        self._delayed = set[int]()  # slots whose due time is not 0
+        self.started = memoryview(bytes(8 * slots)).cast("d")  # until the journal gives its own
 
     # --- the child -------------------------------------------------------------------------------
 
     def track(
         self, slots: Sequence[int], messages: Sequence[bytes], kinds: Sequence[bytes]
     ) -> None:
-        """Record the rows and due times of messages that were fetched; `kinds`: their texts."""
-        row, due, rows = self._row, self._due, self._rows
-        for slot, ms, kind in zip(slots, _due_ms(messages), kinds, strict=True):
-            due[slot] = ms
-            row[slot] = rows[kind] if kind in rows else self._learn(kind)
+        """Record rows and due times of messages that were fetched.
 
-    def fold(self, slots: Sequence[int]) -> None:
-        """Count attempts that ended well. Then the journal is to free the slots; then `close`."""
-        changes = Counter[int]()
-        sums = dict[int, float]()
-        by_row: dict[float, list[int]] = {}
-        for slot in slots:
-            by_row.setdefault(self._row[slot], []).append(slot)
-        for row, of_row in by_row.items():
-            self._observe(int(row), of_row, changes, sums)
-            changes[HEAD + ROW * int(row)] += len(of_row)
-        self._write(slots, changes, sums)
+        kinds: the text of each; if all have the same, once is enough
+        """
+        rows = [self._rows[kind] if kind in self._rows else self._learn(kind) for kind in kinds]
+        lowest, highest, n = min(slots), max(slots), len(slots)
+        if len(rows) == 1 and highest - lowest == n - 1:  # slots side by side, in any order
+            self._row[lowest : highest + 1] = array("d", rows) * n
+        else:
+            for slot, row in zip(slots, rows * n if len(rows) == 1 else rows, strict=True):
+                self._row[slot] = row
+        # Much faster than to look at each.
+        all_new = b"\0".join([b"", *messages]).count(_AT_ONCE) == len(messages)
+        if all_new and not self._delayed:
+            return
+        for slot, message in zip(slots, messages, strict=True):
+            self._due[slot] = due = _due_ms(message)
+            (self._delayed.add if due else self._delayed.discard)(slot)
 
-    def count(self, slot: int, outcome: str, *, ran: bool) -> None:
-        """Count one attempt. Then the journal is to free the slot; then `close`."""
-        row, changes, sums = int(self._row[slot]), Counter[int](), dict[int, float]()
-        if ran:
-            self._observe(row, [slot], changes, sums)
-        changes[HEAD + ROW * row + OUTCOMES.index(outcome)] += 1
-        self._write([slot], changes, sums)
+    def fold(self, groups: Mapping[bytes, Sequence[Ended]]) -> None:
+        """Count attempts that ended well, by the text of their kind.
+
+        Then the journal is to free their slots, and then `close`.
+        """
+        changes, slots = dict[int, float](), list[int]()
+        for kind, group in groups.items():
+            row = self._rows[kind] if kind in self._rows else self._learn(kind)
+            of_group = [each.slot for each in group]
+            ids, tooks = [each.id for each in group], [each.took for each in group]
+            changes[HEAD + ROW * row] = changes.get(HEAD + ROW * row, 0.0) + len(group)
+            self._observe(row, of_group, ids, tooks, changes)
+            slots += of_group
+        self._write(slots, changes)
+
+    def count(self, job: Ended, kind: bytes, outcome: str) -> None:
+        """Count one attempt. Then the journal is to free its slot, and then `close`."""
+        row = self._rows[kind] if kind in self._rows else self._learn(kind)
+        changes = {HEAD + ROW * row + OUTCOMES.index(outcome): 1.0}
+        if job.took >= 0:
+            self._observe(row, [job.slot], [job.id], [job.took], changes)
+        self._write([job.slot], changes)
 
     def close(self) -> None:
         """The journal has changed, too."""
@@ -171,71 +204,110 @@ class Tally:
         contract, queue = (word.decode(errors="replace") for word in kind.split(b" ")[:2])
         queue = BROADCAST if is_broadcast(queue) else queue
         row = self._labels.row(contract.partition("@")[0], queue)
-        if len(self._rows) < 10_000:
+        if len(self._rows) < _MAX_KINDS:
             self._rows[kind] = row
+        self.used[row] = 1
         return row
 
     def _observe(
-        self, row: int, slots: Sequence[int], changes: Counter[int], sums: dict[int, float]
+        self,
+        row: int,
+        slots: Sequence[int],
+        ids: Sequence[bytes],
+        tooks: Sequence[float],
+        changes: dict[int, float],
     ) -> None:
-        """Add the durations and waits of attempts that ran, which are of one row."""
-        first = HEAD + ROW * row
-        started = [self.started[slot] for slot in slots]
-        ended = [self.ended[slot] for slot in slots]
-        due = [self._due[slot] for slot in slots]
-        epoch, n = time.time() - time.monotonic(), len(slots)
-        if max(ended) - min(started) <= DURATIONS[0]:
-            changes[first + _TOOK] += n
+        """Add durations and waits of attempts that ran, which are of one row."""
+        first, n, get = HEAD + ROW * row, len(slots), changes.get
+        epoch = time.time() - time.monotonic()
+        if max(tooks) <= DURATIONS[0]:
+            changes[first + _TOOK] = get(first + _TOOK, 0.0) + n
         else:
-            for begun, over in zip(started, ended, strict=True):
-                changes[first + _TOOK + bisect_left(DURATIONS, over - begun)] += 1
-        sums[first + _TOOK_SUM] = sum(ended) - sum(started)
-        low = min(started) + epoch - max(due) / 1000
-        high = max(started) + epoch - min(due) / 1000
-        if low >= 0 and (bucket := bisect_left(WAITS, low)) == bisect_left(WAITS, high):
-            changes[first + _WAITED + bucket] += n
-            sums[first + _WAITED_SUM] = sum(started) + n * epoch - sum(due) / 1000
+            for at in [first + _TOOK + bisect_left(DURATIONS, took) for took in tooks]:
+                changes[at] = get(at, 0.0) + 1
+        changes[first + _TOOK_SUM] = get(first + _TOOK_SUM, 0.0) + sum(tooks)
+        lowest, highest = min(slots), max(slots)
+        if highest - lowest == n - 1 and not self._delayed:  # slots side by side, in any order
+            started = [*self.started[lowest : highest + 1]]
+        else:
+            started = [self.started[slot] for slot in slots]
+        # On the clock of the due times. Often all are in one bucket, so that none need be paired.
+        due = self._dues(slots, ids)
+        low = min(started) + epoch - max(due) / _DUE
+        bucket = bisect_left(WAITS, max(started) + epoch - min(due) / _DUE)
+        at = first + _WAITED_SUM
+        if low >= 0 and (not bucket or low > WAITS[bucket - 1]):
+            changes[first + _WAITED + bucket] = get(first + _WAITED + bucket, 0.0) + n
+            changes[at] = get(at, 0.0) + sum(started) + n * epoch - sum(due) / _DUE
             return
-        waits = [max(0.0, s + epoch - d / 1000) for s, d in zip(started, due, strict=True)]
-        for wait in waits:
-            changes[first + _WAITED + bisect_left(WAITS, wait)] += 1
-        sums[first + _WAITED_SUM] = sum(waits)
+        for slot, unit in zip(slots, due, strict=True):
+            wait = max(0.0, self.started[slot] + epoch - unit / _DUE)
+            bucket = first + _WAITED + bisect_left(WAITS, wait)
+            changes[bucket] = get(bucket, 0.0) + 1
+            changes[at] = get(at, 0.0) + wait
 
-    def _write(self, slots: Sequence[int], changes: Counter[int], sums: dict[int, float]) -> None:
-        cells, log, logged, n = self._cells, self._log, self._slots, 0
-        for at, more in chain(changes.items(), sums.items()):
-            log[n], log[n + 1] = at, cells[at] + more
-            n += 2
-        for place, slot in enumerate(slots):
-            logged[place] = slot
-        self._state[1] = len(slots)
-        self._state[0] = n // 2  # from now on it counts
-        self._apply()
+    def _dues(self, slots: Sequence[int], ids: Sequence[bytes]) -> Sequence[int]:
+        """Return when messages were due, in seconds times _DUE: a due time, or that of the id.
 
-    def _apply(self) -> None:
-        cells, log = self._cells, self._log
-        for n in range(0, 2 * int(self._state[0]), 2):
-            at = int(log[n])
-            cells[at] = log[n + 1]
-            if at >= HEAD:
-                self.used[(at - HEAD) // ROW] = 1
+        The first 11 of its 26 digits are milliseconds; those behind them make less than one.
+        """
+        try:
+            found = unpack(">" + "Q5x" * len(ids), unhexlify(b"".join(ids)))
+        except ValueError:  # one is no id
+            return [int(time.time() * _DUE)] * len(ids)
+        if not self._delayed:
+            return found
+        pairs = zip(slots, found, strict=True)
+        return [int(self._due[slot]) << 20 or number for slot, number in pairs]
+
+    def _write(self, slots: Sequence[int], changes: dict[int, float]) -> None:
+        cells, n = self._cells, len(changes)
+        values = [cells[at] + more for at, more in changes.items()]
+        self._log[: 2 * n] = array("d", [*changes, *values])
+        lowest, highest = min(slots), max(slots)
+        if highest - lowest == len(slots) - 1:
+            self._state[1], self._slots[0] = -len(slots), lowest
+        else:
+            self._state[1] = len(slots)
+            self._slots[: len(slots)] = array("d", slots)
+        self._state[0] = n  # from now on it counts
+        for at, value in zip(changes, values, strict=True):
+            cells[at] = value
 
     # --- the supervisor --------------------------------------------------------------------------
 
-    def recover(self, done: Sequence[int], running: dict[int, str]) -> None:
-        """Count what a dead child had not: what was done, and outcomes of what ran, by slot."""
-        self._apply()
-        counted = (
-            {int(self._slots[n]) for n in range(int(self._state[1]))} if self._state[0] else ()
-        )
+    def recover(self, done: Mapping[int, bytes], running: Mapping[int, tuple[bytes, str]]) -> None:
+        """Count what a dead child had not, by slot.
+
+        done: ids; running: ids and outcomes
+        """
+        n = int(self._state[0])
+        for at, value in zip([*self._log[:n]], [*self._log[n : 2 * n]], strict=True):
+            self._cells[int(at)] = value
+        counted, size = set[int](), int(self._state[1]) if n else 0
+        if size < 0:
+            first = int(self._slots[0])
+            counted = {*range(first, first - size)}
+        elif size:
+            counted = {int(slot) for slot in self._slots[:size]}
         self.close()
+        self._delayed = {slot for slot in {*done, *running} if self._due[slot]}
         now = time.monotonic()
-        for slot, outcome in {**dict.fromkeys(done, "done"), **running}.items():
+        starts = sorted(self.started[slot] for slot in {*done, *running})
+        for slot, (id, outcome) in (
+            {s: (i, "done") for s, i in done.items()} | {**running}
+        ).items():
             if slot in counted:
                 continue
-            if slot in running or self.ended[slot] < self.started[slot]:
-                self.ended[slot] = now  # it was killed before it could say when
-            self.count(slot, outcome, ran=True)
+            started, ended = self.started[slot], self.ended[slot]
+            if slot in running:
+                ended = now
+            elif ended < started:  # a sync task: the next one began when it was over
+                ended = next((start for start in starts if start > started), now)
+            row = int(self._row[slot])
+            changes = {HEAD + ROW * row + OUTCOMES.index(outcome): 1.0}
+            self._observe(row, [slot], [id], [ended - started], changes)
+            self._write([slot], changes)
             self.close()
 
     # --- who serves them -------------------------------------------------------------------------
@@ -258,19 +330,8 @@ class Tally:
         return self._cells[:HEAD].tolist()
 
 
-def _due_ms(messages: Sequence[bytes]) -> Sequence[float]:
-    """Return when messages were due: their due time, else when they were enqueued."""
-    if b"".join([m[11:24] for m in messages]) == _NOT_DELAYED * len(messages):
-        try:
-            ids = unhexlify(b"".join([m[25:51] for m in messages]))
-            return [number >> 20 for number in unpack(">" + "Q5x" * len(messages), ids)]
-        except ValueError:  # one is no id
-            pass
-    return [_due(message) for message in messages]
-
-
-def _due(message: bytes) -> float:
+def _due_ms(message: bytes) -> int:
     try:
-        return int(message[11:24]) or int(message[25:36], 16)
+        return int(message[11:24])
     except ValueError:
-        return time.time() * 1000
+        return 0

@@ -132,9 +132,9 @@ class ChildPool:
             return
         entries = [*child.journal.entries()]
         running = [e for e in entries if e.state == State.RUNNING and not self.killing]
-        outcomes = {e.slot: "timeout" if e.id in child.overdue else "crashed" for e in running}
-        done = [entry.slot for entry in entries if entry.state == State.DONE]
-        child.journal.tally.recover(done, outcomes)
+        ended = {e.slot: (e.id, "timeout" if e.id in child.overdue else "crashed") for e in running}
+        done = {entry.slot: entry.id for entry in entries if entry.state == State.DONE}
+        child.journal.tally.recover(done, ended)
         child.journal.tally.pid = 0
         self._tallies.own.exit(child.why_ended(stopping=self._stopping))
 

@@ -91,6 +91,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     alone: it must run without neighbours, because it crashed or was lost twice
     args, kwargs: set when it is decoded
     started: an attempt was claimed in the journal
+    took: how long the attempt ran (s), once it has ended
     settlement: set when it has ended; None acknowledges it
     """
 
@@ -102,6 +103,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     started: bool = False
+    took: float = -1.0
     settlement: Settlement | Parked | None = None
 
     @property

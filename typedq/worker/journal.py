@@ -115,13 +115,9 @@ class Journal:
         self._totals[1] += failed
 
     @property
-    def started(self) -> Sequence[float]:
+    def started(self) -> memoryview[float]:
         """Return when the message of each slot began to run (monotonic)."""
         return self._started
-
-    def has_begun(self, slot: int) -> bool:
-        """Return True if its message was claimed, and has not been settled."""
-        return self._states[slot] in (_RUNNING, _DONE)
 
     def is_revoked(self, slot: int) -> bool:
         """Return True if the supervisor released it."""

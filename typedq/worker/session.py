@@ -103,7 +103,7 @@ class Session:
         """Record what is to become of a message: None acknowledges it."""
         slot, tally = delivery.slot, self._tally
         if tally and (outcome := outcome_of(settlement)):
-            tally.count(slot, outcome, ran=self._journal.has_begun(slot))
+            tally.count(delivery, delivery.kind.text, outcome)
         if self._records[slot] is not delivery:
             self._journal.free([slot])
             self._free.append(slot)
@@ -212,8 +212,8 @@ class Session:
     def _forget_settled(self) -> None:
         slots = [delivery.slot for delivery in self.unsettled]
         done = [delivery.settlement for delivery in self.unsettled].count(None)
-        if self._tally:
-            self._tally.fold([d.slot for d in self.unsettled if d.settlement is None])
+        if self._tally and done:
+            self._tally.fold(_by_kind(self.unsettled, all_done=done == len(slots)))
         self._journal.free(slots, done, self._failed)
         if self._tally:
             self._tally.close()
@@ -241,7 +241,8 @@ class Session:
         places = [delivery.kind.place or 0 for delivery in deliveries]
         slots = [delivery.slot for delivery in deliveries]
         if self._tally:
-            self._tally.track(slots, messages, [delivery.kind.text for delivery in deliveries])
+            of_all = [kind.text] if len(kinds) == 1 else [d.kind.text for d in deliveries]
+            self._tally.track(slots, messages, of_all)
         self._journal.hold(slots, ids, places)
         if are_good:
             self.waiting.extend(deliveries)
@@ -287,3 +288,14 @@ class Session:
                 self._records[slot] = None
         known = {delivery.id for delivery in (*self._records, *self.unsettled) if delivery}
         self._track([held[id] for id in sorted(held.keys() - known)[: len(self._free)]])
+
+
+def _by_kind(ended: Sequence[Delivery], *, all_done: bool) -> dict[bytes, Sequence[Delivery]]:
+    """Return those that ended well, by the text of their kind."""
+    done = ended if all_done else [each for each in ended if each.settlement is None]
+    if len({delivery.kind for delivery in done}) == 1:
+        return {done[0].kind.text: done}
+    groups = defaultdict[bytes, list[Delivery]](list)
+    for delivery in done:
+        groups[delivery.kind.text].append(delivery)
+    return {**groups}

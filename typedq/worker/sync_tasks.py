@@ -34,7 +34,7 @@ class SyncTasks:
 
     def __init__(self, middleware: MiddlewareStack, journal: Journal, pace: Prefetch) -> None:
         self._middleware, self._journal, self._pace = middleware, journal, pace
-        self._alarm, self._tally = Alarm(), journal.tally
+        self._alarm = Alarm()
         self._job: Delivery
         self._base: contextvars.Context | None = None
 
@@ -48,9 +48,8 @@ class SyncTasks:
         base = self._base or self._make_base()
         base.copy().run(self._attempt, job)
         ended = time.monotonic()
-        self._pace.ran(kind, ended - began)
-        if self._tally:
-            self._tally.ended[job.slot] = ended
+        job.took = took = ended - began
+        self._pace.ran(kind, took)
         if process and (ended >= process.due or kind.task not in process.tidy):
             process.look(kind.task)
 
