@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from threading import Lock
 from typing import TYPE_CHECKING, Any, final
@@ -134,8 +133,10 @@ class MessageEncoder:
 
 
 def _due(destination: Destination) -> datetime:
-    due_s = max(time.time() + (destination.delay_ms or 0) / 1000, (destination.eta_ms or 0) / 1000)
-    return datetime.fromtimestamp(due_s, UTC)
+    now, delay_ms, eta_ms = datetime.now(UTC), destination.delay_ms, destination.eta_ms
+    if delay_ms is not None:
+        return now + timedelta(milliseconds=delay_ms)
+    return now if eta_ms is None else max(now, datetime.fromtimestamp(eta_ms / 1000, UTC))
 
 
 @final
