@@ -34,6 +34,7 @@ HELP = {
     "tasks": ["[APP]", "--app", "--json", "[tool.typedq]"],
     "enqueue": ["[JSON]", "--delay", "--eta", "--queue", "--json"],
     "info": ["[APP]", "--watch", "--json"],
+    "exporter": ["[APP]", "--port", "--host", "--log-level"],
     "dead": ["list", "show", "retry", "drop"],
     "dead list": ["--task", "--since", "-n", "--json"],
     "dead show": ["--payload", "--json"],

@@ -10,7 +10,7 @@ import threading
 from tests.faults.app import note
 from typedq import Context, Reject, Retry, TypedQ
 
-HARD_S = 1.0
+HARD_S = 2.0
 _RETRY = Retry(max_retries=1, on=(OSError,), backoff=0.01, jitter=False)
 
 
@@ -23,11 +23,10 @@ def declare(app: TypedQ) -> None:
         if how == "timeout" and ctx.attempt == 1:
             threading.Event().wait()
 
-    @app.task(retry=_RETRY, hard_timeout=HARD_S)
+    @app.task(retry=_RETRY)
     async def awork(ctx: Context, how: str) -> None:
+        await asyncio.sleep(0)
         end(ctx, how)
-        if how == "timeout" and ctx.attempt == 1:
-            await asyncio.Event().wait()
 
 
 def end(ctx: Context, how: str) -> None:

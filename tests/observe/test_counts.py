@@ -17,7 +17,7 @@ from tests.faults.app import MORE
 from tests.faults.counted import HARD_S
 from tests.faults.harness import Stage, Worker
 from tests.worker.test_pages import free_port, get
-from typedq.observe.tally import DURATIONS, OUTCOMES, WAITS
+from typedq.observe.labels import DURATIONS, OUTCOMES, WAITS
 from typedq.worker.processes import send_signal
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

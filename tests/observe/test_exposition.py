@@ -7,8 +7,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from typedq.observe.exporter import METRICS as OF_NAMESPACE
 from typedq.observe.exposition import Exposition, Metric
-from typedq.worker.metrics import METRICS
+from typedq.worker.metrics import METRICS as OF_WORKER
+
+METRICS = OF_WORKER | OF_NAMESPACE
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring.md"
 

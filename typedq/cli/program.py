@@ -26,6 +26,7 @@ _COMMANDS = {  # name -> module, function, example
     "tasks": ("tasks", "tasks", "myapp.tasks:app"),
     "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
+    "exporter": ("exporter", "exporter", "myapp.tasks:app --port 9101"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
     "peek": ("queues", "peek", f"low -n 5 --payload {_APP}"),
     "purge": ("queues", "purge", f"low {_APP}"),

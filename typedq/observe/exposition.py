@@ -1,4 +1,4 @@
-"""The text format of Prometheus, 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats."""
+"""The text format of Prometheus, version 0.0.4."""
 
 from __future__ import annotations
 
@@ -62,13 +62,9 @@ class Exposition:
     ) -> str:
         pairs = zip(self._metrics[name].labels, values, strict=True)
         labels = [f'{label}="{text.translate(_ESCAPES)}"' for label, text in pairs]
-        if more:
-            labels.append(more)
-        return (
-            f"{sample}{{{','.join(labels)}}} {_number(value)}"
-            if labels
-            else f"{sample} {_number(value)}"
-        )
+        labels += [more] if more else []
+        braced = "{" + ",".join(labels) + "}" if labels else ""
+        return f"{sample}{braced} {_number(value)}"
 
 
 def _number(value: float) -> str:

@@ -28,7 +28,7 @@ class Page(NamedTuple):
 Pages = Mapping[str, Callable[[], Page]]
 
 
-def listen(host: str, port: int) -> socket:
+def listen(host: str, port: int, option: str = "metrics_port") -> socket:
     """Return a socket that listens. `::` takes IPv4, too, where the system can.
 
     Raises ConfigurationError if it cannot, for example because the port is taken.
@@ -39,9 +39,9 @@ def listen(host: str, port: int) -> socket:
     try:
         return create_server((host, port), family=family, dualstack_ipv6=dual, backlog=100)
     except OSError as error:
-        reason = f"metrics_port {port}: cannot listen at {host} ({os.strerror(error.errno or 0)})"
+        reason = f"{option} {port}: cannot listen at {host} ({os.strerror(error.errno or 0)})"
         raise ConfigurationError(
-            [f"{reason}: end the process that has the port, or choose another port or metrics_host"]
+            [f"{reason}: end the process that has the port, or choose another port or address"]
         ) from None
 
 

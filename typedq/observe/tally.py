@@ -12,99 +12,29 @@ import time
 from array import array
 from binascii import unhexlify
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from struct import unpack
-from typing import NamedTuple, Protocol, final
+from typing import Protocol, final
 
 from typedq.message import BROADCAST, is_broadcast
+from typedq.observe.labels import (
+    DURATIONS,
+    EXITS,
+    HEAD,
+    OUTCOMES,
+    ROW,
+    TOOK,
+    TOOK_SUM,
+    WAITED,
+    WAITED_SUM,
+    WAITS,
+    Labels,
+)
 
-OUTCOMES = (
-    *("done", "retried", "failed", "rejected", "timeout", "crashed", "parked"),
-    *("expired", "cancelled"),
-)
-EXITS = ("recycled", "stopped", "crashed", "timeout", "out_of_memory", "killed")
-# Upper bounds in seconds. The first 14 are those that OpenTelemetry advises for durations.
-DURATIONS = (
-    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
-    *(30.0, 60.0, 300.0, 900.0),
-)
-WAITS = (
-    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-    *(30.0, 60.0, 300.0, 900.0, 1800.0),
-)
-MAX_TASKS, OTHER = 500, "other"
-# The cells of a row: outcomes, buckets and sum of durations, buckets and sum of waits.
-_TOOK = len(OUTCOMES)
-_TOOK_SUM = _TOOK + len(DURATIONS) + 1
-_WAITED = _TOOK_SUM + 1
-_WAITED_SUM = _WAITED + len(WAITS) + 1
-ROW = _WAITED_SUM + 1
-HEAD = 1 + len(EXITS)  # cells before the rows: server errors, exits
-_LOGGED = 10  # numbers in the log for each message: a place and a value for five cells
+LOGGED = 10  # numbers in the log for each message: a place and a value for five cells
 _AT_ONCE = b"\x001 0 00 000 0000000000000 "  # how a message begins that never waited for a time
 _MAX_KINDS = 10_000
 _DUE = 1000 << 20
-
-
-class Labels(NamedTuple):
-    """The rows: one for each task and queue that may be told apart.
-
-    tasks, queues: each ends with `other`, for all that the app does not declare
-    """
-
-    tasks: tuple[str, ...]
-    queues: tuple[str, ...]
-
-    @staticmethod
-    def of(tasks: Sequence[str], queues: Sequence[str]) -> Labels:
-        """Return the labels of an app; tasks beyond 500 are `other`."""
-        return Labels((*sorted(tasks)[:MAX_TASKS], OTHER), (*queues, OTHER))
-
-    @property
-    def rows(self) -> int:
-        """Return how many rows there are."""
-        return len(self.tasks) * len(self.queues)
-
-    def row(self, task: str, queue: str) -> int:
-        """Return the row of a task and a queue."""
-        task = task if task in self.tasks else OTHER
-        queue = queue if queue in self.queues else OTHER
-        return self.tasks.index(task) * len(self.queues) + self.queues.index(queue)
-
-
-@final
-class Tallies:
-    """The counts of all places, and of the supervisor in the last one. Made before any fork."""
-
-    def __init__(self, labels: Labels, places: int, slots: int) -> None:
-        self.labels, self.places, self.slots = labels, places, slots
-        # Pages that are not written take no memory: most rows of most tasks never are.
-        used, cells, rest = labels.rows, HEAD + ROW * labels.rows, (4 + _LOGGED) * slots + 3
-        size = -(-used // 8) * 8 + 8 * (cells + rest)
-        self._memory = [mmap.mmap(-1, size) for _ in range(places + 1)]
-        self._tallies = [Tally(memory, labels, slots) for memory in self._memory]
-
-    @property
-    def of_children(self) -> Sequence[Tally]:
-        """Return one for each child that may run at once."""
-        return self._tallies[:-1]
-
-    @property
-    def own(self) -> Tally:
-        """Return that of the supervisor."""
-        return self._tallies[-1]
-
-    def rows(self) -> Iterator[tuple[str, str, Sequence[float]]]:
-        """Yield task, queue and the summed cells of each row in which something was counted."""
-        for row in range(self.labels.rows):
-            if found := [tally.row(row) for tally in self._tallies if tally.used[row]]:
-                task, queue = divmod(row, len(self.labels.queues))
-                sums = [sum(cells) for cells in zip(*found, strict=True)]
-                yield self.labels.tasks[task], self.labels.queues[queue], sums
-
-    def head(self) -> list[float]:
-        """Return the sums of the cells before the rows."""
-        return [sum(cells) for cells in zip(*(each.head() for each in self._tallies), strict=True)]
 
 
 class Ended(Protocol):
@@ -221,11 +151,11 @@ class Tally:
         first, n, get = HEAD + ROW * row, len(slots), changes.get
         epoch = time.time() - time.monotonic()
         if max(tooks) <= DURATIONS[0]:
-            changes[first + _TOOK] = get(first + _TOOK, 0.0) + n
+            changes[first + TOOK] = get(first + TOOK, 0.0) + n
         else:
-            for at in [first + _TOOK + bisect_left(DURATIONS, took) for took in tooks]:
+            for at in [first + TOOK + bisect_left(DURATIONS, took) for took in tooks]:
                 changes[at] = get(at, 0.0) + 1
-        changes[first + _TOOK_SUM] = get(first + _TOOK_SUM, 0.0) + sum(tooks)
+        changes[first + TOOK_SUM] = get(first + TOOK_SUM, 0.0) + sum(tooks)
         lowest, highest = min(slots), max(slots)
         if highest - lowest == n - 1 and not self._delayed:  # slots side by side, in any order
             started = [*self.started[lowest : highest + 1]]
@@ -235,14 +165,14 @@ class Tally:
         due = self._dues(slots, ids)
         low = min(started) + epoch - max(due) / _DUE
         bucket = bisect_left(WAITS, max(started) + epoch - min(due) / _DUE)
-        at = first + _WAITED_SUM
+        at = first + WAITED_SUM
         if low >= 0 and (not bucket or low > WAITS[bucket - 1]):
-            changes[first + _WAITED + bucket] = get(first + _WAITED + bucket, 0.0) + n
+            changes[first + WAITED + bucket] = get(first + WAITED + bucket, 0.0) + n
             changes[at] = get(at, 0.0) + sum(started) + n * epoch - sum(due) / _DUE
             return
         for slot, unit in zip(slots, due, strict=True):
             wait = max(0.0, self.started[slot] + epoch - unit / _DUE)
-            bucket = first + _WAITED + bisect_left(WAITS, wait)
+            bucket = first + WAITED + bisect_left(WAITS, wait)
             changes[bucket] = get(bucket, 0.0) + 1
             changes[at] = get(at, 0.0) + wait
 

@@ -16,7 +16,8 @@ from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.errors import ServerError
-from typedq.observe.tally import Tallies, Tally
+from typedq.observe.tallies import Tallies
+from typedq.observe.tally import Tally
 from typedq.telemetry import event, restore
 from typedq.worker import processes
 from typedq.worker.cgroup import oom_kills

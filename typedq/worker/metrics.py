@@ -9,8 +9,9 @@ from typing import final
 
 from typedq import health
 from typedq.observe.exposition import Exposition, Metric
+from typedq.observe.labels import DURATIONS, EXITS, OUTCOMES, WAITS
 from typedq.observe.pages import Page
-from typedq.observe.tally import DURATIONS, EXITS, OUTCOMES, WAITS, Tallies
+from typedq.observe.tallies import Tallies
 from typedq.worker.memory import private_bytes
 from typedq.worker.status import Status
 

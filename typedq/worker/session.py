@@ -295,7 +295,5 @@ def _by_kind(ended: Sequence[Delivery], *, all_done: bool) -> dict[bytes, Sequen
     done = ended if all_done else [each for each in ended if each.settlement is None]
     if len({delivery.kind for delivery in done}) == 1:
         return {done[0].kind.text: done}
-    groups = defaultdict[bytes, list[Delivery]](list)
-    for delivery in done:
-        groups[delivery.kind.text].append(delivery)
-    return {**groups}
+    kinds = {delivery.kind.text for delivery in done}
+    return {text: [each for each in done if each.kind.text == text] for text in kinds}

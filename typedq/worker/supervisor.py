@@ -16,7 +16,8 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.errors import ConfigurationError
 from typedq.message import BROADCAST
-from typedq.observe.tally import Labels, Tallies
+from typedq.observe.labels import Labels
+from typedq.observe.tallies import Tallies
 from typedq.telemetry import event
 from typedq.worker.child import ChildConfig
 from typedq.worker.children import ChildPool
