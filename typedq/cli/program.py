@@ -28,6 +28,8 @@ _COMMANDS = {  # name -> module, function, example
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
     "exporter": ("exporter", "exporter", "myapp.tasks:app --port 9101"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
+    "show": ("single", "show", f"019ad0f3c1e5d1c0ffee000007 --payload {_APP}"),
+    "cancel": ("single", "cancel", f"019ad0f3c1e5d1c0ffee000007 {_APP}"),
     "peek": ("queues", "peek", f"low -n 5 --payload {_APP}"),
     "purge": ("queues", "purge", f"low {_APP}"),
     "pause": ("queues", "pause", f"low {_APP}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import msgspec
 
@@ -84,6 +84,12 @@ class MessageKinds:
         return self._known.setdefault(text, MessageKind(text, self._queues))
 
 
+class Timer(Protocol):
+    """Cancels one coroutine."""
+
+    def cancel(self) -> None: ...
+
+
 # Structs, because classes of Python's own take four times as long to make.
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
@@ -93,6 +99,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     started: an attempt was claimed in the journal
     took: how long the attempt ran (s), once it has ended
     settlement: set when it has ended; None acknowledges it
+    timer: what cancels it, once it runs on the event loop
     """
 
     message: bytes
@@ -105,6 +112,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     started: bool = False
     took: float = -1.0
     settlement: Settlement | Parked | None = None
+    timer: Timer | None = None
 
     @property
     def envelope(self) -> Envelope:
@@ -118,3 +126,12 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
+
+
+def by_kind(ended: Sequence[Delivery], *, all_done: bool) -> dict[bytes, Sequence[Delivery]]:
+    """Return those that ended well, by the text of their kind."""
+    done = ended if all_done else [each for each in ended if each.settlement is None]
+    if len({delivery.kind for delivery in done}) == 1:
+        return {done[0].kind.text: done}
+    kinds = {delivery.kind.text for delivery in done}
+    return {text: [each for each in done if each.kind.text == text] for text in kinds}

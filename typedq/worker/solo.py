@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, restore
+from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Journal
@@ -40,15 +41,17 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         child = Child(app, journal, config)
         leases = LeaseRenewer(app, lock, config, lambda: [journal])
         broadcasts = BroadcastConsumer(app, config.queues[0])
+        process = ChildProcess(os.getpid(), journal)
+        streams = StreamReader(broadcasts, CancellationConsumer(app, lambda: [process]))
         ticker = Ticker(app, lock, config)
-        jobs: list[PeriodicJob] = [ticker, broadcasts, leases]
+        jobs: list[PeriodicJob] = [ticker, streams, leases]
         jobs += [Janitor(app, config), EvictionCheck(app)]
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
             jobs.append(BurstMonitor(app, config.queues, lambda: [journal], child.stop))
         waiter = Waiter(
-            broker, [broker.keys.supervisors], persistent=True, extra_request=broadcasts.news
+            broker, [broker.keys.supervisors], persistent=True, extra_request=streams.news
         )
         event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
         try:
@@ -58,6 +61,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
                 scheduler.run_due()
                 status.beat([journal], leases.renewed_at, ticker.ticked_at, stopping=child.stopping)
 
+            streams.step(time.monotonic())  # from now on it knows of cancellations
             _run(child, scheduler, step, waiter)
         finally:
             sign_off(

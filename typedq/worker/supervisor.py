@@ -19,6 +19,7 @@ from typedq.message import BROADCAST
 from typedq.observe.labels import Labels
 from typedq.observe.tallies import Tallies
 from typedq.telemetry import event
+from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import ChildConfig
 from typedq.worker.children import ChildPool
 from typedq.worker.journal import MAX_QUEUES
@@ -97,15 +98,15 @@ class Supervisor:
         tallies = _tallies(app, config, options)
         self._pool = ChildPool(app, config, options.concurrency, self._lock, tallies)
         self._broadcasts = BroadcastConsumer(app, config.queues[0])
+        cancels = CancellationConsumer(app, lambda: self._pool.children)
+        streams = StreamReader(self._broadcasts, cancels)
         wake_keys = [broker.keys.supervisors]
-        self._waiter = Waiter(
-            broker, wake_keys, persistent=True, extra_request=self._broadcasts.news
-        )
+        self._waiter = Waiter(broker, wake_keys, persistent=True, extra_request=streams.news)
         self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals)
         self._ticker = Ticker(app, self._lock, config)
         jobs: list[PeriodicJob] = [
             self._ticker,
-            self._broadcasts,
+            streams,
             self._pool,
             self._leases,
             TimeoutMonitor(broker, lambda: self._pool.children, config.queues),
