@@ -17,7 +17,8 @@ from typedq import telemetry
 from typedq.broker.settlements import settle_and_fetch
 from typedq.errors import ServerUnavailable
 from typedq.worker import WorkerOptions, limits, processes
-from typedq.worker.children import ChildPool, ChildProcess
+from typedq.worker.child_process import ChildProcess
+from typedq.worker.children import ChildPool
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock

@@ -128,8 +128,8 @@ class Coroutines:
             self._end(job)
 
     async def _run(self, job: Delivery) -> None:
-        limits = job.kind.limits
-        job.started = self._journal.claim(job.slot, time.monotonic(), limits.hard)
+        limits, began = job.kind.limits, time.monotonic()
+        job.started = self._journal.claim(job.slot, began, limits.hard)
         if not job.started:
             self._end(job)
             return
@@ -137,10 +137,17 @@ class Coroutines:
         job.timer = timer = AsyncTimer(limits.soft)
         try:
             await ainvoke(job, self.middleware, timer)
+            self._note_end(job, began)
             self._journal.done(job.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             job.settlement = failed(job, error)
+            self._note_end(job, began)
         self._end(job)
+
+    def _note_end(self, job: Delivery, began: float) -> None:
+        if self._journal.tally:
+            self._journal.tally.ended[job.slot] = ended = time.monotonic()
+            job.took = ended - began
 
     def _end(self, job: Delivery) -> None:
         # Whoever adds to others need not wake: they are taken until none is left.

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
+from typedq.observe.tally import Tally
+
 # The header: session, fresh session, lease deadline, phase, stop request, totals, heartbeat. Then
 # a column for each field of a record: started, deadline (doubles), state, mark, queue's place
 # (bytes), id, and the id of the message that is cancelled.
@@ -64,6 +66,7 @@ class Journal:
         self._totals = view[_TOTALS : _TOTALS + 16].cast("Q")
         self._heartbeat = view[_HEARTBEAT : _HEARTBEAT + 8].cast("d")
         self._started = view[at : at + size].cast("d")
+        self.tally: Tally | None = None
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
         self._states, self._marks, self._queues = (
@@ -112,6 +115,11 @@ class Journal:
             states[slot] = _FREE
         self._totals[0] += done
         self._totals[1] += failed
+
+    @property
+    def started(self) -> memoryview[float]:
+        """Return when the message of each slot began to run (monotonic)."""
+        return self._started
 
     def is_revoked(self, slot: int) -> bool:
         """Return True if the supervisor released it."""

@@ -14,7 +14,7 @@ from typedq.broker import Broker
 from typedq.broker.settlements import Release, settle_and_fetch
 from typedq.errors import ServerError
 from typedq.telemetry import event
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
 from typedq.worker.processes import CHECK_AGAIN_S, KILL_AGAIN_S, KILL_PATIENCE_S, send_signal
 

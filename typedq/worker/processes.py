@@ -147,6 +147,10 @@ class Orphans:
         """Whether nothing is left to be waited for."""
         return not self._has_heirs and self._doomed.keys() <= self._given_up
 
+    def keep(self, pid: int) -> None:
+        """Leave alone a process that this one has started for itself."""
+        self._kept.add(pid)
+
     def step(self, now: float, present: Collection[int], *, child_died: bool) -> float:
         """Kill what dead children left, reap what ended; return seconds until the next check.
 
