@@ -1,7 +1,7 @@
 """A task queue whose jobs have contracts, on Redis or Valkey."""
 
 from typedq.app import TypedQ
-from typedq.contracts import Json
+from typedq.contracts import Json, Secret
 from typedq.errors import (
     AppNotFound,
     BadMessage,
@@ -45,6 +45,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryIn",
+    "Secret",
     "Sender",
     "ServerError",
     "ServerRefused",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from typedq.errors import BadMessage
-from typedq.message import decode_message
+from typedq.message import Envelope, decode_message
 
 CHUNK = 500  # messages that one operation changes
 PAGE = 100  # messages that one operation reads with their payloads; each may have 1 MiB
+# Returns the arguments as text; of a malformed message, whose envelope is None, all of it.
+ShowPayload: TypeAlias = Callable[[bytes, Envelope | None], str]
 _ABOUT = ("id", "task", "contract", "queue", "enqueued", "due", "attempts", "crashes", "losses")
 
 
@@ -36,12 +39,11 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
+def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
     """Return the parts of a message by name; None for each part that cannot be read.
 
-    payload: include the arguments, which may be confidential
+    show: None leaves the arguments out
     """
-    body = message
     try:
         envelope = decode_message(message)
         times = instant(envelope.enqueued_ms), instant(envelope.due_ms or None)
@@ -49,10 +51,12 @@ def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
         contract, queue = text(envelope.contract), text(envelope.queue)
         known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)
         about: dict[str, Any] = dict(zip(_ABOUT, known, strict=True))
-        body = envelope.body
+        body: tuple[bytes, Envelope | None] = envelope.body, envelope
     except (BadMessage, ValueError):
-        about = dict.fromkeys(_ABOUT)
-    return {**about, "bytes": len(message), **({"payload": text(body)} if payload else {})}
+        body = message, None
+        about = dict[str, Any].fromkeys(_ABOUT)
+    arguments = {"payload": show(*body)} if show else {}
+    return {**about, "bytes": len(message), **arguments}
 
 
 def text(raw: bytes) -> str:
