@@ -93,7 +93,7 @@ PACKAGE_LINES = {
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 590,
-    "process": 380,
+    "process": 400,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,

@@ -166,7 +166,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     """A new message. Messages of one destination should share the object, which is faster."""
 
     id: str
-    way: Destination
+    destination: Destination
     message: bytes
 
     def __repr__(self) -> str:

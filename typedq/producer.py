@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import accumulate
 from threading import Lock
 from typing import TYPE_CHECKING, Any, final
 
@@ -40,37 +42,21 @@ Capture = Callable[[Sequence[Call], Sequence[OutgoingMessage]], None]
 
 
 class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
-    """Calls and their messages, encoded at `now` (ms since the epoch)."""
+    """The messages of some calls, and their receipts, for when they are accepted."""
 
-    calls: Sequence[Call]
     messages: list[OutgoingMessage]
-    now: int
-
-    def receipts(self) -> list[Receipt]:
-        """Return the receipts of the calls, for when the messages are accepted."""
-        receipts: list[Receipt] = []
-        destination, due = _NO_DESTINATION, _NEVER
-        for call, out in zip(self.calls, self.messages, strict=True):
-            if out.way is not destination:
-                destination = out.way
-                due_ms = max(self.now + (destination.delay_ms or 0), destination.eta_ms or 0)
-                due = datetime.fromtimestamp(due_ms / 1000, UTC)
-            receipts.append(Receipt(out.id, call.task, destination.queue, due))
-        return receipts
+    receipts: list[Receipt]
 
     def chunks(self, max_messages: int) -> Iterator[tuple[int, int]]:
         """Yield the bounds of chunks of at most `max_messages` and about 4 MiB."""
         if max_messages < 1:
             raise ValueError(f"chunk takes 1 or more, not {max_messages}")
-        start = size = 0
-        for end, out in enumerate(self.messages):
-            length = len(out.message)
-            if end - start == max_messages or (size and size + length > CHUNK_BYTES):
-                yield start, end
-                start, size = end, 0
-            size += length
-        if self.messages:
-            yield start, len(self.messages)
+        ends, start = [0, *accumulate(len(out.message) for out in self.messages)], 0
+        while start < len(self.messages):
+            fits = bisect_right(ends, ends[start] + CHUNK_BYTES) - 1
+            end = min(max(fits, start + 1), start + max_messages)
+            yield start, end
+            start = end
 
     @contextmanager
     def reporting(self, start: int, end: int) -> Generator[None]:
@@ -105,9 +91,9 @@ class MessageEncoder:
 
     def encode(self, calls: Sequence[Call]) -> EncodedBatch:
         """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
-        now = time.time_ns() // 1_000_000
         messages: list[OutgoingMessage] = []
-        name, options, destination, shared = "", None, _NO_DESTINATION, b""
+        receipts: list[Receipt] = []
+        name, options, destination, shared, due = "", None, _NO_DESTINATION, b"", _NEVER
         for call, id in zip(calls, new_ids(len(calls)), strict=True):
             if call.task != name or call.options is not options:
                 name, options = call.task, call.options
@@ -115,10 +101,12 @@ class MessageEncoder:
                 destination, shared = self._routes.get(task) or self._route(task)
                 if options is not _NO_OPTIONS and options != _NO_OPTIONS:
                     destination, shared = self._route_with(options, task, destination)
+                due = _due(destination)
             if len(call.body) > self._surely_fits:
                 self._check_size(call)
             messages.append(OutgoingMessage(id, destination, join_message(id, shared, call.body)))
-        return EncodedBatch(tuple(calls), messages, now)
+            receipts.append(Receipt(id, name, destination.queue, due))
+        return EncodedBatch(messages, receipts)
 
     def _check_size(self, call: Call) -> None:
         # Calls may be made before the settings are known, or by hand.
@@ -143,6 +131,11 @@ class MessageEncoder:
             queue, usual.contract, options.delay_ms, options.eta_ms, broadcast
         )
         return destination, shared_text(usual.contract, queue, options.timeouts)
+
+
+def _due(destination: Destination) -> datetime:
+    due_s = max(time.time() + (destination.delay_ms or 0) / 1000, (destination.eta_ms or 0) / 1000)
+    return datetime.fromtimestamp(due_s, UTC)
 
 
 @final
@@ -223,14 +216,14 @@ class Producer:
         """Send one call. Raises InvalidArguments, InvalidOptions, ServerError."""
         batch = self._encode((call,))
         self.broker.enqueue(batch.messages, self._schema)
-        return batch.receipts()[0]
+        return batch.receipts[0]
 
     async def aenqueue(self, call: Call, /) -> Receipt:
         """As `enqueue`."""
         broker = await self._aconnect()
         batch = self._encode((call,))
         await broker.aenqueue(batch.messages, self._schema)
-        return batch.receipts()[0]
+        return batch.receipts[0]
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
@@ -238,7 +231,7 @@ class Producer:
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 self.broker.enqueue(batch.messages[start:end], self._schema)
-        return batch.receipts()
+        return batch.receipts
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
@@ -247,7 +240,7 @@ class Producer:
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 await broker.aenqueue(batch.messages[start:end], self._schema)
-        return batch.receipts()
+        return batch.receipts
 
     def _encode(self, calls: Sequence[Call]) -> EncodedBatch:
         batch = (self._encoder or self._resolve()).encode(calls)

@@ -100,7 +100,7 @@ def configure(
     ]
     if problems:
         raise ConfigurationError(problems)
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Output(stream or sys.stderr)
     formatter = _Colored if format == "text" and _wants_colors(handler.stream) else _FORMATS[format]
     handler.setFormatter(formatter())
     handler.addFilter(LogContext())
@@ -131,6 +131,29 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    """Writes past the buffer of its stream, if there is a file below it.
+
+    A thread that writes to the stream holds the lock of its buffer. If a task forks meanwhile, the
+    forked process never releases it, and its first `print` waits for ever. Python renews only the
+    locks of the streams with which it started; one that was reopened or replaced stays locked.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record) + self.terminator
+            try:
+                file = self.stream.fileno()
+            except OSError:  # a stream in memory
+                self.stream.write(text)
+                return
+            left = text.encode(self.stream.encoding, errors="backslashreplace")
+            while left:
+                left = left[os.write(file, left) :]
+        except Exception:  # noqa: BLE001 - as every handler does it
+            self.handleError(record)
 
 
 def _wants_colors(stream: TextIO) -> bool:

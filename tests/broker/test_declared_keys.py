@@ -101,9 +101,9 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     ]
     fates: dict[bytes, operations.Fate] = {ids[0]: "done", ids[1]: "crash", ids[4]: "back"}
     bounds = operations.DeadBounds(count=0)
-    yield lambda: operations.enqueue(keys, "lane", 1, batch, {})
-    yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
-    yield lambda: operations.enqueue(keys, "lane", 1, batch, schemas)
+    yield lambda: operations.enqueue(keys, "producer", 1, batch, {})
+    yield lambda: operations.enqueue(keys, "producer", 1, batch, schemas)
+    yield lambda: operations.enqueue(keys, "producer", 1, batch, schemas)
     yield lambda: operations.open(keys, ["a", "b"], queues, 30_000)
     yield lambda: operations.wake_worker(keys.wake("_own"))
     yield lambda: settlements.settle_and_fetch(keys, "a", queues, max_messages=9)

@@ -201,7 +201,7 @@ def test_chunks_and_broadcasts_of_an_app(senders: Senders, asleep: Callable[[], 
 def test_a_failover_that_lost_it_between_the_write_and_the_wait(
     pair: tuple[OwnServer, OwnServer], namespace: str, wait_until: WaitUntil
 ) -> None:
-    """The resend by lane and number finds nothing at the new primary, and is accepted there."""
+    """The resend by producer id and number finds nothing at the new primary: it is accepted."""
     with OwnServer(tcp=True) as alone, Proxy(port_of(alone)) as proxy:
         senders = Senders(alone, namespace)
         broker = senders.broker("replica", url=proxy.url, deadline=20.0)

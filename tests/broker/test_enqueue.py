@@ -21,16 +21,16 @@ OTHER = "u@0123456789abcdef"
 def send(
     place: Place, seq: int, batch: list[OutgoingMessage], *published: str
 ) -> operations.Accepted:
-    """The move itself on a lane of the test's, without what the client does around it."""
+    """The move itself under a producer id of the test's, without what the client does around it."""
     schemas = {contract: place.document(contract) for contract in published}
-    return place(operations.enqueue(place.keys, "lane", seq, batch, schemas))
+    return place(operations.enqueue(place.keys, "producer", seq, batch, schemas))
 
 
 def test_a_batch_goes_to_its_queues_in_order(place: Place) -> None:
     batch = [place.outgoing(queue) for queue in ("mid", "low", "mid", "high", "mid")]
     place.put(*batch)
     for queue in place.queues:
-        assert place.ready(queue) == [out.id for out in batch if out.way.queue == queue]
+        assert place.ready(queue) == [out.id for out in batch if out.destination.queue == queue]
     assert place.waiting() == 5
     assert place.tokens() == "high mid low"
     assert not place.supervisors_token()
@@ -71,7 +71,11 @@ def test_a_spoiled_key_refuses_the_whole_batch(
 
 def test_a_published_schema_is_never_overwritten(place: Place) -> None:
     place.fill(1)
-    place(operations.enqueue(place.keys, "lane", 1, [place.outgoing()], {place.contract: b"other"}))
+    place(
+        operations.enqueue(
+            place.keys, "producer", 1, [place.outgoing()], {place.contract: b"other"}
+        )
+    )
     assert place.redis.hget(place.keys.contracts, place.contract) == place.document(place.contract)
 
 
@@ -88,7 +92,7 @@ def test_a_resend_changes_nothing(place: Place) -> None:
 
 def test_a_producer_id_expires(place: Place) -> None:
     send(place, 1, [place.outgoing()], place.contract)
-    assert 3_500 < place.redis.ttl(place.keys.lane("lane")) <= operations.LANE_TTL_S
+    assert 3_500 < place.redis.ttl(place.keys.sequence("producer")) <= operations.SEQUENCE_TTL_S
 
 
 def test_a_producer_id_that_somebody_else_used_is_never_taken_for_success(place: Place) -> None:
@@ -172,7 +176,7 @@ def test_ten_thousand_messages_in_one_call(place: Place) -> None:
 
 def test_an_empty_batch_is_harmless(place: Place) -> None:
     place.put()
-    assert place.names() <= {f"lane:{producer.id}" for producer in place.broker._pool._idle}
+    assert place.names() <= {f"sequence:{producer.id}" for producer in place.broker._pool._idle}
 
 
 def test_ids_name_their_time_and_rise() -> None:

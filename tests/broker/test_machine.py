@@ -101,18 +101,19 @@ class Moves(RuleBasedStateMachine):
             for n, (queue, contract, late) in enumerate(parts)
         ]
         self.seq += 1
-        self.last = ("lane", self.seq, batch)
+        self.last = ("producer", self.seq, batch)
         assert self.send().status == "accepted"
         assert self.send().status == "seen"
         for out in batch:
-            self.mail[out.id] = Mail(out.way.contract, out.way.queue)
-            (self.ready if out.way.delay_ms is None else self.delayed)[out.way.queue].append(out.id)
+            to = out.destination
+            self.mail[out.id] = Mail(to.contract, to.queue)
+            (self.ready if to.delay_ms is None else self.delayed)[to.queue].append(out.id)
 
     def send(self) -> operations.Accepted:
         assert self.last is not None
-        lane, seq, batch = self.last
+        producer, seq, batch = self.last
         schemas = {contract: self.place.document(contract) for contract in CONTRACTS}
-        return self.place(operations.enqueue(self.place.keys, lane, seq, batch, schemas))
+        return self.place(operations.enqueue(self.place.keys, producer, seq, batch, schemas))
 
     # --- sessions --------------------------------------------------------------------------
 
@@ -459,7 +460,7 @@ class Moves(RuleBasedStateMachine):
                 here.work("last", 0, settlements.Ack(envelope.contract, [envelope.id]))
         here(operations.recover_session(here.keys, "last", QUEUES, owner=True))
         left = here.names()
-        assert left <= STATIC | {"lane:lane"}
+        assert left <= STATIC | {"sequence:producer"}
         assert not left & {"sessions", "session_queues", "pardoned"}
         assert all(here.waiting(contract) == 0 for contract in CONTRACTS)
         if left:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import select
 import subprocess
 import sys
 import venv
@@ -49,6 +50,19 @@ def test_the_socket_of_a_connection(server: OwnServer) -> None:
     connection.disconnect()
     assert connection._sock is None
     assert redis_py.fileno(connection) == -1
+
+
+def test_input_of_a_connection_is_seen_in_its_socket_and_in_its_parser(server: OwnServer) -> None:
+    connection = endpoint(server).open()
+    assert not redis_py.has_input(connection)
+    connection.send_command("PING")
+    select.select([connection._sock], [], [], 10)
+    assert redis_py.has_input(connection)
+    assert connection.read_response() == b"PONG"
+    assert not redis_py.has_input(connection)
+    connection._parser._reader.feed(b"+PONG\r\n")
+    assert redis_py.has_input(connection)
+    connection.disconnect()
 
 
 def test_abort_of_an_asyncio_connection_closes_its_streams(server: OwnServer) -> None:

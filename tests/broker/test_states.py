@@ -31,7 +31,7 @@ class Walk:
     def enqueue(self, count: int = 1, delay_ms: int | None = None) -> list[bytes]:
         batch = [self.place.outgoing(delay_ms=delay_ms) for _ in range(count)]
         self.seq += 1
-        self.place(operations.enqueue(self.keys, "lane", self.seq, batch, self.schemas))
+        self.place(operations.enqueue(self.keys, "producer", self.seq, batch, self.schemas))
         return [out.id.encode() for out in batch]
 
     def hold(self, session: str, count: int = 1) -> list[bytes]:

@@ -156,7 +156,7 @@ def test_a_producer_waits_for_a_replica_only_with_the_line_for_it(roles: Roles) 
     assert roles.client.llen(roles.keys.ready("default")) == 1
     app.close()
     broker = Broker(roles.server.url, namespace)
-    assert broker.call(acl.is_allowed("shop-producer", "EXPIRE", roles.keys.lane("0"), "9"))
+    assert broker.call(acl.is_allowed("shop-producer", "EXPIRE", roles.keys.sequence("0"), "9"))
     assert not broker.call(acl.is_allowed("shop-producer", "EXPIRE", roles.keys.counts, "9"))
     broker.close()
 

@@ -129,8 +129,8 @@ def plant_in_place(stage: Stage, garbage: Garbage) -> None:
         odd = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=b"{}")
         server.rpush(keys.ready("mid"), odd)
     server.zadd(keys.dead, {g: garbage.score() for g in garbage.some()})
-    for lane in server.scan_iter(keys.lane("*")):
-        server.set(lane, garbage.name())
+    for sequence in server.scan_iter(keys.sequence("*")):
+        server.set(sequence, garbage.name())
 
 
 def spoil(server: Any, key: Any, garbage: Garbage) -> None:

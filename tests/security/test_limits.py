@@ -307,7 +307,7 @@ def test_bad_name_in_a_message_is_dead_lettered_and_creates_no_key(stage: Stage)
     keys = {key.decode() for key in stage.redis.scan_iter(f"{stage.keys.tag}*")}
     known = {*vars(stage.keys).values(), stage.keys.parked("mid", f"{LONGEST}@{hexes}")}
     known |= {*stage.keys.queue_keys(["high", "mid", "low"])}
-    assert {key for key in keys - known if not key.startswith(stage.keys.lane(""))} == set()
+    assert {key for key in keys - known if not key.startswith(stage.keys.sequence(""))} == set()
 
 
 def test_contracts_that_another_client_published_under_bad_names_are_passed_over(

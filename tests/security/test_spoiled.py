@@ -66,7 +66,7 @@ def fetched(place: Odd, count: int = 2) -> list[bytes]:
 def put(place: Odd) -> Operation[Any]:
     place.fill(1)  # publishes the contract
     batch = [place.outgoing(queue, delay_ms=ms) for queue in place.queues for ms in (None, 60_000)]
-    return operations.enqueue(place.keys, "lane", 1, batch, {})
+    return operations.enqueue(place.keys, "producer", 1, batch, {})
 
 
 def fetch(place: Odd) -> Operation[Any]:
@@ -199,8 +199,8 @@ def test_a_slot_that_could_not_be_fired_is_fired_later(place: Odd) -> None:
 @pytest.mark.parametrize("garbage", ["x", "nan", "1e400", "", "-1", "\xff"])
 def test_spoiled_producer_or_count_key_blocks_no_message(place: Odd, garbage: str) -> None:
     place.fill(1)
-    for lane in place.redis.scan_iter(place.keys.lane("*")):
-        place.redis.set(lane, garbage)
+    for sequence in place.redis.scan_iter(place.keys.sequence("*")):
+        place.redis.set(sequence, garbage)
     place.redis.hset(place.keys.counts, CONTRACT, garbage)
     ids = place.fill(2)
     assert set(ids) <= set(place.ready())

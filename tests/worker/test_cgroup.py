@@ -217,7 +217,7 @@ def test_as_many_of_the_killed_are_labelled_as_the_kernel_killed(
     monkeypatch.setattr(children, "oom_kills", lambda: count)
     monkeypatch.setattr(telemetry.logger, "propagate", True)
     own = ChildPool(
-        stage.app, WorkerOptions(["mid"], 0).plan(stage.app), 0, HostLock(lambda: tmp_path)
+        stage.app, WorkerOptions(["mid"], 0).child_config(stage.app), 0, HostLock(lambda: tmp_path)
     )
     count += kills
     for signal_name in how:

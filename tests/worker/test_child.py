@@ -16,7 +16,7 @@ from typedq.broker import operations, stats
 from typedq.broker.operations import DEFAULT_BOUNDS
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.telemetry import running
-from typedq.worker.child import Child, Plan
+from typedq.worker.child import Child, ChildConfig
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.session import new_session
 
@@ -98,8 +98,8 @@ class Rig:
         broker = self.app.broker
         self.journal.session = name = new_session()
         broker.call(operations.open(self.keys, [name], ["default"], 30_000))
-        plan = Plan(["default"], 10, 30.0, DEFAULT_BOUNDS)
-        self.child = Child(self.app, self.journal, plan)
+        config = ChildConfig(["default"], 10, 30.0, DEFAULT_BOUNDS)
+        self.child = Child(self.app, self.journal, config)
         self.child.run()
         self.child.waiter.close()
 
@@ -277,7 +277,7 @@ def test_fetch_when_the_lease_ended_meanwhile_starts_nothing_and_releases_in_ord
     journal.session = new_session()
     journal.set_lease_deadline(time.monotonic() + 60)
     stage.ask(operations.open(stage.keys, [journal.session], ["mid"], 30_000))
-    child = Child(stage.app, journal, Plan(["mid"], 1, 30.0, DEFAULT_BOUNDS))
+    child = Child(stage.app, journal, ChildConfig(["mid"], 1, 30.0, DEFAULT_BOUNDS))
 
     def end_lease() -> None:
         wait_until(lambda: journal.phase == Phase.IDLE)

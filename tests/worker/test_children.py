@@ -209,7 +209,7 @@ def test_a_journal_that_cannot_be_read_keeps_no_other_child_from_being_settled(
     stage: Stage, tmp_path: Path, wait_until: WaitUntil
 ) -> None:
     pool = ChildPool(
-        stage.app, WorkerOptions(["mid"], 0).plan(stage.app), 0, HostLock(lambda: tmp_path)
+        stage.app, WorkerOptions(["mid"], 0).child_config(stage.app), 0, HostLock(lambda: tmp_path)
     )
     spoiled, whole = journal(a=RUNNING), journal(a=DONE)
     spoiled._memory[:32] = b"\xff" * 32  # as user code may do that writes where it should not

@@ -10,7 +10,7 @@ import pytest
 from typedq.broker import Broker, operations, settlements, stats
 from typedq.broker.failures import Lost
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
-from typedq.worker.delivery import Delivery, MessageKind, Outcome
+from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.journal import Journal, State
 from typedq.worker.session import Prefetch, Session, new_session
 
@@ -37,7 +37,11 @@ class Holder:
 
     def ack(self, *deliveries: Delivery) -> None:
         for delivery in deliveries:
-            self.session.end(Outcome(delivery))
+            self.end(delivery)
+
+    def end(self, delivery: Delivery, settlement: settlements.Settlement | None = None) -> None:
+        delivery.started, delivery.settlement = True, settlement
+        self.session.end(delivery)
 
     def end_session(self) -> None:
         """End the session as others do when its lease is over."""
@@ -78,8 +82,8 @@ def test_sync_after_each_kind_of_end_settles_each(stage: Stage) -> None:
     held = Holder(stage, 3)
     one, two, three = held.fetch(3)
     held.ack(one)
-    held.session.end(Outcome(two, settlements.Retry(two.id, "mid", 1, 60_000)))
-    held.session.end(Outcome(three, ran=False))
+    held.end(two, settlements.Retry(two.id, "mid", 1, 60_000))
+    held.session.end(three)  # it was not started
     held.fetch()
     assert stage.look().stats == {"done": 1, "retried": 1}
     assert held.ready() == [three.id]

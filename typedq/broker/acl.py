@@ -12,11 +12,11 @@ Role = Literal["producer", "worker", "admin"]
 _SHA = "0" * 40
 
 _PRODUCER = f"""
-EVALSHA {_SHA} 7 [lane] [contracts] [counts] [supervisors] [ready] [delayed] [wake]; TIME
-EVAL return 7 [lane] [contracts] [counts] [supervisors] [ready] [delayed] [wake]
-GET [lane]; SET [lane] 1 EX 9; HSETNX [contracts] f v; HEXISTS [contracts] f; HINCRBY [counts] f 1
-RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v; LLEN [supervisors]; RPUSH [supervisors] v
-ZADD [delayed] 1 v; ZRANK [delayed] v"""
+EVALSHA {_SHA} 7 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake]; TIME
+EVAL return 7 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake]
+GET [sequence]; SET [sequence] 1 EX 9; HSETNX [contracts] f v; HEXISTS [contracts] f
+HINCRBY [counts] f 1; RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v
+LLEN [supervisors]; RPUSH [supervisors] v; ZADD [delayed] 1 v; ZRANK [delayed] v"""
 _WORKER = """
 BLPOP [wake] [supervisors] 1; EXPIRE [wake] 9; XREAD COUNT 1 STREAMS [broadcasts] 0; INFO memory
 XRANGE [broadcasts] - +; XREVRANGE [broadcasts] + -; GET [cursor]; SET [cursor] v; EXPIRE [cursor] 9
@@ -53,7 +53,7 @@ def required_commands(keys: Keys, role: Role, queue: str) -> list[list[str]]:
         "parked": keys.parked(queue, "t@0"),
         "flight": keys.in_flight("0"),
         "cursor": keys.broadcast_cursor("_0"),
-        "lane": keys.lane("0"),
+        "sequence": keys.sequence("0"),
     }
     lines = _NEEDS[role].replace(";", "\n").splitlines()
     return [

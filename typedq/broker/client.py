@@ -143,7 +143,7 @@ class Broker:
                 sent, unconfirmed = True, self._durability
                 if self._durability == "memory" or (
                     yield from self._confirm(
-                        self.keys.lane(producer.id) if was_there else "", until
+                        self.keys.sequence(producer.id) if was_there else "", until
                     )
                 ):
                     producer.sequence += 1
@@ -173,7 +173,7 @@ class Broker:
         """Send a batch, with schemas if the server asks; return True if it was accepted before."""
         schemas: dict[str, bytes] = {}
         while True:
-            if batch and batch[0].way.broadcast_to_all:
+            if batch and batch[0].destination.broadcast_to_all:
                 operation = broadcast(self.keys, producer.id, producer.sequence, batch[0], schemas)
             else:
                 operation = operations.enqueue(
@@ -213,7 +213,7 @@ class Broker:
         """Wait for the confirmation of the durability; return False on a timeout."""
         # WAIT covers the last write of its connection, and a resend that was "seen" wrote nothing.
         # Without a write, a replica that lags behind would seem to have the batch.
-        if unwritten and not (yield ("EXPIRE", unwritten, operations.LANE_TTL_S)):
+        if unwritten and not (yield ("EXPIRE", unwritten, operations.SEQUENCE_TTL_S)):
             return False
         while (left := until - time.monotonic()) > 0:
             # Never 0 ms, which waits for ever; and less than the reply timeout.

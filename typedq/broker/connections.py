@@ -94,7 +94,7 @@ class Connection(Producer):
     def has_reply(self) -> bool:
         """Return True if `read` would not wait; TLS may have buffered data that `select` misses."""
         try:
-            return bool(self._redis.can_read(0))
+            return redis_py.has_input(self._redis)
         except REDIS_ERRORS:
             return True  # `read` raises the error
 
@@ -103,8 +103,8 @@ class Connection(Producer):
         if self._redis is None:
             return
         try:
-            stale = self._redis.can_read(0)
-            if not stale:
+            stale = redis_py.has_input(self._redis)
+            if not stale and self._redis.health_check_interval:
                 self._redis.check_health()
         except REDIS_ERRORS:
             stale = True

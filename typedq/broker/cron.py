@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from typedq.broker.keys import Keys
-from typedq.broker.operations import LANE_TTL_S, Accepted, accepted
+from typedq.broker.operations import SEQUENCE_TTL_S, Accepted, accepted
 from typedq.broker.script import Argument, Operation, as_map, in_groups, number, script, text
 from typedq.message import OutgoingMessage
 
@@ -38,8 +38,8 @@ def cron(keys: Keys, firings: Sequence[Firing], schemas: Mapping[str, bytes]) ->
         if out is None:
             words += (entry, 0, 0, "", "")
         else:
-            place = places.setdefault(out.way.queue, len(places) + 1)
-            words += (entry, slot_ms, place, out.way.contract, out.message)
+            place = places.setdefault(out.destination.queue, len(places) + 1)
+            words += (entry, slot_ms, place, out.destination.contract, out.message)
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("cron"),
@@ -65,11 +65,12 @@ def broadcast(
     keys: Keys, producer: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
 ) -> Operation[Accepted]:
     """Broadcast a message to every supervisor, with the guarantees of `enqueue`."""
+    contract = message.destination.contract
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("broadcast"),
-        [keys.lane(producer), keys.contracts, keys.stats, keys.broadcasts],
-        [seq, LANE_TTL_S, BROADCAST_TTL_MS, message.way.contract, message.message, *published],
+        [keys.sequence(producer), keys.contracts, keys.stats, keys.broadcasts],
+        [seq, SEQUENCE_TTL_S, BROADCAST_TTL_MS, contract, message.message, *published],
         accepted,
     )
 

@@ -58,9 +58,9 @@ class Keys:
         """Return the key of the last broadcast that a supervisor copied; it expires."""
         return f"{self.tag}:heard:{queue}"
 
-    def lane(self, producer: str) -> str:
+    def sequence(self, producer: str) -> str:
         """Return the key of the last sequence number of a producer id; it expires."""
-        return f"{self.tag}:lane:{producer}"
+        return f"{self.tag}:sequence:{producer}"
 
     def queue_keys(self, queues: Iterable[str]) -> list[str]:
         """Return ready, delayed and wake of each queue, in the order that scripts expect."""

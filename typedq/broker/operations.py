@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from typedq.broker.keys import Keys
@@ -14,7 +16,7 @@ from typedq.broker.script import Argument, Operation, in_groups, script, text
 from typedq.message import Destination, OutgoingMessage
 from typedq.reasons import CRASHED, LOST, NO_QUEUE
 
-LANE_TTL_S, WAKE_WORKER_TTL_S = 3_600, 60
+SEQUENCE_TTL_S, WAKE_WORKER_TTL_S = 3_600, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,13 @@ class Accepted(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-_ACCEPTED, _NO_DESTINATION = Accepted("accepted"), Destination("", "")
+_ACCEPTED, _destination = Accepted("accepted"), attrgetter("destination")
 
 
-def _due(way: Destination) -> tuple[str, int]:
-    if way.delay_ms is not None:
-        return "delay", way.delay_ms
-    return ("now", 0) if way.eta_ms is None else ("eta", way.eta_ms)
+def _due(destination: Destination) -> tuple[str, int]:
+    if destination.delay_ms is not None:
+        return "delay", destination.delay_ms
+    return ("now", 0) if destination.eta_ms is None else ("eta", destination.eta_ms)
 
 
 def enqueue(
@@ -54,28 +56,21 @@ def enqueue(
     """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
-    way, first = _NO_DESTINATION, 0
-    for out in batch:
-        if out.way is not way and out.way != way:
-            if first:  # the group before is complete: set its number of messages
-                groups[first - 1] = len(groups) - first
-            way = out.way
-            groups += (places.setdefault(way.queue, len(places) + 1), *_due(way), way.contract, 0)
-            first = len(groups)
-        groups.append(out.message)
-    if first:
-        groups[first - 1] = len(groups) - first
+    for destination, group in groupby(batch, _destination):
+        messages = [out.message for out in group]
+        place = places.setdefault(destination.queue, len(places) + 1)
+        groups += (place, *_due(destination), destination.contract, len(messages), *messages)
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("enqueue"),
         [
-            keys.lane(producer),
+            keys.sequence(producer),
             keys.contracts,
             keys.counts,
             keys.supervisors,
             *keys.queue_keys(places),
         ],
-        [seq, LANE_TTL_S, len(schemas), *published, *groups],
+        [seq, SEQUENCE_TTL_S, len(schemas), *published, *groups],
         accepted,
     )
 

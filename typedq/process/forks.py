@@ -9,8 +9,11 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from typing import Final, NoReturn, final
+
+_MAX_END_S = 5.0  # to write what ended a copy; its stderr may be a pipe that nobody reads
 
 
 @final
@@ -49,8 +52,23 @@ def _end_copy(error: BaseException | None) -> NoReturn:
         elif isinstance(error, SystemExit):
             code = 0 if error.code is None else error.code
         else:
-            sys.excepthook(type(error), error, error.__traceback__)
+            _report(error)
     os._exit(code & 0xFF if isinstance(code, int) else 1)
+
+
+def _report(error: BaseException) -> None:
+    """Write a traceback to stderr, or be killed by SIGALRM: whoever forked waits for the end."""
+    with suppress(ValueError):  # in a fork that C code made in a thread
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, _MAX_END_S)
+    if sys.excepthook is not sys.__excepthook__:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return
+    # Not to `sys.stderr`: a thread may have held the lock of its buffer when the copy was made, and
+    # Python renews that lock only if the stream was never reopened or replaced.
+    text = "".join(traceback.format_exception(error)).encode(errors="backslashreplace")
+    while text:
+        text = text[os.write(2, text) :]
 
 
 _forking: Final = threading.local()

@@ -168,7 +168,7 @@ class ProcessState:
     def look(self, task: object) -> None:
         """Put back what `task` may have changed, and log it. Never raises."""
         end_if_copy()
-        changed = list[str]()
+        changed: list[str] = []
         with suppress(BaseException):  # a handler of the app may raise, too
             changed += self.restore()
             if changed:
@@ -184,7 +184,7 @@ class ProcessState:
 
     def restore(self) -> list[str]:
         """Put back what differs, and return its names."""
-        changed = list[str]()
+        changed: list[str] = []
         for part, before in zip(_PARTS, self._parts, strict=True):
             if before is not _UNREADABLE and _read(part) != before:
                 changed.append(part.name)
@@ -198,7 +198,7 @@ class ProcessState:
         return [*changed, *self._streams.restore()]
 
     def _restore_signals(self) -> list[str]:
-        changed = list[str]()
+        changed: list[str] = []
         if not self._has_alarm:  # or it is ours, of a task that has ended
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before in zip(_SIGNALS, self._handlers, strict=True):

@@ -81,8 +81,9 @@ class TestQueue:
         ranks = {queue.name: rank for rank, queue in enumerate(self._settings().queues)}
         now = time.time_ns() // 1_000_000 + self._clock
         for call, sent in zip(calls, batch, strict=True):
-            delay = sent.way.delay_ms or max(0, (sent.way.eta_ms or 0) - now)
-            waiting = _Waiting(ranks.get(sent.way.queue, -1), 0, 0, 0, 0, sent.message, call)
+            destination = sent.destination
+            delay = destination.delay_ms or max(0, (destination.eta_ms or 0) - now)
+            waiting = _Waiting(ranks.get(destination.queue, -1), 0, 0, 0, 0, sent.message, call)
             self._captured.append(call)
             self._put(waiting, delay)
 

@@ -30,7 +30,7 @@ EXCLUSIVE_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChildConfig:
     """What a child is to do. `prefetch` is the most messages it may hold unstarted.
 
     queues: in priority; the first is that of the broadcasts to this supervisor
@@ -55,27 +55,27 @@ class Child:
     """Runs the tasks of an app; one per process, or the only one under `--solo`."""
 
     def __init__(
-        self, app: TypedQ, journal: Journal, plan: Plan, *, parent: int | None = None
+        self, app: TypedQ, journal: Journal, config: ChildConfig, *, parent: int | None = None
     ) -> None:
-        self._journal, self._plan, self._parent = journal, plan, parent
+        self._journal, self._config, self._parent = journal, config, parent
         self._lease_deadline = journal.lease_deadline
         broker = app.broker
-        self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in plan.queues])
+        self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in config.queues])
         self._session = Session(
-            broker, journal, plan.queues, lease_s=plan.lease_s, bounds=plan.bounds
+            broker, journal, config.queues, lease_s=config.lease_s, bounds=config.bounds
         )
         readers = ContractReaders(app)
         self._decoder = MessageDecoder(app, readers, journal)
-        self._parked = ParkedGroups(broker, readers, plan.queues)
+        self._parked = ParkedGroups(broker, readers, config.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.wake)
         self._middleware = self._coroutines.middleware
-        self._prefetch = Prefetch(plan.prefetch)
+        self._prefetch = Prefetch(config.prefetch)
         self._sync_tasks = SyncTasks(self._middleware, journal, self._prefetch)
         self._exclusive = False  # a coroutine runs that must run alone
         self._zombies = AdoptedZombies()
         self._ran = 0
         self._has_coroutines = any(task.contract.is_async for task in app.tasks.values())
-        self._is_bounded = plan.max_mb is not None or plan.max_tasks is not None
+        self._is_bounded = config.max_mb is not None or config.max_tasks is not None
         self.stopping = False
 
     def begin(self) -> None:
@@ -125,9 +125,9 @@ class Child:
             token = self._wait()
 
     def _take_ended(self) -> None:
-        for outcome in self._coroutines.take_ended():
+        for delivery in self._coroutines.take_ended():
             self._exclusive = False
-            self._session.end(outcome)
+            self._session.end(delivery)
             if self._is_bounded:
                 self._count_run()
 
@@ -136,11 +136,15 @@ class Child:
             return 0
         budget = self._session.fetch_budget(self._prefetch)
         if self._has_coroutines or self._coroutines.running:
-            budget = min(budget, self._plan.async_concurrency - self._coroutines.running)
+            budget = min(budget, self._config.async_concurrency - self._coroutines.running)
         return max(0, budget)
 
     def _wait(self) -> str | None:
         """Wait for something to do; return the queue whose wake token was taken, if any."""
+        # Before it waits, because what it waits for should not wait for this.
+        self._zombies.reap(busy=self._coroutines.running > 0)
+        if self._parent not in (None, os.getppid()):
+            raise SystemExit("the supervisor is gone")
         budget = self._fetch_budget()
         if budget and self._parked.groups:
             return None  # no token tells of parked messages
@@ -150,15 +154,12 @@ class Child:
             self._journal.phase = Phase.IDLE
         place = self.waiter.wait(timeout, tokens=budget > 0)
         self._journal.phase = Phase.BUSY
-        self._zombies.reap(busy=self._coroutines.running > 0)
-        if self._parent not in (None, os.getppid()):
-            raise SystemExit("the supervisor is gone")
-        return None if place is None else self._plan.queues[place]
+        return None if place is None else self._config.queues[place]
 
     def _run_waiting(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
         session, open, run = self._session, self._decoder.open, self._sync_tasks.run
-        handover = list[Delivery]()
+        handover: list[Delivery] = []
         while not self.stopping and not self._exclusive and (delivery := session.next()):
             if delivery.alone and (handover or self._coroutines.running):
                 session.postpone(delivery)
@@ -166,7 +167,7 @@ class Child:
             if verdict := open(delivery):
                 session.settle(delivery, verdict)
             elif delivery.kind.is_async:
-                if self._coroutines.running + len(handover) >= self._plan.async_concurrency:
+                if self._coroutines.running + len(handover) >= self._config.async_concurrency:
                     # Only by now is it known that the functions of this kind return awaitables.
                     session.postpone(delivery)
                     session.release_waiting()
@@ -181,7 +182,8 @@ class Child:
                 is_slow = delivery.kind.typical > SLOW_S
                 if (is_slow or session.urgent) and not self._settle_before(delivery):
                     continue
-                session.end(run(delivery))
+                run(delivery)
+                session.end(delivery)
                 if self._is_bounded:
                     self._count_run()
         if handover:
@@ -208,13 +210,13 @@ class Child:
         self.stopping = self.stopping or self._is_full()
 
     def _is_full(self) -> bool:
-        plan = self._plan
-        if plan.max_mb is not None:
+        config = self._config
+        if config.max_mb is not None:
             import psutil
 
             memory = psutil.Process().memory_info()
-            if memory.rss - getattr(memory, "shared", 0) > plan.max_mb * 1e6:
+            if memory.rss - getattr(memory, "shared", 0) > config.max_mb * 1e6:
                 rss_mb = round(memory.rss / 1e6, 1)
                 event(logging.WARNING, "memory limit reached; restarting child", rss_mb=rss_mb)
                 return True
-        return plan.max_tasks is not None and self._ran >= plan.max_tasks
+        return config.max_tasks is not None and self._ran >= config.max_tasks

@@ -20,7 +20,7 @@ from typedq.errors import ServerError
 from typedq.telemetry import event, restore
 from typedq.worker import processes
 from typedq.worker.cgroup import oom_kills
-from typedq.worker.child import Child, Plan
+from typedq.worker.child import Child, ChildConfig
 from typedq.worker.journal import Entry, Journal, Phase, State
 from typedq.worker.locks import HostLock
 from typedq.worker.processes import Orphans
@@ -105,8 +105,8 @@ class ChildPool:
     failure: set when children die as soon as they start, again and again; nothing more is forked
     """
 
-    def __init__(self, app: TypedQ, plan: Plan, size: int, lock: HostLock) -> None:
-        self._app, self._plan, self._size, self._lock = app, plan, size, lock
+    def __init__(self, app: TypedQ, config: ChildConfig, size: int, lock: HostLock) -> None:
+        self._app, self._config, self._size, self._lock = app, config, size, lock
         self.children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
         self._orphans = Orphans()
@@ -198,7 +198,7 @@ class ChildPool:
         fates = child.fates(entries, stopped=self.killing)
         killed_for = reasons.OUT_OF_MEMORY if child.is_oom else reasons.CRASHED
         reason = reasons.HARD_TIMEOUT if child.overdue else killed_for
-        keys, bounds, queues = self._app.broker.keys, self._plan.bounds, self._plan.queues
+        keys, bounds, queues = self._app.broker.keys, self._config.bounds, self._config.queues
         for session in filter(None, (child.journal.session, child.journal.fresh)):
             self._app.broker.call(
                 operations.recover_session(
@@ -227,7 +227,7 @@ class ChildPool:
 
     def _fork(self, now: float) -> None:
         try:
-            journal = Journal(self._plan.slots)
+            journal = Journal(self._config.slots)
             self._open_session(journal)
             pid = self._start(journal)
         except OSError as error:  # too many processes, too little memory: for a moment, perhaps
@@ -242,15 +242,17 @@ class ChildPool:
 
     def _open_session(self, journal: Journal) -> None:
         journal.session = new_session()
-        journal.set_lease_deadline(time.monotonic() + self._plan.lease_s)
+        journal.set_lease_deadline(time.monotonic() + self._config.lease_s)
         # Listed before it can take anything: who finds the group dead must find all of it.
         names = [each.session for each in (*self.journals(), journal)]
-        self._lock.record(names, self._plan.queues)
+        self._lock.record(names, self._config.queues)
         # Until the child lives, its session is that of a dead one: it is ended if the reply to
         # this, or the fork, fails.
         self._dead.append(ChildProcess(0, journal, status=0))
-        keys, lease_ms = self._app.broker.keys, round(self._plan.lease_s * 1000)
-        self._app.broker.call(operations.open(keys, [journal.session], self._plan.queues, lease_ms))
+        keys, lease_ms = self._app.broker.keys, round(self._config.lease_s * 1000)
+        self._app.broker.call(
+            operations.open(keys, [journal.session], self._config.queues, lease_ms)
+        )
 
     def _start(self, journal: Journal) -> int:
         gc.collect()
@@ -261,7 +263,7 @@ class ChildPool:
         try:
             pid = os.fork()
             if pid == 0:
-                _run_child(self._app, journal, self._plan, parent)
+                _run_child(self._app, journal, self._config, parent)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
@@ -271,7 +273,7 @@ def _backoff(failures: int) -> float:
     return min(0.1 * 2.0 ** min(failures, 10), MAX_BACKOFF_S)
 
 
-def _run_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoReturn:
+def _run_child(app: TypedQ, journal: Journal, config: ChildConfig, parent: int) -> NoReturn:
     code = 1
     try:
         try:
@@ -281,7 +283,7 @@ def _run_child(app: TypedQ, journal: Journal, plan: Plan, parent: int) -> NoRetu
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            child = Child(app, journal, plan, parent=parent)
+            child = Child(app, journal, config, parent=parent)
             signal.signal(signal.SIGTERM, child.on_signal)
             child.waiter.on_signals()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -21,7 +21,7 @@ from typedq.errors import SoftTimeout
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
 from typedq.telemetry import event, running
-from typedq.worker.delivery import Delivery, Outcome
+from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.settle import failed
 
@@ -36,7 +36,7 @@ class Coroutines:
     def __init__(self, app: TypedQ, journal: Journal, wake: Callable[[], None]) -> None:
         self._journal, self._wake = journal, wake
         self.middleware = MiddlewareStack(app.declarations.hooks, self.wait)
-        self._ended = deque[Outcome]()
+        self._ended = deque[Delivery]()
         self._tasks = dict[int, asyncio.Task[None]]()
         self._jobs = dict[int, Delivery]()  # that have not ended, by slot
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,15 +47,15 @@ class Coroutines:
         self.running += len(jobs)
         (self._loop or self._start_loop()).call_soon_threadsafe(self._start, jobs)
 
-    def take_ended(self) -> list[Outcome]:
+    def take_ended(self) -> list[Delivery]:
         """Return what ended since the last time."""
-        taken: list[Outcome] = []
+        taken: list[Delivery] = []
         while self._ended:
             taken.append(self._ended.popleft())
         self.running -= len(taken)
         if taken and not self.running and self.middleware.process:
             # Not while others run: what they changed for a moment is theirs.
-            self.middleware.process.look(taken[-1].job.kind.task)
+            self.middleware.process.look(taken[-1].kind.task)
         return taken
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -113,25 +113,26 @@ class Coroutines:
     def _settle_unstarted(self, job: Delivery, task: asyncio.Task[None]) -> None:
         """Release a job whose task was cancelled before its first step."""
         if self._jobs.get(job.slot) is job:
-            self._end(Outcome(job, None, ran=False))
+            self._end(job)
 
     async def _run(self, job: Delivery) -> None:
-        if not self._journal.claim(job.slot, time.monotonic(), job.kind.limits.hard):
-            self._end(Outcome(job, None, ran=False))
+        limits = job.kind.limits
+        job.started = self._journal.claim(job.slot, time.monotonic(), limits.hard)
+        if not job.started:
+            self._end(job)
             return
         running.set(job.labels)
         try:
-            await ainvoke(job, self.middleware, AsyncTimer(job.kind.limits.soft))
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            self._end(Outcome(job, failed(job, error)))
-        else:
+            await ainvoke(job, self.middleware, AsyncTimer(limits.soft))
             self._journal.done(job.slot)
-            self._end(Outcome(job))
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            job.settlement = failed(job, error)
+        self._end(job)
 
-    def _end(self, ended: Outcome) -> None:
+    def _end(self, job: Delivery) -> None:
         # Whoever adds to others need not wake: they are taken until none is left.
-        del self._jobs[ended.job.slot]
-        self._ended.append(ended)
+        del self._jobs[job.slot]
+        self._ended.append(job)
         if len(self._ended) == 1:
             self._wake()
 

@@ -90,6 +90,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
     alone: it must run without neighbours, because it crashed or was lost twice
     args, kwargs: set when it is decoded
+    started: an attempt was claimed in the journal
     settlement: set when it has ended; None acknowledges it
     """
 
@@ -100,6 +101,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     alone: bool = False
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
+    started: bool = False
     settlement: Settlement | Parked | None = None
 
     def __repr__(self) -> str:
@@ -118,11 +120,3 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
-
-
-class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """How an attempt ended: `settlement` is None for success, `ran` False if it never started."""
-
-    job: Delivery
-    settlement: Settlement | None = None
-    ran: bool = True

@@ -20,7 +20,7 @@ from typedq.broker.server_checks import eviction, info
 from typedq.broker.stats import delete_worker, paused, publish, survey
 from typedq.errors import ServerRefused
 from typedq.telemetry import event
-from typedq.worker.child import Plan
+from typedq.worker.child import ChildConfig
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.locks import HostLock
 from typedq.worker.schedule import is_own
@@ -40,9 +40,11 @@ Journals = Callable[[], Sequence[Journal]]
 class LeaseRenewer:
     """Renews the leases of the children's sessions, and lists this worker as alive."""
 
-    def __init__(self, app: TypedQ, lock: HostLock, plan: Plan, journals: Journals) -> None:
+    def __init__(
+        self, app: TypedQ, lock: HostLock, config: ChildConfig, journals: Journals
+    ) -> None:
         self._broker, self._lock, self._journals = app.broker, lock, journals
-        self._queues, self._lease_s = plan.queues, plan.lease_s
+        self._queues, self._lease_s = config.queues, config.lease_s
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         contracts = [task.contract for task in app.tasks.values()]
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
@@ -51,7 +53,7 @@ class LeaseRenewer:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_ms": time.time_ns() // 1_000_000,
-            "queues": [queue for queue in plan.queues if not is_own(queue)],
+            "queues": [queue for queue in config.queues if not is_own(queue)],
             "reads": [
                 f"{name}@{task.contract.fingerprint}"
                 for task in app.tasks.values()
@@ -103,8 +105,8 @@ class EvictionCheck:
 class Janitor:
     """Dead-letters messages parked for too long, and forgets workers that died long ago."""
 
-    def __init__(self, app: TypedQ, plan: Plan) -> None:
-        self._broker, self._bounds = app.broker, plan.bounds
+    def __init__(self, app: TypedQ, config: ChildConfig) -> None:
+        self._broker, self._bounds = app.broker, config.bounds
         self._max_ms = round(app.settings.parked_max_age * 1000)
 
     def step(self, now: float) -> float:
@@ -128,12 +130,12 @@ class Janitor:
 class Ticker:
     """Makes due messages ready, and recovers the sessions of workers that died."""
 
-    def __init__(self, app: TypedQ, lock: HostLock, plan: Plan) -> None:
-        self._broker, self._lock, self._bounds = app.broker, lock, plan.bounds
+    def __init__(self, app: TypedQ, lock: HostLock, config: ChildConfig) -> None:
+        self._broker, self._lock, self._bounds = app.broker, lock, config.bounds
         # Its own too: a broadcast that is retried becomes due there.
         declared = [queue.name for queue in app.settings.queues]
-        self._queues = list(dict.fromkeys([*plan.queues, *declared]))
-        self._lease_s = plan.lease_s
+        self._queues = list(dict.fromkeys([*config.queues, *declared]))
+        self._lease_s = config.lease_s
 
     def step(self, now: float) -> float:
         """Tick; sleep until the next message is due."""

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from functools import partial
 from typing import final
 
 from typedq.broker import Broker, DeadBounds, operations
@@ -15,7 +16,7 @@ from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement,
 from typedq.errors import ServerError, ServerRefused
 from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message
 from typedq.telemetry import event
-from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds, Outcome
+from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds
 from typedq.worker.journal import Journal, State
 from typedq.worker.settle import bad_message
 
@@ -112,17 +113,16 @@ class Session:
         self._journal.put(delivery.slot, State.WAITING)
         self.waiting.appendleft(delivery)
 
-    def end(self, outcome: Outcome) -> None:
-        """Record how an attempt ended; the next `sync` tells the server."""
-        delivery = outcome.job
-        if not outcome.ran:
+    def end(self, delivery: Delivery) -> None:
+        """Record the end of an attempt, if it started; the next `sync` tells the server."""
+        if not delivery.started:
             self.release(delivery)
-        elif outcome.settlement is None and self._records[delivery.slot] is delivery:
+        elif delivery.settlement is None and self._records[delivery.slot] is delivery:
             self._records[delivery.slot] = None
             self.unsettled.append(delivery)
         else:
-            self._failed += outcome.settlement is not None
-            self.settle(delivery, outcome.settlement)
+            self._failed += delivery.settlement is not None
+            self.settle(delivery, delivery.settlement)
 
     def settle(self, delivery: Delivery, settlement: Settlement | Parked | None) -> None:
         """Record what is to become of a message: None acknowledges it."""
@@ -196,26 +196,23 @@ class Session:
         return bool(fetched.messages)
 
     def _settle_and_fetch(self, max_messages: int, token: str | None) -> Fetched:
-        def send(settlements: Sequence[Settlement | AckAll]) -> Fetched:
-            operation = settle_and_fetch(
-                self._broker.keys,
-                self._name,
-                self._queues,
-                settle=settlements,
-                max_messages=max_messages,
-                token=token,
-                bounds=self._bounds,
-            )
-            return self._broker.call(operation)
-
-        ended = self.unsettled
+        operation = partial(
+            settle_and_fetch,
+            *(self._broker.keys, self._name, self._queues),
+            max_messages=max_messages,
+            token=token,
+            bounds=self._bounds,
+        )
+        ended, call = self.unsettled, self._broker.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.
-            fetched = send([AckAll(Counter([d.kind.counted for d in ended]), ended[-1].id)])
+            counts = Counter([delivery.kind.counted for delivery in ended])
+            fetched = call(operation(settle=[AckAll(counts, ended[-1].id)]))
             if fetched.settled is not None:
                 return fetched
-        acked = defaultdict[bytes, list[bytes]](list)
-        others, parked = list[Settlement](), list[Parked]()
+        acked: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        others: list[Settlement] = []
+        parked: list[Parked] = []
         for delivery in ended:
             settlement = delivery.settlement
             if settlement is None:
@@ -225,8 +222,9 @@ class Session:
             else:
                 others.append(settlement)
         if parked:
-            self._broker.call(park(self._broker.keys, self._name, parked, self._bounds))
-        return send([*(Ack(contract, ids) for contract, ids in acked.items()), *others])
+            call(park(self._broker.keys, self._name, parked, self._bounds))
+        acks = [Ack(contract, ids) for contract, ids in acked.items()]
+        return call(operation(settle=[*acks, *others]))
 
     def _forget_settled(self) -> None:
         slots = [delivery.slot for delivery in self.unsettled]
@@ -241,8 +239,9 @@ class Session:
         if not messages:
             return
         self.bytes_each = sum(map(len, messages)) // len(messages)
-        ids, kinds, deliveries = [m[ID] for m in messages], [self._kind], list[Delivery]()
         records, free, kind = self._records, self._free, self._kind
+        ids, kinds = [message[ID] for message in messages], [kind]
+        deliveries: list[Delivery] = []
         for message, id in zip(messages, ids, strict=True):
             if not message.startswith(kind.text, KIND_AT):
                 kind = self._kinds.of(message)

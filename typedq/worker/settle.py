@@ -13,7 +13,7 @@ from typedq.broker import settlements
 from typedq.broker.parking import MAX_GROUPS, Group, Parked
 from typedq.errors import InvalidBody, RetryIn
 from typedq.failure import next_retry_delay, read_failure, rejection, type_name
-from typedq.message import VERSION, Envelope
+from typedq.message import ID, VERSION, Envelope
 from typedq.process import end_if_copy
 from typedq.reasons import reason
 from typedq.task import Task
@@ -27,7 +27,7 @@ _CONTRACT = re.compile(rb"[a-z0-9][a-z0-9_.-]{0,63}@[0-9a-f]{1,64}")
 
 def bad_message(message: bytes, why: str) -> settlements.DeadLetter:
     """Dead-letter a message whose header makes no sense."""
-    return settlements.DeadLetter(message[25:51], reason("bad_message", why))
+    return settlements.DeadLetter(message[ID], reason("bad_message", why))
 
 
 def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements.DeadLetter:

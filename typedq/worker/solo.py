@@ -11,7 +11,7 @@ import time
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, restore
-from typedq.worker.child import Child, Plan
+from typedq.worker.child import Child, ChildConfig
 from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
@@ -30,19 +30,19 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
     task. Raises ServerError if the server cannot be reached at the start.
     """
     broker, settings = app.broker, app.settings
-    plan = options.plan(app, prefetch=1)
+    config = options.child_config(app, prefetch=1)
     lock = HostLock(lambda: directory(broker.url, settings.namespace))
     try:
-        journal = _open_session(app, plan, lock)
-        child = Child(app, journal, plan)
-        leases = LeaseRenewer(app, lock, plan, lambda: [journal])
-        broadcasts = BroadcastConsumer(app, plan.queues[0])
-        jobs: list[PeriodicJob] = [Ticker(app, lock, plan), broadcasts, leases]
-        jobs += [Janitor(app, plan), EvictionCheck(app)]
+        journal = _open_session(app, config, lock)
+        child = Child(app, journal, config)
+        leases = LeaseRenewer(app, lock, config, lambda: [journal])
+        broadcasts = BroadcastConsumer(app, config.queues[0])
+        jobs: list[PeriodicJob] = [Ticker(app, lock, config), broadcasts, leases]
+        jobs += [Janitor(app, config), EvictionCheck(app)]
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
-            jobs.append(BurstMonitor(app, plan.queues, lambda: [journal], child.stop))
+            jobs.append(BurstMonitor(app, config.queues, lambda: [journal], child.stop))
         waiter = Waiter(
             broker, [broker.keys.supervisors], persistent=True, extra_request=broadcasts.news
         )
@@ -50,7 +50,9 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         try:
             _run(child, Scheduler(jobs, waiter), waiter)
         finally:
-            sign_off(lambda: _end_session(app, plan, journal), leases.sign_off, broadcasts.sign_off)
+            sign_off(
+                lambda: _end_session(app, config, journal), leases.sign_off, broadcasts.sign_off
+            )
             waiter.close()
     finally:
         lock.release()
@@ -58,23 +60,23 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
     return 0
 
 
-def _open_session(app: TypedQ, plan: Plan, lock: HostLock) -> Journal:
-    journal, broker = Journal(plan.slots), app.broker
+def _open_session(app: TypedQ, config: ChildConfig, lock: HostLock) -> Journal:
+    journal, broker = Journal(config.slots), app.broker
     journal.session = new_session()
     # Listed before it can take anything, as those of children.
-    lock.record([journal.session], plan.queues)
-    journal.set_lease_deadline(time.monotonic() + plan.lease_s)
-    lease_ms = round(plan.lease_s * 1000)
-    broker.call(operations.open(broker.keys, [journal.session], plan.queues, lease_ms))
+    lock.record([journal.session], config.queues)
+    journal.set_lease_deadline(time.monotonic() + config.lease_s)
+    lease_ms = round(config.lease_s * 1000)
+    broker.call(operations.open(broker.keys, [journal.session], config.queues, lease_ms))
     return journal
 
 
-def _end_session(app: TypedQ, plan: Plan, journal: Journal) -> None:
+def _end_session(app: TypedQ, config: ChildConfig, journal: Journal) -> None:
     fates = ChildProcess(os.getpid(), journal).fates([*journal.entries()], stopped=True)
     for session in filter(None, (journal.session, journal.fresh)):
         app.broker.call(
             operations.recover_session(
-                app.broker.keys, session, plan.queues, owner=True, fates=fates, others="back"
+                app.broker.keys, session, config.queues, owner=True, fates=fates, others="back"
             )
         )
 

@@ -16,7 +16,7 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
-from typedq.worker.child import Plan
+from typedq.worker.child import ChildConfig
 from typedq.worker.children import ChildPool
 from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
@@ -58,11 +58,11 @@ class WorkerOptions:
             advice = f"choose at most {MAX_QUEUES} with --queues and start another worker"
             raise ConfigurationError([f"a worker cannot serve {number} queues; {advice}"])
 
-    def plan(self, app: TypedQ, *, prefetch: int = MAX_PREFETCHED) -> Plan:
+    def child_config(self, app: TypedQ, *, prefetch: int = MAX_PREFETCHED) -> ChildConfig:
         """Return what each child is to do; `prefetch`: how many messages it may hold unstarted."""
         settings = app.settings
         bounds = DeadBounds(settings.dead_max_count, round(settings.dead_max_age * 1000))
-        return Plan(
+        return ChildConfig(
             [own_queue(), *self.queues],
             self.async_concurrency,
             settings.lease,
@@ -79,22 +79,22 @@ class Supervisor:
 
     def __init__(self, app: TypedQ, options: WorkerOptions) -> None:
         self._app, self._options, broker, settings = app, options, app.broker, app.settings
-        plan = options.plan(app)
+        config = options.child_config(app)
         self._lock = HostLock(lambda: directory(broker.url, settings.namespace))
-        self._pool = ChildPool(app, plan, options.concurrency, self._lock)
-        self._broadcasts = BroadcastConsumer(app, plan.queues[0])
+        self._pool = ChildPool(app, config, options.concurrency, self._lock)
+        self._broadcasts = BroadcastConsumer(app, config.queues[0])
         wake_keys = [broker.keys.supervisors]
         self._waiter = Waiter(
             broker, wake_keys, persistent=True, extra_request=self._broadcasts.news
         )
-        self._leases = LeaseRenewer(app, self._lock, plan, self._pool.journals)
+        self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals)
         jobs: list[PeriodicJob] = [
-            Ticker(app, self._lock, plan),
+            Ticker(app, self._lock, config),
             self._broadcasts,
             self._pool,
             self._leases,
-            TimeoutMonitor(broker, lambda: self._pool.children, plan.queues),
-            Janitor(app, plan),
+            TimeoutMonitor(broker, lambda: self._pool.children, config.queues),
+            Janitor(app, config),
             EvictionCheck(app),
             MemoryLimit(lambda: self._pool.children, options.max_mem_percent),
             Summary(self._pool.journals),
@@ -102,7 +102,7 @@ class Supervisor:
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
-            jobs.append(BurstMonitor(app, plan.queues, self._pool.journals, self._end_burst))
+            jobs.append(BurstMonitor(app, config.queues, self._pool.journals, self._end_burst))
         self._scheduler = Scheduler(jobs, self._waiter)
         # Written by signal handlers, which do nothing else.
         self._stop_signals, self._child_signals = 0, 0

@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, final
 
-from typedq.broker import settlements
 from typedq.errors import SoftTimeout
 from typedq.invoke import call_task, invoke
 from typedq.middleware import MiddlewareStack
 from typedq.process import get_handler
 from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, expired
-from typedq.worker.delivery import Delivery, Outcome
+from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.session import Prefetch
 from typedq.worker.settle import failed
@@ -39,21 +38,21 @@ class SyncTasks:
         self._job: Delivery
         self._base: contextvars.Context | None = None
 
-    def run(self, job: Delivery) -> Outcome:
+    def run(self, job: Delivery) -> None:
         """Run one, if it may still run. Never raises."""
-        kind, began, middleware = job.kind, time.monotonic(), self._middleware
-        if not self._journal.claim(job.slot, began, kind.limits.hard):
-            return Outcome(job, None, ran=False)
+        kind, began, process = job.kind, time.monotonic(), self._middleware.process
+        job.started = self._journal.claim(job.slot, began, kind.limits.hard)
+        if not job.started:
+            return
         self._job = job
         base = self._base or self._make_base()
-        settlement = base.copy().run(self._attempt, job)
-        ended, process = time.monotonic(), middleware.process
+        base.copy().run(self._attempt, job)
+        ended = time.monotonic()
         self._pace.ran(kind, ended - began)
         if process and (ended >= process.due or kind.task not in process.tidy):
             process.look(kind.task)
-        return Outcome(job, settlement)
 
-    def _attempt(self, job: Delivery) -> settlements.Settlement | None:
+    def _attempt(self, job: Delivery) -> None:
         if job.kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
             running.set(job.labels)
         try:
@@ -62,10 +61,10 @@ class SyncTasks:
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             if self._middleware.process:  # first: it may have closed the log, or its recursion
                 self._middleware.process.look(job.kind.task)
-            return failed(job, error)
+            job.settlement = failed(job, error)
+            return
         if was_awaited:
             job.kind.is_async = True  # from now on others run beside it
-        return None
 
     def _make_base(self) -> contextvars.Context:
         self._base = self._middleware.base.copy()
