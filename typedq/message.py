@@ -170,7 +170,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     message: bytes
 
     def __repr__(self) -> str:
-        return f"<OutgoingMessage {self.id} {self.way.contract}, {len(self.message)} bytes>"
+        return f"<OutgoingMessage {self.id} {self.destination.contract}, {len(self.message)} bytes>"
 
 
 # --- ids ----------------------------------------------------------------------------------------
