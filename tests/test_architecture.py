@@ -27,7 +27,7 @@ LAYERS = (
     ),
     ("domain", {"compat", "registry", "task", "escort", "middleware", "failure"}),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
-    ("application", {"app", "declarations", "producer", "invoke", "testing"}),
+    ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli"}),
@@ -49,8 +49,13 @@ SAME_LAYER = {
     ("testing", "invoke"),
     ("app", "declarations"),
     ("app", "producer"),
+    ("app", "single"),
+    ("producer", "single"),
+    ("testing", "single"),
     ("app", "testing"),
+    ("encoder", "declarations"),
     ("producer", "declarations"),
+    ("producer", "encoder"),
 }
 # These packages may import less than their layer allows.
 ONLY = {
@@ -86,7 +91,7 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_000,
+    "admin": 1_300,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
@@ -98,7 +103,7 @@ PACKAGE_LINES = {
     "testing": 4_000,
     "worker": 4_000,
 }
-LUA_LINES = 895
+LUA_LINES = 1_100
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
 WAIT_HELPERS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"
@@ -530,7 +535,7 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
         {"attic/a.py": "x = 1\n"},
         "attic has 1 lines of Python; 0",
     ),
-    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
+    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 1_101}, "1101 lines of Lua"),
     (module_names_are_specific, {"cli/utils.py": ""}, "'utils' is too vague"),
     (module_names_are_specific, {"worker/_common/a.py": ""}, "'_common' is too vague"),
     (init_only_lists_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),

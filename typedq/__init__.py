@@ -5,15 +5,18 @@ from typedq.contracts import Json, Secret
 from typedq.errors import (
     AppNotFound,
     BadMessage,
+    Cancelled,
     ConfigurationError,
     ContractError,
     EnqueueFailed,
     EnqueueUncertain,
     InvalidArguments,
     InvalidBody,
+    InvalidId,
     InvalidOptions,
     Reject,
     RetryIn,
+    SearchLimit,
     ServerError,
     ServerRefused,
     ServerUnavailable,
@@ -22,6 +25,7 @@ from typedq.errors import (
     UnknownTask,
 )
 from typedq.policy import Context, Options, Queue, Retry
+from typedq.single import Cancellation, MessageInfo
 from typedq.task import Call, Receipt, Sender, Task
 from typedq.telemetry import LogContext
 
@@ -29,6 +33,8 @@ __all__ = [
     "AppNotFound",
     "BadMessage",
     "Call",
+    "Cancellation",
+    "Cancelled",
     "ConfigurationError",
     "Context",
     "ContractError",
@@ -36,15 +42,18 @@ __all__ = [
     "EnqueueUncertain",
     "InvalidArguments",
     "InvalidBody",
+    "InvalidId",
     "InvalidOptions",
     "Json",
     "LogContext",
+    "MessageInfo",
     "Options",
     "Queue",
     "Receipt",
     "Reject",
     "Retry",
     "RetryIn",
+    "SearchLimit",
     "Secret",
     "Sender",
     "ServerError",

@@ -155,20 +155,21 @@ def invoke(attempt: Attempt, middleware: MiddlewareStack, timer: Timer) -> bool:
     if middleware.shares_decimal:
         _copy_decimal()
     if not middleware.layers:
-        return _call(attempt, None, middleware, timer)
+        return call_attempt(attempt, None, middleware, timer)
     context, was_awaited = attempt.context(timer.shield), False
 
     def call() -> None:
         nonlocal was_awaited
-        was_awaited = _call(attempt, context, middleware, timer)
+        was_awaited = call_attempt(attempt, context, middleware, timer)
 
     middleware.call(context, call)
     return was_awaited
 
 
-def _call(
+def call_attempt(
     attempt: Attempt, context: Context | None, middleware: MiddlewareStack, timer: Timer
 ) -> bool:
+    """Call a sync task, inside its middleware. A cancellation is raised only below this frame."""
     kind, args = attempt.kind, attempt.args
     task, soft = kind.task, kind.limits.soft
     if task.contract.takes_context:

@@ -145,6 +145,14 @@ def is_message(data: bytes) -> bool:
     return _MESSAGE.match(data) is not None
 
 
+def uncancelled(data: bytes) -> bytes | None:
+    """Return a message that was cancelled in flight as it was before; None for any other bytes.
+
+    The server marks it with a "-" behind its version, so that nothing takes it for a message.
+    """
+    return data[:1] + b" " + data[2:] if data[1:2] == b"-" else None
+
+
 # --- on the way to the server -------------------------------------------------------------------
 
 

@@ -78,7 +78,10 @@ def test_peek_masks_secrets_unless_asked(vault: Shop) -> None:
     assert json.loads(vault.json("peek", "low", "--show-secrets")[0]["payload"]) == json.loads(
         LOGIN
     )
-    assert "payload" not in vault.json("peek", "low")[0]
+    (message,) = vault.json("peek", "low")
+    assert "payload" not in message
+    assert vault.json("show", message["id"], "--payload")["arguments"] == json.loads(MASKED)
+    assert vault.json("show", message["id"], "--show-secrets")["arguments"] == json.loads(LOGIN)
 
 
 def test_a_dead_letter_hides_them_in_payload_traceback_and_log(vault: Shop) -> None:

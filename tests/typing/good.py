@@ -10,7 +10,20 @@ from typing import Annotated, Any, Literal, TypedDict, assert_type
 
 import msgspec
 
-from typedq import Call, Context, Json, Queue, Receipt, Retry, Secret, SoftTimeout, Task, TypedQ
+from typedq import (
+    Call,
+    Cancellation,
+    Context,
+    Json,
+    MessageInfo,
+    Queue,
+    Receipt,
+    Retry,
+    Secret,
+    SoftTimeout,
+    Task,
+    TypedQ,
+)
 
 app = TypedQ(
     "myapp",
@@ -161,3 +174,13 @@ send_email.options(delay=None, eta=None, queue=None).enqueue(EmailArgs(to="a@b.c
 
 described(send_email)
 described(app.tasks["resize"])
+
+
+async def one_message() -> None:
+    receipt = send_email.enqueue(EmailArgs(to="a@b.c"))
+    assert_type(app.get(receipt.id), MessageInfo)
+    assert_type(await app.aget(receipt.id, limit=10, progress=print), MessageInfo)
+    assert_type(app.cancel(receipt.id).message, MessageInfo)
+    assert_type(await app.acancel(receipt.id), Cancellation)
+    if app.get(receipt.id).state == "in flight" and app.cancel(receipt.id).outcome == "told":
+        pass

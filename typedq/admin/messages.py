@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from typedq.errors import BadMessage
-from typedq.message import Envelope, decode_message
+from typedq.message import decode_message
 
 CHUNK = 500  # messages that one operation changes
 PAGE = 100  # messages that one operation reads with their payloads; each may have 1 MiB
-# Returns the arguments as text; of a malformed message, whose envelope is None, all of it.
-ShowPayload: TypeAlias = Callable[[bytes, Envelope | None], str]
+# Returns the arguments of a message as text; of a malformed one, without a contract, all of it.
+ShowPayload: TypeAlias = Callable[[bytes, str | None], str]
 _ABOUT = ("id", "task", "contract", "queue", "enqueued", "due", "attempts", "crashes", "losses")
 
 
@@ -51,7 +51,7 @@ def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
         contract, queue = text(envelope.contract), text(envelope.queue)
         known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)
         about: dict[str, Any] = dict(zip(_ABOUT, known, strict=True))
-        body: tuple[bytes, Envelope | None] = envelope.body, envelope
+        body: tuple[bytes, str | None] = envelope.body, contract
     except (BadMessage, ValueError):
         body = message, None
         about = dict[str, Any].fromkeys(_ABOUT)

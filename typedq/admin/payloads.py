@@ -10,7 +10,6 @@ from typedq.broker import stats
 from typedq.compat import read_schema
 from typedq.contracts import MASK, mask
 from typedq.errors import InvalidSchema, UnknownTask
-from typedq.message import Envelope
 
 
 @final
@@ -29,13 +28,12 @@ class Payloads:
             f"{name}@{contract.fingerprint}": contract.schema for name, contract in own
         }
 
-    def __call__(self, body: bytes, envelope: Envelope | None) -> str:
-        """Return the arguments as text; `envelope` is None for malformed messages."""
+    def __call__(self, body: bytes, contract: str | None) -> str:
+        """Return the arguments as text; `contract` is None for malformed messages."""
         if self._secrets:
             return text(body)
-        if envelope is None:
+        if contract is None:
             return MASK
-        contract = text(envelope.contract)
         if contract not in self._schemas:
             self._schemas[contract] = self._published(contract)
         try:

@@ -34,5 +34,5 @@ class Context:
     )
 
     def shield(self) -> AbstractContextManager[None]:
-        """Delay the soft timeout until the end of the block: `with ctx.shield():`."""
+        """Delay soft timeout and cancellation until the end of the block: `with ctx.shield():`."""
         return self._shield()

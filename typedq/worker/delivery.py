@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import msgspec
 
@@ -84,6 +84,12 @@ class MessageKinds:
         return self._known.setdefault(text, MessageKind(text, self._queues))
 
 
+class Timer(Protocol):
+    """Cancels one coroutine."""
+
+    def cancel(self) -> None: ...
+
+
 # Structs, because classes of Python's own take four times as long to make.
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
@@ -92,6 +98,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     args, kwargs: set when it is decoded
     started: an attempt was claimed in the journal
     settlement: set when it has ended; None acknowledges it
+    timer: what cancels it, once it runs on the event loop
     """
 
     message: bytes
@@ -103,6 +110,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     kwargs: dict[str, Any] = {}
     started: bool = False
     settlement: Settlement | Parked | None = None
+    timer: Timer | None = None
 
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret.
