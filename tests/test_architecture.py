@@ -110,7 +110,7 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_450,
+    "admin": 1_550,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,

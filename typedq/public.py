@@ -1,7 +1,7 @@
 """What `typedq` offers: `typedq.__all__`. It imports this module on first use of a name."""
 
 from typedq.app import TypedQ
-from typedq.contracts import Json
+from typedq.contracts import Json, Secret
 from typedq.errors import (
     AppNotFound,
     BadMessage,
@@ -57,6 +57,7 @@ __all__ = [
     "Retry",
     "RetryIn",
     "SearchLimit",
+    "Secret",
     "Sender",
     "ServerError",
     "ServerRefused",

@@ -51,13 +51,19 @@ class ChildProcess:
         return True
 
     def poll(self) -> None:
-        """Take its exit status if it has died."""
-        if self.status is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                pid, status = self.pid, _LOST_STATUS
-            self.status = status if pid else None
+        """Kill its process group and take its exit status if it has died.
+
+        In this order, and here only: once the status is taken, the kernel may give its pid, and so
+        the number of its group, to any new process.
+        """
+        if self.status is not None:
+            return
+        try:
+            if processes.has_ended(self.pid):
+                processes.kill_group(self.pid)
+                self.status = os.waitpid(self.pid, 0)[1]
+        except ChildProcessError:
+            self.status = _LOST_STATUS
 
     @property
     def exit_code(self) -> int:

@@ -109,7 +109,6 @@ class ChildPool:
             child.poll()
         dead = [child for child in self.children if child.status is not None]
         for child in dead:
-            processes.kill_group(child.pid)
             killed = child.exit_code == -signal.SIGKILL and child.killed_at is None
             child.is_oom = killed and oom_kills() > self._oom_kills
             self._oom_kills += child.is_oom  # one each: the next may have been killed already

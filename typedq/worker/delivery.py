@@ -122,6 +122,10 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     settlement: Settlement | Parked | None = None
     timer: Timer | None = None
 
+    def __repr__(self) -> str:
+        # A repr ends up in logs, and arguments may be secret.
+        return f"<Delivery {self.id!r}, {len(self.message)} bytes>"
+
     @property
     def envelope(self) -> Envelope:
         """Return all fields of its header. Raises BadMessage."""

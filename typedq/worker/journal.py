@@ -49,6 +49,7 @@ class Entry(NamedTuple):
 
 # Plain ints: an enum member costs more than the write it stands for.
 _NEVER = float("inf")
+_TRIES = 100  # to read a record that changes; memory that a task overwrote may hold a NaN
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
 _REVOKED, _CANCELLED, _MET = 1, 2, 3  # marks of the supervisor; the last is the child's answer
@@ -223,12 +224,21 @@ class Journal:
     def entries(self) -> Iterator[Entry]:
         """Yield the record of every message that the child holds."""
         for slot, state in enumerate(bytes(self._states)):
-            if state:
-                began, deadline = 0.0, _NEVER
-                if state == _RUNNING:
-                    began, deadline = self._started[slot], self._deadlines[slot]
-                id = bytes(self._ids[slot * _ID : (slot + 1) * _ID])
-                yield Entry(slot, State(state), id, self._queues[slot], began, deadline)
+            if state and (entry := self._entry(slot)):
+                yield entry
+
+    def _entry(self, slot: int) -> Entry | None:
+        """Return the record of one message, not parts of two: the child goes on meanwhile."""
+        for _ in range(_TRIES):
+            state, began = self._states[slot], self._started[slot]
+            id, deadline = bytes(self._ids[slot * _ID : (slot + 1) * _ID]), self._deadlines[slot]
+            queue = self._queues[slot]
+            # Each claim has another start.
+            if state == self._states[slot] and began == self._started[slot]:
+                break
+        if state != _RUNNING:
+            began, deadline = 0.0, _NEVER
+        return Entry(slot, State(state), id, queue, began, deadline) if state else None
 
     def _text(self, at: int) -> str:
         return self._memory[at : at + 32].rstrip(b"\0").decode()

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import final
 
 from typedq.broker import Broker
@@ -137,11 +137,7 @@ class TimeoutMonitor:
 
 
 def _has_stopped(child: ChildProcess) -> bool:
-    """Return True if it stopped since this was last asked. If it died, its status is kept."""
-    try:
-        pid, status = os.waitpid(child.pid, os.WUNTRACED | os.WNOHANG)
-    except ChildProcessError:
-        return False
-    if pid and not os.WIFSTOPPED(status):
-        child.status = status
-    return bool(pid) and os.WIFSTOPPED(status)
+    """Return True if it stopped since this was last asked. If it died, `poll` takes its status."""
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None
+    return False
