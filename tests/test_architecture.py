@@ -25,9 +25,15 @@ LAYERS = (
             *("contracts", "policy", "process"),
         },
     ),
-    ("domain", {"compat", "registry", "task", "escort", "middleware", "failure"}),
+    (
+        "domain",
+        {
+            *("compat", "registry", "task", "outgoing"),
+            *("escort", "layers", "middleware", "failure"),
+        },
+    ),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
-    ("application", {"app", "declarations", "producer", "invoke", "testing"}),
+    ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli"}),
@@ -44,13 +50,23 @@ SAME_LAYER = {
     ("broker", "message"),
     ("registry", "compat"),
     ("failure", "task"),
+    ("layers", "escort"),
+    ("outgoing", "task"),
+    ("outgoing", "layers"),
     ("middleware", "escort"),
+    ("middleware", "layers"),
+    ("middleware", "outgoing"),
     ("testing", "app"),
     ("testing", "invoke"),
     ("app", "declarations"),
     ("app", "producer"),
+    ("app", "single"),
+    ("producer", "single"),
+    ("testing", "single"),
     ("app", "testing"),
+    ("encoder", "declarations"),
     ("producer", "declarations"),
+    ("producer", "encoder"),
 }
 # These packages may import less than their layer allows.
 ONLY = {
@@ -86,19 +102,19 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 950,
+    "admin": 1_250,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
     "contracts": 5_000,
     "embedded": 4_000,
-    "policy": 590,
+    "policy": 690,
     "process": 400,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,
 }
-LUA_LINES = 895
+LUA_LINES = 1_100
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
 WAIT_HELPERS = "tests/conftest.py"
 KEYS = "typedq/broker/keys.py"
@@ -522,15 +538,15 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
     (no_file_is_too_long, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (
         packages_stay_within_their_line_limits,
-        {"policy/a.py": "x = 1\n" * 591},
-        "policy has 591 lines",
+        {"policy/a.py": "x = 1\n" * 691},
+        "policy has 691 lines",
     ),
     (
         packages_stay_within_their_line_limits,
         {"attic/a.py": "x = 1\n"},
         "attic has 1 lines of Python; 0",
     ),
-    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 896}, "896 lines of Lua"),
+    (packages_stay_within_their_line_limits, {"a.lua": "--\n" * 1_101}, "1101 lines of Lua"),
     (module_names_are_specific, {"cli/utils.py": ""}, "'utils' is too vague"),
     (module_names_are_specific, {"worker/_common/a.py": ""}, "'_common' is too vague"),
     (init_only_lists_names, {"cli/__init__.py": "def main(): ..."}, "more than a list of names"),

@@ -12,16 +12,19 @@ from typedq import errors
 from typedq.errors import (
     AppNotFound,
     BadMessage,
+    Cancelled,
     ConfigurationError,
     ContractError,
     EnqueueFailed,
     EnqueueUncertain,
     InvalidArguments,
     InvalidBody,
+    InvalidId,
     InvalidOptions,
     InvalidSchema,
     Reject,
     RetryIn,
+    SearchLimit,
     ServerError,
     ServerRefused,
     ServerUnavailable,
@@ -32,6 +35,10 @@ from typedq.errors import (
 
 Case = tuple[BaseException, str, dict[str, Any]]
 
+TOO_MANY = (
+    "00 is not among the first 5,000 waiting messages, and more wait;"
+    " give a higher limit to look at them too"
+)
 CASES: list[Case] = [
     (
         ContractError("t", "width", "it has no annotation"),
@@ -53,6 +60,13 @@ CASES: list[Case] = [
         "t: option 'delay': it cannot be negative",
         {"task": "t", "option": "delay", "reason": "it cannot be negative"},
     ),
+    (InvalidId("x", "it has no digits"), "'x': it has no digits", {"id": "x"}),
+    (
+        SearchLimit("00", 5_000),
+        TOO_MANY,
+        {"id": "00", "limit": 5_000},
+    ),
+    (Cancelled("its message was cancelled"), "its message was cancelled", {}),
     (
         UnknownTask("x", ["b", "a"]),
         "no task named 'x'; this app has: a, b",
@@ -123,10 +137,11 @@ def test_every_error_has_a_case() -> None:
     assert ours - {type(error) for error, _, _ in CASES} == {TypedQError, ServerError}
 
 
-def test_one_root_but_for_the_soft_timeout() -> None:
+def test_one_root_but_for_what_interrupts_a_task() -> None:
     for error, _, _ in CASES:
-        assert isinstance(error, TypedQError) != isinstance(error, SoftTimeout)
+        assert isinstance(error, TypedQError) != isinstance(error, SoftTimeout | Cancelled)
     assert not issubclass(SoftTimeout, Exception)
+    assert not issubclass(Cancelled, Exception)
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 10 * 366 * 86_400])

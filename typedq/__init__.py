@@ -5,15 +5,18 @@ from typedq.contracts import Json
 from typedq.errors import (
     AppNotFound,
     BadMessage,
+    Cancelled,
     ConfigurationError,
     ContractError,
     EnqueueFailed,
     EnqueueUncertain,
     InvalidArguments,
     InvalidBody,
+    InvalidId,
     InvalidOptions,
     Reject,
     RetryIn,
+    SearchLimit,
     ServerError,
     ServerRefused,
     ServerUnavailable,
@@ -21,7 +24,9 @@ from typedq.errors import (
     TypedQError,
     UnknownTask,
 )
+from typedq.outgoing import EnqueueContext, OutgoingCall
 from typedq.policy import Context, Options, Queue, Retry
+from typedq.single import Cancellation, MessageInfo
 from typedq.task import Call, Receipt, Sender, Task
 from typedq.telemetry import LogContext
 
@@ -29,22 +34,29 @@ __all__ = [
     "AppNotFound",
     "BadMessage",
     "Call",
+    "Cancellation",
+    "Cancelled",
     "ConfigurationError",
     "Context",
     "ContractError",
+    "EnqueueContext",
     "EnqueueFailed",
     "EnqueueUncertain",
     "InvalidArguments",
     "InvalidBody",
+    "InvalidId",
     "InvalidOptions",
     "Json",
     "LogContext",
+    "MessageInfo",
     "Options",
+    "OutgoingCall",
     "Queue",
     "Receipt",
     "Reject",
     "Retry",
     "RetryIn",
+    "SearchLimit",
     "Sender",
     "ServerError",
     "ServerRefused",

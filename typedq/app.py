@@ -8,12 +8,14 @@ from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
 
+from typedq import single
 from typedq.contracts import contract_of
 from typedq.declarations import Declarations
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError
-from typedq.middleware import H, M
+from typedq.middleware import E, H, M
 from typedq.policy import CatchUp, Context, Queue, Retry, parse_queues
 from typedq.producer import Producer
+from typedq.single import Cancellation, MessageInfo, Progress
 from typedq.task import Call, Decorator, P, R, Receipt, Task
 
 if TYPE_CHECKING:
@@ -160,6 +162,16 @@ class TypedQ:
         """
         return self.declarations.hooks.middleware(fn)
 
+    def on_enqueue(self, fn: E, /) -> E:
+        """Wrap every enqueue: a generator of the `EnqueueContext` that yields once.
+
+        It runs once for one call, a broadcast, or all the calls of `enqueue_many`. It can add
+        metadata before the yield. The error of an enqueue that failed is raised at the yield; a
+        hook cannot handle it. It may be async, for sync and async enqueues alike. An enqueue inside
+        a hook runs no hooks, and neither does a slot of a cron entry. Raises ConfigurationError.
+        """
+        return self.declarations.hooks.on_enqueue(fn)
+
     def on_process_start(self, fn: H, /) -> H:
         """Run in every child before its first task; may be async. If it fails, the child ends."""
         return self.declarations.hooks.on_process_start(fn)
@@ -205,8 +217,59 @@ class TypedQ:
         from typedq.testing.queue import Capture, NoServer, TestQueue
 
         outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
-        captured = self._producer.captured(cast("Broker", NoServer()), outbox.take)
+        captured = self._producer.captured(cast("Broker", NoServer()), outbox.take, outbox)
         return Capture(outbox, captured)
+
+    # --- one message -------------------------------------------------------------------------
+
+    def get(
+        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
+    ) -> MessageInfo:
+        """Find a message by its id: its state, header and arguments.
+
+        There is no index: this reads the waiting messages until it finds the one, in small steps,
+        100,000 in about a second. A message that ended has state "unknown".
+        limit: how many waiting messages to look at; progress: called with how many were looked at
+        Raises InvalidId, SearchLimit, ServerError.
+        """
+        if self._producer.local:
+            return self._producer.local.get(single.check_id(id))
+        return single.run(self.broker, single.get(self._query(id, limit, progress)))
+
+    async def aget(
+        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
+    ) -> MessageInfo:
+        """Do as `get`, without blocking the event loop."""
+        if self._producer.local:
+            return self._producer.local.get(single.check_id(id))
+        broker = await self._producer.abroker()
+        return await single.arun(broker, single.get(self._query(id, limit, progress)))
+
+    def cancel(
+        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
+    ) -> Cancellation:
+        """Cancel a message: drop it if it waits; if it runs, its task meets `Cancelled`.
+
+        `outcome` says exactly what was done. A message that was in flight is dropped instead of
+        retried, whatever happens to its worker. Searches as `get`.
+        Raises InvalidId, also for a broadcast, SearchLimit, ServerError.
+        """
+        if self._producer.local:
+            return self._producer.local.cancel(single.check_id(id))
+        return single.run(self.broker, single.cancel(self._query(id, limit, progress)))
+
+    async def acancel(
+        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
+    ) -> Cancellation:
+        """Do as `cancel`, without blocking the event loop."""
+        if self._producer.local:
+            return self._producer.local.cancel(single.check_id(id))
+        broker = await self._producer.abroker()
+        return await single.arun(broker, single.cancel(self._query(id, limit, progress)))
+
+    def _query(self, id: str, limit: int, progress: Progress | None) -> single.Query:
+        queues = [queue.name for queue in self.settings.queues]
+        return single.Query(self.broker.keys, queues, single.check_id(id), limit, progress)
 
     @property
     def settings(self) -> Settings:

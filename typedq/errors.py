@@ -60,6 +60,28 @@ class UnknownTask(TypedQError):
         super().__init__(f"no task named {task!r}; this app has: {names}")
 
 
+class InvalidId(TypedQError):
+    """The id of a message is not valid, or that message cannot be treated so.
+
+    Fields: `id`, `reason`.
+    """
+
+    def __init__(self, id: object, reason: str) -> None:
+        self.id, self.reason = id, reason
+        super().__init__(f"{id!r}: {reason}")
+
+
+class SearchLimit(TypedQError):
+    """A message was not found among so many that the search gave up. Fields: `id`, `limit`."""
+
+    def __init__(self, id: str, limit: int) -> None:
+        self.id, self.limit = id, limit
+        super().__init__(
+            f"{id} is not among the first {limit:,} waiting messages, and more wait;"
+            " give a higher limit to look at them too"
+        )
+
+
 # --- who configures and deploys -----------------------------------------------------------------
 
 
@@ -204,6 +226,14 @@ class SoftTimeout(BaseException):
     """The task ran longer than its soft timeout. Raised inside the task only.
 
     It derives from `BaseException`: `except Exception` in a task does not catch it.
+    """
+
+
+class Cancelled(BaseException):
+    """The message was cancelled while its task ran. Raised inside the task only.
+
+    It derives from `BaseException`, as `SoftTimeout` does. A message whose task raises it, or lets
+    it pass, has ended as cancelled.
     """
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-from typedq.errors import Reject, RetryIn
+from typedq.errors import Cancelled, Reject, RetryIn
 from typedq.process import end_if_copy
 from typedq.task import Task
 
@@ -63,6 +63,11 @@ def _delay(
         return task.retry.next(error, attempt, jitter_fraction)
     except BaseException:  # noqa: BLE001 - an exception that cannot be read is not retried
         return None
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Return True for a Cancelled, or a group of only Cancelled."""
+    return all(issubclass(type(leaf), Cancelled) for leaf in _leaves(error))
 
 
 def rejection(error: BaseException) -> str | None:

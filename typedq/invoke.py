@@ -16,7 +16,7 @@ import msgspec
 
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack, is_awaitable
-from typedq.policy import Context
+from typedq.policy import Context, decode_meta
 from typedq.process import end_if_copy, owner
 from typedq.task import Task
 
@@ -91,6 +91,7 @@ def make_context(
         due=_instant(envelope.due_ms or envelope.enqueued_ms),
         deadline=None if hard is None else datetime.now(UTC) + timedelta(seconds=hard),
         fence=f"{id}:{attempt:04d}",
+        meta=decode_meta(envelope.options),
         _shield=shield,
     )
 
@@ -155,20 +156,21 @@ def invoke(attempt: Attempt, middleware: MiddlewareStack, timer: Timer) -> bool:
     if middleware.shares_decimal:
         _copy_decimal()
     if not middleware.layers:
-        return _call(attempt, None, middleware, timer)
+        return call_attempt(attempt, None, middleware, timer)
     context, was_awaited = attempt.context(timer.shield), False
 
     def call() -> None:
         nonlocal was_awaited
-        was_awaited = _call(attempt, context, middleware, timer)
+        was_awaited = call_attempt(attempt, context, middleware, timer)
 
     middleware.call(context, call)
     return was_awaited
 
 
-def _call(
+def call_attempt(
     attempt: Attempt, context: Context | None, middleware: MiddlewareStack, timer: Timer
 ) -> bool:
+    """Call a sync task, inside its middleware. A cancellation is raised only below this frame."""
     kind, args = attempt.kind, attempt.args
     task, soft = kind.task, kind.limits.soft
     if task.contract.takes_context:

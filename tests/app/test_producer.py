@@ -67,6 +67,7 @@ def test_an_enqueue_goes_through_few_files_and_never_through_the_app(app: TypedQ
     assert before_the_broker == {
         "task.py",
         "producer.py",
+        "encoder.py",
         "message.py",
         "contracts/contract.py",
         "contracts/codec.py",

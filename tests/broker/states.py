@@ -20,6 +20,8 @@ DRAWN = re.compile(r"(?<=<!-- drawn by tests/broker/states.py -->\n).*?(?=<!-- e
 # Moves that are a plain command of the server.
 COMMANDS = {"UNLINK": "abandon"}
 COUNTS = ("crashes", "losses", "attempts")
+# Final states that leave no message behind, and that the statistics count.
+COUNTED = ("done", "cancelled")
 READ: dict[str, Callable[[Any, bytes], object]] = {
     "ready": lambda pipe, key: pipe.lrange(key, 0, -1),
     "delayed": lambda pipe, key: pipe.zrange(key, 0, -1),
@@ -55,6 +57,11 @@ recover_session | in flight | ready | losses | its process died beside others, o
 recover_session | in flight | dead | crashes | the limit is reached
 recover_session | in flight | dead | losses | the limit is reached
 recover_session | in flight | dead | | its session did not serve its queue
+settle_and_fetch, recover_session, park | in flight | cancelled | | it met that, or would wait again
+cancel | in flight | in flight | | marked: it never waits again; its worker is told
+cancel | ready | cancelled | | dropped by its id
+cancel | delayed | cancelled | | dropped by its id
+cancel | parked | cancelled | | dropped by its id
 replace_session | in flight | in flight | | a reply was lost; a fresh session holds it
 park | in flight | parked | | this worker cannot read it
 park | in flight | dead | | the same, but too many contracts are parked
@@ -95,6 +102,10 @@ class Found(NamedTuple):
     def counts(self) -> tuple[int, ...]:
         """As `COUNTS` names them."""
         return tuple(map(int, self.message[2:10].split(b" ")))
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.message[1:2] == b"-"
 
     @property
     def name(self) -> tuple[str, bytes]:
@@ -143,7 +154,7 @@ class MoveChecker:
         self.server, self.keys = server, keys
         self.seen: set[Step] = set()
         self.allowed = allowed()
-        self.done = 0
+        self.counted = dict.fromkeys(COUNTED, 0)
         self.refresh()
 
     def refresh(self) -> None:
@@ -155,21 +166,30 @@ class MoveChecker:
     def __call__(self, move: Operation[Any]) -> None:
         if isinstance(move.script, str) and move.script not in COMMANDS:
             return  # other plain commands move no message
-        before, done = self.there, self.done
+        before = self.there
         self.refresh()
         gone = [one for name, one in before.items() if name not in self.there]
         ended = [one for one in gone if one.state != "dead"]
-        if ended:
-            self.done = int(self.server.hget(self.keys.stats, "done") or 0)
-        assert self.done - done in {0, len(ended)}, "some are done and some purged: who is which?"
+        ends = self._ends(len(ended)) if ended else []
+        assert len(ends) < 2 or len({one.state for one in ended}) < 2, "who ended as what?"
         steps = {
             *self._moved(before),
             *(("dead", "purged", "") for one in gone if one.state == "dead"),
-            *((one.state, "done" if self.done > done else "purged", "") for one in ended),
+            *((one.state, end, "") for one in ended for end in ends),
         }
         made = {Step(named(move, start, end), start, end, counts) for start, end, counts in steps}
         assert made <= self.allowed, f"not in the table: {made - self.allowed}"
         self.seen |= made
+
+    def _ends(self, number: int) -> list[str]:
+        """How so many messages have ended since the last time."""
+        found = self.server.hmget(self.keys.stats, COUNTED)
+        now = {name: int(count or 0) for name, count in zip(COUNTED, found, strict=True)}
+        rose = [name for name in COUNTED if now[name] > self.counted[name]]
+        purged = number - sum(now.values()) + sum(self.counted.values())
+        assert purged >= 0, "something was counted twice"
+        self.counted = now
+        return [*rose, *["purged"] * (purged > 0)]
 
     def _moved(self, before: dict[tuple[str, bytes], Found]) -> Iterator[tuple[str, str, str]]:
         told = {name[0] for name, one in self.there.items() if one.state == "broadcast"}

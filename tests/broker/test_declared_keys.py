@@ -7,13 +7,14 @@ move is also made by a user who may touch its declared keys only. Both nets are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import redis
 
-from typedq.broker import Operation, cron, operations, parking, settlements, stats
+from typedq.broker import Operation, cron, operations, parking, search, settlements, stats
 from typedq.broker.script import Script
 from typedq.embedded import OwnServer
 from typedq.errors import ServerRefused
@@ -128,6 +129,15 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)
     yield lambda: parking.extent(keys, queues, [group])
+    places = search.Places(["d"], queues, [group])
+    yield lambda: operations.enqueue(keys, "lane", 2, batch, {})
+    yield lambda: settlements.settle_and_fetch(keys, "d", queues, max_messages=1)
+    for id in (b"0" * 26, *ids):
+        yield partial(search.find, keys, id.decode(), places)
+        yield partial(search.cancel, keys, id.decode(), places)
+    yield lambda: search.session_queues(keys)
+    yield lambda: search.cancellations(keys, "")
+    yield lambda: search.cancellations(keys, "0-0")
     yield lambda: stats.purge(keys, "low")
     began = [cron.Firing("entry"), cron.Firing("entry", 5, batch[0])]
     yield lambda: cron.cron(keys, began, schemas)
@@ -155,4 +165,13 @@ def test_every_script_touches_declared_keys_only(
         made.add(move.script if isinstance(move.script, str) else move.script.name)
     lua = files("typedq.broker") / "lua"
     scripts = {entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.is_file()}
-    assert made == scripts | {"ZRANGE", "ZMSCORE", "HMGET", "HGETALL", "HDEL", "UNLINK"}
+    assert made == scripts | {
+        "ZRANGE",
+        "ZMSCORE",
+        "HMGET",
+        "HGETALL",
+        "HDEL",
+        "UNLINK",
+        "XRANGE",
+        "XREVRANGE",
+    }

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,8 +25,8 @@ from hypothesis.stateful import (
 )
 
 from tests.broker.states import MoveChecker
-from typedq.broker import OutgoingMessage, operations, parking, settlements, stats
-from typedq.message import decode_message
+from typedq.broker import OutgoingMessage, operations, parking, search, settlements, stats
+from typedq.message import decode_message, uncancelled
 
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
@@ -36,7 +37,7 @@ CONTRACTS = ("a@0123456789abcdef", "b@0123456789abcdef")
 FATES: tuple[operations.Fate, ...] = ("done", "crash", "lost", "back")
 STATIC = {
     *("sessions", "session_queues", "pardoned", "last_tick", "contracts", "counts", "stats"),
-    *("workers", "dead", "dead_letters", "wake_supervisors"),
+    *("workers", "dead", "dead_letters", "wake_supervisors", "cancellations"),
 }
 
 
@@ -46,6 +47,7 @@ class Mail:
     def __init__(self, contract: str, queue: str) -> None:
         self.contract, self.queue = contract, queue
         self.crashes = self.losses = self.attempts = 0
+        self.cancelled = False
 
     @property
     def alone(self) -> bool:
@@ -131,7 +133,10 @@ class Moves(RuleBasedStateMachine):
         move = operations.replace_session(self.place.keys, old, fresh, QUEUES, 30_000)
         kept, messages = self.place(move)
         assert kept
-        assert sorted(decode_message(m).id.decode() for m in messages) == sorted(self.flight[old])
+        assert sorted(m[25:51].decode() for m in messages) == sorted(self.flight[old])
+        assert all(
+            (uncancelled(m) is not None) == self.mail[m[25:51].decode()].cancelled for m in messages
+        )
         self.flight[fresh] = self.flight.pop(old)
         self.gone.append(old)
 
@@ -162,6 +167,9 @@ class Moves(RuleBasedStateMachine):
         assert not self.recover_operation(name, fates, others, limit, owner=owner).alive
         del self.flight[name]
         self.gone.append(name)
+        for id in [id for id in held if self.mail[id].cancelled and named[id] != "done"]:
+            self.end(id)
+            held.remove(id)
         for id in held:
             self.mail[id].crashes += (named[id] or others) == "crash"
             self.mail[id].losses += (named[id] or others) == "lost"
@@ -259,7 +267,8 @@ class Moves(RuleBasedStateMachine):
         """Settle some of what is held; the model moves along."""
         for id in list(held):
             mail, raw = self.mail[id], id.encode()
-            kind = data.draw(st.sampled_from(("keep", "ack", "bury", "back", "again", "later")))
+            kinds = ("keep", "ack", "bury", "back", "again", "later", "cancel")
+            kind = data.draw(st.sampled_from(kinds))
             if kind == "keep":
                 continue
             held.remove(id)
@@ -269,15 +278,29 @@ class Moves(RuleBasedStateMachine):
                     yield settlements.Ack(mail.contract.encode(), [raw])
                 case "bury":
                     self.dead.append(id)
+                    mail.cancelled = False
                     yield settlements.DeadLetter(raw, b'{"kind":"test"}')
+                case "cancel":
+                    self.end(id)
+                    yield settlements.Cancel(raw)
                 case "back":
-                    self.ready[mail.queue].insert(0, id)
+                    self.wait_again(id, self.ready, first=True)
                     yield settlements.Release(raw, mail.queue)
                 case _:
-                    mail.attempts += 1
-                    (self.ready if kind == "again" else self.delayed)[mail.queue].append(id)
+                    attempts = mail.attempts + 1
+                    if not mail.cancelled:
+                        mail.attempts += 1
+                    self.wait_again(id, self.ready if kind == "again" else self.delayed)
                     wait = 0 if kind == "again" else 7_200_000
-                    yield settlements.Retry(raw, mail.queue, mail.attempts, wait)
+                    yield settlements.Retry(raw, mail.queue, attempts, wait)
+
+    def wait_again(self, id: str, queues: dict[str, list[str]], *, first: bool = False) -> None:
+        """Put a message into a queue, unless it was cancelled: then it is dropped instead."""
+        mail = self.mail[id]
+        if mail.cancelled:
+            self.end(id)
+        else:
+            queues[mail.queue].insert(0 if first else len(queues[mail.queue]), id)
 
     def fetch(self, want: int, *lists: list[str]) -> Iterator[str]:
         for waiting in lists or map(self.ready.__getitem__, QUEUES):
@@ -315,7 +338,10 @@ class Moves(RuleBasedStateMachine):
         assert self.place(move) == 0
         for group, id in aside:
             held.remove(id)
-            self.parked.setdefault(group, []).append(id)
+            if self.mail[id].cancelled:
+                self.end(id)
+            else:
+                self.parked.setdefault(group, []).append(id)
 
     @precondition(lambda self: self.parked and self.flight)
     @rule(data=st.data(), want=st.integers(1, 3))
@@ -344,6 +370,34 @@ class Moves(RuleBasedStateMachine):
 
     def group(self, data: st.DataObject) -> parking.Group:
         return data.draw(st.sampled_from(sorted(self.parked)))
+
+    # --- cancelling ------------------------------------------------------------------------
+
+    @precondition(lambda self: self.mail)
+    @rule(data=st.data())
+    def find_and_cancel(self, data: st.DataObject) -> None:
+        """Whatever is cancelled: what waits is gone for good, and what is in flight is marked."""
+        id = data.draw(st.sampled_from(sorted(self.mail)))
+        places = search.Places([*self.flight], QUEUES, [*self.parked])
+        seen = self.place(search.find(self.place.keys, id, places))
+        done = self.place(search.cancel(self.place.keys, id, places))
+        assert (seen.found, seen.after, done.after) == (done.found, None, None)
+        lists = [*self.ready.values(), *self.delayed.values(), *self.parked.values()]
+        waiting = next((ids for ids in lists if id in ids), None)
+        if waiting is not None:
+            assert done.found
+            assert done.found.state in ("ready", "delayed", "parked")
+            waiting.remove(id)
+            self.parked = {group: ids for group, ids in self.parked.items() if ids}
+            self.end(id)
+        elif any(id in held for held in self.flight.values()):
+            assert done.found
+            assert done.found.state == "in flight"
+            self.mail[id].cancelled = True
+        else:
+            assert (done.found.state if done.found else None) == (
+                "dead" if id in self.dead else None
+            )
 
     # --- time and the dead -----------------------------------------------------------------
 
@@ -408,6 +462,7 @@ class Moves(RuleBasedStateMachine):
             id, mail = one.id, self.mail[one.id]
             lying.setdefault(one.key.decode(), []).append(id)
             assert one.counts == (mail.crashes, mail.losses, mail.attempts)
+            assert one.is_cancelled == mail.cancelled
         for key in (
             *map(keys.delayed, QUEUES),
             *map(keys.in_flight, self.flight),
@@ -468,6 +523,7 @@ class Moves(RuleBasedStateMachine):
         here.close()
 
 
+@pytest.mark.timeout(240)  # a busy machine
 def test_every_operation_in_any_order_keeps_the_model(server: OwnServer, place: Place) -> None:
     kind = type(place)
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from tests.broker.states import DOCUMENT, DRAWN, MoveChecker, draw, table
-from typedq.broker import cron, operations, parking, settlements, stats
+from typedq.broker import cron, operations, parking, search, settlements, stats
 from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.broker.conftest import Place
 
-MOVE_NO_MESSAGE = {"wake_worker", "extent", "open", "renew", "survey"}
+MOVE_NO_MESSAGE = {"wake_worker", "extent", "find", "open", "renew", "survey"}
 MINE = "_broadcast.mine"
 
 
@@ -107,6 +107,24 @@ class Walk:
         self.recover("fresher")
         self.empty()
 
+    def cancel(self, *ids: bytes) -> None:
+        places = search.Places(["settles", "fresh", "dies"], ["mid"], [self.group])
+        for id in ids:
+            assert self.place(search.cancel(self.keys, id.decode(), places)).found
+
+    def cancelled(self) -> None:
+        self.cancel(*self.enqueue(), *self.enqueue(1, 60_000))
+        self.park("parks", ids := self.hold("parks"))
+        self.cancel(*ids)
+        a, b, c, d = ids = self.hold("settles", 4)
+        self.cancel(*ids)
+        self.place.work("settles", 0, settlements.Release(a, "mid"))
+        self.place.work("settles", 0, settlements.Retry(b, "mid", 1, 60_000))
+        self.place.work("settles", 0, settlements.Cancel(c))
+        self.park("settles", [d])
+        self.cancel(*self.hold("dies"))
+        self.recover("dies")
+
     def died(self) -> None:
         a, _ = self.hold("ends", 2)
         self.recover("ends", (a, "done"))
@@ -191,6 +209,7 @@ def test_table_holds_exactly_the_transitions_of_the_operations(
     walk = Walk(place)
     walk.in_the_queue()
     walk.settled()
+    walk.cancelled()
     walk.died()
     walk.parked(monkeypatch)
     walk.broadcast()

@@ -57,6 +57,18 @@ MUTATIONS = {
         "false",
         "tests/broker/test_settle_and_fetch.py -k another_number",
     ),
+    "a cancelled message is retried": Mutation(
+        "broker/lua/settle_and_fetch.lua",
+        "    if is_cancelled(m) then return settle.cancel(id) end\n    m = with_due(",
+        "    m = with_due(",
+        "tests/broker/test_states.py -k table_holds",
+    ),
+    "a cancelled message of a dead session waits again": Mutation(
+        "broker/lua/recover_session.lua",
+        "if is_cancelled(all[i + 1]) and entry.fate ~= 'done' then entry.fate = 'cancelled' end",
+        "",
+        "tests/worker/test_cancel.py -k killed_child",
+    ),
     "ack before run": Mutation(
         "worker/sync_tasks.py",
         "        self._job = job\n",
@@ -149,13 +161,13 @@ MUTATIONS = {
     ),
     "a message starts after the lease deadline": Mutation(
         "worker/journal.py",
-        "if self._revoked[slot] or now >= self.lease_deadline[0]:",
-        "if self._revoked[slot]:",
+        "if self._marks[slot] or now >= self.lease_deadline[0]:",
+        "if self._marks[slot]:",
         "tests/worker/test_journal.py -k after_the_lease_deadline",
     ),
     "a revoked message is claimed": Mutation(
         "worker/journal.py",
-        "if self._revoked[slot] or now >= self.lease_deadline[0]:",
+        "if self._marks[slot] or now >= self.lease_deadline[0]:",
         "if now >= self.lease_deadline[0]:",
         "tests/worker/test_journal.py -k revoked_message",
     ),

@@ -3,14 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, assert_type
 
 import msgspec
 
-from typedq import Call, Context, Json, Queue, Receipt, Retry, SoftTimeout, Task, TypedQ
+from typedq import (
+    Call,
+    Cancellation,
+    Context,
+    EnqueueContext,
+    Json,
+    MessageInfo,
+    Queue,
+    Receipt,
+    Retry,
+    SoftTimeout,
+    Task,
+    TypedQ,
+)
 
 app = TypedQ(
     "myapp",
@@ -145,5 +158,39 @@ TypedQ("myapp", queues=["high", "low"], credentials=login)
 TypedQ("myapp", queues=("high",), credentials=lambda: "secret")
 send_email.options(delay=None, eta=None, queue=None).enqueue(EmailArgs(to="a@b.c"))
 
+send_email.options(meta={"tenant": "acme"}, delay=5).enqueue(EmailArgs(to="a@b.c"))
+resize.options(meta=None).broadcast(7)
+app.cron("@hourly", resize.options(meta={"a": "b"}).call(7), name="tagged")
+
+
+@app.on_enqueue
+def add_tenant(ctx: EnqueueContext) -> Generator[None]:
+    ctx.add_meta({"tenant": "acme"})
+    for call in ctx.calls:
+        call.add_meta({"to": f"{call.task} {call.queue} {call.is_broadcast} {len(call.meta)}"})
+    yield
+    assert_type(ctx.receipts, tuple[Receipt, ...])
+
+
+@app.on_enqueue
+async def trace(ctx: EnqueueContext) -> AsyncGenerator[None]:
+    yield
+
+
+@app.task
+def tagged(ctx: Context) -> None:
+    assert_type(ctx.meta, Mapping[str, str])
+
+
 described(send_email)
 described(app.tasks["resize"])
+
+
+async def one_message() -> None:
+    receipt = send_email.enqueue(EmailArgs(to="a@b.c"))
+    assert_type(app.get(receipt.id), MessageInfo)
+    assert_type(await app.aget(receipt.id, limit=10, progress=print), MessageInfo)
+    assert_type(app.cancel(receipt.id).message, MessageInfo)
+    assert_type(await app.acancel(receipt.id), Cancellation)
+    if app.get(receipt.id).state == "in flight" and app.cancel(receipt.id).outcome == "told":
+        pass

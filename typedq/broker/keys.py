@@ -32,6 +32,7 @@ class Keys:
         self.parked_groups = f"{tag}:parked"
         self.cron = f"{tag}:cron"
         self.broadcasts = f"{tag}:broadcasts"
+        self.cancellations = f"{tag}:cancellations"
         self.supervisors = f"{tag}:wake_supervisors"
 
     def ready(self, queue: str) -> str:

@@ -76,6 +76,16 @@ class Discard(NamedTuple):
         return ("discard", self.id)
 
 
+class Cancel(NamedTuple):
+    """Drop it, and count it as cancelled."""
+
+    id: bytes
+
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        return ("cancel", self.id)
+
+
 class Release(NamedTuple):
     """Return it to the head of its queue, uncounted."""
 
@@ -87,7 +97,7 @@ class Release(NamedTuple):
         return ("release", _place(queues, self.queue), self.id)
 
 
-Settlement = Ack | Retry | DeadLetter | Discard | Release
+Settlement = Ack | Retry | DeadLetter | Discard | Cancel | Release
 
 
 class Fetched(NamedTuple):

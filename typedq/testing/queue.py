@@ -6,20 +6,21 @@ import contextvars
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, final
 
 from msgspec.structs import replace as _replace
 
 from typedq import policy
 from typedq.errors import SoftTimeout
-from typedq.failure import next_retry_delay
+from typedq.failure import is_cancellation, next_retry_delay
 from typedq.invoke import LimitRules
-from typedq.message import BROADCAST, decode_message
+from typedq.message import BROADCAST, ID, decode_message
 from typedq.middleware import Hooks, MiddlewareStack
+from typedq.single import Cancellation, MessageInfo, refuse_broadcast
 from typedq.task import Call, Task
 from typedq.testing.attempts import OwnProcess, Target, TestAttempt, refuse_running_loop
 
@@ -101,6 +102,41 @@ class TestQueue:
         later = [waiting for *_, waiting in sorted(self._later)]
         calls = [waiting.call for waiting in (*sorted(self._ready), *later)]
         return [call for call in calls if task is None or call.task == task.name]
+
+    def get(self, id: str) -> MessageInfo:
+        """Return where a message is, as `app.get`: ready, delayed, or unknown."""
+        for state, waiting in self._waiting():
+            envelope = decode_message(waiting.message)
+            if envelope.id == id.encode():
+                return MessageInfo(
+                    id,
+                    state,
+                    task=envelope.task,
+                    contract=envelope.contract.decode(),
+                    queue=envelope.queue.decode(),
+                    attempts=waiting.attempts,
+                    meta=dict(policy.decode_meta(envelope.options)),
+                    body=envelope.body,
+                )
+        return MessageInfo(id, "unknown")
+
+    def cancel(self, id: str) -> Cancellation:
+        """Drop a message that waits, as `app.cancel`."""
+        before = self.get(id)
+        if before.queue == BROADCAST:
+            refuse_broadcast(id)
+        raw = id.encode()
+        self._ready = [w for w in self._ready if w.message[ID] != raw]
+        self._later = [each for each in self._later if each[2].message[ID] != raw]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._later)
+        return Cancellation("unknown" if before.state == "unknown" else "dropped", before)
+
+    def _waiting(self) -> Iterator[tuple[Literal["ready", "delayed"], _Waiting]]:
+        for waiting in self._ready:
+            yield "ready", waiting
+        for *_, waiting in self._later:
+            yield "delayed", waiting
 
     def advance(self, by: float | timedelta) -> None:
         """Move the clock by seconds or a timedelta; `run` then runs what became due."""
@@ -204,6 +240,8 @@ class TestQueue:
         if not errors:
             return
         (error,), attempts = errors, waiting.attempts + 1
+        if is_cancellation(error):
+            return
         delay = next_retry_delay(task, error, attempts, jitter_fraction=1.0)
         if delay is not None:
             self._put(replace(waiting, attempts=attempts), round(delay * 1000))

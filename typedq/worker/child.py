@@ -70,7 +70,7 @@ class Child:
         self._coroutines = Coroutines(app, journal, self.waiter.wake)
         self._middleware = self._coroutines.middleware
         self._prefetch = Prefetch(config.prefetch)
-        self._sync_tasks = SyncTasks(self._middleware, journal, self._prefetch)
+        self._sync_tasks = SyncTasks(self._coroutines, journal, self._prefetch)
         self._exclusive = False  # a coroutine runs that must run alone
         self._zombies = AdoptedZombies()
         self._ran = 0

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, final
 
 from typedq.app import TypedQ
-from typedq.errors import SoftTimeout
+from typedq.errors import Cancelled, SoftTimeout
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
 from typedq.telemetry import event, running
@@ -57,6 +57,18 @@ class Coroutines:
             # Not while others run: what they changed for a moment is theirs.
             self.middleware.process.look(taken[-1].kind.task)
         return taken
+
+    def cancel(self, timer: AsyncTimer | None) -> None:
+        """Let what was cancelled meet it, and what runs under `timer`. From a signal handler."""
+        if self._loop and (self._jobs or timer):
+            self._loop.call_soon_threadsafe(self._cancel, timer)
+
+    def _cancel(self, timer: AsyncTimer | None) -> None:
+        if timer:
+            timer.cancel()
+        for slot, job in self._jobs.items():
+            if job.timer and self._journal.meets_cancellation(slot, job.id):
+                job.timer.cancel()
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the loop, from another thread, and return its result."""
@@ -122,8 +134,9 @@ class Coroutines:
             self._end(job)
             return
         running.set(job.labels)
+        job.timer = timer = AsyncTimer(limits.soft)
         try:
-            await ainvoke(job, self.middleware, AsyncTimer(limits.soft))
+            await ainvoke(job, self.middleware, timer)
             self._journal.done(job.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             job.settlement = failed(job, error)
@@ -139,7 +152,7 @@ class Coroutines:
 
 @final
 class AsyncTimer:
-    """The soft timeout of one coroutine: it meets it as cancellation.
+    """The soft timeout of one coroutine, and its cancellation: it meets both as cancellation.
 
     limit: as it is reported; left: seconds from now, if part of the limit is over
     """
@@ -149,12 +162,28 @@ class AsyncTimer:
         self._timeout: asyncio.Timeout | None = None
         self._shields = 0
         self._until: float | None = None
+        self._task: asyncio.Task[Any] | None = None  # while it runs what may be interrupted
+        self._is_cancelled = False
 
     async def run(self, awaitable: Awaitable[Any]) -> None:
         """Await it. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
-        if self._limit is None:
-            await awaitable
-            return
+        self._task = asyncio.current_task()
+        if self._is_cancelled and self._task:
+            self._task.cancel()
+        try:
+            if self._limit is None:
+                await awaitable
+            else:
+                await self._run_limited(awaitable, self._limit)
+        except asyncio.CancelledError:
+            if self._is_cancelled and self._task:
+                self._task.uncancel()
+                raise cancelled() from None
+            raise
+        finally:
+            self._task = None
+
+    async def _run_limited(self, awaitable: Awaitable[Any], limit: float) -> None:
         own: TimeoutError | None = None
         try:
             async with asyncio.timeout(self._left) as self._timeout:
@@ -166,27 +195,40 @@ class AsyncTimer:
         except TimeoutError as error:
             if error is own:
                 raise
-            raise expired(self._limit) from None
+            raise expired(limit) from None
         finally:
             self._timeout = None
 
+    def cancel(self) -> None:
+        """Cancel it, now or when its shields end; before it began, when it begins."""
+        self._is_cancelled = True
+        if self._task and not self._shields:
+            self._task.cancel()
+
     @contextmanager
     def shield(self) -> Generator[None]:
-        """Hold the soft timeout back until the end of the block, and of others beside it."""
+        """Hold both back until the end of the block, and of others beside it."""
         timeout = self._timeout
-        if timeout is None or timeout.expired():
-            yield
-            return
+        if timeout is not None and timeout.expired():
+            timeout = None
         self._shields += 1
-        if self._shields == 1:
+        if self._shields == 1 and timeout:
             self._until = timeout.when()
             timeout.reschedule(None)
         try:
             yield
         finally:
             self._shields -= 1
-            if not self._shields and self._timeout is timeout:
-                timeout.reschedule(self._until)
+            if not self._shields:
+                if timeout and self._timeout is timeout:
+                    timeout.reschedule(self._until)
+                if self._is_cancelled and self._task:
+                    self._task.cancel()
+
+
+def cancelled() -> Cancelled:
+    """Return what a task meets whose message was cancelled."""
+    return Cancelled("its message was cancelled")
 
 
 def expired(limit: float) -> SoftTimeout:

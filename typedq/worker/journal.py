@@ -12,8 +12,8 @@ from enum import IntEnum
 from typing import NamedTuple, final
 
 # The header: session, fresh session, lease deadline, phase, stop request, totals, heartbeat. Then
-# a column for each field of a record: started, deadline (doubles), state, revoked, queue's place
-# (bytes), id.
+# a column for each field of a record: started, deadline (doubles), state, mark, queue's place
+# (bytes), id, and the id of the message that is cancelled.
 _HEADER, _ID = 128, 26
 MAX_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
 _SESSION, _FRESH, _LEASE, _PHASE, _STOP, _TOTALS, _HEARTBEAT = 0, 32, 64, 72, 73, 80, 96
@@ -49,6 +49,7 @@ class Entry(NamedTuple):
 _NEVER = float("inf")
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
+_REVOKED, _CANCELLED, _MET = 1, 2, 3  # marks of the supervisor; the last is the child's answer
 
 
 @final
@@ -57,7 +58,7 @@ class Journal:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + _ID))
+        self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + 2 * _ID))
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
         self.lease_deadline = view[_LEASE : _LEASE + 8].cast("d")
         self._totals = view[_TOTALS : _TOTALS + 16].cast("Q")
@@ -65,32 +66,33 @@ class Journal:
         self._started = view[at : at + size].cast("d")
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
-        self._states, self._revoked, self._queues = (
+        self._states, self._marks, self._queues = (
             view[at + column * slots : at + (column + 1) * slots] for column in range(3)
         )
-        self._ids = view[at + 3 * slots :]
+        at += 3 * slots
+        self._ids, self._cancelled = view[at : at + _ID * slots], view[at + _ID * slots :]
 
     # --- the child -----------------------------------------------------------------------------
 
     def hold(self, slots: Sequence[int], ids: Sequence[bytes], places: Sequence[int]) -> None:
         """Record messages that were fetched; `places` are those of their queues."""
-        column, queues, revoked, states = self._ids, self._queues, self._revoked, self._states
+        column, queues, marks, states = self._ids, self._queues, self._marks, self._states
         for slot, id, place in zip(slots, ids, places, strict=True):
             column[slot * _ID : (slot + 1) * _ID] = id
-            queues[slot], revoked[slot] = place, 0
+            queues[slot], marks[slot] = place, 0
             states[slot] = _HELD  # last: it makes the rest valid
 
     def claim(self, slot: int, now: float, hard: float | None) -> bool:
         """Record that a message runs from `now` (monotonic), for at most `hard` seconds.
 
-        Return False if it must not start: it was revoked, or the lease is over. The claim is
-        written before the mark is read, and the supervisor revokes only while this process is
-        stopped, so that one of the two always sees the other.
+        Return False if it must not start: it was revoked or cancelled, or the lease is over. The
+        claim is written before the mark is read. The supervisor revokes only while this process is
+        stopped, and sends a signal behind each cancellation: one of the two always sees the other.
         """
         self._started[slot] = now
         self._deadlines[slot] = _NEVER if hard is None else now + hard
         self._states[slot] = _RUNNING
-        if self._revoked[slot] or now >= self.lease_deadline[0]:
+        if self._marks[slot] or now >= self.lease_deadline[0]:
             self._states[slot] = _HELD
             return False
         return True
@@ -113,7 +115,24 @@ class Journal:
 
     def is_revoked(self, slot: int) -> bool:
         """Return True if the supervisor released it."""
-        return self._revoked[slot] != 0
+        return self._marks[slot] == _REVOKED
+
+    def meets_cancellation(self, slot: int, id: bytes) -> bool:
+        """Return True, once, if this message was cancelled and runs."""
+        if not self.is_cancelled(slot, id):
+            return False
+        self._marks[slot] = _MET
+        return True
+
+    def cancel_again(self, slot: int) -> None:
+        """Let it be met once more: what was raised was dropped."""
+        self._marks[slot] = _CANCELLED
+
+    def is_cancelled(self, slot: int, id: bytes) -> bool:
+        """Return True if this message was cancelled, runs, and has not met it."""
+        if self._marks[slot] != _CANCELLED or self._states[slot] != _RUNNING:
+            return False
+        return bytes(self._cancelled[slot * _ID : (slot + 1) * _ID]) == id
 
     def is_lease_over(self) -> bool:
         """Return True if the lease has ended, as far as this process knows."""
@@ -175,7 +194,17 @@ class Journal:
 
     def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""
-        self._revoked[slot] = 1
+        self._marks[slot] = _REVOKED
+
+    def cancel(self, slot: int, id: bytes) -> None:
+        """Cancel a message. Send the child a signal afterwards.
+
+        The slot may be another message's by now: one that runs does not have this id, and one that
+        has not started is released.
+        """
+        if self._marks[slot] in (0, _CANCELLED):
+            self._cancelled[slot * _ID : (slot + 1) * _ID] = id
+            self._marks[slot] = _CANCELLED
 
     @property
     def totals(self) -> tuple[int, int]:

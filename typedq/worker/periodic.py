@@ -66,7 +66,7 @@ class LeaseRenewer:
         journals = self._journals()
         names = [name for j in journals for name in (j.session, j.fresh) if name]
         self._lock.record(names, self._queues)
-        self._about["children"] = len(journals)
+        self._about |= {"children": len(journals), "sessions": names}
         before = time.monotonic()
         about = msgspec.json.encode(self._about)
         operation = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)

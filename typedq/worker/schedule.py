@@ -19,10 +19,9 @@ from typedq.broker.cron import (
     cron,
     deliver,
 )
-from typedq.broker.script import Argument
+from typedq.encoder import MessageEncoder
 from typedq.message import BROADCAST, is_broadcast
 from typedq.policy.cron import LATE
-from typedq.producer import MessageEncoder
 from typedq.telemetry import event
 
 CHECK_S = 30.0
@@ -46,21 +45,16 @@ class BroadcastConsumer:
 
     def __init__(self, app: TypedQ, queue: str) -> None:
         self._broker, self._queue = app.broker, queue
-        self._cursor, self._is_listening = BroadcastCursor(), False
+        self._cursor = BroadcastCursor()
 
-    def news(self) -> Sequence[Argument] | None:
-        """Return the request that blocks until there is a new broadcast; None to make none."""
-        place = (self._broker.keys.broadcasts, self._cursor.id)
-        if not self._is_listening:
-            return None
-        return ("XREAD", "COUNT", 1, "BLOCK", 5000, "STREAMS", *place)
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return the stream to wait for, and the cursor there."""
+        return self._broker.keys.broadcasts, self._cursor.id
 
     def step(self, now: float) -> float:
         """Move what is new; keep the queue from expiring."""
-        # While the server refuses to move a broadcast, waiting for the next would not block.
-        self._is_listening = False
         self._cursor = self._broker.call(deliver(self._broker.keys, self._queue, self._cursor))
-        self._is_listening = True
         if self._cursor.missed:
             event(
                 logging.WARNING,

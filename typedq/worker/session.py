@@ -14,7 +14,7 @@ from typedq.broker import Broker, DeadBounds, operations
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message
+from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message, uncancelled
 from typedq.telemetry import event
 from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds
 from typedq.worker.journal import Journal, State
@@ -145,7 +145,8 @@ class Session:
             # The supervisor releases it too, perhaps later than we. If we fetched it again under
             # the same session by then, it would be released while it runs.
             self._must_replace = True
-            if any(other and other.id == delivery.id for other in self._others(delivery)):
+            others = (other for other in self._records if other is not delivery)
+            if any(other and other.id == delivery.id for other in others):
                 self._records[delivery.slot] = None
         self.settle(delivery, Release(delivery.id, delivery.kind.queue))
 
@@ -153,9 +154,6 @@ class Session:
         """Release every message that was not started; the oldest will be next again."""
         while self.waiting:
             self.release(self.waiting.pop())
-
-    def _others(self, delivery: Delivery) -> list[Delivery | None]:
-        return [other for other in self._records if other is not delivery]
 
     # --- round trips -----------------------------------------------------------------------------
 
@@ -243,7 +241,7 @@ class Session:
         ids, kinds = [message[ID] for message in messages], [kind]
         deliveries: list[Delivery] = []
         for message, id in zip(messages, ids, strict=True):
-            if not message.startswith(kind.text, KIND_AT):
+            if not (kind.fits(message) if kind.meta_at else message.startswith(kind.text, KIND_AT)):
                 kind = self._kinds.of(message)
                 kinds.append(kind)
             slot, alone = free.pop(), not message.startswith(MAY_SHARE, COUNTS_AT)
@@ -285,15 +283,17 @@ class Session:
                 pause = min(2 * pause, MAX_PAUSE_S)
         self._name, journal.session, journal.fresh = journal.fresh, journal.fresh, ""
         self._must_replace, self._lost_connections = False, self._broker.lost_connections
-        event(
-            logging.INFO,
-            "session ID replaced to reconcile in-flight messages",
-            kept=replaced.kept,
-        )
+        text = "session ID replaced to reconcile in-flight messages"
+        event(logging.INFO, text, kept=replaced.kept)
         # Malformed messages stay in the session and become dead letters when it is recovered.
-        held = {message[ID]: message for message in filter(is_message, replaced.messages)}
+        whole = [uncancelled(message) or message for message in replaced.messages]
+        held = {message[ID]: message for message in filter(is_message, whole)}
         for slot, delivery in enumerate(self._records):
             if delivery and delivery.id not in held:
                 self._records[slot] = None
         known = {delivery.id for delivery in (*self._records, *self.unsettled) if delivery}
         self._track([held[id] for id in sorted(held.keys() - known)[: len(self._free)]])
+        cancelled = {message[ID] for message in replaced.messages if uncancelled(message)}
+        for delivery in [each for each in self.waiting if each.id in cancelled]:
+            self.waiting.remove(delivery)
+            self.release(delivery)  # the server drops it

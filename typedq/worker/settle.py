@@ -12,7 +12,7 @@ from typing import Any
 from typedq.broker import settlements
 from typedq.broker.parking import MAX_GROUPS, Group, Parked
 from typedq.errors import InvalidBody, RetryIn
-from typedq.failure import next_retry_delay, read_failure, rejection, type_name
+from typedq.failure import is_cancellation, next_retry_delay, read_failure, rejection, type_name
 from typedq.message import ID, VERSION, Envelope
 from typedq.process import end_if_copy
 from typedq.reasons import reason
@@ -80,8 +80,11 @@ def _after_failure(
     envelope: Envelope, task: Task[..., Any], error: BaseException
 ) -> settlements.Settlement:
     id, queue, attempts = envelope.id, envelope.queue.decode(), envelope.attempt + 1
-    delay = next_retry_delay(task, error, attempts, random.random())
     about: dict[str, Any] = {"task": task.name, "id": id.decode(), "attempt": attempts}
+    if is_cancellation(error):
+        _log(logging.INFO, "task cancelled", **about)
+        return settlements.Cancel(id)
+    delay = next_retry_delay(task, error, attempts, random.random())
     if delay is not None and issubclass(type(error), RetryIn):
         return settlements.Retry(id, queue, attempts, round(delay * 1000))
     if (rejected := rejection(error)) is not None:

@@ -11,6 +11,7 @@ import time
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, restore
+from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.children import ChildProcess
 from typedq.worker.journal import Journal
@@ -37,17 +38,20 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         child = Child(app, journal, config)
         leases = LeaseRenewer(app, lock, config, lambda: [journal])
         broadcasts = BroadcastConsumer(app, config.queues[0])
-        jobs: list[PeriodicJob] = [Ticker(app, lock, config), broadcasts, leases]
+        process = ChildProcess(os.getpid(), journal)
+        streams = StreamReader(broadcasts, CancellationConsumer(app, lambda: [process]))
+        jobs: list[PeriodicJob] = [Ticker(app, lock, config), streams, leases]
         jobs += [Janitor(app, config), EvictionCheck(app)]
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
             jobs.append(BurstMonitor(app, config.queues, lambda: [journal], child.stop))
         waiter = Waiter(
-            broker, [broker.keys.supervisors], persistent=True, extra_request=broadcasts.news
+            broker, [broker.keys.supervisors], persistent=True, extra_request=streams.news
         )
         event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
         try:
+            streams.step(time.monotonic())  # from now on it knows of cancellations
             _run(child, Scheduler(jobs, waiter), waiter)
         finally:
             sign_off(

@@ -16,6 +16,7 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
+from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import ChildConfig
 from typedq.worker.children import ChildPool
 from typedq.worker.journal import MAX_QUEUES
@@ -83,14 +84,14 @@ class Supervisor:
         self._lock = HostLock(lambda: directory(broker.url, settings.namespace))
         self._pool = ChildPool(app, config, options.concurrency, self._lock)
         self._broadcasts = BroadcastConsumer(app, config.queues[0])
+        cancels = CancellationConsumer(app, lambda: self._pool.children)
+        streams = StreamReader(self._broadcasts, cancels)
         wake_keys = [broker.keys.supervisors]
-        self._waiter = Waiter(
-            broker, wake_keys, persistent=True, extra_request=self._broadcasts.news
-        )
+        self._waiter = Waiter(broker, wake_keys, persistent=True, extra_request=streams.news)
         self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals)
         jobs: list[PeriodicJob] = [
             Ticker(app, self._lock, config),
-            self._broadcasts,
+            streams,
             self._pool,
             self._leases,
             TimeoutMonitor(broker, lambda: self._pool.children, config.queues),

@@ -1,4 +1,4 @@
-"""Sync tasks: in the main thread, one after another; their soft timeout is a signal."""
+"""Sync tasks: in the main thread, one after another; timeout and cancellation are signals."""
 
 from __future__ import annotations
 
@@ -6,36 +6,39 @@ import contextvars
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, final
 
-from typedq.errors import SoftTimeout
-from typedq.invoke import call_task, invoke
-from typedq.middleware import MiddlewareStack
+from typedq.invoke import call_attempt, call_task, invoke
 from typedq.process import get_handler
 from typedq.telemetry import running
-from typedq.worker.coroutines import AsyncTimer, expired
+from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.session import Prefetch
 from typedq.worker.settle import failed
 
+# Ignored where nobody handles it, so that a task that resets it is not killed.
+CANCEL = signal.SIGURG
 _AGAIN_S = 0.01
 _QUICK_S = 0.000_15
 # A request must not be cut, nor what the first one does: imports, and the start of a server.
 _OURS = ("typedq.broker", "typedq.producer")
+_CALLERS = (call_task.__code__, call_attempt.__code__)  # what they call is the task, or ours
 
 
 @final
 class SyncTasks:
     """Runs jobs that were decoded. Created and used in the main thread."""
 
-    def __init__(self, middleware: MiddlewareStack, journal: Journal, pace: Prefetch) -> None:
-        self._middleware, self._journal, self._pace = middleware, journal, pace
-        self._alarm = Alarm()
-        self._job: Delivery
+    def __init__(self, coroutines: Coroutines, journal: Journal, pace: Prefetch) -> None:
+        self._middleware, self._journal, self._pace = coroutines.middleware, journal, pace
+        self._coroutines, self._alarm = coroutines, Alarm()
+        self._job: Delivery | None = None
+        signal.signal(CANCEL, self._on_cancel)
         self._base: contextvars.Context | None = None
 
     def run(self, job: Delivery) -> None:
@@ -73,7 +76,20 @@ class SyncTasks:
 
     def _labels(self) -> dict[str, str]:
         """Of the task that runs. To set a variable for each costs as much as a short task."""
-        return self._job.labels()
+        return self._job.labels() if self._job else {}
+
+    def _on_cancel(self, number: int, frame: FrameType | None) -> None:
+        """Let the tasks whose messages were cancelled meet it, as they would a soft timeout."""
+        job, journal, alarm = self._job, self._journal, self._alarm
+        if job is None or not journal.is_cancelled(job.slot, job.id):
+            self._coroutines.cancel(None)
+            return
+        awaited = alarm.awaited
+        self._coroutines.cancel(awaited)
+        if awaited or alarm.may_interrupt(frame):
+            journal.meets_cancellation(job.slot, job.id)
+            if awaited is None:
+                raise alarm.raising(cancelled(), partial(journal.cancel_again, job.slot))
 
 
 @final
@@ -88,7 +104,9 @@ class Alarm:
     def __init__(self) -> None:
         self._limit, self._ends, self._until, self._shields = 0.0, 0.0, 0.0, 0
         self.is_set = False
-        self._raised: SoftTimeout | None = None
+        self.awaited: AsyncTimer | None = None  # of what a sync task returned
+        self._again: Callable[[], None] = self._ring_again
+        self._raised: BaseException | None = None
         self._handler = self._ring
         signal.signal(signal.SIGALRM, self._handler)
         self._report_dropped, sys.unraisablehook = sys.unraisablehook, self._dropped
@@ -111,7 +129,7 @@ class Alarm:
 
     @contextmanager
     def shield(self) -> Generator[None]:
-        """Hold the soft timeout back until the end of the block."""
+        """Hold soft timeout and cancellation back until the end of the block."""
         self._shields += 1
         try:
             yield
@@ -120,9 +138,24 @@ class Alarm:
 
     def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
         """Limit an awaitable that the task returned to what is left of its time."""
-        if limit is None:
-            return awaitable
-        return AsyncTimer(limit, self._ends - time.monotonic()).run(awaitable)
+        left = None if limit is None else self._ends - time.monotonic()
+        return self._await(AsyncTimer(limit, left), awaitable)
+
+    async def _await(self, timer: AsyncTimer, awaitable: Awaitable[Any]) -> None:
+        self.awaited = timer
+        try:
+            await timer.run(awaitable)
+        finally:
+            self.awaited = None
+
+    def may_interrupt(self, frame: FrameType | None) -> bool:
+        """Return True if the code of a task runs, without a shield."""
+        return not self._shields and _may_interrupt(frame)
+
+    def raising(self, error: BaseException, again: Callable[[], None]) -> BaseException:
+        """Return what is about to be raised; `again` is called if a finalizer drops it."""
+        self._raised, self._again = error, again
+        return error
 
     def _set(self, seconds: float) -> None:
         self.is_set = seconds > 0
@@ -135,30 +168,34 @@ class Alarm:
         left = self._until - time.monotonic()
         if left > 0:
             self._set(left)
-        elif self._shields or not _may_interrupt(frame):
-            self._set(_AGAIN_S)
-        else:
+        elif self.may_interrupt(frame):
             self._until = 0.0
-            self._raised = expired(self._limit)
-            raise self._raised
+            raise self.raising(expired(self._limit), self._ring_again)
+        else:
+            self._set(_AGAIN_S)
+
+    def _ring_again(self) -> None:
+        self._until = self._ends
+        self._set(_AGAIN_S)
 
     def _dropped(self, report: Any) -> None:
         """Raise again what was raised in a finalizer, where Python drops every exception."""
         if report.exc_value is not None and report.exc_value is self._raised:
-            self._raised, self._until = None, self._ends
-            self._set(_AGAIN_S)
+            self._raised = None
+            self._again()
         else:
             self._report_dropped(report)
 
 
 def _may_interrupt(frame: FrameType | None) -> bool:
     """Return True in a frame of a task, unless it is inside one of our requests to the server."""
-    inside = False
+    is_foreign = False
     while frame is not None:
-        if frame.f_code is call_task.__code__:
-            return inside
-        name = frame.f_globals.get("__name__")
-        if isinstance(name, str) and name.startswith(_OURS):
+        if frame.f_code in _CALLERS:
+            return is_foreign
+        found = frame.f_globals.get("__name__")
+        name = found if isinstance(found, str) else ""
+        if name.startswith(_OURS):
             return False
-        inside, frame = True, frame.f_back
+        is_foreign, frame = not name.startswith("typedq."), frame.f_back
     return False

@@ -3,7 +3,7 @@
 
 Guarantee: happens once; only the owner may end a session before its lease ends. A message that
 reaches a limit becomes a dead letter. Returned messages are next in their queue, oldest first;
-those that must run alone come after the others, to delay nobody.
+those that must run alone come after the others, to delay nobody. What was cancelled is dropped.
 
 KEYS    1 sessions  2 session queues  3 in flight  4 counts  5 dead  6 dead letters  7 stats
         8 lease extended; then per queue ready, delayed, wake
@@ -38,8 +38,13 @@ end
 
 local entries, all = {}, redis.call('HGETALL', KEYS[3])
 for i = 1, #all, 2 do
-  local entry = {id = all[i], message = all[i + 1], fate = 'back'}
-  if is_message(entry.message) then entry.fate = fates[entry.id] or ARGV[10] end
+  local entry = {id = all[i], message = unmarked(all[i + 1]), fate = 'back'}
+  if is_message(entry.message) then
+    entry.fate = fates[entry.id] or ARGV[10]
+    if is_cancelled(all[i + 1]) and entry.fate ~= 'done' then entry.fate = 'cancelled' end
+  else
+    entry.message = all[i + 1]
+  end
   if entry.fate == 'crash' then count_up(entry, 3, '%d', 9, ARGV[3], ARGV[7]) end
   if entry.fate == 'lost' then count_up(entry, 5, '%02d', 99, ARGV[4], ARGV[8]) end
   entry.alone = select(2, is_message(entry.message)) or false
@@ -59,6 +64,8 @@ for _, entry in ipairs(entries) do
   if entry.fate == 'done' then
     no_longer_waits(KEYS[4], m)
     done = done + 1
+  elseif entry.fate == 'cancelled' then
+    end_cancelled(KEYS[4], KEYS[7], m)
   elseif k and not entry.reason then
     redis.call('LPUSH', KEYS[k + 1], m)
     add_token(KEYS[k + 3])

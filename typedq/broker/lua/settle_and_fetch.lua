@@ -4,6 +4,7 @@
 Guarantee: only the session that holds a message settles it (HDEL returns 1). Fetched messages are
 in flight before the reply is sent. A queue is read only if those before it are empty or paused. If
 all are empty, up to 500 due messages become ready. A message that must run alone ends the batch.
+What was cancelled is dropped instead of retried or released.
 Never sent twice: after a lost reply, the session is replaced.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
@@ -16,6 +17,7 @@ ARGV    1 session  2 max messages  3 place of the queue whose token was taken; 0
         "retry", queue's place, id, attempts, delay ms
         "dead_letter", id, reason
         "discard", id                     drop a broadcast
+        "cancel", id                      it was cancelled
         "release", queue's place, id      to the head of its queue, uncounted
 returns {"ended"} if the session has ended, {"mismatch"} if "ack_all" differs from what is
         in flight (nothing was done); else {"ok", number settled, {message*}*}
@@ -57,7 +59,7 @@ elseif ARGV[at] then
   -- Called last: if a key has the wrong type, the message stays in flight.
   local function remove(id) settled = settled + redis.call('HDEL', in_flight, id) end
 
-  local settle, words = {discard = remove}, {retry = 5, dead_letter = 3, discard = 2, release = 3}
+  local settle, words = {discard = remove}, {retry = 5, dead_letter = 3, release = 3}
   function settle.ack(contract, number)
     local ended = redis.call('HDEL', in_flight, unpack(ARGV, at + 3, at + 2 + number))
     if ended > 0 then -- -0 becomes "-0", which Redis 7.0 refuses as an integer
@@ -65,6 +67,12 @@ elseif ARGV[at] then
       count(KEYS[6], 'done', ended)
     end
     settled = settled + ended
+  end
+  function settle.cancel(id)
+    local m = held(id)
+    if not m then return end
+    end_cancelled(KEYS[3], KEYS[6], m)
+    remove(id)
   end
   -- The header has three digits; from 1,000 attempts on, the options hold the number.
   local function with_attempts(m, attempts)
@@ -79,6 +87,7 @@ elseif ARGV[at] then
   function settle.retry(place, id, attempts, ms)
     local k, m, due = offset(place), held(id), now_ms() + ms
     if not m then return end
+    if is_cancelled(m) then return settle.cancel(id) end
     m = with_due(with_attempts(m, attempts), due)
     count(KEYS[6], 'retried', 1)
     if tonumber(ms) > 0 then
@@ -92,6 +101,7 @@ elseif ARGV[at] then
   function settle.dead_letter(id, reason)
     local m = held(id)
     if not m then return end
+    m = unmarked(m)
     add_dead_letter(bounds, id, m, reason)
     no_longer_waits(KEYS[3], m)
     remove(id)
@@ -99,13 +109,14 @@ elseif ARGV[at] then
   function settle.release(place, id)
     local k, m = offset(place), held(id)
     if not m then return end
+    if is_cancelled(m) then return settle.cancel(id) end
     redis.call('LPUSH', KEYS[k + 1], m)
     remove(id)
     add_token(KEYS[k + 3])
   end
   while at <= #ARGV do
     settle[ARGV[at]](ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
-    at = at + (words[ARGV[at]] or 3 + ARGV[at + 2])
+    at = at + (ARGV[at] == 'ack' and 3 + ARGV[at + 2] or words[ARGV[at]] or 2)
   end
 end
 

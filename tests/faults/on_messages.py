@@ -1,0 +1,56 @@
+"""Acts on single messages, while the processes that hold them are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+
+from tests.faults.harness import Worker, wait_until
+from tests.faults.scene import Scene, again_and_again, scenario
+from typedq.single import Cancellation
+
+
+def kill_children(scene: Scene, worker: Worker) -> None:
+    """Kill one child of a worker."""
+    with suppress(IndexError, ProcessLookupError):
+        os.kill(scene.dice.choice(worker.children()).pid, signal.SIGKILL)
+
+
+@scenario(
+    60, "cancel messages while children are killed", "what was dropped never runs, what was told"
+    " never again"
+)  # fmt: skip
+def cancelled_under_kills(scene: Scene) -> None:
+    stage = scene.stage(scene.server().url)
+    worker = stage.worker("-c", "2")
+    wait_until(lambda: len(worker.children()) == 2, 60)
+    done = dict[str, tuple[float, Cancellation]]()
+
+    def cancel() -> None:
+        ids = list(stage.in_flight()) if scene.dice.random() < 0.5 else stage.accepted[-400:]
+        for id in scene.dice.sample(ids, min(len(ids), 20)):
+            if id not in done and (answer := stage.app.cancel(id)).done:
+                done[id] = scene.note("cancelled", id=id, outcome=answer.outcome), answer
+
+    delays = (0.0, 0.0, 0.2)
+    with (
+        again_and_again(0.05, lambda: kill_children(scene, worker)),
+        scene.producing(stage, batch=20, longest=0.05),
+        again_and_again(
+            0.05, lambda: stage.send("flaky", 2, delay=scene.dice.choice(delays) or None)
+        ),
+        again_and_again(0.01, cancel),
+    ):
+        wait_until(lambda: len(done) > 30 * scene.seconds, 60 + 4 * scene.seconds)
+    scene.finish(stage, forgiven=done)
+    outcomes = {answer.outcome for _, answer in done.values()}
+    scene.expect(outcomes == {"dropped", "told"}, f"not all outcomes: {outcomes}")
+    late = dict[str, int]()
+    for start in stage.effects("start"):
+        if start.id in done and start.at > done[start.id][0]:
+            late[start.id] = late.get(start.id, 0) + 1
+    for id, starts in late.items():
+        outcome = done[id][1].outcome
+        scene.expect(outcome == "told", f"{id} ran after its cancel: {outcome}")
+        scene.expect(starts == 1, f"{id} ran {starts} times after it was told")

@@ -1,0 +1,66 @@
+"""Show one message, and cancel messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from typedq import single
+from typedq.admin.messages import iso, text
+from typedq.admin.readers import LiveReaders
+from typedq.app import TypedQ
+from typedq.single import Cancellation, MessageInfo, Progress
+
+
+def show(
+    app: TypedQ,
+    id: str,
+    *,
+    payload: bool = False,
+    limit: int = single.LIMIT,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return the keys of `show --json`: state, header, why, and the live workers that read it.
+
+    payload: add the arguments, which may be confidential, and their schema
+    Raises InvalidId, SearchLimit, ServerError.
+    """
+    found = app.get(id, limit=limit, progress=progress)
+    if found.state == "unknown":
+        return {"id": id, "state": "unknown"}
+    readers = LiveReaders(app)
+    about = describe(found)
+    if found.contract:
+        about["read_by"] = readers.of(found.contract, found.queue)
+    if payload:
+        about["arguments"] = _arguments(found.body)
+        about["schema"] = readers.schemas.get(found.contract or "")
+    return about
+
+
+def cancel(
+    app: TypedQ, ids: Sequence[str], *, limit: int = single.LIMIT, progress: Progress | None = None
+) -> Iterator[Cancellation]:
+    """Cancel messages one by one; yield what was done with each. All ids are checked first.
+
+    Raises InvalidId, SearchLimit, ServerError.
+    """
+    unique = [single.check_id(id) for id in dict.fromkeys(ids)]
+    return (app.cancel(id, limit=limit, progress=progress) for id in unique)
+
+
+def describe(message: MessageInfo) -> dict[str, Any]:
+    """Return the fields of a message for JSON, without its arguments."""
+    about = {name: getattr(message, name) for name in message.__struct_fields__ if name != "body"}
+    about["bytes"] = len(message.body)
+    return {n: iso(v) if isinstance(v, datetime) else v for n, v in about.items()}
+
+
+def _arguments(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return text(body)

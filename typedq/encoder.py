@@ -1,0 +1,133 @@
+"""Encode calls as messages, with the settings of their app."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, final
+
+import msgspec
+
+from typedq import errors
+from typedq.contracts import too_deep
+from typedq.declarations import Declarations
+from typedq.message import (
+    Destination,
+    OutgoingMessage,
+    is_broadcast,
+    join_message,
+    new_ids,
+    shared_text,
+)
+from typedq.policy import CallOptions, unknown_queue
+from typedq.task import Call, Receipt, Task
+
+if TYPE_CHECKING:
+    from typedq.settings import Settings
+
+CHUNK_BYTES = 4 << 20  # one script call should not block the server for long
+_NO_DESTINATION, _NEVER = Destination("", ""), datetime.max.replace(tzinfo=UTC)
+_NO_OPTIONS = CallOptions()
+_Route = tuple[Destination, bytes]  # where calls go, and the part of the header that they share
+
+
+class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
+    """The messages of some calls, and their receipts, for when they are accepted."""
+
+    messages: list[OutgoingMessage]
+    receipts: list[Receipt]
+
+    def chunks(self, max_messages: int) -> Iterator[tuple[int, int]]:
+        """Yield the bounds of chunks of at most `max_messages` and about 4 MiB."""
+        if max_messages < 1:
+            raise ValueError(f"chunk takes 1 or more, not {max_messages}")
+        ends, start = [0, *accumulate(len(out.message) for out in self.messages)], 0
+        while start < len(self.messages):
+            fits = bisect_right(ends, ends[start] + CHUNK_BYTES) - 1
+            end = min(max(fits, start + 1), start + max_messages)
+            yield start, end
+            start = end
+
+    @contextmanager
+    def reporting(self, start: int, end: int) -> Generator[None]:
+        """Raise EnqueueFailed with the fate of every call if a chunk after the first fails."""
+        try:
+            yield
+        except errors.ServerError as error:
+            if start == 0:
+                raise
+            ids = [out.id for out in self.messages]
+            sent = end if isinstance(error, errors.EnqueueUncertain) else start
+            raise errors.EnqueueFailed(
+                error.url,
+                str(error).removeprefix(f"{error.url}: "),
+                accepted=ids[:start],
+                uncertain=ids[start:sent],
+                not_sent=ids[sent:],
+            ) from error
+
+
+@final
+class MessageEncoder:
+    """Encodes calls as messages, with the settings of their app."""
+
+    def __init__(self, declarations: Declarations, settings: Settings) -> None:
+        self._find, self._tasks, self.settings = declarations.find, declarations.tasks, settings
+        self._queues = [queue.name for queue in settings.queues]
+        self._max_body, self._max_depth = settings.max_body, settings.max_depth
+        # A level of nesting takes two bytes at least: shorter bodies are within both limits.
+        self._surely_fits = min(self._max_body, 2 * self._max_depth)
+        self._routes: dict[Task[..., Any], _Route] = {}
+
+    def encode(self, calls: Sequence[Call]) -> EncodedBatch:
+        """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
+        messages: list[OutgoingMessage] = []
+        receipts: list[Receipt] = []
+        name, options, destination, shared, due = "", None, _NO_DESTINATION, b"", _NEVER
+        for call, id in zip(calls, new_ids(len(calls)), strict=True):
+            if call.task != name or call.options is not options:
+                name, options = call.task, call.options
+                task = self._tasks.get(name) or self._find(name)
+                destination, shared = self._routes.get(task) or self._route(task)
+                if options is not _NO_OPTIONS and options != _NO_OPTIONS:
+                    destination, shared = self._route_with(options, task, destination)
+                due = _due(destination)
+            if len(call.body) > self._surely_fits:
+                self._check_size(call)
+            messages.append(OutgoingMessage(id, destination, join_message(id, shared, call.body)))
+            receipts.append(Receipt(id, name, destination.queue, due))
+        return EncodedBatch(messages, receipts)
+
+    def _check_size(self, call: Call) -> None:
+        # Calls may be made before the settings are known, or by hand.
+        if (size := len(call.body)) > self._max_body:
+            reason = f"{size:,} bytes; the limit is {self._max_body:,}"
+            raise errors.InvalidArguments(call.task, "$", reason)
+        if too_deep(call.body, self._max_depth):
+            reason = f"nested more than {self._max_depth} levels deep"
+            raise errors.InvalidArguments(call.task, "$", reason)
+
+    def _route(self, task: Task[..., Any]) -> _Route:
+        destination = Destination(task.queue or self.settings.default_queue, task.contract.id)
+        shared = shared_text(destination.contract, destination.queue, _NO_OPTIONS.timeouts)
+        return self._routes.setdefault(task, (destination, shared))
+
+    def _route_with(self, options: CallOptions, task: Task[..., Any], usual: Destination) -> _Route:
+        queue = options.queue or usual.queue
+        broadcast = is_broadcast(queue)
+        if options.queue and queue not in self._queues and not broadcast:
+            raise unknown_queue(task.name, queue, self._queues)
+        destination = Destination(
+            queue, usual.contract, options.delay_ms, options.eta_ms, broadcast
+        )
+        return destination, shared_text(usual.contract, queue, options.header)
+
+
+def _due(destination: Destination) -> datetime:
+    now, delay_ms, eta_ms = datetime.now(UTC), destination.delay_ms, destination.eta_ms
+    if delay_ms is not None:
+        return now + timedelta(milliseconds=delay_ms)
+    return now if eta_ms is None else max(now, datetime.fromtimestamp(eta_ms / 1000, UTC))

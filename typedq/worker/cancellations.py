@@ -1,0 +1,91 @@
+"""Tell the children which of their messages were cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import final
+
+from typedq.app import TypedQ
+from typedq.broker.script import Argument
+from typedq.broker.search import cancellations
+from typedq.worker.children import ChildProcess
+from typedq.worker.journal import State
+from typedq.worker.processes import send_signal
+from typedq.worker.schedule import CHECK_S, BroadcastConsumer
+from typedq.worker.sync_tasks import CANCEL
+
+AGAIN_S, MAX_AGAIN_S = 0.05, 1.0  # a task may be shielded, or its child may not have it yet
+PENDING_S = 5.0
+_NOT_ENDED = {State.HELD, State.WAITING, State.RUNNING}
+
+
+@final
+class CancellationConsumer:
+    """Marks cancelled messages in the journals, and sends their children a signal.
+
+    The signal is repeated, ever more seldom, until the message has ended: a task that is shielded,
+    or inside an enqueue, meets it at one of the next. A message of no child is forgotten after 5 s:
+    the reply that brings it may still be on its way.
+    """
+
+    def __init__(self, app: TypedQ, children: Callable[[], Sequence[ChildProcess]]) -> None:
+        self._broker, self._children, self._cursor = app.broker, children, ""
+        self._pending: dict[bytes, float] = {}  # id -> when it is forgotten (monotonic)
+        self._told = set[bytes]()
+        self._again_s = AGAIN_S
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Return the stream to wait for, and the cursor there."""
+        return self._broker.keys.cancellations, self._cursor
+
+    def step(self, now: float) -> float:
+        """Read what was cancelled since the last time, and tell the children."""
+        ids, self._cursor = self._broker.call(cancellations(self._broker.keys, self._cursor))
+        if not ids and not self._pending:
+            return CHECK_S
+        self._again_s = AGAIN_S if ids else min(2 * self._again_s, MAX_AGAIN_S)
+        self._pending |= dict.fromkeys(ids, now + PENDING_S)
+        held = set[bytes]().union(*(self._tell(child) for child in self._children()))
+        self._pending = {
+            id: now + PENDING_S if id in held else until
+            for id, until in self._pending.items()
+            if id in held or (until > now and id not in self._told)
+        }
+        self._told = held
+        return self._again_s
+
+    def _tell(self, child: ChildProcess) -> set[bytes]:
+        """Tell a child of the cancelled messages that it holds; return their ids."""
+        entries = child.journal.entries()
+        held = [e for e in entries if e.id in self._pending and e.state in _NOT_ENDED]
+        for entry in held:
+            child.journal.cancel(entry.slot, entry.id)
+        if held:
+            send_signal(child.pid, CANCEL)
+        return {entry.id for entry in held}
+
+
+@final
+class StreamReader:
+    """Consumes broadcasts and cancellations, and waits for both with one request."""
+
+    def __init__(self, broadcasts: BroadcastConsumer, cancels: CancellationConsumer) -> None:
+        self._broadcasts, self._cancels, self._is_listening = broadcasts, cancels, False
+
+    def news(self) -> Sequence[Argument] | None:
+        """Return the request that blocks until a stream has something new; None to make none."""
+        if not self._is_listening:
+            return None
+        streams = [self._broadcasts.place, self._cancels.place]
+        keys, cursors = zip(*streams, strict=True)
+        return ("XREAD", "COUNT", 1, "BLOCK", 5000, "STREAMS", *keys, *cursors)
+
+    def step(self, now: float) -> float:
+        """Consume what is new."""
+        # While the server refuses this, waiting for the next would not block.
+        self._is_listening = False
+        pauses = self._broadcasts.step(now), self._cancels.step(time.monotonic())
+        self._is_listening = True
+        return min(pauses)
