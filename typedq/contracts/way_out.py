@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from typing import Any, cast
 
@@ -57,16 +58,17 @@ def way_out(kind: object) -> str | None:
     """Return what to write instead of `kind`, or None if there is no advice for it in here."""
     if isinstance(kind, typing.TypeVar):
         return _INSTEAD["TypeVar"]
-    is_class = isinstance(kind, type)
     if isinstance(kind, type) and issubclass(kind, BaseException):
         return "an exception has no JSON form; take its message as a str"
-    base: Any = typing.get_origin(cast("Any", kind)) or cast("Any", kind)
-    if type(base).__module__ == "builtins" and not is_class and not isinstance(kind, str):
+    whole = cast("Any", kind)
+    base = typing.get_origin(whole) or whole
+    is_class = inspect.isclass(base)
+    if base.__class__.__module__ == "builtins" and not (is_class or base.__class__ is str):
         return _NO_TYPE
-    names = (getattr(one, name, None) for one in (kind, base) for name in ("_name", "__name__"))
-    name = next((name for name in names if isinstance(name, str)), type(base).__name__)
-    if getattr(base, "__module__", None) not in _MODULES and type(base).__module__ not in _MODULES:
+    names = (getattr(one, name, None) for one in (whole, base) for name in ("_name", "__name__"))
+    name = next((name for name in names if isinstance(name, str)), base.__class__.__name__)
+    if _MODULES.isdisjoint((getattr(base, "__module__", None), base.__class__.__module__)):
         return None
     if name.startswith("Supports"):
         return _PROTOCOL
-    return _INSTEAD.get(name, None if is_class else _INSTEAD.get(type(base).__name__))
+    return _INSTEAD.get(name, None if is_class else _INSTEAD.get(base.__class__.__name__))
