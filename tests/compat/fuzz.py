@@ -78,6 +78,7 @@ class Report:
     conservative: Cases = field(default_factory=Cases)
     crashes: Cases = field(default_factory=Cases)
     slow: Cases = field(default_factory=Cases)
+    endless: Cases = field(default_factory=Cases)
     wrong_examples: Cases = field(default_factory=Cases)
     times_ms: list[float] = field(default_factory=list)
 
@@ -87,7 +88,7 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        bad = len(self.dangerous) + len(self.crashes) + len(self.slow)
+        bad = sum(map(len, (self.dangerous, self.crashes, self.slow, self.endless)))
         timid = self.name in HONEST and self.conservative_percent > CONSERVATIVE_PERCENT
         return not (bad or timid)
 
@@ -99,7 +100,7 @@ class Report:
             with deadline(ENDLESS_S):
                 found = compare(old, new)
         except TooSlow:
-            self.slow.add(f"{self.at}: did not end\n{shown(old, new)}")
+            self.endless.add(f"{self.at}: did not end\n{shown(old, new)}")
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and shown
             self.crash(error, old, new)

@@ -42,12 +42,22 @@ def record_kind(cls: Any) -> Kind | None:
     if msgspec.Struct in bases:
         return "struct"
     if dict in bases:
-        return "typeddict" if hasattr(cls, "__total__") else None
+        return "typeddict" if hasattr(cls, "__total__") and not _says_more(cls) else None
     if tuple in bases:
         return "namedtuple" if hasattr(cls, "_fields") else None
     if hasattr(cls, "__dataclass_fields__"):
         return None if is_pydantic_dataclass(cls) else "dataclass"
     return "attrs" if hasattr(cls, "__attrs_attrs__") else None
+
+
+def _says_more(cls: Any) -> bool:
+    """Whether a TypedDict or a base of it is closed, or types its other items: for pydantic."""
+    extra = getattr(cls, "__extra_items__", None)
+    if getattr(cls, "__closed__", None) or getattr(extra, "__name__", "NoExtraItems") != (
+        "NoExtraItems"
+    ):
+        return True
+    return any(map(_says_more, getattr(cls, "__orig_bases__", ())))
 
 
 def fields_of(kind: Any) -> list[Field]:

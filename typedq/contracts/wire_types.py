@@ -24,7 +24,8 @@ from typedq.contracts.conversions import Convert, convert_each, first_fitting, o
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
 from typedq.contracts.records import Field, Shadow, fields_of, record_kind
 from typedq.contracts.secrets import KEYWORD, is_secret
-from typedq.contracts.type_tree import NoSchema
+from typedq.contracts.type_tree import NoSchema, name_of
+from typedq.contracts.way_out import way_out
 
 _UTILS: Any = _private
 _SCALARS = frozenset[Any](
@@ -35,6 +36,7 @@ _CONCRETE: dict[Any, Any] = {
     **{kind: kind for kind in _SCALARS},
 }
 _OTHER_NATIVES: tuple[Any, ...] = (Any, object, None, NoneType, msgspec.Raw, msgspec.UnsetType)
+_NEED_ARGUMENTS: tuple[Any, ...] = (Union, Literal, typing.Optional, typing.Final)
 _ABSENT: tuple[Any, ...] = (None, NoneType, msgspec.UnsetType)
 _NOTES = {"title", "description", "examples", "extra_json_schema"}
 _MARK = msgspec.Meta(extra_json_schema={KEYWORD: True})
@@ -115,6 +117,7 @@ class _Translator:
         if len(self._aliases) > depth:  # msgspec does not know the aliases of typing_extensions
             kind = Annotated[base, *metadata] if metadata else base
         origin = typing.get_origin(base) or base
+        _check_form(base, origin)
         if origin in (Union, UnionType):
             return self._union(kind, base, metadata)
         if base is Json or _is_json_value(base):
@@ -128,6 +131,7 @@ class _Translator:
         known = any(origin is one for one in _OTHER_NATIVES) or isinstance(base, TypeVar)
         is_enum = isinstance(base, enum.EnumMeta)
         if not (known or is_enum or record_kind(origin)):
+            _refuse(base)
             return self._by_pydantic(kind)
         if facts := facts_of(metadata).keys() - _NOTES:
             constrain(kind, base, dict.fromkeys(facts))
@@ -141,6 +145,9 @@ class _Translator:
             if origin is Annotated:
                 kind, metadata = kind.__origin__, (*kind.__metadata__, *metadata)
             elif origin in (typing.Final, typing.Required, typing.NotRequired):
+                kind = kind.__args__[0]
+            elif getattr(origin, "_name", "") == "ReadOnly" and self._place[-1:] != [""]:
+                self._aliases.append(origin)  # msgspec does not know it either
                 kind = kind.__args__[0]
             elif hasattr(kind, "__supertype__"):
                 kind = kind.__supertype__
@@ -253,6 +260,18 @@ class _Translator:
         adapter = adapter_of(kind)
         adapter.check_union(members)
         return WireType(adapter.stand_in, None, adapter.to_builtins)
+
+
+def _check_form(base: Any, origin: Any) -> None:
+    several = isinstance(base, TypeVar) and bool(base.__constraints__)
+    if several or (origin is base and any(base is one for one in _NEED_ARGUMENTS)):
+        _refuse(base)
+
+
+def _refuse(kind: Any) -> None:
+    """Raise `NoSchema` for a type of Python's that is known not to travel."""
+    if (advice := way_out(kind)) is not None:
+        raise NoSchema("$", f"{name_of(kind)} cannot be sent; {advice}")
 
 
 def _literal(kind: Any, base: Any) -> WireType:
