@@ -98,7 +98,7 @@ PACKAGE_LINES = {
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 590,
-    "process": 400,
+    "process": 420,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_000,

@@ -67,15 +67,9 @@ class ChildProcess:
         return True
 
     def poll(self) -> None:
-        """Kill its process group and take its exit status if it has died.
-
-        In this order, and here only: once the status is taken, the kernel may give its pid, and so
-        the number of its group, to any new process.
-        """
-        if self.status is not None:
-            return
+        """If it died, kill its group and take its status: then others may get pid and group."""
         try:
-            if processes.has_ended(self.pid):
+            if self.status is None and processes.has_ended(self.pid):
                 processes.kill_group(self.pid)
                 self.status = os.waitpid(self.pid, 0)[1]
         except ChildProcessError:
