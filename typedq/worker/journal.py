@@ -229,12 +229,15 @@ class Journal:
 
     def _entry(self, slot: int) -> Entry | None:
         """Return the record of one message, not parts of two: the child goes on meanwhile."""
-        for _ in range(_TRIES):
+        tries = 0
+        while True:
             state, began = self._states[slot], self._started[slot]
             id, deadline = bytes(self._ids[slot * _ID : (slot + 1) * _ID]), self._deadlines[slot]
             queue = self._queues[slot]
             # Each claim has another start.
-            if state == self._states[slot] and began == self._started[slot]:
+            tries += 1
+            same = state == self._states[slot] and began == self._started[slot]
+            if same or tries == _TRIES:
                 break
         if state != _RUNNING:
             began, deadline = 0.0, _NEVER
