@@ -123,7 +123,7 @@ class MessageEncoder:
         destination = Destination(
             queue, usual.contract, options.delay_ms, options.eta_ms, broadcast
         )
-        return destination, shared_text(usual.contract, queue, options.timeouts)
+        return destination, shared_text(usual.contract, queue, options.header)
 
 
 def _due(destination: Destination) -> datetime:

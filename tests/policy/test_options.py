@@ -92,7 +92,7 @@ def test_options_are_checked_once(options: Options, expected: CallOptions) -> No
         (
             {"dealy": 1},
             "dealy",
-            "no such option; there are: delay, eta, queue, soft_timeout, hard_timeout",
+            "no such option; there are: delay, eta, queue, soft_timeout, hard_timeout, meta",
         ),
     ],
 )

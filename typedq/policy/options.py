@@ -1,16 +1,18 @@
-"""Options of one call: due time, queue and time limits."""
+"""Options of one call: due time, queue, time limits and metadata."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, cast
 
 import msgspec
+from msgspec import structs
 
 from typedq.errors import InvalidOptions, meant
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
+from typedq.policy.meta import Meta, check_meta, decode_meta, encode_meta
 from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,7 +23,8 @@ class Options(TypedDict, total=False):
     """Options of a call. Durations are seconds or timedelta; None means not set.
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
-    queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own.
+    queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own
+    meta: text that the task finds in `ctx.meta`; at most 16 keys and 1,024 bytes
     """
 
     delay: float | timedelta | None
@@ -29,18 +32,36 @@ class Options(TypedDict, total=False):
     queue: str | None
     soft_timeout: float | timedelta | None
     hard_timeout: float | timedelta | None
+    meta: Mapping[str, str] | None
 
 
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """Checked options: at most one of `delay_ms` and `eta_ms` (since the epoch).
 
-    `timeouts` is what the message carries: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`.
+    timeouts: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`; meta: such as `{"a":"b"}`, or empty
     """
 
     queue: str | None = None
     delay_ms: int | None = None
     eta_ms: int | None = None
     timeouts: bytes = b"-"
+    meta: bytes = b""
+
+    @property
+    def header(self) -> bytes:
+        """Return the options that the message carries; metadata comes last, and `-` is none."""
+        if not self.meta:
+            return self.timeouts
+        others = b"{" if self.timeouts == b"-" else self.timeouts[:-1] + b","
+        return b'%b"m":%b}' % (others, self.meta)
+
+    def with_meta(self, task: str, meta: Meta) -> CallOptions:
+        """Return options with more metadata; it replaces that of the same keys.
+
+        Raises InvalidOptions.
+        """
+        merged = check_meta(task, {**decode_meta(self.header), **check_meta(task, meta)})
+        return structs.replace(self, meta=encode_meta(merged))
 
 
 def check_options(
@@ -62,7 +83,9 @@ def check_options(
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
-    return CallOptions(queue, _delay(task, given), _eta(task, given, now), _timeouts(task, given))
+    meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
+    delay, eta = _delay(task, given), _eta(task, given, now)
+    return CallOptions(queue, delay, eta, _timeouts(task, given), meta)
 
 
 def refuse_options(
