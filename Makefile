@@ -63,8 +63,6 @@ format: $(STAMP)  ## let ruff mend what it can
 
 fuzz: $(STAMP)  ## compare random types and schemas; ARGS="--pairs 500000 --seed 1" is the nightly run
 	$(BIN)/python -m tests.compat.fuzz $(ARGS)
-	$(BIN)/python -m tests.contracts.fuzz_pydantic $(ARGS)
-	$(BIN)/python -m tests.compat.foreign_fuzz $(ARGS)
 
 faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 	$(BIN)/python -m tests.faults all $(ARGS)

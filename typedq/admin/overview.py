@@ -13,7 +13,7 @@ from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import cron, parking, stats
 from typedq.broker.stats import QueueStats, Stats
-from typedq.errors import BadMessage
+from typedq.errors import BadMessage, InvalidSchema
 from typedq.message import decode_message
 
 _REST = b" - - - -"  # the server returns only the header; these fields complete the message
@@ -55,8 +55,8 @@ class Contracts:
         self.readers = registry.WorkersByContract(declared(app), self.schemas)
         self._broker, self._most = app.broker, most
 
-    def refresh(self) -> Mapping[str, str]:
-        """Read the published schemas; return the reasons of invalid ones. Raises ServerError."""
+    def refresh(self) -> Mapping[str, InvalidSchema]:
+        """Read the published schemas; return the invalid ones. Raises ServerError."""
         self.readers.forget(self.schemas.refresh(self._broker))
         return self.schemas.invalid(self._most)
 
@@ -97,7 +97,7 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
             for each in _contracts(app, survey.counts)
         ],
         "parked": groups,
-        "invalid_schemas": dict(invalid),
+        "invalid_schemas": {id: error.reason for id, error in invalid.items()},
         "cron": _cron(app, seen.slots, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typedq.broker import Broker, stats
 from typedq.broker.parking import extent
 from typedq.compat import compare
-from typedq.errors import ConfigurationError
+from typedq.errors import ConfigurationError, InvalidSchema
 from typedq.registry.check import Declared, Order, common_order, order_of
 from typedq.registry.history import History, Version
 from typedq.registry.readers import UNKNOWN, PublishedSchemas, Schemas, breaks, worker
@@ -45,7 +45,7 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
     Raises `ConfigurationError` if a document there is not a schema, and `ServerError`.
     """
     found: dict[str, list[Version]] = {}
-    known, invalid = read_published(broker)
+    known, invalid = _described(broker)
     if invalid:
         raise ConfigurationError(
             [_invalid_schema(broker, *each) for each in sorted(invalid.items())]
@@ -58,14 +58,17 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
     return {task: History(task, tuple(vs), ordered=False) for task, vs in found.items()}
 
 
-def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
-    """Return every valid published schema, and the reasons of invalid ones, by contract id.
-
-    Values that are not a JSON object count as not published.
-    """
+def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, InvalidSchema]]:
+    """Return every valid published schema, and what is wrong with invalid ones, by contract id."""
     schemas = PublishedSchemas()
     schemas.refresh(broker)
     return schemas, schemas.invalid()
+
+
+def _described(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
+    """Read all schemas; what is not even a JSON object counts as not published."""
+    known, errors = read_published(broker)
+    return known, {id: error.reason for id, error in errors.items() if error.is_object}
 
 
 def _invalid_schema(broker: Broker, contract: str, reason: str) -> str:
@@ -92,7 +95,7 @@ def check_server(
     `ConfigurationError` if the schema of a contract that matters is invalid.
     """
     seen = broker.call(stats.survey(broker.keys, queues, []))
-    known, invalid = read_published(broker)
+    known, invalid = _described(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
     oldest_ms = seen.now_ms - fresh_s * 1000

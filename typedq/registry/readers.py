@@ -49,13 +49,13 @@ class Reading(NamedTuple):
 class PublishedSchemas(Mapping[str, dict[str, Any]]):
     """The valid published schemas by contract id; each is parsed when it is asked for.
 
-    Values that are not a JSON object, and ids that are no contract, count as not published.
+    Ids that are no contract count as not published.
     """
 
     def __init__(self) -> None:
         self._texts: dict[str, bytes] = {}
         self._parsed: dict[str, dict[str, Any] | None] = {}
-        self._invalid: dict[str, str] = {}
+        self._invalid: dict[str, InvalidSchema] = {}
 
     def refresh(self, broker: Broker) -> set[str]:
         """Read all from the server; return the ids that changed. Raises ServerError."""
@@ -72,8 +72,8 @@ class PublishedSchemas(Mapping[str, dict[str, Any]]):
         self._texts = texts
         return changed
 
-    def invalid(self, most: int | None = None) -> Mapping[str, str]:
-        """Return the reasons of invalid ones. `most` bounds how many are parsed for it."""
+    def invalid(self, most: int | None = None) -> Mapping[str, InvalidSchema]:
+        """Return what is wrong with invalid ones. `most` bounds how many are parsed for it."""
         for id in [id for id in self._texts if id not in self._parsed][:most]:
             self._parse(id)
         return self._invalid
@@ -88,8 +88,7 @@ class PublishedSchemas(Mapping[str, dict[str, Any]]):
             try:
                 self._parsed[id] = read_schema(self._texts[id])
             except InvalidSchema as error:
-                if error.is_object:
-                    self._invalid[id] = error.reason
+                self._invalid[id] = error
         return self._parsed[id]
 
     def __getitem__(self, id: str) -> dict[str, Any]:
