@@ -6,6 +6,8 @@ import inspect
 import typing
 from typing import Any, cast
 
+from typedq.contracts.type_tree import NoSchema, name_of
+
 _NO_TYPE = "it is no type by itself; name the type of the values"
 _NOT_HERE = "it says something of a class or a function, not of a value; name the type of the value"
 _STAYS = "it stays in its process; pass what the task needs to make its own"
@@ -52,6 +54,12 @@ _INSTEAD: dict[str, str] = {
 _MODULES = frozenset(
     ("_collections_abc", "_io", "array", "builtins", "collections", "contextlib", "dataclasses")
 ) | {"collections.abc", "datetime", "io", "numbers", "re", "types", "typing", "typing_extensions"}
+
+
+def refuse(kind: Any) -> None:
+    """Raise `NoSchema` for a type of Python's that is known not to travel."""
+    if (advice := way_out(kind)) is not None:
+        raise NoSchema("$", f"{name_of(kind)} cannot be sent; {advice}")
 
 
 def way_out(kind: object) -> str | None:

@@ -24,8 +24,8 @@ from typedq.contracts.conversions import Convert, convert_each, first_fitting, o
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
 from typedq.contracts.records import Field, Shadow, fields_of, record_kind
 from typedq.contracts.secrets import KEYWORD, is_secret
-from typedq.contracts.type_tree import NoSchema, name_of
-from typedq.contracts.way_out import way_out
+from typedq.contracts.type_tree import NoSchema
+from typedq.contracts.way_out import refuse
 
 _UTILS: Any = _private
 _SCALARS = frozenset[Any](
@@ -131,7 +131,7 @@ class _Translator:
         known = any(origin is one for one in _OTHER_NATIVES) or isinstance(base, TypeVar)
         is_enum = isinstance(base, enum.EnumMeta)
         if not (known or is_enum or record_kind(origin)):
-            _refuse(base)
+            refuse(base)
             return self._by_pydantic(kind)
         if facts := facts_of(metadata).keys() - _NOTES:
             constrain(kind, base, dict.fromkeys(facts))
@@ -265,13 +265,7 @@ class _Translator:
 def _check_form(base: Any, origin: Any) -> None:
     several = isinstance(base, TypeVar) and bool(base.__constraints__)
     if several or (origin is base and any(base is one for one in _NEED_ARGUMENTS)):
-        _refuse(base)
-
-
-def _refuse(kind: Any) -> None:
-    """Raise `NoSchema` for a type of Python's that is known not to travel."""
-    if (advice := way_out(kind)) is not None:
-        raise NoSchema("$", f"{name_of(kind)} cannot be sent; {advice}")
+        refuse(base)
 
 
 def _literal(kind: Any, base: Any) -> WireType:

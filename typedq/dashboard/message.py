@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from typedq.admin import single
+from typedq.admin.payloads import Payloads
 from typedq.broker import acl
 from typedq.dashboard.acts import permit
 from typedq.dashboard.pages import alive
@@ -23,9 +24,11 @@ _OUTCOMES = {
 def message(view: View) -> Response:
     """Ask for an id, or show the message that has it."""
     id, payload = view.query("id").strip(), view.query("payload") == "1"
+    app = view.site.app
+    arguments = Payloads(app) if payload else None
     found, problem = None, ""
     try:
-        found = single.show(view.site.app, id, payload=payload, limit=LIMIT) if id else None
+        found = single.show(app, id, arguments=arguments, limit=LIMIT) if id else None
     except (InvalidId, SearchLimit) as error:
         problem = str(error)
     return view.render(
