@@ -36,7 +36,7 @@ LAYERS = (
     ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
-    ("interfaces", {"cli"}),
+    ("interfaces", {"observe", "cli"}),
     ("entry points", {"__init__", "__main__"}),
 )
 # ... except these pairs within one layer.
@@ -91,6 +91,7 @@ ALLOWED_IN = {
     "rich": ("cli",),
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
+    "opentelemetry": ("observe",),
     "pydantic": ("settings", "contracts"),
 }
 # Packages without I/O and without a clock; they take `now` as an argument.
@@ -108,7 +109,8 @@ PACKAGE_LINES = {
     "compat": 4_000,
     "contracts": 5_000,
     "embedded": 4_000,
-    "policy": 690,
+    "policy": 700,
+    "observe": 300,
     "process": 400,
     "registry": 4_000,
     "testing": 4_000,
@@ -538,8 +540,8 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
     (no_file_is_too_long, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (
         packages_stay_within_their_line_limits,
-        {"policy/a.py": "x = 1\n" * 691},
-        "policy has 691 lines",
+        {"policy/a.py": "x = 1\n" * 701},
+        "policy has 701 lines",
     ),
     (
         packages_stay_within_their_line_limits,
