@@ -36,7 +36,7 @@ LAYERS = (
     ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
-    ("interfaces", {"observe", "cli"}),
+    ("interfaces", {"cli", "dashboard", "observe"}),
     ("entry points", {"__init__", "__main__"}),
 )
 # ... except these pairs within one layer.
@@ -66,6 +66,7 @@ SAME_LAYER = {
     ("app", "testing"),
     ("encoder", "declarations"),
     ("producer", "declarations"),
+    ("cli", "dashboard"),
     ("producer", "encoder"),
 }
 # These packages may import less than their layer allows.
@@ -89,6 +90,10 @@ ALLOWED_IN = {
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
+    "uvicorn": ("cli",),
+    "starlette": ("dashboard", "cli"),
+    "jinja2": ("dashboard",),
+    "markupsafe": ("dashboard",),
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
     "opentelemetry": ("observe",),
@@ -103,10 +108,11 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_250,
+    "admin": 1_450,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
+    "dashboard": 1_900,
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 700,
