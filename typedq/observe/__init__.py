@@ -1,1 +1,1 @@
-"""Traces and errors for the tools of others, by middleware and enqueue hooks alone."""
+"""What others see of typedq: pages for probes and scrapers, spans of enqueues and attempts."""
