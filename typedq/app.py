@@ -207,7 +207,7 @@ class TypedQ:
         from typedq.testing.queue import Capture, NoServer, TestQueue
 
         outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
-        captured = self._producer.captured(cast("Broker", NoServer()), outbox.take, outbox)
+        captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.take, outbox)
         return Capture(outbox, captured)
 
     # --- one message -------------------------------------------------------------------------

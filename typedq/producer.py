@@ -102,32 +102,32 @@ class Producer:
     def enqueue(self, call: Call, /) -> Receipt:
         """Send one call. Raises InvalidArguments, InvalidOptions, ServerError."""
         batch = self._encode((call,))
-        self.broker.enqueue(batch.messages, self._schema)
-        return batch.receipts[0]
+        return batch.accepted(self.broker.enqueue(batch.messages, self._schema))[0]
 
     async def aenqueue(self, call: Call, /) -> Receipt:
         """As `enqueue`."""
         broker = await self.abroker()
         batch = self._encode((call,))
-        await broker.aenqueue(batch.messages, self._schema)
-        return batch.receipts[0]
+        return batch.accepted(await broker.aenqueue(batch.messages, self._schema))[0]
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
         batch = self._encode(list(calls))
+        duplicates = dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
-                self.broker.enqueue(batch.messages[start:end], self._schema)
-        return batch.receipts
+                duplicates |= self.broker.enqueue(batch.messages[start:end], self._schema)
+        return batch.accepted(duplicates)
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
         broker = await self.abroker()
         batch = self._encode(list(calls))
+        duplicates = dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
-                await broker.aenqueue(batch.messages[start:end], self._schema)
-        return batch.receipts
+                duplicates |= await broker.aenqueue(batch.messages[start:end], self._schema)
+        return batch.accepted(duplicates)
 
     def _encode(self, calls: Sequence[Call]) -> EncodedBatch:
         batch = (self._encoder or self._resolve()).encode(calls)

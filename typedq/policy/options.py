@@ -15,13 +15,15 @@ from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+MAX_KEY = 256  # bytes of a unique key
 
 
 class Options(TypedDict, total=False):
     """Options of a call. Durations are seconds or timedelta; None means not set.
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
-    queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own.
+    queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own
+    unique, unique_for: a key, and how long one message of this task is accepted for it. Both.
     """
 
     delay: float | timedelta | None
@@ -29,6 +31,8 @@ class Options(TypedDict, total=False):
     queue: str | None
     soft_timeout: float | timedelta | None
     hard_timeout: float | timedelta | None
+    unique: str | None
+    unique_for: float | timedelta | None
 
 
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +45,8 @@ class CallOptions(msgspec.Struct, frozen=True, gc=False):
     delay_ms: int | None = None
     eta_ms: int | None = None
     timeouts: bytes = b"-"
+    unique: str | None = None
+    unique_ms: int = 0
 
 
 def check_options(
@@ -62,14 +68,20 @@ def check_options(
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
-    return CallOptions(queue, _delay(task, given), _eta(task, given, now), _timeouts(task, given))
+    delay, eta = _delay(task, given), _eta(task, given, now)
+    return CallOptions(queue, delay, eta, _timeouts(task, given), *_unique(task, given))
 
 
 def refuse_options(
-    task: str, given: CallOptions, reason: str, *options: Literal["delay", "eta", "queue"]
+    task: str, given: CallOptions, reason: str, *options: Literal["delay", "eta", "queue", "unique"]
 ) -> None:
     """Raise InvalidOptions if a call has one of these options."""
-    values = {"delay": given.delay_ms, "eta": given.eta_ms, "queue": given.queue}
+    values = {
+        "delay": given.delay_ms,
+        "eta": given.eta_ms,
+        "queue": given.queue,
+        "unique": given.unique,
+    }
     for option in options:
         if values[option] is not None:
             raise InvalidOptions(task, option, reason)
@@ -103,6 +115,30 @@ def _eta(task: str, given: dict[str, Any], now: datetime) -> int | None:
     if (eta - now).total_seconds() > TEN_YEARS:
         raise InvalidOptions(task, "eta", f"{eta.isoformat()} is more than 10 years away")
     return max(0, (eta - EPOCH) // MILLISECOND)
+
+
+def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
+    """Return the unique key and how long it lives, in ms."""
+    if "unique" not in given and "unique_for" not in given:
+        return None, 0
+    if "unique" not in given or "unique_for" not in given:
+        reason = "unique takes a key, and unique_for how long one message is accepted; give both"
+        raise InvalidOptions(task, "unique" if "unique" in given else "unique_for", reason)
+    key = given["unique"]
+    try:
+        fits = isinstance(key, str) and 0 < len(key.encode()) <= MAX_KEY
+    except UnicodeError:
+        fits = False
+    if not fits:
+        reason = f"it takes a text of 1 to {MAX_KEY} bytes, not {key!r:.100}"
+        raise InvalidOptions(task, "unique", reason)
+    try:
+        lives_ms = round(seconds(given["unique_for"], "it") * 1000)
+    except ValueError as error:
+        raise InvalidOptions(task, "unique_for", str(error)) from None
+    if lives_ms < 1:
+        raise InvalidOptions(task, "unique_for", "it is at least a millisecond")
+    return key, lives_ms
 
 
 def _timeouts(task: str, given: dict[str, Any]) -> bytes:

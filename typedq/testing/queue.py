@@ -6,7 +6,7 @@ import contextvars
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -73,6 +73,8 @@ class TestQueue:
         self._count = itertools.count()
         self._clock = 0
         self.dead = list[DeadLetter]()
+        self._uniques = dict[str, tuple[str, int]]()  # key -> id that holds it, until (ms)
+        self.duplicates = dict[str, str]()  # id -> id that holds its unique key
         self.closed = False
 
     # --- capturing ---------------------------------------------------------------------------
@@ -82,11 +84,23 @@ class TestQueue:
         ranks = {queue.name: rank for rank, queue in enumerate(self._settings().queues)}
         now = time.time_ns() // 1_000_000 + self._clock
         for call, sent in zip(calls, batch, strict=True):
+            if sent.destination.unique and not self._holds(sent):
+                continue
             destination = sent.destination
             delay = destination.delay_ms or max(0, (destination.eta_ms or 0) - now)
             waiting = _Waiting(ranks.get(destination.queue, -1), 0, 0, 0, 0, sent.message, call)
             self._captured.append(call)
             self._put(waiting, delay)
+
+    def _holds(self, sent: OutgoingMessage) -> bool:
+        """Return False if another message holds its unique key on the clock of this queue."""
+        key, lives_ms = sent.destination.unique or ("", 0)
+        first, until = self._uniques.get(key, ("", 0))
+        if self._clock < until:
+            self.duplicates[sent.id] = first
+            return False
+        self._uniques[key] = sent.id, self._clock + lives_ms
+        return True
 
     def calls(self, task: Task[..., Any] | None = None) -> list[Call]:
         """Return every call so far (of one task), run or not, in the order of their enqueues."""
@@ -282,9 +296,14 @@ class Capture(AbstractContextManager[TestQueue]):
 class NoServer:
     """In place of the broker: enqueues do nothing, anything else raises RuntimeError."""
 
-    def enqueue(self, *args: object) -> None: ...
+    def __init__(self, queue: TestQueue) -> None:
+        self._duplicates = queue.duplicates
 
-    async def aenqueue(self, *args: object) -> None: ...
+    def enqueue(self, *args: object) -> Mapping[str, str]:
+        return self._duplicates
+
+    async def aenqueue(self, *args: object) -> Mapping[str, str]:
+        return self._duplicates
 
     def close(self) -> None: ...
 
