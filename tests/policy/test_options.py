@@ -105,7 +105,7 @@ def test_options_are_checked_once(options: Options, expected: CallOptions) -> No
         (
             {"dealy": 1},
             "dealy",
-            "no such option; there are: delay, eta, queue, soft_timeout, hard_timeout, unique, unique_for",
+            f"no such option; there are: {', '.join(Options.__annotations__)}",
         ),
     ],
 )
