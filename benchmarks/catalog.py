@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.contender import Contender, same_versions
 
-OWN, BEFORE, FLOOR = "typedq", "before", "floor"
+OWN, BEFORE, FLOOR, META = "typedq", "before", "floor", "typedq-meta"
 # The last commit with a Redis client of its own, so that one run shows what redis-py costs.
 BEFORE_COMMIT = "44e09fd55c2936dc8d67518239346570515f9d91"
 _BOTH = ("noop", "anoop")
@@ -92,6 +92,14 @@ DEFAULT = (
 )
 MORE = (
     Contender(
+        META,
+        "typedq_meta",
+        _TYPEDQ,
+        60_000,
+        "as typedq, with a trace context of 55 bytes, unique to each message, in its metadata",
+        tasks=_BOTH,
+    ),
+    Contender(
         "dramatiq",
         "dramatiq_",
         ("{bin}/dramatiq {module} -p 2 -t 8",),
@@ -150,7 +158,7 @@ QUICK = (OWN, BEFORE, FLOOR)
 
 def is_rival(name: str) -> bool:
     """Return True for another project's queue: neither typedq nor a floor."""
-    return name not in (OWN, BEFORE) and not name.startswith(FLOOR)
+    return name not in (OWN, BEFORE, META) and not name.startswith(FLOOR)
 
 
 def choose(names: Sequence[str]) -> list[Contender]:

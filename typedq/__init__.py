@@ -24,6 +24,7 @@ from typedq.errors import (
     TypedQError,
     UnknownTask,
 )
+from typedq.outgoing import EnqueueContext, OutgoingCall
 from typedq.policy import Context, Options, Queue, Retry
 from typedq.single import Cancellation, MessageInfo
 from typedq.task import Call, Receipt, Sender, Task
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "ContractError",
+    "EnqueueContext",
     "EnqueueFailed",
     "EnqueueUncertain",
     "InvalidArguments",
@@ -48,6 +50,7 @@ __all__ = [
     "LogContext",
     "MessageInfo",
     "Options",
+    "OutgoingCall",
     "Queue",
     "Receipt",
     "Reject",

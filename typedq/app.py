@@ -12,7 +12,7 @@ from typedq import single
 from typedq.contracts import contract_of
 from typedq.declarations import Declarations
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError
-from typedq.middleware import H, M
+from typedq.middleware import E, H, M
 from typedq.policy import CatchUp, Context, Queue, Retry, parse_queues
 from typedq.producer import Producer
 from typedq.single import Cancellation, MessageInfo, Progress
@@ -161,6 +161,16 @@ class TypedQ:
         timeout never interrupts it. Raises ConfigurationError.
         """
         return self.declarations.hooks.middleware(fn)
+
+    def on_enqueue(self, fn: E, /) -> E:
+        """Wrap every enqueue: a generator of the `EnqueueContext` that yields once.
+
+        It runs once for one call, a broadcast, or all the calls of `enqueue_many`. It can add
+        metadata before the yield. The error of an enqueue that failed is raised at the yield; a
+        hook cannot handle it. It may be async, for sync and async enqueues alike. An enqueue inside
+        a hook runs no hooks, and neither does a slot of a cron entry. Raises ConfigurationError.
+        """
+        return self.declarations.hooks.on_enqueue(fn)
 
     def on_process_start(self, fn: H, /) -> H:
         """Run in every child before its first task; may be async. If it fails, the child ends."""

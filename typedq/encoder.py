@@ -134,7 +134,7 @@ class MessageEncoder:
         unique = (f"{task.name}:{options.unique}", options.unique_ms) if options.unique else None
         due = options.delay_ms, options.eta_ms
         destination = Destination(queue, usual.contract, *due, broadcast, unique)
-        return destination, shared_text(usual.contract, queue, options.timeouts)
+        return destination, shared_text(usual.contract, queue, options.header)
 
 
 def _due(destination: Destination) -> datetime:

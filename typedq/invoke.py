@@ -16,7 +16,7 @@ import msgspec
 
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack, is_awaitable
-from typedq.policy import Context
+from typedq.policy import Context, decode_meta
 from typedq.process import end_if_copy, owner
 from typedq.task import Task
 
@@ -91,6 +91,7 @@ def make_context(
         due=_instant(envelope.due_ms or envelope.enqueued_ms),
         deadline=None if hard is None else datetime.now(UTC) + timedelta(seconds=hard),
         fence=f"{id}:{attempt:04d}",
+        meta=decode_meta(envelope.options),
         _shield=shield,
     )
 

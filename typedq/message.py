@@ -23,6 +23,7 @@ VERSION = b"1"
 # app declares can begin with "_".
 BROADCAST = "_broadcast"
 ID: Final = slice(25, 51)  # `message[ID]` is the id, without splitting the message
+META: Final = b'"m":{'  # begins metadata: the last option, an object of texts without inner braces
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
 _NEW = b"1 0 00 000 0000000000000 "
@@ -126,14 +127,22 @@ def decode_message(message: bytes) -> Envelope:
 def kind_of(message: bytes) -> bytes:
     """Return contract, queue and options as text, with the space that ends each.
 
-    Raises `BadMessage`.
+    Metadata is left out: then the text ends with `META`. Raises `BadMessage`.
     """
     try:
-        end = message.index(b" ", KIND_AT)
-        end = message.index(b" ", end + 1)
-        return message[KIND_AT : message.index(b" ", end + 1) + 1]
+        options = message.index(b" ", message.index(b" ", KIND_AT) + 1) + 1
+        end = message.index(b" ", options) + 1
     except ValueError:
         raise BadMessage("it has no contract, queue, options and payload") from None
+    after = message.find(META, options, end) + len(META)
+    is_last = after > options and payload_at(message, after) == end
+    return message[KIND_AT : after if is_last else end]
+
+
+def payload_at(message: bytes, meta_at: int) -> int:
+    """Return where the payload begins; 0 if metadata that begins there does not end the options."""
+    closed = message.find(b"}", meta_at)
+    return closed + 3 if message.startswith(b"}} ", closed) and closed > 0 else 0
 
 
 def is_message(data: bytes) -> bool:

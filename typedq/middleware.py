@@ -1,30 +1,32 @@
-"""Declare and run middleware around tasks, and hooks at the start and end of a process."""
+"""Declare middleware and hooks; run middleware around tasks, and hooks of a process."""
 
 from __future__ import annotations
 
 import contextvars
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar, final
 
 from typedq.errors import ConfigurationError
 from typedq.escort import Escort, RunCoroutine, within_context
+from typedq.layers import acall_inside, call_inside
+from typedq.outgoing import EnqueueHook
 from typedq.policy import Context
 from typedq.process import ProcessState, end_if_copy, own_process
 
 Middleware = Callable[[Context], Generator[None] | AsyncGenerator[None]]
 Hook = Callable[[], Coroutine[Any, Any, None] | None]
 M = TypeVar("M", bound=Middleware)
+E = TypeVar("E", bound=EnqueueHook)
 H = TypeVar("H", bound=Hook)
 
 
 class Hooks:
-    """Middleware and process hooks as declared; the first middleware is the outermost."""
+    """Middleware and hooks as declared; the first one is the outermost."""
 
     def __init__(self) -> None:
         self.middlewares = list[Middleware]()
+        self.enqueue_hooks = list[EnqueueHook]()
         self.start_hooks = list[Hook]()
         self.stop_hooks = list[Hook]()
 
@@ -35,12 +37,14 @@ class Hooks:
         raised at the yield; a middleware that does not raise it again has handled it. A soft
         timeout never interrupts it. Raises ConfigurationError.
         """
-        if not inspect.isgeneratorfunction(fn) and not inspect.isasyncgenfunction(fn):
-            name = repr(getattr(fn, "__qualname__", fn))
-            raise ConfigurationError(
-                [f"middleware {name} is not a generator; it must yield once, where the task runs"]
-            )
+        _check_generator(fn, "middleware", "where the task runs")
         self.middlewares.append(fn)
+        return fn
+
+    def on_enqueue(self, fn: E, /) -> E:
+        """Wrap every enqueue. Raises ConfigurationError if it is not a generator."""
+        _check_generator(fn, "on_enqueue hook", "where the messages are sent")
+        self.enqueue_hooks.append(fn)
         return fn
 
     def on_process_start(self, fn: H, /) -> H:
@@ -59,10 +63,9 @@ class Hooks:
 
 @final
 class MiddlewareStack:
-    """Runs the middleware and hooks of an app; keeps the context variables that tasks start with.
+    """Runs the middleware and process hooks of an app, and keeps the context that tasks start with.
 
-    It does not use `contextlib`, which sets `__traceback__` on the exception of a task: a frozen
-    exception refuses that.
+    base: its context variables
     """
 
     def __init__(self, hooks: Hooks, run: RunCoroutine) -> None:
@@ -109,63 +112,17 @@ class MiddlewareStack:
 
     def call(self, context: Context, task: Callable[[], None]) -> None:
         """Call a sync task inside all layers. Raises what the outermost layer raises."""
-        escort = Escort(self._run)
-
-        async def within(step: Callable[[], Awaitable[Any]]) -> Any:
-            return escort.run(step)
-
-        error: BaseException | None = None
-        try:
-            self._run_layers(context, task, within).send(None)  # it never waits
-        except StopIteration as returned:
-            error = returned.value
-        finally:
-            escort.close()
-        _raise(error)
+        call_inside(self.layers, context, task, self._run)
 
     async def acall(self, context: Context, task: Callable[[], Awaitable[None]]) -> None:
         """Await a task inside all layers. Raises what the outermost layer raises."""
-        _raise(await self._run_layers(context, task, lambda step: step()))
-
-    async def _run_layers(
-        self,
-        context: Context,
-        task: Callable[[], Awaitable[None] | None],
-        within: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
-    ) -> BaseException | None:
-        """Run the task inside all layers; return the exception, or None.
-
-        within: awaits one step of async middleware
-        """
-        entered: list[Generator[None] | AsyncGenerator[None]] = []
-        error: BaseException | None = None
-        try:
-            for layer in self.layers:
-                generator = layer(context)
-                if isinstance(generator, Generator):
-                    _start(generator)
-                else:
-                    await within(partial(_astart, generator))
-                end_if_copy()
-                entered.append(generator)
-            if (awaitable := task()) is not None:
-                await awaitable
-        except BaseException as raised:  # noqa: BLE001 - the outer layers handle it
-            end_if_copy(raised)
-            error = raised
-        while entered:
-            generator = entered.pop()
-            if isinstance(generator, Generator):
-                error = _leave(generator, error)
-            else:
-                error = await within(partial(_aleave, generator, error))
-            end_if_copy(error)
-        return error
+        await acall_inside(self.layers, context, task)
 
 
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        raise error
+def _check_generator(fn: Callable[..., Any], what: str, where: str) -> None:
+    if not inspect.isgeneratorfunction(fn) and not inspect.isasyncgenfunction(fn):
+        name = repr(getattr(fn, "__qualname__", fn))
+        raise ConfigurationError([f"{what} {name} is not a generator; it must yield once, {where}"])
 
 
 def _has_decimal(context: contextvars.Context) -> bool:
@@ -178,60 +135,3 @@ def is_awaitable(result: object) -> bool:
         return result is not None and hasattr(type(result), "__await__")
     except Exception:  # noqa: BLE001 - a metaclass may raise
         return False
-
-
-# --- one layer: as `contextlib.contextmanager`, but nothing is set on an exception ----------------
-
-
-def _start(generator: Generator[None]) -> None:
-    try:
-        next(generator)
-    except StopIteration:
-        raise RuntimeError("generator didn't yield") from None
-
-
-def _leave(generator: Generator[None], error: BaseException | None) -> BaseException | None:
-    try:
-        if error is None:
-            next(generator)
-        else:
-            generator.throw(error)
-    except StopIteration as stop:
-        return stop if stop is error else None
-    except BaseException as raised:  # noqa: BLE001 - returned to the next layer
-        return _unwrapped(raised, error)
-    with suppress(BaseException):
-        generator.close()
-    return RuntimeError("generator didn't stop")
-
-
-async def _astart(generator: AsyncGenerator[None]) -> None:
-    try:
-        await anext(generator)
-    except StopAsyncIteration:
-        raise RuntimeError("generator didn't yield") from None
-
-
-async def _aleave(
-    generator: AsyncGenerator[None], error: BaseException | None
-) -> BaseException | None:
-    try:
-        if error is None:
-            await anext(generator)
-        else:
-            await generator.athrow(error)
-    except StopAsyncIteration as stop:
-        return stop if stop is error else None
-    except BaseException as raised:  # noqa: BLE001 - returned to the next layer
-        return _unwrapped(raised, error)
-    with suppress(BaseException):
-        await generator.aclose()
-    return RuntimeError("generator didn't stop")
-
-
-def _unwrapped(raised: BaseException, error: BaseException | None) -> BaseException:
-    """Return the exception of a layer; Python wraps a StopIteration, which is unwrapped here."""
-    # Not isinstance: it reads `__class__` of the error, which may raise.
-    stops = issubclass(type(error), StopIteration | StopAsyncIteration)
-    wrapped = stops and type(raised) is RuntimeError and raised.__cause__ is error
-    return error if wrapped and error is not None else raised

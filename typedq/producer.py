@@ -6,12 +6,14 @@ import os
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, final
 
 from typedq.declarations import Declarations
 from typedq.encoder import EncodedBatch, MessageEncoder
 from typedq.message import OutgoingMessage
+from typedq.outgoing import asend_inside, send_inside
 from typedq.single import LocalMessages
 from typedq.task import Call, Receipt
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 _UNKNOWN = 1 << 62
-Capture = Callable[[Sequence[Call], Sequence[OutgoingMessage]], None]
+Calls = Sequence[Call]
+Capture = Callable[[Calls, Sequence[OutgoingMessage]], None]
 
 
 @final
@@ -35,6 +38,7 @@ class Producer:
         self._encoder: MessageEncoder | None = None
         self._broker: Broker | None = None
         self._capture: Capture | None = None
+        self._hooks = declarations.hooks.enqueue_hooks
         self.local: LocalMessages | None = None  # inside `app.testing()`
         self.known_limits = _positive(arguments, "max_body"), _positive(arguments, "max_depth")
         self.renew_lock()
@@ -101,19 +105,26 @@ class Producer:
 
     def enqueue(self, call: Call, /) -> Receipt:
         """Send one call. Raises InvalidArguments, InvalidOptions, ServerError."""
-        batch = self._encode((call,))
+        if self._hooks:
+            return self.enqueue_many((call,), 1)[0]
+        batch = self._encode(calls := (call,), calls)
         return batch.accepted(self.broker.enqueue(batch.messages, self._schema))[0]
 
     async def aenqueue(self, call: Call, /) -> Receipt:
         """As `enqueue`."""
+        if self._hooks:
+            return (await self.aenqueue_many((call,), 1))[0]
         broker = await self.abroker()
-        batch = self._encode((call,))
+        batch = self._encode(calls := (call,), calls)
         return batch.accepted(await broker.aenqueue(batch.messages, self._schema))[0]
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
-        batch = self._encode(list(calls))
-        duplicates = dict[str, str]()
+        made = tuple(calls)
+        return send_inside(self._hooks, made, self._queue_of, partial(self._send, made, chunk))
+
+    def _send(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
+        batch, duplicates = self._encode(calls, made), dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 duplicates |= self.broker.enqueue(batch.messages[start:end], self._schema)
@@ -121,18 +132,27 @@ class Producer:
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
+        made = tuple(calls)
+        send = partial(self._asend, made, chunk)
+        return await asend_inside(self._hooks, made, self._queue_of, send)
+
+    async def _asend(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
         broker = await self.abroker()
-        batch = self._encode(list(calls))
-        duplicates = dict[str, str]()
+        batch, duplicates = self._encode(calls, made), dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
                 duplicates |= await broker.aenqueue(batch.messages[start:end], self._schema)
         return batch.accepted(duplicates)
 
-    def _encode(self, calls: Sequence[Call]) -> EncodedBatch:
+    def _queue_of(self, call: Call) -> str:
+        usual = self._declarations.find(call.task).queue or self.settings.default_queue
+        return call.options.queue or usual
+
+    def _encode(self, calls: Calls, made: Calls) -> EncodedBatch:
+        """Encode calls; `made` are the same before hooks added metadata."""
         batch = (self._encoder or self._resolve()).encode(calls)
         if self._capture is not None:
-            self._capture(calls, batch.messages)
+            self._capture(made, batch.messages)
         return batch
 
     def _schema(self, contract: str) -> bytes:

@@ -13,6 +13,7 @@ import msgspec
 
 from typedq.errors import BadMessage, InvalidId, SearchLimit
 from typedq.message import ARE_IDS, decode_message, is_broadcast, uncancelled
+from typedq.policy import decode_meta
 
 if TYPE_CHECKING:
     from typedq.broker import Broker, Keys, Operation
@@ -34,6 +35,7 @@ class MessageInfo(msgspec.Struct, frozen=True):
     task, contract, queue, enqueued: None if unknown
     due: when it is or was due; None for at once
     attempts, crashes, losses: failures, deaths of its process alone, and beside others, so far
+    meta: the metadata it was enqueued with
     worker: the name of the worker that holds it in flight, if that is known
     cancelled: it was cancelled in flight: it will not wait again
     kind, reason: why it is parked or dead
@@ -50,6 +52,7 @@ class MessageInfo(msgspec.Struct, frozen=True):
     attempts: int = 0
     crashes: int = 0
     losses: int = 0
+    meta: dict[str, str] = {}
     worker: str | None = None
     cancelled: bool = False
     kind: str | None = None
@@ -219,6 +222,7 @@ def _describe(query: Query, found: Found | None) -> Steps[MessageInfo]:
             "attempts": envelope.attempt,
             "crashes": int(envelope.crashes),
             "losses": int(envelope.losses),
+            "meta": dict(decode_meta(envelope.options)),
             "body": envelope.body,
         }
     except (BadMessage, ValueError, OverflowError):

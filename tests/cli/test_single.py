@@ -40,6 +40,17 @@ def test_show_tells_why_a_message_is_dead(shop: Shop, cemetery: Cemetery) -> Non
     assert about["reason"].startswith("RuntimeError: ")
 
 
+def test_show_peek_and_dead_show_metadata(shop: Shop, cemetery: Cemetery) -> None:
+    meta = {"note": "a b\x1b[31m", "tenant": "acme"}
+    id = cemetery.calls["legacy"].options(meta=meta).enqueue("xyz").id
+    assert shop.json("show", id)["meta"] == meta
+    assert '"tenant": "acme"' in shop.out("show", id)
+    assert shop.json("peek", "low")[0]["meta"] == meta
+    shown = shop.out("peek", "low")
+    assert "note=a b\\x1b[31m tenant=acme" in shown
+    assert "\x1b" not in shown
+
+
 def test_unknown_messages_end_with_1_and_no_ids_with_2(shop: Shop) -> None:
     id = "0" * 26
     assert shop.out("show", id, code=1) == f"{id} {UNKNOWN}"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, assert_type
@@ -14,6 +14,7 @@ from typedq import (
     Call,
     Cancellation,
     Context,
+    EnqueueContext,
     Json,
     MessageInfo,
     Queue,
@@ -156,6 +157,30 @@ TypedQ("myapp", queues=["high", Queue("low")], credentials=Vault())
 TypedQ("myapp", queues=["high", "low"], credentials=login)
 TypedQ("myapp", queues=("high",), credentials=lambda: "secret")
 send_email.options(delay=None, eta=None, queue=None).enqueue(EmailArgs(to="a@b.c"))
+
+send_email.options(meta={"tenant": "acme"}, delay=5).enqueue(EmailArgs(to="a@b.c"))
+resize.options(meta=None).broadcast(7)
+app.cron("@hourly", resize.options(meta={"a": "b"}).call(7), name="tagged")
+
+
+@app.on_enqueue
+def add_tenant(ctx: EnqueueContext) -> Generator[None]:
+    ctx.add_meta({"tenant": "acme"})
+    for call in ctx.calls:
+        call.add_meta({"to": f"{call.task} {call.queue} {call.is_broadcast} {len(call.meta)}"})
+    yield
+    assert_type(ctx.receipts, tuple[Receipt, ...])
+
+
+@app.on_enqueue
+async def trace(ctx: EnqueueContext) -> AsyncGenerator[None]:
+    yield
+
+
+@app.task
+def tagged(ctx: Context) -> None:
+    assert_type(ctx.meta, Mapping[str, str])
+
 
 described(send_email)
 described(app.tasks["resize"])

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import timedelta
 
 import msgspec
 
-from typedq import Context, Json, Queue, Receipt, Retry, TypedQ
+from typedq import Context, EnqueueContext, Json, Queue, Receipt, Retry, TypedQ
 
 app = TypedQ("myapp", queues=[Queue("high"), Queue("low")])
 
@@ -93,6 +94,33 @@ def record(fields: dict[str, Json]) -> None: ...
 
 
 record.enqueue({"a": b"x"})  # misuse: bytes are no JSON value
+
+send_email.options(meta={"tenant": 1})  # misuse: a number for text in metadata
+send_email.options(meta="tenant=acme")  # misuse: text for metadata
+
+
+@app.task
+def tagged(ctx: Context) -> None:
+    ctx.meta["a"] = "b"  # misuse: metadata that is changed
+    ctx.meta.get(1)  # misuse: a number for a key of metadata
+
+
+@app.on_enqueue  # misuse: a hook that is not a generator
+def plain(ctx: EnqueueContext) -> None:
+    ctx.add_meta({"a": 1})  # misuse: a number added to metadata
+
+
+@app.on_enqueue  # misuse: a hook of another argument
+def of_attempt(ctx: Context) -> Generator[None]:
+    yield
+
+
+@app.on_enqueue
+def replaces(ctx: EnqueueContext) -> Generator[None]:
+    ctx.calls[0].task = "other"  # misuse: a call that is changed
+    ctx.calls[0].body  # misuse: the arguments of a call
+    yield
+
 
 TypedQ("myapp", qeues=[Queue("high")])  # misuse: misspelt setting
 TypedQ("myapp", queues=["high", 3])  # misuse: a number for a queue

@@ -8,10 +8,22 @@ from typing import Any
 
 from typedq.errors import BadMessage
 from typedq.message import decode_message
+from typedq.policy import decode_meta
 
 CHUNK = 500  # messages that one operation changes
 PAGE = 100  # messages that one operation reads with their payloads; each may have 1 MiB
-_ABOUT = ("id", "task", "contract", "queue", "enqueued", "due", "attempts", "crashes", "losses")
+_ABOUT = (
+    "id",
+    "task",
+    "contract",
+    "queue",
+    "enqueued",
+    "due",
+    "attempts",
+    "crashes",
+    "losses",
+    "meta",
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
         counts = envelope.attempt, int(envelope.crashes), int(envelope.losses)
         contract, queue = text(envelope.contract), text(envelope.queue)
         known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)
-        about: dict[str, Any] = dict(zip(_ABOUT, known, strict=True))
+        meta = dict(decode_meta(envelope.options))
+        about: dict[str, Any] = dict(zip(_ABOUT, (*known, meta), strict=True))
         body = envelope.body
     except (BadMessage, ValueError):
         about = dict.fromkeys(_ABOUT)

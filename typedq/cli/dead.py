@@ -40,6 +40,7 @@ def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: AppOpti
         print_json(facts)
         return
     trace = str(facts.pop("traceback", ""))
+    facts["meta"] = messages.meta_text(facts) or None
     for name, value in facts.items():
         print_line(f"{name:<10} {'-' if value is None else value}")
     for line in trace.splitlines():

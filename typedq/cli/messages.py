@@ -67,8 +67,17 @@ def show_messages(
     messages: Iterable[dict[str, Any]], none: str, *, payload: bool, as_json: bool
 ) -> None:
     """Print messages in the order of fetching."""
-    names = [*_SHOWN, *["payload"] * payload]
-    console.print_rows(list(messages), columns(*names), as_json=as_json, none=none)
+    rows = list(messages)
+    has_meta = any(row["meta"] for row in rows)
+    shown = {**columns(*_SHOWN), **({"meta": meta_text} if has_meta else {})}
+    shown |= columns("payload") if payload else {}
+    console.print_rows(rows, shown, as_json=as_json, none=none)
+
+
+def meta_text(row: console.Row) -> str:
+    """Return the metadata of a message as one text."""
+    meta: dict[str, str] = row["meta"] or {}
+    return " ".join(f"{key}={value}" for key, value in meta.items())
 
 
 def change(what: str, kind: str, total: int, steps: Iterable[int], why: str, *, yes: bool) -> None:

@@ -1,8 +1,9 @@
-"""Queues, retries, schedules, options of a call, and the context of a task. Pure values."""
+"""Queues, retries, schedules, options of a call, metadata, the context of a task. Pure values."""
 
 from typedq.policy.context import Context
 from typedq.policy.cron import CatchUp, Cron
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
+from typedq.policy.meta import NO_META, Meta, decode_meta
 from typedq.policy.options import (
     CallOptions,
     Options,
@@ -15,15 +16,18 @@ from typedq.policy.retry import Retry
 
 __all__ = [
     "NAME",
+    "NO_META",
     "TEN_YEARS",
     "CallOptions",
     "CatchUp",
     "Context",
     "Cron",
+    "Meta",
     "Options",
     "Queue",
     "Retry",
     "check_options",
+    "decode_meta",
     "parse_queues",
     "refuse_options",
     "seconds",

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from typedq.policy.meta import NO_META, Meta
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -19,6 +21,7 @@ class Context:
     deadline: when the hard timeout ends this attempt, or None
     fence: id and attempt as text that sorts in their order; external systems can use it to refuse
         an attempt that was superseded
+    meta: the metadata that the message was enqueued with; read-only, the same in every attempt
     """
 
     id: str
@@ -29,6 +32,7 @@ class Context:
     due: datetime
     deadline: datetime | None
     fence: str
+    meta: Meta = field(default_factory=lambda: NO_META)
     _shield: Callable[[], AbstractContextManager[None]] = field(
         default=nullcontext, repr=False, compare=False
     )

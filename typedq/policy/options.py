@@ -1,16 +1,18 @@
-"""Options of one call: due time, queue and time limits."""
+"""Options of one call: due time, queue, time limits and metadata."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, cast
 
 import msgspec
+from msgspec import structs
 
 from typedq.errors import InvalidOptions, meant
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
+from typedq.policy.meta import Meta, check_meta, decode_meta, encode_meta
 from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +25,8 @@ class Options(TypedDict, total=False):
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
     queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own
-    unique, unique_for: a key, and how long one message of this task is accepted for it. Both.
+    unique, unique_for: a key, and how long one message of this task is accepted for it
+    meta: text that the task finds in `ctx.meta`; at most 16 keys and 1,024 bytes
     """
 
     delay: float | timedelta | None
@@ -33,20 +36,38 @@ class Options(TypedDict, total=False):
     hard_timeout: float | timedelta | None
     unique: str | None
     unique_for: float | timedelta | None
+    meta: Mapping[str, str] | None
 
 
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """Checked options: at most one of `delay_ms` and `eta_ms` (since the epoch).
 
-    `timeouts` is what the message carries: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`.
+    timeouts: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`; meta: such as `{"a":"b"}`, or empty
     """
 
     queue: str | None = None
     delay_ms: int | None = None
     eta_ms: int | None = None
     timeouts: bytes = b"-"
+    meta: bytes = b""
     unique: str | None = None
     unique_ms: int = 0
+
+    @property
+    def header(self) -> bytes:
+        """Return the options that the message carries; metadata comes last, and `-` is none."""
+        if not self.meta:
+            return self.timeouts
+        others = b"{" if self.timeouts == b"-" else self.timeouts[:-1] + b","
+        return b'%b"m":%b}' % (others, self.meta)
+
+    def with_meta(self, task: str, meta: Meta) -> CallOptions:
+        """Return options with more metadata; it replaces that of the same keys.
+
+        Raises InvalidOptions.
+        """
+        merged = check_meta(task, {**decode_meta(self.header), **check_meta(task, meta)})
+        return structs.replace(self, meta=encode_meta(merged))
 
 
 def check_options(
@@ -68,8 +89,10 @@ def check_options(
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
+    meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
     delay, eta = _delay(task, given), _eta(task, given, now)
-    return CallOptions(queue, delay, eta, _timeouts(task, given), *_unique(task, given))
+    limits, unique = _timeouts(task, given), _unique(task, given)
+    return CallOptions(queue, delay, eta, limits, meta, *unique)
 
 
 def refuse_options(

@@ -129,6 +129,7 @@ class TestQueue:
                     contract=envelope.contract.decode(),
                     queue=envelope.queue.decode(),
                     attempts=waiting.attempts,
+                    meta=dict(policy.decode_meta(envelope.options)),
                     body=envelope.body,
                 )
         return MessageInfo(id, "unknown")

@@ -14,7 +14,7 @@ from typedq.broker.parking import Parked
 from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.failure import read_failure
 from typedq.invoke import LimitRules
-from typedq.message import VERSION
+from typedq.message import VERSION, payload_at
 from typedq.process import end_if_copy
 from typedq.worker import settle
 from typedq.worker.delivery import Decode, Delivery
@@ -36,11 +36,12 @@ class MessageDecoder:
         decode = kind.decode
         if decode is None or job.message[0] != VERSION[0]:
             return self._resolve(job) or self.open(job)
+        body = job.message[kind.body_at or payload_at(job.message, kind.meta_at) :]
         try:
             if not kind.runs_code:
-                job.args, job.kwargs = decode(job.message[kind.body_at :])
+                job.args, job.kwargs = decode(body)
             elif self._journal.claim(job.slot, time.monotonic(), kind.limits.hard):
-                self._decode_claimed(job, decode)
+                self._decode_claimed(job, decode, body)
             else:
                 return settlements.Release(job.id, kind.queue)
         except InvalidBody as error:
@@ -63,17 +64,16 @@ class MessageDecoder:
         if reading is None or envelope.version != VERSION:
             return settle.unreadable(envelope)
         try:
-            limits = self._rules.of(envelope, reading.task)
+            limits = self._rules.of(envelope._replace(options=kind.options), reading.task)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             return settle.bad_message(job.message, f"its options: {error}")
         kind.resolve(*reading, limits)
         return None
 
-    def _decode_claimed(self, job: Delivery, decode: Decode) -> None:
+    def _decode_claimed(self, job: Delivery, decode: Decode, body: bytes) -> None:
         """Decode as claimed: code of the app that hangs or ends the process counts like a task."""
         try:
             # In a context of its own: what that code sets is not seen by other tasks.
-            body = job.message[job.kind.body_at :]
             job.args, job.kwargs = contextvars.copy_context().run(decode, body)
         finally:
             end_if_copy()

@@ -10,7 +10,7 @@ import msgspec
 from typedq.broker.parking import Parked
 from typedq.broker.settlements import Settlement
 from typedq.invoke import Limits, Shield, make_context
-from typedq.message import KIND_AT, Envelope, decode_message, kind_of
+from typedq.message import KIND_AT, META, Envelope, decode_message, kind_of, payload_at
 from typedq.policy import Context
 from typedq.task import Task
 
@@ -22,9 +22,11 @@ _MAX_KINDS = 1_000  # limits given with a call make a kind of their own
 
 @final
 class MessageKind:
-    """What messages have in common that differ only in id, due time, counts and payload.
+    """What messages have in common that differ only in id, due time, counts, metadata, payload.
 
-    text: in their headers, from the contract to the space before the payload
+    text: in their headers, from the contract to their metadata or the space before the payload
+    body_at, meta_at: where the payload begins, or 0 and where metadata does
+    options: without metadata
     place: of their queue among those of the child, or None
     counted: the contract under which they count as waiting; b"" for a broadcast, which does not
     typical: how long they run (s), as far as known
@@ -33,8 +35,8 @@ class MessageKind:
     """
 
     __slots__ = (
-        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "place", "queue",
-        "runs_code", "task", "text", "typical",
+        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "meta_at", "options",
+        "place", "queue", "runs_code", "task", "text", "typical",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -44,8 +46,10 @@ class MessageKind:
     is_plain: bool
 
     def __init__(self, text: bytes, queues: Sequence[str]) -> None:
-        contract, queue = text.split(b" ")[:2]
-        self.text, self.body_at = text, KIND_AT + len(text)
+        contract, queue, options = text.split(b" ")[:3]
+        self.text, end, has_meta = text, KIND_AT + len(text), text.endswith(META)
+        self.body_at, self.meta_at = (0, end) if has_meta else (end, 0)
+        self.options = options + b"}}" if has_meta else options
         self.queue = queue.decode(errors="replace")
         self.place = queues.index(self.queue) if self.queue in queues else None
         self.counted = b"" if queue.startswith(b"_") else contract
@@ -65,6 +69,10 @@ class MessageKind:
         self.is_async = contract.is_async
         self.is_plain = not contract.takes_context and limits.soft is None
         self.decode = decode
+
+    def fits(self, message: bytes) -> bool:
+        """Return True if a message with metadata is of this kind, which has some too."""
+        return message.startswith(self.text, KIND_AT) and payload_at(message, self.meta_at) > 0
 
 
 @final

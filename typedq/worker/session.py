@@ -241,7 +241,7 @@ class Session:
         ids, kinds = [message[ID] for message in messages], [kind]
         deliveries: list[Delivery] = []
         for message, id in zip(messages, ids, strict=True):
-            if not message.startswith(kind.text, KIND_AT):
+            if not (kind.fits(message) if kind.meta_at else message.startswith(kind.text, KIND_AT)):
                 kind = self._kinds.of(message)
                 kinds.append(kind)
             slot, alone = free.pop(), not message.startswith(MAY_SHARE, COUNTS_AT)
