@@ -6,8 +6,8 @@ import contextvars
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, final
@@ -275,40 +275,3 @@ class TestQueue:
 
 def _never(coroutine: Coroutine[Any, Any, Any]) -> NoReturn:
     raise AssertionError(f"{coroutine} is awaited here, not waited for")
-
-
-@final
-class Capture(AbstractContextManager[TestQueue]):
-    """`with app.testing()`; a generator could not pass on an exception that forbids attributes."""
-
-    def __init__(self, queue: TestQueue, captured: AbstractContextManager[None]) -> None:
-        self._queue, self._captured = queue, captured
-
-    def __enter__(self) -> TestQueue:
-        self._captured.__enter__()
-        return self._queue
-
-    def __exit__(self, *error: object) -> None:
-        self._queue.closed = True
-        self._captured.__exit__(None, None, None)
-
-
-@final
-class NoServer:
-    """In place of the broker: enqueues do nothing, anything else raises RuntimeError."""
-
-    def __init__(self, queue: TestQueue) -> None:
-        self._duplicates = queue.duplicates
-
-    def enqueue(self, *args: object) -> Mapping[str, str]:
-        return self._duplicates
-
-    async def aenqueue(self, *args: object) -> Mapping[str, str]:
-        return self._duplicates
-
-    def close(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise RuntimeError("there is no server inside `with app.testing()`")
