@@ -10,7 +10,7 @@ PARALLEL ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
-	bench bench-all bench-quick bench-calls bench-growth
+	screenshots bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	@test -e $@ || rm -rf $(VENV)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --editable '.[embedded,reload]' --group dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --editable '.[dashboard,embedded,reload]' --group dev
 	@touch $@
 
 test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, tests
@@ -54,14 +54,15 @@ release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in 
 demo: $(STAMP)  ## run the example application
 	$(BIN)/python -m examples.codestats
 
+screenshots: $(STAMP)  ## picture every page of the dashboard, light and dark, wide and narrow
+	$(BIN)/python -m tests.dashboard.screenshots $(ARGS)
+
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 fuzz: $(STAMP)  ## compare random types and schemas; ARGS="--pairs 500000 --seed 1" is the nightly run
 	$(BIN)/python -m tests.compat.fuzz $(ARGS)
-	$(BIN)/python -m tests.contracts.fuzz_pydantic $(ARGS)
-	$(BIN)/python -m tests.compat.foreign_fuzz $(ARGS)
 
 faults: $(STAMP)  ## play every fault of the plan; ARGS="--seed 3" repeats a run
 	$(BIN)/python -m tests.faults all $(ARGS)

@@ -92,6 +92,14 @@ def _describe(process: psutil.Process) -> str:
     return f"{process.pid} ({status}): {words}"
 
 
+def _belongs(process: psutil.Process, owners: set[psutil.Process]) -> bool:
+    """Return True for a helper of a process that outlives the test, such as a shared browser."""
+    try:
+        return not owners.isdisjoint(process.parents())
+    except psutil.Error:
+        return False
+
+
 @pytest.fixture(autouse=True)
 def no_process_left_behind() -> Iterator[None]:
     """Fail a test that leaves a child or a zombie; end the child, so that only that test fails.
@@ -102,7 +110,7 @@ def no_process_left_behind() -> Iterator[None]:
     before = _children()
     yield
     end = time.monotonic() + 1.0  # a child that is just ending may take this long
-    while left := _children() - before:
+    while left := {process for process in _children() - before if not _belongs(process, before)}:
         if time.monotonic() > end:
             break
         time.sleep(0.005)

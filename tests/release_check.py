@@ -39,7 +39,10 @@ if __name__ == "__main__":
     print(send_email.enqueue(EmailArgs(to="a@b.c")).task)
 """
 PYPROJECT = "[tool.typedq]\n"
-WANTED = {"typedq/py.typed", "typedq/broker/lua/enqueue.lua", "typedq/cli/__init__.py"}
+WANTED = {
+    *("typedq/py.typed", "typedq/broker/lua/enqueue.lua", "typedq/cli/__init__.py"),
+    *("typedq/dashboard/templates/now.html", "typedq/dashboard/static/htmx.LICENSE.txt"),
+}
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:

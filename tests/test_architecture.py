@@ -36,7 +36,7 @@ LAYERS = (
     ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
     ("worker", {"worker"}),
-    ("interfaces", {"cli"}),
+    ("interfaces", {"cli", "dashboard"}),
     ("entry points", {"__init__", "__main__"}),
 )
 # ... except these pairs within one layer.
@@ -66,6 +66,7 @@ SAME_LAYER = {
     ("app", "testing"),
     ("encoder", "declarations"),
     ("producer", "declarations"),
+    ("cli", "dashboard"),
     ("producer", "encoder"),
 }
 # These packages may import less than their layer allows.
@@ -89,6 +90,10 @@ ALLOWED_IN = {
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
+    "uvicorn": ("cli",),
+    "starlette": ("dashboard", "cli"),
+    "jinja2": ("dashboard",),
+    "markupsafe": ("dashboard",),
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
     "pydantic": ("settings", "contracts"),
@@ -102,10 +107,11 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_250,
+    "admin": 1_450,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
+    "dashboard": 1_900,
     "contracts": 5_000,
     "embedded": 4_000,
     "policy": 760,
@@ -538,8 +544,8 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
     (no_file_is_too_long, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (
         packages_stay_within_their_line_limits,
-        {"policy/a.py": "x = 1\n" * 691},
-        "policy has 691 lines",
+        {"policy/a.py": "x = 1\n" * 761},
+        "policy has 761 lines",
     ),
     (
         packages_stay_within_their_line_limits,

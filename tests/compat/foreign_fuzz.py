@@ -1,6 +1,4 @@
-"""Random pairs of foreign JSON Schemas against an independent validator, `jsonschema`.
-
-    python -m tests.compat.foreign_fuzz --pairs 500000 --seed 1
+"""Random foreign JSON Schemas against an independent validator, `jsonschema`.
 
 A verdict is dangerous if it says compatible (or the fingerprints are equal), and the other schema
 refuses a value that a closed writer writes under the first; see `foreign_schemas` for that writer.
@@ -10,101 +8,32 @@ nothing takes long.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import copy
-import signal
-import statistics
-import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import jsonschema
 from jsonschema.validators import validator_for
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.compat import foreign_kinds
 from tests.compat.foreign_schemas import Maker, Schema, Writer, closed, edited, is_endless
-from typedq.compat import Comparison, compare
+from tests.compat.fuzz import ENDLESS_S, Report, deadline, shown
+from typedq.compat import Comparison
 from typedq.contracts import fingerprint
 
 VALUES = 10
-SLOW_S = 0.5  # of this process
-ENDLESS_S = 20.0  # by the clock, beside whatever load
-
-
-@dataclass
-class Report:
-    """`answers` are two a pair. `incomparable`: those that name no single change; of the others,
-    `conservative`: those that say no though no value was found that is refused.
-    """
-
-    pairs: int = 0
-    answers: int = 0
-    compatible: int = 0
-    incomparable: int = 0
-    conservative: int = 0
-    dangerous: list[str] = field(default_factory=list)
-    crashes: list[str] = field(default_factory=list)
-    slow: list[str] = field(default_factory=list)
-    wrong_examples: list[str] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
-    times_ms: list[float] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        times = self.times_ms or [0.0]
-        return (
-            f"{self.pairs} pairs, {self.answers} answers, {self.compatible} compatible,"
-            f" {self.incomparable} not comparable: {len(self.dangerous)} dangerous,"
-            f" {self.conservative} conservative, {len(self.crashes)} crashes,"
-            f" {len(self.slow)} slow, {len(self.wrong_examples)} wrong examples;"
-            f" median {statistics.median(times):.2f} ms, slowest {max(times):.0f} ms"
-        )
-
-
-class _TooSlow(BaseException):
-    pass
-
-
-@contextlib.contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Interrupt what does not end."""
-
-    def stop(*_: object) -> None:
-        raise _TooSlow
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def compared(report: Report, old: Schema, new: Schema) -> tuple[Comparison, bool] | None:
     """The comparison, and whether the fingerprints are equal."""
-    started = time.process_time()
+    if (found := report.compared(old, new)) is None:
+        return None
     try:
         with deadline(ENDLESS_S):
-            found = compare(old, new)
-            took = time.process_time() - started
             prints = [_fingerprint(schema) for schema in (old, new)]
-    except _TooSlow:
-        report.slow.append(f"did not end\n{_shown(old, new)}")
-        return None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and shown
-        report.crashes.append(f"{type(error).__name__}: {error}\n{_shown(old, new)}")
+        report.crash(error, old, new)
         return None
-    report.times_ms.append(took * 1000)
-    if took > SLOW_S:
-        report.slow.append(f"{took:.2f} s\n{_shown(old, new)}")
     return found, prints[0] == prints[1] is not None
 
 
@@ -117,41 +46,22 @@ def _fingerprint(schema: Schema) -> str | None:
         return None
 
 
-def _shown(old: Schema, new: Schema) -> str:
-    try:
-        return f"  old {repr(old)[:3000]}\n  new {repr(new)[:3000]}"
-    except ValueError:
-        return "  a document with a number of thousands of digits"
-
-
 def one_pair(random: Random, report: Report) -> None:
+    """Compare two random documents."""
     maker, kind = Maker(random, foreign=random.random() < 0.4), "random"
     if random.random() < 0.2:
         kind, old, new = foreign_kinds.pair(random)
     else:
         old = maker.document()
         new = edited(old, maker) if random.random() < 0.9 else maker.document()
-    report.pairs += 1
-    if (answer := compared(report, old, new)) is None:
+    if (answer := compared(report, old, new)) is None or (sides := _validators(old, new)) is None:
         return
     found, same = answer
-    sides = _validators(old, new)
-    cannot = any(c.rule == "CANNOT_COMPARE" for c in found.changes)
-    report.incomparable += 2 * cannot
-    for way, verdict, writer, reader in (
-        ("backward", found.backward, old, new),
-        ("forward", found.forward, new, old),
-    ):
-        report.answers += 1
-        report.compatible += verdict
-        if sides is None:
-            continue
-        ends = sides if way == "backward" else sides[::-1]
+    for way, writer, ends in (("backward", old, sides), ("forward", new, sides[::-1])):
         against = _counterexample(writer, ends, random)
-        if (verdict or same) and against is not None:
-            report.dangerous.append(f"{way}: {against[0]!r}\n{_shown(writer, reader)}")
-            report.kinds[kind] += 1
-        report.conservative += not (verdict or cannot) and against is None
+        report.judge(found, way, against, (old, new))
+        if same and against is not None:
+            report.dangerous.add(f"{report.at}: the same fingerprint; {against}", kind)
         _judge_examples(report, found, way, ends)
 
 
@@ -192,10 +102,11 @@ def _judge_examples(report: Report, found: Comparison, way: str, ends: list[Any]
         mine = not change.backward if way == "backward" else change.backward and not change.forward
         if change.example is None or not mine:
             continue
+        report.examples += 1
         accepted = _is_valid(ends[1], change.example) and change.rule not in formats
         if _is_valid(ends[0], change.example) is False or accepted:
-            text = f"{change.rule} {change.path} {change.example!r}"
-            report.wrong_examples.append(f"{text}\n{_shown(ends[0].schema, ends[1].schema)}")
+            text = f"{report.at}: {change.rule} {change.path} {change.example!r}"
+            report.wrong_examples.add(f"{text}\n{shown(ends[0].schema, ends[1].schema)}")
 
 
 # --- damaged and costly documents -----------------------------------------------------------------
@@ -229,7 +140,6 @@ def damaged(random: Random, report: Report) -> None:
         holder[key] = copy.deepcopy(random.choice(JUNK))
         if isinstance(holder, dict) and random.random() < 0.3:
             holder |= copy.deepcopy(random.choice([j for j in JUNK if isinstance(j, dict)]))
-    report.pairs += 1
     compared(report, old, new)
     compared(report, new, copy.deepcopy(new))
 
@@ -242,7 +152,6 @@ def costly(random: Random, report: Report) -> None:
     shape = random.choice([_shared, _nested, _product, _variants, _values])
     old = shape(random, size, key, wide, leaf)
     new = shape(random, size + random.randint(0, 1), key, wide, {"type": "string"})
-    report.pairs += 1
     compared(report, old, new)
 
 
@@ -306,35 +215,12 @@ def _values(random: Random, size: int, _key: str, wide: int, leaf: Schema) -> Sc
     )
 
 
-def run(pairs: int, seed: int) -> Report:
-    report, random = Report(), Random(seed)
-    while report.pairs < pairs:
-        roll = random.random()
-        if roll < 0.9:
-            one_pair(random, report)
-        elif roll < 0.99:
-            damaged(random, report)
-        else:
-            costly(random, report)
-    return report
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
-    parser.add_argument("--show", type=int, default=3, help="cases of each kind to print")
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    start = time.perf_counter()
-    report = run(options.pairs, options.seed)
-    for name in ("dangerous", "crashes", "slow", "wrong_examples"):
-        for case in getattr(report, name)[: options.show]:
-            print(f"{name}: {case}\n")
-    print("kinds of dangerous pairs:", ", ".join(f"{k} {n}" for k, n in report.kinds.items()))
-    print(f"{report} ({time.perf_counter() - start:.0f} s)")
-    return 1 if report.dangerous or report.crashes or report.slow else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def one_round(random: Random, report: Report) -> None:
+    """Compare one pair; a tenth of them damaged or costly."""
+    roll = random.random()
+    if roll < 0.9:
+        one_pair(random, report)
+    elif roll < 0.99:
+        damaged(random, report)
+    else:
+        costly(random, report)

@@ -244,7 +244,8 @@ def is_endless(document: Schema) -> bool:
             if key in ("$ref", "$dynamicRef"):
                 yield "A" if value == "#here" else str(value).removeprefix("#/$defs/")
             elif key in ("allOf", "anyOf", "oneOf"):
-                yield from (to for part in value for to in leads(part))
+                parts = value if isinstance(value, list) else []
+                yield from (to for part in parts for to in leads(part))
             elif key in ("not", "if", "then", "else"):
                 yield from leads(value)
             elif key in ("dependentSchemas", "dependencies"):

@@ -464,7 +464,7 @@ class Builder:
 
     def forget(self) -> None:
         for name in self.names:
-            delattr(sys.modules[__name__], name)
+            vars(sys.modules[__name__]).pop(name, None)  # not there if it could not be built
 
 
 # --- writing values -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.compat.foreign_fuzz import JUNK, run
+from tests.compat.foreign_fuzz import JUNK
 from tests.compat.foreign_rows import DANGEROUS, INT, SEVEN, STR, defs, obj
 from typedq.compat import compare, read_schema
 from typedq.contracts import dialect, fingerprint
@@ -257,7 +257,7 @@ COSTLY: dict[str, Any] = {
         "$ref": "#/$defs/A", "$defs": {"A": {
             **members(500, {"$ref": "#/$defs/A"}), "additionalProperties": leaf}}},
 }  # fmt: skip
-LIMIT_S = 1.0  # of CPU: finds what hangs; the slowest took 0.51 s on a loaded machine
+LIMIT_S = 0.5  # of CPU
 
 
 @pytest.mark.parametrize("make", COSTLY.values(), ids=COSTLY)
@@ -312,15 +312,3 @@ def test_answers_do_not_depend_on_the_seed_of_hashes() -> None:
         for seed in ("0", "1", "5", "12345")
     }
     assert len(told) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_an_independent_validator_finds_no_false_promise() -> None:
-    seed = time.time_ns() % 1_000_000
-    report = run(3_000, seed)
-    print(f"seed {seed}: {report}")
-    assert not report.crashes, report.crashes[0]
-    assert not report.dangerous, report.dangerous[0]
-    assert not report.slow, report.slow[0]
-    assert len(report.wrong_examples) <= report.pairs / 1_000, report.wrong_examples[0]

@@ -71,9 +71,10 @@ class Spec:
 DAYS = [dt.date(2019, 5, 1), dt.date(2020, 1, 1), dt.date(2500, 1, 1)]
 MOMENTS = [dt.datetime(day.year, 1, 1, zone, tzinfo=dt.UTC if zone else None)
            for day in DAYS for zone in (0, 5)]  # fmt: skip
-TEXTS = ["", " ", "a", "A", " ab ", "abc", "ABCD", "2020-01-01", "YQ==", "red", "1", "a@b.co",
-         "https://a.b/", "00000000-0000-4000-8000-000000000001", "10.0.0.1"]  # fmt: skip
-UUIDS = [uuid.UUID(int=1), uuid.UUID("00000000-0000-4000-8000-000000000001"), uuid.UUID(TEXTS[13])]
+TEXTS = ["", " ", "a", "a\n", "A", " ab ", "abc", "ABCD", "2020-01-01", "YQ==", "red", "1",
+         "a@b.co", "https://a.b/", "00000000-0000-4000-8000-000000000001", "10.0.0.1"]  # fmt: skip
+UUIDS = [uuid.UUID(int=1), uuid.UUID("00000000-0000-1000-8000-000000000001"), uuid.UUID(TEXTS[14])]
+LONG_URL = f"https://a.b/{'c' * 2100}"
 _STR = StringConstraints
 _AS_TEXT = PlainSerializer(str, return_type=str)
 # name -> base type, what may be written beside it, values
@@ -93,6 +94,7 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
             Field(min_length=1),
             _STR(max_length=2),
             _STR(pattern="^a"),
+            _STR(pattern="^a$"),
             _STR(strip_whitespace=True),
             _STR(strip_whitespace=True, min_length=1),
             _STR(to_lower=True),
@@ -101,8 +103,8 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         TEXTS,
     ),
     "bytes": (bytes, [None, Field(min_length=2), at.MaxLen(1)], [b"", b"a", b"YQ==", b"6161"]),
-    "base64": (pydantic.Base64Bytes, [None], [b"", b"ab", b"\xff"]),
-    "base64 text": (pydantic.Base64UrlStr, [None], ["", "ab"]),
+    "base64": (pydantic.Base64Bytes, [None], [b"", b"YWFh", b"YQ=="]),  # fit to be decoded
+    "base64 text": (pydantic.Base64UrlStr, [None], ["", "YWFh"]),
     "date": (
         dt.date,
         [None, Field(ge=DAYS[1]), at.Gt(DAYS[1]), at.Lt(DAYS[1]), _AS_TEXT],
@@ -116,7 +118,11 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         MOMENTS,
     ),
     "aware": (pydantic.AwareDatetime, [None], MOMENTS),
-    "time": (dt.time, [None, at.Ge(dt.time(12))], [dt.time(1), dt.time(13, tzinfo=dt.UTC)]),
+    "time": (
+        dt.time,
+        [None, at.Ge(dt.time(12))],
+        [dt.time(1), dt.time(13), dt.time(2, tzinfo=dt.UTC), dt.time(13, tzinfo=dt.UTC)],
+    ),
     "timedelta": (
         dt.timedelta,
         [None, Field(gt=dt.timedelta(0)), at.Le(dt.timedelta(days=1))],
@@ -128,20 +134,20 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "decimal": (
         Decimal,
         [None, Field(gt=0), Field(max_digits=2), Field(decimal_places=1), _AS_TEXT],
-        [Decimal(text) for text in ("-1", "0.5", "1.25", "100", "1E+2")],
+        [Decimal(text) for text in ("-1", "0.5", "0.05", "1.25", "100", "1E+2")],
     ),
-    "url": (pydantic.AnyUrl, [None], ["https://a.b/", "ftp://a.b/c"]),
-    "http": (pydantic.AnyHttpUrl, [None], ["https://a.b/", "http://c.d/e"]),
+    "url": (pydantic.AnyUrl, [None], ["https://a.b/", "ftp://a.b/c", LONG_URL]),
+    "http": (pydantic.AnyHttpUrl, [None], ["https://a.b/", "http://c.d/e", LONG_URL]),
     "web": (pydantic.HttpUrl, [None, Field(max_length=15)], ["https://a.b/", "http://c.d/e/f/g"]),
     "email": (pydantic.EmailStr, [None], ["a@b.co", "c@d.co"]),
     "ipv4": (ipaddress.IPv4Address, [None], ["10.0.0.1"]),
     "ip": (pydantic.IPvAnyAddress, [None], ["10.0.0.1", "::1"]),
     "path": (pathlib.PurePosixPath, [None], ["a", "b/c"]),
-    "size": (pydantic.ByteSize, [None], [0, 5]),
+    "size": (pydantic.ByteSize, [None], [0, 5, 5000, 1 << 60]),
     "colour": (Colour, [None], list(Colour)),
     "text enum": (Text, [None], list(Text)),
     "level": (Level, [None], list(Level)),
-    "bits": (Bits, [None], [Bits.A, Bits.A | Bits.B]),
+    "bits": (Bits, [None], [Bits.A, Bits.A | Bits.B, Bits(0), Bits(64)]),
     "literal": (Literal["red"], [None], ["red"]),
     "literals": (Literal["red", 1, None], [None], ["red", 1, None]),
     "literal enum": (Literal[Text.RED], [None], [Text.RED]),
@@ -170,6 +176,7 @@ CONFIG: dict[str, list[Any]] = {
     "str_max_length": [None, 3],
     "bytes": ["utf8", "base64", "hex"],
     "populate_by_name": [False, True],
+    "regex_engine": ["rust-regex", "python-re"],
     "use_enum_values": [False, True],
     "computed": [None, "a", "z"],
 }
@@ -243,7 +250,7 @@ def _edit_collection(target: Spec, random: Random) -> None:
 def _edit_record(target: Spec, maker: Maker) -> None:
     random = maker.random
     member = random.choice(target.members)
-    action = random.randrange(6)
+    action = random.randrange(7)
     free = [name for name in "abcdef" if name not in {m.name for m in target.members}]
     if action == 0:
         target.members.append(maker.member(random.choice(free), 1))
@@ -255,6 +262,8 @@ def _edit_record(target: Spec, maker: Maker) -> None:
         member.alias = random.choice([None, "A", "B", "choices", "exclude"])
     elif action == 4:
         member.name = random.choice(free)
+    elif action == 5:
+        target.name = random.choice(HOLDERS)
     else:
         key = random.choice(list(CONFIG))
         target.options[key] = random.choice(CONFIG[key])
@@ -318,6 +327,7 @@ def _record(spec: Spec) -> Any:
         ser_json_bytes=spec.options["bytes"],
         val_json_bytes=spec.options["bytes"],
         populate_by_name=spec.options["populate_by_name"],
+        regex_engine=spec.options["regex_engine"],
         use_enum_values=spec.options["use_enum_values"],
     )
     namespace: dict[str, Any] = {"__annotations__": kinds, "__module__": __name__}

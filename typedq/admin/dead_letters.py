@@ -28,9 +28,10 @@ class DeadLetters:
     def get(self, id: str, *, payload: bool = False) -> dict[str, Any] | None:
         """Return one dead letter with its traceback, or None if there is no such id."""
         (message,) = self._broker.call(stats.read_dead(self._keys, [id]))
-        pages = self._pages(EVERYTHING, CHUNK) if message else iter(())
-        entry = next((entry for page in pages for entry in page if entry.id == id), None)
-        return _describe(entry, message, payload=payload) if message and entry else None
+        died_ms = self._broker.call(stats.died_at(self._keys, id)) if message else None
+        if message is None or died_ms is None:
+            return None
+        return _describe(DeadEntry(id, died_ms), message, payload=payload)
 
     def ids(self, only: Selection) -> list[str]:
         """Return the ids of the selected dead letters; bodies are read only to find a task."""

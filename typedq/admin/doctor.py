@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, get_args
 
@@ -25,16 +25,23 @@ _SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(
 _TYPES = _SETS | {"last_tick": "string", "broadcasts": "stream", "supervisors": "list"}
 
 
-def examine(app: TypedQ) -> Iterator[Finding]:
+def examine(app: TypedQ, seen: Mapping[str, Any] | None = None) -> Iterator[Finding]:
     """Yield all findings; a check that the server refuses is a warning.
 
-    Raises ServerUnavailable.
+    seen: an `overview` of now, if there is one. Raises ServerUnavailable.
     """
-    for check in (_server, _clock, _acl, _keys, _workers):
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "server": lambda: _server(app),
+        "clock": lambda: _clock(app),
+        "acl": lambda: _acl(app),
+        "keys": lambda: _keys(app),
+        "workers": lambda: _workers(app, seen or overview(app)),
+    }
+    for name, check in checks.items():
         try:
-            yield from check(app)
+            yield from check()
         except ServerRefused as error:
-            name, found = check.__name__.strip("_"), f"not checked: {error.reason}"
+            found = f"not checked: {error.reason}"
             yield Finding(name, "warning", found, _ACLS if "this user" in found else "")
 
 
@@ -109,7 +116,7 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
         yield Finding("keys", "ok", "every key has the expected type")
 
 
-def _workers(app: TypedQ) -> Iterator[Finding]:
+def _workers(app: TypedQ, seen: Mapping[str, Any]) -> Iterator[Finding]:
     sessions = app.broker.call(stats.sessions(app.broker.keys))
     expired = sum(
         s.expires_ms < app.broker.call(server_checks.clock()) * 1000 - 5000 for s in sessions
@@ -117,7 +124,6 @@ def _workers(app: TypedQ) -> Iterator[Finding]:
     found = f"{expired} of {len(sessions)} expired and not yet recovered; start a worker"
     level: Level = "problem" if expired else "ok"
     yield Finding("sessions", level, found if expired else f"{len(sessions)} alive", _START)
-    seen = overview(app)
     for contract, reason in sorted(seen["invalid_schemas"].items()):
         found = f"the schema published for {contract} is invalid: {reason}"
         yield Finding("registry", "warning", found, registry.mend(app.broker, contract))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from typedq import registry
 from typedq.admin import parked
@@ -13,7 +13,7 @@ from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import cron, parking, stats
 from typedq.broker.stats import QueueStats, Stats
-from typedq.errors import BadMessage
+from typedq.errors import BadMessage, InvalidSchema
 from typedq.message import decode_message
 
 _REST = b" - - - -"  # the server returns only the header; these fields complete the message
@@ -26,8 +26,6 @@ class _Snapshot(NamedTuple):
     paused: list[str]
     extent: parking.DelayedStats
     created_ms: dict[parking.Group, int]
-    schemas: Mapping[str, dict[str, Any]]
-    invalid_schemas: Mapping[str, str]
     slots: dict[str, int]
 
 
@@ -41,16 +39,34 @@ def _take(app: TypedQ) -> _Snapshot:
         broker.call(stats.paused(keys, names)),
         broker.call(parking.extent(keys, names, created_ms)),
         created_ms,
-        *registry.read_published(broker),
         broker.call(cron.last_slots(keys)) if app.declarations.cron_entries else {},
     )
 
 
-def overview(app: TypedQ) -> dict[str, Any]:
+@final
+class Contracts:
+    """Published contracts and their readers. Keep one to compare each pair only once.
+
+    most: how many schemas one `overview` parses only to find invalid ones; None for all
+    """
+
+    def __init__(self, app: TypedQ, most: int | None = None) -> None:
+        self.schemas = registry.PublishedSchemas()
+        self.readers = registry.WorkersByContract(declared(app), self.schemas)
+        self._broker, self._most = app.broker, most
+
+    def refresh(self) -> Mapping[str, InvalidSchema]:
+        """Read the published schemas; return the invalid ones. Raises ServerError."""
+        self.readers.forget(self.schemas.refresh(self._broker))
+        return self.schemas.invalid(self._most)
+
+
+def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
     """Return the keys of `info --json`. Raises ServerError."""
-    seen = _take(app)
-    settings, survey = app.settings, seen.survey
-    now_ms, readers = survey.now_ms, registry.WorkersByContract(declared(app), seen.schemas)
+    contracts = contracts or Contracts(app)
+    seen, invalid = _take(app), contracts.refresh()
+    settings, survey, readers = app.settings, seen.survey, contracts.readers
+    now_ms = survey.now_ms
     workers = {name: registry.worker(line) for name, line in survey.workers.items() if line}
     oldest_ms = now_ms - 2000 * settings.lease
     alive = {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
@@ -81,7 +97,7 @@ def overview(app: TypedQ) -> dict[str, Any]:
             for each in _contracts(app, survey.counts)
         ],
         "parked": groups,
-        "invalid_schemas": seen.invalid_schemas,
+        "invalid_schemas": {id: error.reason for id, error in invalid.items()},
         "cron": _cron(app, seen.slots, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,

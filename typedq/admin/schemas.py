@@ -47,10 +47,15 @@ def read(directory: Path | None = None, start: Path | None = None) -> Schemas:
     directory: where they are; else TYPEDQ_SCHEMAS, else as [tool.typedq.schemas] of the project
         around `start` says
     """
+    where, mode = locate(directory, start)
+    return Schemas(where, registry.parse(registry.in_directory(where), short(where)), mode)
+
+
+def locate(directory: Path | None = None, start: Path | None = None) -> tuple[Path, str]:
+    """Return the directory of the contracts, as in `read`, and the default mode."""
     configured, mode = _configured(start)
     from_environment = os.environ.get("TYPEDQ_SCHEMAS")
-    where = directory or (Path(from_environment) if from_environment else configured)
-    return Schemas(where, registry.parse(registry.in_directory(where), short(where)), mode)
+    return directory or (Path(from_environment) if from_environment else configured), mode
 
 
 def check(

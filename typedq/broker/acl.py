@@ -42,7 +42,7 @@ LRANGE [ready] 0 0; LRANGE [parked] 0 0; HMGET [dead_letters] f; HGETALL [contra
 HGETALL [cron]; SADD [paused] v; SREM [paused] v; XADD [broadcasts] * n 1; HGETALL [stats]
 HGETALL [session_queues]; HGET [dead_letters] f; LRANGE [parked] 0 0; LREM [ready] 0 v
 LREM [parked] 0 v; XADD [cancellations] * i 1; EXPIRE [cancellations] 9
-INFO server; CONFIG GET save; TYPE [ready]; ACL WHOAMI; ACL DRYRUN default PING"""
+ZSCORE [dead] v; INFO server; CONFIG GET save; TYPE [ready]; ACL WHOAMI; ACL DRYRUN default PING"""
 _NEEDS: Mapping[Role, str] = {
     "producer": _PRODUCER,
     "worker": _PRODUCER + _WORKER,

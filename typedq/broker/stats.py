@@ -142,16 +142,10 @@ def _split(raw: bytes) -> DeadMessage:
     return DeadMessage(reason, message) if line_break else DeadMessage(b"", raw)
 
 
-def died_at(keys: Keys, ids: Sequence[str]) -> Operation[list[int | None]]:
-    """Return when messages became dead letters (server ms); None for ids that are gone.
-
-    ids: at least one
-    """
+def died_at(keys: Keys, id: str) -> Operation[int | None]:
+    """Return when a message became a dead letter (server ms); None if it is gone."""
     return Operation(
-        "ZMSCORE",
-        [keys.dead],
-        list(ids),
-        lambda reply: [None if ms is None else number(ms) for ms in reply],
+        "ZSCORE", [keys.dead], [id], lambda reply: None if reply is None else number(reply)
     )
 
 

@@ -26,6 +26,7 @@ _COMMANDS = {  # name -> module, function, example
     "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
+    "dashboard": ("dashboard", "dashboard", "myapp.tasks:app --port 8080 --write"),
     "show": ("single", "show", f"019ad0f3c1e5d1c0ffee000007 --payload {_APP}"),
     "cancel": ("single", "cancel", f"019ad0f3c1e5d1c0ffee000007 {_APP}"),
     "peek": ("queues", "peek", f"low -n 5 --payload {_APP}"),

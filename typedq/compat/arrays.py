@@ -84,12 +84,13 @@ def untagged(w: Alternative, reader: NormalForm) -> list[Alternative]:
     """Return readers of its kind that no tag, nor other constant, of the writer rules out."""
     first = {0} if w.facets.get("minItems", 0) else set[str | int]()
     names = w.listed.keys() & (w.members.always if w.kind == "object" else first)
-    left = {id(r): r for r in reader.open.get(w.kind, ())}
-    for name in sorted(names, key=str):
+    left = reader.open.get(w.kind, [])
+    for count, name in enumerate(sorted(names, key=str)):
         fitting = reader.listing(w.kind, name, w.listed[name])
         w.side.budget.spend(1 + len(fitting))
-        left = {id(r): r for r in fitting if id(r) in left}
-    return list(left.values())
+        known = {id(r) for r in left} if count else ()
+        left = [r for r in fitting if not count or id(r) in known]
+    return left
 
 
 def disjoint(w: Alternative, r: Alternative) -> bool:

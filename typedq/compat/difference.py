@@ -12,6 +12,7 @@ from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import NOTHING
 
 _MAX_QUOTED = 200  # characters
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,11 @@ class Difference:
     @property
     def refused(self) -> bool:
         """Return True if something in here breaks, whatever the links say."""
-        return any(incompatibility.breaks for incompatibility in self.incompatibilities)
+        found = self.incompatibilities
+        return bool(found) and any(incompatibility.breaks for incompatibility in found)
 
 
 def quoted(name: object) -> str:
     """Return a name or a value as a person expects to see it, cut if it is long."""
-    text = json.dumps(name, ensure_ascii=False)
+    text = _encode(name)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."

@@ -6,7 +6,7 @@ may allow too much, never too little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 from typedq.contracts.dialect import ANNOTATIONS, ROOT_ANNOTATIONS, Budget, Schema
@@ -18,8 +18,8 @@ TEXT = {"format", "contentEncoding"}
 _ITEMS = ("prefixItems", "items", "x-typedq-elements")
 _MEMBERS = ("properties", "patternProperties", "additionalProperties")
 _NUMBER = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-FACETS: dict[str, tuple[str, ...]] = {
-    kind: tuple(sorted(keys))
+FACETS: dict[str, frozenset[str]] = {
+    kind: frozenset(keys)
     for kind, keys in {
         "null": set[str](),
         "boolean": set[str](),
@@ -50,9 +50,9 @@ class Flat(NamedTuple):
 ANYTHING = Flat({}, {})
 
 
-def only(facets: Json, keys: Iterable[str]) -> Json:
+def only(facets: Json, keys: Container[str]) -> Json:
     """Return some of the keywords."""
-    return {key: facets[key] for key in keys if key in facets}
+    return {key: value for key, value in facets.items() if key in keys}
 
 
 def own_keywords(schema: Json) -> Flat:
@@ -92,7 +92,7 @@ def _merge_keyword(
         merged[key] = [value for value in left if equality_key(value) in known]
     elif key in ("properties", "patternProperties"):
         shared = sorted(left.keys() & right.keys())
-        clash = [n for n in shared if not _say_the_same(left[n], right[n], budget)]
+        clash = {n: None for n in shared if not _say_the_same(left[n], right[n], budget)}
         merged[key] = {**left, **right, **dict.fromkeys(clash, True)}
         if clash:
             residue[key] = {"allOf": [{key: only(side, clash)} for side in (left, right)]}

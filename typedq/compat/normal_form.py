@@ -34,11 +34,11 @@ from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsup
 from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
 
 _KIND_OF: tuple[tuple[Any, str], ...] = (
+    (str, "string"),
     (type(None), "null"),
     (bool, "boolean"),  # before int, as it is one
     (int, "integer"),
     (float, "number"),
-    (str, "string"),
     ((list, tuple), "array"),
     (dict, "object"),
 )
@@ -49,7 +49,7 @@ _MAX_NESTED_REFS = 100
 _Marks = tuple[set[str], set[str] | None, dict[str | int, list[str]]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Alternative:
     """Values of one kind, or one constant. `facets`: keywords that apply to the kind."""
 
@@ -80,8 +80,8 @@ class NormalForm:
         for a in alternatives:
             if a.constant is NOTHING:
                 self.open.setdefault(a.kind, []).append(a)
-        texts = (text_form(a.facets) for a in alternatives if a.kind == "string")
-        self.text_forms = tuple(dict.fromkeys(texts))
+        texts = {id(a.facets): a.facets for a in alternatives if a.kind == "string"}
+        self.text_forms = tuple(dict.fromkeys(map(text_form, texts.values())))
         self._by_value: dict[tuple[str, str | int], dict[str, list[Alternative]]] = {}
 
     def listing(self, kind: str, name: str | int, values: list[str]) -> list[Alternative]:
@@ -126,7 +126,8 @@ class Side:
             schema = self.document.target(schema["$ref"])
         if id(schema) not in self._forms:
             found = [a for flat in self._flatten(schema) for a in self._alternatives(flat)]
-            self.budget.spend(1 + 2 * len(found))
+            of_one = 2 if len(found) < 3 else 5  # the many that a schema without a type is
+            self.budget.spend(1 + sum(of_one if a.constant is NOTHING else 1 for a in found))
             self._forms[id(schema)] = NormalForm(schema, list(_with_whole_kinds(found)))
         return self._forms.setdefault(id(asked), self._forms[id(schema)])
 
@@ -222,21 +223,28 @@ class Side:
         facets, residue = flat
         kinds = kinds_of(facets)
         finer = only(facets, ("x-typedq-type",))
+        if finer.get("x-typedq-type") == "byte-size":  # to JSON, a whole number like any other
+            finer = {}
         if "enum" not in facets:
             for kind in kinds:
                 yield Alternative(self, kind, {**only(facets, FACETS[kind]), **finer}, residue)
             return
+        prepared = dict[str, tuple[Json, Json, Json]]()
         for value in facets["enum"]:
             kind = next(kind for types, kind in _KIND_OF if isinstance(value, types))
             whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
             if not (kind in kinds or whole or (kind == "integer" and "number" in kinds)):
                 continue
-            rest = only(facets, FACETS[kind])
-            text = only(rest, sorted(TEXT)) if kind == "string" else {}
-            fits = self._fits(kind, {**rest, **finer}, value) if rest.keys() - text.keys() else True
+            if kind not in prepared:  # the same for all values of a kind
+                rest = only(facets, FACETS[kind])
+                text = only(rest, TEXT) if kind == "string" else {}
+                bounds = {key: value for key, value in rest.items() if key not in text}
+                prepared[kind] = rest, {**text, **finer}, bounds
+            rest, text, bounds = prepared[kind]
+            fits = self._fits(kind, {**rest, **finer}, value) if bounds else True
             if fits is not False:
-                left = {} if fits else {"facets": {k: v for k, v in rest.items() if k not in text}}
-                yield Alternative(self, kind, {**text, **finer}, {**residue, **left}, value)
+                left = residue if fits else {**residue, "facets": bounds}
+                yield Alternative(self, kind, text, left, value)
 
     def _fits(self, kind: str, facets: Json, value: Any) -> bool | None:
         if kind in ("integer", "number"):

@@ -18,18 +18,19 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     """Compare objects with objects."""
     found, writer, reader = Difference(), w.members, r.members
     w.side.budget.spend(4 + 2 * len(writer.parts) + len(reader.declared))
-    for name in sorted(reader.required - writer.always):
-        kind: Kind = "omitted" if name in writer.declared else "missing"
+    instead = reader.read_instead(writer)
+    given = {name for alias, name in instead.items() if alias in writer.always}
+    for name in sorted(reader.required - writer.always - given):
+        kind: Kind = "omitted" if name in writer.parts else "missing"
         part = reader.declared.get(name, NOTHING)
         found.add(kind, Step("member", name), what=quoted(name), reader_schema=part)
     for name, schema in writer.parts.items():
         if schema is not False:
-            _member(found, w, r, name, schema)
+            _member(found, w, r, name, schema, is_alias=name in instead)
     _undeclared(found, writer, reader)
     _keys(found, writer, reader)
     fewest = max(len(writer.always), w.facets.get("minProperties", 0))
-    closed = writer.written is False and not writer.patterns
-    most = min(len(writer.parts) if closed else inf, w.facets.get("maxProperties", inf))
+    most = min(_most(w), w.facets.get("maxProperties", inf))
     if fewest < (least := r.facets.get("minProperties", 0)):
         found.add("bound", what=f"at least {least} entries")
     if most > (limit := r.facets.get("maxProperties", inf)):
@@ -38,10 +39,26 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     return found
 
 
-def _member(found: Difference, w: Alternative, r: Alternative, name: str, schema: Schema) -> None:
+def _most(w: Alternative) -> float:
+    """The most members that a writer can write."""
+    writer = w.members
+    if writer.written is False and not writer.patterns:
+        return len(writer.parts)
+    keys = w.facets.get("propertyNames")
+    listed = keys.get("enum") if is_object(keys) else None
+    return inf if listed is None else len(listed) + len(writer.parts)
+
+
+def _member(
+    found: Difference, w: Alternative, r: Alternative, name: str, schema: Schema, *, is_alias: bool
+) -> None:
     step, writer, reader = Step("member", name), w.members, r.members
     governed = _by_patterns(found, r, name, schema)
-    if name in reader.declared:
+    if is_alias:
+        theirs = reader.declared[name]
+        plain = {key: value for key, value in theirs.items() if key != "x-typedq-alias"}
+        found.links.append(Link(step, schema, plain))
+    elif name in reader.declared:
         _declared(found, w, r, name, schema)
     elif governed:
         return

@@ -155,6 +155,8 @@ def decimals(w: Alternative, r: Alternative) -> Difference:
     else:
         exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), w.constant)
         facets = w.facets if w.constant is NOTHING else exactly
+        if isinstance(w.constant, int):
+            facets = {**exactly, "max_digits": len(str(abs(w.constant)))}
         _decimals(found, facets, decimal_facets(r.facets), whole=w.kind == "integer")
     return found
 

@@ -12,10 +12,16 @@ from math import inf
 from typing import Any
 
 from typedq.contracts.dialect import Schema
+from typedq.contracts.json_tree import is_array, is_object
 
 Json = dict[str, Any]
 
 ANY_TEXT = {"type": "string"}
+_ONLY_READ = ("x-typedq-excluded", "x-typedq-alias")  # members that are never written
+
+
+def _is_only_read(schema: Schema) -> bool:
+    return is_object(schema) and not schema.keys().isdisjoint(_ONLY_READ)
 
 
 class Members:
@@ -52,7 +58,37 @@ class Members:
         """What a writer may write by name: declared members, and required ones of any value."""
         loose = True if self.patterns else self.accepted
         more = sorted(self.required - self.declared.keys()) if self.fixed else ()
-        return {**self.declared, **dict.fromkeys(more, loose)}
+        declared = {
+            name: schema
+            for name, schema in self.declared.items()
+            if name in self.required or not _is_only_read(schema)
+        }
+        return {**declared, **dict.fromkeys(more, loose)}
+
+    @cached_property
+    def aliases(self) -> dict[str, list[str]]:
+        """The other names under which a reader finds members; of each one, if all are plain."""
+        found, odd = dict[str, list[str]](), set[str]()
+        for name, schema in self.declared.items():
+            alias: Any = schema.get("x-typedq-alias") if is_object(schema) else None
+            if is_array(alias) and len(alias) == 2 and isinstance(alias[0], str):
+                found.setdefault(alias[0], []).append(name)
+                odd |= {alias[0]} if alias[1] != name else set()
+        return {name: others for name, others in found.items() if name not in odd}
+
+    def read_instead(self, writer: Members) -> dict[str, str]:
+        """Return the aliases that a writer writes, each with the member that it is read for.
+
+        Which of several names counts is not known here, so those are left out.
+        """
+        found = dict[str, str]()
+        if not self.aliases or writer.written is not False or writer.patterns:
+            return found
+        for name, others in self.aliases.items():
+            written = [one for one in (name, *others) if one in writer.parts]
+            if len(written) == 1 and written != [name]:
+                found[written[0]] = name
+        return found
 
     def constant(self, name: str) -> str | None:
         """Return the one value a member can have, as its equality key."""

@@ -16,6 +16,7 @@ from typedq.compat.arrays import arrays, disjoint, untagged
 from typedq.compat.difference import Difference
 from typedq.compat.normal_form import Alternative, NormalForm, Side
 from typedq.compat.objects import objects
+from typedq.compat.reader_keywords import unmet
 from typedq.compat.scalars import (
     constants,
     decimals,
@@ -27,7 +28,6 @@ from typedq.compat.scalars import (
 )
 from typedq.compat.values import NOT_TEXT, text_form
 from typedq.contracts.dialect import Schema
-from typedq.contracts.fragments import READER_KEYWORDS
 from typedq.contracts.json_tree import NOTHING, text_of
 
 _Differ = Callable[[Alternative, Alternative], Difference]
@@ -56,6 +56,7 @@ class Option:
     reader: Alternative
     difference: Difference
     holds: bool
+    forms: list[tuple[NormalForm, NormalForm]] = field(default_factory=list[Any])  # of the links
     pairs: list[Pair] = field(default_factory=list[Any])  # of the links, in their order
 
 
@@ -114,22 +115,22 @@ class SubsumptionCheck:
             forms = _mixed_forms(left, right)
             pair = Pair(left, right, [_choice(w, right, forms) for w in left.alternatives])
             self._pairs[id(left), id(right)] = pair
-            waiting += [
-                (self.writer.form(link.writer), self.reader.form(link.reader))
-                for choice in pair.choices
-                for option in choice.options
-                for link in option.difference.links
-            ]
+            for choice in pair.choices:
+                for option in choice.options:
+                    option.forms = [
+                        (self.writer.form(link.writer), self.reader.form(link.reader))
+                        for link in option.difference.links
+                    ]
+                    waiting += option.forms
         return self._pairs[id(first[0]), id(first[1])]
 
     def _solve(self) -> None:
         for pair in self._pairs.values():
             for choice in pair.choices:
                 for option in choice.options:
-                    for link in option.difference.links:
-                        self.writer.budget.spend()
-                        sides = self.writer.form(link.writer), self.reader.form(link.reader)
-                        target = self._pairs[id(sides[0]), id(sides[1])]
+                    self.writer.budget.spend(len(option.forms))
+                    for left, right in option.forms:
+                        target = self._pairs[id(left), id(right)]
                         option.pairs.append(target)
                         target.rests_on_it.append((pair, choice, option))
         failing = [pair for pair in self._pairs.values() if self._fails(pair)]
@@ -151,20 +152,22 @@ class SubsumptionCheck:
 
 def _choice(w: Alternative, reader: NormalForm, forms: Collection[str]) -> Choice:
     fixed = w.constant is not NOTHING
-    table = _DIFFER_CONSTANT if fixed else _DIFFER
-    readers = [
-        (r, differ)
-        for kind, differ in table.get(w.kind, {}).items()
-        for r in reader.open.get(kind, ())
-        if w.kind == "string" or kind != "string" or is_decimal(r)
-    ]
-    ambiguous = w.kind == "string" and _mistakable(w, forms)
-    if len(readers) > 1 and w.kind in ("object", "array"):
+    ambiguous = bool(forms) and w.kind == "string" and _mistakable(w, forms)
+    readers = reader.open.get(w.kind, [])
+    if w.kind in ("object", "array") and len(readers) > 1:
         left = untagged(w, reader)
         ambiguous = _is_ambiguous(w, left)
-        differ = table[w.kind][w.kind]
-        readers = [(r, differ) for r in left] or readers[:_MAX_REFUSING]
-    options = [_option(w, r, differ(w, r)) for r, differ in readers]
+        readers = left or readers[:_MAX_REFUSING]
+        options = [_option(w, r, _DIFFER[w.kind][w.kind](w, r)) for r in readers]
+    else:
+        options = [
+            _option(w, r, differ(w, r))
+            for kind, differ in (_DIFFER_CONSTANT if fixed else _DIFFER).get(w.kind, {}).items()
+            for r in reader.open.get(kind, ())
+            if w.kind == "string" or kind != "string" or is_decimal(r)
+        ]
+    if len(options) > 2:
+        w.side.budget.spend(2 * len(options))
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
         options.insert(0, _option(w, listed, listed_constant(w, listed)))
     return Choice(w, options, ambiguous)
@@ -189,12 +192,10 @@ def _mistakable(w: Alternative, forms: Collection[str]) -> bool:
 
 
 def _option(w: Alternative, r: Alternative, difference: Difference) -> Option:
-    """Add keywords that neither side may have alone: what they mean is not decided here."""
-    w.side.budget.spend(2)
-    ours = {key for key in w.residue if key.startswith("x-typedq-")} - READER_KEYWORDS
-    for key in sorted(ours | r.residue.keys()):
-        left, right = w.residue.get(key), r.residue.get(key)
-        if left is None or right is None or w.side.digest(left) != r.side.digest(right):
+    """Add keywords that are not compared here, unless both sides agree about them."""
+    w.side.budget.spend(2 if w.constant is NOTHING else 1)
+    if w.residue or r.residue:
+        for key in unmet(w, r):
             difference.add("keyword", what=f"the keyword {key}")
     if w.kind == r.kind != "string" and _finer(w) != _finer(r):
         difference.add("keyword", what="the keyword x-typedq-type")

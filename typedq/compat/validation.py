@@ -93,7 +93,7 @@ class Validator:
         members = a.members
         self._side.budget.spend(1 + (len(members.required) + len(value)) // 10)
         if (members.always if writing else members.required) - value.keys():
-            return False
+            return None if members.aliases and not writing else False
         least, most = a.facets.get("minProperties", 0), a.facets.get("maxProperties", math.inf)
         if not least <= len(value) <= most:
             return False

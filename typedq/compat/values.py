@@ -33,6 +33,7 @@ READABLE = frozenset(
         "multi-host-uri", "naive-datetime", "naive-time", "name-email", "password", "path",
         "regex", "relative-json-pointer", "time", "timedelta", "uri", "uri-reference",
         "uri-template", "uuid", "uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8",
+        "zoneinfo",
     )
 )  # fmt: skip
 _FORMATS = READABLE - {"datetime", "decimal", "naive-datetime", "naive-time", "timedelta"}
@@ -52,6 +53,7 @@ _SYNTAX = {
     "integer": "-?(0|[1-9][0-9]*)",
     "number": r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?",
 }
+_LIMITS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 
 
 def text_form(facets: Facets) -> str:
@@ -70,6 +72,8 @@ def _foreign(format: str) -> str:
 
 def limits(facets: Facets, *, whole: bool) -> tuple[Limit | None, Limit | None]:
     """Return the tightest bounds; of whole numbers, the last ones allowed."""
+    if _LIMITS.isdisjoint(facets):
+        return None, None
     lows = [(facets[k], x) for k, x in (("minimum", 0), ("exclusiveMinimum", 1)) if k in facets]
     highs = [(facets[k], -x) for k, x in (("maximum", 0), ("exclusiveMaximum", 1)) if k in facets]
     low, high = max(lows, default=None), min(highs, default=None)

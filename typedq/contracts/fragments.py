@@ -34,6 +34,7 @@ READER_KEYWORDS = frozenset(
         "x-typedq-check",  # checks that pydantic or a custom type makes, by name
         "x-typedq-alias",  # what is read for another member, where that is not there
         "x-typedq-rank",  # place in a union whose members can look the same in JSON
+        "x-typedq-excluded",  # a member that is read and never written
         "x-typedq-tags",  # tags of a union whose discriminator is a function
     )
 )

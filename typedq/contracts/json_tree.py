@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 NOTHING: Any = object()
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_encode_text = json.encoder.encode_basestring
 _MAX_NUMBER = 10**300  # beyond, arithmetic on floats overflows
 
 
@@ -31,7 +32,7 @@ def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
 
 def text_of(value: Any) -> str:
     """Return canonical JSON, in which 1, 1.0, true and "1" all differ."""
-    return _encode(value)
+    return _encode_text(value) if type(value) is str else _encode(value)
 
 
 def equality_key(value: Any) -> str:
@@ -77,24 +78,25 @@ def check_json(value: Any, limits: Limits) -> None:
 
     A Python object that holds itself, or one part very often, exceeds the limits, too.
     """
-    waiting: list[tuple[Any, int]] = [(value, 0)]
+    waiting: list[tuple[Collection[Any], int]] = [([value], 0)]
     values = characters = 0
     while waiting:
-        part, depth = waiting.pop()
-        values += 1
+        parts, depth = waiting.pop()
+        values += len(parts)
         if values > limits.values:
             raise NotJson(f"it has more than {limits.values:,} values")
-        if depth > limits.depth:
+        if depth > limits.depth and parts:
             raise NotJson(f"it is nested more than {limits.depth} levels deep")
-        if isinstance(part, str):
-            characters += _length(part)
-        elif is_object(part):
-            characters += sum(map(_length, part))
-            waiting += [(item, depth + 1) for item in part.values()]
-        elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
-            waiting += [(item, depth + 1) for item in part]
-        else:
-            _check_scalar(part)
+        for part in parts:
+            if isinstance(part, str):
+                characters += _length(part)
+            elif is_object(part):
+                characters += sum(map(_length, part))
+                waiting.append((part.values(), depth + 1))
+            elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
+                waiting.append((part, depth + 1))
+            else:
+                _check_scalar(part)
         if characters > limits.characters:
             raise NotJson(f"its texts have more than {limits.characters:,} characters")
 

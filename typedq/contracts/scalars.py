@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,12 @@ _NUMBER_BOUNDS = {
 _TEXT_BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"}
 _BASE64_LENGTHS = {"min_length": "minLength", "max_length": "maxLength"}
 _BYTE_LENGTHS = {"min_length": "x-typedq-minBytes", "max_length": "x-typedq-maxBytes"}
+PYTHON_RE = "python-re"
+_CLASS = r"\[\^?(?:[^\]\[\\&~|]|\\[\\./+*?()\[\]{}|^$-])+\]"
+_PORTABLE = re.compile(
+    rf"(?:{_CLASS}|\\[\\./+*?()\[\]{{}}|^$-]|\(\?:|\((?!\?)|[^\\\[\](){{}}*+?$]|\)|"
+    r"\{\d{1,2}(?:,\d{0,2})?\}|[*+?])*", re.ASCII
+)  # fmt: skip
 
 
 def scalar(kind: mi.Type) -> Schema | None:
@@ -36,7 +43,17 @@ def _number(kind: mi.FloatType) -> Schema:
 
 
 def _string(kind: mi.StrType) -> Schema:
-    return {"type": "string", **given(kind, _TEXT_BOUNDS)}
+    portable = kind.pattern is None or is_portable(kind.pattern)
+    engine = {} if portable else {"x-typedq-text": {"engine": PYTHON_RE}}
+    return {"type": "string", **given(kind, _TEXT_BOUNDS), **engine}
+
+
+def is_portable(pattern: str) -> bool:
+    """Return True if Python's `re` and Rust's regex, which pydantic uses, agree about a pattern.
+
+    They differ in `$` before a line break, classes such as that of digits, and sets within sets.
+    """
+    return "--" not in pattern and _PORTABLE.fullmatch(pattern) is not None
 
 
 def _bytes(kind: mi.BytesType) -> Schema:

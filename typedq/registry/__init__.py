@@ -8,17 +8,23 @@ from typedq.registry.check import (
     check_histories,
     common_order,
     newest,
+    order_of,
 )
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
 from typedq.registry.live import (
     Live,
     Waiting,
-    Worker,
-    WorkersByContract,
     check_server,
     mend,
     published,
     read_published,
+)
+from typedq.registry.readers import (
+    PublishedSchemas,
+    Reading,
+    Schemas,
+    Worker,
+    WorkersByContract,
     worker,
 )
 from typedq.registry.sources import at_git, in_directory, modified_versions
@@ -31,6 +37,9 @@ __all__ = [
     "History",
     "Live",
     "Order",
+    "PublishedSchemas",
+    "Reading",
+    "Schemas",
     "Verdict",
     "Version",
     "Waiting",
@@ -45,6 +54,7 @@ __all__ = [
     "modified_versions",
     "newest",
     "next_version",
+    "order_of",
     "parse",
     "published",
     "read_published",

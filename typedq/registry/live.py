@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
-
-import msgspec
 
 from typedq.broker import Broker, stats
 from typedq.broker.parking import extent
-from typedq.compat import compare, read_schema
+from typedq.compat import compare
 from typedq.errors import ConfigurationError, InvalidSchema
-from typedq.policy import NAME
 from typedq.registry.check import Declared, Order, common_order, order_of
 from typedq.registry.history import History, Version
-
-Schemas = Mapping[str, dict[str, Any]]
-
-
-class Worker(msgspec.Struct):
-    """The report of a supervisor."""
-
-    host: str = "?"
-    pid: int = 0
-    children: int = 0
-    queues: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
-    started_ms: int | None = None
-    seen_ms: int | None = None
+from typedq.registry.readers import UNKNOWN, PublishedSchemas, Schemas, breaks, worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +45,7 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
     Raises `ConfigurationError` if a document there is not a schema, and `ServerError`.
     """
     found: dict[str, list[Version]] = {}
-    known, invalid = read_published(broker)
+    known, invalid = _described(broker)
     if invalid:
         raise ConfigurationError(
             [_invalid_schema(broker, *each) for each in sorted(invalid.items())]
@@ -76,21 +58,17 @@ def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History
     return {task: History(task, tuple(vs), ordered=False) for task, vs in found.items()}
 
 
-def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
-    """Return every valid published schema, and the reasons of invalid ones, by contract id.
+def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, InvalidSchema]]:
+    """Return every valid published schema, and what is wrong with invalid ones, by contract id."""
+    schemas = PublishedSchemas()
+    schemas.refresh(broker)
+    return schemas, schemas.invalid()
 
-    Values that are not a JSON object count as not published.
-    """
-    found, invalid = dict[str, dict[str, Any]](), dict[str, str]()
-    for id, text in broker.call(stats.contracts(broker.keys)).items():
-        if not NAME.fullmatch(id.rpartition("@")[0]):
-            continue
-        try:
-            found[id] = read_schema(text)
-        except InvalidSchema as error:
-            if error.is_object:
-                invalid[id] = error.reason
-    return found, invalid
+
+def _described(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
+    """Read all schemas; what is not even a JSON object counts as not published."""
+    known, errors = read_published(broker)
+    return known, {id: error.reason for id, error in errors.items() if error.is_object}
 
 
 def _invalid_schema(broker: Broker, contract: str, reason: str) -> str:
@@ -108,14 +86,6 @@ def mend(broker: Broker, contract: str) -> str:
     )
 
 
-def worker(line: bytes) -> Worker:
-    """Parse the report of a worker; one of another version may be unreadable."""
-    try:
-        return msgspec.json.decode(line, type=Worker)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return Worker()
-
-
 def check_server(
     broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh_s: float
 ) -> Live:
@@ -125,7 +95,7 @@ def check_server(
     `ConfigurationError` if the schema of a contract that matters is invalid.
     """
     seen = broker.call(stats.survey(broker.keys, queues, []))
-    known, invalid = read_published(broker)
+    known, invalid = _described(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
     oldest_ms = seen.now_ms - fresh_s * 1000
@@ -141,35 +111,6 @@ def check_server(
     return Live(waiting, len(workers), order, max(filter(None, dues), default=None))
 
 
-class WorkersByContract:
-    """Finds the workers that read a contract, by the rules that workers apply.
-
-    Only upcasters and aliases of this app's tasks are known.
-    """
-
-    def __init__(self, tasks: Iterable[Declared], schemas: Schemas) -> None:
-        self._schemas = schemas
-        self._ours = {f"{task.name}@{task.fingerprint}": task for task in tasks}
-        self._reads = cache(self._is_read)  # many workers read the same contracts
-
-    def of(self, contract: str, workers: Mapping[str, Worker]) -> list[str]:
-        """Return the names of the workers that read a contract."""
-        return [
-            name for name, w in workers.items() if any(self._reads(contract, r) for r in w.reads)
-        ]
-
-    def _is_read(self, contract: str, read: str) -> bool:
-        """Return True if a task with the contract `read` reads messages of `contract`."""
-        name, _, fingerprint = contract.partition("@")
-        own_name, _, own = read.partition("@")
-        task = self._ours.get(read) or Declared(own_name, own, self._schemas.get(read) or {})
-        if name not in (task.name, *task.aliases) or "#" in contract:  # of a newer message format
-            return False
-        if fingerprint == own or not task.schema or contract not in self._schemas:
-            return fingerprint == own
-        return task.reads(fingerprint, self._schemas[contract]) is not None
-
-
 def _waiting(
     contract: str, count: int, by_name: Mapping[str, Declared], schemas: Schemas
 ) -> Waiting:
@@ -180,15 +121,9 @@ def _waiting(
     if fingerprint == task.fingerprint:
         return Waiting(contract, count, "equal")
     if schema is None:
-        return Waiting(contract, count, None, "the server does not know this contract")
-    changes = compare(schema, task.schema).changes
-    breaks = ", ".join(
-        f"{c.rule} at {c.path}" + (f" ({c.message})" if c.rule == "CANNOT_COMPARE" else "")
-        for c in changes
-        if not c.backward
-    )
+        return Waiting(contract, count, None, UNKNOWN)
     read = task.reads(fingerprint, schema)
-    return Waiting(contract, count, read, "" if read else breaks)
+    return Waiting(contract, count, read, "" if read else breaks(schema, task.schema))
 
 
 def _orders(

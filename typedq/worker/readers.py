@@ -72,12 +72,14 @@ class ContractReaders:
             document = self._broker.call(schema(self._broker.keys, contract.decode()))
             if document is None:
                 return None  # somebody may publish it yet
-            reader = _choose(document, task, self._limits)
+            reader, why_not = _choose(document, task, self._limits)
         except ServerUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - what others wrote may be anything
             self._refuse(contract, error)
             return None
+        if why_not:
+            _tell(contract, why_not)
         return self._remember(contract, reader)
 
     def _remember(self, contract: bytes, reader: ContractReader | None) -> ContractReader | None:
@@ -88,20 +90,20 @@ class ContractReaders:
 
     def _refuse(self, contract: bytes, error: BaseException) -> None:
         if contract not in self._invalid:
-            event(
-                logging.WARNING,
-                "published schema cannot be compared; its messages are parked",
-                contract=contract.decode(),
-                why=(str(error) if isinstance(error, InvalidSchema) else repr(error))[:200],
-            )
+            _tell(contract, str(error) if isinstance(error, InvalidSchema) else repr(error))
         if len(self._invalid) >= _MAX_DECIDED:
             self._invalid.clear()
         self._invalid[contract] = time.monotonic() + RETRY_S
 
 
+def _tell(contract: bytes, why: str) -> None:
+    text = "published schema cannot be compared; its messages are parked"
+    event(logging.WARNING, text, contract=contract.decode(), why=why[:200])
+
+
 def _choose(
     document: bytes, task: Task[..., Any], limits: tuple[int, int]
-) -> ContractReader | None:
+) -> tuple[ContractReader | None, str]:
     """Choose an upcaster or today's contract: what drops the fewest values; upcasters come first.
 
     If all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
@@ -117,7 +119,10 @@ def _choose(
         for place, (found, reader) in enumerate(compared)
         if found.backward
     ]
-    return min(readable)[2] if readable else None
+    if readable:
+        return min(readable)[2], ""
+    changes = (change for found, _ in compared for change in found.changes)
+    return None, next((c.message for c in changes if c.rule == "CANNOT_COMPARE"), "")
 
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:

@@ -69,15 +69,18 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     if name in ("SecretStr", "SecretBytes", "Secret"):
         refuse(path, _MASKED)
     form = _FORMATS.get(name, {}) if check else {}
-    if "type" in form:
+    if form.get("type") == "integer":
         return {**form}
     written = walk.schema(node["schema"], path)
+    if "type" in form:
+        return {**written, **form} if written.get("type") == "string" else {**form}
     if not check and "x-typedq-written" not in written and _is_serialized(node["schema"]):
         return {**written, "x-typedq-written": _form(walk.definitions.resolved(written))}
     if form or not check or name in _HARMLESS:
         return {**written, **form}
     if (encoder := _encoder(function)) is not None:
-        return {**_TEXT, **_ENCODINGS.get(encoder, {}), "x-typedq-type": f"pydantic-{encoder}"}
+        text = {key: value for key, value in written.items() if key != "format"}
+        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": f"pydantic-{encoder}"}
     keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
     if keyword and keyword not in written:
         return {**written, keyword: next(iter(function.keywords.values()))}

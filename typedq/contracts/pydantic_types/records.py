@@ -144,7 +144,8 @@ class _Members:
         if wire not in read:
             wire = plain[0] if plain else wire
         written = {**self._walk.schema(field["schema"], path), **notes_of(field)}
-        self._add(wire, written)
+        never = {"x-typedq-excluded": True} if excluded else {}
+        self._add(wire, {**written, **never})
         self.required += [wire] if needed else []
         for way in read:
             if way != wire:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -11,7 +12,7 @@ from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
 
 from typedq.contracts.fragments import Schema, about, enum_values
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, refuse
-from typedq.contracts.scalars import moment
+from typedq.contracts.scalars import PYTHON_RE, moment
 
 _NUMBER = {
     "ge": "minimum",
@@ -62,7 +63,7 @@ def _string(walk: Walk, node: Core, _path: str) -> Schema:
         found["pattern"] = getattr(pattern, "pattern", pattern)
         engine = walk.option(node, "regex_engine", "regex_engine") or "rust-regex"
         if not isinstance(pattern, str):
-            engine = f"python-re:{pattern.flags & ~32}"
+            engine = f"{PYTHON_RE}:{pattern.flags & ~re.UNICODE.value}"
         if engine != "rust-regex":
             changes["engine"] = engine
     return {"type": "string", **found, **({"x-typedq-text": changes} if changes else {})}

@@ -1,0 +1,51 @@
+"""The command `typedq dashboard`: its address, its refusals, and that it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.conftest import Shop, place, shop
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+
+__all__ = ["place", "shop"]  # fixtures
+pytestmark = pytest.mark.process
+
+
+def test_it_serves_on_this_machine_until_it_is_stopped(shop: Shop, wait_until: WaitUntil) -> None:
+    with shop.start("dashboard", "--port", "0", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(r"(http://127\.0\.0\.1:\d+/) \(read-only\)\n", line)
+        assert found, line
+        with urllib.request.urlopen(found[1], timeout=20) as answer:
+            assert "<h1>Now</h1>" in answer.read().decode()
+            assert "server" not in {name.lower() for name in answer.headers}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_another_host_needs_a_token(shop: Shop, host: str) -> None:
+    reason = f"{host} can be reached by others: give --token-file, or --host 127.0.0.1"
+    assert reason in shop.error("dashboard", "--host", host)
+
+
+@pytest.mark.parametrize("token", ["", "short", "x" * 15, "two words are not one token", "ü" * 20])
+def test_a_token_that_could_be_guessed_is_refused(shop: Shop, token: str) -> None:
+    shop.file("token", f"{token}\n")
+    error = shop.error("dashboard", "--token-file", "token")
+    assert "token holds no token: expected one line of 16 printable ASCII characters" in error
+    assert "openssl rand -hex 24 > token" in error
+
+
+def test_help_shows_an_example(shop: Shop) -> None:
+    text = shop.out("dashboard", "--help")
+    assert "typedq dashboard myapp.tasks:app --port 8080 --write" in " ".join(text.split())

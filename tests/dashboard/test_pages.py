@@ -1,0 +1,324 @@
+"""What each page answers, over HTTP, on a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.dashboard.conftest import HOSTILE, SAME, Order, Shop, history
+from typedq import Queue, TypedQ
+from typedq.broker import stats
+from typedq.dashboard.poll import Poll
+from typedq.dashboard.view import PAGES
+from typedq.telemetry import escape
+
+if TYPE_CHECKING:
+    from tests.conftest import WaitUntil
+    from typedq.embedded import OwnServer
+
+
+def shown(answer: Any) -> str:
+    """The text of a page, as a person reads it."""
+    import html
+
+    assert answer.status_code == 200, answer.text
+    text = re.sub(r"<(script|style|head)\b.*?</\1>", "", answer.text, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_now_names_what_is_wrong_and_where_to_look(shop: Shop) -> None:
+    shop.fill()
+    site = shop.site()
+    page = shown(site.get("/"))
+    assert f"37 message(s) of {shop.old_contract}: no live worker can read them" in page
+    assert "in low, which no live worker serves" in page
+    assert "typedq worker -Q low" in page
+    assert "dead letters 5" in page
+    assert "high 12" in page
+    assert 'href="/matrix"' in site.get("/").text
+
+
+def test_now_says_that_all_is_well(shop: Shop) -> None:
+    shop.worker("web-1")
+    page = shown(shop.site().get("/"))
+    assert "all well" in page
+    assert "problem" not in page
+
+
+def test_a_page_shows_what_the_server_says_at_this_request(shop: Shop) -> None:
+    site = shop.site()
+    assert "high 0" in shown(site.get("/"))
+    shop.ship.enqueue(Order(number=1, customer="ada"))
+    assert "high 1" in shown(site.get("/"))
+
+
+def test_viewers_share_one_poll_and_nobody_costs_nothing(shop: Shop) -> None:
+    calls = "cmdstat_evalsha"
+    broker = shop.app.broker
+
+    def surveys() -> int:
+        return int(shop.client.info("commandstats")[calls]["calls"])
+
+    poll = Poll(shop.app)
+    first = poll.facts()
+    before = surveys()
+    assert all(poll.facts(refresh=True) is first for _ in range(10))
+    assert surveys() == before
+    broker.call(stats.pause(broker.keys, "low"))
+    assert poll.facts() is not first
+
+
+def test_contracts_show_who_reads_them(shop: Shop) -> None:
+    shop.fill()
+    site = shop.site()
+    page = shown(site.get("/contracts"))
+    assert f"ship {shop.old_contract.partition('@')[2]} 37 ✕ nobody no" in page
+    assert f"ship {shop.contract.partition('@')[2]} 12 ✓ 2 of 3 workers yes" in page
+    unread = shown(site.get("/contracts?only=unread"))
+    assert shop.old_contract.partition("@")[2] in unread
+    assert shop.contract.partition("@")[2] not in unread
+    assert "No contract has zzz in its name" in shown(site.get("/contracts?q=zzz"))
+
+
+def test_a_contract_shows_versions_and_what_changed(shop: Shop, tmp_path: Path) -> None:
+    shop.fill()
+    old, new = (c.partition("@")[2] for c in (shop.old_contract, shop.contract))
+    history(tmp_path / "schemas", shop.old)
+    history(tmp_path / "schemas", shop.app)
+    site = shop.site(schemas=tmp_path / "schemas")
+    page = shown(site.get("/contracts/ship"))
+    assert f"2 {new} 12 ✓ 2 of 3 workers files, server, this app" in page
+    assert f"1 {old} 37 ✕ nobody files, server" in page
+    assert "$.number FIELD_ADDED_REQUIRED" in page
+    assert "New workers cannot read old messages. Old workers cannot read new messages." in page
+    back = shown(site.get(f"/contracts/ship?old={new}&new={old}"))
+    assert "$.carrier FIELD_ADDED_REQUIRED" in back
+    assert site.get("/contracts/nothing").status_code == 404
+
+
+def test_matrix_says_for_each_group_of_workers_why_it_cannot_read(shop: Shop) -> None:
+    shop.fill()
+    page = shown(shop.site().get("/matrix"))
+    assert "2 workers web-1:7, web-2:7" in page
+    assert "37 ✕ cannot FIELD_ADDED_REQUIRED at $.number ✕ cannot it has no task ship" in page
+    assert "12 ✓ reads ✕ cannot it has no task ship" in page
+
+
+def test_matrix_shows_upcasts_and_compatible_readers(shop: Shop) -> None:
+    @shop.ship.upcast
+    def _(carrier: str, *, customer: str) -> Any: ...
+
+    shop.park(1)
+    shop.worker("web-1")
+    assert "✓ upcasts" in shown(shop.site().get("/matrix"))
+
+
+def deploys(shop: Shop, directory: Path, **query: str) -> str:
+    return shown(shop.site(schemas=directory).get("/deploy", params={"path": "", **query}))
+
+
+def test_deploy_says_which_side_goes_first_with_what_waits_now(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1")
+    nothing = history(tmp_path / "same", shop.app)
+    assert "Safe: deploy producers and workers in any order." in deploys(shop, nothing)
+
+    shop.worker("web-1", shop.old)
+    assert f"nobody has published {shop.old_contract}" in deploys(shop, nothing)
+    schema = shop.old_ship.contract.schema_json()
+    shop.app.broker.call(stats.publish(shop.app.broker.keys, {shop.old_contract: schema}))
+    page = deploys(shop, nothing)
+    assert "A break: no order is safe" in page
+    assert "next workers cannot read: FIELD_ADDED_REQUIRED at $.number" in page
+    shop.park(37)
+    page = deploys(shop, nothing)
+    assert "Not safe: 37 messages that wait now cannot be read by the next version" in page
+    assert f"37 of {shop.old_contract.partition('@')[2]} : cannot be read" in page
+    assert "gone removed ! producers first" in page
+
+
+def test_deploy_names_workers_first_and_producers_first(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1")
+    following = TypedQ(shop.namespace, url=shop.url, queues=[Queue("high"), Queue("low")])
+
+    @following.task
+    def ship(number: int, customer: str, note: str | None = None, *, priority: int = 0) -> None: ...
+
+    @following.task
+    def resize(image_id: int | str, *, width: int = 100) -> None: ...
+
+    @following.task
+    def report(name: str, owner: str) -> None: ...
+
+    page = deploys(shop, history(tmp_path, following))
+    assert "resize changed ! workers first" in page
+    assert "report changed ! producers first" in page
+
+
+def test_deploy_takes_uploaded_files(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1")
+    files: list[tuple[str, tuple[str, bytes]]] = [
+        ("files", (f"schemas/{p.parent.name}/{p.name}", p.read_bytes()))
+        for p in history(tmp_path, shop.app).glob("*/*.json")
+    ]
+    answer = shop.site().post("/deploy", files=files, headers=SAME)
+    assert "Safe: deploy producers and workers in any order." in shown(answer)
+    wrong = shop.site().post("/deploy", files=[("files", ("a/1.json", b"{"))], headers=SAME)
+    assert wrong.status_code == 400
+    assert "is not JSON" in wrong.text
+    none = shop.site().post("/deploy", files=[("files", ("x.txt", b"{"))], headers=SAME)
+    assert "give the directory schemas/ itself" in none.text
+
+
+def test_dead_letters_are_grouped_by_task_and_error(shop: Shop) -> None:
+    shop.fill()
+    site = shop.site()
+    page = shown(site.get("/dead"))
+    assert "report ConnectionError: no route to host 3" in page
+    assert "report ValueError: no such report 2" in page
+    assert "✓ 3 of today's workers" in page
+    group = site.get("/dead", params={"task": "report", "error": "ValueError: no such report"})
+    assert "2 dead letters" in shown(group)
+    assert "ConnectionError" not in group.text
+    assert "a secret" not in group.text
+
+
+def test_a_dead_letter_hides_its_arguments_until_asked(shop: Shop) -> None:
+    (id,) = shop.bury("a secret")
+    site = shop.site()
+    page = shown(site.get(f"/dead/{id}"))
+    assert "Trace ValueError: no" in page
+    assert "a secret" not in page
+    assert "a secret" in shown(site.get(f"/dead/{id}?payload=1"))
+    assert site.get("/dead/nothing").status_code == 404
+
+
+def test_parked_says_why_nobody_reads(shop: Shop) -> None:
+    shop.fill()
+    site = shop.site()
+    page = shown(site.get("/parked"))
+    assert f"ship {shop.old_contract.partition('@')[2]} high 37" in page
+    assert "nobody FIELD_ADDED_REQUIRED at $.number" in page
+    group = {"queue": "high", "contract": shop.old_contract}
+    assert "First messages of" in shown(site.get("/parked", params=group))
+
+
+def test_workers_show_who_reads_what(shop: Shop) -> None:
+    shop.fill()
+    shop.worker("web-9", age_s=3000)
+    page = shown(shop.site().get("/workers"))
+    assert "web-9:7 ✕ gone" in page
+    assert f"ship {shop.contract.partition('@')[2]} 2 of 3" in page
+
+
+def test_cron_and_doctor(shop: Shop) -> None:
+    shop.worker("web-1")
+    site = shop.site()
+    assert "thumbs resize */10 * * * * Europe/Berlin" in shown(site.get("/cron"))
+    assert "every key has the expected type" in shown(site.get("/doctor"))
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/dead?task=x", "/deploy?path=", "/contracts/ship"])
+def test_every_page_is_whole_on_an_empty_server(shop: Shop, path: str, tmp_path: Path) -> None:
+    site = shop.site(schemas=history(tmp_path, shop.app))
+    answer = site.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.text.count("<h1>") == 1
+    assert answer.text.rstrip().endswith("</html>")
+
+
+def test_hostile_text_is_escaped_and_visible_everywhere(shop: Shop, tmp_path: Path) -> None:
+    (id,) = shop.bury(HOSTILE, f"Error: {HOSTILE}")
+    broker = shop.app.broker
+    schema = {"type": "object", "title": HOSTILE, "properties": {HOSTILE: {"type": "string"}}}
+    contract = "ship@0123456789abcdef"
+    broker.call(stats.publish(broker.keys, {contract: json.dumps(schema).encode()}))
+    shop.client.hset(broker.keys.counts, contract, 3)
+    shop.client.hset(broker.keys.counts, f"{HOSTILE}@{HOSTILE}", 2)
+    shop.client.hset(broker.keys.workers, "x", json.dumps({"host": HOSTILE, "seen_ms": 1 << 50}))
+    site = shop.site(schemas=tmp_path)
+    queries = {"q": HOSTILE, "error": HOSTILE, "task": HOSTILE, "path": HOSTILE, "page": HOSTILE}
+    pages = [*PAGES, "/contracts/ship?new=0123456789abcdef", f"/dead/{id}?payload=1", "/nothing"]
+    asked = [(path, queries) for path in PAGES] + [(path, {}) for path in pages]
+    for path, query in asked:
+        text = site.get(f"{path}?{urlencode(query)}" if query else path).text
+        for bad in ("<script>alert", "<img", "\u202e", "\x1b", "\x00"):
+            assert bad not in text, (path, bad)
+    assert escape("\u202e") in site.get(f"/dead/{id}?payload=1").text
+
+
+def test_lone_surrogates_and_bytes_are_shown(shop: Shop) -> None:
+    ids = shop.bury("x")
+    broken = b'{"kind":"failed","error":"\\ud800 end"}\nnot a message \xff\xfe'
+    shop.client.hset(shop.app.broker.keys.dead_letters, ids[0], broken)
+    site = shop.site()
+    assert "\\ud800 end" in shown(site.get("/dead"))
+    assert "\\xff\\xfe" in shown(site.get(f"/dead/{ids[0]}?payload=1"))
+
+
+def test_large_arguments_are_cut_with_a_note(shop: Shop) -> None:
+    (id,) = shop.bury("x" * 1_000_000)
+    page = shop.site().get(f"/dead/{id}?payload=1")
+    assert len(page.text) < 80_000
+    assert f"typedq dead show {id} --payload" in shown(page)
+    assert "characters are shown" in shown(page)
+
+
+def test_a_server_that_is_gone_is_a_clear_page(namespace: str) -> None:
+    app = TypedQ(namespace, url="redis://127.0.0.1:1/0")
+    from starlette.testclient import TestClient
+
+    from typedq.dashboard import asgi
+
+    answer = TestClient(asgi(app)).get("/")
+    assert answer.status_code == 503
+    assert "The server does not answer" in answer.text
+    assert "127.0.0.1:1" in answer.text
+
+
+PER_PAGE_S = 0.3
+
+
+@pytest.mark.slow
+def test_pages_are_quick_with_much_to_show(server: OwnServer, shop: Shop) -> None:
+    (id,) = shop.bury("x")
+    shop.copy_dead_letter(id, 99_990)
+    shop.fill()
+    keys, contracts = shop.app.broker.keys, dict[str, bytes]()
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    for number in range(1_000):
+        schema["title"] = f"T{number}"
+        contracts[f"task_{number % 250}@{number:016x}"] = json.dumps(schema).encode()
+    shop.app.broker.call(stats.publish(keys, contracts))
+    shop.client.hset(keys.counts, mapping=dict.fromkeys(contracts, 3))
+    site = shop.site()
+    pages = [*PAGES, "/contracts/task_1", "/contracts?page=20", f"/dead/{id}", "/dead?task=report"]
+    for path in pages:
+        took = list[float]()
+        for _ in range(3):
+            start = time.process_time()
+            assert site.get(path).status_code == 200
+            took.append(time.process_time() - start)
+        # Of the processor, because other tests run beside this one.
+        assert min(took) < PER_PAGE_S, (path, took)
+
+
+def test_many_first_comparisons_do_not_hold_up_a_page(shop: Shop, wait_until: WaitUntil) -> None:
+    keys, contracts = shop.app.broker.keys, dict[str, bytes]()
+    for number in range(400):
+        schema = json.loads(json.dumps(shop.ship.contract.schema))
+        schema["properties"][f"extra{number}"] = {"type": "string"}
+        contracts[f"ship@{number:016x}"] = json.dumps(schema).encode()
+    shop.app.broker.call(stats.publish(keys, contracts))
+    shop.client.hset(keys.counts, mapping=dict.fromkeys(contracts, 1))
+    shop.worker("web-1")
+    site = shop.site()
+    first = site.get("/contracts?only=waiting")
+    assert "Comparing contracts" in first.text
+    assert first.headers["refresh"] == "1"
+    wait_until(lambda: "With messages (400)" in site.get("/contracts?only=waiting").text)

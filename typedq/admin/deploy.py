@@ -1,0 +1,151 @@
+"""Say for each task of a next version in which order it may be deployed, with what waits now."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from typedq import registry
+from typedq.admin.tasks import declared
+from typedq.app import TypedQ
+from typedq.compat import Comparison, compare
+from typedq.registry import Declared, Order, Reading, Schemas
+
+
+class Waiting(NamedTuple):
+    """Messages of one contract, and how the next version reads them."""
+
+    contract: str
+    messages: int
+    reading: Reading
+
+
+class Plan(NamedTuple):
+    """How to deploy one task.
+
+    status: `new`, `changed`, `unchanged` or `removed`
+    deployed: the contracts that live workers read now, with how many workers read each
+    reasons: what forbids another order, as text
+    """
+
+    task: str
+    status: str
+    order: Order
+    deployed: Mapping[str, int]
+    reasons: Sequence[str]
+    waiting: Sequence[Waiting]
+
+    @property
+    def unreadable(self) -> int:
+        """Return how many waiting messages the next version cannot read."""
+        return sum(each.messages for each in self.waiting if each.reading.how is None)
+
+
+def next_tasks(app: TypedQ, histories: Mapping[str, registry.History]) -> list[Declared]:
+    """Return the newest contract of each history; for those of this code, with its upcasters."""
+    own = {(task.name, task.fingerprint): task for task in declared(app)}
+    newest = registry.newest(histories)
+    return [own.get((task.name, task.fingerprint), task) for task in newest]
+
+
+def known_schemas(
+    app: TypedQ, histories: Mapping[str, registry.History], published: Schemas
+) -> Schemas:
+    """Return schemas by contract: of this code, of the histories, and those on the server."""
+    own = {f"{task.name}@{task.fingerprint}": task.schema for task in declared(app)}
+    files = {
+        f"{name}@{version.fingerprint}": version.schema
+        for name, history in histories.items()
+        for version in history.versions
+    }
+    return ChainMap(own, files, dict(published))
+
+
+def plan(
+    tasks: Sequence[Declared], seen: Mapping[str, Any], schemas: Schemas, *, fresh_s: float
+) -> list[Plan]:
+    """Return a plan for each task of the next version, and for each one that it lacks.
+
+    seen: from `overview`; fresh_s: workers not seen for longer are ignored
+    """
+    workers = [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
+    deployed: dict[str, dict[str, int]] = {}
+    for contract in (contract for worker in workers for contract in worker["reads"]):
+        readers = deployed.setdefault(contract.partition("@")[0], {})
+        readers[contract] = readers.get(contract, 0) + 1
+    waits: dict[str, dict[str, int]] = {}
+    for row in seen["contracts"]:
+        if row["waiting"]:
+            contract = "{task}@{fingerprint}".format(**row)
+            waits.setdefault(row["task"], {})[contract] = row["waiting"]
+    names = {name for task in tasks for name in (task.name, *task.aliases)}
+    plans = [_plan(task, deployed, waits, schemas) for task in tasks]
+    gone = (deployed.keys() | waits.keys()) - names
+    plans += [_removed(name, deployed.get(name, {}), waits.get(name, {})) for name in sorted(gone)]
+    return sorted(
+        plans, key=lambda p: (not p.unreadable, _URGENCY[p.order], p.status == "unchanged", p.task)
+    )
+
+
+_URGENCY: dict[Order, int] = {"none": 0, "workers first": 1, "producers first": 2, "any": 3}
+
+
+def _plan(
+    task: Declared,
+    deployed: Mapping[str, Mapping[str, int]],
+    waits: Mapping[str, Mapping[str, int]],
+    schemas: Schemas,
+) -> Plan:
+    names = (task.name, *task.aliases)
+    now = {contract: n for name in names for contract, n in deployed.get(name, {}).items()}
+    waiting = [
+        Waiting(contract, count, _reading(task, contract, schemas))
+        for name in names
+        for contract, count in waits.get(name, {}).items()
+    ]
+    steps = [_step(task, contract, schemas) for contract in now]
+    reasons = [reason for _, _, found in steps for reason in found]
+    backward, forward = all(b for b, _, _ in steps), all(f for _, f, _ in steps)
+    if not now and deployed:
+        forward = False
+        reasons.append("no live worker has this task")
+    changed = any(contract.partition("@")[2] != task.fingerprint for contract in now)
+    status = "changed" if changed else "unchanged" if now else "new"
+    return Plan(task.name, status, registry.order_of(backward, forward), now, reasons, waiting)
+
+
+def _step(task: Declared, contract: str, schemas: Schemas) -> tuple[bool, bool, list[str]]:
+    """Return whether the next version reads a deployed contract, whether that reads it, and why."""
+    name, _, fingerprint = contract.partition("@")
+    same = fingerprint == task.fingerprint
+    schema = schemas.get(contract)
+    if same or schema is None:
+        unknown = [] if same else [f"nobody has published {contract}, which workers read"]
+        reasons = [*unknown, *_renamed(task, name)]
+        return same, same and not reasons, reasons
+    backward = _reading(task, contract, schemas).how is not None
+    back = [] if backward else _lines(compare(schema, task.schema), "next workers cannot read")
+    forth = _lines(compare(task.schema, schema), "today's workers cannot read")
+    forth += _renamed(task, name)
+    return backward, not forth, [*back, *forth]
+
+
+def _renamed(task: Declared, name: str) -> list[str]:
+    return [] if name == task.name else [f"today's workers call this task {name}"]
+
+
+def _lines(comparison: Comparison, what: str) -> list[str]:
+    return [f"{what}: {c.rule} at {c.path}" for c in comparison.changes if not c.backward]
+
+
+def _reading(task: Declared, contract: str, schemas: Schemas) -> Reading:
+    readers = registry.WorkersByContract([task], schemas)
+    return readers.reading(contract, f"{task.name}@{task.fingerprint}")
+
+
+def _removed(name: str, now: Mapping[str, int], waits: Mapping[str, int]) -> Plan:
+    cannot = Reading(None, f"it has no task {name}")
+    waiting = [Waiting(contract, count, cannot) for contract, count in waits.items()]
+    reasons = ["the next version has no such task: stop its producers, and let its messages end"]
+    return Plan(name, "removed", "producers first", now, reasons, waiting)

@@ -1,0 +1,178 @@
+"""Change something: only with `write`, only what the ACL user may, and logged with who did it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from starlette.responses import Response
+
+from typedq.admin.dead_letters import DeadLetters
+from typedq.admin.messages import EVERYTHING, Selection
+from typedq.admin.parked import Parked
+from typedq.admin.queues import QueueAdmin
+from typedq.broker import acl
+from typedq.dashboard.failed import readers, sample
+from typedq.dashboard.pages import alive
+from typedq.dashboard.view import Rejected, View
+from typedq.errors import ServerRefused
+
+Act = Literal["retry", "drop"]
+
+
+class Preview(NamedTuple):
+    """What a change would do. `fields`: what the form sends; `back`: the page to return to."""
+
+    what: str
+    messages: int
+    contracts: set[str]
+    fields: dict[str, str]
+    command: str
+    back: str
+    note: str = ""
+
+
+def pause(view: View) -> Response:
+    """Stop workers from fetching from a queue."""
+    return _switch(view, "pause")
+
+
+def resume(view: View) -> Response:
+    """Let workers fetch from a queue again."""
+    return _switch(view, "resume")
+
+
+def _switch(view: View, act: Literal["pause", "resume"]) -> Response:
+    queue = str(view.request.path_params["queue"])
+    names = [each.name for each in view.site.app.settings.queues]
+    if queue not in names:
+        raise Rejected(404, "No such queue", f"This app has the queues {', '.join(names)}.")
+    paused = view.site.app.broker.keys.paused
+    permit(view, [["SADD", paused, "v"], ["SREM", paused, "v"]])
+    admin = QueueAdmin(view.site.app, queue)
+    changed = admin.pause() if act == "pause" else admin.resume()
+    view.log(f"queue {act}d", queue=queue, changed=str(changed))
+    return view.go("/", act=act, done=int(changed))
+
+
+def confirm_dead(view: View) -> Response:
+    """Show how many dead letters a retry or drop would change, and who could read them."""
+    ids, preview = _dead(view, view.query)
+    if not ids:
+        raise Rejected(404, "Nothing to change", "These dead letters are gone.")
+    return _confirm(view, "dead", preview)
+
+
+def change_dead(view: View) -> Response:
+    """Retry or drop dead letters."""
+    act = _act(view.text("act"))
+    permit(view, acl.required_commands(*_admin(view)))
+    ids, preview = _dead(view, view.text)
+    admin = DeadLetters(view.site.app)
+    done = sum(admin.requeue(ids) if act == "retry" else admin.delete(ids))
+    view.log(f"dead letters: {act}", of=preview.what, count=done)
+    return view.go("/dead", act=act, done=done)
+
+
+def _dead(view: View, given: Any) -> tuple[list[str], Preview]:
+    """Return the ids that are chosen by id, by task and error, or else all."""
+    id, task, error, before = (given(name) for name in ("id", "task", "error", "before"))
+    act, admin, note = _act(given("act")), DeadLetters(view.site.app), ""
+    if id:
+        letter = admin.get(id)
+        letters: list[Mapping[str, Any]] = [letter] if letter else []
+        what, command = f"dead letter {id}", f"typedq dead {act} {id}"
+        ids = [id] if letter else []
+    elif task or error:
+        found = sample(view, task, error)
+        letters = [each for each in found.letters if not before or str(each["died"]) <= before]
+        ids = [str(each["id"]) for each in letters]
+        what = " ".join(filter(None, ["dead letters", task and f"of {task}", error]))
+        command = f"typedq dead {act} --task {task}" if task else f"typedq dead {act} --all"
+        if not found.whole:
+            note = "There may be more, older ones. Repeat it for those, or use the command."
+    else:
+        letters, ids = [], admin.ids(EVERYTHING)
+        what, command = "dead letters, all of them", f"typedq dead {act} --all"
+    contracts = {str(each["contract"]) for each in letters if each["contract"]}
+    last = max((str(each["died"]) for each in letters), default="")
+    fields = {"act": act, "id": id, "task": task, "error": error, "before": before or last}
+    return ids, Preview(what, len(ids), contracts, fields, command, "/dead", note)
+
+
+def confirm_parked(view: View) -> Response:
+    """Show how many parked messages a retry or drop would change, and who could read them."""
+    groups, preview = _parked(view, view.query)
+    if not groups:
+        raise Rejected(404, "Nothing to change", "Nothing of this contract is parked any more.")
+    return _confirm(view, "parked", preview)
+
+
+def change_parked(view: View) -> Response:
+    """Requeue or drop the parked messages of one queue and contract."""
+    act = _act(view.text("act"))
+    permit(view, acl.required_commands(*_admin(view)))
+    groups, preview = _parked(view, view.text)
+    done = sum(Parked(view.site.app).release(groups, "ready" if act == "retry" else "purged"))
+    view.log(f"parked messages: {act}", of=preview.what, count=done)
+    return view.go("/parked", act=act, done=done)
+
+
+def _parked(view: View, given: Any) -> tuple[Any, Preview]:
+    act, queue, contract = _act(given("act")), given("queue"), given("contract")
+    if not (queue and contract):
+        raise Rejected(400, "Nothing is chosen", "Choose a group on the page Parked.")
+    groups = Parked(view.site.app).groups(Selection(queue=queue), [contract])
+    count = sum(size.messages for size in groups.values())
+    what, fields = f"parked messages of {contract} in {queue}", {"queue": queue}
+    command = f"typedq parked {act} {contract} --queue {queue}"
+    fields |= {"act": act, "contract": contract}
+    note = "A worker that cannot read them parks them again." if act == "retry" else ""
+    return groups, Preview(what, count, {contract}, fields, command, "/parked", note)
+
+
+def _confirm(view: View, kind: str, preview: Preview) -> Response:
+    return view.render(
+        "confirm.html",
+        kind=kind,
+        act=preview.fields["act"],
+        preview=preview,
+        readers=readers(view, preview.contracts),
+        workers=len(alive(view, view.facts.seen)),
+    )
+
+
+def _act(word: str) -> Act:
+    if word == "retry":
+        return "retry"
+    if word == "drop":
+        return "drop"
+    raise Rejected(400, "Unknown act", "It must be retry or drop.")
+
+
+def _admin(view: View) -> tuple[Any, acl.Role, str]:
+    return view.site.app.broker.keys, "admin", view.site.app.settings.default_queue
+
+
+def permit(view: View, commands: Iterable[Sequence[str]]) -> None:
+    """Raise Rejected unless changes are allowed, and this user may run all commands.
+
+    A script that stops in the middle would be worse than one that is not started.
+    """
+    if not view.site.write:
+        text = "This dashboard only shows. Start it with --write, or asgi(app, write=True)."
+        raise Rejected(403, "Read-only", text)
+    broker = view.site.app.broker
+    try:
+        user = broker.call(acl.whoami())
+        missing = [
+            " ".join(words[:2])
+            for words in commands
+            if not broker.call(acl.is_allowed(user, *words))
+        ]
+    except ServerRefused:
+        return  # this user may not read its own ACL: the server decides
+    if missing:
+        text = f"The user {user} of the server may not run {', '.join(missing[:5])}."
+        text += " docs/security.md lists what each role needs."
+        raise Rejected(403, "Not permitted", text)

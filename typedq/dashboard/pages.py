@@ -1,0 +1,86 @@
+"""Now, workers, cron and doctor: what `typedq info` and `typedq doctor` show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+
+from typedq.admin.doctor import check_waiting, examine
+from typedq.broker.server_checks import Finding
+from typedq.dashboard.view import View
+
+# Where each finding is looked into.
+_PLACES = {
+    "contracts": ("/matrix", "Which worker reads what"),
+    "dead letters": ("/dead", "Dead letters"),
+    "oldest": ("/workers", "Workers and their queues"),
+    "registry": ("/contracts", "Contracts"),
+    "sessions": ("/workers", "Workers"),
+    "workers": ("/workers", "Workers"),
+}
+_ORDER = {"problem": 0, "warning": 1, "ok": 2}
+
+
+def now(view: View) -> Response:
+    """Show the queues, and what is wrong with them."""
+    facts = view.facts
+    seen = facts.seen
+    found = sorted(findings(view, seen), key=lambda finding: _ORDER[finding.level])
+    served = Counter(name for worker in alive(view, seen) for name in worker["queues"])
+    return view.render(
+        "now.html",
+        live=True,
+        seen=seen,
+        rates=facts.rates,
+        alive=len(alive(view, seen)),
+        served=served,
+        findings=[finding for finding in found if finding.level != "ok"],
+        places=_PLACES,
+    )
+
+
+def findings(view: View, seen: Mapping[str, Any]) -> Sequence[Finding]:
+    """Return what `typedq doctor` says about workers, queues and contracts."""
+    return list(check_waiting(seen, fresh_s=2 * view.site.app.settings.lease))
+
+
+def alive(view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the workers that were seen within two leases."""
+    fresh_s = 2 * view.site.app.settings.lease
+    return [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
+
+
+def workers(view: View) -> Response:
+    """Show the workers, and how many of them read each contract."""
+    seen = view.facts.seen
+    living = alive(view, seen)
+    reads = Counter(contract for worker in living for contract in set(worker["reads"]))
+    asked = view.query("q")
+    rows = [
+        {"task": contract.partition("@")[0], "contract": contract, "workers": count}
+        for contract, count in sorted(reads.items())
+        if asked in contract
+    ]
+    return view.render(
+        "workers.html",
+        live=True,
+        seen=seen,
+        workers=view.page(seen["workers"]) if not asked else view.page(seen["workers"], 1 << 30),
+        alive=[worker["name"] for worker in living],
+        reads=view.page(rows),
+        q=asked,
+    )
+
+
+def cron(view: View) -> Response:
+    """Show the cron entries with their last and next slot."""
+    return view.render("cron.html", live=True, seen=view.facts.seen)
+
+
+def doctor(view: View) -> Response:
+    """Show the findings of `typedq doctor`, problems first."""
+    found = sorted(examine(view.site.app, view.facts.seen), key=lambda f: _ORDER[f.level])
+    return view.render("doctor.html", findings=found, places=_PLACES)

@@ -1,0 +1,180 @@
+"""Find who reads a contract: parse published schemas and compare them once, while they last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, final
+
+import msgspec
+
+from typedq.broker import Broker, stats
+from typedq.compat import compare, read_schema
+from typedq.errors import InvalidSchema
+from typedq.policy import NAME
+from typedq.registry.check import Declared
+
+Schemas = Mapping[str, dict[str, Any]]
+UNKNOWN = "the server does not know this contract"
+
+
+class Worker(msgspec.Struct):
+    """The report of a supervisor."""
+
+    host: str = "?"
+    pid: int = 0
+    children: int = 0
+    queues: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    started_ms: int | None = None
+    seen_ms: int | None = None
+
+
+def worker(line: bytes) -> Worker:
+    """Parse the report of a worker; one of another version may be unreadable."""
+    try:
+        return msgspec.json.decode(line, type=Worker)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return Worker()
+
+
+class Reading(NamedTuple):
+    """How one contract reads another: `equal`, `upcaster` or `compatible`; None if it cannot."""
+
+    how: str | None
+    why: str = ""
+
+
+@final
+class PublishedSchemas(Mapping[str, dict[str, Any]]):
+    """The valid published schemas by contract id; each is parsed when it is asked for.
+
+    Ids that are no contract count as not published.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, bytes] = {}
+        self._parsed: dict[str, dict[str, Any] | None] = {}
+        self._invalid: dict[str, InvalidSchema] = {}
+
+    def refresh(self, broker: Broker) -> set[str]:
+        """Read all from the server; return the ids that changed. Raises ServerError."""
+        texts = {
+            id: text
+            for id, text in broker.call(stats.contracts(broker.keys)).items()
+            if NAME.fullmatch(id.rpartition("@")[0])
+        }
+        changed = {id for id, text in self._texts.items() if texts.get(id) != text}
+        for id in changed:
+            self._parsed.pop(id, None)
+            self._invalid.pop(id, None)
+        changed |= texts.keys() - self._texts.keys()
+        self._texts = texts
+        return changed
+
+    def invalid(self, most: int | None = None) -> Mapping[str, InvalidSchema]:
+        """Return what is wrong with invalid ones. `most` bounds how many are parsed for it."""
+        for id in [id for id in self._texts if id not in self._parsed][:most]:
+            self._parse(id)
+        return self._invalid
+
+    def ids(self, task: str) -> list[str]:
+        """Return the ids of a task's contracts, valid or not."""
+        return [id for id in self._texts if id.rpartition("@")[0] == task]
+
+    def _parse(self, id: str) -> dict[str, Any] | None:
+        if id not in self._parsed:
+            self._parsed[id] = None
+            try:
+                self._parsed[id] = read_schema(self._texts[id])
+            except InvalidSchema as error:
+                self._invalid[id] = error
+        return self._parsed[id]
+
+    def __getitem__(self, id: str) -> dict[str, Any]:
+        if id in self._texts and (schema := self._parse(id)) is not None:
+            return schema
+        raise KeyError(id)
+
+    def __iter__(self) -> Iterator[str]:
+        return (id for id in list(self._texts) if self._parse(id) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@final
+class WorkersByContract:
+    """Finds the workers that read a contract, by the rules that workers apply.
+
+    Only upcasters and aliases of this app's tasks are known. A comparison takes milliseconds, so
+    its result is kept: `forget` drops those of schemas that changed.
+    """
+
+    def __init__(self, tasks: Iterable[Declared], schemas: Schemas) -> None:
+        self._schemas = schemas
+        self._ours = {f"{task.name}@{task.fingerprint}": task for task in tasks}
+        self._readings: dict[tuple[str, str], Reading] = {}
+        self._by_task = lru_cache(64)(self._index)  # workers of one deploy read the same contracts
+
+    def forget(self, contracts: Iterable[str]) -> None:
+        """Drop what was found for contracts whose schema changed."""
+        changed = set(contracts)
+        if changed:
+            kept = {pair: r for pair, r in self._readings.items() if changed.isdisjoint(pair)}
+            self._readings = kept
+
+    @property
+    def comparisons(self) -> int:
+        """Return how many comparisons are kept."""
+        return len(self._readings)
+
+    def of(self, contract: str, workers: Mapping[str, Worker]) -> list[str]:
+        """Return the names of the workers that read a contract."""
+        return [
+            name
+            for name, about in workers.items()
+            if any(self.reading(contract, read).how for read in self.of_task(contract, about.reads))
+        ]
+
+    def of_task(self, contract: str, reads: Sequence[str]) -> list[str]:
+        """Return the contracts of a worker whose task takes messages of a contract's task."""
+        return self._by_task(tuple(reads)).get(contract.partition("@")[0], [])
+
+    def _index(self, reads: tuple[str, ...]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for read in reads:
+            aliases = self._ours[read].aliases if read in self._ours else ()
+            for name in (read.partition("@")[0], *aliases):
+                found.setdefault(name, []).append(read)
+        return found
+
+    def reading(self, contract: str, read: str) -> Reading:
+        """Return how a task with the contract `read` reads messages of `contract`."""
+        fingerprint = contract.partition("@")[2]
+        own_name, _, own = read.partition("@")
+        if "#" in contract:
+            return Reading(None, "its message format is newer than this typedq")
+        if fingerprint == own:
+            return Reading("equal")
+        pair = contract, read
+        if pair not in self._readings:
+            task = self._ours.get(read) or Declared(own_name, own, self._schemas.get(read) or {})
+            self._readings[pair] = _compared(task, fingerprint, self._schemas.get(contract))
+        return self._readings[pair]
+
+
+def _compared(task: Declared, fingerprint: str, schema: dict[str, Any] | None) -> Reading:
+    if schema is None or not task.schema:
+        return Reading(None, UNKNOWN if schema is None else "the reader's schema is not known")
+    how = task.reads(fingerprint, schema)
+    return Reading(how, "" if how else breaks(schema, task.schema))
+
+
+def breaks(schema: dict[str, Any], reader: dict[str, Any]) -> str:
+    """Return why messages of one schema cannot be read by another: rules and paths."""
+    return ", ".join(
+        f"{c.rule} at {c.path}" + (f" ({c.message})" if c.rule == "CANNOT_COMPARE" else "")
+        for c in compare(schema, reader).changes
+        if not c.backward
+    )
