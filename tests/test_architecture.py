@@ -21,7 +21,7 @@ LAYERS = (
     (
         "infrastructure",
         {
-            *("broker", "message", "settings", "addresses", "runtime", "embedded"),
+            *("broker", "message", "settings", "addresses", "runtime", "health", "embedded"),
             *("contracts", "policy", "process"),
         },
     ),
@@ -35,9 +35,10 @@ LAYERS = (
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
     ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
     ("administration", {"admin"}),
+    ("observation", {"observe"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli", "dashboard"}),
-    ("entry points", {"__init__", "__main__"}),
+    ("entry points", {"__init__", "__main__", "public"}),
 )
 # ... except these pairs within one layer.
 SAME_LAYER = {
@@ -67,6 +68,7 @@ SAME_LAYER = {
     ("encoder", "declarations"),
     ("producer", "declarations"),
     ("cli", "dashboard"),
+    ("__init__", "public"),
     ("producer", "encoder"),
 }
 # These packages may import less than their layer allows.
@@ -80,6 +82,7 @@ ONLY = {
     "message": {"errors"},
     "addresses": {"errors"},
     "runtime": {"errors"},
+    "health": set[str](),
     "task": {"errors", "contracts", "policy", "message"},
     "compat": {"errors", "contracts"},
 }
@@ -107,18 +110,19 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_450,
+    "admin": 1_550,
     "broker": 4_000,
     "cli": 4_000,
     "compat": 4_000,
     "dashboard": 1_900,
     "contracts": 5_000,
     "embedded": 4_000,
+    "observe": 1_500,
     "policy": 760,
-    "process": 400,
+    "process": 420,
     "registry": 4_000,
     "testing": 4_000,
-    "worker": 4_000,
+    "worker": 4_400,
 }
 LUA_LINES = 1_100
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
@@ -394,7 +398,8 @@ def module_names_are_specific(architecture: Architecture) -> Iterator[str]:
 
 def init_only_lists_names(architecture: Architecture) -> Iterator[str]:
     for path, tree in architecture.python.items():
-        if path.endswith("/__init__.py"):
+        # That of the package imports its names from public.py, on first use.
+        if path.endswith("/__init__.py") and path != "typedq/__init__.py":
             for node in tree.body:
                 match node:
                     case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):

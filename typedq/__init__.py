@@ -1,69 +1,31 @@
 """A task queue whose jobs have contracts, on Redis or Valkey."""
 
-from typedq.app import TypedQ
-from typedq.contracts import Json
-from typedq.errors import (
-    AppNotFound,
-    BadMessage,
-    Cancelled,
-    ConfigurationError,
-    ContractError,
-    EnqueueFailed,
-    EnqueueUncertain,
-    InvalidArguments,
-    InvalidBody,
-    InvalidId,
-    InvalidOptions,
-    Reject,
-    RetryIn,
-    SearchLimit,
-    ServerError,
-    ServerRefused,
-    ServerUnavailable,
-    SoftTimeout,
-    TypedQError,
-    UnknownTask,
-)
-from typedq.outgoing import EnqueueContext, OutgoingCall
-from typedq.policy import Context, Options, Queue, Retry
-from typedq.single import Cancellation, MessageInfo
-from typedq.task import Call, Receipt, Sender, Task
-from typedq.telemetry import LogContext
+TYPE_CHECKING = False  # as type checkers know it; the module typing takes 10 ms to import
 
-__all__ = [
-    "AppNotFound",
-    "BadMessage",
-    "Call",
-    "Cancellation",
-    "Cancelled",
-    "ConfigurationError",
-    "Context",
-    "ContractError",
-    "EnqueueContext",
-    "EnqueueFailed",
-    "EnqueueUncertain",
-    "InvalidArguments",
-    "InvalidBody",
-    "InvalidId",
-    "InvalidOptions",
-    "Json",
-    "LogContext",
-    "MessageInfo",
-    "Options",
-    "OutgoingCall",
-    "Queue",
-    "Receipt",
-    "Reject",
-    "Retry",
-    "RetryIn",
-    "SearchLimit",
-    "Sender",
-    "ServerError",
-    "ServerRefused",
-    "ServerUnavailable",
-    "SoftTimeout",
-    "Task",
-    "TypedQ",
-    "TypedQError",
-    "UnknownTask",
-]
+if TYPE_CHECKING:
+    from typedq.public import *
+else:
+
+    def __getattr__(name):
+        """Import public names and submodules on first use: `typedq health` takes milliseconds."""
+        import sys
+
+        if name[:1].isupper() or name == "__all__":
+            from typedq import public
+
+            globals().update({each: getattr(public, each) for each in public.__all__})
+            if name in ("__all__", *public.__all__):
+                return getattr(public, name)
+        elif not name.startswith("_"):
+            path = f"{__name__}.{name}"
+            try:
+                __import__(path)
+            except ModuleNotFoundError as error:
+                if error.name != path:
+                    raise
+            else:
+                return sys.modules[path]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return [*globals(), *__getattr__("__all__")]

@@ -39,6 +39,9 @@ class TypedQ:
     default_queue: a queue's name (default: the last one)
     imports: names of the modules that define tasks
     durability: where a message is when `enqueue` returns, "memory", "replica" or "fsync"
+    start_timeout: how long a child process may take to start before `typedq health` calls it stuck
+    metrics_port: where a worker serves /livez, /readyz and /metrics (default: nowhere), at the
+        address metrics_host (default: all of IPv4)
     max_mem_percent: 1 to 100; max_body: bytes; max_depth: levels of nesting
     Raises ConfigurationError for invalid queues; other settings are checked at first use.
     """
@@ -65,6 +68,9 @@ class TypedQ:
         concurrency: int | None = None,
         async_concurrency: int | None = None,
         grace: float | timedelta | None = None,
+        start_timeout: float | timedelta | None = None,
+        metrics_port: int | None = None,
+        metrics_host: str | None = None,
         parked_max_age: float | timedelta | None = None,
         dead_max_age: float | timedelta | None = None,
         dead_max_count: int | None = None,

@@ -55,6 +55,10 @@ class Envelope(NamedTuple):
     options: bytes
     body: bytes
 
+    def __repr__(self) -> str:
+        # A repr ends up in logs, and arguments may be secret.
+        return f"<Envelope {self.id!r} {self.contract!r}, {len(self.body)} bytes>"
+
     @property
     def attempt(self) -> int:
         """Return how many attempts were counted before this one: 0 for a new message."""
@@ -183,6 +187,9 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
     id: str
     destination: Destination
     message: bytes
+
+    def __repr__(self) -> str:
+        return f"<OutgoingMessage {self.id} {self.destination.contract}, {len(self.message)} bytes>"
 
 
 # --- ids ----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
 
@@ -56,6 +57,13 @@ def _namespace(value: str) -> str:
     if not NAME.fullmatch(value):
         raise ValueError("this is not a name")
     return value
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError("this is not an IP address") from None
 
 
 def _url(value: SecretStr | None) -> SecretStr | None:
@@ -128,6 +136,9 @@ class Settings(BaseModel):
     concurrency: _Count | None = None
     async_concurrency: _Count = 100
     grace: Annotated[float, _Time, Field(ge=0, le=TEN_YEARS)] = 30.0
+    start_timeout: _Limit = 60.0
+    metrics_port: Annotated[int, _Number, Field(ge=0, le=65_535)] | None = None
+    metrics_host: Annotated[str, AfterValidator(_address)] = "0.0.0.0"  # noqa: S104 - as documented
     parked_max_age: _Limit = 90 * 86_400.0
     dead_max_age: _Limit = 30 * 86_400.0
     dead_max_count: _Count = 100_000
@@ -211,7 +222,9 @@ _ABOVE_0: Final = "seconds above 0 or a timedelta, such as 30"
 _COUNTS: Final = "max_tasks_per_child max_depth concurrency async_concurrency dead_max_count"
 _EXPECTED: Final = {
     **dict.fromkeys(_COUNTS.split(), "a whole number from 1 upward"),
-    **dict.fromkeys(("enqueue_deadline", "parked_max_age", "dead_max_age"), _ABOVE_0),
+    **dict.fromkeys(
+        ("enqueue_deadline", "start_timeout", "parked_max_age", "dead_max_age"), _ABOVE_0
+    ),
     "namespace": "a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit",
     "credentials": "a function that returns (user name, password)",
     "queues": "queues by name, in strict priority: high,low",
@@ -224,6 +237,8 @@ _EXPECTED: Final = {
     "max_body": "bytes, from 1 upward",
     "lease": "seconds from 1 upward",
     "grace": "seconds from 0 upward or a timedelta",
+    "metrics_port": "a port, 1 to 65535, or 0 for any that is free",
+    "metrics_host": "an address of this machine, such as 0.0.0.0, :: or 127.0.0.1",
 }
 _REASONS: Final = {
     "string_type": "this is not text",

@@ -55,7 +55,8 @@ def test_bytes_that_are_no_message_can_be_seen_and_dropped(shop: Shop, cemetery:
     cemetery.fetch([])
     (facts,) = shop.json("dead", "list")
     assert (facts["task"], facts["kind"]) == (None, "garbage")
-    assert "\\xff\\x1b garbage" in shop.out("dead", "show", facts["id"], "--payload")
+    assert "\\x1b garbage" not in shop.out("dead", "show", facts["id"], "--payload")
+    assert "\\xff\\x1b garbage" in shop.out("dead", "show", facts["id"], "--show-secrets")
     told = shop.out("dead", "retry", facts["id"], code=1)
     assert told.startswith("retry: 0 of 1 dead letter(s)\nthe others no longer exist, or")
     assert shop.out("dead", "drop", facts["id"], "-y") == "drop: 1 of 1 dead letter(s)\n"

@@ -18,7 +18,7 @@ REFUSED = [
     ("-X high,low", "--queues and --exclude-queues leave no queue to serve"),
     ("-c 0", "'0' is not a number of processes (4, cores, cores*2)"),
     ("-c many", "'many' is not a number of processes"),
-    ("--solo -c 2", "it runs one process; leave out --concurrency, --max-tasks-per-child and"),
+    ("--solo -c 2", "it runs one process; leave out --concurrency, --max-tasks-per-child, --max"),
     ("--max-mem-percent 0.5", "Invalid value for '--max-mem-percent'"),
     ("--grace -1", "must not be negative"),
     ("-l loud", "log level 'loud' is not one of debug, info, warning, error, critical"),

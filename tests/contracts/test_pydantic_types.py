@@ -411,7 +411,7 @@ class LosingExtras:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    (Secret, "asterisks; pass a reference to it - at $.token"),
+    (Secret, "asterisks; write Annotated[str, typedq.Secret] - at $.token"),
     (model(Any), "write typedq.Json - at $.x"),
     (model(list), "write typedq.Json - at $.x[...]"),
     (model(pydantic.Json[int]), "take the value's own type"),

@@ -258,7 +258,8 @@ def test_lone_surrogates_and_bytes_are_shown(shop: Shop) -> None:
     shop.client.hset(shop.app.broker.keys.dead_letters, ids[0], broken)
     site = shop.site()
     assert "\\ud800 end" in shown(site.get("/dead"))
-    assert "\\xff\\xfe" in shown(site.get(f"/dead/{ids[0]}?payload=1"))
+    malformed = shown(site.get(f"/dead/{ids[0]}?payload=1"))
+    assert "Arguments ***" in malformed, "without a contract, all of it may be secret"
 
 
 def test_large_arguments_are_cut_with_a_note(shop: Shop) -> None:

@@ -91,6 +91,8 @@ def _process(app: TypedQ) -> None:
     async def second() -> None:
         await asyncio.sleep(0)
         tell("second")
+        if os.environ.get(START) == "hang":
+            await asyncio.Event().wait()
         if START in os.environ:
             raise ConnectionError("nothing listens there")
 

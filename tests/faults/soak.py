@@ -14,7 +14,7 @@ import psutil
 from tests.faults import on_foreign_code
 from tests.faults.harness import Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
-from typedq.worker.session import MAX_PREFETCHED
+from typedq.worker.prefetch import MAX_PREFETCHED
 
 LEASE_S = 3.0
 CYCLE_S = 12.0

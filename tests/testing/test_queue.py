@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -22,6 +22,7 @@ from typedq import (
     Reject,
     Retry,
     RetryIn,
+    Secret,
     SoftTimeout,
     TypedQ,
     telemetry,
@@ -489,3 +490,17 @@ def test_an_outbox_runs_nothing_after_its_end() -> None:
 
 
 def _nothing() -> None: ...
+
+
+def test_a_failed_assertion_on_calls_shows_no_arguments() -> None:
+    app = TypedQ("t", queues=["default"])
+
+    @app.task
+    def log_in(user: str, password: Annotated[str, Secret]) -> None: ...
+
+    with app.testing() as outbox:
+        log_in.enqueue("ada", "c4n4ry")
+        with pytest.raises(AssertionError) as caught:
+            assert outbox.calls(log_in) == [log_in.call("ada", "other-c4n4ry")]
+        assert "c4n4ry" not in str(caught.value)
+        assert "c4n4ry" not in repr(outbox.waiting()) + repr(vars(outbox))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict, assert_type
+from typing import Annotated, Any, Literal, TypedDict, assert_type
 
 import msgspec
 
@@ -20,6 +20,7 @@ from typedq import (
     Queue,
     Receipt,
     Retry,
+    Secret,
     SoftTimeout,
     Task,
     TypedQ,
@@ -53,6 +54,12 @@ class Address(TypedDict):
     city: str
 
 
+class Login(msgspec.Struct):
+    user: str
+    password: Annotated[str, Secret]
+    tokens: list[Annotated[str, Secret]] | None = None
+
+
 @app.task(queue="high", retry=Retry(max_retries=3, on=(SoftTimeout, ConnectionError)))
 def send_email(args: EmailArgs) -> None: ...
 
@@ -78,6 +85,14 @@ def nothing() -> None: ...
 
 @app.task()
 def move(to: Address) -> None: ...
+
+
+@app.task
+def log_in(login: Login, pin: Annotated[int, Secret]) -> str:
+    return login.password + str(pin)
+
+
+log_in.enqueue(Login("ada", "secret"), 1234)
 
 
 assert_type(send_email.enqueue(EmailArgs(to="a@b.c")), Receipt)

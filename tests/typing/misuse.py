@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from datetime import timedelta
+from typing import Annotated
 
 import msgspec
 
-from typedq import Context, EnqueueContext, Json, Queue, Receipt, Retry, TypedQ
+from typedq import Context, EnqueueContext, Json, Queue, Receipt, Retry, Secret, TypedQ
 
 app = TypedQ("myapp", queues=[Queue("high"), Queue("low")])
 
@@ -27,7 +28,16 @@ async def resize(ctx: Context, image_id: int, *, width: int = 100) -> str:
     return f"{ctx.id} {image_id} {width}"
 
 
+@app.task
+def log_in(password: Annotated[str, Secret]) -> None: ...
+
+
+def is_no_type(password: Secret) -> None: ...  # misuse: a marker for a type
+
+
 email = EmailArgs(to="a@b.c")
+
+log_in.enqueue(5)  # misuse: wrong type of a secret
 
 send_email.enqueue("a@b.c")  # misuse: wrong type
 send_email.enqueue(EmailArgs(to=1))  # misuse: wrong type inside

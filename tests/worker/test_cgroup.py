@@ -15,7 +15,8 @@ import pytest
 from typedq import telemetry
 from typedq.worker import WorkerOptions, children
 from typedq.worker.cgroup import oom_kills, usable_cores, used_percent
-from typedq.worker.children import ChildPool, ChildProcess
+from typedq.worker.child_process import ChildProcess
+from typedq.worker.children import ChildPool
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock
 

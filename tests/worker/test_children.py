@@ -17,7 +17,8 @@ from typedq import telemetry
 from typedq.broker.settlements import settle_and_fetch
 from typedq.errors import ServerUnavailable
 from typedq.worker import WorkerOptions, limits, processes
-from typedq.worker.children import ChildPool, ChildProcess
+from typedq.worker.child_process import ChildProcess
+from typedq.worker.children import ChildPool
 from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock
@@ -203,6 +204,37 @@ def test_a_child_that_does_not_stop_is_not_waited_for(
     assert longest < 0.04
     assert pauses[0] == pytest.approx(0.001)
     assert not child.journal.is_revoked(1)
+
+
+def test_the_group_of_a_dead_child_is_killed_while_its_pid_is_still_taken(
+    monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    """Once the status is taken, the number may be that of a stranger's group."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    child, killed = ChildProcess(pid, Journal(1)), list[str]()
+    monkeypatch.setattr(
+        processes, "kill_group", lambda group: killed.append(psutil.Process(group).status())
+    )
+    wait_until(lambda: processes.has_ended(pid))
+    assert not limits._has_stopped(child)  # nor does this take it
+    child.poll()
+    assert killed == [psutil.STATUS_ZOMBIE]
+    assert child.exit_code == 7
+    child.poll()
+    assert len(killed) == 1
+
+
+def test_a_child_whose_status_somebody_took_counts_as_dead() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    os.waitpid(pid, 0)
+    child = ChildProcess(pid, Journal(1))
+    assert not limits._has_stopped(child)
+    child.poll()
+    assert child.exit_code == 255
 
 
 def test_a_journal_that_cannot_be_read_keeps_no_other_child_from_being_settled(

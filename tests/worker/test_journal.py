@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -72,3 +74,43 @@ def test_entries_after_a_kill_of_the_child_are_those_it_wrote(journal: Journal) 
     assert (journal.session, journal.fresh, journal.phase) == ("a" * 16, "b" * 16, Phase.BUSY)
     assert journal.totals == (3, 1)
     assert [(e.slot, e.state) for e in journal.entries()] == [(7, State.RUNNING)]
+
+
+class _Meanwhile:
+    """A column of the journal; when it is first read, the child goes on."""
+
+    def __init__(self, column: Any, child: Callable[[], object]) -> None:
+        self._column, self._child = column, child
+
+    def __getitem__(self, slot: int) -> Any:
+        value, child = self._column[slot], self._child
+        self._child = lambda: None
+        child()
+        return value
+
+    def __setitem__(self, slot: int, value: Any) -> None:
+        self._column[slot] = value
+
+
+@pytest.mark.parametrize("column", ["_started", "_deadlines"])
+def test_an_entry_is_never_made_of_two_messages(journal: Journal, column: str) -> None:
+    """Else the next message of a slot would be killed for the hard timeout of the one before."""
+    other, now = ID[::-1], time.monotonic()
+    journal.hold([0], [ID], [1])
+    assert journal.claim(0, now, 1.0)
+
+    def next_message() -> None:
+        journal.done(0)
+        journal.free([0], done=1)
+        journal.hold([0], [other], [2])
+        assert journal.claim(0, now + 1.0, 60.0)
+
+    setattr(journal, column, _Meanwhile(getattr(journal, column), next_message))
+    (entry,) = journal.entries()
+    assert (entry.id, entry.queue, entry.deadline) == (other, 2, now + 61.0)
+
+
+def test_an_entry_that_was_overwritten_is_read_all_the_same(journal: Journal) -> None:
+    journal.hold([0], [ID], [1])
+    assert journal.claim(0, float("nan"), None)
+    assert [entry.id for entry in journal.entries()] == [ID]

@@ -18,7 +18,7 @@ from tests.faults.limited import SERVER, SOFT_S
 from tests.faults.limits import LEAK_MB, hammer, leak, prepare
 from typedq import telemetry
 from typedq.embedded import OwnServer
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.memory import MemoryLimit
 

@@ -12,7 +12,8 @@ from typedq.broker.failures import Lost
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.journal import Journal, State
-from typedq.worker.session import Prefetch, Session, new_session
+from typedq.worker.prefetch import Prefetch
+from typedq.worker.session import Session, new_session
 
 if TYPE_CHECKING:
     from tests.faults.harness import Stage

@@ -7,7 +7,16 @@ from typing import Any, final
 
 import msgspec
 
-from typedq.admin.messages import CHUNK, EVERYTHING, PAGE, Selection, describe, instant, text
+from typedq.admin.messages import (
+    CHUNK,
+    EVERYTHING,
+    PAGE,
+    Selection,
+    ShowPayload,
+    describe,
+    instant,
+    text,
+)
 from typedq.app import TypedQ
 from typedq.broker import stats
 from typedq.broker.stats import DeadEntry, DeadMessage
@@ -25,13 +34,13 @@ class DeadLetters:
         """Yield dead letters, youngest first, without their arguments."""
         return (_describe(*each) for each in self._read(only))
 
-    def get(self, id: str, *, payload: bool = False) -> dict[str, Any] | None:
+    def get(self, id: str, show: ShowPayload | None = None) -> dict[str, Any] | None:
         """Return one dead letter with its traceback, or None if there is no such id."""
         (message,) = self._broker.call(stats.read_dead(self._keys, [id]))
         died_ms = self._broker.call(stats.died_at(self._keys, id)) if message else None
         if message is None or died_ms is None:
             return None
-        return _describe(DeadEntry(id, died_ms), message, payload=payload)
+        return _describe(DeadEntry(id, died_ms), message, show)
 
     def ids(self, only: Selection) -> list[str]:
         """Return the ids of the selected dead letters; bodies are read only to find a task."""
@@ -74,10 +83,12 @@ def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     return (unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK))
 
 
-def _describe(entry: DeadEntry, dead: DeadMessage, *, payload: bool = False) -> dict[str, Any]:
+def _describe(
+    entry: DeadEntry, dead: DeadMessage, show: ShowPayload | None = None
+) -> dict[str, Any]:
     """Return the keys of `dead list --json`, then the other fields of the reason."""
-    about = describe(dead.message, payload=payload)
-    shown = {"payload": about.pop("payload")} if payload else {}
+    about = describe(dead.message, show)
+    shown = {"payload": about.pop("payload")} if show else {}
     first = {"id": entry.id, "died": instant(entry.died_ms)}
     blank = {"kind": "unknown", "error": ""}
     return {**first, **about, **first, **blank, **_reason(dead.reason), **shown}

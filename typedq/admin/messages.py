@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from typedq.errors import BadMessage
 from typedq.message import decode_message
@@ -12,6 +13,8 @@ from typedq.policy import decode_meta
 
 CHUNK = 500  # messages that one operation changes
 PAGE = 100  # messages that one operation reads with their payloads; each may have 1 MiB
+# Returns the arguments of a message as text; of a malformed one, without a contract, all of it.
+ShowPayload: TypeAlias = Callable[[bytes, str | None], str]
 _ABOUT = (
     "id",
     "task",
@@ -48,12 +51,11 @@ class Selection:
 EVERYTHING = Selection()
 
 
-def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
+def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
     """Return the parts of a message by name; None for each part that cannot be read.
 
-    payload: include the arguments, which may be confidential
+    show: None leaves the arguments out
     """
-    body = message
     try:
         envelope = decode_message(message)
         times = instant(envelope.enqueued_ms), instant(envelope.due_ms or None)
@@ -62,10 +64,12 @@ def describe(message: bytes, *, payload: bool = False) -> dict[str, Any]:
         known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)
         meta = dict(decode_meta(envelope.options))
         about: dict[str, Any] = dict(zip(_ABOUT, (*known, meta), strict=True))
-        body = envelope.body
+        body: tuple[bytes, str | None] = envelope.body, contract
     except (BadMessage, ValueError):
-        about = dict.fromkeys(_ABOUT)
-    return {**about, "bytes": len(message), **({"payload": text(body)} if payload else {})}
+        body = message, None
+        about = dict[str, Any].fromkeys(_ABOUT)
+    arguments = {"payload": show(*body)} if show else {}
+    return {**about, "bytes": len(message), **arguments}
 
 
 def text(raw: bytes) -> str:

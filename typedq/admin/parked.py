@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, final
 
-from typedq.admin.messages import CHUNK, EVERYTHING, PAGE, Selection, describe, instant
+from typedq.admin.messages import CHUNK, EVERYTHING, PAGE, Selection, ShowPayload, describe, instant
 from typedq.app import TypedQ
 from typedq.broker import parking
 from typedq.broker.parking import Group
@@ -46,14 +46,14 @@ class Parked:
             created_ms, self._broker.call(parking.extent(self._keys, [], created_ms)).parked
         )
 
-    def messages(self, groups: Sizes, *, payload: bool = False) -> Iterator[dict[str, Any]]:
+    def messages(self, groups: Sizes, show: ShowPayload | None = None) -> Iterator[dict[str, Any]]:
         """Yield the messages of groups in the order of fetching."""
         for group in groups:
             first = 0
             while page := self._broker.call(
                 parking.parked(self._keys, group, first, first + PAGE - 1)
             ):
-                yield from (describe(message, payload=payload) for message in page)
+                yield from (describe(message, show) for message in page)
                 first += PAGE
 
     def release(self, groups: Sizes, to: Literal["ready", "purged"]) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, final
 
-from typedq.admin.messages import describe
+from typedq.admin.messages import ShowPayload, describe
 from typedq.app import TypedQ
 from typedq.broker import stats
 
@@ -17,10 +17,10 @@ class QueueAdmin:
     def __init__(self, app: TypedQ, queue: str) -> None:
         self._broker, self._keys, self._queue = app.broker, app.broker.keys, queue
 
-    def peek(self, number: int, *, payload: bool = False) -> list[dict[str, Any]]:
+    def peek(self, number: int, show: ShowPayload | None = None) -> list[dict[str, Any]]:
         """Return the next messages without removing them."""
         found = self._broker.call(stats.peek(self._keys, self._queue, number))
-        return [describe(message, payload=payload) for message in found]
+        return [describe(message, show) for message in found]
 
     def size(self) -> int:
         """Return how many messages are ready or delayed."""

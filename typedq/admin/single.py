@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from typedq import single
-from typedq.admin.messages import iso, text
+from typedq.admin.messages import ShowPayload, iso
 from typedq.admin.readers import LiveReaders
 from typedq.app import TypedQ
 from typedq.single import Cancellation, MessageInfo, Progress
@@ -19,13 +19,13 @@ def show(
     app: TypedQ,
     id: str,
     *,
-    payload: bool = False,
+    arguments: ShowPayload | None = None,
     limit: int = single.LIMIT,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Return the keys of `show --json`: state, header, why, and the live workers that read it.
 
-    payload: add the arguments, which may be confidential, and their schema
+    arguments: adds the arguments, which may be confidential, and their schema
     Raises InvalidId, SearchLimit, ServerError.
     """
     found = app.get(id, limit=limit, progress=progress)
@@ -35,8 +35,8 @@ def show(
     about = describe(found)
     if found.contract:
         about["read_by"] = readers.of(found.contract, found.queue)
-    if payload:
-        about["arguments"] = _arguments(found.body)
+    if arguments:
+        about["arguments"] = _parsed(arguments(found.body, found.contract))
         about["schema"] = readers.schemas.get(found.contract or "")
     return about
 
@@ -59,8 +59,8 @@ def describe(message: MessageInfo) -> dict[str, Any]:
     return {n: iso(v) if isinstance(v, datetime) else v for n, v in about.items()}
 
 
-def _arguments(body: bytes) -> object:
+def _parsed(arguments: str) -> object:
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(arguments)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return text(body)
+        return arguments

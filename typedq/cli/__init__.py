@@ -1,5 +1,5 @@
 """The command line: `typedq` and `python -m typedq`."""
 
-from typedq.cli.program import main
+from typedq.cli.entry import main
 
 __all__ = ["main"]

@@ -49,6 +49,11 @@ class AppOrArgument(AppOptions):
     def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
         return load(self.app, self.app_dir, self.argument, log=log)
 
+    @property
+    def path(self) -> str:
+        """The app as module:attr, or "" if it is given nowhere."""
+        return self.argument or self.app or os.environ.get("TYPEDQ_APP") or _configured() or ""
+
 
 def load(
     app: str | None,

@@ -11,10 +11,11 @@ from typer import Argument
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import Row, columns, print_json, print_line, print_rows
-from typedq.cli.messages import Filter, Number, Payload, Target
+from typedq.cli.messages import Filter, Number, Shown, Target
 
 if TYPE_CHECKING:
     from typedq.admin.dead_letters import DeadLetters
+    from typedq.app import TypedQ
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
 Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these dead letters.")]
@@ -24,15 +25,16 @@ _OTHERS = "the others no longer exist, or are malformed or of a queue that this 
 
 def list_(only: Filter, *, number: Number = 20, json: AsJson = False, app: AppOptions) -> None:
     """List dead letters, the youngest first."""
-    found = list(islice(_dead_letters(app).find(only.selection), number))
+    found = list(islice(_dead_letters(app.load()).find(only.selection), number))
     shown = {**columns("id", "died", "task", "queue", "kind"), "error": _first_line}
     none = "no dead letters" + (" match" if only.selection.narrows else "")
     print_rows(found, shown, as_json=json, none=none)
 
 
-def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: AppOptions) -> None:
+def show(id: Id, *, shown: Shown, json: AsJson = False, app: AppOptions) -> None:
     """Show why a message failed, with the traceback. Exit code 1 if there is no such id."""
-    facts = _dead_letters(app).get(id, payload=payload)
+    loaded = app.load()
+    facts = _dead_letters(loaded).get(id, shown.payloads(loaded))
     if facts is None:
         print_line(f"no dead letter with the id {id}")
         raise typer.Exit(1)
@@ -50,7 +52,7 @@ def show(id: Id, *, payload: Payload = False, json: AsJson = False, app: AppOpti
 def retry(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
     """Requeue dead letters with counters reset. Asks for confirmation unless you give IDs."""
     which.check(ids, "id")
-    dead = _dead_letters(app)
+    dead = _dead_letters(app.load())
     chosen = ids or dead.ids(which.selection)
     yes = which.yes or bool(ids)
     messages.change("retry", _KIND, len(set(chosen)), dead.requeue(chosen), _OTHERS, yes=yes)
@@ -59,16 +61,15 @@ def retry(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
 def drop(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
     """Delete dead letters for good. Asks for confirmation."""
     which.check(ids, "id")
-    dead = _dead_letters(app)
+    dead = _dead_letters(app.load())
     chosen = ids or dead.ids(which.selection)
     messages.change("drop", _KIND, len(set(chosen)), dead.delete(chosen), _OTHERS, yes=which.yes)
 
 
-def _dead_letters(app: AppOptions) -> DeadLetters:
-    loaded = app.load()
+def _dead_letters(app: TypedQ) -> DeadLetters:
     from typedq.admin.dead_letters import DeadLetters
 
-    return DeadLetters(loaded)
+    return DeadLetters(app)
 
 
 def _first_line(row: Row) -> str:

@@ -1,6 +1,7 @@
 """Options and output that commands on messages share: select, show, confirm, count.
 
-Arguments are shown only with --payload, because they may be confidential.
+Arguments are shown only with --payload, because they may be confidential; and what is declared
+secret, or may be, only with --show-secrets.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from typedq.cli.parameters import since as read_since
 
 if TYPE_CHECKING:
     from typedq.admin.messages import Selection
+    from typedq.admin.payloads import Payloads
+    from typedq.app import TypedQ
 
 _SINCE = "Only those since then: 30m, 1h, 2d or 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
-Payload = Annotated[bool, Option("--payload", help="Show the arguments too.")]
+_PAYLOAD = "Show the arguments too; secrets, and what may be one, as ***."
+_SECRETS = "Show the arguments with their secrets."
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,22 @@ class Filter:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Options that show the arguments of messages."""
+
+    payload: Annotated[bool, Option("--payload", help=_PAYLOAD)] = False
+    show_secrets: Annotated[bool, Option("--show-secrets", help=_SECRETS)] = False
+
+    def payloads(self, app: TypedQ) -> Payloads | None:
+        """Return what shows the arguments of the app's messages, or None to leave them out."""
+        if not (self.payload or self.show_secrets):
+            return None
+        from typedq.admin.payloads import Payloads
+
+        return Payloads(app, secrets=self.show_secrets)
+
+
+@dataclass(frozen=True)
 class Target(Filter):
     """Options of a command that changes messages."""
 
@@ -63,15 +83,12 @@ class Target(Filter):
             raise BadParameter(reason, param_hint=what.upper())
 
 
-def show_messages(
-    messages: Iterable[dict[str, Any]], none: str, *, payload: bool, as_json: bool
-) -> None:
+def show_messages(messages: Sequence[dict[str, Any]], none: str, *, as_json: bool) -> None:
     """Print messages in the order of fetching."""
-    rows = list(messages)
-    has_meta = any(row["meta"] for row in rows)
+    has_meta = any(row["meta"] for row in messages)
     shown = {**columns(*_SHOWN), **({"meta": meta_text} if has_meta else {})}
-    shown |= columns("payload") if payload else {}
-    console.print_rows(rows, shown, as_json=as_json, none=none)
+    shown |= columns("payload") if any("payload" in row for row in messages) else {}
+    console.print_rows(messages, shown, as_json=as_json, none=none)
 
 
 def meta_text(row: console.Row) -> str:

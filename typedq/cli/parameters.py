@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from typer import BadParameter
 
@@ -41,6 +42,15 @@ def since(text: str) -> datetime:
             f"{text!r} is not a duration (30m, 1h, 2d) or a date (2027-01-31)"
         ) from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def address(text: str) -> str:
+    """Return an IP address as it was given."""
+    try:
+        ip_address(text)
+    except ValueError:
+        raise BadParameter(f"{text!r} is not an IP address (0.0.0.0, ::, 127.0.0.1)") from None
+    return text
 
 
 def processes(text: str) -> int:

@@ -13,10 +13,11 @@ from typer import Argument, Option
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import columns, print_rows
-from typedq.cli.messages import Number, Payload
+from typedq.cli.messages import Number, Shown
 
 if TYPE_CHECKING:
     from typedq.admin.parked import Parked
+    from typedq.app import TypedQ
 
 Contracts = Annotated[
     list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `list` shows them.")
@@ -45,7 +46,7 @@ class GroupTarget(GroupFilter, messages.Target):
 
 def list_(only: GroupFilter, *, json: AsJson = False, app: AppOptions) -> None:
     """List parked messages by queue and contract, the oldest first."""
-    parked = _parked(app)
+    parked = _parked(app.load())
     from typedq.admin.parked import rows
 
     shown = {**columns("queue", "contract", "messages"), "parked since": "since"}
@@ -58,15 +59,16 @@ def show(
     *,
     only: GroupFilter,
     number: Number = 20,
-    payload: Payload = False,
+    shown: Shown,
     json: AsJson = False,
     app: AppOptions,
 ) -> None:
     """Show parked messages. Exit code 1 if there are none."""
-    parked = _parked(app)
+    loaded = app.load()
+    parked = _parked(loaded)
     groups = parked.groups(only.selection, contracts)
-    found = list(islice(parked.messages(groups, payload=payload), number))
-    messages.show_messages(found, _nothing(only, contracts), payload=payload, as_json=json)
+    found = list(islice(parked.messages(groups, shown.payloads(loaded)), number))
+    messages.show_messages(found, _nothing(only, contracts), as_json=json)
     raise typer.Exit(0 if found else 1)
 
 
@@ -91,17 +93,16 @@ def _change(
     to: Literal["ready", "purged"],
 ) -> None:
     which.check(contracts, "contract")
-    parked = _parked(app)
+    parked = _parked(app.load())
     groups = parked.groups(which.selection, contracts)
     total = sum(size.messages for size in groups.values())
     messages.change(what, _KIND, total, parked.release(groups, to), _OTHERS, yes=which.yes)
 
 
-def _parked(app: AppOptions) -> Parked:
-    loaded = app.load()
+def _parked(app: TypedQ) -> Parked:
     from typedq.admin.parked import Parked
 
-    return Parked(loaded)
+    return Parked(app)
 
 
 def _nothing(only: GroupFilter, contracts: Sequence[str] | None = None) -> str:

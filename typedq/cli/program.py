@@ -22,9 +22,11 @@ from typedq.errors import AppNotFound, TypedQError
 _APP = "-A myapp.tasks:app"
 _COMMANDS = {  # name -> module, function, example
     "worker": ("worker", "worker", "myapp.tasks:app -c cores*2 -Q high,default"),
+    "health": ("health", "health", "--ready"),
     "tasks": ("tasks", "tasks", "myapp.tasks:app"),
     "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
+    "exporter": ("exporter", "exporter", "myapp.tasks:app --port 9101"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
     "dashboard": ("dashboard", "dashboard", "myapp.tasks:app --port 8080 --write"),
     "show": ("single", "show", f"019ad0f3c1e5d1c0ffee000007 --payload {_APP}"),

@@ -13,7 +13,7 @@ from typer import Argument, Option
 from typedq.cli import console
 from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import print_json, print_line
-from typedq.cli.messages import Payload
+from typedq.cli.messages import Shown
 
 if TYPE_CHECKING:
     from typedq.single import Cancellation, Progress
@@ -27,7 +27,7 @@ _LIMIT = 1_000_000
 def show(
     id: Id,
     *,
-    payload: Payload = False,
+    shown: Shown,
     limit: Limit = _LIMIT,
     json: AsJson = False,
     app: AppOptions,
@@ -40,7 +40,8 @@ def show(
     from typedq.admin import single
 
     with _progress() as progress:
-        about = single.show(loaded, id, payload=payload, limit=limit, progress=progress)
+        arguments = shown.payloads(loaded)
+        about = single.show(loaded, id, arguments=arguments, limit=limit, progress=progress)
     known = about["state"] != "unknown"
     if json:
         print_json(about)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -13,10 +14,13 @@ from typer import Option
 from typedq import telemetry
 from typedq.app import TypedQ
 from typedq.cli.application import AppOrArgument, no_queue
-from typedq.cli.parameters import cores, duration, processes
+from typedq.cli.parameters import address, cores, duration, processes
 from typedq.cli.reload import GRACE_S, run_with_reload
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
+
+if TYPE_CHECKING:
+    from typedq.settings import Settings
 
 _C_HELP = "Child processes: 4, cores or cores*2. \\[default: concurrency in settings, else cores]"
 _A_HELP = (
@@ -29,8 +33,15 @@ _M_HELP = (
 _P_HELP = (
     "Replace the largest child above this memory use. \\[default: max_mem_percent in settings]"
 )
+_PORT_HELP = (
+    "Serve /livez, /readyz and /metrics at this port; 0: any. \\[default: metrics_port in settings]"
+)
+_HOST_HELP = "The address to serve them at. \\[default: metrics_host in settings, else 0.0.0.0]"
 _NAMES = "NAME,..."
-_OF_PROCESSES = "--concurrency, --max-tasks-per-child and --max-mem-percent"
+_ONE_PROCESS = (
+    "it runs one process; "
+    "leave out --concurrency, --max-tasks-per-child, --max-mem-percent and --metrics-*"
+)
 
 Processes = Annotated[
     int | None, Option("-c", "--concurrency", parser=processes, metavar="N", help=_C_HELP)
@@ -56,9 +67,30 @@ Reload = Annotated[
     bool, Option("-r", "--reload", help="Restart when a .py file in --app-dir changes.")
 ]
 NoCron = Annotated[bool, Option("--no-cron", help="Do not fire cron entries from this worker.")]
+Port = Annotated[int | None, Option("--metrics-port", min=0, max=65535, help=_PORT_HELP)]
+Host = Annotated[
+    str | None, Option("--metrics-host", parser=address, metavar="IP", help=_HOST_HELP)
+]
 # With --reload, the watching process starts the worker with this flag.
 Reloaded = Annotated[bool, Option("--no-reload", hidden=True)]
 Grace = Annotated[float | None, Option(parser=duration, metavar="SECONDS", help=_G_HELP)]
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """Where to serve the pages for probes and scrapers."""
+
+    metrics_port: Port = None
+    metrics_host: Host = None
+
+    @property
+    def are_given(self) -> bool:
+        return self.metrics_port is not None or self.metrics_host is not None
+
+    def address(self, settings: Settings) -> tuple[str, int] | None:
+        """Return address and port, or None if the pages are not wanted."""
+        port = settings.metrics_port if self.metrics_port is None else self.metrics_port
+        return None if port is None else (self.metrics_host or settings.metrics_host, port)
 
 
 def worker(
@@ -76,13 +108,13 @@ def worker(
     max_mem_percent: MaxMemory = None,
     grace: Grace = None,
     no_cron: NoCron = False,
+    pages: PageOptions,
     reload: Reload = False,
     reloaded: Reloaded = False,
 ) -> None:
     """Run tasks. SIGTERM or Ctrl-C: finish running tasks, within --grace. Twice: stop now."""
-    if solo and (concurrency or max_tasks or max_mem_percent):
-        reason = f"it runs one process; leave out {_OF_PROCESSES}"
-        raise typer.BadParameter(reason, param_hint="--solo")
+    if solo and (concurrency or max_tasks or max_mem_percent or pages.are_given):
+        raise typer.BadParameter(_ONE_PROCESS, param_hint="--solo")
     if grace is not None and grace < 0:
         raise typer.BadParameter("must not be negative", param_hint="--grace")
     format: Any = log_format
@@ -97,6 +129,7 @@ def worker(
     finally:
         gc.enable()
     gc.freeze()
+    _warn_of_no_tasks(loaded)
     options = WorkerOptions(
         _served(loaded, _names(queues), _names(exclude_queues)),
         concurrency or settings.concurrency or cores(),
@@ -106,10 +139,15 @@ def worker(
         max_tasks=None if solo else max_tasks or settings.max_tasks_per_child,
         max_mem_percent=max_mem_percent or settings.max_mem_percent,
         cron=not no_cron,
+        app=app.path,
+        metrics=pages.address(settings),
     )
-    if not loaded.tasks:
-        event(logging.WARNING, "the app has no tasks; list their modules in imports=")
     raise typer.Exit(run_solo(loaded, options) if solo else Supervisor(loaded, options).run())
+
+
+def _warn_of_no_tasks(app: TypedQ) -> None:
+    if not app.tasks:
+        event(logging.WARNING, "the app has no tasks; list their modules in imports=")
 
 
 def _names(given: Sequence[str] | None) -> list[str]:

@@ -6,17 +6,21 @@ from typedq.contracts.foreign import Json
 from typedq.contracts.fragments import KEYWORDS, READER_KEYWORDS
 from typedq.contracts.guards import too_deep
 from typedq.contracts.schema import document
+from typedq.contracts.secrets import MASK, Secret, mask
 
 __all__ = [
     "KEYWORDS",
+    "MASK",
     "MAX_DEPTH",
     "READER_KEYWORDS",
     "Contract",
     "Json",
+    "Secret",
     "canonical",
     "contract_of",
     "document",
     "document_hash",
     "fingerprint",
+    "mask",
     "too_deep",
 ]

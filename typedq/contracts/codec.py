@@ -107,6 +107,13 @@ class Codec:
             raise InvalidBody(changed.path, str(changed))
         return body
 
+    def encoded(self, payload: Any) -> bytes | None:
+        """Return the body of a payload that need not be valid; None if it has none."""
+        try:
+            return self._encode(payload)
+        except Exception:  # noqa: BLE001  whatever its classes raise
+            return None
+
     def _unwritable(self, payload: Any) -> str:
         for path, leaf in leaves(payload):
             try:

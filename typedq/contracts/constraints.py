@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 
+from typedq.contracts.secrets import is_secret
 from typedq.contracts.type_tree import NoSchema
 
 _BOUNDS = {"Gt": "gt", "Ge": "ge", "Lt": "lt", "Le": "le", "MultipleOf": "multiple_of"}
@@ -44,7 +45,10 @@ _STRONGER: dict[str, Callable[[Any, Any], Any]] = {
 
 def is_plain(metadata: Iterable[Any]) -> bool:
     """Return True if msgspec itself reads all that is said beside a type."""
-    return all(isinstance(item, (msgspec.Meta, str)) or item is None for item in metadata)
+    return all(
+        isinstance(item, (msgspec.Meta, str)) or item is None or is_secret(item)
+        for item in metadata
+    )
 
 
 def facts_of(metadata: Iterable[Any]) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def _bound(base: type, name: str, value: Any) -> Any:
 
 def _facts(item: Any) -> Iterator[tuple[str, Any]]:
     name, package = type(item).__name__, type(item).__module__.partition(".")[0]
-    if item is None or isinstance(item, str):
+    if item is None or isinstance(item, str) or is_secret(item):
         return
     if isinstance(item, msgspec.Meta):
         found = {key: getattr(item, key) for key in (*_META_FACTS, *_NOTES)}

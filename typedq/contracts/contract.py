@@ -12,6 +12,7 @@ from typedq.contracts.canonical import fingerprint
 from typedq.contracts.codec import Codec
 from typedq.contracts.inhabited import dead_end
 from typedq.contracts.schema import document
+from typedq.contracts.secrets import explain, without_secrets
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
 from typedq.contracts.wire_types import wire_type
@@ -73,13 +74,31 @@ class Contract:
         try:
             return self._codec.write(payload, max_body, max_depth)
         except InvalidBody as error:
-            raise InvalidArguments(self.task, error.path, error.reason) from error
+            shown = explain(self.schema, error, lambda: self._codec.encoded(payload))
+            # Not the cause of one that was made shorter: its text may quote a secret.
+            cause = error if shown is error else None
+        raise InvalidArguments(self.task, shown.path, shown.reason) from cause
 
     def decode(
         self, body: bytes, max_body: int = MAX_BODY, max_depth: int = MAX_DEPTH
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call, without the context. Raises `InvalidBody`."""
-        payload = self._read(body, max_body, max_depth)
+        try:
+            payload = self._read(body, max_body, max_depth)
+        except InvalidBody as error:
+            shown = explain(self.schema, error, lambda: body)
+            if shown is error:
+                raise
+            refusal = shown
+        else:
+            return self._arguments(payload)
+        raise refusal
+
+    def without_secrets(self, text: str, body: bytes) -> str:
+        """Return a text about a body, or another in place of one that quotes a secret in it."""
+        return without_secrets(self.schema, text, body)
+
+    def _arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._whole:
             return (payload,), {}
         if self._lone:

@@ -19,7 +19,7 @@ from typedq.contracts.type_tree import NoSchema
 Schema = dict[str, Any]
 
 ANNOTATION_KEYS = frozenset(
-    ("title", "description", "examples", "deprecated", "$comment", "default")
+    ("title", "description", "examples", "deprecated", "$comment", "default", "writeOnly")
 )
 # Keywords that matter at the reader's only: a writer that has one writes nothing more. To a
 # comparison that does not know it, a keyword of typedq's means "equal or incompatible".

@@ -18,6 +18,7 @@ from msgspec import inspect as mi
 from typedq.contracts.conversions import adapter_for, encode_value
 from typedq.contracts.foreign import Json
 from typedq.contracts.fragments import (
+    ANNOTATION_KEYS,
     CopyOf,
     Definitions,
     Schema,
@@ -46,13 +47,14 @@ def document(kind: Any, *, payload: str | None = None) -> Schema:
 
     `payload="parameters"` marks an object made of a task's parameters.
     """
-    wire: WireType = wire_type(kind)
+    wire: WireType = wire_type(kind, mark_secrets=True)
     builder = _Builder()
     root = builder.build(tree_of(wire.kind), "$")
     builder.definitions.fill_ranks()
     definitions = builder.definitions.schemas
-    if set(root) == {"$ref"} and f'"{root["$ref"]}"' not in json.dumps(definitions):
-        root = definitions.pop(root["$ref"].removeprefix(_REF))
+    notes = {key: root[key] for key in root.keys() & ANNOTATION_KEYS}
+    if root.keys() - notes == {"$ref"} and f'"{root["$ref"]}"' not in json.dumps(definitions):
+        root = {**definitions.pop(root["$ref"].removeprefix(_REF)), **notes}
     marked = {"x-typedq-payload": payload} if payload else {}
     return {
         "$schema": DIALECT,
@@ -69,11 +71,7 @@ class _Builder:
         self.definitions = Definitions()
 
     def build(self, kind: mi.Type, path: str, *, tagged: bool = False) -> Schema:
-        annotations: Schema = {}
-        while isinstance(kind, mi.Metadata):
-            extra: Schema = getattr(kind, "extra_json_schema", None) or {}
-            annotations = {**extra, **annotations}
-            kind = kind.type
+        annotations, kind = _notes(kind), bare(kind)
         if isinstance(kind, mi.StructType) and tagged and not kind.array_like:
             schema = self._named(
                 (kind.cls, "tagged"), kind.cls, lambda: self._struct(kind, path, tagged=True)
@@ -82,7 +80,7 @@ class _Builder:
             schema = _WRITERS[type(kind)](self, kind, path)
         else:
             schema = scalar(kind) or _refuse(kind, path)
-        return {**schema, **only_annotations(annotations)}
+        return {**schema, **annotations}
 
     def _named(self, key: Any, cls: Any, write: Callable[[], Schema]) -> Schema:
         return self.definitions.named(key, class_name(_shown(cls)), write)
@@ -124,7 +122,7 @@ class _Builder:
         if isinstance(cls, type) and issubclass(
             cls, enum.Enum
         ):  # in place: keys are written as text, values are not
-            return as_text(enum_values(cls), path)
+            return as_text({**enum_values(cls), **_notes(kind)}, path)
         return as_text(self.definitions.resolved(self.build(kind, path)), path)
 
     def union(self, kind: mi.UnionType, path: str) -> Schema:
@@ -192,6 +190,16 @@ class _Builder:
             _refuse(kind, path)
         described: Schema = adapter.describe(self.definitions, path)
         return described
+
+
+def _notes(kind: mi.Type) -> Schema:
+    """The annotations around a type; the outermost counts."""
+    found: Schema = {}
+    while isinstance(kind, mi.Metadata):
+        extra: Schema = getattr(kind, "extra_json_schema", None) or {}
+        found = {**only_annotations(extra), **found}
+        kind = kind.type
+    return found
 
 
 def _shown(cls: Any) -> Any:

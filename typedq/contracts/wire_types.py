@@ -23,6 +23,7 @@ from typedq.contracts.constraints import constrain, facts_of, is_plain
 from typedq.contracts.conversions import Convert, convert_each, first_fitting, one_after_another
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
 from typedq.contracts.records import Field, Shadow, fields_of, record_kind
+from typedq.contracts.secrets import KEYWORD, is_secret
 from typedq.contracts.type_tree import NoSchema
 
 _UTILS: Any = _private
@@ -36,6 +37,7 @@ _CONCRETE: dict[Any, Any] = {
 _OTHER_NATIVES: tuple[Any, ...] = (Any, object, None, NoneType, msgspec.Raw, msgspec.UnsetType)
 _ABSENT: tuple[Any, ...] = (None, NoneType, msgspec.UnsetType)
 _NOTES = {"title", "description", "examples", "extra_json_schema"}
+_MARK = msgspec.Meta(extra_json_schema={KEYWORD: True})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +55,20 @@ class WireType:
     defaults: tuple[tuple[str, Any, Any], ...] = ()
 
 
-def wire_type(kind: Any) -> WireType:
-    """Return how `kind` travels. Raises `NoSchema`, and what resolving its annotations raises."""
+def wire_type(kind: Any, *, mark_secrets: bool = False) -> WireType:
+    """Return how `kind` travels. Raises `NoSchema`, and what resolving its annotations raises.
+
+    mark_secrets: note secret parts, for the schema; reading and writing would only get slower
+    """
     if isinstance(kind, WireType):
         return kind
-    translator = _Translator()
+    translator = _Translator(mark_secrets)
     wire = translator.translate(kind, "$")
     return dataclasses.replace(wire, defaults=tuple(translator.defaults.values()))
+
+
+class _Other:
+    """In place of a shadow, while it is asked if a record needs one."""
 
 
 class _Recursive(Exception):
@@ -67,7 +76,8 @@ class _Recursive(Exception):
 
 
 class _Translator:
-    def __init__(self) -> None:
+    def __init__(self, mark_secrets: bool) -> None:
+        self._mark_secrets = mark_secrets
         self.defaults: dict[tuple[Any, str], tuple[str, Any, Any]] = {}
         self._shadows: dict[Any, WireType] = {}
         self._aliases: list[Any] = []  # that are being unwrapped
@@ -90,8 +100,16 @@ class _Translator:
             self._place.pop()
 
     def _translate(self, kind: Any, depth: int) -> WireType:
-        base: Any
         base, metadata = self._unwrapped(kind)
+        if is_secret(base):
+            raise NoSchema("$", "Secret is not a type; write Annotated[str, typedq.Secret]")
+        rest = tuple(item for item in metadata if not is_secret(item))
+        if not self._mark_secrets or len(rest) == len(metadata):
+            return self._unmarked(kind, base, metadata, depth)
+        wire = self._unmarked(Annotated[base, *rest] if rest else base, base, rest, depth)
+        return dataclasses.replace(wire, kind=Annotated[wire.kind, _MARK])
+
+    def _unmarked(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> WireType:
         if isinstance(base, (str, typing.ForwardRef)) and self._aliases:
             raise _Recursive  # pydantic knows where to look for the name
         if len(self._aliases) > depth:  # msgspec does not know the aliases of typing_extensions
@@ -204,7 +222,7 @@ class _Translator:
                     place = f"${''.join(self._place)}.{field.wire_name}"
                     self.defaults[cls, field.name] = place, field.kind, field.default
             same = all(field.wire.kind is field.kind for field in fields)
-            return WireType(kind if same else object())
+            return WireType(kind if same else _Other)
         if cls in self._shadows:
             return self._shadows[cls]
         self._probed = set()

@@ -14,6 +14,7 @@ from typedq import registry
 from typedq.admin.dead_letters import DeadLetters
 from typedq.admin.messages import Selection
 from typedq.admin.parked import Parked
+from typedq.admin.payloads import Payloads
 from typedq.dashboard.pages import alive
 from typedq.dashboard.rendering import cut
 from typedq.dashboard.view import Rejected, View
@@ -108,7 +109,8 @@ def letter(view: View) -> Response:
     """Show one dead letter."""
     id = str(view.request.path_params["id"])
     payload = view.query("payload") == "1"
-    found = DeadLetters(view.site.app).get(id, payload=payload)
+    app = view.site.app
+    found = DeadLetters(app).get(id, Payloads(app) if payload else None)
     if found is None:
         raise Rejected(404, "No such dead letter", f"{id}: it was retried, dropped or never died.")
     return view.render(
@@ -132,7 +134,7 @@ def parked(view: View) -> Response:
     if queue and contract:
         admin = Parked(app)
         chosen = admin.groups(Selection(queue=queue), [contract])
-        shown = list(islice(admin.messages(chosen, payload=False), _PARKED))
+        shown = list(islice(admin.messages(chosen), _PARKED))
     return view.render(
         "parked.html",
         live=True,

@@ -119,6 +119,7 @@ def _set_filters(before: list[Any]) -> None:
     cast("list[Any]", warnings.filters).extend(before)
 
 
+_LOGGER: Final = _Part("typedq's logger", _logger, _set_logger)
 _PARTS: Final = (
     # First: with a low limit, little else can be called.
     _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
@@ -135,7 +136,7 @@ _PARTS: Final = (
     _Part("event loop policy", _policy, _set_policy),
     _Part("log record factory", logging.getLogRecordFactory, logging.setLogRecordFactory),
     _Part("logging.disable", lambda: logging.root.manager.disable, logging.disable),
-    _Part("typedq's logger", _logger, _set_logger),
+    _LOGGER,
     _Part("warnings filters", lambda: [*warnings.filters], _set_filters),
 )
 _UNREADABLE: Final = object()
@@ -181,6 +182,18 @@ class ProcessState:
         else:
             self.tidy.add(task)
         self.due = time.monotonic() + CHECK_EVERY_S
+
+    def restore_logger(self, task: object) -> None:
+        """Put back typedq's logger alone, so that it logs a failure. In any thread; never raises.
+
+        The rest may be changed by coroutines that still run, and for a moment only.
+        """
+        with suppress(BaseException):  # as above
+            before = self._parts[_PARTS.index(_LOGGER)]
+            if _logger() != before:
+                _set_logger(before)
+                what, name = "a task changed its process; put back", getattr(task, "name", "")
+                event(logging.WARNING, what, task=name, changed=_LOGGER.name)
 
     def restore(self) -> list[str]:
         """Put back what differs, and return its names."""

@@ -31,6 +31,9 @@ class TestAttempt(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<TestAttempt {self.envelope!r}>"  # without arguments, which may be secret
+
     def context(self, shield: Shield) -> Context:
         """Return what the task may know of its message."""
         return make_context(self.envelope, *self.kind, shield)

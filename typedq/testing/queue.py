@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, final
 
@@ -48,7 +48,7 @@ class _Waiting:
     due: int  # ms of our clock
     due_at: int  # the same since the epoch, 0 for at once
     attempts: int
-    message: bytes
+    message: bytes = field(repr=False)  # arguments may be secret
     call: Call
 
 

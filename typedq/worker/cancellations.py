@@ -9,7 +9,7 @@ from typing import final
 from typedq.app import TypedQ
 from typedq.broker.script import Argument
 from typedq.broker.search import cancellations
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import State
 from typedq.worker.processes import send_signal
 from typedq.worker.schedule import CHECK_S, BroadcastConsumer

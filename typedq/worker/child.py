@@ -18,9 +18,10 @@ from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
+from typedq.worker.prefetch import MAX_PREFETCHED, Prefetch
 from typedq.worker.processes import AdoptedZombies
 from typedq.worker.readers import ContractReaders
-from typedq.worker.session import MAX_PREFETCHED, Prefetch, Session
+from typedq.worker.session import Session
 from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 

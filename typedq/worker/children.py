@@ -10,18 +10,20 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NoReturn, final
 
 from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.errors import ServerError
+from typedq.observe.tallies import Tallies
+from typedq.observe.tally import Tally
 from typedq.telemetry import event, restore
 from typedq.worker import processes
 from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, ChildConfig
-from typedq.worker.journal import Entry, Journal, Phase, State
+from typedq.worker.child_process import ChildProcess
+from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.locks import HostLock
 from typedq.worker.processes import Orphans
 from typedq.worker.session import new_session
@@ -29,73 +31,6 @@ from typedq.worker.session import new_session
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 MAX_EARLY_DEATHS = 5
 MAX_BACKOFF_S = 5.0
-_LOST_STATUS = 255 << 8  # somebody else took the real one
-
-
-@dataclass
-class ChildProcess:
-    """One child.
-
-    status: set once it has died, as `waitpid` gave it
-    overdue: ids of the messages for whose hard timeout it is killed
-    killed_at: when the supervisor first tried to kill it; is_oom: the kernel did, for its memory
-    """
-
-    pid: int
-    journal: Journal
-    status: int | None = None
-    overdue: Sequence[bytes] = ()
-    killed_at: float | None = None
-    is_oom: bool = False
-
-    def kill(self, now: float) -> bool:
-        """Kill it and its descendants; never wait. Return False if it is to be called again.
-
-        The child goes last: it is the subreaper of its descendants, so that those which left its
-        process group are found below it until then.
-        """
-        if self.killed_at is None:
-            self.killed_at = now
-            processes.send_signal(self.pid, signal.SIGSTOP)
-        left = processes.kill_descendants(self.pid)
-        if left and now - self.killed_at < processes.KILL_PATIENCE_S:
-            return False
-        if left:
-            event(logging.ERROR, "descendants of a child cannot be killed", pid=self.pid, left=left)
-        processes.kill_group(self.pid)
-        processes.send_signal(self.pid, signal.SIGKILL)
-        return True
-
-    def poll(self) -> None:
-        """Take its exit status if it has died."""
-        if self.status is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                pid, status = self.pid, _LOST_STATUS
-            self.status = status if pid else None
-
-    @property
-    def exit_code(self) -> int:
-        """Its exit code; negative: the signal that killed it."""
-        return 0 if self.status is None else os.waitstatus_to_exitcode(self.status)
-
-    def fates(self, entries: Sequence[Entry], *, stopped: bool) -> dict[bytes, operations.Fate]:
-        """Return what became of each message that it had finished or was running when it died.
-
-        A message that ran alone or beyond its hard timeout counts a crash, and its neighbors go
-        back uncounted. If no culprit is known, each counts a loss; if it was `stopped`, none.
-        """
-        running = [entry.id for entry in entries if entry.state == State.RUNNING]
-        culprits = self.overdue or (running if len(running) == 1 else [])
-        others: operations.Fate = "back" if stopped or culprits else "lost"
-        fates = dict[bytes, operations.Fate]()
-        for entry in entries:
-            if entry.state == State.RUNNING:
-                fates[entry.id] = "crash" if entry.id in culprits and not stopped else others
-            elif entry.state == State.DONE:
-                fates[entry.id] = "done"
-        return fates
 
 
 @final
@@ -105,11 +40,19 @@ class ChildPool:
     failure: set when children die as soon as they start, again and again; nothing more is forked
     """
 
-    def __init__(self, app: TypedQ, config: ChildConfig, size: int, lock: HostLock) -> None:
+    def __init__(
+        self,
+        app: TypedQ,
+        config: ChildConfig,
+        size: int,
+        lock: HostLock,
+        tallies: Tallies | None = None,
+    ) -> None:
         self._app, self._config, self._size, self._lock = app, config, size, lock
+        self._tallies = tallies
         self.children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
-        self._orphans = Orphans()
+        self.orphans = Orphans()
         self._early_deaths, self._failed_forks, self._fork_at = 0, 0, 0.0
         self._oom_kills = oom_kills()
         self._stopping = False
@@ -119,7 +62,7 @@ class ChildPool:
     @property
     def is_gone(self) -> bool:
         """Whether no child is left, nor a session or a process of one."""
-        return not self.children and not self._dead and self._orphans.is_done
+        return not self.children and not self._dead and self.orphans.is_done
 
     @property
     def holds_messages(self) -> bool:
@@ -151,7 +94,7 @@ class ChildPool:
         if died := self._collect():
             present = processes.child_pids()
         present -= {child.pid for child in self.children}
-        pause = self._orphans.step(now, present, child_died=died)
+        pause = self.orphans.step(now, present, child_died=died)
         while self._dead:
             self._settle(self._dead[0])
             self._dead.pop(0)
@@ -166,13 +109,34 @@ class ChildPool:
             child.poll()
         dead = [child for child in self.children if child.status is not None]
         for child in dead:
-            processes.kill_group(child.pid)
             killed = child.exit_code == -signal.SIGKILL and child.killed_at is None
             child.is_oom = killed and oom_kills() > self._oom_kills
             self._oom_kills += child.is_oom  # one each: the next may have been killed already
+            self._count(child)
         self._dead += dead
         self.children = [child for child in self.children if child.status is None]
         return bool(dead)
+
+    def _tally(self, journal: Journal) -> Tally | None:
+        """Return the counts of a place that no child has, if there are any."""
+        if self._tallies is None:
+            return None
+        taken = [child.journal.tally for child in self.children]
+        (free, *_) = (t for t in self._tallies.of_children if t not in taken)
+        free.started = journal.started
+        return free
+
+    def _count(self, child: ChildProcess) -> None:
+        """Count what the dead child could not count any more, and its end."""
+        if self._tallies is None or child.journal.tally is None:
+            return
+        entries = [*child.journal.entries()]
+        running = [e for e in entries if e.state == State.RUNNING and not self.killing]
+        ended = {e.slot: (e.id, "timeout" if e.id in child.overdue else "crashed") for e in running}
+        done = {entry.slot: entry.id for entry in entries if entry.state == State.DONE}
+        child.journal.tally.recover(done, ended)
+        child.journal.tally.pid = 0
+        self._tallies.own.exit(child.why_ended(stopping=self._stopping))
 
     def _settle(self, child: ChildProcess) -> None:
         """Recover its messages. Raises ServerError: then it is to be done again."""
@@ -228,6 +192,7 @@ class ChildPool:
     def _fork(self, now: float) -> None:
         try:
             journal = Journal(self._config.slots)
+            journal.tally = self._tally(journal)
             self._open_session(journal)
             pid = self._start(journal)
         except OSError as error:  # too many processes, too little memory: for a moment, perhaps
@@ -236,13 +201,16 @@ class ChildPool:
             if self._failed_forks == 1:
                 event(logging.ERROR, "cannot fork a child; retrying", why=str(error))
             return
+        if journal.tally:
+            journal.tally.pid = pid
         self._failed_forks = 0
         self._dead.pop()
         self.children.append(ChildProcess(pid, journal))
 
     def _open_session(self, journal: Journal) -> None:
         journal.session = new_session()
-        journal.set_lease_deadline(time.monotonic() + self._config.lease_s)
+        journal.last_heartbeat = time.monotonic()
+        journal.set_lease_deadline(journal.last_heartbeat + self._config.lease_s)
         # Listed before it can take anything: who finds the group dead must find all of it.
         names = [each.session for each in (*self.journals(), journal)]
         self._lock.record(names, self._config.queues)

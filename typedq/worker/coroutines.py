@@ -6,6 +6,7 @@ The main thread hands them over in batches, and takes them back when they have e
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import threading
@@ -26,6 +27,7 @@ from typedq.worker.journal import Journal
 from typedq.worker.settle import failed
 
 _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
+BLOCKED_S = 5.0  # a loop that does not turn for so long is blocked
 _MAX_FAILED_TURNS, _BACKOFF_S = 10, 0.1
 
 
@@ -71,9 +73,22 @@ class Coroutines:
                 job.timer.cancel()
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the loop, from another thread, and return its result."""
+        """Run a coroutine on the loop, from another thread, and return its result.
+
+        It waits as long as that takes: the task's hard timeout is the limit. It is logged if a
+        coroutine task blocks the loop meanwhile.
+        """
         loop = self._loop or self._start_loop()
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        while not concurrent.futures.wait((future,), BLOCKED_S).done:
+            turned = threading.Event()
+            loop.call_soon_threadsafe(turned.set)
+            if not turned.wait(BLOCKED_S) and not future.done():
+                tasks = ",".join(sorted({job.kind.task.name for job in [*self._jobs.values()]}))
+                what = "the event loop is blocked; a sync task waits for it"
+                event(logging.WARNING, what, coroutines=tasks)
+                concurrent.futures.wait((future,))
+        return future.result()
 
     # --- in the thread of the loop --------------------------------------------------------------
 
@@ -128,8 +143,8 @@ class Coroutines:
             self._end(job)
 
     async def _run(self, job: Delivery) -> None:
-        limits = job.kind.limits
-        job.started = self._journal.claim(job.slot, time.monotonic(), limits.hard)
+        limits, began = job.kind.limits, time.monotonic()
+        job.started = self._journal.claim(job.slot, began, limits.hard)
         if not job.started:
             self._end(job)
             return
@@ -137,10 +152,19 @@ class Coroutines:
         job.timer = timer = AsyncTimer(limits.soft)
         try:
             await ainvoke(job, self.middleware, timer)
+            self._note_end(job, began)
             self._journal.done(job.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            if self.middleware.process:
+                self.middleware.process.restore_logger(job.kind.task)
             job.settlement = failed(job, error)
+            self._note_end(job, began)
         self._end(job)
+
+    def _note_end(self, job: Delivery, began: float) -> None:
+        if self._journal.tally:
+            self._journal.tally.ended[job.slot] = ended = time.monotonic()
+            job.took = ended - began
 
     def _end(self, job: Delivery) -> None:
         # Whoever adds to others need not wake: they are taken until none is left.

@@ -48,7 +48,9 @@ class MessageDecoder:
             return settle.invalid_body(job.envelope, error, kind.task.contract.id)
         except BaseException as error:  # noqa: BLE001 - validators and upcasters are the app's code
             end_if_copy(error)
-            why = InvalidBody("$", f"its arguments cannot be made: {read_failure(error).text}")
+            text = f"its arguments cannot be made: {read_failure(error).text}"
+            body = job.message[kind.body_at :]
+            why = InvalidBody("$", kind.task.contract.without_secrets(text, body))
             return settle.invalid_body(job.envelope, why, kind.task.contract.id)
         return None
 

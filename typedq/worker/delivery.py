@@ -105,6 +105,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     alone: it must run without neighbours, because it crashed or was lost twice
     args, kwargs: set when it is decoded
     started: an attempt was claimed in the journal
+    took: how long the attempt ran (s), once it has ended
     settlement: set when it has ended; None acknowledges it
     timer: what cancels it, once it runs on the event loop
     """
@@ -117,8 +118,13 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     started: bool = False
+    took: float = -1.0
     settlement: Settlement | Parked | None = None
     timer: Timer | None = None
+
+    def __repr__(self) -> str:
+        # A repr ends up in logs, and arguments may be secret.
+        return f"<Delivery {self.id!r}, {len(self.message)} bytes>"
 
     @property
     def envelope(self) -> Envelope:
@@ -132,3 +138,12 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
+
+
+def by_kind(ended: Sequence[Delivery], *, all_done: bool) -> dict[bytes, Sequence[Delivery]]:
+    """Return those that ended well, by the text of their kind."""
+    done = ended if all_done else [each for each in ended if each.settlement is None]
+    if len({delivery.kind for delivery in done}) == 1:
+        return {done[0].kind.text: done}
+    kinds = {delivery.kind.text for delivery in done}
+    return {text: [each for each in done if each.kind.text == text] for text in kinds}

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
+from typedq.observe.tally import Tally
+
 # The header: session, fresh session, lease deadline, phase, stop request, totals, heartbeat. Then
 # a column for each field of a record: started, deadline (doubles), state, mark, queue's place
 # (bytes), id, and the id of the message that is cancelled.
@@ -47,6 +49,7 @@ class Entry(NamedTuple):
 
 # Plain ints: an enum member costs more than the write it stands for.
 _NEVER = float("inf")
+_TRIES = 100  # to read a record that changes; memory that a task overwrote may hold a NaN
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
 _REVOKED, _CANCELLED, _MET = 1, 2, 3  # marks of the supervisor; the last is the child's answer
@@ -64,6 +67,7 @@ class Journal:
         self._totals = view[_TOTALS : _TOTALS + 16].cast("Q")
         self._heartbeat = view[_HEARTBEAT : _HEARTBEAT + 8].cast("d")
         self._started = view[at : at + size].cast("d")
+        self.tally: Tally | None = None
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
         self._states, self._marks, self._queues = (
@@ -112,6 +116,11 @@ class Journal:
             states[slot] = _FREE
         self._totals[0] += done
         self._totals[1] += failed
+
+    @property
+    def started(self) -> memoryview[float]:
+        """Return when the message of each slot began to run (monotonic)."""
+        return self._started
 
     def is_revoked(self, slot: int) -> bool:
         """Return True if the supervisor released it."""
@@ -215,12 +224,21 @@ class Journal:
     def entries(self) -> Iterator[Entry]:
         """Yield the record of every message that the child holds."""
         for slot, state in enumerate(bytes(self._states)):
-            if state:
-                began, deadline = 0.0, _NEVER
-                if state == _RUNNING:
-                    began, deadline = self._started[slot], self._deadlines[slot]
-                id = bytes(self._ids[slot * _ID : (slot + 1) * _ID])
-                yield Entry(slot, State(state), id, self._queues[slot], began, deadline)
+            if state and (entry := self._entry(slot)):
+                yield entry
+
+    def _entry(self, slot: int) -> Entry | None:
+        """Return the record of one message, not parts of two: the child goes on meanwhile."""
+        for _ in range(_TRIES):
+            state, began = self._states[slot], self._started[slot]
+            id, deadline = bytes(self._ids[slot * _ID : (slot + 1) * _ID]), self._deadlines[slot]
+            queue = self._queues[slot]
+            # Each claim has another start.
+            if state == self._states[slot] and began == self._started[slot]:
+                break
+        if state != _RUNNING:
+            began, deadline = 0.0, _NEVER
+        return Entry(slot, State(state), id, queue, began, deadline) if state else None
 
     def _text(self, at: int) -> str:
         return self._memory[at : at + 32].rstrip(b"\0").decode()

@@ -7,14 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import final
 
 from typedq.broker import Broker
 from typedq.broker.settlements import Release, settle_and_fetch
 from typedq.errors import ServerError
 from typedq.telemetry import event
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
 from typedq.worker.processes import CHECK_AGAIN_S, KILL_AGAIN_S, KILL_PATIENCE_S, send_signal
 
@@ -137,11 +137,7 @@ class TimeoutMonitor:
 
 
 def _has_stopped(child: ChildProcess) -> bool:
-    """Return True if it stopped since this was last asked. If it died, its status is kept."""
-    try:
-        pid, status = os.waitpid(child.pid, os.WUNTRACED | os.WNOHANG)
-    except ChildProcessError:
-        return False
-    if pid and not os.WIFSTOPPED(status):
-        child.status = status
-    return bool(pid) and os.WIFSTOPPED(status)
+    """Return True if it stopped since this was last asked. If it died, `poll` takes its status."""
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None
+    return False

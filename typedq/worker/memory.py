@@ -12,7 +12,7 @@ import psutil
 
 from typedq.telemetry import event
 from typedq.worker.cgroup import used_percent
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.processes import send_signal
 
 CHECK_S = 0.25

@@ -49,6 +49,7 @@ class LeaseRenewer:
         contracts = [task.contract for task in app.tasks.values()]
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
         self._published = False
+        self.renewed_at = 0.0  # monotonic; 0 if never
         self._about: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -71,6 +72,7 @@ class LeaseRenewer:
         about = msgspec.json.encode(self._about)
         operation = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
         is_new, ended = self._broker.call(operation)
+        self.renewed_at = time.monotonic()
         for journal in journals:
             journal.set_lease_deadline(0.0 if journal.session in ended else before + self._lease_s)
         self._published = self._published and not is_new  # new again: the server was emptied
@@ -136,12 +138,14 @@ class Ticker:
         declared = [queue.name for queue in app.settings.queues]
         self._queues = list(dict.fromkeys([*config.queues, *declared]))
         self._lease_s = config.lease_s
+        self.ticked_at = 0.0  # monotonic; 0 if never
 
     def step(self, now: float) -> float:
         """Tick; sleep until the next message is due."""
         grace = round(min(MAX_SILENCE_S, self._lease_s / 2) * 1000)
         keys, lease_ms = self._broker.keys, round(self._lease_s * 1000)
         ticked = self._broker.call(tick(keys, self._queues, grace_ms=grace, lease_ms=lease_ms))
+        self.ticked_at = time.monotonic()
         for session, queues in ticked.expired:
             self._recover(session, queues, owner=False)
         for sessions, queues in self._lock.orphans():

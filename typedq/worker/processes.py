@@ -79,6 +79,14 @@ def child_pids() -> set[int]:
     return set()
 
 
+def has_ended(pid: int) -> bool:
+    """Return True if a child is a zombie, whose status is left to be taken.
+
+    Raises ChildProcessError if somebody took it.
+    """
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def send_signal(pid: int, number: int) -> bool:
     """Send a signal; return False if the process is gone or belongs to another user."""
     try:
@@ -146,6 +154,10 @@ class Orphans:
     def is_done(self) -> bool:
         """Whether nothing is left to be waited for."""
         return not self._has_heirs and self._doomed.keys() <= self._given_up
+
+    def keep(self, pid: int) -> None:
+        """Leave alone a process that this one has started for itself."""
+        self._kept.add(pid)
 
     def step(self, now: float, present: Collection[int], *, child_died: bool) -> float:
         """Kill what dead children left, reap what ended; return seconds until the next check.
@@ -217,7 +229,7 @@ class AdoptedZombies:
 
 def _is_zombie(pid: int) -> bool:
     with suppress(OSError, ValueError):
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return has_ended(pid)
     return False
 
 

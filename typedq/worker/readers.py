@@ -137,9 +137,8 @@ def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) 
         try:
             call: Any = upcaster.fn(*args, **kwargs)
         except BaseException as error:  # SystemExit, too, would end the child, and the next one
-            raise InvalidBody(
-                "$", f"the upcaster failed: {type(error).__name__}: {error}"
-            ) from error
+            why = f"the upcaster failed: {type(error).__name__}: {error}"
+            raise InvalidBody("$", upcaster.contract.without_secrets(why, body)) from error
         if not isinstance(call, Call):
             raise InvalidBody("$", f"the upcaster made no call, but {type(call).__name__}")
         if call.task != task.name:

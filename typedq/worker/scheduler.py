@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
@@ -50,8 +50,13 @@ class Scheduler:
     jobs: the first are in the order of the waiter's keys; what arrives for a key wakes its job
     """
 
-    def __init__(self, jobs: Sequence[PeriodicJob], waiter: Waiter) -> None:
-        self._jobs, self._waiter = jobs, waiter
+    def __init__(
+        self,
+        jobs: Sequence[PeriodicJob],
+        waiter: Waiter,
+        on_server_error: Callable[[], None] | None = None,
+    ) -> None:
+        self._jobs, self._waiter, self._on_server_error = jobs, waiter, on_server_error
         self._due = [0.0] * len(jobs)
         self._failures: dict[PeriodicJob, _Failure] = {}
 
@@ -112,6 +117,8 @@ class Scheduler:
         failure.logged.add(kind)
         failure.is_server = is_server
         if is_server:
+            if self._on_server_error:
+                self._on_server_error()
             if is_news:
                 event(logging.ERROR, "request to the server failed; retrying", why=str(error))
             return RETRY_S

@@ -16,42 +16,17 @@ from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement,
 from typedq.errors import ServerError, ServerRefused
 from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message, uncancelled
 from typedq.telemetry import event
-from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind, MessageKinds
+from typedq.worker.delivery import Delivery, MessageKind, MessageKinds, by_kind
 from typedq.worker.journal import Journal, State
-from typedq.worker.settle import bad_message
+from typedq.worker.prefetch import Prefetch
+from typedq.worker.settle import bad_message, outcome_of
 
-MAX_PREFETCHED = 128
-BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
-BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
 MAX_PAUSE_S = 0.5
 
 
 def new_session() -> str:
     """Return a session id that was never used before."""
     return os.urandom(8).hex()
-
-
-@final
-class Prefetch:
-    """How long tasks typically take (s), and so how many messages a child fetches at once."""
-
-    def __init__(self, max_messages: int) -> None:
-        self._max, self._typical = max_messages, BATCH_S
-
-    def ran(self, kind: MessageKind, took: float) -> None:
-        """Learn from a sync task that took this long: rise at once, fall slowly."""
-        typical = kind.typical
-        kind.typical = took if typical == UNSEEN_S else 0.8 * typical + 0.2 * took
-        self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
-
-    def handed_over(self) -> None:
-        """Learn from a coroutine, which does not hold the batch up."""
-        self._typical *= 0.8
-
-    def batch(self, bytes_each: int = 1) -> int:
-        """Return how many messages make about 20 ms of work, and no more than about 1 MiB."""
-        by_time, by_size = int(BATCH_S / max(self._typical, 1e-6)), 1 + BATCH_BYTES // bytes_each
-        return max(1, min(self._max, by_time, by_size))
 
 
 @final
@@ -73,7 +48,7 @@ class Session:
         bounds: DeadBounds,
     ) -> None:
         self._broker, self._journal, self._queues = broker, journal, tuple(queues)
-        self._name = journal.session
+        self._name, self._tally = journal.session, journal.tally
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
         self._kinds, self._kind = MessageKinds(queues), MessageKind(b"@ - ", queues)
         # By slot and not by id: a message that was released may come to us a second time.
@@ -126,10 +101,14 @@ class Session:
 
     def settle(self, delivery: Delivery, settlement: Settlement | Parked | None) -> None:
         """Record what is to become of a message: None acknowledges it."""
-        slot = delivery.slot
+        slot, tally = delivery.slot, self._tally
+        if tally and (outcome := outcome_of(settlement)):
+            tally.count(delivery, delivery.kind.text, outcome)
         if self._records[slot] is not delivery:
             self._journal.free([slot])
             self._free.append(slot)
+            if tally:
+                tally.close()
             return
         self._records[slot] = None
         self.unsettled.append(delivery)
@@ -138,6 +117,8 @@ class Session:
             # No longer running, so not to be revoked. If this process dies now, it is released.
             self._journal.put(slot, State.FREE)
             self.urgent = True
+        if tally:
+            tally.close()
 
     def release(self, delivery: Delivery) -> None:
         """Return a message that did not start to the head of its queue, uncounted."""
@@ -170,6 +151,8 @@ class Session:
             fetched = self._settle_and_fetch(max_messages, token)
         except ServerError as error:
             event(logging.WARNING, "request to Redis failed; retrying", why=str(error))
+            if self._tally:
+                self._tally.server_error()
             if isinstance(error, ServerRefused):
                 time.sleep(MAX_PAUSE_S)  # it answered, so what is wrong there may last
             self._replace()
@@ -227,7 +210,11 @@ class Session:
     def _forget_settled(self) -> None:
         slots = [delivery.slot for delivery in self.unsettled]
         done = [delivery.settlement for delivery in self.unsettled].count(None)
+        if self._tally and done:
+            self._tally.fold(by_kind(self.unsettled, all_done=done == len(slots)))
         self._journal.free(slots, done, self._failed)
+        if self._tally:
+            self._tally.close()
         self._free.extend(slots)
         self.unsettled.clear()
         self._failed, self.urgent = 0, False
@@ -250,7 +237,11 @@ class Session:
         self._kind = kind
         are_good = ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]
         places = [delivery.kind.place or 0 for delivery in deliveries]
-        self._journal.hold([delivery.slot for delivery in deliveries], ids, places)
+        slots = [delivery.slot for delivery in deliveries]
+        if self._tally:
+            of_all = [kind.text] if len(kinds) == 1 else [d.kind.text for d in deliveries]
+            self._tally.track(slots, messages, of_all)
+        self._journal.hold(slots, ids, places)
         if are_good:
             self.waiting.extend(deliveries)
             return

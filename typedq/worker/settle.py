@@ -65,6 +65,23 @@ def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settleme
     return settlements.DeadLetter(envelope.id, why)
 
 
+def outcome_of(settlement: settlements.Settlement | Parked | None) -> str | None:
+    """Return what metrics call the end of an attempt; None if it counts as none."""
+    match settlement:
+        case None:
+            return "done"
+        case settlements.Retry():
+            return "retried"
+        case settlements.Cancel():
+            return "cancelled"
+        case Parked():
+            return "parked"
+        case settlements.DeadLetter(_, why):
+            return "rejected" if why.startswith(b'{"kind":"rejected"') else "failed"
+        case _:
+            return None
+
+
 def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
     """Retry or dead-letter a message after its task raised `error`. Never raises."""
     end_if_copy(error)

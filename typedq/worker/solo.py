@@ -7,19 +7,21 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, restore
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import Child, ChildConfig
-from typedq.worker.children import ChildProcess
+from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRenewer, Ticker
 from typedq.worker.schedule import BroadcastConsumer, CronJob
 from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.session import new_session
+from typedq.worker.status import Status
 from typedq.worker.supervisor import WorkerOptions, sign_off
 from typedq.worker.waiting import Waiter
 
@@ -33,6 +35,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
     broker, settings = app.broker, app.settings
     config = options.child_config(app, prefetch=1)
     lock = HostLock(lambda: directory(broker.url, settings.namespace))
+    status = Status(app, options.app)
     try:
         journal = _open_session(app, config, lock)
         child = Child(app, journal, config)
@@ -40,7 +43,8 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         broadcasts = BroadcastConsumer(app, config.queues[0])
         process = ChildProcess(os.getpid(), journal)
         streams = StreamReader(broadcasts, CancellationConsumer(app, lambda: [process]))
-        jobs: list[PeriodicJob] = [Ticker(app, lock, config), streams, leases]
+        ticker = Ticker(app, lock, config)
+        jobs: list[PeriodicJob] = [ticker, streams, leases]
         jobs += [Janitor(app, config), EvictionCheck(app)]
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
@@ -51,8 +55,14 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         )
         event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
         try:
+            scheduler = Scheduler(jobs, waiter)
+
+            def step() -> None:
+                scheduler.run_due()
+                status.beat([journal], leases.renewed_at, ticker.ticked_at, stopping=child.stopping)
+
             streams.step(time.monotonic())  # from now on it knows of cancellations
-            _run(child, Scheduler(jobs, waiter), waiter)
+            _run(child, scheduler, step, waiter)
         finally:
             sign_off(
                 lambda: _end_session(app, config, journal), leases.sign_off, broadcasts.sign_off
@@ -60,6 +70,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
             waiter.close()
     finally:
         lock.release()
+        status.close()
     event(logging.INFO, "worker stopped")
     return 0
 
@@ -69,7 +80,8 @@ def _open_session(app: TypedQ, config: ChildConfig, lock: HostLock) -> Journal:
     journal.session = new_session()
     # Listed before it can take anything, as those of children.
     lock.record([journal.session], config.queues)
-    journal.set_lease_deadline(time.monotonic() + config.lease_s)
+    journal.last_heartbeat = time.monotonic()
+    journal.set_lease_deadline(journal.last_heartbeat + config.lease_s)
     lease_ms = round(config.lease_s * 1000)
     broker.call(operations.open(broker.keys, [journal.session], config.queues, lease_ms))
     return journal
@@ -85,14 +97,14 @@ def _end_session(app: TypedQ, config: ChildConfig, journal: Journal) -> None:
         )
 
 
-def _run(child: Child, scheduler: Scheduler, waiter: Waiter) -> None:
+def _run(child: Child, scheduler: Scheduler, step: Callable[[], None], waiter: Waiter) -> None:
     """Run tasks in this thread and periodic jobs in another until the child has stopped."""
     done = threading.Event()
 
     def run_jobs() -> None:
         try:
             while not done.is_set():
-                scheduler.run_due()
+                step()
                 scheduler.wait()
         except BaseException as error:
             event(logging.CRITICAL, "periodic jobs ended; stopping", error=error)

@@ -15,6 +15,9 @@ from typing import final
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds
 from typedq.errors import ConfigurationError
+from typedq.message import BROADCAST
+from typedq.observe.labels import Labels
+from typedq.observe.tallies import Tallies
 from typedq.telemetry import event
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import ChildConfig
@@ -23,6 +26,8 @@ from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.memory import MemoryLimit
+from typedq.worker.metrics import WorkerMetrics
+from typedq.worker.page_process import PageProcess
 from typedq.worker.periodic import (
     BurstMonitor,
     EvictionCheck,
@@ -31,10 +36,11 @@ from typedq.worker.periodic import (
     Summary,
     Ticker,
 )
+from typedq.worker.prefetch import MAX_PREFETCHED
 from typedq.worker.processes import adopt_orphans, kernel_threads
 from typedq.worker.schedule import BroadcastConsumer, CronJob, own_queue
 from typedq.worker.scheduler import PeriodicJob, Scheduler
-from typedq.worker.session import MAX_PREFETCHED
+from typedq.worker.status import Status, probes
 from typedq.worker.waiting import Waiter
 
 LEAVE_S = 5.0  # how long a killed child may take to end before the supervisor leaves it
@@ -42,7 +48,11 @@ LEAVE_S = 5.0  # how long a killed child may take to end before the supervisor l
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """The options of `typedq worker`. Durations are in seconds."""
+    """The options of `typedq worker`. Durations are in seconds.
+
+    metrics: address and port of the pages for probes and scrapers
+    app: as the command line gave it; `typedq health` can choose a worker by it
+    """
 
     queues: Sequence[str]
     concurrency: int
@@ -52,6 +62,8 @@ class WorkerOptions:
     max_tasks: int | None = None
     max_mem_percent: float | None = None
     cron: bool = True
+    app: str = ""
+    metrics: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError."""
@@ -82,15 +94,18 @@ class Supervisor:
         self._app, self._options, broker, settings = app, options, app.broker, app.settings
         config = options.child_config(app)
         self._lock = HostLock(lambda: directory(broker.url, settings.namespace))
-        self._pool = ChildPool(app, config, options.concurrency, self._lock)
+        self._status = Status(app, options.app)
+        tallies = _tallies(app, config, options)
+        self._pool = ChildPool(app, config, options.concurrency, self._lock, tallies)
         self._broadcasts = BroadcastConsumer(app, config.queues[0])
         cancels = CancellationConsumer(app, lambda: self._pool.children)
         streams = StreamReader(self._broadcasts, cancels)
         wake_keys = [broker.keys.supervisors]
         self._waiter = Waiter(broker, wake_keys, persistent=True, extra_request=streams.news)
         self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals)
+        self._ticker = Ticker(app, self._lock, config)
         jobs: list[PeriodicJob] = [
-            Ticker(app, self._lock, config),
+            self._ticker,
             streams,
             self._pool,
             self._leases,
@@ -100,11 +115,18 @@ class Supervisor:
             MemoryLimit(lambda: self._pool.children, options.max_mem_percent),
             Summary(self._pool.journals),
         ]
+        self._pages: PageProcess | None = None
+        if options.metrics and tallies:
+            metrics = WorkerMetrics(tallies, self._status)
+            pages = {**probes(self._status), "/metrics": metrics.page}
+            self._pages = PageProcess(*options.metrics, pages, self._pool.orphans.keep)
+            jobs.append(self._pages)
         if options.cron and app.declarations.cron_entries:
             jobs.append(CronJob(app))
         if options.burst:
             jobs.append(BurstMonitor(app, config.queues, self._pool.journals, self._end_burst))
-        self._scheduler = Scheduler(jobs, self._waiter)
+        count = tallies.own.server_error if tallies else None
+        self._scheduler = Scheduler(jobs, self._waiter, on_server_error=count)
         # Written by signal handlers, which do nothing else.
         self._stop_signals, self._child_signals = 0, 0
         self._seen_child_signals = 0
@@ -126,15 +148,24 @@ class Supervisor:
             queues=",".join(self._options.queues),
         )
         _warn_of_threads()
+        self._beat()
+        if self._pages:  # before any child, which would inherit the port
+            self._pages.start()
         while not self._is_over():
             if self._child_signals != self._seen_child_signals:
                 self._seen_child_signals = self._child_signals
                 self._scheduler.wake(self._pool)
             self._scheduler.run_due()
+            self._beat()
             self._check_stop(time.monotonic())
             if not self._is_over():
                 self._scheduler.wait()
         return self._leave()
+
+    def _beat(self) -> None:
+        journals, is_stopping = self._pool.journals(), self._stopped_at is not None
+        renewed, ticked = self._leases.renewed_at, self._ticker.ticked_at
+        self._status.beat(journals, renewed, ticked, stopping=is_stopping)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGCHLD:
@@ -183,6 +214,9 @@ class Supervisor:
             event(logging.ERROR, "leaving children that cannot be killed", pids=pids)
         sign_off(self._leases.sign_off, self._broadcasts.sign_off)
         self._lock.release()
+        self._status.close()
+        if self._pages:
+            self._pages.stop()
         self._waiter.close()
         event(logging.INFO, "worker stopped", interrupted=pool.interrupted)
         return int(bool(pool.failure or pool.interrupted or pool.holds_messages))
@@ -195,6 +229,14 @@ def sign_off(*steps: Callable[[], object]) -> None:
             step()
         except Exception as error:  # noqa: BLE001
             event(logging.WARNING, "could not sign off", why=str(error))
+
+
+def _tallies(app: TypedQ, config: ChildConfig, options: WorkerOptions) -> Tallies | None:
+    if options.metrics is None:
+        return None
+    # The name of the queue of broadcasts has an id.
+    labels = Labels.of([*app.tasks], [BROADCAST, *options.queues])
+    return Tallies(labels, options.concurrency, config.slots)
 
 
 def _warn_of_threads() -> None:

@@ -18,7 +18,7 @@ from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
-from typedq.worker.session import Prefetch
+from typedq.worker.prefetch import Prefetch
 from typedq.worker.settle import failed
 
 # Ignored where nobody handles it, so that a task that resets it is not killed.
@@ -51,7 +51,8 @@ class SyncTasks:
         base = self._base or self._make_base()
         base.copy().run(self._attempt, job)
         ended = time.monotonic()
-        self._pace.ran(kind, ended - began)
+        job.took = took = ended - began
+        self._pace.ran(kind, took)
         if process and (ended >= process.due or kind.task not in process.tidy):
             process.look(kind.task)
 

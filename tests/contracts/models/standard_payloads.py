@@ -355,7 +355,7 @@ EXAMPLES: list[tuple[Any, Any]] = [
 REFUSED: list[tuple[Any, str]] = [
     (Loose, "write typedq.Json for any JSON value"),
     (Untyped, "write typedq.Json for any JSON value"),
-    (Login, "pass a reference to it"),
+    (Login, "write Annotated[str, typedq.Secret]"),
     (Either, "keep one of them"),
     (Hidden, "give it another name"),
 ]

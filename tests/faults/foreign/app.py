@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.faults.foreign import awaitables, exceptions, forks, process, timeouts
+from tests.faults.foreign import awaitables, exceptions, forks, libraries, process, timeouts
 from tests.faults.foreign.table import TABLE, declare, names
 
-__all__ = ["TABLE", "awaitables", "declare", "exceptions", "forks", "names", "process", "timeouts"]
+__all__ = [
+    "TABLE",
+    "awaitables",
+    "declare",
+    "exceptions",
+    "forks",
+    "libraries",
+    "names",
+    "process",
+    "timeouts",
+]

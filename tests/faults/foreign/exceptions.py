@@ -144,6 +144,31 @@ def _deep_group() -> BaseException:
     return deepest
 
 
+def _local_class() -> BaseException:
+    class Local(Exception):
+        def __init__(self, a: int, *, b: int) -> None:
+            super().__init__(a, b)
+
+    return Local(1, b=2)
+
+
+def _deeper_group() -> BaseException:
+    error: Any = ValueError("leaf")
+    for _ in range(1_000):
+        error = BaseExceptionGroup("g", [error])
+    deepest: BaseException = error
+    return deepest
+
+
+def _deep_causes() -> BaseException:
+    error = ValueError("first")
+    for _ in range(2_000):
+        following = ValueError("next")
+        following.__cause__ = error
+        error = following
+    return error
+
+
 FAILING: dict[str, Callable[[], BaseException]] = {
     "frozen": Frozen,
     "frozen_slots": FrozenSlots,
@@ -165,6 +190,10 @@ FAILING: dict[str, Callable[[], BaseException]] = {
     "syntax_error_with_bytes": _bytes_in_syntax_error,
     "circle": _circle,
     "deep_group": _deep_group,
+    "deeper_group": _deeper_group,
+    "deep_causes": _deep_causes,
+    "local_class": _local_class,
+    "many_leaves": lambda: ExceptionGroup("g", [ValueError(i) for i in range(20_000)]),
     "surrogate": lambda: ValueError("\ud800 \udcff"),
     "ten_megabytes": lambda: ValueError("x" * 10_000_000),
     "generator_exit": GeneratorExit,

@@ -198,6 +198,19 @@ def test_a_broken_event_loop_ends_its_process_and_nothing_else(
     assert not foreign.dead()
 
 
+@pytest.mark.parametrize("flags", [("--burst",), ("--burst", "--solo")], ids=["worker", "solo"])
+def test_a_coroutine_that_silences_the_log_is_logged(
+    foreign: Stage, flags: tuple[str, ...]
+) -> None:
+    """Also while others run, whose own changes of the process are left alone."""
+    hows = ("level", "handlers", "filter")
+    for how in hows:
+        foreign.send("anap")
+        foreign.send("silences_log", how)
+    logged = drain(foreign, *flags)
+    assert len([event for event in logged if event["message"] == "task failed"]) == len(hows)
+
+
 def test_neighbours_that_a_task_cancels_are_settled(foreign: Stage, wait_until: WaitUntil) -> None:
     """Those that had begun as failed; those that had not begin again."""
     calls = [foreign.call("anap") for _ in range(3)]

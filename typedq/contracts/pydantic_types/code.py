@@ -48,7 +48,8 @@ _ENCODINGS: dict[str, Schema] = {
     "Base64Encoder": {"contentEncoding": "base64"},
     "Base64UrlEncoder": {"contentEncoding": "base64url"},
 }
-_MASKED = "a secret is written as asterisks; pass a reference to it"
+_MASKED = "it is written as asterisks; write Annotated[str, typedq.Secret]"
+_SECRETS = ("_serialize_secret", "_serialize_secret_field")
 _OWN_SERIALIZERS = frozenset(
     ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
 ) | {"<lambda>", "int", "attrgetter"}
@@ -145,7 +146,7 @@ def _serialized(walk: Walk, node: Core, path: str) -> Schema:
     elif kind in ("function-plain", "function-wrap"):
         function = serializer["function"]
         if _is_own(function):
-            if _name(function) == "_serialize_secret_field":
+            if _name(function) in _SECRETS:
                 refuse(path, _MASKED)
             return read
         written = _returned(walk, serializer, _name(function), path)
@@ -160,9 +161,7 @@ def _is_own(function: Any) -> bool:
     name = _name(function).rpartition(".")[2]
     if function is int or isinstance(function, operator.attrgetter):
         return True
-    return _is_pydantics(function) and (
-        name in _OWN_SERIALIZERS or name == "_serialize_secret_field"
-    )
+    return _is_pydantics(function) and (name in _OWN_SERIALIZERS or name in _SECRETS)
 
 
 def _returned(walk: Walk, serializer: Core, name: str, path: str) -> Schema:

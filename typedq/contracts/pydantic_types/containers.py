@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from typedq.contracts.fragments import Schema, as_text
-from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, refuse
+from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, notes_of, refuse
 from typedq.contracts.type_tree import NoSchema
 
 _ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
@@ -65,7 +65,7 @@ def _key(walk: Walk, node: Core, path: str) -> Schema:
     inner = walk.target(node)
     if inner["type"] == "any":
         refuse(path, "the keys of a JSON object are text; write dict[str, ...]")
-    written = walk.definitions.resolved(walk.schema(inner, path))
+    written = {**walk.definitions.resolved(walk.schema(inner, path)), **notes_of(node)}
     values: list[Any] = written.get("enum", [])
     odd = inner["type"] not in _KEYS or not all(isinstance(v, (str, bool)) for v in values)
     is_enum, flags = inner["type"] == "enum", "enum" not in written

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from typedq.contracts.fragments import Definitions, Schema, only_annotations
 from typedq.contracts.json_tree import is_object, text_of
+from typedq.contracts.secrets import KEYWORD
 from typedq.contracts.type_tree import NoSchema
 
 Core = dict[str, Any]
@@ -159,7 +160,9 @@ def parts_in(node: Any, leave_out: frozenset[str]) -> Iterator[Core]:
 def notes_of(node: Core) -> Schema:
     """Return the title, description and the like that a node or field has been given."""
     metadata: dict[str, Any] = node.get("metadata") or {}
-    return only_annotations(metadata.get("pydantic_js_updates", {}))
+    extra = metadata.get("pydantic_js_extra")
+    marked = {KEYWORD: extra[KEYWORD]} if is_object(extra) and KEYWORD in extra else {}
+    return marked | only_annotations(metadata.get("pydantic_js_updates", {}))
 
 
 def refuse(path: str, reason: str) -> NoReturn:

@@ -1,0 +1,90 @@
+"""`typedq exporter`: what a namespace looks like to Prometheus."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import WaitUntil
+from tests.faults.harness import Stage
+from tests.faults.processes import ROOT
+from tests.observe.test_counts import Samples, scrape, total
+from tests.worker.test_pages import free_port, get
+from typedq import TypedQ
+from typedq.embedded import OwnServer
+from typedq.observe.exporter import Exporter
+
+
+def read(app: TypedQ) -> Samples:
+    """Read a page as Prometheus does."""
+    page = Exporter(app).metrics()
+    assert page.status == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+    }
+
+
+def test_unreadable_messages_show_until_a_worker_reads_them(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    stage.send("nap")
+    fingerprint = stage.app.tasks["nap"].contract.fingerprint
+
+    def waiting(readable: str) -> float:
+        labels = {"task": "nap", "fingerprint": fingerprint, "readable": readable}
+        return total(read(stage.app), "typedq_contract_waiting", **labels)
+
+    assert (waiting("no"), waiting("yes")) == (1, 0)
+    blind = stage.worker("-c", "1", "--forget", "nap")
+    wait_until(lambda: total(read(stage.app), "typedq_queue_parked", queue="mid") == 1)
+    assert total(read(stage.app), "typedq_workers") == 1
+    assert (waiting("no"), waiting("yes")) == (1, 0)
+    stage.worker("-c", "1")
+    wait_until(stage.ended)
+    wait_until(lambda: (waiting("no"), waiting("yes")) == (0, 0))
+    seen = read(stage.app)
+    assert total(seen, "typedq_contract_readers", task="nap", fingerprint=fingerprint) == 1
+    assert blind.stop() == 0
+
+
+def test_queues_show_what_waits_and_how_long(stage: Stage, wait_until: WaitUntil) -> None:
+    stage.send("nap", queue="low")
+    stage.send("nap", queue="low", delay=60.0)
+    stage.send("nap", queue="high", delay=0.001)
+    wait_until(lambda: total(read(stage.app), "typedq_queue_overdue", queue="high") > 2)
+    seen = read(stage.app)
+    for what, queue, count in (("ready", "low", 1), ("delayed", "low", 1), ("delayed", "high", 1)):
+        assert total(seen, f"typedq_queue_{what}", queue=queue) == count
+    assert 2 < total(seen, "typedq_queue_oldest_seconds", queue="low") < 60
+    assert total(seen, "typedq_queue_overdue", queue="low") == 0
+    assert total(seen, "typedq_workers") == total(seen, "typedq_in_flight") == 0
+
+
+def test_the_command_serves_until_it_is_stopped(
+    namespace: str, tmp_path: Path, wait_until: WaitUntil
+) -> None:
+    port = free_port()
+    with OwnServer() as server, Stage(server.url, namespace, tmp_path) as stage:
+        words = ["exporter", "tests.faults.app:build", "--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-m", "typedq", *words]
+        environment = stage.environment
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE
+        ) as process:
+            wait_until(lambda: get(port, "/readyz")[0] == 200)
+            assert total(scrape(port), "typedq_queue_ready") == 0
+            again = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            )
+            assert again.returncode == 2
+            assert f"--port {port}: cannot listen at 127.0.0.1" in again.stderr
+            server.kill()
+            wait_until(lambda: get(port, "/metrics")[0] == 503)
+            assert get(port, "/livez")[0] == 200
+            process.terminate()
+            assert process.wait(20) == 0
