@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, final
 
 import msgspec
 
+from typedq.contracts.json_tree import is_array, is_object
+
 MAX_DEPTH: Final = 4  # of fieldsets; what is deeper is typed as JSON
 _MAX_CHOICES = 500
 _TYPES = {"date": "date", "email": "email", "uri": "url"}
@@ -73,7 +75,7 @@ class _Forms:
             constants = [True, False]
         if constants and len(constants) <= _MAX_CHOICES:
             return Field(kind="choice", choices=tuple(map(json.dumps, constants)), **about)
-        if isinstance(kind, list) or members:
+        if is_array(kind) or members:
             return Field(kind="union", choices=tuple(self._names(kind, members)), **about)
         if kind == "object" and properties and depth < MAX_DEPTH:
             needed = schema.get("required", ())
@@ -92,16 +94,15 @@ class _Forms:
 
     def _resolve(self, schema: Any) -> Mapping[str, Any]:
         for _ in range(20):
-            if not isinstance(schema, dict) or "$ref" not in schema:
+            if not is_object(schema) or "$ref" not in schema:
                 break
-            found: dict[str, Any] = schema
-            name = str(found["$ref"]).removeprefix("#/$defs/")
-            rest = {key: value for key, value in found.items() if key != "$ref"}
+            name = str(schema["$ref"]).removeprefix("#/$defs/")
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
             schema = {**self._definitions.get(name, {}), **rest}
-        return schema if isinstance(schema, dict) else {}
+        return schema if is_object(schema) else {}
 
     def _names(self, kinds: Any, members: Any) -> Iterator[str]:
-        names = list(kinds) if isinstance(kinds, list) else []
+        names = [str(kind) for kind in kinds] if is_array(kinds) else []
         resolved = [self._resolve(member) for member in members or ()]
         names += [str(m.get("type", m.get("title", "JSON"))) for m in resolved]
         for name in dict.fromkeys(names):

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from typedq.app import TypedQ
-from typedq.dashboard import acts, contracts, deploy, enqueue, failed, pages
+from typedq.dashboard import acts, contracts, deploy, enqueue, failed, message, pages
 from typedq.dashboard.guard import COOKIE, Guard, TooLarge, is_token, log_in, root
 from typedq.dashboard.poll import Comparing, Poll
 from typedq.dashboard.view import Rejected, Site, View
@@ -49,6 +49,7 @@ _PAGES: Final[dict[str, Page]] = {
     "/parked": failed.parked,
     "/parked/confirm": acts.confirm_parked,
     "/enqueue": enqueue.enqueue,
+    "/message": message.message,
 }
 _FORMS: Final[dict[str, Page]] = {
     "/deploy": deploy.deploy,
@@ -57,6 +58,7 @@ _FORMS: Final[dict[str, Page]] = {
     "/queues/{queue}/resume": acts.resume,
     "/dead/change": acts.change_dead,
     "/parked/change": acts.change_parked,
+    "/message/cancel": message.cancel,
 }
 
 

@@ -27,6 +27,7 @@ PAGES = {
     "/contracts": "Contracts",
     "/matrix": "Matrix",
     "/deploy": "Deploy",
+    "/message": "Message",
     "/enqueue": "Enqueue",
     "/dead": "Dead",
     "/parked": "Parked",
