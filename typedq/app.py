@@ -220,10 +220,11 @@ class TypedQ:
 
         Raises RuntimeError inside another `testing()` of this app.
         """
-        from typedq.testing.queue import Capture, NoServer, TestQueue
+        from typedq.testing.capture import Capture, NoServer
+        from typedq.testing.queue import TestQueue
 
         outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
-        captured = self._producer.captured(cast("Broker", NoServer()), outbox.take, outbox)
+        captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.take, outbox)
         return Capture(outbox, captured)
 
     # --- one message -------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class Declarations:
         if call.task not in self._tasks:
             raise errors.UnknownTask(call.task, list(self._tasks))
         reason = "a cron entry runs at its slots; leave it out"
-        policy.refuse_options(call.task, call.options, reason, "delay", "eta")
+        policy.refuse_options(call.task, call.options, reason, "delay", "eta", "unique")
         chosen, problems = call.task if name is None else name, list[str]()
         if not NAME.fullmatch(str(chosen)):
             problems.append(_NAME_RULE)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, final
 
 import msgspec
+from msgspec import structs
 
 from typedq import errors
 from typedq.contracts import too_deep
@@ -50,6 +51,16 @@ class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
             end = min(max(fits, start + 1), start + max_messages)
             yield start, end
             start = end
+
+    def accepted(self, duplicates: Mapping[str, str]) -> list[Receipt]:
+        """Return the receipts; `duplicates`: id -> id of the message that was accepted before."""
+        if not duplicates:
+            return self.receipts
+        firsts = [duplicates.get(receipt.id) for receipt in self.receipts]
+        return [
+            structs.replace(receipt, id=first, duplicate=True) if first else receipt
+            for receipt, first in zip(self.receipts, firsts, strict=True)
+        ]
 
     @contextmanager
     def reporting(self, start: int, end: int) -> Generator[None]:
@@ -120,9 +131,9 @@ class MessageEncoder:
         broadcast = is_broadcast(queue)
         if options.queue and queue not in self._queues and not broadcast:
             raise unknown_queue(task.name, queue, self._queues)
-        destination = Destination(
-            queue, usual.contract, options.delay_ms, options.eta_ms, broadcast
-        )
+        unique = (f"{task.name}:{options.unique}", options.unique_ms) if options.unique else None
+        due = options.delay_ms, options.eta_ms
+        destination = Destination(queue, usual.contract, *due, broadcast, unique)
         return destination, shared_text(usual.contract, queue, options.header)
 
 

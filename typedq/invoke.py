@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeGuar
 
 import msgspec
 
+from typedq.failure import next_retry_delay as _delay
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack, is_awaitable
 from typedq.policy import Context, decode_meta
@@ -92,6 +93,7 @@ def make_context(
         deadline=None if hard is None else datetime.now(UTC) + timedelta(seconds=hard),
         fence=f"{id}:{attempt:04d}",
         meta=decode_meta(envelope.options),
+        _will_retry=lambda error: _delay(task, error, envelope.attempt + 1, 0.0) is not None,
         _shield=shield,
     )
 

@@ -169,6 +169,7 @@ class Destination(NamedTuple):
     """Queue, contract and due time of messages; set only one of `delay_ms` and `eta_ms`.
 
     broadcast_to_all: a broadcast, alone in its batch
+    unique: a key and how long it lives (ms): one message is accepted for it in that time
     """
 
     queue: str
@@ -176,6 +177,7 @@ class Destination(NamedTuple):
     delay_ms: int | None = None
     eta_ms: int | None = None
     broadcast_to_all: bool = False
+    unique: tuple[str, int] | None = None
 
 
 # A Struct, because a NamedTuple takes four times as long to make.

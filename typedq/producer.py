@@ -108,8 +108,7 @@ class Producer:
         if self._hooks:
             return self.enqueue_many((call,), 1)[0]
         batch = self._encode(calls := (call,), calls)
-        self.broker.enqueue(batch.messages, self._schema)
-        return batch.receipts[0]
+        return batch.accepted(self.broker.enqueue(batch.messages, self._schema))[0]
 
     async def aenqueue(self, call: Call, /) -> Receipt:
         """As `enqueue`."""
@@ -117,8 +116,7 @@ class Producer:
             return (await self.aenqueue_many((call,), 1))[0]
         broker = await self.abroker()
         batch = self._encode(calls := (call,), calls)
-        await broker.aenqueue(batch.messages, self._schema)
-        return batch.receipts[0]
+        return batch.accepted(await broker.aenqueue(batch.messages, self._schema))[0]
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
@@ -126,11 +124,11 @@ class Producer:
         return send_inside(self._hooks, made, self._queue_of, partial(self._send, made, chunk))
 
     def _send(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
-        batch = self._encode(calls, made)
+        batch, duplicates = self._encode(calls, made), dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
-                self.broker.enqueue(batch.messages[start:end], self._schema)
-        return batch.receipts
+                duplicates |= self.broker.enqueue(batch.messages[start:end], self._schema)
+        return batch.accepted(duplicates)
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
@@ -140,11 +138,11 @@ class Producer:
 
     async def _asend(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
         broker = await self.abroker()
-        batch = self._encode(calls, made)
+        batch, duplicates = self._encode(calls, made), dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):
-                await broker.aenqueue(batch.messages[start:end], self._schema)
-        return batch.receipts
+                duplicates |= await broker.aenqueue(batch.messages[start:end], self._schema)
+        return batch.accepted(duplicates)
 
     def _queue_of(self, call: Call) -> str:
         usual = self._declarations.find(call.task).queue or self.settings.default_queue

@@ -51,12 +51,16 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """An accepted message. `due`: aware UTC datetime, by this machine's clock."""
+    """An accepted message. `due`: aware UTC datetime, by this machine's clock.
+
+    duplicate: nothing was accepted, because the message `id` holds the unique key of the call
+    """
 
     id: str
     task: str
     queue: str
     due: datetime
+    duplicate: bool = False
 
 
 class Enqueuer(Protocol):
@@ -118,7 +122,9 @@ class Sender(Generic[P]):
 
     def _broadcast_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         reason = "a broadcast goes to every worker, at once; leave it out"
-        policy.refuse_options(self.contract.task, self._options, reason, "delay", "eta", "queue")
+        policy.refuse_options(
+            self.contract.task, self._options, reason, "delay", "eta", "queue", "unique"
+        )
         call = self._call(args, kwargs, self._enqueuer.limits())
         return structs.replace(call, options=structs.replace(self._options, queue=BROADCAST))
 

@@ -24,6 +24,9 @@ logger.addHandler(logging.NullHandler())
 # A function that returns task and id of the running message; the worker sets it.
 running: ContextVar[Callable[[], dict[str, str]] | None] = ContextVar("running", default=None)
 
+# Ids of the trace of the running attempt, for log records; middleware sets it.
+tracing: ContextVar[Mapping[str, str]] = ContextVar("tracing", default={})  # noqa: B039
+
 _configured: list[logging.Handler] = []  # what `configure` added last
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _COLORS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
@@ -46,6 +49,7 @@ class LogContext(logging.Filter):
         labels = running.get()
         found = labels() if labels else {}
         record.typedq_task, record.typedq_id = found.get("task", "-"), found.get("id", "-")
+        record.typedq_trace = tracing.get()
         return True
 
 
@@ -165,7 +169,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     found = getattr(record, "typedq", None)
     fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     task, id = getattr(record, "typedq_task", "-"), getattr(record, "typedq_id", "-")
-    return fields if task == "-" else {"task": task, "id": id, **fields}
+    trace: Mapping[str, str] = getattr(record, "typedq_trace", {})
+    return {**trace, **fields} if task == "-" else {"task": task, "id": id, **trace, **fields}
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -550,14 +550,17 @@ class Faltering:
     def __init__(self) -> None:
         self.turns = count(1)
 
-    def enqueue(self, batch: Sequence[OutgoingMessage], schema: Callable[[str], bytes]) -> None:
+    def enqueue(
+        self, batch: Sequence[OutgoingMessage], schema: Callable[[str], bytes]
+    ) -> dict[str, str]:
         if next(self.turns) == 3:
             raise EnqueueUncertain("unix://s", [outgoing.id for outgoing in batch], 10.0)
+        return {}
 
     async def aenqueue(
         self, batch: Sequence[OutgoingMessage], schema: Callable[[str], bytes]
-    ) -> None:
-        self.enqueue(batch, schema)
+    ) -> dict[str, str]:
+        return self.enqueue(batch, schema)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

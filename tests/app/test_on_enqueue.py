@@ -257,6 +257,7 @@ def test_an_enqueue_inside_a_hook_runs_no_hooks_again(app: TypedQ) -> None:
         app.tasks["index"].enqueue(1)
         yield
         await app.tasks["index"].aenqueue(2)
+        await app.aclose()  # the connections of this loop, which is not the test's
 
     @app.on_enqueue
     def sync_audit(ctx: EnqueueContext) -> Generator[None]:

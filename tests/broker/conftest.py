@@ -66,10 +66,13 @@ class Place:
         body: bytes = b"{}",
         delay_ms: int | None = None,
         eta_ms: int | None = None,
+        unique: tuple[str, int] | None = None,
     ) -> OutgoingMessage:
         id = new_ids(1)[0]
         message = encode_message(id=id, contract=contract, queue=queue, options=b"-", body=body)
-        return OutgoingMessage(id, Destination(queue, contract, delay_ms, eta_ms), message)
+        return OutgoingMessage(
+            id, Destination(queue, contract, delay_ms, eta_ms, unique=unique), message
+        )
 
     def put(self, *batch: OutgoingMessage) -> list[str]:
         self.broker.enqueue(batch, self.document)

@@ -148,7 +148,7 @@ def test_a_provider_that_fails_is_named_as_the_cause(place: Place, given: Any, w
     async def awaited() -> None:
         await broker.aenqueue([place.outgoing()], place.document)
 
-    attempts: list[Callable[[], None]] = [
+    attempts: list[Callable[[], object]] = [
         lambda: broker.enqueue([place.outgoing()], place.document),
         lambda: asyncio.run(awaited()),
     ]

@@ -90,6 +90,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     """A walk through every move and most branches of each."""
     keys, queues = place.keys, place.queues
     batch = [place.outgoing(queue) for queue in queues for _ in range(4)]
+    batch += [place.outgoing("mid", unique=("t:k", 60_000)) for _ in range(2)]
     batch += [place.outgoing("mid", delay_ms=60_000), place.outgoing("low", eta_ms=5)]
     ids = [out.id.encode() for out in batch]
     schemas = {place.contract: b"{}"}

@@ -46,9 +46,9 @@ def test_an_unknown_contract_is_refused_and_nothing_is_done(place: Place) -> Non
     place.fill(1)
     before = place.snapshot()
     batch = [place.outgoing(), place.outgoing(contract=OTHER), place.outgoing(delay_ms=9)]
-    assert send(place, 1, batch) == ("unknown", (OTHER,))
+    assert send(place, 1, batch) == operations.Accepted("unknown", (OTHER,))
     assert place.snapshot() == before
-    assert send(place, 1, batch, OTHER) == ("accepted", ())
+    assert send(place, 1, batch, OTHER) == operations.Accepted("accepted")
     assert place.redis.hget(place.keys.contracts, OTHER) == place.document(OTHER)
     assert place.waiting(OTHER) == 1
     assert place.waiting() == 3

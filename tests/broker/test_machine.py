@@ -72,6 +72,7 @@ class Moves(RuleBasedStateMachine):
         self.gone: list[str] = []
         self.last: tuple[str, int, list[OutgoingMessage]] | None = None
         self.seq = 0
+        self.unique: dict[str, str] = {}
 
     @initialize()
     def steady(self) -> None:
@@ -110,6 +111,23 @@ class Moves(RuleBasedStateMachine):
             to = out.destination
             self.mail[out.id] = Mail(to.contract, to.queue)
             (self.ready if to.delay_ms is None else self.delayed)[to.queue].append(out.id)
+
+    @rule(key=st.sampled_from("xyz"), queue=st.sampled_from(QUEUES), count=st.integers(1, 2))
+    def enqueue_unique(self, key: str, queue: str, count: int) -> None:
+        """One message holds a key, whatever became of it; a resend says the same."""
+        outgoing, contract = self.place.outgoing, CONTRACTS[0]
+        lives = (key, 3_600_000)
+        batch = [outgoing(queue, contract=contract, unique=lives) for _ in range(count)]
+        self.seq += 1
+        self.last = ("producer", self.seq, batch)
+        holder = self.unique.get(key)
+        first = holder or batch[0].id
+        duplicates = {out.id: first for out in batch if out.id != first}
+        assert [self.send().duplicates for _ in range(3)] == [duplicates] * 3
+        if not holder:
+            self.unique[key] = first
+            self.mail[first] = Mail(contract, queue)
+            self.ready[queue].append(first)
 
     def send(self) -> operations.Accepted:
         assert self.last is not None
@@ -515,7 +533,7 @@ class Moves(RuleBasedStateMachine):
                 here.work("last", 0, settlements.Ack(envelope.contract, [envelope.id]))
         here(operations.recover_session(here.keys, "last", QUEUES, owner=True))
         left = here.names()
-        assert left <= STATIC | {"sequence:producer"}
+        assert {n for n in left if not n.startswith("unique:")} <= STATIC | {"sequence:producer"}
         assert not left & {"sessions", "session_queues", "pardoned"}
         assert all(here.waiting(contract) == 0 for contract in CONTRACTS)
         if left:

@@ -48,7 +48,7 @@ class Producers:
         self.known, self.fresh, self.awaited = (Broker(url, NAME) for _ in range(3))
         self.known.enqueue(messages(3), document)
         self._pool = ThreadPoolExecutor(3)
-        self._sent: list[Future[None]] = []
+        self._sent: list[Future[Any]] = []
 
     def begin(self) -> None:
         """Enqueue, each in a thread of its own."""

@@ -243,7 +243,11 @@ class Stage:
         static |= {keys.cron, keys.broadcasts, keys.cancellations}
         static |= {keys.supervisors, *map(keys.wake, QUEUES), keys.dead, keys.dead_letters}
         found = {name.decode() for name in self.redis.scan_iter(f"{tag}*", count=1000)}
-        fleeting = (keys.sequence(""), keys.wake("_"))  # of a producer, of a dead process
+        fleeting = (
+            keys.sequence(""),
+            keys.unique(""),
+            keys.wake("_"),
+        )  # of a producer, of a dead process
         return {
             name
             for name in found - static

@@ -11,6 +11,7 @@ from typedq.policy import CallOptions, Options, check_options
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 NOW_MS = 1_798_761_600_000
 QUEUES = ("high", "default")
+BOTH = "unique takes a key, and unique_for how long one message is accepted; give both"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,12 @@ QUEUES = ("high", "default")
         ({"delay": None, "eta": None, "queue": None}, CallOptions()),
         ({"delay": None, "eta": NOW}, CallOptions(eta_ms=NOW_MS)),
         ({"soft_timeout": None, "hard_timeout": None}, CallOptions()),
+        ({"unique": "a", "unique_for": 1.5}, CallOptions(unique="a", unique_ms=1500)),
+        (
+            {"unique": "é" * 128, "unique_for": timedelta(1)},
+            CallOptions(unique="é" * 128, unique_ms=86_400_000),
+        ),
+        ({"unique": None, "unique_for": None}, CallOptions()),
         ({"soft_timeout": 5}, CallOptions(timeouts=b'{"soft":5.0}')),
         ({"hard_timeout": timedelta(seconds=10)}, CallOptions(timeouts=b'{"hard":10.0}')),
         (
@@ -46,6 +53,12 @@ def test_options_are_checked_once(options: Options, expected: CallOptions) -> No
 @pytest.mark.parametrize(
     ("options", "option", "reason"),
     [
+        ({"unique": "a"}, "unique", BOTH),
+        ({"unique_for": 60}, "unique_for", BOTH),
+        ({"unique": "", "unique_for": 60}, "unique", "it takes a text of 1 to 256 bytes, not ''"),
+        ({"unique": 5, "unique_for": 60}, "unique", "it takes a text of 1 to 256 bytes, not 5"),
+        ({"unique": "a", "unique_for": 0}, "unique_for", "it is at least a millisecond"),
+        ({"unique": "a", "unique_for": -1}, "unique_for", "it cannot be negative (-1 s)"),
         ({"delay": -1}, "delay", "it cannot be negative (-1 s)"),
         ({"delay": timedelta(-1)}, "delay", "it cannot be negative (-86400 s)"),
         ({"delay": float("nan")}, "delay", "it takes a finite number of seconds, not nan"),
@@ -92,7 +105,7 @@ def test_options_are_checked_once(options: Options, expected: CallOptions) -> No
         (
             {"dealy": 1},
             "dealy",
-            "no such option; there are: delay, eta, queue, soft_timeout, hard_timeout, meta",
+            f"no such option; there are: {', '.join(Options.__annotations__)}",
         ),
     ],
 )

@@ -202,6 +202,8 @@ described(app.tasks["resize"])
 
 
 async def one_message() -> None:
+    once = send_email.options(unique="a", unique_for=timedelta(hours=1))
+    assert_type(once.enqueue(EmailArgs(to="a@b.c")).duplicate, bool)
     receipt = send_email.enqueue(EmailArgs(to="a@b.c"))
     assert_type(app.get(receipt.id), MessageInfo)
     assert_type(await app.aget(receipt.id, limit=10, progress=print), MessageInfo)

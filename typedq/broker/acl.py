@@ -12,8 +12,10 @@ Role = Literal["producer", "worker", "admin"]
 _SHA = "0" * 40
 
 _PRODUCER = f"""
-EVALSHA {_SHA} 7 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake]; TIME
-EVAL return 7 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake]
+EVALSHA {_SHA} 8 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake] [unique]
+TIME
+EVAL return 8 [sequence] [contracts] [counts] [supervisors] [ready] [delayed] [wake] [unique]
+GET [unique]; SET [unique] v PX 9
 GET [sequence]; SET [sequence] 1 EX 9; HSETNX [contracts] f v; HEXISTS [contracts] f
 HINCRBY [counts] f 1; RPUSH [ready] v; LLEN [wake]; RPUSH [wake] v
 LLEN [supervisors]; RPUSH [supervisors] v; ZADD [delayed] 1 v; ZRANK [delayed] v"""
@@ -58,6 +60,7 @@ def required_commands(keys: Keys, role: Role, queue: str) -> list[list[str]]:
         "flight": keys.in_flight("0"),
         "cursor": keys.broadcast_cursor("_0"),
         "sequence": keys.sequence("0"),
+        "unique": keys.unique("t:0"),
     }
     lines = _NEEDS[role].replace(";", "\n").splitlines()
     return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeVar, final
 
@@ -35,6 +35,7 @@ from typedq.message import OutgoingMessage
 T = TypeVar("T")
 Batch = Sequence[OutgoingMessage]
 Schema = Callable[[str], bytes]
+Duplicates = Mapping[str, str]
 Durability = Literal["memory", "replica", "fsync"]
 MAX_CONNECTIONS = 16
 FIRST_BACKOFF_S, MAX_BACKOFF_S, MAX_CONFIRM_S = 0.05, 1.0, 1.0
@@ -100,16 +101,17 @@ class Broker:
         """Do as `call`, without blocking the event loop."""
         return await self._arun(lambda _: _perform(operation))
 
-    def enqueue(self, batch: Batch, schema: Schema) -> None:
+    def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
 
+        Return the ids of duplicates, with those of the messages that hold their unique keys.
         Raises ServerUnavailable and ServerRefused (nothing accepted) or EnqueueUncertain.
         """
-        self._run(lambda producer: self._enqueue(producer, batch, schema))
+        return self._run(lambda producer: self._enqueue(producer, batch, schema))
 
-    async def aenqueue(self, batch: Batch, schema: Schema) -> None:
+    async def aenqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Do as `enqueue`, without blocking the event loop."""
-        await self._arun(lambda producer: self._enqueue(producer, batch, schema))
+        return await self._arun(lambda producer: self._enqueue(producer, batch, schema))
 
     def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
         try:
@@ -127,7 +129,7 @@ class Broker:
         self._connected = True
         return result
 
-    def _enqueue(self, producer: Producer, batch: Batch, schema: Schema) -> Exchange[None]:
+    def _enqueue(self, producer: Producer, batch: Batch, schema: Schema) -> Exchange[Duplicates]:
         """Enqueue a batch exactly once; resend it after lost connections until the deadline.
 
         Before the first reply ever, an error is raised at once: the URL may be wrong.
@@ -139,15 +141,15 @@ class Broker:
             try:
                 if producer.sequence == 1 and not sent:
                     yield from self._check_durability()
-                was_there = yield from self._send(producer, batch, schema, resend=sent)
+                answer = yield from self._send(producer, batch, schema, resend=sent)
                 sent, unconfirmed = True, self._durability
                 if self._durability == "memory" or (
                     yield from self._confirm(
-                        self.keys.sequence(producer.id) if was_there else "", until
+                        self.keys.sequence(producer.id) if answer.status == "seen" else "", until
                     )
                 ):
                     producer.sequence += 1
-                    return
+                    return answer.duplicates
             except NotSent as error:
                 # An error code proves that the server exists, so it is worth waiting for.
                 patient = patient or bool(error.code)
@@ -169,8 +171,8 @@ class Broker:
 
     def _send(
         self, producer: Producer, batch: Batch, schema: Schema, *, resend: bool
-    ) -> Exchange[bool]:
-        """Send a batch, with schemas if the server asks; return True if it was accepted before."""
+    ) -> Exchange[operations.Accepted]:
+        """Send a batch, with schemas if the server asks; return the answer: accepted, or seen."""
         schemas: dict[str, bytes] = {}
         while True:
             if batch and batch[0].destination.broadcast_to_all:
@@ -186,7 +188,7 @@ class Broker:
                 # Another producer used this id, so this batch was not accepted.
                 producer.renew_id()
             else:
-                return answer.status == "seen"
+                return answer
 
     def _check_durability(self) -> Exchange[None]:
         """Refuse a durability that this server cannot provide, before anything is sent."""

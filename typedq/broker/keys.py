@@ -63,6 +63,10 @@ class Keys:
         """Return the key of the last sequence number of a producer id; it expires."""
         return f"{self.tag}:sequence:{producer}"
 
+    def unique(self, key: str) -> str:
+        """Return the key of the id of the message that holds a unique key; it expires."""
+        return f"{self.tag}:unique:{key}"
+
     def queue_keys(self, queues: Iterable[str]) -> list[str]:
         """Return ready, delayed and wake of each queue, in the order that scripts expect."""
         found: list[str] = []

@@ -31,10 +31,14 @@ DEFAULT_BOUNDS = DeadBounds()
 
 
 class Accepted(NamedTuple):
-    """Reply to enqueue; `unknown` are the contracts to publish first."""
+    """Reply to enqueue; `unknown` are the contracts to publish first.
+
+    duplicates: id of a message that was not accepted -> id of the one that holds its unique key
+    """
 
     status: Literal["accepted", "seen", "unknown"]
     unknown: tuple[str, ...] = ()
+    duplicates: Mapping[str, str] = {}
 
 
 _ACCEPTED, _destination = Accepted("accepted"), attrgetter("destination")
@@ -56,8 +60,12 @@ def enqueue(
     """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
     places: dict[str, int] = {}
     groups: list[Argument] = []
+    uniques: dict[str, int] = {}
     for destination, group in groupby(batch, _destination):
         messages = [out.message for out in group]
+        if destination.unique:
+            key, ttl_ms = destination.unique
+            groups += ("unique", uniques.setdefault(keys.unique(key), len(uniques)), ttl_ms)
         place = places.setdefault(destination.queue, len(places) + 1)
         groups += (place, *_due(destination), destination.contract, len(messages), *messages)
     published = [part for pair in schemas.items() for part in pair]
@@ -69,6 +77,7 @@ def enqueue(
             keys.counts,
             keys.supervisors,
             *keys.queue_keys(places),
+            *reversed(uniques),
         ],
         [seq, SEQUENCE_TTL_S, len(schemas), *published, *groups],
         accepted,
@@ -80,7 +89,10 @@ def accepted(reply: list[bytes]) -> Accepted:
     if reply == [b"accepted"]:
         return _ACCEPTED
     status: Any = reply[0].decode()
-    return Accepted(status, tuple([contract.decode() for contract in reply[1:]]))
+    words = [word.decode() for word in reply[1:]]
+    if status == "unknown":
+        return Accepted(status, tuple(words))
+    return Accepted(status, duplicates=dict(in_groups("".join(words).split(), 2)))
 
 
 def wake_worker(token: str) -> Operation[None]:

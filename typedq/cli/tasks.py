@@ -29,6 +29,14 @@ OtherQueue = Annotated[
     str | None, Option(metavar="NAME", help="Send it to this queue.", show_default="the task's")
 ]
 
+Unique = Annotated[
+    str | None,
+    Option(metavar="KEY", help="Accept one message for this key within --unique-for."),
+]
+UniqueFor = Annotated[
+    float | None, Option(parser=duration, metavar="DURATION", help="How long --unique holds.")
+]
+
 
 def tasks(app: AppOrArgument, json: AsJson = False) -> None:
     """List tasks with signature, queue, retries, time limits and fingerprint."""
@@ -53,6 +61,8 @@ def enqueue(
     delay: Delay = None,
     eta: Eta = None,
     queue: OtherQueue = None,
+    unique: Unique = None,
+    unique_for: UniqueFor = None,
     json: AsJson = False,
 ) -> None:
     """Enqueue one message, checked against the contract of the task."""
@@ -62,6 +72,7 @@ def enqueue(
     known = loaded.declarations.find(task)
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
     chosen = {"delay": delay, "eta": eta, "queue": queue}
+    chosen |= {"unique": unique, "unique_for": unique_for}
     options: Any = {name: value for name, value in chosen.items() if value is not None}
     sender = known.options(**options)
     limits = loaded.settings.max_body, loaded.settings.max_depth
@@ -72,7 +83,10 @@ def enqueue(
     receipt = sender.enqueue(*args, **kwargs)
     due = iso(receipt.due)
     if json:
-        print_json({"id": receipt.id, "task": task, "queue": receipt.queue, "due": due})
+        more = {"duplicate": True} if receipt.duplicate else {}
+        print_json({"id": receipt.id, "task": task, "queue": receipt.queue, "due": due, **more})
+    elif receipt.duplicate:
+        print_line(f"{receipt.id} {task} holds the unique key; nothing was enqueued")
     else:
         print_line(f"{receipt.id} {task} in {receipt.queue}, due {due}")
 

@@ -33,6 +33,9 @@ class Context:
     deadline: datetime | None
     fence: str
     meta: Meta = field(default_factory=lambda: NO_META)
+    _will_retry: Callable[[BaseException], bool] = field(
+        default=lambda _: False, repr=False, compare=False
+    )
     _shield: Callable[[], AbstractContextManager[None]] = field(
         default=nullcontext, repr=False, compare=False
     )
@@ -40,3 +43,10 @@ class Context:
     def shield(self) -> AbstractContextManager[None]:
         """Delay soft timeout and cancellation until the end of the block: `with ctx.shield():`."""
         return self._shield()
+
+    def will_retry(self, error: BaseException) -> bool:
+        """Return True if the message will run again after the task raised `error`.
+
+        For middleware: an error after which it does not run again makes it a dead letter.
+        """
+        return self._will_retry(error)

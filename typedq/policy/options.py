@@ -17,6 +17,7 @@ from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+MAX_KEY = 256  # bytes of a unique key
 
 
 class Options(TypedDict, total=False):
@@ -24,6 +25,7 @@ class Options(TypedDict, total=False):
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
     queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own
+    unique, unique_for: a key, and how long one message of this task is accepted for it
     meta: text that the task finds in `ctx.meta`; at most 16 keys and 1,024 bytes
     """
 
@@ -32,6 +34,8 @@ class Options(TypedDict, total=False):
     queue: str | None
     soft_timeout: float | timedelta | None
     hard_timeout: float | timedelta | None
+    unique: str | None
+    unique_for: float | timedelta | None
     meta: Mapping[str, str] | None
 
 
@@ -46,6 +50,8 @@ class CallOptions(msgspec.Struct, frozen=True, gc=False):
     eta_ms: int | None = None
     timeouts: bytes = b"-"
     meta: bytes = b""
+    unique: str | None = None
+    unique_ms: int = 0
 
     @property
     def header(self) -> bytes:
@@ -85,14 +91,20 @@ def check_options(
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
     meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
     delay, eta = _delay(task, given), _eta(task, given, now)
-    return CallOptions(queue, delay, eta, _timeouts(task, given), meta)
+    limits, unique = _timeouts(task, given), _unique(task, given)
+    return CallOptions(queue, delay, eta, limits, meta, *unique)
 
 
 def refuse_options(
-    task: str, given: CallOptions, reason: str, *options: Literal["delay", "eta", "queue"]
+    task: str, given: CallOptions, reason: str, *options: Literal["delay", "eta", "queue", "unique"]
 ) -> None:
     """Raise InvalidOptions if a call has one of these options."""
-    values = {"delay": given.delay_ms, "eta": given.eta_ms, "queue": given.queue}
+    values = {
+        "delay": given.delay_ms,
+        "eta": given.eta_ms,
+        "queue": given.queue,
+        "unique": given.unique,
+    }
     for option in options:
         if values[option] is not None:
             raise InvalidOptions(task, option, reason)
@@ -126,6 +138,30 @@ def _eta(task: str, given: dict[str, Any], now: datetime) -> int | None:
     if (eta - now).total_seconds() > TEN_YEARS:
         raise InvalidOptions(task, "eta", f"{eta.isoformat()} is more than 10 years away")
     return max(0, (eta - EPOCH) // MILLISECOND)
+
+
+def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
+    """Return the unique key and how long it lives, in ms."""
+    if "unique" not in given and "unique_for" not in given:
+        return None, 0
+    if "unique" not in given or "unique_for" not in given:
+        reason = "unique takes a key, and unique_for how long one message is accepted; give both"
+        raise InvalidOptions(task, "unique" if "unique" in given else "unique_for", reason)
+    key = given["unique"]
+    try:
+        fits = isinstance(key, str) and 0 < len(key.encode()) <= MAX_KEY
+    except UnicodeError:
+        fits = False
+    if not fits:
+        reason = f"it takes a text of 1 to {MAX_KEY} bytes, not {key!r:.100}"
+        raise InvalidOptions(task, "unique", reason)
+    try:
+        lives_ms = round(seconds(given["unique_for"], "it") * 1000)
+    except ValueError as error:
+        raise InvalidOptions(task, "unique_for", str(error)) from None
+    if lives_ms < 1:
+        raise InvalidOptions(task, "unique_for", "it is at least a millisecond")
+    return key, lives_ms
 
 
 def _timeouts(task: str, given: dict[str, Any]) -> bytes:

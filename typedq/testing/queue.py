@@ -7,7 +7,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, final
@@ -73,6 +73,8 @@ class TestQueue:
         self._count = itertools.count()
         self._clock = 0
         self.dead = list[DeadLetter]()
+        self._uniques = dict[str, tuple[str, int]]()  # key -> id that holds it, until (ms)
+        self.duplicates = dict[str, str]()  # id -> id that holds its unique key
         self.closed = False
 
     # --- capturing ---------------------------------------------------------------------------
@@ -82,11 +84,23 @@ class TestQueue:
         ranks = {queue.name: rank for rank, queue in enumerate(self._settings().queues)}
         now = time.time_ns() // 1_000_000 + self._clock
         for call, sent in zip(calls, batch, strict=True):
+            if sent.destination.unique and not self._holds(sent):
+                continue
             destination = sent.destination
             delay = destination.delay_ms or max(0, (destination.eta_ms or 0) - now)
             waiting = _Waiting(ranks.get(destination.queue, -1), 0, 0, 0, 0, sent.message, call)
             self._captured.append(call)
             self._put(waiting, delay)
+
+    def _holds(self, sent: OutgoingMessage) -> bool:
+        """Return False if another message holds its unique key on the clock of this queue."""
+        key, lives_ms = sent.destination.unique or ("", 0)
+        first, until = self._uniques.get(key, ("", 0))
+        if self._clock < until:
+            self.duplicates[sent.id] = first
+            return False
+        self._uniques[key] = sent.id, self._clock + lives_ms
+        return True
 
     def calls(self, task: Task[..., Any] | None = None) -> list[Call]:
         """Return every call so far (of one task), run or not, in the order of their enqueues."""
@@ -261,35 +275,3 @@ class TestQueue:
 
 def _never(coroutine: Coroutine[Any, Any, Any]) -> NoReturn:
     raise AssertionError(f"{coroutine} is awaited here, not waited for")
-
-
-@final
-class Capture(AbstractContextManager[TestQueue]):
-    """`with app.testing()`; a generator could not pass on an exception that forbids attributes."""
-
-    def __init__(self, queue: TestQueue, captured: AbstractContextManager[None]) -> None:
-        self._queue, self._captured = queue, captured
-
-    def __enter__(self) -> TestQueue:
-        self._captured.__enter__()
-        return self._queue
-
-    def __exit__(self, *error: object) -> None:
-        self._queue.closed = True
-        self._captured.__exit__(None, None, None)
-
-
-@final
-class NoServer:
-    """In place of the broker: enqueues do nothing, anything else raises RuntimeError."""
-
-    def enqueue(self, *args: object) -> None: ...
-
-    async def aenqueue(self, *args: object) -> None: ...
-
-    def close(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise RuntimeError("there is no server inside `with app.testing()`")

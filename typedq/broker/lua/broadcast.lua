@@ -10,7 +10,8 @@ returns {"accepted"} | {"seen"} | {"unknown", contract}
 ]]
 --@include header
 
-if tonumber(ARGV[1]) <= (tonumber(redis.call('GET', KEYS[1])) or 0) then return {'seen'} end
+local last = string.match(redis.call('GET', KEYS[1]) or '', '^%d+')
+if tonumber(ARGV[1]) <= (tonumber(last) or 0) then return {'seen'} end
 for i = 6, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
 if redis.call('HEXISTS', KEYS[2], ARGV[4]) == 0 then return {'unknown', ARGV[4]} end
 

@@ -1,0 +1,157 @@
+"""Spans of enqueues and attempts, by the real SDK, across processes that end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from typedq import ConfigurationError, Context, Reject, Retry, RetryIn, TypedQ
+from typedq.observe import otel
+
+_EXPORTER = InMemorySpanExporter()
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """The spans of this process; a provider can be set only once."""
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(_EXPORTER))
+        trace.set_tracer_provider(provider)
+    _EXPORTER.clear()
+    yield _EXPORTER
+    _EXPORTER.clear()
+
+
+def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in spans.get_finished_spans() if span.name == name]
+
+
+def ids(span: ReadableSpan) -> tuple[int, int]:
+    """Return the ids of the trace and the span."""
+    here = span.get_span_context()
+    assert here
+    return here.trace_id, here.span_id
+
+
+def fresh(relation: Any = "link") -> tuple[TypedQ, list[BaseException]]:
+    app, errors = TypedQ("shop", queues=["high", "low"]), list[BaseException]()
+    otel.instrument(app, relation=relation)
+
+    @app.task(queue="high", retry=Retry(on=OSError, max_retries=1, backoff=0))
+    def work(ctx: Context) -> None:
+        if errors:
+            raise errors.pop()
+
+    @app.task
+    async def awork(ctx: Context) -> None:
+        if errors:
+            raise errors.pop()
+
+    return app, errors
+
+
+@pytest.mark.parametrize(("task", "queue"), [("work", "high"), ("awork", "low")])
+def test_an_attempt_is_linked_to_its_enqueue(
+    spans: InMemorySpanExporter, task: str, queue: str
+) -> None:
+    app, _ = fresh()
+    with app.testing() as outbox:
+        receipt = app.tasks[task].enqueue()
+        outbox.run()
+    (sent,), (ran,) = named(spans, f"send {queue}"), named(spans, f"process {queue}")
+    assert (sent.kind.name, ran.kind.name) == ("PRODUCER", "CONSUMER")
+    assert [link.context.span_id for link in ran.links] == [ids(sent)[1]]
+    assert ran.parent is None
+    assert dict(sent.attributes or {}) == {
+        "messaging.system": "typedq",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": queue,
+        "messaging.message.id": receipt.id,
+        "typedq.task": task,
+    }
+    about = dict(ran.attributes or {})
+    assert about["messaging.operation.type"] == "process"
+    assert (about["messaging.message.id"], about["typedq.attempt"]) == (receipt.id, 1)
+
+
+def test_as_parent_a_request_its_task_and_what_that_enqueues_are_one_trace(
+    spans: InMemorySpanExporter,
+) -> None:
+    app, _ = fresh("parent")
+
+    @app.task
+    def first() -> None:
+        app.tasks["work"].enqueue()
+
+    with app.testing() as outbox:
+        with trace.get_tracer("web").start_as_current_span("GET /"):
+            first.enqueue()
+        outbox.run()
+    found = {span.name: span for span in spans.get_finished_spans()}
+    assert len({ids(span)[0] for span in found.values()}) == 1
+    chain = ["process high", "send high", "process low", "send low", "GET /"]
+    for child, parent in pairwise(chain):
+        origin = found[child].parent
+        assert origin
+        assert origin.span_id == ids(found[parent])[1]
+
+
+def test_a_batch_is_one_span_to_which_all_attempts_are_linked(spans: InMemorySpanExporter) -> None:
+    app, _ = fresh()
+    with app.testing() as outbox:
+        app.enqueue_many([app.tasks["work"].call()] * 3)
+        outbox.run()
+    (sent,) = named(spans, "send high")
+    assert (sent.attributes or {})["messaging.batch.message_count"] == 3
+    ran = named(spans, "process high")
+    assert [r.links[0].context.span_id for r in ran] == [ids(sent)[1]] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [(OSError("no"), False), (RetryIn(0), False), (LookupError("no"), True), (Reject("no"), True)],
+    ids=repr,
+)
+def test_a_retry_is_an_event_and_only_a_final_error_is_an_error(
+    spans: InMemorySpanExporter, error: BaseException, final: bool
+) -> None:
+    app, errors = fresh()
+    errors.append(error)
+    with app.testing() as outbox:
+        app.tasks["work"].enqueue()
+        outbox.run(raise_errors=False)
+    ran = named(spans, "process high")
+    assert len(ran) == (1 if final else 2)
+    (event,) = ran[0].events
+    assert (event.name, ran[0].status.status_code.name) == (
+        ("exception", "ERROR") if final else ("typedq.retry", "UNSET")
+    )
+    assert ((ran[0].attributes or {}).get("error.type")) == (
+        type(error).__name__ if final else None
+    )
+    assert ran[-1].status.status_code.name == ("ERROR" if final else "UNSET")
+
+
+def test_a_trace_never_fails_an_enqueue_for_want_of_room(spans: InMemorySpanExporter) -> None:
+    app, _ = fresh()
+    full = {str(number): "" for number in range(16)}
+    with app.testing() as outbox:
+        app.enqueue_many([app.tasks["work"].options(meta=full).call(), app.tasks["work"].call()])
+        outbox.run()
+    assert [len(span.links) for span in named(spans, "process high")] == [0, 1]
+
+
+def test_an_unknown_relation_is_refused() -> None:
+    wrong: Any = "child"
+    with pytest.raises(ConfigurationError) as caught:
+        otel.instrument(TypedQ("n"), relation=wrong)
+    assert caught.value.problems == ("relation 'child' is not one of link, parent",)
