@@ -89,7 +89,7 @@ MUTATIONS = {
     ),
     "resend without sequence": Mutation(
         "broker/lua/enqueue.lua",
-        "if seq <= (tonumber(redis.call('GET', KEYS[1]) or '0') or 0) then return {'seen'} end",
+        "if seq <= number then return {'seen', seq == number and duplicates or nil} end",
         "",
         "tests/faults/test_scenarios.py -k promise[11]",
     ),
@@ -106,7 +106,7 @@ MUTATIONS = {
         "tests/broker/test_settle_and_fetch.py -k leaves_a_wake_token",
     ),
     "recovery without the journal": Mutation(
-        "worker/children.py",
+        "worker/child_process.py",
         'fates[entry.id] = "done"',
         "fates.pop(entry.id, None)",
         "tests/worker/test_crash.py -k ended_well_is_not_run_again",
@@ -118,13 +118,13 @@ MUTATIONS = {
         "tests/worker/test_crash.py -k fetched_but_not_started",
     ),
     "a crash is never counted": Mutation(
-        "worker/children.py",
+        "worker/child_process.py",
         'fates[entry.id] = "crash" if entry.id in culprits and not stopped else others',
         "fates[entry.id] = others",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
     "neighbours of a known culprit are counted": Mutation(
-        "worker/children.py",
+        "worker/child_process.py",
         'others: operations.Fate = "back" if stopped or culprits else "lost"',
         'others: operations.Fate = "back" if stopped else "lost"',
         "tests/worker/test_children.py -k fate_of_each",

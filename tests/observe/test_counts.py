@@ -112,6 +112,7 @@ def test_killed_children_lose_at_most_the_attempt_they_were_in(
 
 
 def test_durations_and_waits_fall_into_their_buckets(stage: Stage, wait_until: WaitUntil) -> None:
+    began = time.time()
     for seconds in (0.0, 0.03, 0.3):
         stage.send("nap", seconds, queue="low")
     sent = time.time()
@@ -124,13 +125,15 @@ def test_durations_and_waits_fall_into_their_buckets(stage: Stage, wait_until: W
     def at_most(bound: str) -> float:
         return total(seen, "typedq_task_duration_seconds_bucket", task="nap", le=bound)
 
-    assert [at_most(b) for b in ("0.005", "0.025", "0.05", "0.25", "0.5", "+Inf")] == [
-        *(1, 1, 2, 2, 3, 3)
-    ]
-    assert 0.33 <= total(seen, "typedq_task_duration_seconds_sum", task="nap") < 0.6
+    # A busy machine may make each of them longer, and none shorter.
+    counts = [at_most(b) for b in ("0.025", "0.25", "+Inf")]
+    assert counts == sorted(counts)
+    assert (counts[0] <= 1, counts[1] <= 2, counts[2]) == (True, True, 3)
+    ran_s = total(seen, "typedq_task_duration_seconds_sum", task="nap")
+    assert 0.33 <= ran_s <= time.time() - began
     (ran,) = stage.effects("start", task="anap")
     wait = total(seen, "typedq_task_wait_seconds_sum", queue="high")
-    assert wait == pytest.approx(ran.at - sent - 1.2, abs=0.1)
+    assert wait == pytest.approx(ran.at - sent - 1.2, abs=0.5)
     for name, bounds in (("duration", DURATIONS), ("wait", WAITS)):
         found = {
             dict(of)["le"] for each, of in seen if each == f"typedq_task_{name}_seconds_bucket"

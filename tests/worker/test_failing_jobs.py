@@ -21,7 +21,7 @@ JOBS = [
     "periodic.Janitor",
     "periodic.EvictionCheck",
     "periodic.Summary",
-    "schedule.BroadcastConsumer",
+    "cancellations.StreamReader",
     "limits.TimeoutMonitor",
     "memory.MemoryLimit",
     "children.ChildPool",

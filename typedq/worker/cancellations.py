@@ -83,9 +83,12 @@ class StreamReader:
         return ("XREAD", "COUNT", 1, "BLOCK", 5000, "STREAMS", *keys, *cursors)
 
     def step(self, now: float) -> float:
-        """Consume what is new."""
+        """Consume what is new. If one of both fails, the other is consumed all the same."""
         # While the server refuses this, waiting for the next would not block.
-        self._is_listening = False
-        pauses = self._broadcasts.step(now), self._cancels.step(time.monotonic())
+        self._is_listening, pause = False, 0.0
+        try:
+            pause = self._broadcasts.step(now)
+        finally:
+            next_cancel = self._cancels.step(time.monotonic())
         self._is_listening = True
-        return min(pauses)
+        return min(pause, next_cancel)

@@ -61,7 +61,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
                 scheduler.run_due()
                 status.beat([journal], leases.renewed_at, ticker.ticked_at, stopping=child.stopping)
 
-            streams.step(time.monotonic())  # from now on it knows of cancellations
+            scheduler.run_due()  # before it fetches, so that it knows of cancellations
             _run(child, scheduler, step, waiter)
         finally:
             sign_off(

@@ -68,7 +68,8 @@ while at <= #ARGV do
   end
   local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end
-  if last < first then -- all are duplicates
+  if last < first then
+    last = first - 1 -- all are duplicates
   elseif not now or due <= now then
     -- Lua's stack limits unpack to about 8,000 values
     for i = first, last, 4000 do
