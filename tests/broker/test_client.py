@@ -392,11 +392,12 @@ def test_event_loops_that_ended_leave_no_connections(place: Place) -> None:
     async def ask() -> None:
         await place.broker.acall(stats.workers(place.keys))
 
+    gc.collect()  # what other tests left
     before = sockets()
     for _ in range(10):
         asyncio.run(ask())
         gc.collect()
-    assert sockets() == before
+    assert sockets() <= before
     for _ in range(5):
         loop = asyncio.new_event_loop()
         loop.run_until_complete(ask())
