@@ -404,7 +404,7 @@ def test_event_loops_that_ended_leave_no_connections(place: Place) -> None:
         loop.close()  # without asyncio.run, which ends generators first
     asyncio.run(ask())
     gc.collect()
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_a_cancelled_enqueue_happens_once_or_never(place: Place) -> None:
