@@ -14,7 +14,6 @@ from tests.faults.scene import Scene, scenario
 # They change their whole process for a moment, and so the coroutines that run beside them.
 NOT_BESIDE = {
     *("recursion_limited", "recursion_limited_by_failure", "hostile_trace", "umask_changed"),
-    *("address_space_lowered", "processes_lowered", "modules_removed", "print_fails"),
 }
 
 
@@ -33,8 +32,8 @@ def tasks(*, harmless: bool = False) -> list[str]:
 
 
 def _may_run_beside(name: str) -> bool:
-    """Return False for what others notice. What is patched stays so until a test undoes it."""
-    return name not in NOT_BESIDE and not name.startswith("patched_")
+    """Return False for what others notice, as what libraries do to a whole process."""
+    return name not in NOT_BESIDE and TABLE[name].chapter != "libraries"
 
 
 def _is_harmless(name: str) -> bool:
