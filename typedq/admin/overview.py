@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 from typedq import registry
 from typedq.admin import parked
 from typedq.admin.messages import instant, iso
+from typedq.admin.readers import alive, reports
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import cron, parking, stats
@@ -67,12 +68,11 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
     seen, invalid = _take(app), contracts.refresh()
     settings, survey, readers = app.settings, seen.survey, contracts.readers
     now_ms = survey.now_ms
-    workers = {name: registry.worker(line) for name, line in survey.workers.items() if line}
-    oldest_ms = now_ms - 2000 * settings.lease
-    alive = {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
+    workers = reports(survey)
+    live = alive(workers, now_ms, settings.lease)
     groups = parked.rows(parked.sizes(seen.created_ms, seen.extent.parked))
     for group in groups:
-        serving = {name: w for name, w in alive.items() if group["queue"] in w.queues}
+        serving = {name: w for name, w in live.items() if group["queue"] in w.queues}
         group["read_by"] = readers.of(group["contract"], serving)
     queues = [
         {
@@ -93,7 +93,7 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
             for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
         ],
         "contracts": [
-            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), alive)}
+            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), live)}
             for each in _contracts(app, survey.counts)
         ],
         "parked": groups,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
 from typedq import registry
@@ -10,17 +11,26 @@ from typedq.app import TypedQ
 from typedq.broker import stats
 
 
+def reports(seen: stats.Stats) -> dict[str, registry.Worker]:
+    """Return what workers last reported, by name; some may have died since."""
+    return {name: registry.worker(line) for name, line in seen.workers.items() if line}
+
+
+def alive(
+    workers: Mapping[str, registry.Worker], now_ms: int, lease: float
+) -> dict[str, registry.Worker]:
+    """Return the workers that reported within two leases (s)."""
+    oldest_ms = now_ms - 2000 * lease
+    return {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
+
+
 @final
 class LiveReaders:
     """The workers that are alive now, and what they read. Raises ServerError."""
 
     def __init__(self, app: TypedQ) -> None:
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
-        oldest_ms = seen.now_ms - 2000 * app.settings.lease
-        workers = {name: registry.worker(line) for name, line in seen.workers.items() if line}
-        self.alive = {
-            name: w for name, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms
-        }
+        self.alive = alive(reports(seen), seen.now_ms, app.settings.lease)
         self.schemas, _ = registry.read_published(app.broker)
         self._readers = registry.WorkersByContract(declared(app), self.schemas)
 
