@@ -49,7 +49,6 @@ class MessageDecoder:
         except BaseException as error:  # noqa: BLE001 - validators and upcasters are the app's code
             end_if_copy(error)
             text = f"its arguments cannot be made: {read_failure(error).text}"
-            body = job.message[kind.body_at :]
             why = InvalidBody("$", kind.task.contract.without_secrets(text, body))
             return settle.invalid_body(job.envelope, why, kind.task.contract.id)
         return None
