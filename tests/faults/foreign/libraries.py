@@ -69,8 +69,10 @@ def exit_handler_raises(ctx: Context) -> None:
 
 @situation(both=True)
 def watchdog_that_only_reports(ctx: Context) -> None:
-    faulthandler.dump_traceback_later(600, exit=True)
-    faulthandler.cancel_dump_traceback_later()
+    # Not to sys.stderr, which a coroutine beside it may have set to None.
+    with open(os.devnull, "w", encoding="ascii") as output:
+        faulthandler.dump_traceback_later(600, exit=True, file=output)
+        faulthandler.cancel_dump_traceback_later()
 
 
 # --- patches that are left while the attempt is settled and the next message is read
