@@ -35,6 +35,7 @@ SHORT = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", SHORT)
 def test_scenario_keeps_its_promise(number: int, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 24)
