@@ -19,7 +19,11 @@ UNKNOWN = "the server does not know this contract"
 
 
 class Worker(msgspec.Struct):
-    """The report of a supervisor."""
+    """The report of a supervisor.
+
+    protocols: versions of the enqueue protocol that it knows; none if it is older than the list
+    task_queues: of tasks that do not use the default queue
+    """
 
     host: str = "?"
     pid: int = 0
@@ -28,6 +32,9 @@ class Worker(msgspec.Struct):
     reads: tuple[str, ...] = ()
     started_ms: int | None = None
     seen_ms: int | None = None
+    protocols: tuple[int, ...] = ()
+    default_queue: str | None = None
+    task_queues: dict[str, str] = {}
 
 
 def worker(line: bytes) -> Worker:
