@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 from tests.faults.foreign.table import UNDO, situation
@@ -70,7 +71,7 @@ def exit_handler_raises(ctx: Context) -> None:
 @situation(both=True)
 def watchdog_that_only_reports(ctx: Context) -> None:
     # Not to sys.stderr, which a coroutine beside it may have set to None.
-    with open(os.devnull, "w", encoding="ascii") as output:
+    with Path(os.devnull).open("w", encoding="ascii") as output:
         faulthandler.dump_traceback_later(600, exit=True, file=output)
         faulthandler.cancel_dump_traceback_later()
 
