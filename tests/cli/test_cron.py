@@ -95,7 +95,7 @@ def test_an_entry_is_run_now_as_a_slot_does(timed: Shop, cemetery: Cemetery) -> 
     import redis
 
     with redis.Redis.from_url(timed.env["TYPEDQ_URL"]) as client:
-        first = client.lindex(cemetery.broker.keys.ready("high"), 0)
+        first: Any = client.lindex(cemetery.broker.keys.ready("high"), 0)
     message = decode_message(first)
     assert message.body == b'{"image_id":7,"width":100}'
     assert json.loads(message.options) == {"soft": 9.0, "m": {"by": "cron"}}
