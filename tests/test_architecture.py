@@ -28,7 +28,7 @@ LAYERS = (
     (
         "domain",
         {
-            *("compat", "registry", "task", "outgoing"),
+            *("bundle", "compat", "registry", "task", "outgoing"),
             *("escort", "layers", "middleware", "failure"),
         },
     ),
@@ -85,6 +85,7 @@ ONLY = {
     "health": set[str](),
     "task": {"errors", "contracts", "policy", "message"},
     "compat": {"errors", "contracts"},
+    "bundle": {"errors", "contracts", "policy", "message"},
 }
 # Third-party modules, and the packages that may import them.
 ALLOWED_IN = {
@@ -103,7 +104,7 @@ ALLOWED_IN = {
     "pydantic": ("settings", "contracts"),
 }
 # Packages without I/O and without a clock; they take `now` as an argument.
-PURE = {"compat", "contracts", "policy"}
+PURE = {"bundle", "compat", "contracts", "policy"}
 IMPURE = {
     *("asyncio", "io", "logging", "os", "pathlib", "random", "secrets", "select", "shutil"),
     *("signal", "socket", "subprocess", "tempfile", "threading", "time", "urllib"),
@@ -111,8 +112,9 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_550,
+    "admin": 1_750,
     "broker": 4_000,
+    "bundle": 370,
     "cli": 4_000,
     "compat": 4_000,
     "dashboard": 1_900,

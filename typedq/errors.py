@@ -103,6 +103,14 @@ class AppNotFound(TypedQError):
         super().__init__(f"cannot load the app {path!r}: {reason}")
 
 
+class InvalidBundle(TypedQError):
+    """A file is not a bundle, or pins, that this version reads. Fields: `where`, `reason`."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"{where}: {reason}")
+
+
 # --- who runs the server ------------------------------------------------------------------------
 
 

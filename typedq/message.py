@@ -19,6 +19,7 @@ import msgspec
 from typedq.errors import BadMessage
 
 VERSION = b"1"
+PROTOCOL: Final = 1  # of the script enqueue: docs/protocol.md
 # The queue of a broadcast; each supervisor has its own copy of it, with a suffix. No queue that an
 # app declares can begin with "_".
 BROADCAST = "_broadcast"

@@ -197,6 +197,18 @@ def short(path: Path) -> str:
     return (full.relative_to(here) if full.is_relative_to(here) else path).as_posix()
 
 
+def histories_at(place: str, directory: Path, option: str) -> dict[str, History]:
+    """Return the contracts in a directory, or in `directory` at `git:REF`."""
+    if place.startswith("git:"):
+        files = registry.at_git(place.removeprefix("git:"), directory)
+    elif Path(place).is_dir():
+        files = registry.in_directory(Path(place))
+    else:
+        problem = f"there is no directory {place}; for a git ref, git:{place}"
+        raise ConfigurationError([f"{option}: {problem}"])
+    return registry.parse(files, place)
+
+
 def _base(against: str, schemas: Schemas, app: TypedQ | None) -> tuple[Mapping[str, History], str]:
     """Return the deployed contracts, and a note if there are none."""
     where, local = schemas.directory, schemas.histories
@@ -205,14 +217,7 @@ def _base(against: str, schemas: Schemas, app: TypedQ | None) -> tuple[Mapping[s
             raise ConfigurationError(["--against: a server needs the app, for its namespace"])
         server = Broker(against, app.settings.namespace)
         return registry.published(server, local), ""
-    if against.startswith("git:"):
-        files = registry.at_git(against.removeprefix("git:"), where)
-    elif Path(against).is_dir():
-        files = registry.in_directory(Path(against))
-    else:
-        problem = f"there is no directory {against}; for a git ref, git:{against}"
-        raise ConfigurationError([f"--against: {problem}"])
-    base = registry.parse(files, against)
+    base = histories_at(against, where, "--against")
     if problems := registry.modified_versions(local, base, short(where), against):
         raise ConfigurationError(problems)
     return base, "" if base else f"{against} has no contracts, so all tasks count as new"

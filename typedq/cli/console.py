@@ -49,6 +49,11 @@ def print_error(message: str) -> None:
     console(stderr=True).print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """Print a line on stderr that is no error."""
+    console(stderr=True).print(f"note: {escape(text)}", soft_wrap=True)
+
+
 def print_json(value: object, *, one_line: bool = False) -> None:
     """Print JSON on stdout, in ASCII."""
     sys.stdout.write(f"{json.dumps(value, indent=None if one_line else 2)}\n")

@@ -41,6 +41,11 @@ _COMMANDS = {  # name -> module, function, example
         "myapp.tasks:app --against git:origin/main\n\ntypedq check-schemas myapp.tasks:app --live",
     ),
     "export-schemas": ("schemas", "export_schemas", "myapp.tasks:app"),
+    "bundle": (
+        "bundle",
+        "bundle",
+        "myapp.tasks:app -o shop.typedq.json\n\ntypedq bundle --from schemas/ -o shop.typedq.json",
+    ),
     "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
     "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
     "dead retry": ("dead", "retry", "--task send_email --since 1d -y"),

@@ -22,6 +22,8 @@ class Worker(msgspec.Struct):
     """The report of a supervisor.
 
     cron: the entries that it fires
+    protocols: versions of the enqueue protocol that it knows; none if it is older than the list
+    task_queues: of tasks that do not use the default queue
     """
 
     host: str = "?"
@@ -32,6 +34,9 @@ class Worker(msgspec.Struct):
     cron: dict[str, Schedule] = {}
     started_ms: int | None = None
     seen_ms: int | None = None
+    protocols: tuple[int, ...] = ()
+    default_queue: str | None = None
+    task_queues: dict[str, str] = {}
 
 
 def worker(line: bytes) -> Worker:

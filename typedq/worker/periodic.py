@@ -19,6 +19,7 @@ from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
 from typedq.broker.stats import delete_worker, paused, publish, survey
 from typedq.errors import ServerRefused
+from typedq.message import PROTOCOL
 from typedq.telemetry import event
 from typedq.worker.child import ChildConfig
 from typedq.worker.journal import Journal, Phase
@@ -62,6 +63,9 @@ class LeaseRenewer:
                 for name in (task.name, *task.aliases)
             ],
             "cron": app.declarations.schedules() if cron else {},
+            "protocols": [PROTOCOL],
+            "default_queue": app.settings.default_queue,
+            "task_queues": {task.name: task.queue for task in app.tasks.values() if task.queue},
         }
 
     def step(self, now: float) -> float:

@@ -1,0 +1,63 @@
+"""`typedq bundle`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import BadParameter, Option
+
+from typedq.cli.application import AppOrArgument
+from typedq.cli.console import print_line, print_note
+
+Output = Annotated[
+    Path | None,
+    Option("-o", "--output", dir_okay=False, metavar="FILE", help="Write to this file.",
+           show_default="stdout"),
+]  # fmt: skip
+Source = Annotated[
+    str | None,
+    Option(
+        "--from",
+        metavar="PLACE",
+        help="Take the contracts from a directory such as schemas/, git:REF, or the URL of a"
+        " server, instead of the code.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    Option(metavar="NAME", help="Namespace of the app, if --from does not say it."),
+]
+
+
+def bundle(
+    app: AppOrArgument,
+    *,
+    output: Output = None,
+    source: Source = None,
+    namespace: Namespace = None,
+) -> None:
+    """Write what a producer elsewhere needs of an app: contracts, queues, limits.
+
+    The file holds no code, no URL and no password. The same app gives the same bytes, so it can be
+    committed, published and compared.
+    """
+    if source is not None and (app.argument or app.app):
+        raise BadParameter("--from takes the place of the app; give only one", param_hint="--from")
+    if source is None and namespace is not None:
+        raise BadParameter("the app has one; this is for --from", param_hint="--namespace")
+    loaded = app.load() if source is None else None
+    from typedq.admin.bundles import of_app, of_place
+    from typedq.bundle import dump
+
+    made = of_app(loaded) if loaded else of_place(str(source), namespace)
+    for note in made.notes:
+        print_note(note)
+    if output is None:
+        sys.stdout.buffer.write(dump(made.bundle))
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(dump(made.bundle))
+    count = len(made.bundle.tasks)
+    print_line(f"{output}: {count} task{'s' * (count > 1)} of {made.bundle.namespace}")
