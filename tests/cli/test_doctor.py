@@ -356,7 +356,8 @@ def test_a_published_schema_that_is_none_is_named(shop: Shop, cemetery: Cemetery
 
 def seen(**more: Any) -> dict[str, Any]:
     queue = {"name": "low", "oldest_s": None, "paused": False}
-    return {"workers": [], "queues": [queue], "contracts": [], "waiting": 0, "dead": 0, **more}
+    quiet: dict[str, Any] = {"contracts": [], "cron": [], "waiting": 0, "dead": 0}
+    return {"workers": [], "queues": [queue], **quiet, **more}
 
 
 def worker(seen_s: float, *queues: str) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def check_waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Findin
     yield from check_protocol(alive)
     yield from _queues(seen["queues"], alive)
     yield from _contracts(seen["contracts"], bool(alive))
+    yield from _cron(seen["cron"], bool(alive))
     if seen["dead"]:
         yield Finding("dead letters", "warning", f"{seen['dead']:,}", "typedq dead list")
 
@@ -193,3 +194,15 @@ def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator
         yield Finding("contracts", level, found, "typedq check-schemas --live")
     if not unread:
         yield Finding("contracts", "ok", "live workers can read all waiting messages")
+
+
+def _cron(entries: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
+    for each in entries:
+        found, fix = f"{each['name']} is paused since {each['paused_since']}", "typedq cron resume"
+        if each["paused"]:
+            yield Finding("cron", "warning", found, f"{fix} {each['name']}")
+    idle = [each["name"] for each in entries if not each["paused"] and not each["fired_by"]]
+    if served and idle:
+        found = f"no live worker fires {', '.join(idle[:10])}{' ...' * (len(idle) > 10)}"
+        fix = "start a worker of the version that declares them, without --no-cron"
+        yield Finding("cron", "warning", found, fix)
