@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast, final
 
 from typedq import errors, policy
 from typedq.middleware import Hooks
-from typedq.policy import NAME, CatchUp, Cron
+from typedq.policy import NAME, CatchUp, Cron, Schedule
 from typedq.task import Call, Task, is_redeclared, source_location
 
 _NAME_RULE = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
@@ -21,14 +20,6 @@ class CronEntry(NamedTuple):
     name: str
     cron: Cron
     call: Call
-
-
-class CronStatus(NamedTuple):
-    """An entry as operators see it; `last` is None until it has fired. Times are aware, in UTC."""
-
-    entry: CronEntry
-    last: datetime | None
-    next: datetime
 
 
 @final
@@ -124,17 +115,9 @@ class Declarations:
         if problems:
             raise errors.ConfigurationError([f"cron {chosen!r}: {problem}" for problem in problems])
 
-    def cron_status(self, last_slots: Mapping[str, int], now: datetime) -> list[CronStatus]:
-        """Return the last and the next slot of each entry.
-
-        last_slots: ms since the epoch by entry, from `typedq.broker.cron.last_slots`; now: aware
-        """
-        return [
-            CronStatus(
-                entry,
-                datetime.fromtimestamp(last / 1000, UTC) if last is not None else None,
-                entry.cron.after(now),
-            )
+    def schedules(self) -> dict[str, Schedule]:
+        """Return the schedule of each entry, by name."""
+        return {
+            name: Schedule(entry.cron.expression, entry.cron.tz, entry.call.task)
             for name, entry in self._entries.items()
-            for last in [last_slots.get(name)]
-        ]
+        }

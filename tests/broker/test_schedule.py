@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
 
@@ -13,6 +14,8 @@ from typedq.message import Destination, OutgoingMessage, decode_message, encode_
 if TYPE_CHECKING:
     from tests.broker.conftest import Place
 
+Act = Literal["fire", "pause", "resume"]
+ORDERS: list[tuple[Act, ...]] = [*product(get_args(Act), repeat=5)]
 MINE, OTHERS = "_broadcast.aaaaaaaa", "_broadcast.bbbbbbbb"
 
 
@@ -40,7 +43,7 @@ def test_an_entry_starts_when_it_is_first_asked_for(place: Place) -> None:
     assert [now for _, now in fired.slots] == [False, False]
     assert all(before <= last <= fired.now_ms for last, _ in fired.slots)
     assert place.ready() == []
-    assert place(cron.last_slots(place.keys)) == {}
+    assert place(cron.last_slots(place.keys)) == {"e": -fired.slots[0][0]}
 
 
 def test_a_slot_fires_once_however_often_it_is_asked_for(place: Place) -> None:
@@ -85,6 +88,61 @@ def test_the_message_has_its_slot_and_its_contract_is_published(place: Place) ->
     assert place.fetch("s") == [decode_message(message).id.decode()]
     place.work("s", 0, settlements.Ack(place.contract.encode(), [decode_message(message).id]))
     assert place.waiting() == 0
+
+
+def switch(place: Place, act: Literal["pause", "resume"], entry: str = "e") -> bool:
+    return place(cron.switch_cron(place.keys, entry, act))
+
+
+def next_ms(place: Place, after: int) -> int:
+    """The server's clock, once it is later."""
+    while (now := server_ms(place)) <= after:
+        pass
+    return now
+
+
+def test_what_passed_while_an_entry_was_paused_never_fires(place: Place) -> None:
+    """All orders of acts. A slot passes before each, and firing tries all slots there ever were."""
+    for number, acts in enumerate(ORDERS):
+        entry, last, is_paused = f"e{number}", 0, False
+        slots = [begin(place, entry)]
+        for act in acts:
+            slots.append(next_ms(place, slots[-1]))
+            if act == "fire":
+                expected = [not is_paused and slot > last for slot in slots[1:]]
+                assert [now for _, now in fire(place, entry, *slots[1:]).slots] == expected, acts
+                last = last if is_paused else slots[-1]
+            else:
+                assert switch(place, act, entry) == (is_paused != (act == "pause"))
+                switched = int(place.redis.hget(place.keys.cron_paused, entry) or 0)
+                assert not switched or slots[0] < abs(switched) <= server_ms(place)
+                last, is_paused = max(last, switched), act == "pause"
+            assert (entry in place(cron.paused_cron(place.keys))) == is_paused
+
+
+def test_a_pause_is_of_one_entry_and_moves_no_last_slot(place: Place) -> None:
+    began = begin(place, "a")
+    begin(place, "b")
+    fire(place, "a", began + 1000)
+    switch(place, "pause", "a")
+    told = fire(place, "a").slots
+    assert fire(place, "b", began + 1000).slots == [(began + 1000, True)]
+    assert place(cron.last_slots(place.keys)) == {"a": began + 1000, "b": began + 1000}
+    ((since, now),) = told
+    assert (since > began + 1000, now) == (True, False)
+    switch(place, "resume", "a")
+    assert place(cron.last_slots(place.keys))["a"] == began + 1000
+    assert place(cron.paused_cron(place.keys)) == {}
+
+
+@pytest.mark.parametrize("spoiled", ["x", "nan", "-nan", "1e400", "-1e400", "", "1e15", "-1e15"])
+def test_what_is_no_time_is_no_pause(place: Place, spoiled: str) -> None:
+    began = begin(place)
+    place.redis.hset(place.keys.cron_paused, "e", spoiled)
+    assert place(cron.paused_cron(place.keys)) == {}
+    assert fire(place, "e", began + 1000).slots == [(began + 1000, True)]
+    assert switch(place, "pause")
+    assert fire(place, "e", server_ms(place)).slots[0][1] is False
 
 
 # --- broadcasts -----------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class Shop:
             "children": 4,
             "queues": ("high", "default"),
             "reads": sorted(task.contract.id for task in tasks),
+            "cron": (app or self.app).declarations.schedules(),
             "started_ms": int(now * 1000) - 60_000,
             "seen_ms": int((now - age_s) * 1000),
         }

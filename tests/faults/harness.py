@@ -240,7 +240,7 @@ class Stage:
         """Return keys that are neither static nor expire. A drained namespace has none."""
         tag, keys = self.keys.tag + ":", self.keys
         static = {keys.contracts, keys.counts, keys.stats, keys.workers, keys.last_tick}
-        static |= {keys.cron, keys.broadcasts, keys.cancellations}
+        static |= {keys.cron, keys.cron_paused, keys.broadcasts, keys.cancellations}
         static |= {keys.supervisors, *map(keys.wake, QUEUES), keys.dead, keys.dead_letters}
         found = {name.decode() for name in self.redis.scan_iter(f"{tag}*", count=1000)}
         fleeting = (

@@ -120,6 +120,7 @@ def plant_in_place(stage: Stage, garbage: Garbage) -> None:
         *((keys.counts, stage.app.tasks[task].contract.id) for task in ("nap", "anap")),
         *((keys.stats, field) for field in ("done", "dead", "broadcast", "delivered", "retried")),
         *((keys.cron, entry) for entry in ("ticks", "every", "x")),
+        *((keys.cron_paused, entry) for entry in ("ticks", "every", "x")),
         *((keys.contracts, f"{task}@{'0' * 16}") for task in ("nap", "anap")),
     ):
         server.hset(name, field, garbage.name())

@@ -15,6 +15,7 @@ import pytest
 from tests.faults import scheduled
 from tests.faults.harness import Worker
 from typedq import Call, ConfigurationError, InvalidOptions, Queue, TypedQ, UnknownTask
+from typedq.admin.cron import CronAdmin
 from typedq.broker.cron import last_slots
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def test_a_first_deploy_fires_nothing_past(stage: Stage, wait_until: WaitUntil) 
     wait_until(stage.ended)
     assert one.stop() == 0
     assert slots(stage) == []
-    assert stage.ask(last_slots(stage.keys)) == {}
+    assert stage.ask(last_slots(stage.keys))["ticks"] < 0
 
 
 @pytest.mark.parametrize("catch_up", ["skip", "once"])
@@ -160,6 +161,35 @@ def test_a_pause_of_some_seconds_loses_no_slot(stage: Stage, wait_until: WaitUnt
     assert consecutive(slots(stage))
 
 
+def test_after_a_pause_was_answered_no_worker_of_a_fleet_fires(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    fleet = [worker(stage, catch_up="skip"), worker(stage, catch_up="once")]
+    fleet.append(worker(stage, "--solo"))
+    admin = CronAdmin(stage.app)
+    wait_until(lambda: len(slots(stage)) > 1 and len(admin.rows()[0]["fired_by"]) == 3)
+    assert admin.pause("ticks")
+    paused = server_s(stage)
+    wait_until(lambda: server_s(stage) > paused + 2.2)
+    (row,) = admin.rows()
+    assert (row["paused"], len(row["fired_by"])) == (True, 3)
+    assert stage.ask(last_slots(stage.keys))["ticks"] / 1000 <= paused
+    assert admin.resume("ticks")
+    resumed = int(stage.redis.hget(stage.keys.cron_paused, "ticks")) / 1000
+    wait_until(lambda: slots(stage)[-1] > resumed + 1)
+    assert [each.stop() for each in fleet] == [0, 0, 0]
+    assert not [slot for slot in slots(stage) if paused < slot <= resumed]
+    later = [slot for slot in slots(stage) if slot > resumed]
+    assert later[0] == int(resumed) + 1
+    assert consecutive(later)
+    assert not any(each.events("cron slot missed; skipped") for each in fleet)
+
+
+def server_s(stage: Stage) -> float:
+    seconds, micros = stage.redis.time()
+    return float(seconds + micros / 1e6)
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
@@ -191,18 +221,6 @@ def test_the_same_entry_may_be_declared_again_another_of_its_name_not(app: Typed
         app.cron("0 12 1 * *", report(app))
     with pytest.raises(ConfigurationError, match="the name is taken by another entry"):
         app.cron("0 0 1 * *", app.tasks["report"].call(2))
-
-
-def test_operators_see_the_last_slot_and_the_next(app: TypedQ) -> None:
-    app.cron("0 0 1 * *", report(app), tz="Europe/Berlin")
-    last, now = datetime(2026, 5, 31, 22, tzinfo=UTC), datetime(2026, 6, 9, tzinfo=UTC)
-    (shown,) = app.declarations.cron_status(
-        {"report": round(last.timestamp() * 1000), "gone": 5}, now
-    )
-    assert (shown.entry.name, shown.last) == ("report", last)
-    assert shown.next == datetime(2026, 6, 30, 22, tzinfo=UTC)
-    (unfired,) = app.declarations.cron_status({}, now)
-    assert unfired.last is None
 
 
 def test_every_problem_is_told_at_once(app: TypedQ) -> None:

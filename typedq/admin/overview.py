@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, final
 
 from typedq import registry
-from typedq.admin import parked
-from typedq.admin.messages import instant, iso
+from typedq.admin import cron, parked
+from typedq.admin.messages import instant
 from typedq.admin.readers import alive, reports
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
-from typedq.broker import cron, parking, stats
+from typedq.broker import parking, stats
 from typedq.broker.stats import QueueStats, Stats
 from typedq.errors import BadMessage, InvalidSchema
 from typedq.message import decode_message
@@ -27,7 +26,7 @@ class _Snapshot(NamedTuple):
     paused: list[str]
     extent: parking.DelayedStats
     created_ms: dict[parking.Group, int]
-    slots: dict[str, int]
+    cron: cron.Seen
 
 
 def _take(app: TypedQ) -> _Snapshot:
@@ -40,7 +39,7 @@ def _take(app: TypedQ) -> _Snapshot:
         broker.call(stats.paused(keys, names)),
         broker.call(parking.extent(keys, names, created_ms)),
         created_ms,
-        broker.call(cron.last_slots(keys)) if app.declarations.cron_entries else {},
+        cron.read(app),
     )
 
 
@@ -98,7 +97,7 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         ],
         "parked": groups,
         "invalid_schemas": {id: error.reason for id, error in invalid.items()},
-        "cron": _cron(app, seen.slots, now_ms),
+        "cron": cron.rows(app, seen.cron, live, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,
         "dead": survey.dead,
@@ -132,6 +131,7 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
         "children": about.children,
         "queues": about.queues,
         "reads": about.reads,
+        "protocols": about.protocols,
         "started": instant(about.started_ms),
         "seen": instant(seen_ms),
         "seen_s": None if seen_ms is None else max(0, now_ms - seen_ms) / 1000,
@@ -148,20 +148,4 @@ def _contracts(app: TypedQ, counts: Mapping[str, int]) -> list[dict[str, Any]]:
             "in_app": contract in ours,
         }
         for contract in sorted(ours | waiting)
-    ]
-
-
-def _cron(app: TypedQ, slots: dict[str, int], now_ms: int) -> list[dict[str, Any]]:
-    now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    return [
-        {
-            "name": seen.entry.name,
-            "task": seen.entry.call.task,
-            "expression": seen.entry.cron.expression,
-            "tz": seen.entry.cron.tz,
-            "last": seen.last and iso(seen.last),
-            "next": iso(seen.next),
-            "next_s": (seen.next - now).total_seconds(),
-        }
-        for seen in app.declarations.cron_status(slots, now)
     ]

@@ -35,11 +35,12 @@ ZADD [dead] 1 v; ZCARD [dead]; ZRANGE [dead] 0 0; ZREM [dead] v; HSET [dead_lett
 HDEL [dead_letters] f; SMEMBERS [paused]; SISMEMBER [paused] v; HLEN [parked_groups]
 HGETALL [parked_groups]; HSET [workers] f v; HGETALL [workers]; HDEL [workers] f
 HGET [contracts] f; HSET [contracts] f v; HGET [cron] f; HSET [cron] f v
-XRANGE [cancellations] - +; XREVRANGE [cancellations] + -
+HGET [cron_paused] f; XRANGE [cancellations] - +; XREVRANGE [cancellations] + -
 XREAD COUNT 1 STREAMS [cancellations] 0"""
 _ADMIN = """
 LRANGE [ready] 0 0; LRANGE [parked] 0 0; HMGET [dead_letters] f; HGETALL [contracts]
-HGETALL [cron]; SADD [paused] v; SREM [paused] v; XADD [broadcasts] * n 1; HGETALL [stats]
+HGETALL [cron]; HGETALL [cron_paused]; HSET [cron_paused] f v; SADD [paused] v
+SREM [paused] v; XADD [broadcasts] * n 1; HGETALL [stats]
 HGETALL [session_queues]; HGET [dead_letters] f; LRANGE [parked] 0 0; LREM [ready] 0 v
 LREM [parked] 0 v; XADD [cancellations] * i 1; EXPIRE [cancellations] 9
 ZSCORE [dead] v; INFO server; CONFIG GET save; TYPE [ready]; ACL WHOAMI; ACL DRYRUN default PING"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from typedq.broker.keys import Keys
 from typedq.broker.operations import SEQUENCE_TTL_S, Accepted, accepted
@@ -24,7 +24,10 @@ class Firing(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """Reply to cron: for each firing the last slot of its entry, and True if this call fired it."""
+    """Reply to cron: for each firing the time after which slots of its entry fire.
+
+    That is its last slot, its resume, or now while it is paused; True if this call fired the slot.
+    """
 
     now_ms: int
     slots: list[tuple[int, bool]]
@@ -43,20 +46,38 @@ def cron(keys: Keys, firings: Sequence[Firing], schemas: Mapping[str, bytes]) ->
     published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("cron"),
-        [keys.cron, keys.contracts, keys.counts, *keys.queue_keys(places)],
+        [keys.cron, keys.contracts, keys.counts, keys.cron_paused, *keys.queue_keys(places)],
         [len(schemas), *published, *words],
         lambda reply: Fired(reply[0], [(ms, bool(now)) for ms, now in in_groups(reply[1:], 2)]),
     )
 
 
 def last_slots(keys: Keys) -> Operation[dict[str, int]]:
-    """Return the last slot (ms since the epoch) of every cron entry that ever fired, by name."""
+    """Return the last slot (ms since the epoch) of every cron entry that a worker loaded, by name.
+
+    It is 0 or less for one that has not fired.
+    """
     return Operation(
         "HGETALL",
         [keys.cron],
         [],
+        lambda reply: {text(name): number(ms) for name, ms in as_map(reply).items()},
+    )
+
+
+def switch_cron(keys: Keys, entry: str, act: Literal["pause", "resume"]) -> Operation[bool]:
+    """Pause a cron entry or resume it; return False if it was so already."""
+    return Operation(script("switch_cron"), [keys.cron_paused], [entry, act], bool)
+
+
+def paused_cron(keys: Keys) -> Operation[dict[str, int]]:
+    """Return since when (server ms) each paused cron entry has been so, by name."""
+    return Operation(
+        "HGETALL",
+        [keys.cron_paused],
+        [],
         lambda reply: {
-            text(name): number(ms) for name, ms in as_map(reply).items() if number(ms) > 0
+            text(name): -number(ms) for name, ms in as_map(reply).items() if number(ms) < 0
         },
     )
 

@@ -31,6 +31,7 @@ class Keys:
         self.paused = f"{tag}:paused"
         self.parked_groups = f"{tag}:parked"
         self.cron = f"{tag}:cron"
+        self.cron_paused = f"{tag}:cron_paused"
         self.broadcasts = f"{tag}:broadcasts"
         self.cancellations = f"{tag}:cancellations"
         self.supervisors = f"{tag}:wake_supervisors"

@@ -39,6 +39,11 @@ class AppOptions:
     def load(self, *, log: tuple[str, Any] | None = None) -> TypedQ:
         return load(self.app, self.app_dir, log=log)
 
+    @property
+    def path(self) -> str:
+        """The app as module:attr, or "" if it is given nowhere."""
+        return self.app or os.environ.get("TYPEDQ_APP") or _configured() or ""
+
 
 @dataclass(frozen=True)
 class AppOrArgument(AppOptions):
@@ -51,8 +56,7 @@ class AppOrArgument(AppOptions):
 
     @property
     def path(self) -> str:
-        """The app as module:attr, or "" if it is given nowhere."""
-        return self.argument or self.app or os.environ.get("TYPEDQ_APP") or _configured() or ""
+        return self.argument or super().path
 
 
 def load(

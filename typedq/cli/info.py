@@ -11,6 +11,7 @@ from typer import BadParameter, Option
 from typedq.admin.messages import age
 from typedq.cli.application import AppOrArgument, AsJson
 from typedq.cli.console import Columns, Row, Warn, columns, console, print_json, table_of
+from typedq.cli.cron import SHOWN
 from typedq.cli.parameters import duration
 
 if TYPE_CHECKING:
@@ -81,16 +82,7 @@ _TABLES: dict[str, tuple[Columns, str]] = {
         {"parked in": "queue", **columns("contract", "messages", "since"), "read by": _readers},
         "",
     ),
-    "cron": (
-        {
-            "cron": "name",
-            "task": "task",
-            "when": lambda c: f"{c['expression']} {c['tz']}",
-            "last": "last",
-            "next in": lambda c: age(c["next_s"]),
-        },
-        "",
-    ),
+    "cron": (SHOWN, ""),
 }
 _ALWAYS = ("queues", "contracts")
 

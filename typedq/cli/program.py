@@ -54,6 +54,14 @@ _COMMANDS = {  # name -> module, function, example
     "parked show": ("parked", "show", "send_email@0123456789abcdef -n 5 --payload"),
     "parked retry": ("parked", "retry", "--task send_email -y"),
     "parked drop": ("parked", "drop", "send_email@0123456789abcdef -y"),
+    "cron list": ("cron", "list_", _APP),
+    "cron run": ("cron", "run", f"nightly {_APP}"),
+    "cron pause": (
+        "cron",
+        "pause",
+        "nightly --namespace shop",
+    ),
+    "cron resume": ("cron", "resume", f"nightly {_APP}"),
     "server status": ("server", "status", "--json"),
     "server stop": ("server", "stop", ""),
 }
@@ -66,6 +74,7 @@ _GROUPS = {
         "Messages that wait for a worker that can read them: list, show, retry, drop.",
         "list",
     ),
+    "cron": ("Calls that are enqueued on a schedule: list, run, pause, resume.", "list"),
     "server": ("The embedded server of this project.", "status"),
 }
 

@@ -42,8 +42,9 @@ METRICS = {
         "gauge", ("task", "fingerprint"), "Live workers that can read a contract."
     ),
     "typedq_cron_last_run_timestamp_seconds": Metric(
-        "gauge", ("cron",), "For when a cron entry was last enqueued; 0 if never."
+        "gauge", ("cron",), "The last slot for which a cron entry was enqueued; 0 if never."
     ),
+    "typedq_cron_paused": Metric("gauge", ("cron",), "1 if the cron entry is paused, else 0."),
 }
 
 
@@ -77,6 +78,7 @@ class Exporter:
         for entry in facts["cron"]:
             last = datetime.fromisoformat(entry["last"]).timestamp() if entry["last"] else 0
             text.add("typedq_cron_last_run_timestamp_seconds", last, entry["name"])
+            text.add("typedq_cron_paused", int(entry["paused"]), entry["name"])
         return text.page()
 
     def _ready(self) -> Page:

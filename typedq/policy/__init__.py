@@ -1,7 +1,7 @@
 """Queues, retries, schedules, options of a call, metadata, the context of a task. Pure values."""
 
 from typedq.policy.context import Context
-from typedq.policy.cron import CatchUp, Cron
+from typedq.policy.cron import CatchUp, Cron, Schedule
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
 from typedq.policy.meta import NO_META, Meta, decode_meta
 from typedq.policy.options import (
@@ -26,6 +26,7 @@ __all__ = [
     "Options",
     "Queue",
     "Retry",
+    "Schedule",
     "check_options",
     "decode_meta",
     "parse_queues",

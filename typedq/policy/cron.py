@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Literal, final, get_args
+from typing import Literal, NamedTuple, final, get_args
 
 from typedq.errors import ConfigurationError
 
@@ -115,6 +115,14 @@ class Cron:
         before = local.utcoffset() or timedelta()
         after = local.replace(fold=1).utcoffset() or timedelta()
         return [wall - before, wall - after] if after < before and self._twice else [wall - before]
+
+
+class Schedule(NamedTuple):
+    """What a worker reports of a cron entry."""
+
+    expression: str
+    tz: str
+    task: str
 
 
 def _zone(name: str) -> tzinfo:

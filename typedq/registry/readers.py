@@ -11,7 +11,7 @@ import msgspec
 from typedq.broker import Broker, stats
 from typedq.compat import compare, read_schema
 from typedq.errors import InvalidSchema
-from typedq.policy import NAME
+from typedq.policy import NAME, Schedule
 from typedq.registry.check import Declared
 
 Schemas = Mapping[str, dict[str, Any]]
@@ -21,6 +21,7 @@ UNKNOWN = "the server does not know this contract"
 class Worker(msgspec.Struct):
     """The report of a supervisor.
 
+    cron: the entries that it fires
     protocols: versions of the enqueue protocol that it knows; none if it is older than the list
     task_queues: of tasks that do not use the default queue
     """
@@ -30,6 +31,7 @@ class Worker(msgspec.Struct):
     children: int = 0
     queues: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    cron: dict[str, Schedule] = {}
     started_ms: int | None = None
     seen_ms: int | None = None
     protocols: tuple[int, ...] = ()

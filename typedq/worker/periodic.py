@@ -42,8 +42,9 @@ class LeaseRenewer:
     """Renews the leases of the children's sessions, and lists this worker as alive."""
 
     def __init__(
-        self, app: TypedQ, lock: HostLock, config: ChildConfig, journals: Journals
+        self, app: TypedQ, lock: HostLock, config: ChildConfig, journals: Journals, *, cron: bool
     ) -> None:
+        """`cron`: whether this worker fires the cron entries of the app."""
         self._broker, self._lock, self._journals = app.broker, lock, journals
         self._queues, self._lease_s = config.queues, config.lease_s
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
@@ -61,6 +62,7 @@ class LeaseRenewer:
                 for task in app.tasks.values()
                 for name in (task.name, *task.aliases)
             ],
+            "cron": app.declarations.schedules() if cron else {},
             "protocols": [PROTOCOL],
             "default_queue": app.settings.default_queue,
             "task_queues": {task.name: task.queue for task in app.tasks.values() if task.queue},

@@ -39,7 +39,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
     try:
         journal = _open_session(app, config, lock)
         child = Child(app, journal, config)
-        leases = LeaseRenewer(app, lock, config, lambda: [journal])
+        leases = LeaseRenewer(app, lock, config, lambda: [journal], cron=options.cron)
         broadcasts = BroadcastConsumer(app, config.queues[0])
         process = ChildProcess(os.getpid(), journal)
         streams = StreamReader(broadcasts, CancellationConsumer(app, lambda: [process]))

@@ -102,7 +102,7 @@ class Supervisor:
         streams = StreamReader(self._broadcasts, cancels)
         wake_keys = [broker.keys.supervisors]
         self._waiter = Waiter(broker, wake_keys, persistent=True, extra_request=streams.news)
-        self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals)
+        self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals, cron=options.cron)
         self._ticker = Ticker(app, self._lock, config)
         jobs: list[PeriodicJob] = [
             self._ticker,

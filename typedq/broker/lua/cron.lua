@@ -2,14 +2,15 @@
 --[[ cron: fire slots of cron entries, each once for any number of supervisors.
 
 Guarantee: a slot fires if it is due by the server's clock, newer than the last slot of its entry,
-and newer than the first call for that entry.
+newer than the first call for that entry, and if the entry is not paused and was not until then.
 
-KEYS    1 cron  2 contracts  3 counts; then per queue ready, delayed, wake
+KEYS    1 cron  2 contracts  3 counts  4 cron_paused; then per queue ready, delayed, wake
 ARGV    1 number of schemas, then (contract, schema)*; then (entry, slot (ms), queue's place,
         contract, message)*, the slots of an entry in their order; slot 0 only asks
-returns {server ms, (last slot of the entry, or when it started (ms), 1 if fired now else 0)*}
+returns {server ms, (the time after which slots of the entry fire (ms), 1 if fired now else 0)*}
 ]]
 --@include header
+--@include paused_cron
 --@include wake
 
 local now, at = now_ms(), 2 + 2 * tonumber(ARGV[1])
@@ -23,11 +24,13 @@ for i = at, #ARGV, 5 do
     redis.call('HSET', KEYS[1], entry, -now) -- negative: it has not fired yet
     last = now
   end
+  local resumed = resumed_ms(KEYS[4], entry)
+  last = math.max(last, resumed < 0 and now or resumed)
   if slot > last and slot <= now then
-    redis.call('RPUSH', KEYS[k + 1], with_due(ARGV[i + 4], slot))
+    redis.call('RPUSH', KEYS[k + 2], with_due(ARGV[i + 4], slot))
     redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
     count(KEYS[3], ARGV[i + 3], 1)
-    add_token(KEYS[k + 3])
+    add_token(KEYS[k + 4])
     last, fired = slot, 1
   end
   reply[#reply + 1] = last
