@@ -69,7 +69,7 @@ def test_a_healthy_server_with_a_worker(
     }
     assert set(levels) == {
         *("version", "persistence", "eviction", "memory", "clock", "round trip", "acl", "keys"),
-        *("workers", "oldest", "contracts", "sessions"),
+        *("workers", "protocol", "oldest", "contracts", "sessions"),
     }
     assert "even FLUSHALL" in found["acl"]["found"]
 
@@ -417,6 +417,17 @@ def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
     (found,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "contracts"]
     assert (found.level, found.fix) == (level, "typedq check-schemas --live")
     assert found.found == "1,200 message(s) of t@0f: no live worker can read them"
+
+
+def test_a_worker_that_does_not_know_this_protocol_is_named() -> None:
+    workers = [worker(1, "high") | {"protocols": known} for known in ((), (1,), (2, 3))]
+    facts = seen(workers=workers)
+    found = [each for each in check_waiting(facts, fresh_s=60) if each.check == "protocol"]
+    assert [each.level for each in found] == ["problem"]
+    assert found[0].found == "h:7 knows the enqueue protocols 2, 3, and this typedq sends 1"
+    facts = seen(workers=workers[:2])
+    (fine,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "protocol"]
+    assert fine.level == "ok"
 
 
 def test_a_server_that_is_not_there_cannot_be_checked(place: Place) -> None:

@@ -75,6 +75,7 @@ def test_workers_are_shown_while_they_run(shop: Shop, wait_until: Any) -> None:
         (seen,) = wait_until(lambda: shop.json("info")["workers"])
         assert seen["pid"] == worker.pid
         assert (seen["children"], seen["queues"]) == (1, ["low"])
+        assert seen["protocols"] == [1]
         assert f"{seen['host']}:{seen['pid']}" in shop.out("info")
         worker.terminate()
         assert worker.wait(20) == 0

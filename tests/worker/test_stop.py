@@ -231,6 +231,22 @@ def test_worker_started_without_a_server_logs_it_and_waits(
         assert not stage.check().broken
 
 
+@pytest.mark.parametrize("flags", [(), ("--solo",)], ids=["worker", "solo"])
+def test_signals_until_the_very_end_do_not_change_the_exit_code(
+    stage: Stage, wait_until: WaitUntil, flags: tuple[str, ...]
+) -> None:
+    worker = stage.worker("-c", "1", *flags)
+    id = stage.send("nap")
+    wait_until(lambda: id in stage.ended())
+
+    def has_exited() -> bool:
+        worker.signal(signal.SIGTERM)
+        return worker.exit_code is not None
+
+    wait_until(has_exited)
+    assert worker.exit_code == 0
+
+
 def test_other_threads_at_the_fork_are_named(stage: Stage) -> None:
     script = """
 import ctypes, threading

@@ -15,6 +15,7 @@ from typedq.app import TypedQ
 from typedq.broker import acl, server_checks, stats
 from typedq.broker.server_checks import Finding, Level
 from typedq.errors import ServerRefused
+from typedq.message import PROTOCOL
 
 _ACLS = "give each role a user of its own: docs/security.md"
 _START = "typedq worker"
@@ -141,11 +142,25 @@ def check_waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Findin
         yield Finding(
             "workers", "warning", found, "see why it died; it is removed from the list after 1 h"
         )
+    yield from check_protocol(alive)
     yield from _queues(seen["queues"], alive)
     yield from _contracts(seen["contracts"], bool(alive))
     yield from _cron(seen["cron"], bool(alive))
     if seen["dead"]:
         yield Finding("dead letters", "warning", f"{seen['dead']:,}", "typedq dead list")
+
+
+def check_protocol(workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Check that live workers know the enqueue protocol of this version."""
+    # Workers that do not say it are of a version that knew only the first.
+    strange = [w for w in workers if PROTOCOL not in (w.get("protocols") or (1,))]
+    for worker in strange:
+        found = "{host}:{pid} knows the enqueue protocols {0}, and this typedq sends {1}".format(
+            ", ".join(map(str, worker["protocols"])), PROTOCOL, **worker
+        )
+        yield Finding("protocol", "problem", found, "run the same typedq there and here")
+    if workers and not strange:
+        yield Finding("protocol", "ok", f"live workers know enqueue protocol {PROTOCOL}")
 
 
 def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterator[Finding]:

@@ -131,6 +131,7 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
         "children": about.children,
         "queues": about.queues,
         "reads": about.reads,
+        "protocols": about.protocols,
         "started": instant(about.started_ms),
         "seen": instant(seen_ms),
         "seen_s": None if seen_ms is None else max(0, now_ms - seen_ms) / 1000,

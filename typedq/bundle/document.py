@@ -102,7 +102,8 @@ def parse(
 
 class _Reader:
     def __init__(self, where: str, kind: Kind) -> None:
-        self._where, self._kind = where, kind
+        self._where = where
+        self._kind: Kind = kind
 
     def _refuse(self, reason: str) -> NoReturn:
         raise InvalidBundle(self._where, reason)
@@ -118,7 +119,7 @@ class _Reader:
             f"it is not {_NAMES[self._kind]}",
         )
         for name, known in (("format", FORMAT), ("protocol", PROTOCOL)):
-            number = document.get(name)
+            number: Any = document.get(name)
             self._check(type(number) is int and number > 0, f"{name} is not a number from 1 upward")
             newer = f"its {name} is {number}, and this typedq knows {known}: upgrade typedq"
             self._check(number <= known, newer)

@@ -22,7 +22,7 @@ from typedq.worker.schedule import BroadcastConsumer, CronJob
 from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.session import new_session
 from typedq.worker.status import Status
-from typedq.worker.supervisor import WorkerOptions, sign_off
+from typedq.worker.supervisor import WorkerOptions, ignore_stop_signals, sign_off
 from typedq.worker.waiting import Waiter
 
 
@@ -72,6 +72,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         lock.release()
         status.close()
     event(logging.INFO, "worker stopped")
+    ignore_stop_signals()
     return 0
 
 

@@ -219,6 +219,7 @@ class Supervisor:
             self._pages.stop()
         self._waiter.close()
         event(logging.INFO, "worker stopped", interrupted=pool.interrupted)
+        ignore_stop_signals()
         return int(bool(pool.failure or pool.interrupted or pool.holds_messages))
 
 
@@ -229,6 +230,16 @@ def sign_off(*steps: Callable[[], object]) -> None:
             step()
         except Exception as error:  # noqa: BLE001
             event(logging.WARNING, "could not sign off", why=str(error))
+
+
+def ignore_stop_signals() -> None:
+    """Ignore SIGTERM and SIGINT until the process exits.
+
+    Python gives signals their default action back before it exits. A second signal in that moment
+    would make a clean stop look like a death.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _tallies(app: TypedQ, config: ChildConfig, options: WorkerOptions) -> Tallies | None:

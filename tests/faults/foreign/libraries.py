@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 from tests.faults.foreign.table import UNDO, situation
@@ -69,8 +70,10 @@ def exit_handler_raises(ctx: Context) -> None:
 
 @situation(both=True)
 def watchdog_that_only_reports(ctx: Context) -> None:
-    faulthandler.dump_traceback_later(600, exit=True)
-    faulthandler.cancel_dump_traceback_later()
+    # Not to sys.stderr, which a coroutine beside it may have set to None.
+    with Path(os.devnull).open("w", encoding="ascii") as output:
+        faulthandler.dump_traceback_later(600, exit=True, file=output)
+        faulthandler.cancel_dump_traceback_later()
 
 
 # --- patches that are left while the attempt is settled and the next message is read

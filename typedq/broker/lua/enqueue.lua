@@ -1,6 +1,8 @@
 #!lua
 --[[ enqueue: accept all messages or none, and at most once even if sent again.
 
+Protocol 1: docs/protocol.md promises how long these keys, arguments and replies stay.
+
 Guarantee: a producer's sequence number is accepted once; a resend returns "seen" and does nothing.
 If a contract is unknown, nothing is written, and the producer sends the call again with its schema.
 At maxmemory the server refuses the script before it starts. Of messages with the same unique key,
