@@ -28,12 +28,18 @@ LAYERS = (
     (
         "domain",
         {
-            *("bundle", "compat", "registry", "task", "outgoing"),
+            *("bundle", "compat", "registry", "task", "outgoing", "remote"),
             *("escort", "layers", "middleware", "failure"),
         },
     ),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
-    ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
+    (
+        "application",
+        {
+            *("app", "declarations", "encoder", "producer", "invoke", "single", "one_message"),
+            "testing",
+        },
+    ),
     ("administration", {"admin"}),
     ("observation", {"observe"}),
     ("worker", {"worker"}),
@@ -54,6 +60,11 @@ SAME_LAYER = {
     ("broker", "message"),
     ("registry", "compat"),
     ("failure", "task"),
+    ("remote", "task"),
+    ("remote", "compat"),
+    ("one_message", "single"),
+    ("one_message", "producer"),
+    ("app", "one_message"),
     ("layers", "escort"),
     ("outgoing", "task"),
     ("outgoing", "layers"),

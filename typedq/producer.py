@@ -145,7 +145,7 @@ class Producer:
         return batch.accepted(duplicates)
 
     def _queue_of(self, call: Call) -> str:
-        usual = self._declarations.find(call.task).queue or self.settings.default_queue
+        usual = self._declarations.find_sender(call.task).queue or self.settings.default_queue
         return call.options.queue or usual
 
     def _encode(self, calls: Calls, made: Calls) -> EncodedBatch:
@@ -156,7 +156,7 @@ class Producer:
         return batch
 
     def _schema(self, contract: str) -> bytes:
-        return self._declarations.find(contract.partition("@")[0]).contract.schema_json()
+        return self._declarations.find_sender(contract.partition("@")[0]).contract.schema_json()
 
     @contextmanager
     def captured(self, broker: Broker, capture: Capture, local: LocalMessages) -> Generator[None]:
