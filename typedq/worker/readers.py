@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
@@ -126,9 +125,10 @@ def _choose(
 
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
-    max_body, max_depth = limits
-    decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
-    return ContractReader(task, decode, task.contract.runs_code)
+    decode, (max_body, max_depth) = task.contract.decode, limits
+    return ContractReader(
+        task, lambda body: decode(body, max_body, max_depth), task.contract.runs_code
+    )
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:

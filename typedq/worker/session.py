@@ -14,7 +14,7 @@ from typedq.broker import Broker, DeadBounds, operations
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message, uncancelled
+from typedq.message import COUNTS_AT, ID, KIND_AT, MAY_SHARE, are_ids, is_message, uncancelled
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery, MessageKind, MessageKinds, by_kind
 from typedq.worker.journal import Journal, State
@@ -235,7 +235,7 @@ class Session:
             records[slot] = delivery = Delivery(message, slot, kind, id, alone)
             deliveries.append(delivery)
         self._kind = kind
-        are_good = ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]
+        are_good = are_ids(b"".join(ids)) and None not in [kind.place for kind in kinds]
         places = [delivery.kind.place or 0 for delivery in deliveries]
         slots = [delivery.slot for delivery in deliveries]
         if self._tally:
@@ -248,7 +248,7 @@ class Session:
         for delivery in deliveries:
             if delivery.kind.place is None:
                 why = "it names another queue than the one it was in"
-            elif not ARE_IDS(delivery.id):
+            elif not are_ids(delivery.id):
                 why = "its id is not 26 hexadecimal digits"
             else:
                 self.waiting.append(delivery)
