@@ -22,7 +22,7 @@ LAYERS = (
         "infrastructure",
         {
             *("broker", "message", "settings", "addresses", "runtime", "health", "embedded"),
-            *("contracts", "policy", "process"),
+            *("contracts", "policy", "process", "cgroup", "configuration"),
         },
     ),
     (
@@ -51,6 +51,9 @@ SAME_LAYER = {
     ("telemetry", "errors"),
     ("settings", "policy"),
     ("settings", "addresses"),
+    ("settings", "cgroup"),
+    ("configuration", "settings"),
+    ("configuration", "addresses"),
     ("embedded", "addresses"),
     ("embedded", "runtime"),
     ("broker", "addresses"),
@@ -112,7 +115,7 @@ ALLOWED_IN = {
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
     "opentelemetry": ("observe",),
-    "pydantic": ("settings", "contracts"),
+    "pydantic": ("settings", "configuration", "contracts"),
 }
 # Packages without I/O and without a clock; they take `now` as an argument.
 PURE = {"bundle", "compat", "contracts", "policy"}

@@ -58,7 +58,7 @@ class Producer:
         return (self._encoder or self._resolve()).settings
 
     def _resolve(self) -> MessageEncoder:
-        from typedq.settings import resolve
+        from typedq.configuration import resolve
 
         settings = resolve(self._arguments)
         self._declarations.set_queues(tuple(queue.name for queue in settings.queues))
