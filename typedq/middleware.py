@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar, final
 
@@ -13,6 +14,7 @@ from typedq.layers import acall_inside, call_inside
 from typedq.outgoing import EnqueueHook
 from typedq.policy import Context
 from typedq.process import ProcessState, end_if_copy, own_process
+from typedq.telemetry import event
 
 Middleware = Callable[[Context], Generator[None] | AsyncGenerator[None]]
 Hook = Callable[[], Coroutine[Any, Any, None] | None]
@@ -88,9 +90,13 @@ class MiddlewareStack:
         self.process = ProcessState()
 
     def stop(self) -> None:
-        """Run the stop hooks. Raises what they raise."""
+        """Run all stop hooks. One that fails is logged: no work is lost, and the others count."""
         for hook in self._hooks.stop_hooks:
-            self._call_hook(hook)
+            try:
+                self._call_hook(hook)
+            except BaseException as error:  # noqa: BLE001 - as sys.exit() in a hook
+                name = getattr(hook, "__qualname__", type(hook).__name__)
+                event(logging.ERROR, "stop hook failed", hook=name, error=error)
 
     def _call_hook(self, hook: Hook) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import importlib
+import json
 import mmap
 import os
 import signal
@@ -30,7 +31,18 @@ def _gorge() -> NoReturn:
     raise MemoryError(f"{len(kept)} MiB without a limit")
 
 
+def _in_a_thread(end: Callable[[], object], stack: int = 0) -> None:
+    before = threading.stack_size(stack)
+    thread = threading.Thread(target=end)
+    thread.start()
+    threading.stack_size(before)
+    thread.join()
+
+
 _POISON: dict[str, Callable[[], object]] = {
+    "abort": os.abort,
+    "exit in a thread": lambda: _in_a_thread(lambda: os._exit(0)),
+    "stack": lambda: _in_a_thread(lambda: json.loads("[" * 900), 1 << 15),
     "exit": lambda: os._exit(3),
     "segv": lambda: ctypes.string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),

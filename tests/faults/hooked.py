@@ -12,6 +12,11 @@ from tests.faults.app import EFFECTS, note
 from typedq import Context, LogContext, TypedQ
 
 START = "FAULTS_START"
+STOP = {
+    "error": ConnectionError("nothing to close"),
+    "exit": SystemExit(4),
+    "interrupt": KeyboardInterrupt(),
+}
 log = logging.getLogger("shop")
 
 
@@ -95,6 +100,11 @@ def _process(app: TypedQ) -> None:
             await asyncio.Event().wait()
         if START in os.environ:
             raise ConnectionError("nothing listens there")
+
+    @app.on_process_stop
+    def fails() -> None:
+        if error := STOP.get(os.environ.get("FAULTS_STOP", "")):
+            raise error
 
     @app.on_process_stop
     async def last() -> None:

@@ -47,7 +47,10 @@ def test_a_killed_child_is_settled_within_the_bound(stage: Stage, wait_until: Wa
     assert (verdict.extra_runs, verdict.starts_without_end) == (1, 1)
 
 
-@pytest.mark.parametrize("how", ["exit", "segv", "kill"])
+WAYS_TO_DIE = ["exit", "exit in a thread", "segv", "kill", "abort", "stack"]
+
+
+@pytest.mark.parametrize("how", WAYS_TO_DIE)
 @pytest.mark.parametrize("task", ["poison", "apoison"])
 def test_poison_is_a_dead_letter_after_at_most_five_deaths_and_no_neighbour_is(
     stage: Stage, wait_until: WaitUntil, task: str, how: str

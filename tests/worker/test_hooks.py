@@ -88,11 +88,29 @@ def test_failing_start_hook_is_logged_and_fetches_no_message(hooks: Stage) -> No
     hooks.send("sync")
     worker = hooks.worker("-c", "1", FAULTS_START="1")
     assert worker.wait(25) == 1
-    assert "ConnectionError: nothing listens there" in worker.log.read_text()
+    failures = worker.events("child failed")
+    assert failures
+    assert all("ConnectionError: nothing listens there" in f["traceback"] for f in failures)
     assert worker.events("giving up: children die at start")
     assert not hooks.effects()
     assert not any("last" in line for line in lines(hooks, "hooks"))
     assert hooks.look().queues["mid"].ready == 1
+
+
+@pytest.mark.parametrize("how", hooked.STOP)
+@pytest.mark.parametrize("flags", [(), ("--solo",)], ids=["worker", "solo"])
+def test_a_stop_hook_that_fails_is_logged_and_the_next_ones_run(
+    hooks: Stage, flags: tuple[str, ...], how: str
+) -> None:
+    hooks.send("sync")
+    worker = hooks.worker("--burst", "-c", "1", *flags, FAULTS_STOP=how)
+    assert worker.wait() == 0, worker.log.read_text()
+    (failure,) = worker.events("stop hook failed")
+    assert type(hooked.STOP[how]).__name__ in failure["traceback"]
+    assert failure["hook"].endswith("fails")
+    assert not worker.events("child died")
+    assert any("last" in line for line in lines(hooks, "hooks"))
+    assert hooks.is_drained()
 
 
 def test_a_middleware_is_a_generator() -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn, final
@@ -260,9 +259,9 @@ def _run_child(app: TypedQ, journal: Journal, config: ChildConfig, parent: int) 
             child.run()
             child.end()
             code = 0
-        except BaseException:  # noqa: BLE001 - a forked child must never run its parent's code
-            with suppress(BaseException):  # a stream that is closed
-                traceback.print_exc()
+        except BaseException as error:  # noqa: BLE001 - it must never run its parent's code
+            with suppress(BaseException):  # an exception whose text raises, a stream that is closed
+                event(logging.CRITICAL, "child failed", error=error)
         processes.flush_streams()
     finally:
         os._exit(code)
