@@ -97,7 +97,7 @@ def test_a_request_its_enqueue_and_its_attempt_are_one_trace(
     sent, (app, _) = start(), fresh()
     with app.testing() as outbox:
         with sentry_sdk.start_transaction(name="GET /"):
-            receipt = app.tasks[task].enqueue("ada")
+            receipt = app.tasks[task].enqueue("grace")
         outbox.run()
     request, attempt = transactions(sent)
     (publish,) = request["spans"]
@@ -149,7 +149,7 @@ def test_a_failure_is_one_event_when_it_is_final(
     errors.append(error)
     if task == "awork" and isinstance(error, OSError):
         attempts = ["1"]  # without retries, each failure is final
-    run(app, task, name="ada")
+    run(app, task, name="grace")
     found = events(sent)
     assert [event["tags"]["attempt"] for event in found] == attempts
     for event in found:
@@ -169,13 +169,13 @@ def test_arguments_are_sent_with_pii_only_and_without_secrets(start: Start) -> N
     for pii in (False, True):
         sent, (app, errors) = start(send_default_pii=pii), fresh()
         errors.append(LookupError("no"))
-        run(app, name="ada", token=SECRET)
+        run(app, name="grace", token=SECRET)
         (event,) = events(sent)
         assert SECRET not in json.dumps(sent)
         if pii:
-            assert event["extra"]["arguments"] == {"name": "ada", "token": "***"}
+            assert event["extra"]["arguments"] == {"name": "grace", "token": "***"}
         else:
-            assert "ada" not in json.dumps(sent)
+            assert "grace" not in json.dumps(sent)
         (shown,) = event["exception"]["values"]
         assert all("vars" not in frame for frame in shown["stacktrace"]["frames"])
 
@@ -184,11 +184,11 @@ def test_arguments_are_sent_with_pii_only_and_without_secrets(start: Start) -> N
 def test_variables_are_sent_if_no_argument_is_secret_and_pii_may_be_sent(start: Start) -> None:
     sent, (app, errors) = start(send_default_pii=True), fresh()
     errors.append(LookupError("no"))
-    run(app, "awork", name="ada")
+    run(app, "awork", name="grace")
     (event,) = events(sent)
-    assert event["extra"]["arguments"] == {"name": "ada"}
+    assert event["extra"]["arguments"] == {"name": "grace"}
     frames = event["exception"]["values"][0]["stacktrace"]["frames"]
-    assert frames[0]["vars"]["name"] == "'ada'"
+    assert frames[0]["vars"]["name"] == "'grace'"
 
 
 def test_what_a_task_reports_itself_has_no_secrets_either(start: Start) -> None:
@@ -219,12 +219,12 @@ def test_without_the_sdk_nothing_is_added(start: Start) -> None:
         seen.append(dict(ctx.meta))
         yield
 
-    run(app, name="ada")
+    run(app, name="grace")
     errors.append(LookupError("no"))
-    run(app, name="ada")
+    run(app, name="grace")
     assert seen == [{}, {}]
     start()
-    run(app, name="ada")
+    run(app, name="grace")
     assert seen[-1].keys() == {"sentry-trace", "baggage"}
 
 
@@ -240,7 +240,7 @@ def test_a_trace_never_fails_an_enqueue_for_want_of_room(start: Start) -> None:
     work = app.tasks["work"]
     with app.testing() as outbox:
         for size in (0, 850, 1_000):
-            work.options(meta={"mine": "x" * size}).enqueue("ada")
+            work.options(meta={"mine": "x" * size}).enqueue("grace")
         outbox.run()
     assert seen == [{"sentry-trace", "baggage"}, {"sentry-trace"}, set()]
     assert len(transactions(sent)) == 3

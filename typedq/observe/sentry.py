@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -146,15 +146,16 @@ def _describe(ctx: Context, event: Event) -> Event:
 def _may_send_arguments() -> bool:
     client = sentry_sdk.get_client()
     # What newer versions have in place of `send_default_pii`; they derive it from that, too.
-    collected: Any = client.options.get("data_collection") or {}
+    collected = cast("dict[str, bool]", client.options.get("data_collection") or {})
     return bool(collected.get("queues", client.should_send_default_pii()))
 
 
 def _frames(event: Any) -> Iterator[dict[str, Any]]:
-    for part in ("exception", "threads"):
-        values = event.get(part) or {}
-        for value in values.get("values") or () if isinstance(values, dict) else values:
-            yield from (value.get("stacktrace") or {}).get("frames") or ()
+    for name in ("exception", "threads"):
+        part: dict[str, list[dict[str, Any]]] = event.get(name) or {}
+        for value in part.get("values", []):
+            trace: dict[str, list[dict[str, Any]]] = value.get("stacktrace") or {}
+            yield from trace.get("frames", [])
 
 
 def _parsed(arguments: str) -> object:
