@@ -22,18 +22,24 @@ LAYERS = (
         "infrastructure",
         {
             *("broker", "message", "settings", "addresses", "runtime", "health", "embedded"),
-            *("contracts", "policy", "process"),
+            *("contracts", "policy", "process", "cgroup", "configuration"),
         },
     ),
     (
         "domain",
         {
-            *("bundle", "compat", "registry", "task", "outgoing"),
+            *("bundle", "compat", "registry", "task", "outgoing", "remote"),
             *("escort", "layers", "middleware", "failure"),
         },
     ),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
-    ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
+    (
+        "application",
+        {
+            *("app", "declarations", "encoder", "producer", "invoke", "single", "one_message"),
+            "testing",
+        },
+    ),
     ("administration", {"admin"}),
     ("observation", {"observe"}),
     ("worker", {"worker"}),
@@ -45,12 +51,20 @@ SAME_LAYER = {
     ("telemetry", "errors"),
     ("settings", "policy"),
     ("settings", "addresses"),
+    ("settings", "cgroup"),
+    ("configuration", "settings"),
+    ("configuration", "addresses"),
     ("embedded", "addresses"),
     ("embedded", "runtime"),
     ("broker", "addresses"),
     ("broker", "message"),
     ("registry", "compat"),
     ("failure", "task"),
+    ("remote", "task"),
+    ("remote", "compat"),
+    ("one_message", "single"),
+    ("one_message", "producer"),
+    ("app", "one_message"),
     ("layers", "escort"),
     ("outgoing", "task"),
     ("outgoing", "layers"),
@@ -102,7 +116,7 @@ ALLOWED_IN = {
     "croniter": ("policy",),
     "opentelemetry": ("observe",),
     "sentry_sdk": ("observe",),
-    "pydantic": ("settings", "contracts"),
+    "pydantic": ("settings", "configuration", "contracts"),
 }
 # Packages without I/O and without a clock; they take `now` as an argument.
 PURE = {"bundle", "compat", "contracts", "policy"}

@@ -27,6 +27,7 @@ from typedq.errors import (
 )
 from typedq.outgoing import EnqueueContext, OutgoingCall
 from typedq.policy import Context, Options, Queue, Retry
+from typedq.remote import RemoteTask
 from typedq.single import Cancellation, MessageInfo
 from typedq.task import Call, Receipt, Sender, Task
 from typedq.telemetry import LogContext
@@ -56,6 +57,7 @@ __all__ = [
     "Queue",
     "Receipt",
     "Reject",
+    "RemoteTask",
     "Retry",
     "RetryIn",
     "SearchLimit",

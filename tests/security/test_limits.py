@@ -19,6 +19,7 @@ from tests.faults.harness import Stage
 from tests.security.echo import Node, Text, declare, nest, text
 from typedq import Call, Queue, TypedQ
 from typedq.broker.parking import groups
+from typedq.configuration import resolve
 from typedq.errors import (
     ConfigurationError,
     ContractError,
@@ -28,7 +29,6 @@ from typedq.errors import (
 )
 from typedq.message import encode_message, new_ids
 from typedq.registry import read_published
-from typedq.settings import resolve
 from typedq.worker.readers import ContractReaders
 
 if TYPE_CHECKING:
