@@ -54,6 +54,9 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
             broker, [broker.keys.supervisors], persistent=True, extra_request=streams.news
         )
         event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
+        if options.metrics:
+            what = "--solo serves no pages: metrics_port in the settings is ignored"
+            event(logging.WARNING, what, port=options.metrics[1])
         try:
             scheduler = Scheduler(jobs, waiter)
 
