@@ -133,8 +133,8 @@ def test_durations_and_waits_fall_into_their_buckets(stage: Stage, wait_until: W
     least = [end - begin for begin, end in zip(begun, over, strict=True)]
     most = [b - a for a, b in zip([-inf, *over[:-1]], [*begun[1:], now], strict=True)]
     for bound in (*DURATIONS, inf):
-        found = at_most("duration", bound, task="nap")
-        assert sum(x <= bound for x in most) <= found <= sum(x <= bound for x in least), bound
+        count = at_most("duration", bound, task="nap")
+        assert sum(x <= bound for x in most) <= count <= sum(x <= bound for x in least), bound
     assert sum(least) <= total(seen, "typedq_task_duration_seconds_sum", task="nap")
     (ran,) = stage.effects("start", task="anap")
     wait = total(seen, "typedq_task_wait_seconds_sum", queue="high")
