@@ -8,7 +8,6 @@ from typing import Any, Final, Unpack, cast, final
 
 import msgspec
 
-from typedq.compat.validation import SchemaValidator
 from typedq.contracts import MAX_DEPTH, Contract, Json, contract_of
 from typedq.contracts.contract import MAX_BODY
 from typedq.contracts.dialect import Unsupported
@@ -49,6 +48,8 @@ class JsonContract(Contract):
     """
 
     def __init__(self, task: str, schema: Mapping[str, Any]) -> None:
+        from typedq.compat.validation import SchemaValidator  # not in every worker
+
         plain = {key: value for key, value in schema.items() if key != "x-typedq"}
         try:
             self._validator = SchemaValidator(plain)
