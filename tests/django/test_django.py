@@ -16,7 +16,16 @@ import pytest
 
 from typedq.embedded import OwnServer
 
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
+_AFTER = """
+import django, json
+django.setup()
+from django.core.management import call_command
+from tests.django.project.models import Note
+print(json.dumps([*Note.objects.order_by("id").values_list("text", "read")]), flush=True)
+call_command("typedq", "info", "--json")
+"""
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 REASON = "PostgreSQL is Debian's package postgresql; initdb needs root here, to become its user"
 
@@ -74,7 +83,7 @@ class Project:
             capture_output=True,
             text=True,
             check=False,
-            timeout=50,
+            timeout=100,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + (done.stderr if code else "")
@@ -114,17 +123,15 @@ def test_what_is_committed_runs_and_what_is_rolled_back_never(
         "OPTIONS": "TASKS['x']: no option named 'retries' (did you mean 'retry'?)",
     }
     project.manage("typedq", "worker", "-b", "-c", "1")
-    rows = "import json; from tests.django.project.models import Note;"
-    rows += "print(json.dumps([*Note.objects.order_by('id').values_list('text', 'read')]))"
-    found = dict(json.loads(project.manage("shell", "-v0", "-c", rows)))
+    rows, _, facts = project.python("-c", _AFTER).partition("\n")
+    found = dict(json.loads(rows))
     assert found == {
         "kept": "Ada",
         "kept too": "a coroutine",
         "written 2027-01-31": "",
         "counted 1 RUNNING True": "",
     }
-    facts = json.loads(project.manage("typedq", "info", "--json"))
-    assert (facts["waiting"], facts["dead"]) == (1, 1)  # later; fail
+    assert (json.loads(facts)["waiting"], json.loads(facts)["dead"]) == (1, 1)  # later; fail
 
 
 def test_a_task_without_annotations_is_refused_at_start(project: Project) -> None:

@@ -1,5 +1,8 @@
 """Django's Tasks framework: django.tasks of Django 6, or its backport django-tasks."""
 
+# The stubs are those of Django 6, which Python 3.11 does not have.
+# pyright: reportMissingModuleSource=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
