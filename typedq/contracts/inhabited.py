@@ -14,6 +14,8 @@ _RANGES = (
     ("minProperties", "maxProperties"),
     ("x-typedq-minBytes", "x-typedq-maxBytes"),
 )
+# Characters of the shortest text; a model's `str_max_length` bounds these, too.
+_SHORTEST = {"email": 5, "ipv4": 7, "ipv4interface": 9, "ipv4network": 9, "path": 1}
 
 
 def dead_end(document: dict[str, Any]) -> str | None:
@@ -81,6 +83,8 @@ class _Search:
         if "enum" in schema and not schema["enum"]:
             return False
         if any(schema.get(low, 0) > schema.get(high, math.inf) for low, high in _RANGES):
+            return False
+        if _SHORTEST.get(schema.get("format", ""), 0) > schema.get("maxLength", math.inf):
             return False
         low, above = (schema.get(key, -math.inf) for key in ("minimum", "exclusiveMinimum"))
         high, below = (schema.get(key, math.inf) for key in ("maximum", "exclusiveMaximum"))
