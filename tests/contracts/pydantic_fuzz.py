@@ -91,9 +91,7 @@ def _thinned(plain: Any, random: Random) -> Any:
     return {key: _thinned(item, random) for key, item in plain.items() if random.random() < 0.6}
 
 
-def counterexample(
-    reader: Side, values: Sequence[tuple[Any, bytes, Any]]
-) -> str | None:
+def counterexample(reader: Side, values: Sequence[tuple[Any, bytes, Any]]) -> str | None:
     """A value that was sent, and the reader refuses or takes for another one."""
     for value, body, plain in values:
         try:

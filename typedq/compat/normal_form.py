@@ -109,6 +109,11 @@ class Side:
         self._flats: dict[int, tuple[Schema, list[Flat]]] = {}
         self._active: dict[int, None] = {}
 
+    @cached_property
+    def has_defaults(self) -> bool:
+        """Return True if a schema of the document may have a default."""
+        return self.mentions(self.document.root, "default")
+
     def digest(self, schema: Schema) -> str:
         """Return a hash that is the same for schemas of both documents that say the same."""
         return self._wire_forms.digest(schema)

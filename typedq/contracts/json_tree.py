@@ -89,11 +89,11 @@ def check_json(value: Any, limits: Limits) -> None:
             raise NotJson(f"it is nested more than {limits.depth} levels deep")
         for part in parts:
             if isinstance(part, str):
-                characters += _length(part)
-            elif is_object(part):
+                characters += len(part) if part.isascii() else _length(part)
+            elif isinstance(part, dict):
                 characters += sum(map(_length, part))
                 waiting.append((part.values(), depth + 1))
-            elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
+            elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
                 waiting.append((part, depth + 1))
             else:
                 _check_scalar(part)
@@ -112,6 +112,8 @@ def _check_scalar(value: Any) -> None:
 def _length(text: Any) -> int:
     if not isinstance(text, str):
         raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if text.isascii():
+        return len(text)
+    if any("\ud800" <= character <= "\udfff" for character in text):
         raise NotJson("it holds half of a surrogate pair, which is not Unicode")
     return len(text)
