@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from typedq.contracts.json_tree import is_object
@@ -84,6 +86,18 @@ class _Search:
             return False
         if any(schema.get(low, 0) > schema.get(high, math.inf) for low, high in _RANGES):
             return False
+        if not all(
+            _leaves_some(schema.get(key), parse)
+            for key, parse in (("x-typedq-bounds", moment_of), ("x-typedq-decimal", Decimal))
+        ):
+            return False
+        keys = self._count(schema.get("propertyNames")) + len(schema.get("properties", ()))
+        if keys < schema.get("minProperties", 0):
+            return False
+        if schema.get("uniqueItems") and self._count(schema.get("items")) < schema.get(
+            "minItems", 0
+        ):
+            return False
         if _SHORTEST.get(schema.get("format", ""), 0) > schema.get("maxLength", math.inf):
             return False
         low, above = (schema.get(key, -math.inf) for key in ("minimum", "exclusiveMinimum"))
@@ -96,3 +110,42 @@ class _Search:
                 return True
             return bool(math.ceil(least / step) * step <= most)
         return bool(max(low, above) < min(high, below) or (low == high and above < low < below))
+
+    def _count(self, schema: Any) -> float:
+        """How many values a schema lists; without an end, if it lists none."""
+        if not is_object(schema):
+            return math.inf
+        if "$ref" in schema:
+            return self._count(self._definitions.get(schema["$ref"]))
+        few = {"boolean": 2, "null": 1}.get(str(schema.get("type")), math.inf)
+        return len(schema["enum"]) if "enum" in schema else few
+
+
+def _leaves_some(bounds: Any, parse: Callable[[Any], Any]) -> bool:
+    """Whether bounds, which are text, leave a value between them; if not known, they do."""
+    if not is_object(bounds):
+        return True
+    lows, highs = (
+        [(parse(bounds[key]), key in ("gt", "lt")) for key in keys if key in bounds]
+        for keys in (("ge", "gt"), ("le", "lt"))
+    )
+    try:
+        return all(
+            low < high or (low == high and not (above or below))
+            for low, above in lows
+            for high, below in highs
+        )
+    except TypeError:  # with and without a time zone
+        return True
+
+
+def moment_of(text: Any) -> Any:
+    """Return the date, datetime, time of day or seconds that a bound names; None for any other."""
+    try:
+        if text.startswith("PT"):
+            return Decimal(text[2:-1])
+        if len(text) == 10:
+            return dt.date.fromisoformat(text)
+        return (dt.datetime if "T" in text else dt.time).fromisoformat(text)
+    except (AttributeError, ValueError, ArithmeticError):
+        return None
