@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 ACTS: list[tuple[str, dict[str, str]]] = [
     ("/queues/low/pause", {}),
     ("/queues/low/resume", {}),
+    ("/cron/run", {"name": "thumbs"}),
+    ("/cron/pause", {"name": "thumbs"}),
+    ("/cron/resume", {"name": "thumbs"}),
     ("/dead/change", {"act": "retry"}),
     ("/dead/change", {"act": "drop"}),
     ("/parked/change", {"act": "retry", "queue": "high", "contract": "x@1"}),
@@ -97,6 +101,59 @@ def test_pause_and_resume_are_done_and_logged(shop: Shop, caplog: pytest.LogCapt
     site.post("/queues/low/resume", headers=SAME)
     assert "low paused" not in shown(site.get("/"))
     assert site.post("/queues/nope/pause", headers=SAME).status_code == 404
+
+
+def test_a_cron_entry_is_run_paused_and_resumed(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.worker("web-1")
+    site, entry = shop.site(write=True, user_header="X-User"), {"name": "thumbs"}
+    headers = {**SAME, "X-User": "ada"}
+    assert "Run now" not in shop.site().get("/cron").text
+    with caplog.at_level(logging.WARNING, "typedq"):
+        sent = site.post("/cron/run", data=entry, headers=headers)
+        paused = site.post("/cron/pause", data=entry, headers=headers)
+    (raw,) = map(str, shop.client.lrange(shop.app.broker.keys.ready("low"), 0, -1))
+    told = [vars(record)["typedq"] for record in caplog.records]
+    id = told[0].pop("id")
+    assert id in raw
+    who = {"by": "ada", "address": "testclient", "cron": "thumbs"}
+    assert told == [who | {"queue": "low"}, who | {"changed": "True"}]
+    assert [record.message for record in caplog.records] == [
+        "dashboard: cron entry run",
+        "dashboard: cron entry paused",
+    ]
+    assert sent.headers["location"] == f"/cron?act=run&done=1&sent={id}"
+    page = site.get(sent.headers["location"])
+    assert "Enqueued" in shown(page)
+    assert f'href="/message?id={id}"' in page.text
+    assert paused.headers["location"] == "/cron?act=pause&done=1"
+    assert "thumbs paused resize" in shown(page)
+    assert "thumbs is paused since" in shown(site.get("/"))
+    again = site.post("/cron/pause", data=entry, headers=headers).headers["location"]
+    assert "Paused already" in shown(site.get(again))
+    assert site.post("/cron/resume", data=entry, headers=headers).status_code == 303
+    assert "thumbs resize" in (text := shown(site.get("/cron")))
+    assert "1 worker" in text
+    for act in ("run", "pause", "resume"):
+        answer = site.post(f"/cron/{act}", data={"name": HOSTILE}, headers=SAME)
+        assert answer.status_code == 404
+        assert "thumbs" in answer.text
+    assert shop.client.hlen(shop.app.broker.keys.cron_paused) == 1
+
+
+def test_names_that_workers_report_are_only_text(shop: Shop) -> None:
+    shop.worker("web-1")
+    keys = shop.app.broker.keys
+    about = json.loads(str(shop.client.hget(keys.workers, "web-1"), "utf-8"))  # type: ignore[arg-type]
+    about["cron"][HOSTILE] = [HOSTILE, HOSTILE, HOSTILE]
+    shop.client.hset(keys.workers, "web-1", json.dumps(about))
+    site = shop.site(write=True)
+    page = site.get("/cron")
+    assert "<script>alert" not in page.text
+    answer = site.post("/cron/pause", data={"name": HOSTILE}, headers=SAME)
+    assert answer.status_code == 303
+    assert site.get("/cron").text.count(">paused<") == 1
 
 
 def test_a_group_of_dead_letters_is_retried_after_a_preview(
@@ -197,7 +254,7 @@ def test_a_user_that_lacks_one_command_changes_nothing(shop: Shop, user: Any) ->
     shop.fill()
     before = counts(shop)
     for (path, data), without in zip(
-        ACTS[2:], ("zrem", "hdel", "rpush", "lpop", "lrem", "rpush"), strict=True
+        ACTS[5:], ("zrem", "hdel", "rpush", "lpop", "lrem", "rpush"), strict=True
     ):
         answer = user("admin", without).post(path, data=data, headers=SAME)
         assert answer.status_code == 403, (path, answer.text)
@@ -205,10 +262,16 @@ def test_a_user_that_lacks_one_command_changes_nothing(shop: Shop, user: Any) ->
     assert counts(shop) == before
 
 
+def test_a_user_without_hset_pauses_no_cron_entry(shop: Shop, user: Any) -> None:
+    answer = user("admin", "hset").post("/cron/pause", data={"name": "thumbs"}, headers=SAME)
+    assert answer.status_code == 403
+    assert "may not run HSET" in answer.text
+
+
 def test_a_producer_user_is_refused_by_the_server(shop: Shop, user: Any) -> None:
     shop.bury("x")
     site = user("producer")
-    for path, data in ACTS[2:4]:
+    for path, data in ACTS[5:7]:
         answer = site.post(path, data=data, headers=SAME)
         assert answer.status_code == 403
         assert "The server refused this" in answer.text

@@ -46,6 +46,7 @@ _COMMANDS = {  # name -> module, function, example
         "bundle",
         "myapp.tasks:app -o shop.typedq.json\n\ntypedq bundle --from schemas/ -o shop.typedq.json",
     ),
+    "generate python": ("generate", "python", "shop.typedq.json -o shop_tasks/"),
     "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
     "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
     "dead retry": ("dead", "retry", "--task send_email --since 1d -y"),
@@ -66,6 +67,10 @@ _COMMANDS = {  # name -> module, function, example
     "server stop": ("server", "stop", ""),
 }
 _GROUPS = {
+    "generate": (
+        "Code for producers in other repositories: python.",
+        "python shop.typedq.json -o shop_tasks/",
+    ),
     "dead": (
         "Dead letters, which are messages that failed for good: list, show, retry, drop.",
         "list --task send_email --since 1h",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from starlette.responses import Response
@@ -21,15 +21,24 @@ Act = Literal["retry", "drop"]
 
 
 class Preview(NamedTuple):
-    """What a change would do. `fields`: what the form sends; `back`: the page to return to."""
+    """What a change would do. `fields`: what the form sends; `back`: the page to return to.
 
+    kind: of the messages, for the log; apply: makes the change and returns how many it changed
+    """
+
+    kind: str
     what: str
     messages: int
     contracts: set[str]
     fields: dict[str, str]
     command: str
     back: str
+    apply: Callable[[], int]
     note: str = ""
+
+
+Given = Callable[[str], str]  # a field of the form, or a parameter of the URL
+Select = Callable[[View, Given], Preview]
 
 
 def pause(view: View) -> Response:
@@ -55,27 +64,31 @@ def _switch(view: View, act: Literal["pause", "resume"]) -> Response:
     return view.go("/", act=act, done=int(changed))
 
 
-def confirm_dead(view: View) -> Response:
-    """Show how many dead letters a retry or drop would change, and who could read them."""
-    ids, preview = _dead(view, view.query)
-    if not ids:
-        raise Rejected(404, "Nothing to change", "These dead letters are gone.")
-    return _confirm(view, "dead", preview)
+def confirm(select: Select, view: View) -> Response:
+    """Show how many messages a retry or drop would change, and who could read them."""
+    preview = select(view, view.query)
+    if not preview.messages:
+        raise Rejected(404, "Nothing to change", f"These {preview.kind} are gone.")
+    return view.render(
+        "confirm.html",
+        act=preview.fields["act"],
+        preview=preview,
+        readers=readers(view, preview.contracts),
+        workers=len(alive(view, view.facts.seen)),
+    )
 
 
-def change_dead(view: View) -> Response:
-    """Retry or drop dead letters."""
-    act = _act(view.text("act"))
+def change(select: Select, view: View) -> Response:
+    """Retry or drop messages."""
     permit(view, acl.required_commands(*_admin(view)))
-    ids, preview = _dead(view, view.text)
-    admin = DeadLetters(view.site.app)
-    done = sum(admin.requeue(ids) if act == "retry" else admin.delete(ids))
-    view.log(f"dead letters: {act}", of=preview.what, count=done)
-    return view.go("/dead", act=act, done=done)
+    preview = select(view, view.text)
+    act, done = preview.fields["act"], preview.apply()
+    view.log(f"{preview.kind}: {act}", of=preview.what, count=done)
+    return view.go(preview.back, act=act, done=done)
 
 
-def _dead(view: View, given: Any) -> tuple[list[str], Preview]:
-    """Return the ids that are chosen by id, by task and error, or else all."""
+def dead(view: View, given: Given) -> Preview:
+    """Select dead letters by id, by task and error, or else all."""
     id, task, error, before = (given(name) for name in ("id", "task", "error", "before"))
     act, admin, note = _act(given("act")), DeadLetters(view.site.app), ""
     if id:
@@ -97,48 +110,30 @@ def _dead(view: View, given: Any) -> tuple[list[str], Preview]:
     contracts = {str(each["contract"]) for each in letters if each["contract"]}
     last = max((str(each["died"]) for each in letters), default="")
     fields = {"act": act, "id": id, "task": task, "error": error, "before": before or last}
-    return ids, Preview(what, len(ids), contracts, fields, command, "/dead", note)
+    change = admin.requeue if act == "retry" else admin.delete
+    return Preview(
+        *("dead letters", what, len(ids), contracts, fields, command, "/dead"),
+        apply=lambda: sum(change(ids)),
+        note=note,
+    )
 
 
-def confirm_parked(view: View) -> Response:
-    """Show how many parked messages a retry or drop would change, and who could read them."""
-    groups, preview = _parked(view, view.query)
-    if not groups:
-        raise Rejected(404, "Nothing to change", "Nothing of this contract is parked any more.")
-    return _confirm(view, "parked", preview)
-
-
-def change_parked(view: View) -> Response:
-    """Requeue or drop the parked messages of one queue and contract."""
-    act = _act(view.text("act"))
-    permit(view, acl.required_commands(*_admin(view)))
-    groups, preview = _parked(view, view.text)
-    done = sum(Parked(view.site.app).release(groups, "ready" if act == "retry" else "purged"))
-    view.log(f"parked messages: {act}", of=preview.what, count=done)
-    return view.go("/parked", act=act, done=done)
-
-
-def _parked(view: View, given: Any) -> tuple[Any, Preview]:
+def parked(view: View, given: Given) -> Preview:
+    """Select the parked messages of one queue and contract."""
     act, queue, contract = _act(given("act")), given("queue"), given("contract")
     if not (queue and contract):
         raise Rejected(400, "Nothing is chosen", "Choose a group on the page Parked.")
-    groups = Parked(view.site.app).groups(Selection(queue=queue), [contract])
+    admin = Parked(view.site.app)
+    groups = admin.groups(Selection(queue=queue), [contract])
     count = sum(size.messages for size in groups.values())
     what, fields = f"parked messages of {contract} in {queue}", {"queue": queue}
     command = f"typedq parked {act} {contract} --queue {queue}"
     fields |= {"act": act, "contract": contract}
     note = "A worker that cannot read them parks them again." if act == "retry" else ""
-    return groups, Preview(what, count, {contract}, fields, command, "/parked", note)
-
-
-def _confirm(view: View, kind: str, preview: Preview) -> Response:
-    return view.render(
-        "confirm.html",
-        kind=kind,
-        act=preview.fields["act"],
-        preview=preview,
-        readers=readers(view, preview.contracts),
-        workers=len(alive(view, view.facts.seen)),
+    return Preview(
+        *("parked messages", what, count, {contract}, fields, command, "/parked"),
+        apply=lambda: sum(admin.release(groups, "ready" if act == "retry" else "purged")),
+        note=note,
     )
 
 

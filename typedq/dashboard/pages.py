@@ -1,4 +1,4 @@
-"""Now, workers, cron and doctor: what `typedq info` and `typedq doctor` show."""
+"""Now, workers and doctor: what `typedq info` and `typedq doctor` show."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typedq.dashboard.view import View
 
 # Where each finding is looked into.
 _PLACES = {
+    "cron": ("/cron", "Cron entries"),
     "contracts": ("/matrix", "Which worker reads what"),
     "dead letters": ("/dead", "Dead letters"),
     "oldest": ("/workers", "Workers and their queues"),
@@ -73,11 +74,6 @@ def workers(view: View) -> Response:
         reads=view.page(rows),
         q=asked,
     )
-
-
-def cron(view: View) -> Response:
-    """Show the cron entries with their last and next slot."""
-    return view.render("cron.html", live=True, seen=view.facts.seen)
 
 
 def doctor(view: View) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from typedq.app import TypedQ
-from typedq.dashboard import acts, contracts, deploy, enqueue, failed, message, pages
+from typedq.dashboard import acts, contracts, cron, deploy, enqueue, failed, message, pages
 from typedq.dashboard.guard import COOKIE, Guard, TooLarge, is_token, log_in, root
 from typedq.dashboard.poll import Comparing, Poll
 from typedq.dashboard.view import Rejected, Site, View
@@ -37,17 +38,17 @@ _STATIC: Final = {
 _PAGES: Final[dict[str, Page]] = {
     "/": pages.now,
     "/workers": pages.workers,
-    "/cron": pages.cron,
+    "/cron": cron.cron,
     "/doctor": pages.doctor,
     "/contracts": contracts.contracts,
     "/contracts/{task}": contracts.contract,
     "/matrix": contracts.matrix,
     "/deploy": deploy.deploy,
     "/dead": failed.dead,
-    "/dead/confirm": acts.confirm_dead,
+    "/dead/confirm": partial(acts.confirm, acts.dead),
     "/dead/{id}": failed.letter,
     "/parked": failed.parked,
-    "/parked/confirm": acts.confirm_parked,
+    "/parked/confirm": partial(acts.confirm, acts.parked),
     "/enqueue": enqueue.enqueue,
     "/message": message.message,
 }
@@ -56,8 +57,11 @@ _FORMS: Final[dict[str, Page]] = {
     "/enqueue": enqueue.send,
     "/queues/{queue}/pause": acts.pause,
     "/queues/{queue}/resume": acts.resume,
-    "/dead/change": acts.change_dead,
-    "/parked/change": acts.change_parked,
+    "/dead/change": partial(acts.change, acts.dead),
+    "/parked/change": partial(acts.change, acts.parked),
+    "/cron/run": cron.run,
+    "/cron/pause": cron.pause,
+    "/cron/resume": cron.resume,
     "/message/cancel": message.cancel,
 }
 

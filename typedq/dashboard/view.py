@@ -36,7 +36,13 @@ PAGES = {
     "/doctor": "Doctor",
 }
 # What a change says when it is done, on the page after it.
-ACTED = {"pause": "Paused", "resume": "Resumed", "retry": "Retried", "drop": "Dropped"}
+ACTED = {
+    "run": "Enqueued",
+    "pause": "Paused",
+    "resume": "Resumed",
+    "retry": "Retried",
+    "drop": "Dropped",
+}
 
 
 @final
@@ -94,7 +100,7 @@ class View:
 
     def url(self, path: str, /, **query: object) -> str:
         """Return the URL of a page below the prefix; parameters that are empty are left out."""
-        given = {k: v for k, v in query.items() if v not in (None, "", False)}
+        given = {k: v for k, v in query.items() if v not in (None, "") and v is not False}
         words = urlencode(given, errors="replace")
         return f"{root(self.request)}{path}{f'?{words}' if words else ''}"
 

@@ -1,0 +1,53 @@
+"""`typedq generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from typedq.cli.console import print_line, print_note
+from typedq.errors import CannotGenerate
+
+BundleFile = Annotated[
+    Path, Argument(metavar="BUNDLE", help="A file that `typedq bundle` wrote.", exists=False)
+]
+Directory = Annotated[
+    Path,
+    Option(
+        "-o", "--output", metavar="DIR", file_okay=False, help="Directory of the package to write."
+    ),
+]
+AllowJson = Annotated[
+    bool,
+    Option(
+        "--allow-json",
+        help="For a task whose types Python cannot express, make a sender that takes JSON.",
+    ),
+]
+
+
+def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = False) -> None:
+    """Write a Python package with the types and senders of a bundle.
+
+    It is imported, and each contract is derived again: it must be that of the bundle. The package
+    keeps the contracts that it writes in typedq.lock.json.
+    """
+    from typedq.admin.bundles import read_file
+    from typedq.generate.package import LOCK, check_directory, pins, write
+    from typedq.generate.python.proof import checked_source, prove
+
+    known = read_file(bundle)
+    check_directory(output, known)
+    text, problems = checked_source(known, allow_json=allow_json)
+    if not text:
+        hint = "--allow-json makes senders that take JSON for these tasks"
+        print_note(hint)
+        raise CannotGenerate("Python", [(e.task, e.path, e.reason) for e in problems])
+    for error in problems:
+        print_note(f"{error}; its sender takes JSON")
+    write(output, {"__init__.py": text.encode(), "py.typed": b"", LOCK: pins(known)})
+    prove((output / "__init__.py").read_text(encoding="utf-8"), known)
+    count = len(known.tasks)
+    print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")
