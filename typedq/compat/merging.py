@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
+from typedq.compat.values import equality_key
 from typedq.contracts.dialect import ANNOTATIONS, ROOT_ANNOTATIONS, Budget, Schema
-from typedq.contracts.json_tree import equality_key, text_of
+from typedq.contracts.json_tree import text_of
 
 Json = dict[str, Any]
 

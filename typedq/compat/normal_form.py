@@ -28,10 +28,10 @@ from typedq.compat.merging import (
     own_keywords,
 )
 from typedq.compat.structure import Members
-from typedq.compat.values import number_fits, text_fits, text_form
+from typedq.compat.values import equality_key, number_fits, text_fits, text_form
 from typedq.contracts.canonical import WireForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
-from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
+from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _KIND_OF: tuple[tuple[Any, str], ...] = (
     (str, "string"),

@@ -11,10 +11,10 @@ from base64 import b64decode
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 from typedq.contracts.dialect import Budget
-from typedq.contracts.json_tree import is_object
+from typedq.contracts.json_tree import is_object, text_of
 
 Facets = Mapping[str, Any]  # keywords of one schema that apply to one kind of value
 Limit = tuple[Any, bool]  # the bound, and whether it is itself excluded
@@ -169,6 +169,22 @@ def matches(pattern: str, text: str, budget: Budget) -> bool | None:
 
 
 # --- values ---------------------------------------------------------------------------------------
+
+
+def equality_key(value: Any) -> str:
+    """Return a text that is the same for values that JSON Schema calls equal, as 1 and 1.0."""
+    plain = value is None or isinstance(value, str | int)
+    return text_of(value if plain else _whole_floats(value))
+
+
+def _whole_floats(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [*map(_whole_floats, cast("list[Any]", value))]
+    if is_object(value):
+        return {key: _whole_floats(item) for key, item in value.items()}
+    return value
 
 
 def number_fits(facets: Facets, value: Any, *, whole: bool) -> bool | None:

@@ -77,11 +77,9 @@ class Codec:
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
             same = fits and not self._closely and self.parse(body) == payload
-            if self._float_keys and b'inf":' in body:
-                same = False
-            if self._decimals and b'Infinity"' in body:
-                same = False
-            if same and not (self._moments and has_second(payload)):
+            infinite = self._float_keys and b'inf":' in body
+            infinite = infinite or (self._decimals and b'Infinity"' in body)
+            if same and not (infinite or (self._moments and has_second(payload))):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
             pass

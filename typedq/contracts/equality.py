@@ -34,27 +34,15 @@ _LEAVES = frozenset((str, int, float, bool, type(None), bytes, UUID, Decimal, dt
 Path = str
 
 
-class Overlooked(NamedTuple):
-    """Parts of some value in a type; that a key or Decimal is infinite; an hour that is repeated.
+def overlooked(kind: Any) -> tuple[bool, bool, bool, bool]:
+    """Return what `==` may overlook in a value of this type: all, where it cannot be told.
 
-    The last is the `fold` of a datetime without a zone.
+    That is parts of it; that a key is infinite; that a Decimal is; and the `fold` of a datetime.
     """
-
-    parts: bool
-    float_keys: bool
-    decimals: bool
-    moments: bool
-
-
-def overlooked(kind: Any) -> Overlooked:
-    """Return what `==` may overlook in a value of this type: all, where it cannot be told."""
     if (parts := parts_of(kind)) is None:
-        return Overlooked(True, True, False, True)
-    partial = any(
-        isinstance(part, mi.TimeType) or is_partial(getattr(part, "cls", None)) for part in parts
-    )
-    return Overlooked(
-        partial,
+        return True, True, False, True
+    return (
+        any(isinstance(p, mi.TimeType) or is_partial(getattr(p, "cls", None)) for p in parts),
         any(map(_may_have_float_keys, parts)),
         any(isinstance(part, mi.DecimalType) for part in parts),
         any(isinstance(part, mi.DateTimeType) and part.tz is not True for part in parts),
@@ -204,17 +192,14 @@ def has_second(value: Any) -> bool:
         return False
     if isinstance(value, dt.datetime):
         return _is_second(value)
-    if isinstance(value, Mapping):
-        return any(map(has_second, value)) or any(map(has_second, value.values()))
-    if isinstance(value, (*_ROWS, *_SETS)):
-        return any(map(has_second, value))
     if hasattr(kind, "__struct_fields__"):
         return any(has_second(getattr(value, name)) for name in kind.__struct_fields__)
-    held: Any = getattr(value, "__dict__", None)
-    if held is None:
-        return any(has_second(item) for _, _, item in _members(value) or ())
-    extra: Any = getattr(value, "__pydantic_extra__", None) or {}
-    return any(map(has_second, held.values())) or any(map(has_second, extra.values()))
+    inside: Any = (item for _, _, item in _members(value) or ())
+    if issubclass(kind, Mapping):
+        inside = (*value, *value.values())
+    elif issubclass(kind, (*_ROWS, *_SETS)):
+        inside = value
+    return any(map(has_second, inside))
 
 
 def _class(value: Any) -> Any:
@@ -287,11 +272,10 @@ def unsayable(value: Any, *, decimals: bool) -> tuple[Path, str] | None:
     `decimals`: NaN and infinity in them, too. They are text, but not all readers take it.
     """
     for path, leaf in leaves(value):
-        if isinstance(leaf, float):
-            finite = math.isfinite(leaf)
-        else:
-            finite = not (decimals and isinstance(leaf, Decimal)) or leaf.is_finite()
-        if not finite:
+        is_decimal = decimals and isinstance(leaf, Decimal)
+        if (is_decimal and not leaf.is_finite()) or (
+            isinstance(leaf, float) and not math.isfinite(leaf)
+        ):
             return path, "NaN and infinity cannot be said in JSON"
         if isinstance(leaf, dt.datetime | dt.time) and _is_second(leaf):
             return path, "fold=1 cannot be said in JSON; give it a time zone"

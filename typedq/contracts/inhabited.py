@@ -86,17 +86,13 @@ class _Search:
             return False
         if any(schema.get(low, 0) > schema.get(high, math.inf) for low, high in _RANGES):
             return False
-        if not all(
-            _leaves_some(schema.get(key), parse)
-            for key, parse in (("x-typedq-bounds", moment_of), ("x-typedq-decimal", Decimal))
-        ):
+        if not _leaves_some(schema.get("x-typedq-bounds"), moment_of):
+            return False
+        if not _leaves_some(schema.get("x-typedq-decimal"), Decimal):
             return False
         keys = self._count(schema.get("propertyNames")) + len(schema.get("properties", ()))
-        if keys < schema.get("minProperties", 0):
-            return False
-        if schema.get("uniqueItems") and self._count(schema.get("items")) < schema.get(
-            "minItems", 0
-        ):
+        items = self._count(schema.get("items")) if schema.get("uniqueItems") else math.inf
+        if schema.get("minProperties", 0) > keys or schema.get("minItems", 0) > items:
             return False
         if _SHORTEST.get(schema.get("format", ""), 0) > schema.get("maxLength", math.inf):
             return False
@@ -123,18 +119,11 @@ class _Search:
 
 def _leaves_some(bounds: Any, parse: Callable[[Any], Any]) -> bool:
     """Whether bounds, which are text, leave a value between them; if not known, they do."""
-    if not is_object(bounds):
-        return True
-    lows, highs = (
-        [(parse(bounds[key]), key in ("gt", "lt")) for key in keys if key in bounds]
-        for keys in (("ge", "gt"), ("le", "lt"))
-    )
+    given: dict[str, Any] = bounds if is_object(bounds) else {}
+    at = {key: parse(given[key]) for key in ("ge", "gt", "le", "lt") if key in given}
+    pairs = [(x, y) for x in ("ge", "gt") for y in ("le", "lt") if x in at and y in at]
     try:
-        return all(
-            low < high or (low == high and not (above or below))
-            for low, above in lows
-            for high, below in highs
-        )
+        return all(at[x] < at[y] or (x + y == "gele" and at[x] == at[y]) for x, y in pairs)
     except TypeError:  # with and without a time zone
         return True
 

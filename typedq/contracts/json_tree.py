@@ -35,22 +35,6 @@ def text_of(value: Any) -> str:
     return _encode_text(value) if type(value) is str else _encode(value)
 
 
-def equality_key(value: Any) -> str:
-    """Return a text that is the same for values that JSON Schema calls equal, as 1 and 1.0."""
-    plain = value is None or isinstance(value, str | int)
-    return text_of(value if plain else _whole_floats(value))
-
-
-def _whole_floats(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if is_array(value) or _is_tuple(value):
-        return [_whole_floats(item) for item in value]
-    if is_object(value):
-        return {key: _whole_floats(item) for key, item in value.items()}
-    return value
-
-
 def redirect(value: Any, refs: Mapping[str, str]) -> Any:
     """Return `value` with each `$ref` replaced by its new address."""
     if is_array(value):
@@ -90,10 +74,10 @@ def check_json(value: Any, limits: Limits) -> None:
         for part in parts:
             if isinstance(part, str):
                 characters += len(part) if part.isascii() else _length(part)
-            elif isinstance(part, dict):
+            elif is_object(part):
                 characters += sum(map(_length, part))
                 waiting.append((part.values(), depth + 1))
-            elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
+            elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
                 waiting.append((part, depth + 1))
             else:
                 _check_scalar(part)
