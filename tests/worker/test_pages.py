@@ -67,7 +67,8 @@ def test_probes_tell_a_worker_that_drains_hangs_or_is_killed(
     worker, port = starts(stage, wait_until)
     assert get(port, "/livez") == (200, "live\n")
     worker.signal(signal.SIGSTOP)
-    assert get(port, "/livez") == (503, "not live: its supervisor is stopped by a signal\n")
+    stopped = (503, "not live: its supervisor is stopped by a signal\n")
+    wait_until(lambda: get(port, "/livez") == stopped)  # it stops when it is scheduled next
     worker.signal(signal.SIGCONT)
     stage.send("hold", stage.gate())
     wait_until(lambda: stage.ids("start"))
