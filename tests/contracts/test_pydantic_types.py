@@ -259,6 +259,14 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     ),
     "encoded bytes": (model(bytes), model(pydantic.Base64Bytes)),
     "decoded bytes": (model(pydantic.Base64Bytes), model(bytes)),
+    "bytes encoded twice": (
+        model(pydantic.Base64Bytes),
+        model(pydantic.Base64Bytes, ser_json_bytes="base64", val_json_bytes="base64"),
+    ),
+    "bytes encoded twice, otherwise": (
+        model(pydantic.Base64Bytes, ser_json_bytes="hex", val_json_bytes="hex"),
+        model(pydantic.Base64Bytes, ser_json_bytes="base64", val_json_bytes="base64"),
+    ),
     "encoded text": (model(str), model(pydantic.Base64Str)),
     "decoded text": (model(pydantic.Base64Str), model(str)),
     "another encoding": (model(pydantic.Base64Bytes), model(pydantic.Base64UrlBytes)),
