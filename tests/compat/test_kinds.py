@@ -71,6 +71,12 @@ def test_text_of_a_form_has_its_own_length(
     assert verdicts(kind(a=old), kind(a=new)) == (backward, False)
 
 
+@pytest.mark.parametrize("name", ["email", "uuid", "date", "ipv4"])
+def test_a_format_alone_promises_no_length(name: str) -> None:
+    old = {"type": "string", "format": name}
+    assert not compare(old, {"type": "string", "minLength": 2}).backward
+
+
 @pytest.mark.parametrize("name", ["name-email", "idn-email", "iri-reference", "uri-template"])
 def test_so_may_text_of_a_format(name: str) -> None:
     old, new = {"type": "string", "format": name}, {"type": "string"}

@@ -250,8 +250,8 @@ def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
 
 
 def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
-    form = text_form(w.facets) if w.constant is NOTHING else ""
-    plain = w.constant is NOTHING and not form and "pattern" not in w.facets
+    plain = w.constant is NOTHING and not text_form(w.facets) and "pattern" not in w.facets
+    form = w.facets.get("x-typedq-type", "") if w.constant is NOTHING else ""
     for low, high, unit in _LENGTHS:
         shortest, longest = LENGTHS.get(form, _ANY) if low == "minLength" else _ANY
         written, wanted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
