@@ -83,8 +83,8 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     if (encoder := _encoder(function)) is not None:
         text = {key: value for key, value in written.items() if key != "format"}
         inner = written.get("contentEncoding")  # by config, so that it is encoded twice
-        form = f"pydantic-{encoder}{f' in {inner}' if inner else ''}"
-        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": form}
+        kind = f"pydantic-{encoder}{f' in {inner}' if inner else ''}"
+        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": kind}
     keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
     if keyword and keyword not in written:
         return {**written, keyword: next(iter(function.keywords.values()))}
