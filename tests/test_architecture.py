@@ -34,7 +34,7 @@ LAYERS = (
     ),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
     ("application", {"app", "declarations", "encoder", "producer", "invoke", "single", "testing"}),
-    ("administration", {"admin"}),
+    ("administration", {"admin", "generate"}),
     ("observation", {"observe"}),
     ("worker", {"worker"}),
     ("interfaces", {"cli", "dashboard"}),

@@ -111,6 +111,18 @@ class InvalidBundle(TypedQError):
         super().__init__(f"{where}: {reason}")
 
 
+class CannotGenerate(TypedQError):
+    """A bundle has contracts that another language cannot express or check; nothing was written.
+
+    Fields: `language`, `problems` (task, JSON path, reason).
+    """
+
+    def __init__(self, language: str, problems: Iterable[tuple[str, str, str]]) -> None:
+        self.language, self.problems = language, tuple(problems)
+        lines = "\n".join(f"  {task}: {path}: {reason}" for task, path, reason in self.problems)
+        super().__init__(f"{language} cannot say or check these parts of the contracts:\n{lines}")
+
+
 # --- who runs the server ------------------------------------------------------------------------
 
 
