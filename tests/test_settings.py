@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from typedq.cgroup import usable_cores
+from typedq.configuration import resolve
 from typedq.errors import ConfigurationError
 from typedq.policy import Queue
-from typedq.settings import Settings, resolve
+from typedq.settings import Settings
+from typedq.worker.supervisor import LEAVE_S, WorkerOptions
 
 
 @pytest.fixture
@@ -249,3 +252,58 @@ def test_pydantic_is_imported_with_the_settings_and_not_before() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_each_setting_can_come_from_a_file(project: Path) -> None:
+    (secret := project / "url").write_text("redis://u:hunter2@h/1\n")
+    (lease := project / "lease").write_text(" 1m ")
+    found = settings(project, {"TYPEDQ_URL_FILE": str(secret), "TYPEDQ_LEASE_FILE": str(lease)})
+    assert found.url is not None
+    assert (found.url.get_secret_value(), found.lease) == ("redis://u:hunter2@h/1", 60)
+    assert settings(project, {"TYPEDQ_LEASE_FILE": str(lease)}, lease=3).lease == 3
+
+
+def test_a_file_that_gives_no_value_is_a_problem(project: Path) -> None:
+    (project / "empty").write_text("\n")
+    (project / "bytes").write_bytes(b"\xff")
+    (project / "wrong").write_text("http://u:hunter2@h")
+    for given, told in {
+        "none": "url (TYPEDQ_URL_FILE): none cannot be read: No such file or directory",
+        str(project): f"url (TYPEDQ_URL_FILE): {project} cannot be read: Is a directory",
+        str(project / "empty"): f"url (TYPEDQ_URL_FILE): {project / 'empty'} is empty",
+        str(project / "bytes"): f"{project / 'bytes'} cannot be read: it is not text in UTF-8",
+        str(project / "wrong"): "url (TYPEDQ_URL_FILE): a URL looks like one of redis://",
+    }.items():
+        (problem,) = problems(project, {"TYPEDQ_URL_FILE": given})
+        assert told in problem
+        assert "hunter2" not in problem
+
+
+def test_a_value_and_a_file_are_not_both_given(project: Path) -> None:
+    (project / "url").write_text("redis://a")
+    both = {"TYPEDQ_URL": "redis://b", "TYPEDQ_URL_FILE": str(project / "url")}
+    expected = ("url (TYPEDQ_URL_FILE): TYPEDQ_URL is set too; unset one of them",)
+    assert problems(project, both) == expected
+
+
+def test_no_problem_quotes_what_a_file_holds(project: Path) -> None:
+    (project / "grace").write_text("hunter2")
+    (problem,) = problems(project, {"TYPEDQ_GRACE_FILE": str(project / "grace")})
+    assert problem.startswith("grace (TYPEDQ_GRACE_FILE): this is not a number; expected seconds")
+    assert "hunter2" not in problem
+
+
+def test_lengths_and_processes_can_be_written_as_on_the_command_line(project: Path) -> None:
+    found = settings(
+        project, {"TYPEDQ_GRACE": "90s", "TYPEDQ_CONCURRENCY": "cores * 2"}, lease="2m"
+    )
+    assert (found.grace, found.lease) == (90, 120)
+    assert found.concurrency == 2 * usable_cores()
+    assert (
+        "expected a whole number from 1 upward, cores" in problems(project, concurrency="cores*")[0]
+    )
+
+
+def test_the_default_grace_and_the_killing_after_it_fit_into_kubernetes_30_s() -> None:
+    assert Settings(namespace="n").grace + LEAVE_S < 30
+    assert WorkerOptions([], 1).grace_s == Settings(namespace="n").grace

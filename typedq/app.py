@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Concatenate, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, cast, overload
 
-from typedq import single
-from typedq.contracts import contract_of
+from typedq.contracts import Json, contract_of
 from typedq.declarations import Declarations
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError
 from typedq.middleware import E, H, M
+from typedq.one_message import OneMessage
 from typedq.policy import CatchUp, Context, Queue, Retry, parse_queues
 from typedq.producer import Producer
-from typedq.single import Cancellation, MessageInfo, Progress
+from typedq.remote import RemoteTask, remote_contract
 from typedq.task import Call, Decorator, P, R, Receipt, Task
 
+T = TypeVar("T")
 if TYPE_CHECKING:
     from typedq.broker import Broker
     from typedq.broker.credentials import Credentials
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typedq.testing import TestQueue
 
 
-class TypedQ:
+class TypedQ(OneMessage):
     """An app: a namespace with its queues and tasks. Settings are resolved at first use.
 
     Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
@@ -140,6 +141,30 @@ class TypedQ:
 
         return declare if fn is None else declare(fn)
 
+    @overload
+    def remote(
+        self, name: str, /, *, contract: type[T], queue: str | None = None
+    ) -> RemoteTask[[T]]: ...
+    @overload
+    def remote(
+        self, name: str, /, *, contract: Mapping[str, Any], queue: str | None = None
+    ) -> RemoteTask[[Json]]: ...
+    @overload
+    def remote(
+        self, name: str, /, *, contract: Callable[P, Any], queue: str | None = None
+    ) -> RemoteTask[P]: ...
+    def remote(self, name: str, /, *, contract: Any, queue: str | None = None) -> Any:
+        """Return a sender for a task that other workers of this namespace run.
+
+        contract: the type of the payload, a function with the parameters of the task (which is
+            never called), or its JSON Schema, for calls with JSON values
+        queue: where its messages go (default: the app's default queue)
+        A worker with this app does not take its messages. Raises ContractError, ConfigurationError.
+        """
+        task = RemoteTask[Any](remote_contract(name, contract), self._producer, queue=queue)
+        self.declarations.add_remote(task)
+        return task
+
     def cron(
         self,
         expression: str,
@@ -226,57 +251,6 @@ class TypedQ:
         outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
         captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.take, outbox)
         return Capture(outbox, captured)
-
-    # --- one message -------------------------------------------------------------------------
-
-    def get(
-        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
-    ) -> MessageInfo:
-        """Find a message by its id: its state, header and arguments.
-
-        There is no index: this reads the waiting messages until it finds the one, in small steps,
-        100,000 in about a second. A message that ended has state "unknown".
-        limit: how many waiting messages to look at; progress: called with how many were looked at
-        Raises InvalidId, SearchLimit, ServerError.
-        """
-        if self._producer.local:
-            return self._producer.local.get(single.check_id(id))
-        return single.run(self.broker, single.get(self._query(id, limit, progress)))
-
-    async def aget(
-        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
-    ) -> MessageInfo:
-        """Do as `get`, without blocking the event loop."""
-        if self._producer.local:
-            return self._producer.local.get(single.check_id(id))
-        broker = await self._producer.abroker()
-        return await single.arun(broker, single.get(self._query(id, limit, progress)))
-
-    def cancel(
-        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
-    ) -> Cancellation:
-        """Cancel a message: drop it if it waits; if it runs, its task meets `Cancelled`.
-
-        `outcome` says exactly what was done. A message that was in flight is dropped instead of
-        retried, whatever happens to its worker. Searches as `get`.
-        Raises InvalidId, also for a broadcast, SearchLimit, ServerError.
-        """
-        if self._producer.local:
-            return self._producer.local.cancel(single.check_id(id))
-        return single.run(self.broker, single.cancel(self._query(id, limit, progress)))
-
-    async def acancel(
-        self, id: str, *, limit: int = single.LIMIT, progress: Progress | None = None
-    ) -> Cancellation:
-        """Do as `cancel`, without blocking the event loop."""
-        if self._producer.local:
-            return self._producer.local.cancel(single.check_id(id))
-        broker = await self._producer.abroker()
-        return await single.arun(broker, single.cancel(self._query(id, limit, progress)))
-
-    def _query(self, id: str, limit: int, progress: Progress | None) -> single.Query:
-        queues = [queue.name for queue in self.settings.queues]
-        return single.Query(self.broker.keys, queues, single.check_id(id), limit, progress)
 
     @property
     def settings(self) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast, final
 from typedq import errors, policy
 from typedq.middleware import Hooks
 from typedq.policy import NAME, CatchUp, Cron, Schedule
+from typedq.remote import RemoteTask
 from typedq.task import Call, Task, is_redeclared, source_location
 
 _NAME_RULE = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
@@ -35,6 +36,7 @@ class Declarations:
         self.hooks = Hooks()
         self._tasks: dict[str, Task[..., Any]] = {}
         self._by_alias: dict[str, Task[..., Any]] = {}
+        self._remote: dict[str, RemoteTask[Any]] = {}
         self._entries: dict[str, CronEntry] = {}
         self._replaceable: set[str] = set()  # entries of tasks that were declared again
         self.tasks: Mapping[str, Task[..., Any]] = MappingProxyType(self._tasks)
@@ -48,6 +50,9 @@ class Declarations:
             if not NAME.fullmatch(name):
                 raise errors.ContractError(name, None, f"{_NAME_RULE}; give one with name=")
             other = self._tasks.get(name) or self._by_alias.get(name)
+            if name in self._remote:
+                reason = "the name is that of a remote task; a task is either run here or elsewhere"
+                raise errors.ContractError(name, None, reason)
             if other is not None and not is_redeclared(fn, other.fn):
                 place = source_location(other.fn)
                 reason = f"the name is taken by the one at {place}; give another with name="
@@ -62,8 +67,32 @@ class Declarations:
         self._tasks[task.name] = task
         self._by_alias.update(dict.fromkeys(task.aliases, task))
 
+    def add_remote(self, task: RemoteTask[Any]) -> None:
+        """Add a task that is not run here. Raises ContractError, ConfigurationError."""
+        name = task.name
+        if not NAME.fullmatch(name):
+            raise errors.ContractError(name, None, f"{_NAME_RULE}; it is the owner's name")
+        known = self._tasks.get(name) or self._by_alias.get(name) or self._remote.get(name)
+        if known is not None and known.contract.id != task.contract.id:
+            what = "remote task" if name in self._remote else "task of this app"
+            reason = f"there is a {what} of that name, with another contract; keep one of them"
+            raise errors.ContractError(name, None, reason)
+        if known is not None and name not in self._remote:
+            raise errors.ContractError(name, None, "this app has the task itself; enqueue that one")
+        self._refuse_unknown_queues([task])
+        self._remote[name] = task
+
+    @property
+    def remote(self) -> Mapping[str, RemoteTask[Any]]:
+        """Return the remote tasks by name, read-only."""
+        return MappingProxyType(self._remote)
+
+    def find_sender(self, name: str) -> Task[..., Any] | RemoteTask[Any]:
+        """Return the task of that name or alias, or the remote task. Raises UnknownTask."""
+        return self._remote.get(name) or self.find(name)
+
     def find(self, name: str) -> Task[..., Any]:
-        """Return the task of that name or alias. Raises UnknownTask."""
+        """Return the task of that name or alias, which is run here. Raises UnknownTask."""
         task = self._tasks.get(name) or self._by_alias.get(name)
         if task is None:
             raise errors.UnknownTask(name, list(self._tasks))
@@ -71,11 +100,13 @@ class Declarations:
 
     def set_queues(self, names: tuple[str, ...]) -> None:
         """Set the app's queues. Raises ConfigurationError for tasks that name another one."""
-        self._refuse_unknown_queues(self._tasks.values(), names)
+        self._refuse_unknown_queues([*self._tasks.values(), *self._remote.values()], names)
         self.queue_names = names
 
     def _refuse_unknown_queues(
-        self, tasks: Iterable[Task[..., Any]], names: tuple[str, ...] | None = None
+        self,
+        tasks: Iterable[Task[..., Any] | RemoteTask[Any]],
+        names: tuple[str, ...] | None = None,
     ) -> None:
         names = names or self.queue_names or ()
         unknown = [t for t in tasks if names and t.queue is not None and t.queue not in names]
@@ -95,6 +126,9 @@ class Declarations:
         if not isinstance(untyped, Call):  # callers without a type checker
             reason = f"cron takes a call, such as my_task.call(1), not {untyped!r}"
             raise errors.ConfigurationError([reason])
+        if call.task in self._remote:
+            reason = f"{call.task!r} is a remote task; declare the entry in the app that owns it"
+            raise errors.ConfigurationError([f"cron {name or call.task!r}: {reason}"])
         if call.task not in self._tasks:
             raise errors.UnknownTask(call.task, list(self._tasks))
         reason = "a cron entry runs at its slots; leave it out"

@@ -24,6 +24,7 @@ from typedq.message import (
     shared_text,
 )
 from typedq.policy import CallOptions, unknown_queue
+from typedq.remote import RemoteTask
 from typedq.task import Call, Receipt, Task
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 4 << 20  # one script call should not block the server for long
 _NO_DESTINATION, _NEVER = Destination("", ""), datetime.max.replace(tzinfo=UTC)
 _NO_OPTIONS = CallOptions()
+_Task = Task[..., Any] | RemoteTask[Any]
 _Route = tuple[Destination, bytes]  # where calls go, and the part of the header that they share
 
 
@@ -86,12 +88,13 @@ class MessageEncoder:
     """Encodes calls as messages, with the settings of their app."""
 
     def __init__(self, declarations: Declarations, settings: Settings) -> None:
-        self._find, self._tasks, self.settings = declarations.find, declarations.tasks, settings
+        self._find, self._tasks = declarations.find_sender, declarations.tasks
+        self.settings = settings
         self._queues = [queue.name for queue in settings.queues]
         self._max_body, self._max_depth = settings.max_body, settings.max_depth
         # A level of nesting takes two bytes at least: shorter bodies are within both limits.
         self._surely_fits = min(self._max_body, 2 * self._max_depth)
-        self._routes: dict[Task[..., Any], _Route] = {}
+        self._routes: dict[_Task, _Route] = {}
 
     def encode(self, calls: Sequence[Call]) -> EncodedBatch:
         """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
@@ -121,12 +124,12 @@ class MessageEncoder:
             reason = f"nested more than {self._max_depth} levels deep"
             raise errors.InvalidArguments(call.task, "$", reason)
 
-    def _route(self, task: Task[..., Any]) -> _Route:
+    def _route(self, task: _Task) -> _Route:
         destination = Destination(task.queue or self.settings.default_queue, task.contract.id)
         shared = shared_text(destination.contract, destination.queue, _NO_OPTIONS.timeouts)
         return self._routes.setdefault(task, (destination, shared))
 
-    def _route_with(self, options: CallOptions, task: Task[..., Any], usual: Destination) -> _Route:
+    def _route_with(self, options: CallOptions, task: _Task, usual: Destination) -> _Route:
         queue = options.queue or usual.queue
         broadcast = is_broadcast(queue)
         if options.queue and queue not in self._queues and not broadcast:

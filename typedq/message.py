@@ -28,7 +28,7 @@ META: Final = b'"m":{'  # begins metadata: the last option, an object of texts w
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
 _NEW = b"1 0 00 000 0000000000000 "
-ARE_IDS = re.compile(rb"[0-9a-fA-F]*").fullmatch  # one id or several, joined
+_HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 # Crashes and losses of messages that may run beside others. A message that was lost once still may;
 # after a crash or a second loss it runs alone.
 COUNTS_AT, MAY_SHARE = 2, (b"0 00 ", b"0 01 ")
@@ -96,6 +96,11 @@ class Envelope(NamedTuple):
     def alone(self) -> bool:
         """Return True if it must run alone in its process: it crashed once, or was lost twice."""
         return self.crashes != b"0" or self.losses > b"01"
+
+
+def are_ids(joined: bytes) -> bool:
+    """Return True if one id, or several that are joined, have hexadecimal digits alone."""
+    return not joined.translate(None, _HEXADECIMAL)
 
 
 def is_broadcast(queue: str) -> bool:

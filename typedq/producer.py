@@ -58,7 +58,7 @@ class Producer:
         return (self._encoder or self._resolve()).settings
 
     def _resolve(self) -> MessageEncoder:
-        from typedq.settings import resolve
+        from typedq.configuration import resolve
 
         settings = resolve(self._arguments)
         self._declarations.set_queues(tuple(queue.name for queue in settings.queues))
@@ -145,7 +145,7 @@ class Producer:
         return batch.accepted(duplicates)
 
     def _queue_of(self, call: Call) -> str:
-        usual = self._declarations.find(call.task).queue or self.settings.default_queue
+        usual = self._declarations.find_sender(call.task).queue or self.settings.default_queue
         return call.options.queue or usual
 
     def _encode(self, calls: Calls, made: Calls) -> EncodedBatch:
@@ -156,7 +156,7 @@ class Producer:
         return batch
 
     def _schema(self, contract: str) -> bytes:
-        return self._declarations.find(contract.partition("@")[0]).contract.schema_json()
+        return self._declarations.find_sender(contract.partition("@")[0]).contract.schema_json()
 
     @contextmanager
     def captured(self, broker: Broker, capture: Capture, local: LocalMessages) -> Generator[None]:

@@ -6,6 +6,7 @@ from typedq.errors import (
     AppNotFound,
     BadMessage,
     Cancelled,
+    CannotGenerate,
     ConfigurationError,
     ContractError,
     EnqueueFailed,
@@ -27,6 +28,7 @@ from typedq.errors import (
 )
 from typedq.outgoing import EnqueueContext, OutgoingCall
 from typedq.policy import Context, Options, Queue, Retry
+from typedq.remote import RemoteTask
 from typedq.single import Cancellation, MessageInfo
 from typedq.task import Call, Receipt, Sender, Task
 from typedq.telemetry import LogContext
@@ -37,6 +39,7 @@ __all__ = [
     "Call",
     "Cancellation",
     "Cancelled",
+    "CannotGenerate",
     "ConfigurationError",
     "Context",
     "ContractError",
@@ -56,6 +59,7 @@ __all__ = [
     "Queue",
     "Receipt",
     "Reject",
+    "RemoteTask",
     "Retry",
     "RetryIn",
     "SearchLimit",

@@ -1,19 +1,16 @@
-"""Resolve settings into one frozen model; report all problems at once.
+"""All settings as one frozen model; configuration.py reads them.
 
-Priority: arguments > TYPEDQ_* in the environment > [tool.typedq] in pyproject.toml > defaults.
+The text below each field is its line in docs/settings.md.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast, get_args
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,19 +20,17 @@ from pydantic import (
     Field,
     PlainValidator,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 
-from typedq.addresses import parse_url, project, redact
+from typedq.addresses import parse_url, redact
 from typedq.errors import ConfigurationError, meant
-from typedq.policy import NAME, TEN_YEARS, Queue, parse_queues
+from typedq.policy import NAME, TEN_YEARS, Queue, parse_duration, parse_queues
 
 Durability = Literal["memory", "replica", "fsync"]
 _MODULE: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _LAST: Final = "the last of the queues"  # cannot be the name of a queue
-_COMMAND_LINE: Final = ("app", "schemas")  # keys of [tool.typedq] that only the command line reads
 
 
 def _number(value: object) -> float:
@@ -50,7 +45,21 @@ def _number(value: object) -> float:
 
 
 def _seconds(value: object) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else _number(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    length = parse_duration(value) if isinstance(value, str) else None
+    return _number(value) if length is None else length
+
+
+def _processes(value: object) -> object:
+    if not (isinstance(value, str) and "cores" in value):
+        return value
+    from typedq.cgroup import parse_processes  # with psutil
+
+    count = parse_processes(value)
+    if count is None:
+        raise ValueError("this is not a number of processes")
+    return count
 
 
 def _namespace(value: str) -> str:
@@ -107,41 +116,86 @@ _Limit = Annotated[float, _Time, Field(gt=0, le=TEN_YEARS)]
 
 
 class Settings(BaseModel):
-    """All settings. Times are in seconds, sizes in bytes; repr is redacted.
-
-    url: None means that none was configured; queues: in strict priority, first is served first
-    credentials: a `Credentials` or None; pydantic could not check more than `_credentials` does
-    """
+    """All settings. Times are in seconds, sizes in bytes; repr is redacted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     namespace: Annotated[str, AfterValidator(_namespace)]
+    """The prefix of every key in the server. Apps with different namespaces never meet."""
+
     url: Annotated[SecretStr | None, AfterValidator(_url)] = None
+    """The Redis or Valkey server. Without it, an embedded server is started if there is one."""
+
     credentials: Annotated[Any, AfterValidator(_credentials), Field(repr=False)] = None
+    """A function or provider that returns (user name, password). An argument only."""
+
     queues: Annotated[tuple[Queue, ...], PlainValidator(parse_queues)] = (Queue("default"),)
+    """The queues by name, in strict priority: the first is served first."""
+
     default_queue: Annotated[str, BeforeValidator(_default_queue), Field(validate_default=True)] = (
         _LAST
     )
+    """The queue of tasks that name none."""
+
     imports: Annotated[tuple[str, ...], PlainValidator(_modules)] = ()
+    """The modules that define tasks. Workers and commands import them."""
+
     soft_timeout: _Limit | None = None
+    """Seconds after which SoftTimeout is raised in a task that names no limit of its own."""
+
     hard_timeout: _Limit | None = None
+    """Seconds after which the process of such a task is killed."""
+
     max_mem_percent: Annotated[float, _Number, Field(ge=1, le=100)] | None = None
+    """Percent of the container's or machine's memory; above it, the largest child is replaced."""
+
     max_child_mem_mb: Annotated[float, _Number, Field(gt=0)] | None = None
+    """Megabytes above which a child is replaced after its task."""
+
     max_tasks_per_child: _Count | None = None
+    """The number of tasks after which a child is replaced."""
+
     max_body: _Count = 1 << 20
+    """The largest message, in bytes of JSON."""
+
     max_depth: _Count = 64
+    """The deepest nesting of arguments, in levels."""
+
     lease: Annotated[float, _Time, Field(ge=1, le=TEN_YEARS)] = 30.0
+    """Seconds until the messages of a lost machine run elsewhere. It does not limit tasks."""
+
     enqueue_deadline: _Limit = 10.0
+    """Seconds until `enqueue` gives up on a server that does not answer."""
+
     durability: Durability = "memory"
-    concurrency: _Count | None = None
+    """Where a message is when `enqueue` returns: memory, replica or fsync."""
+
+    concurrency: Annotated[_Count, BeforeValidator(_processes)] | None = None
+    """The number of child processes: 4, cores or cores*2. If it is not set, cores."""
+
     async_concurrency: _Count = 100
-    grace: Annotated[float, _Time, Field(ge=0, le=TEN_YEARS)] = 30.0
+    """The number of coroutine tasks that run beside each other in a child."""
+
+    grace: Annotated[float, _Time, Field(ge=0, le=TEN_YEARS)] = 20.0
+    """Seconds that running tasks have to finish after SIGTERM. Kubernetes kills after 30."""
+
     start_timeout: _Limit = 60.0
+    """Seconds that a child may take to start before `typedq health` calls it stuck."""
+
     metrics_port: Annotated[int, _Number, Field(ge=0, le=65_535)] | None = None
+    """The port of /livez, /readyz and /metrics of a worker; 0 takes any. If not set, none."""
+
     metrics_host: Annotated[str, AfterValidator(_address)] = "0.0.0.0"  # noqa: S104 - as documented
+    """The address to serve them at."""
+
     parked_max_age: _Limit = 90 * 86_400.0
+    """Seconds after which a parked message becomes a dead letter."""
+
     dead_max_age: _Limit = 30 * 86_400.0
+    """Seconds after which a dead letter is deleted."""
+
     dead_max_count: _Count = 100_000
+    """The number of dead letters above which the oldest are deleted."""
 
     @field_validator("default_queue")
     @classmethod
@@ -162,124 +216,3 @@ class Settings(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, redact(value.get_secret_value()) if name == "url" and value else value
-
-
-class _Sources:
-    """The values of each setting and their sources; a later source overrides an earlier one."""
-
-    def __init__(self) -> None:
-        self.given: dict[str, tuple[object, str]] = {}
-        self.problems: list[str] = []
-
-    def offer(self, values: Mapping[str, object], source: str) -> None:
-        """Add the values of one source; None counts as not set."""
-        for name, value in values.items():
-            if name in _COMMAND_LINE or value is None:
-                continue
-            if name not in Settings.model_fields:
-                hint = meant(name, (*Settings.model_fields, *_COMMAND_LINE))
-                self.problems.append(f"{name} ({source}): there is no such setting{hint}")
-            elif name == "credentials" and source != "argument":
-                reason = "give it as an argument of TypedQ; a fixed password belongs in the URL"
-                self.problems.append(f"credentials ({source}): {reason}")
-            else:
-                self.given[name] = value, source
-
-    def settle(self) -> Settings:
-        """Return the settings. Raises ConfigurationError with every problem."""
-        settings = None
-        try:
-            settings = Settings.model_validate(
-                {name: value for name, (value, _) in self.given.items()}
-            )
-        except ValidationError as error:
-            problems = error.errors(include_url=False, include_input=False)
-            self.problems += dict.fromkeys(map(self._problem, problems))
-        if settings is None or self.problems:
-            raise ConfigurationError(self.problems)
-        return settings
-
-    def _problem(self, error: Any) -> str:
-        name = str(error["loc"][0])
-        if error["type"] == "missing":
-            expected = f"give it as argument, TYPEDQ_{name.upper()} or in [tool.typedq]"
-            return f"{name}: missing; {expected}"
-        value, source = self.given[name]
-        reason = _REASONS.get(error["type"]) or error["msg"].replace("Input should", "it should")
-        if error["type"] == "value_error":
-            reason = str(error["ctx"]["error"])
-        elif error["type"] == "literal_error":
-            known = get_args(_FIELDS[name].annotation)
-            reason = f"it should be one of {', '.join(known)}{meant(value, known)}"
-        # Their values may be secret, and their reasons name the expected form.
-        shown = "" if name in ("url", "credentials") else f" {value!r:.80}"
-        expected = f"; expected {_EXPECTED[name]}" if name in _EXPECTED else ""
-        return f"{name}{shown} ({source}): {reason}{expected}"
-
-
-_FIELDS: Final = Settings.model_fields
-_ABOVE_0: Final = "seconds above 0 or a timedelta, such as 30"
-_COUNTS: Final = "max_tasks_per_child max_depth concurrency async_concurrency dead_max_count"
-_EXPECTED: Final = {
-    **dict.fromkeys(_COUNTS.split(), "a whole number from 1 upward"),
-    **dict.fromkeys(
-        ("enqueue_deadline", "start_timeout", "parked_max_age", "dead_max_age"), _ABOVE_0
-    ),
-    "namespace": "a name of 1 to 64 characters a-z 0-9 _ . -, beginning with a letter or digit",
-    "credentials": "a function that returns (user name, password)",
-    "queues": "queues by name, in strict priority: high,low",
-    "default_queue": "the name of one of the queues",
-    "imports": "modules that define tasks: myapp.tasks",
-    "soft_timeout": _ABOVE_0,
-    "hard_timeout": f"{_ABOVE_0}, above soft_timeout",
-    "max_mem_percent": "a percentage, 1 to 100",
-    "max_child_mem_mb": "megabytes above 0",
-    "max_body": "bytes, from 1 upward",
-    "lease": "seconds from 1 upward",
-    "grace": "seconds from 0 upward or a timedelta",
-    "metrics_port": "a port, 1 to 65535, or 0 for any that is free",
-    "metrics_host": "an address of this machine, such as 0.0.0.0, :: or 127.0.0.1",
-}
-_REASONS: Final = {
-    "string_type": "this is not text",
-    "int_from_float": "it should be a whole number",
-}
-
-
-def resolve(
-    arguments: Mapping[str, Any],
-    *,
-    start: Path | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> Settings:
-    """Return the settings of all sources; an empty environment variable counts as not set.
-
-    start: search pyproject.toml from here (default: the current directory). Raises
-    ConfigurationError with every problem: setting, source, what is wrong, what is expected.
-    """
-    sources = _Sources()
-    source, table = project_table(sources.problems, start)
-    sources.offer(table, source)
-    for name in _FIELDS:
-        variable = f"TYPEDQ_{name.upper()}"
-        sources.offer({name: environ.get(variable) or None}, variable)
-    sources.offer(arguments, "argument")
-    return sources.settle()
-
-
-def project_table(problems: list[str], start: Path | None = None) -> tuple[str, Mapping[str, Any]]:
-    """Return the location and content of [tool.typedq]; add its problems to `problems`."""
-    root = project(start)
-    if root is None:
-        return "", {}
-    file = root / "pyproject.toml"
-    source = f"[tool.typedq] in {file}"
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("typedq", {})
-    except (OSError, ValueError, AttributeError) as error:
-        problems.append(f"{file} cannot be read: {error}")
-        return source, {}
-    if not isinstance(table, dict):
-        problems.append(f"{source}: this is not a table")
-        return source, {}
-    return source, cast("dict[str, Any]", table)

@@ -93,6 +93,11 @@ class Sender(Generic[P]):
     _enqueuer: Enqueuer
     _options: CallOptions
 
+    @property
+    def name(self) -> str:
+        """Return the name of the task."""
+        return self.contract.task
+
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
         return self._call(args, kwargs, self._enqueuer.known_limits)
@@ -127,6 +132,11 @@ class Sender(Generic[P]):
         )
         call = self._call(args, kwargs, self._enqueuer.limits())
         return structs.replace(call, options=structs.replace(self._options, queue=BROADCAST))
+
+    def _with(self, options: Options) -> Sender[P]:
+        now, queues = datetime.now(UTC), self._enqueuer.queue_names
+        checked = policy.check_options(self.name, options, now=now, queues=queues)
+        return Sender(self.contract, self._enqueuer, checked)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], limits: tuple[int, int]) -> Call:
         contract = self.contract
@@ -166,7 +176,6 @@ class Task(Sender[P], Generic[P, R_co]):
         except ValueError as error:
             raise ConfigurationError([f"task {contract.task!r}: {error}"]) from None
         self.fn: Final = fn
-        self.name: Final = contract.task
         self.aliases: Final = aliases
         self.upcasters: Final = list[Upcaster]()
         self.queue: Final = queue
@@ -180,9 +189,7 @@ class Task(Sender[P], Generic[P, R_co]):
 
     def options(self, **options: Unpack[Options]) -> Sender[P]:
         """Return a sender whose calls have these options. Raises InvalidOptions."""
-        now, queues = datetime.now(UTC), self._enqueuer.queue_names
-        checked = policy.check_options(self.name, options, now=now, queues=queues)
-        return Sender(self.contract, self._enqueuer, checked)
+        return self._with(options)
 
     def upcast(self, fn: Callable[Old, Call], /) -> Callable[Old, Call]:
         """Read messages of an older contract: `fn` takes the old payload and returns a new call.

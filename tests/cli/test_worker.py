@@ -123,3 +123,37 @@ def test_more_queues_than_a_worker_can_serve_are_refused(shop: Shop) -> None:
     chosen = ",".join(f"q{n}" for n in range(255))
     ran = shop.run("worker", "many:app", "-b", "-c", "1", "-Q", chosen)
     assert ran.stdout == "the last of them\n"
+
+
+def test_flags_come_from_the_environment_too(shop: Shop) -> None:
+    shop.out("enqueue", "send_email", '{"to": "a@b.c"}')
+    shop.out("enqueue", "resize", '{"image_id": 7}')
+    shop.env |= {
+        "TYPEDQ_APP": "shop:app",
+        "TYPEDQ_BURST": "1",
+        "TYPEDQ_CONCURRENCY": "cores*2",
+        "TYPEDQ_GRACE": "5s",
+        "TYPEDQ_LOG_FORMAT": "json",
+        "TYPEDQ_NO_CRON": "",
+        "TYPEDQ_WORKER_QUEUES": "high",
+    }
+    done = shop.run("worker")
+    started = json.loads(done.stderr.splitlines()[0])
+    assert (started["message"], started["queues"]) == ("worker started", "high")
+    assert shop.ran == ["a@b.c "]
+    shop.run("worker", "-Q", "low")
+    assert shop.ran == ["a@b.c ", "7 100"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("TYPEDQ_WORKER_QUEUES", "hihg", "no queue named 'hihg' (did you mean 'high'?)"),
+        ("TYPEDQ_LOG_LEVEL", "loud", "log level 'loud' is not one of debug, info"),
+        ("TYPEDQ_NO_CRON", "maybe", "(env var: 'TYPEDQ_NO_CRON')"),
+        ("TYPEDQ_CONCURRENCY", "cores*0", "concurrency 'cores*0' (TYPEDQ_CONCURRENCY): this is no"),
+    ],
+)
+def test_a_bad_variable_is_refused(variable: str, value: str, told: str, shop: Shop) -> None:
+    shop.env[variable] = value
+    assert told in shop.error("worker", "-b")

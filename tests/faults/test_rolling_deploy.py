@@ -14,7 +14,7 @@ import pytest
 from tests.faults.harness import Stage
 from tests.faults.rolling import ERA, READS
 from tests.faults.rolling_deploy import Deploy, perform
-from typedq.broker import stats
+from typedq.broker import DedicatedClient, stats
 from typedq.broker.parking import Group, groups
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.readers import ContractReaders
@@ -178,7 +178,11 @@ def test_only_readable_groups_of_served_queues_are_taken_and_each_in_its_turn(
         Group("_broadcast", good),
     ]
     stage.redis.hset(stage.keys.parked_groups, mapping={str(g): 1 for g in (*mine, *strange)})
-    readable = ParkedGroups(stage.app.broker, ContractReaders(stage.app), ["high", "mid"])
+    readable = ParkedGroups(
+        DedicatedClient(stage.app.broker),
+        ContractReaders(stage.app, DedicatedClient(stage.app.broker)),
+        ["high", "mid"],
+    )
     turns = [readable.next() for _ in range(200)]
     assert turns[1::2] == [None] * 100 or turns[::2] == [None] * 100
     found = [group for group in turns if group is not None]

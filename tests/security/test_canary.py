@@ -17,9 +17,9 @@ from typedq import TypedQ
 from typedq.addresses import parse_url
 from typedq.broker import Broker
 from typedq.cli import main
+from typedq.configuration import resolve
 from typedq.embedded import OwnServer
 from typedq.errors import ConfigurationError, TypedQError
-from typedq.settings import resolve
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

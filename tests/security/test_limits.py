@@ -18,7 +18,9 @@ from tests.cli.conftest import Place, Shop
 from tests.faults.harness import Stage
 from tests.security.echo import Node, Text, declare, nest, text
 from typedq import Call, Queue, TypedQ
+from typedq.broker import DedicatedClient
 from typedq.broker.parking import groups
+from typedq.configuration import resolve
 from typedq.errors import (
     ConfigurationError,
     ContractError,
@@ -28,7 +30,6 @@ from typedq.errors import (
 )
 from typedq.message import encode_message, new_ids
 from typedq.registry import read_published
-from typedq.settings import resolve
 from typedq.worker.readers import ContractReaders
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def test_older_contracts_are_held_to_the_same_limits(app: TypedQ) -> None:
         return app.tasks["write"].call(Text("old"))
 
     contract = app.tasks["write"].upcasters[0].contract
-    reading = ContractReaders(app).of(contract.id.encode())
+    reading = ContractReaders(app, DedicatedClient(app.broker)).of(contract.id.encode())
     assert reading is not None
     reading.decode(msgspec.json.encode(nest(DEPTH)))
     with pytest.raises(InvalidBody, match="nested more than 6 levels deep"):

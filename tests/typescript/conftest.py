@@ -26,10 +26,10 @@ def namespace_of_models() -> str:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, namespace_of_models: str) -> Project:
     made = Project(tmp_path_factory.mktemp("typescript"))
-    made.add("shop", read_file(CONFORMANCE / "shop.typedq.json"))
-    made.add("fuzz", differential.bundle_of(CASES))
-    made.add("hostile", hostile.BUNDLE, allow_unchecked=True)
+    assert not made.add("shop", read_file(CONFORMANCE / "shop.typedq.json"))
+    assert not made.add("fuzz", differential.bundle_of(CASES))
+    made.add("hostile", hostile.BUNDLE)
     bundle = dataclasses.replace(of_app(models).bundle, namespace=namespace_of_models)
-    made.add("models", bundle, allow_unchecked=True)
+    made.add("models", bundle)
     made.said = made.compile()
     return made

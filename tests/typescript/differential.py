@@ -160,7 +160,8 @@ def main() -> int:
         for program in (project.root / "programs").iterdir():
             if program.name not in ("differential.ts", "exact.ts"):
                 program.unlink()
-        project.add("fuzz", bundle_of(made))
+        unchecked = project.add("fuzz", bundle_of(made))
+        assert not unchecked, unchecked
         said = project.compile()
         calls = [(name, text) for name, case in made.items() for text in case.texts]
         answers = [] if said else project.run("differential", input=lines(calls)).splitlines()

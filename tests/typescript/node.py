@@ -59,12 +59,13 @@ class Project:
         shutil.copy(HERE / "tsconfig.json", root)
         shutil.copytree(HERE / "programs", root / "programs")
 
-    def add(self, name: str, bundle: Bundle, *, allow_unchecked: bool = False) -> None:
-        """Generate a folder."""
-        files, _ = typescript(bundle, allow_unchecked=allow_unchecked)
+    def add(self, name: str, bundle: Bundle) -> list[Any]:
+        """Generate a folder; return what only the worker checks."""
+        files, problems = typescript(bundle)
         (self.root / name).mkdir()
         for file, data in files.items():
             (self.root / name / file).write_bytes(data)
+        return problems
 
     def compile(self) -> str:
         """Compile all of it; return what the compiler says."""

@@ -19,6 +19,7 @@ from typedq import (
     MessageInfo,
     Queue,
     Receipt,
+    RemoteTask,
     Retry,
     Secret,
     SoftTimeout,
@@ -211,3 +212,24 @@ async def one_message() -> None:
     assert_type(await app.acancel(receipt.id), Cancellation)
     if app.get(receipt.id).state == "in flight" and app.cancel(receipt.id).outcome == "told":
         pass
+
+
+class Parcel(msgspec.Struct):
+    number: int
+    note: str = ""
+
+
+def stub(image_id: int, *, width: int = 100) -> None: ...
+
+
+pack = app.remote("pack", contract=Parcel)
+assert_type(pack, RemoteTask[[Parcel]])
+assert_type(pack.enqueue(Parcel(1)), Receipt)
+thumb = app.remote("thumb", contract=stub, queue="low")
+assert_type(thumb.options(delay=5).call(7, width=2), Call)
+loose = app.remote("loose", contract={"type": "object"})
+assert_type(loose.enqueue({"a": [1, None]}), Receipt)
+
+
+async def send_elsewhere() -> None:
+    assert_type(await pack.aenqueue(Parcel(1)), Receipt)

@@ -137,3 +137,24 @@ TypedQ("myapp", queues=["high", 3])  # misuse: a number for a queue
 TypedQ("myapp", credentials="secret")  # misuse: a password for a provider of credentials
 Retry(on=OSError())  # misuse: an exception for its class
 Retry(max_retries="3")  # misuse: text for a number
+
+
+class Parcel(msgspec.Struct):
+    number: int
+
+
+def stub(image_id: int, *, width: int = 100) -> None: ...
+
+
+pack = app.remote("pack", contract=Parcel)
+pack.enqueue({"number": 1})  # misuse: a dict for the Struct of a remote task
+pack.enqueue(number=1)  # misuse: the fields of a Struct in place of it
+pack.enqueue()  # misuse: a remote task without its argument
+pack.options(dellay=1)  # misuse: a misspelt option of a remote task
+pack(Parcel(1))  # misuse: a remote task that is called here
+thumb = app.remote("thumb", contract=stub)
+thumb.enqueue("7")  # misuse: a text for a number of a remote task
+thumb.enqueue(7, 100)  # misuse: a keyword of a remote task given by place
+app.remote("x", contract="x@0123456789abcdef")  # misuse: an id in place of a contract
+loose = app.remote("loose", contract={"type": "object"})
+loose.enqueue(Parcel(1))  # misuse: a Struct where JSON is due

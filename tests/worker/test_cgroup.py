@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from typedq import telemetry
+from typedq.cgroup import oom_kills, usable_cores, used_percent
 from typedq.worker import WorkerOptions, children
-from typedq.worker.cgroup import oom_kills, usable_cores, used_percent
 from typedq.worker.child_process import ChildProcess
 from typedq.worker.children import ChildPool
 from typedq.worker.journal import Journal
@@ -183,7 +183,7 @@ def test_the_quota_of_a_real_group_is_seen(tmp_path: Path) -> None:
     group.mkdir()
     try:
         (group / "cpu.cfs_quota_us").write_text("50000")
-        code = "from typedq.worker.cgroup import usable_cores; print(usable_cores())"
+        code = "from typedq.cgroup import usable_cores; print(usable_cores())"
         join = f"echo $$ > {group}/cgroup.procs; exec {sys.executable} -c '{code}'"
         done = subprocess.run(["sh", "-c", join], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "1"

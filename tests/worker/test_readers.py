@@ -12,7 +12,14 @@ import redis
 
 from tests.faults.rolling import ERA, Odd
 from typedq import Call, Context, Queue, TypedQ, compat, telemetry
-from typedq.broker import DeadBounds, Destination, OutgoingMessage, operations, settlements
+from typedq.broker import (
+    DeadBounds,
+    DedicatedClient,
+    Destination,
+    OutgoingMessage,
+    operations,
+    settlements,
+)
 from typedq.broker.connections import Connection
 from typedq.broker.failures import Lost
 from typedq.broker.parking import Group, Parked, groups, parked
@@ -74,7 +81,9 @@ class Reader:
 
     def __init__(self, app: TypedQ) -> None:
         self.app, self.kinds, self.journal = app, MessageKinds(["mid"]), Journal(4)
-        self.opener = MessageDecoder(app, ContractReaders(app), self.journal)
+        self.opener = MessageDecoder(
+            app, ContractReaders(app, DedicatedClient(app.broker)), self.journal
+        )
         self.journal.set_lease_deadline(time.monotonic() + 60)
 
     def publish(self, *contracts: Contract) -> None:
@@ -480,7 +489,9 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     journal, keys, bounds = Journal(200), stage.keys, DeadBounds()
     first = journal.session = new_session()
     stage.ask(operations.open(keys, [first], ["mid"], 30_000))
-    session = Session(stage.app.broker, journal, ["mid"], lease_s=30, bounds=bounds)
+    session = Session(
+        DedicatedClient(stage.app.broker), journal, ["mid"], lease_s=30, bounds=bounds
+    )
     ids = [id.encode() for id in stage.send_many([stage.call("nap")] * 4)]
     group = Group("mid", stage.app.declarations.find("nap").contract.id)
     session.sync(4)

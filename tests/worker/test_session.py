@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import Broker, operations, settlements, stats
+from typedq.broker import Broker, DedicatedClient, operations, settlements, stats
 from typedq.broker.failures import Lost
+from typedq.errors import ServerUnavailable
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.journal import Journal, State
@@ -25,10 +26,11 @@ class Holder:
     def __init__(self, stage: Stage, count: int, slots: int = 200) -> None:
         self.stage, self.broker, self.journal = stage, stage.app.broker, Journal(slots)
         self.journal.set_lease_deadline(time.monotonic() + 60)
+        self.client = DedicatedClient(self.broker)
         self.journal.session = new_session()
         self.broker.call(operations.open(stage.keys, [self.journal.session], ["mid"], 30_000))
         bounds = operations.DeadBounds()
-        self.session = Session(self.broker, self.journal, ["mid"], lease_s=30, bounds=bounds)
+        self.session = Session(self.client, self.journal, ["mid"], lease_s=30, bounds=bounds)
         stage.send_many([stage.call("nap")] * count)
 
     def fetch(self, max_messages: int = 0) -> list[Delivery]:
@@ -128,6 +130,40 @@ def test_sync_with_no_free_slot_left_over_uses_those_of_settled_messages(stage: 
 
 
 # --- others end the session, replies are lost ----------------------------------------------------
+
+
+def test_sync_after_a_restart_that_forgot_the_last_second_drops_nothing(stage: Stage) -> None:
+    """The server holds as many messages as ended well, one of them among these, but others."""
+    held = Holder(stage, 3)
+    retried, long = held.fetch(2)
+    key = stage.keys.in_flight(held.journal.session)
+    saved = stage.redis.hgetall(key)
+    held.end(retried, settlements.Retry(retried.id, "mid", 1, 60_000))
+    (short,) = held.fetch(1)
+    held.ack(short, long)
+    stage.redis.delete(key, stage.keys.delayed("mid"))
+    stage.redis.hset(key, mapping=saved)
+    stage.redis.rpush(stage.keys.ready("mid"), short.message)
+    stage.redis.client_kill_filter(_type="normal", skipme=True)
+    held.session.sync()
+    held.session.sync()
+    assert [*stage.in_flight()] == [retried.id.decode()]
+    assert held.ready() == [short.id]
+
+
+def test_a_dedicated_client_sends_nothing_over_a_connection_that_it_opened_unnoticed(
+    stage: Stage,
+) -> None:
+    client = DedicatedClient(stage.app.broker)
+    client.call(operations.wake_worker("one"))
+    before = client.lost_connections
+    stage.redis.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(ServerUnavailable, match="the server closed the connection"):
+        client.call(operations.wake_worker("two"))
+    assert stage.redis.exists("one", "two") == 1
+    assert client.lost_connections > before
+    client.call(operations.wake_worker("two"))
+    assert stage.redis.exists("one", "two") == 2
 
 
 def test_end_of_a_delivery_that_others_recovered_settles_nothing_of_the_next_one(

@@ -19,10 +19,11 @@ from typedq.bundle import (
     without_secret_values,
 )
 from typedq.compat import compare
+from typedq.configuration import resolve
 from typedq.errors import ConfigurationError, InvalidBundle
 from typedq.policy import Queue
 from typedq.registry import History, Worker
-from typedq.settings import Settings, resolve
+from typedq.settings import Settings
 
 _Schemas = Mapping[str, dict[str, Any]]
 _Contract = tuple[str, dict[str, Any]]  # id, schema

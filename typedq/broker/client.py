@@ -95,11 +95,11 @@ class Broker:
 
     def call(self, operation: Operation[T]) -> T:
         """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
-        return self._run(lambda _: _perform(operation))
+        return self._run(lambda _: perform(operation))
 
     async def acall(self, operation: Operation[T]) -> T:
         """Do as `call`, without blocking the event loop."""
-        return await self._arun(lambda _: _perform(operation))
+        return await self._arun(lambda _: perform(operation))
 
     def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
@@ -181,7 +181,7 @@ class Broker:
                 operation = operations.enqueue(
                     self.keys, producer.id, producer.sequence, batch, schemas
                 )
-            answer = yield from _perform(operation)
+            answer = yield from perform(operation)
             if answer.status == "unknown":
                 schemas = {contract: schema(contract) for contract in answer.unknown}
             elif answer.status == "seen" and not resend:
@@ -240,7 +240,7 @@ class Broker:
         self._make_pools()
 
 
-def _perform(operation: Operation[T]) -> Exchange[T]:
+def perform(operation: Operation[T]) -> Exchange[T]:
     """Run one operation; send the source if the server does not have the script."""
     script, keys, args = operation.script, operation.keys, operation.args
     try:

@@ -112,6 +112,11 @@ class Connection(Producer):
             self._endpoint.losses += 1
             self.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Return False before the first command, and after the connection was lost."""
+        return self._redis is not None
+
     def fileno(self) -> int:
         """Return the file descriptor, to wait on it together with others."""
         return redis_py.fileno(self._redis)
@@ -160,6 +165,26 @@ class AsyncConnection(Producer):
         self._redis = None
 
 
+def drive(connection: Connection, exchange: Exchange[T]) -> T:
+    """Run an exchange over a connection. Raises Failure; then a reply may be outstanding."""
+    try:
+        request = next(exchange)
+        while True:
+            try:
+                reply = None
+                if isinstance(request, Backoff):
+                    time.sleep(request.seconds)
+                else:
+                    reply = connection.execute(request)
+            except Failure as failure:
+                request = exchange.throw(failure)
+            else:
+                request = exchange.send(reply)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
 @final
 class ConnectionPool:
     """The idle connections of blocking calls; at most `limit` are kept."""
@@ -176,29 +201,15 @@ class ConnectionPool:
             connection = Connection(self._endpoint)
         try:
             connection.close_if_stale()
-            exchange = begin(connection)
-            request = next(exchange)
-            while True:
-                try:
-                    reply = None
-                    if isinstance(request, Backoff):
-                        time.sleep(request.seconds)
-                    else:
-                        reply = connection.execute(request)
-                except Failure as failure:
-                    request = exchange.throw(failure)
-                else:
-                    request = exchange.send(reply)
-        except StopIteration as end:
-            if len(self._idle) < self._limit:
-                self._idle.append(connection)
-            else:
-                connection.close()
-            result: T = end.value
-            return result
+            result = drive(connection, begin(connection))
         except BaseException:
             connection.close()  # it may have a reply outstanding
             raise
+        if len(self._idle) < self._limit:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return result
 
     def close(self) -> None:
         """Close the idle connections."""

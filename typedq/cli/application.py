@@ -22,7 +22,14 @@ _HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."
 AppArgument = Annotated[str | None, typer.Argument(metavar="APP", help=_HELP)]
 AppOption = Annotated[str | None, typer.Option("-A", "--app", metavar="APP", help=_HELP)]
 AppDir = Annotated[
-    Path, typer.Option("--app-dir", file_okay=False, exists=True, help="Directory to import from.")
+    Path,
+    typer.Option(
+        "--app-dir",
+        envvar="TYPEDQ_APP_DIR",
+        file_okay=False,
+        exists=True,
+        help="Directory to import from.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HERE = Path()
@@ -106,7 +113,7 @@ def show_trace(error: BaseException) -> None:
 
 
 def _configured() -> str | None:
-    from typedq.settings import project_table  # with pydantic
+    from typedq.configuration import project_table  # with pydantic
 
     # Problems of the file are reported when settings are resolved.
     app = project_table([])[1].get("app")

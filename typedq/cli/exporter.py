@@ -17,8 +17,16 @@ Port = Annotated[int, Option("--port", "-p", min=0, max=65535, help=_PORT_HELP)]
 Host = Annotated[
     str, Option("--host", parser=address, metavar="IP", help="The address to serve them at.")
 ]
-Level = Annotated[str, Option("-l", "--log-level", help="debug, info, warning, error or critical.")]
-Format = Annotated[str, Option("--log-format", help="text or json.")]
+Level = Annotated[
+    str,
+    Option(
+        "-l",
+        "--log-level",
+        envvar="TYPEDQ_LOG_LEVEL",
+        help="debug, info, warning, error or critical.",
+    ),
+]
+Format = Annotated[str, Option("--log-format", envvar="TYPEDQ_LOG_FORMAT", help="text or json.")]
 
 
 def exporter(

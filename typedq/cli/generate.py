@@ -1,22 +1,33 @@
-"""`typedq generate`: code for producers elsewhere, made of a bundle."""
+"""`typedq generate`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
 from typedq.cli.console import print_line, print_note
+from typedq.errors import CannotGenerate
 
 BundleFile = Annotated[
-    Path,
-    Argument(metavar="BUNDLE", dir_okay=False, help="The file that `typedq bundle` wrote."),
+    Path, Argument(metavar="BUNDLE", help="A file that `typedq bundle` wrote.", exists=False)
 ]
-Folder = Annotated[
+Directory = Annotated[
     Path,
-    Option("-o", "--output", file_okay=False, metavar="DIR", help="Write to this directory."),
+    Option(
+        "-o", "--output", metavar="DIR", file_okay=False, help="Directory of the package to write."
+    ),
 ]
+AllowJson = Annotated[
+    bool,
+    Option(
+        "--allow-json",
+        help="For a task whose types Python cannot express, make a sender that takes JSON.",
+    ),
+]
+
+
 AllowUnchecked = Annotated[
     bool,
     Option(
@@ -26,31 +37,51 @@ AllowUnchecked = Annotated[
 ]
 
 
+def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = False) -> None:
+    """Write a Python package with the types and senders of a bundle.
+
+    It is imported, and each contract is derived again: it must be that of the bundle. The package
+    keeps the contracts that it writes in typedq.lock.json.
+    """
+    from typedq.admin.bundles import read_file
+    from typedq.generate.package import LOCK, check_directory, pins, write
+    from typedq.generate.python.proof import checked_source, prove
+
+    known = read_file(bundle)
+    check_directory(output, known)
+    text, problems = checked_source(known, allow_json=allow_json)
+    if not text:
+        hint = "--allow-json makes senders that take JSON for these tasks"
+        print_note(hint)
+        raise CannotGenerate("Python", [(e.task, e.path, e.reason) for e in problems])
+    for error in problems:
+        print_note(f"{error}; its sender takes JSON")
+    write(output, {"__init__.py": text.encode(), "py.typed": b"", LOCK: pins(known)})
+    prove((output / "__init__.py").read_text(encoding="utf-8"), known)
+    count = len(known.tasks)
+    print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")
+
+
 def typescript(
-    bundle: BundleFile, *, output: Folder, allow_unchecked: AllowUnchecked = False
+    bundle: BundleFile, *, output: Directory, allow_unchecked: AllowUnchecked = False
 ) -> None:
     """Write types, checks and a client for a producer in TypeScript.
 
-    The directory needs nothing else: the client uses yours of ioredis or node-redis. Nothing in a
-    bundle becomes code.
+    The directory needs nothing else: the client uses yours of ioredis or node-redis. It keeps the
+    contracts that it writes in typedq.lock.json.
     """
     from typedq.admin.bundles import read_file
-    from typedq.generate.typescript import MARK
+    from typedq.generate.package import LOCK, check_directory, pins, write
     from typedq.generate.typescript import typescript as generated
 
-    made = read_file(bundle)
-    files, notes = generated(made, allow_unchecked=allow_unchecked)
-    for name in files:
-        path = output / name
-        if name.endswith(".ts") and path.exists() and not path.read_bytes().startswith(MARK):
-            raise BadParameter(
-                f"{path} is not a file that this command wrote; give another directory",
-                param_hint="--output",
-            )
-    output.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (output / name).write_bytes(data)
-    for note in notes:
-        print_note(f"checked by the worker only: {note}")
-    count = len(made.tasks)
-    print_line(f"{output}: {count} task{'s' * (count > 1)} of {made.namespace}")
+    known = read_file(bundle)
+    check_directory(output, known)
+    files, problems = generated(known)
+    if problems and not allow_unchecked:
+        print_note("--allow-unchecked leaves these checks to the worker")
+        raise CannotGenerate("TypeScript", problems)
+    for task, path, reason in problems:
+        print_note(f"{task}: {path}: {reason}; only the worker checks it")
+    write(output, files | {LOCK: pins(known)})
+    count = len(known.tasks)
+    print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from typer import BadParameter
 
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, None: 1}
-_DURATION = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?)(ms|[smhdw])?")
-_PROCESSES = re.compile(r"(\d{1,4})|cores(?:\*(\d{1,3}))?")
+from typedq.policy import parse_duration
 
 
 def duration(text: str) -> float:
     """Return seconds; the text is "90", "1.5s", "30m", "2h" or "1d"."""
-    if found := _DURATION.fullmatch(text):
-        return float(found[1]) * _SECONDS[found[2]]
+    if (length := parse_duration(text)) is not None:
+        return length
     raise BadParameter(f"{text!r} is not a duration (90, 30m, 2h, 1d)")
 
 
@@ -34,8 +31,8 @@ def moment(text: str) -> datetime:
 def since(text: str) -> datetime:
     """Return a moment; the text is a duration ago, or ISO 8601 (UTC if it has no time zone)."""
     try:
-        if _DURATION.fullmatch(text):
-            return datetime.now(UTC) - timedelta(seconds=duration(text))
+        if (ago := parse_duration(text)) is not None:
+            return datetime.now(UTC) - timedelta(seconds=ago)
         read = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise BadParameter(
@@ -55,8 +52,9 @@ def address(text: str) -> str:
 
 def processes(text: str) -> int:
     """Return a number of processes; the text is "4", "cores" or "cores*2"."""
-    found = _PROCESSES.fullmatch(text.replace(" ", ""))
-    count = found and (int(found[1]) if found[1] else cores() * int(found[2] or 1))
+    from typedq.cgroup import parse_processes  # with psutil
+
+    count = parse_processes(text)
     if not count:
         raise BadParameter(f"{text!r} is not a number of processes (4, cores, cores*2)")
     return count
@@ -64,6 +62,6 @@ def processes(text: str) -> int:
 
 def cores() -> int:
     """Return how many cores this process may use: its CPU quota rounded up, at least 1."""
-    from typedq.worker.cgroup import usable_cores
+    from typedq.cgroup import usable_cores
 
     return usable_cores()

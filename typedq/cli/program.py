@@ -46,11 +46,8 @@ _COMMANDS = {  # name -> module, function, example
         "bundle",
         "myapp.tasks:app -o shop.typedq.json\n\ntypedq bundle --from schemas/ -o shop.typedq.json",
     ),
-    "generate typescript": (
-        "generate",
-        "typescript",
-        "shop.typedq.json -o src/shop/",
-    ),
+    "generate python": ("generate", "python", "shop.typedq.json -o shop_tasks/"),
+    "generate typescript": ("generate", "typescript", "shop.typedq.json -o src/shop/"),
     "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
     "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
     "dead retry": ("dead", "retry", "--task send_email --since 1d -y"),
@@ -72,8 +69,8 @@ _COMMANDS = {  # name -> module, function, example
 }
 _GROUPS = {
     "generate": (
-        "Code for producers elsewhere, made of a bundle.",
-        "typescript shop.typedq.json -o src/shop/",
+        "Code for producers in other repositories: python, typescript.",
+        "python shop.typedq.json -o shop_tasks/",
     ),
     "dead": (
         "Dead letters, which are messages that failed for good: list, show, retry, drop.",

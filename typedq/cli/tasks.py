@@ -67,9 +67,10 @@ def enqueue(
 ) -> None:
     """Enqueue one message, checked against the contract of the task."""
     loaded = app.load()
-    if task not in loaded.tasks and (hint := meant(task, loaded.tasks)):
+    names = {*loaded.tasks, *loaded.declarations.remote}
+    if task not in names and (hint := meant(task, names)):
         raise BadParameter(f"no task named {task!r}{hint}", param_hint="TASK")
-    known = loaded.declarations.find(task)
+    known = loaded.declarations.find_sender(task)
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
     chosen = {"delay": delay, "eta": eta, "queue": queue}
     chosen |= {"unique": unique, "unique_for": unique_for}

@@ -22,21 +22,17 @@ from typedq.telemetry import event
 if TYPE_CHECKING:
     from typedq.settings import Settings
 
-_C_HELP = "Child processes: 4, cores or cores*2. \\[default: concurrency in settings, else cores]"
+_C_HELP = "Child processes: 4, cores or cores*2. \\[default: TYPEDQ_CONCURRENCY, else cores]"
 _A_HELP = (
-    "Concurrent coroutine tasks in each child process. \\[default: async_concurrency in settings]"
+    "Coroutine tasks beside each other in a child. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
 )
-_G_HELP = "Time for running tasks to finish after SIGTERM. \\[default: grace in settings]"
-_M_HELP = (
-    "Replace a child process after this many tasks. \\[default: max_tasks_per_child in settings]"
-)
-_P_HELP = (
-    "Replace the largest child above this memory use. \\[default: max_mem_percent in settings]"
-)
+_G_HELP = "Time for running tasks to finish after SIGTERM. \\[default: TYPEDQ_GRACE, else 20 s]"
+_M_HELP = "Replace a child process after this many tasks. \\[default: TYPEDQ_MAX_TASKS_PER_CHILD]"
+_P_HELP = "Replace the largest child above this memory use. \\[default: TYPEDQ_MAX_MEM_PERCENT]"
 _PORT_HELP = (
-    "Serve /livez, /readyz and /metrics at this port; 0: any. \\[default: metrics_port in settings]"
+    "Serve /livez, /readyz and /metrics at this port; 0: any. \\[default: TYPEDQ_METRICS_PORT]"
 )
-_HOST_HELP = "The address to serve them at. \\[default: metrics_host in settings, else 0.0.0.0]"
+_HOST_HELP = "The address to serve them at. \\[default: TYPEDQ_METRICS_HOST, else 0.0.0.0]"
 _NAMES = "NAME,..."
 _ONE_PROCESS = (
     "it runs one process; "
@@ -48,25 +44,59 @@ Processes = Annotated[
 ]
 Coroutines = Annotated[int | None, Option("--async-concurrency", min=1, help=_A_HELP)]
 Only = Annotated[
-    list[str] | None, Option("-Q", "--queues", metavar=_NAMES, help="Serve only these queues.")
+    list[str] | None,
+    Option(
+        "-Q",
+        "--queues",
+        metavar=_NAMES,
+        envvar="TYPEDQ_WORKER_QUEUES",
+        help="Serve only these queues.",
+    ),
 ]
 Without = Annotated[
     list[str] | None,
-    Option("-X", "--exclude-queues", metavar=_NAMES, help="Do not serve these queues."),
+    Option(
+        "-X",
+        "--exclude-queues",
+        metavar=_NAMES,
+        envvar="TYPEDQ_EXCLUDE_QUEUES",
+        help="Do not serve these queues.",
+    ),
 ]
-Burst = Annotated[bool, Option("-b", "--burst", help="Exit when no message is ready.")]
-Solo = Annotated[bool, Option("--solo", help="Run tasks in one process, for a debugger.")]
-Level = Annotated[str, Option("-l", "--log-level", help="debug, info, warning, error or critical.")]
-Format = Annotated[str, Option("--log-format", help="text or json.")]
+Burst = Annotated[
+    bool, Option("-b", "--burst", envvar="TYPEDQ_BURST", help="Exit when no message is ready.")
+]
+Solo = Annotated[
+    bool, Option("--solo", envvar="TYPEDQ_SOLO", help="Run tasks in one process, for a debugger.")
+]
+Level = Annotated[
+    str,
+    Option(
+        "-l",
+        "--log-level",
+        envvar="TYPEDQ_LOG_LEVEL",
+        help="debug, info, warning, error or critical.",
+    ),
+]
+Format = Annotated[str, Option("--log-format", envvar="TYPEDQ_LOG_FORMAT", help="text or json.")]
 MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
 MaxMemory = Annotated[
     float | None,
     Option("--max-mem-percent", min=1, max=100, metavar="PERCENT", help=_P_HELP),
 ]
 Reload = Annotated[
-    bool, Option("-r", "--reload", help="Restart when a .py file in --app-dir changes.")
+    bool,
+    Option(
+        "-r",
+        "--reload",
+        envvar="TYPEDQ_RELOAD",
+        help="Restart when a .py file in --app-dir changes.",
+    ),
 ]
-NoCron = Annotated[bool, Option("--no-cron", help="Do not fire cron entries from this worker.")]
+NoCron = Annotated[
+    bool,
+    Option("--no-cron", envvar="TYPEDQ_NO_CRON", help="Do not fire cron entries from this worker."),
+]
 Port = Annotated[int | None, Option("--metrics-port", min=0, max=65535, help=_PORT_HELP)]
 Host = Annotated[
     str | None, Option("--metrics-host", parser=address, metavar="IP", help=_HOST_HELP)

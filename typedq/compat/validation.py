@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, final
 
 from typedq.compat.normal_form import Alternative, Side
 from typedq.compat.scalars import is_decimal
 from typedq.compat.structure import Elements
 from typedq.compat.values import decimal_facets, matches, number_fits, text_fits
-from typedq.contracts.dialect import Schema
-from typedq.contracts.json_tree import NOTHING, equality_key, text_of
+from typedq.contracts.canonical import WireForms, definition_hashes
+from typedq.contracts.dialect import Budget, Document, Schema, Unsupported
+from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
+
+_STEPS = 100_000
 
 _TYPES: dict[str, Any] = {
     "null": type(None),
@@ -123,6 +126,31 @@ class Validator:
             closed = writing and name not in members.required
             rest = members.written if closed else members.accepted
             yield self._admits(rest, part, writing=writing)
+
+
+@final
+class SchemaValidator:
+    """Validates JSON values against one document. Raises `Unsupported` for one that it cannot."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._document = Document(schema)
+        (self._hashes,) = definition_hashes([self._document])
+
+    def refused(self, value: Any) -> str | None:
+        """Return the JSON path of what is surely refused, as near as is known; None if nothing."""
+        root, budget = self._document.root, Budget(_STEPS)
+        side = Side(self._document, WireForms(self._document, self._hashes, budget), budget)
+        validator = Validator(side)
+        try:
+            if validator.reads(root, value) is not False:
+                return None
+            members: dict[str, Schema] = root.get("properties", {}) if is_object(root) else {}
+            for name in members.keys() & value.keys() if is_object(value) else ():
+                if validator.reads(members[name], value[name]) is False:
+                    return f"$.{name}"
+        except Unsupported:
+            return None
+        return "$"
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import NoneType
-from typing import Any, final, get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -30,21 +30,24 @@ def contract_of(fn: Callable[..., Any], *, task: str, context: type) -> Contract
     return Contract(read_signature(fn, task=task, context=context), task)
 
 
-@final
 class Contract:
     """Built once, when a task is defined. Attributes are for reading.
 
     Fields: `task` (name), `fingerprint` (16 hex digits), `id` (`task@fingerprint`), `schema` (a
     standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people),
     `runs_code` (`decode` runs code of the types, which may hang or end the process).
+    `takes_payload` (a call takes the whole payload as its one positional argument).
     `max_body` is in bytes, `max_depth` in levels of nesting; both come from the app's settings.
     """
 
-    def __init__(self, signature: TaskSignature, task: str) -> None:
+    def __init__(
+        self, signature: TaskSignature, task: str, schema: dict[str, Any] | None = None
+    ) -> None:
+        """`schema`: of the payload, if not that of its type."""
         self.task = task
         self.takes_context, self.is_async = signature.takes_context, signature.is_async
         self.signature = signature.text
-        self.schema = _document(signature, task)
+        self.schema = schema or _document(signature, task)
         self.fingerprint = fingerprint(self.schema)
         self.id = f"{task}@{self.fingerprint}"
         self._codec = Codec(signature.payload)
@@ -55,7 +58,7 @@ class Contract:
         self._positional = tuple(p.name for p in by_place)
         self._by_keyword = tuple(n for n in self._parameters if n not in self._positional)
         self._no_keyword = {p.name for p in by_place if p.place is p.place.POSITIONAL_ONLY}
-        self._whole = self._lone and bool(self._positional)
+        self.takes_payload = self._lone and bool(self._positional)
         _check_defaults(signature.parameters, task)
 
     def __repr__(self) -> str:
@@ -69,7 +72,7 @@ class Contract:
         max_depth: int = MAX_DEPTH,
     ) -> bytes:
         """The body of a call, which `decode` reads back unchanged. Raises `InvalidArguments`."""
-        whole = self._whole and len(args) == 1 and not kwargs
+        whole = self.takes_payload and len(args) == 1 and not kwargs
         payload = args[0] if whole else self._bind(args, kwargs)
         try:
             return self._codec.write(payload, max_body, max_depth)
@@ -99,7 +102,7 @@ class Contract:
         return without_secrets(self.schema, text, body)
 
     def _arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self._whole:
+        if self.takes_payload:
             return (payload,), {}
         if self._lone:
             return (), {self._by_keyword[0]: payload}

@@ -2,7 +2,7 @@
 
 from typedq.policy.context import Context
 from typedq.policy.cron import CatchUp, Cron, Schedule
-from typedq.policy.durations import TEN_YEARS, seconds, timeouts
+from typedq.policy.durations import TEN_YEARS, parse_duration, seconds, timeouts
 from typedq.policy.meta import NO_META, Meta, decode_meta
 from typedq.policy.options import (
     CallOptions,
@@ -29,6 +29,7 @@ __all__ = [
     "Schedule",
     "check_options",
     "decode_meta",
+    "parse_duration",
     "parse_queues",
     "refuse_options",
     "seconds",

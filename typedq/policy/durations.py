@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import timedelta
 
 TEN_YEARS = 10 * 365 * 86_400.0
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, None: 1}
+_DURATION = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?)(ms|[smhdw])?", re.ASCII)
+
+
+def parse_duration(text: str) -> float | None:
+    """Return seconds; the text is "90", "1.5s", "30m", "2h" or "1d". None: it is no duration."""
+    found = _DURATION.fullmatch(text)
+    return float(found[1]) * _SECONDS[found[2]] if found else None
 
 
 def seconds(value: float | timedelta, what: str) -> float:

@@ -59,4 +59,5 @@ def typedq_server() -> Generator[OwnServer]:
 
     with OwnServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TYPEDQ_URL", server.url)
+        patch.delenv("TYPEDQ_URL_FILE", raising=False)
         yield server

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, final
 from msgspec.structs import replace as _replace
 
 from typedq import policy
-from typedq.errors import SoftTimeout
+from typedq.errors import SoftTimeout, UnknownTask
 from typedq.failure import is_cancellation, next_retry_delay
 from typedq.invoke import LimitRules
 from typedq.message import BROADCAST, ID, decode_message
 from typedq.middleware import Hooks, MiddlewareStack
 from typedq.single import Cancellation, MessageInfo, refuse_broadcast
-from typedq.task import Call, Task
+from typedq.task import Call, Sender, Task
 from typedq.testing.attempts import OwnProcess, Target, TestAttempt, refuse_running_loop
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class TestQueue:
 
     Its clock stands still until `advance` is called. Middleware, context, options and retries work
     as in a worker, and what a task changes of the process is put back. A retry waits its whole
-    backoff, without jitter. Timeouts are not enforced; cron entries are not fired.
+    backoff, without jitter. Timeouts are not enforced; cron entries are not fired. Calls of remote
+    tasks are kept, and not run.
     """
 
     __test__ = False  # pytest collects classes of such names
@@ -90,7 +91,16 @@ class TestQueue:
             delay = destination.delay_ms or max(0, (destination.eta_ms or 0) - now)
             waiting = _Waiting(ranks.get(destination.queue, -1), 0, 0, 0, 0, sent.message, call)
             self._captured.append(call)
-            self._put(waiting, delay)
+            if self._is_run_here(call):
+                self._put(waiting, delay)
+
+    def _is_run_here(self, call: Call) -> bool:
+        """Return False for a call of a remote task: there is nothing to run."""
+        try:
+            self._find(call.task)
+        except UnknownTask:
+            return False
+        return True
 
     def _holds(self, sent: OutgoingMessage) -> bool:
         """Return False if another message holds its unique key on the clock of this queue."""
@@ -102,16 +112,16 @@ class TestQueue:
         self._uniques[key] = sent.id, self._clock + lives_ms
         return True
 
-    def calls(self, task: Task[..., Any] | None = None) -> list[Call]:
+    def calls(self, task: Sender[...] | None = None) -> list[Call]:
         """Return every call so far (of one task), run or not, in the order of their enqueues."""
         return [call for call in self._captured if task is None or call.task == task.name]
 
-    def broadcasts(self, task: Task[..., Any] | None = None) -> list[Call]:
+    def broadcasts(self, task: Sender[...] | None = None) -> list[Call]:
         """Return those of `calls` that were broadcast, each as `task.call(...)` makes it."""
         sent = [call for call in self.calls(task) if call.options.queue == BROADCAST]
         return [_replace(call, options=_replace(call.options, queue=None)) for call in sent]
 
-    def waiting(self, task: Task[..., Any] | None = None) -> list[Call]:
+    def waiting(self, task: Sender[...] | None = None) -> list[Call]:
         """Return the calls (of one task) that are still to run, or to run again; due ones first."""
         later = [waiting for *_, waiting in sorted(self._later)]
         calls = [waiting.call for waiting in (*sorted(self._ready), *later)]

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker import DeadBounds
+from typedq.broker import DeadBounds, DedicatedClient
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.decoder import MessageDecoder
@@ -60,14 +60,14 @@ class Child:
     ) -> None:
         self._journal, self._config, self._parent = journal, config, parent
         self._lease_deadline = journal.lease_deadline
-        broker = app.broker
+        broker, client = app.broker, DedicatedClient(app.broker)
         self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in config.queues])
         self._session = Session(
-            broker, journal, config.queues, lease_s=config.lease_s, bounds=config.bounds
+            client, journal, config.queues, lease_s=config.lease_s, bounds=config.bounds
         )
-        readers = ContractReaders(app)
+        readers = ContractReaders(app, client)
         self._decoder = MessageDecoder(app, readers, journal)
-        self._parked = ParkedGroups(broker, readers, config.queues)
+        self._parked = ParkedGroups(client, readers, config.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.wake)
         self._middleware = self._coroutines.middleware
         self._prefetch = Prefetch(config.prefetch)

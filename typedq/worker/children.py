@@ -14,12 +14,12 @@ from typing import NoReturn, final
 from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import operations
+from typedq.cgroup import oom_kills
 from typedq.errors import ServerError
 from typedq.observe.tallies import Tallies
 from typedq.observe.tally import Tally
 from typedq.telemetry import event, restore
 from typedq.worker import processes
-from typedq.worker.cgroup import oom_kills
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Journal, Phase, State

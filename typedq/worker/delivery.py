@@ -31,19 +31,17 @@ class MessageKind:
     counted: the contract under which they count as waiting; b"" for a broadcast, which does not
     typical: how long they run (s), as far as known
     decode: None until the contract is known to be readable; then all after it are set, too
-    is_plain: a function of its arguments alone, without a soft timeout
     """
 
     __slots__ = (
-        "body_at", "counted", "decode", "is_async", "is_plain", "limits", "meta_at", "options",
-        "place", "queue", "runs_code", "task", "text", "typical",
+        "body_at", "counted", "decode", "is_async", "limits", "meta_at", "options", "place",
+        "queue", "runs_code", "task", "text", "typical",
     )  # fmt: skip
 
     task: Task[..., Any]
     limits: Limits
     runs_code: bool
     is_async: bool
-    is_plain: bool
 
     def __init__(self, text: bytes, queues: Sequence[str]) -> None:
         contract, queue, options = text.split(b" ")[:3]
@@ -64,10 +62,8 @@ class MessageKind:
         limits: Limits,
     ) -> None:
         """Set how messages of this kind are read and run."""
-        contract = task.contract
         self.task, self.runs_code, self.limits = task, runs_code, limits
-        self.is_async = contract.is_async
-        self.is_plain = not contract.takes_context and limits.soft is None
+        self.is_async = task.contract.is_async
         self.decode = decode
 
     def fits(self, message: bytes) -> bool:

@@ -10,8 +10,8 @@ from typing import final
 
 import psutil
 
+from typedq.cgroup import used_percent
 from typedq.telemetry import event
-from typedq.worker.cgroup import used_percent
 from typedq.worker.child_process import ChildProcess
 from typedq.worker.processes import send_signal
 

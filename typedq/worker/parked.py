@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import final
 
-from typedq.broker import Broker
+from typedq.broker import DedicatedClient
 from typedq.broker.parking import Group, groups
 from typedq.errors import ServerError
 from typedq.telemetry import event
@@ -22,8 +22,10 @@ FIND_S = 2.0
 class ParkedGroups:
     """The groups to fetch from, in turn with the queues, so that neither starves the other."""
 
-    def __init__(self, broker: Broker, readers: ContractReaders, queues: Sequence[str]) -> None:
-        self._broker, self._readers, self._queues = broker, readers, queues
+    def __init__(
+        self, client: DedicatedClient, readers: ContractReaders, queues: Sequence[str]
+    ) -> None:
+        self._client, self._readers, self._queues = client, readers, queues
         self.groups = deque[Group]()  # in which something may be left
         self.find_at = 0.0  # when to search again (monotonic)
         self._is_turn = False
@@ -46,7 +48,7 @@ class ParkedGroups:
 
     def _find(self) -> None:
         try:
-            found = self._broker.call(groups(self._broker.keys))
+            found = self._client.call(groups(self._client.keys))
             readable = [group for group in found if self._can_read(group)]
         except ServerError:
             return  # the next `sync` says what is wrong

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
+from typedq.broker import DedicatedClient
 from typedq.broker.stats import schema
 from typedq.errors import InvalidBody, InvalidSchema, ServerUnavailable, UnknownTask
 from typedq.task import Call, Task, Upcaster
@@ -38,8 +38,8 @@ class ContractReaders:
     a while, is named by one log line, and its messages are parked.
     """
 
-    def __init__(self, app: TypedQ) -> None:
-        self._app, self._broker = app, app.broker
+    def __init__(self, app: TypedQ, client: DedicatedClient) -> None:
+        self._app, self._client = app, client
         self._limits = app.settings.max_body, app.settings.max_depth
         self._own = {
             f"{name}@{task.contract.fingerprint}".encode(): _directly(task, self._limits)
@@ -69,7 +69,7 @@ class ContractReaders:
             if upcaster.contract.fingerprint == fingerprint:
                 return self._remember(contract, _through(upcaster, task, self._limits))
         try:
-            document = self._broker.call(schema(self._broker.keys, contract.decode()))
+            document = self._client.call(schema(self._client.keys, contract.decode()))
             if document is None:
                 return None  # somebody may publish it yet
             reader, why_not = _choose(document, task, self._limits)
@@ -126,9 +126,10 @@ def _choose(
 
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
-    max_body, max_depth = limits
-    decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
-    return ContractReader(task, decode, task.contract.runs_code)
+    decode, (max_body, max_depth) = task.contract.decode, limits
+    return ContractReader(
+        task, lambda body: decode(body, max_body, max_depth), task.contract.runs_code
+    )
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import final
 
-from typedq.broker import Broker, DeadBounds, operations
+from typedq.broker import DeadBounds, DedicatedClient, operations
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import ARE_IDS, COUNTS_AT, ID, KIND_AT, MAY_SHARE, is_message, uncancelled
+from typedq.message import COUNTS_AT, ID, KIND_AT, MAY_SHARE, are_ids, is_message, uncancelled
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery, MessageKind, MessageKinds, by_kind
 from typedq.worker.journal import Journal, State
@@ -40,14 +40,14 @@ class Session:
 
     def __init__(
         self,
-        broker: Broker,
+        client: DedicatedClient,
         journal: Journal,
         queues: Sequence[str],
         *,
         lease_s: float,
         bounds: DeadBounds,
     ) -> None:
-        self._broker, self._journal, self._queues = broker, journal, tuple(queues)
+        self._client, self._journal, self._queues = client, journal, tuple(queues)
         self._name, self._tally = journal.session, journal.tally
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
         self._kinds, self._kind = MessageKinds(queues), MessageKind(b"@ - ", queues)
@@ -56,7 +56,7 @@ class Session:
         self._free = list(range(journal.slots))
         self.waiting, self.unsettled = deque[Delivery](), list[Delivery]()
         self._failed = 0
-        self._must_replace, self._lost_connections = False, broker.lost_connections
+        self._must_replace, self._lost_connections = False, client.lost_connections
         self.urgent, self.bytes_each = False, 1
 
     @property
@@ -145,7 +145,7 @@ class Session:
         """
         # A lost connection may mean a restart that forgot the last second: then the server believes
         # that we hold what we settled, or what we never received.
-        if self._must_replace or self._lost_connections != self._broker.lost_connections:
+        if self._must_replace or self._lost_connections != self._client.lost_connections:
             self._replace()
         try:
             fetched = self._settle_and_fetch(max_messages, token)
@@ -166,9 +166,9 @@ class Session:
 
     def unpark(self, group: Group, max_messages: int) -> bool:
         """Fetch parked messages of a group; return False if there were none."""
-        operation = unpark(self._broker.keys, self._name, group, max_messages, self._bounds)
+        operation = unpark(self._client.keys, self._name, group, max_messages, self._bounds)
         try:
-            fetched = self._broker.call(operation)
+            fetched = self._client.call(operation)
         except ServerError:
             fetched = Fetched(False, 0, [])
         if not fetched.alive:
@@ -179,12 +179,12 @@ class Session:
     def _settle_and_fetch(self, max_messages: int, token: str | None) -> Fetched:
         operation = partial(
             settle_and_fetch,
-            *(self._broker.keys, self._name, self._queues),
+            *(self._client.keys, self._name, self._queues),
             max_messages=max_messages,
             token=token,
             bounds=self._bounds,
         )
-        ended, call = self.unsettled, self._broker.call
+        ended, call = self.unsettled, self._client.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.
             counts = Counter([delivery.kind.counted for delivery in ended])
@@ -203,7 +203,7 @@ class Session:
             else:
                 others.append(settlement)
         if parked:
-            call(park(self._broker.keys, self._name, parked, self._bounds))
+            call(park(self._client.keys, self._name, parked, self._bounds))
         acks = [Ack(contract, ids) for contract, ids in acked.items()]
         return call(operation(settle=[*acks, *others]))
 
@@ -235,7 +235,7 @@ class Session:
             records[slot] = delivery = Delivery(message, slot, kind, id, alone)
             deliveries.append(delivery)
         self._kind = kind
-        are_good = ARE_IDS(b"".join(ids)) and None not in [kind.place for kind in kinds]
+        are_good = are_ids(b"".join(ids)) and None not in [kind.place for kind in kinds]
         places = [delivery.kind.place or 0 for delivery in deliveries]
         slots = [delivery.slot for delivery in deliveries]
         if self._tally:
@@ -248,7 +248,7 @@ class Session:
         for delivery in deliveries:
             if delivery.kind.place is None:
                 why = "it names another queue than the one it was in"
-            elif not ARE_IDS(delivery.id):
+            elif not are_ids(delivery.id):
                 why = "its id is not 26 hexadecimal digits"
             else:
                 self.waiting.append(delivery)
@@ -263,17 +263,17 @@ class Session:
         journal, pause = self._journal, 0.05
         journal.fresh = journal.fresh or new_session()
         operation = operations.replace_session(
-            self._broker.keys, self._name, journal.fresh, self._queues, self._lease_ms
+            self._client.keys, self._name, journal.fresh, self._queues, self._lease_ms
         )
         while True:
             try:
-                replaced = self._broker.call(operation)
+                replaced = self._client.call(operation)
                 break
             except ServerError:
                 time.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE_S)
         self._name, journal.session, journal.fresh = journal.fresh, journal.fresh, ""
-        self._must_replace, self._lost_connections = False, self._broker.lost_connections
+        self._must_replace, self._lost_connections = False, self._client.lost_connections
         text = "session ID replaced to reconcile in-flight messages"
         event(logging.INFO, text, kept=replaced.kept)
         # Malformed messages stay in the session and become dead letters when it is recovered.

@@ -1,4 +1,4 @@
-"""What a supervisor reports of itself every second, for `typedq health` and the probes by HTTP."""
+"""What a supervisor reports of itself every second: for `typedq health`, probes and systemd."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typedq.errors import ConfigurationError
 from typedq.observe.pages import Page, Pages
 from typedq.telemetry import event
 from typedq.worker.journal import Journal, Phase
+from typedq.worker.notify import Notifier
 
 BEAT_S = 1.0
 MIN_SILENCE_S = 3.0
@@ -45,6 +46,7 @@ class Status:
         self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
         self._path = Path()
         self._file: int | None = None
+        self._notifier = Notifier()
         self.memory = mmap.mmap(-1, health.SIZE)
         with suppress(OSError):  # the first beat says so
             _remove_stale(runtime.private(Path(health.directory()), _FIX))
@@ -76,6 +78,7 @@ class Status:
             "stopping": int(stopping),
         }
         self.memory[:] = data = health.encode(values)
+        self._notifier.beat(health.Report(data), now)
         try:
             self._write(data)
             self._has_warned = False
@@ -87,6 +90,7 @@ class Status:
 
     def close(self) -> None:
         """Remove the file: the worker ended in good order."""
+        self._notifier.stop()
         if self._file is not None:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)

@@ -58,7 +58,7 @@ class WorkerOptions:
     concurrency: int
     async_concurrency: int = 100
     burst: bool = False
-    grace_s: float = 30.0
+    grace_s: float = 20.0
     max_tasks: int | None = None
     max_mem_percent: float | None = None
     cron: bool = True

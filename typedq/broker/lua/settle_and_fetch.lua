@@ -5,7 +5,9 @@ Guarantee: only the session that holds a message settles it (HDEL returns 1). Fe
 in flight before the reply is sent. A queue is read only if those before it are empty or paused. If
 all are empty, up to 500 due messages become ready. A message that must run alone ends the batch.
 What was cancelled is dropped instead of retried or released.
-Never sent twice: after a lost reply, the session is replaced.
+Never sent twice, nor over another connection than the last one of its session: after a lost reply
+or connection, the session is replaced. For a server that forgot the last second, "ack_all" would
+name other messages.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from typedq.broker.script import script
-from typedq.bundle import Bundle, BundledTask, dump
+from typedq.bundle import Bundle, BundledTask
 from typedq.contracts import fingerprint
 from typedq.contracts.dialect import (
     ANNOTATIONS,
@@ -22,9 +21,9 @@ from typedq.contracts.json_tree import is_object
 from typedq.errors import CannotGenerate
 from typedq.generate.typescript.names import Names, comment, literal, member, pascal
 from typedq.generate.typescript.parts import Rendered, about
-from typedq.generate.typescript.types import Renderer
+from typedq.generate.typescript.rendering import Renderer
 
-MARK: Final = b"// Written by `typedq generate typescript`; make it again instead of editing it."
+_MARK: Final = b"// Written by `typedq generate typescript`; make it again instead of editing it."
 _RUNTIME = Path(__file__).parent / "runtime"
 _CONTRACTS = """\
 import * as t from "./typed.js";
@@ -50,20 +49,16 @@ export * from "./errors.js";
 export * from "./values.js";
 export { toJson } from "./checks.js";
 """
-_Problem = tuple[str, str, str]  # task, path, reason
+Problem = tuple[str, str, str]  # task, path, reason
 
 
-def typescript(
-    bundle: Bundle, *, allow_unchecked: bool = False
-) -> tuple[dict[str, bytes], list[str]]:
-    """Return the files of a folder by name, and notes on what only the worker checks.
+def typescript(bundle: Bundle) -> tuple[dict[str, bytes], list[Problem]]:
+    """Return the files of a folder by name, and what of the contracts only a worker checks.
 
-    Raises CannotGenerate if there is something, unless that is allowed.
+    Raises CannotGenerate for a schema that is not understood.
     """
     module = _Module()
     tasks = "".join(module.task(task) for _, task in sorted(bundle.tasks.items()))
-    if module.problems and not allow_unchecked:
-        raise CannotGenerate("TypeScript", module.problems)
     queues = " | ".join(map(literal, bundle.queues))
     facts = (
         f"  namespace: {literal(bundle.namespace)},\n"
@@ -83,9 +78,8 @@ def typescript(
     lua += f"export const ENQUEUE = {literal(enqueue.source)};\n"
     texts = {path.name: path.read_text("utf-8") for path in sorted(_RUNTIME.glob("*.ts"))}
     texts |= {"contracts.ts": contracts, "script.ts": lua, "index.ts": _INDEX}
-    files = {name: b"%b\n\n%b" % (MARK, text.encode()) for name, text in sorted(texts.items())}
-    files["typedq.lock.json"] = dump(replace(bundle, kind="pins"))
-    return files, [f"{task}: {path}: {why}" for task, path, why in module.problems]
+    files = {name: b"%b\n\n%b" % (_MARK, text.encode()) for name, text in sorted(texts.items())}
+    return files, module.problems
 
 
 class _Module:
@@ -93,7 +87,7 @@ class _Module:
 
     def __init__(self) -> None:
         self.written, self.payloads = list[str](), list[str]()
-        self.problems: list[_Problem] = []
+        self.problems: list[Problem] = []
         self._names = Names()
         self._known: dict[tuple[str, str], str] = {}  # wanted name, fingerprint -> name
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 _ROOT = Path("/")
+_PROCESSES = re.compile(r"(\d{1,4})|cores(?:\*(\d{1,3}))?", re.ASCII)
 
 
 class _Version(NamedTuple):
@@ -25,6 +27,12 @@ _V1 = _Version(
     "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "memory.oom_control"
 )
 _V2 = _Version("memory.max", "memory.current", "inactive_file", "memory.events")
+
+
+def parse_processes(text: str) -> int | None:
+    """Return a number of processes, from 1; the text is "4", "cores" or "cores*2"."""
+    found = _PROCESSES.fullmatch(text.replace(" ", ""))
+    return (found and (int(found[1]) if found[1] else usable_cores() * int(found[2] or 1))) or None
 
 
 def usable_cores(root: Path = _ROOT) -> int:

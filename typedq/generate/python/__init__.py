@@ -1,0 +1,1 @@
+"""Python packages: types as msgspec Structs, and a sender for each task."""

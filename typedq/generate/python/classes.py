@@ -1,0 +1,173 @@
+"""The classes of a generated module: enums and Structs, as source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, final
+
+from typedq.contracts.dialect import Schema
+from typedq.contracts.json_tree import is_array, is_object, text_of
+from typedq.generate.python.names import BUILTINS, Names, docstring, is_name, literal, name_of
+
+_INDENT = "    "
+UNSET = "_msgspec.UNSET"
+
+
+class Field(NamedTuple):
+    """A field of a record or a parameter. `default`: source, or None if it is required."""
+
+    wire_name: str
+    kind: str
+    default: str | None
+    description: str = ""
+
+
+@final
+class Classes:
+    """The classes of one module, by name, in the order of their definition."""
+
+    def __init__(self, names: Names, *, ordered: bool) -> None:
+        self.names, self.ordered = names, ordered
+        self.sources: dict[str, str] = {}
+        self._by_key: dict[str, str] = {}
+        self._by_source: dict[tuple[str, str], str] = {}
+
+    def define(self, key: str, wanted: Sequence[str], render: Callable[[], tuple[str, str]]) -> str:
+        """Return the name of a class, which is rendered once for each key.
+
+        render: returns what stands after `class Name` and before it, such as a decorator
+        """
+        if key in self._by_key:
+            return self._by_key[key]
+        name = self._by_key[key] = self.names.take(*(name_of(each, "Record") for each in wanted))
+        head, body = render()
+        same = self._by_source.get((wanted[0], head + body))
+        if same is not None and same != name:
+            self.names.give_back(name)
+            self._by_key[key] = same
+            return same
+        self._by_source[wanted[0], head + body] = name
+        self.sources[name] = f"class {name}({head}):\n{body}"
+        return name
+
+
+def enum_source(schema: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the bases and the body of an enum."""
+    names, lines = Names(("name", "value", "mro")), list[str]()
+    for value in schema["enum"]:
+        text = value.upper() if isinstance(value, str) else f"{value}".replace("-", "MINUS_")
+        wanted = name_of(text, "EMPTY").strip("_")
+        wanted = wanted if is_name(wanted) else f"VALUE_{wanted}"
+        lines.append(f"{_INDENT}{names.take(wanted)} = {literal(value)}\n")
+    return "_enum.Enum", _doc(schema) + "".join(lines)
+
+
+def enum_members(source: str, value: object) -> str | None:
+    """Return the name of the member with a value in the source of an enum."""
+    lines = (line.strip().split(" = ", 1) for line in source.splitlines())
+    return next((line[0] for line in lines if line[1:] == [literal(value)]), None)
+
+
+def struct_source(
+    schema: Mapping[str, Any],
+    fields: Sequence[Field],
+    options: Mapping[str, str],
+    *,
+    by_place: bool,
+    taken: frozenset[str],
+) -> tuple[str, str]:
+    """Return the bases and the body of a Struct; `taken`: names that no field can have."""
+    required = [field.default is None for field in fields]
+    in_order = by_place and required == sorted(required, reverse=True)
+    if _is_named_tuple(fields, options, taken):
+        rows = (f"{f.wire_name}: {f.kind}{_value(f, f.wire_name)}\n" for f in fields)
+        body = _doc(schema) + "".join(_INDENT + row for row in rows)
+        return "_typing.NamedTuple", body or f"{_INDENT}pass\n"
+    keywords = {**({} if in_order else {"kw_only": "True"}), **options}
+    head = "".join(f", {name}={value}" for name, value in keywords.items())
+    names, lines = Names(), list[str]()
+    for field in fields:
+        name = field_name(field.wire_name, names, taken)
+        lines.append(f"{_INDENT}{name}: {field.kind}{_value(field, name)}\n")
+        if field.description:
+            lines.append(docstring(field.description, _INDENT))
+    body = _doc(schema) + "".join(lines)
+    return f"_msgspec.Struct, frozen=True{head}", body or f"{_INDENT}pass\n"
+
+
+def _is_named_tuple(
+    fields: Sequence[Field], options: Mapping[str, str], taken: frozenset[str]
+) -> bool:
+    """Return True for a closed array without a tag. A Struct in its place could be a payload."""
+    if set(options) != {"array_like", "forbid_unknown_fields"}:
+        return False
+    names = [field_name(field.wire_name, Names(), taken) for field in fields]
+    plain = all(name == f.wire_name for name, f in zip(names, fields, strict=True))
+    return plain and not any(
+        name[0] == "_" or name in ("count", "index") or f.default == UNSET
+        for name, f in zip(names, fields, strict=True)
+    )
+
+
+def field_name(wire_name: str, names: Names, taken: frozenset[str]) -> str:
+    """Return the name of a field: that of its member, unless Python would misread it."""
+    wanted = name_of(wire_name, "field")
+    return names.take(f"{wanted}_" if wanted in taken | BUILTINS else wanted)
+
+
+def _value(field: Field, name: str) -> str:
+    if name == field.wire_name:
+        return "" if field.default is None else f" = {field.default}"
+    default = "" if field.default is None else f"default={field.default}, "
+    if field.default in ("[]", "{}"):
+        default = f"default_factory={'list' if field.default == '[]' else 'dict'}, "
+    return f" = _msgspec.field({default}name={literal(field.wire_name)})"
+
+
+def _doc(schema: Mapping[str, Any]) -> str:
+    text = schema.get("description")
+    return docstring(text, _INDENT) + "\n" if isinstance(text, str) and text.strip() else ""
+
+
+def tag_of(schemas: Sequence[Mapping[str, Any]], *, lone: bool) -> str | None:
+    """Return the member that holds the tag of records, or None.
+
+    lone: one record outside of a union, whose tag need not be there
+    """
+    candidates = [
+        name
+        for name in schemas[0].get("properties", {})
+        if all(_is_tag(schema, name, lone=lone) for schema in schemas)
+    ]
+    values = {name: [tag_value(schema, name) for schema in schemas] for name in candidates}
+    distinct = [n for n in candidates if len({*map(text_of, values[n])}) == len(schemas)]
+    return "type" if "type" in distinct else next(iter(distinct), None)
+
+
+def _is_tag(schema: Mapping[str, Any], name: str, *, lone: bool) -> bool:
+    part = schema.get("properties", {}).get(name)
+    listed = part.get("enum") if is_object(part) and part.keys() == {"enum"} else None
+    one = is_array(listed) and len(listed) == 1 and type(listed[0]) in (str, int)
+    return one and (name in schema.get("required", ())) is not lone
+
+
+def tag_value(schema: Mapping[str, Any], name: str) -> Any:
+    """Return the tag of a record."""
+    return schema["properties"][name]["enum"][0]
+
+
+def is_record(schema: Mapping[str, Any]) -> bool:
+    """Return True for the schema of an object or array whose members have names."""
+    return "properties" in schema or "x-typedq-elements" in schema
+
+
+def is_enum(schema: Schema) -> bool:
+    """Return True if a class has the listed values, which are all text or all whole numbers."""
+    values = listed(schema) if is_object(schema) else []
+    return "title" in schema and {*map(type, values)} in ({str}, {int})
+
+
+def listed(part: Mapping[str, Any]) -> list[Any]:
+    """Return the values that an enum lists."""
+    found: list[Any] = part.get("enum", [])
+    return found

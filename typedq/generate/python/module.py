@@ -1,0 +1,107 @@
+"""The source of a Python package with the types and senders of a bundle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from typedq.bundle import Bundle, BundledTask
+from typedq.contracts.dialect import Document, Unsupported
+from typedq.generate.python.annotations import Types
+from typedq.generate.python.classes import Classes, Field, is_record
+from typedq.generate.python.names import RESERVED, Inexpressible, Names, is_name, literal, name_of
+
+_IMPORTS = {
+    "_datetime.": "import datetime as _datetime\n",
+    "_decimal.": "import decimal as _decimal\n",
+    "_enum.": "import enum as _enum\n",
+    "_typing.": "import typing as _typing\n",
+    "_uuid.": "import uuid as _uuid\n",
+}
+_LINE = 100
+
+
+def source(bundle: Bundle, as_json: Collection[str] = ()) -> str:
+    """Return the source of the package. Raises Inexpressible.
+
+    as_json: tasks whose senders take JSON, because no types can be made for them
+    """
+    names = Names(RESERVED)
+    senders = {task: names.take(name_of(task, "task")) for task in bundle.tasks}
+    classes, parts = Classes(names, ordered=bundle.ordered), list[str]()
+    for task in bundle.tasks.values():
+        name = senders[task.name]
+        if task.name in as_json:
+            parts.append(_sender(name, task, literal(task.schema)))
+        else:
+            parts.append(_typed(name, task, classes))
+    body = "\n\n".join(classes.sources.values())
+    code = (f"\n\n{body}\n\n" if body else "") + "".join(parts)
+    public = sorted([*classes.sources, *senders.values(), "app"])
+    typing = [name for name in ("Annotated", "Literal") if f"{name}[" in code]
+    text = "".join(
+        [
+            f'"""Types and senders of the tasks of {bundle.namespace}.\n\n',
+            "Written by `typedq generate python`; do not edit, but generate it again.\n",
+            '"""\n\nfrom __future__ import annotations\n\n',
+            *(line for word, line in _IMPORTS.items() if word in code),
+            f"from typing import {', '.join(typing)}\n" if typing else "",
+            "\nimport msgspec as _msgspec\n" if "_msgspec." in code else "\n",
+            "import typedq as _typedq\n\n",
+            _list("__all__ = [", public, "]"),
+            f"app = _typedq.TypedQ(\n    {literal(bundle.namespace)},\n",
+            f"    queues=[{', '.join(map(literal, bundle.queues))}],\n",
+            f"    default_queue={literal(bundle.default_queue)},\n",
+            f"    max_body={bundle.max_body},\n    max_depth={bundle.max_depth},\n)\n",
+            code,
+        ]
+    )
+    return re.sub(r"\n{4,}", "\n\n\n", text)
+
+
+def _typed(name: str, task: BundledTask, classes: Classes) -> str:
+    """Return the source of a sender whose arguments have types."""
+    try:
+        document = Document(task.schema)
+    except Unsupported as error:
+        raise Inexpressible(task.name, "$", f"its schema cannot be used: {error}") from None
+    types = Types(task.name, document, classes)
+    if "x-typedq-payload" not in task.schema:
+        return _sender(name, task, types.of(task.schema, "$"))
+    if not is_record(task.schema):
+        raise Inexpressible(task.name, "$", "its parameters are not listed")
+    fields = types.fields(task.schema, "$")
+    for field in fields:
+        if not is_name(field.wire_name) or field.wire_name.startswith("__"):
+            reason = f"{field.wire_name!r:.80} cannot be the name of a parameter"
+            raise Inexpressible(task.name, "$", reason)
+    function = classes.names.take(f"_{name}")
+    parameters = _parameters(fields, by_place=classes.ordered)
+    return f"\n\ndef {function}({parameters}) -> None: ...\n\n\n" + _sender(name, task, function)
+
+
+def _parameters(fields: Sequence[Field], *, by_place: bool) -> str:
+    shown, optional = list[str](), False
+    for field in fields:
+        if (not by_place or (optional and field.default is None)) and "*" not in shown:
+            shown.append("*")
+        optional = optional or field.default is not None
+        default = "" if field.default is None else f" = {field.default}"
+        shown.append(f"{field.wire_name}: {field.kind}{default}")
+    one = ", ".join(shown)
+    return one if len(one) < _LINE - 30 else "\n    " + ",\n    ".join(shown) + ",\n"
+
+
+def _sender(name: str, task: BundledTask, contract: str) -> str:
+    where = f"contract={contract}, queue={literal(task.queue)}"
+    return f"{name} = app.remote({literal(task.name)}, {where})\n"
+
+
+def _list(begin: str, names: Sequence[str], end: str) -> str:
+    return begin + "\n" + "".join(f"    {literal(name)},\n" for name in names) + end + "\n\n"
+
+
+def derived(module: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the contracts of an imported package by task."""
+    return {name: task.contract for name, task in module["app"].declarations.remote.items()}
