@@ -16,7 +16,7 @@ TEXTS = [
     f"*/ {RUN}; /*",
     f"\n{RUN}\n",
     f"\u2028{RUN}\u2029",
-    f"\\\"; {RUN}; //",
+    f'\\"; {RUN}; //',
     f"]); {RUN}; t.text([",
     f"// @ts-nocheck\n{RUN}",
     "@ts-ignore",

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,14 @@ def packages() -> Path:
             made.mkdir(exist_ok=True)
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(HERE / name, made)
-            command = [_BIN / "node", _NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+            command: list[str | Path] = [
+                _BIN / "node",
+                _NPM,
+                "ci",
+                "--no-audit",
+                "--no-fund",
+                "--ignore-scripts",
+            ]
             done = subprocess.run(
                 command, cwd=made, env=_ENVIRONMENT, capture_output=True, text=True, check=False
             )
@@ -53,6 +61,8 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root, self.said = root, ""
+        self.namespace = f"t{uuid.uuid4().hex[:12]}"  # of the models
+
         installed = packages()
         (root / "node_modules").symlink_to(installed / "node_modules")
         shutil.copy(HERE / "package.json", root)
@@ -69,7 +79,7 @@ class Project:
 
     def compile(self) -> str:
         """Compile all of it; return what the compiler says."""
-        command = [_BIN / "node", "node_modules/typescript/bin/tsc", "-p", "."]
+        command: list[str | Path] = [_BIN / "node", "node_modules/typescript/bin/tsc", "-p", "."]
         done = subprocess.run(
             command, cwd=self.root, env=_ENVIRONMENT, capture_output=True, text=True, check=False
         )
@@ -77,19 +87,20 @@ class Project:
 
     def command(self, program: str, *args: str) -> list[str]:
         """Return the command that runs a program."""
-        return [str(_BIN / "node"), str(self.root / "built/programs" / f"{program}.js"), *args]
+        where = program if "/" in program else f"programs/{program}"
+        return [str(_BIN / "node"), str(self.root / "built" / f"{where}.js"), *args]
 
-    def run(self, program: str, *args: str, input: str = "", timeout: float = 50) -> str:
-        """Run a program; return its output."""
+    def run(self, program: str, *args: str, input: str = "", url: str = "") -> str:
+        """Run a program; return its output. url: of the server, for TYPEDQ_URL."""
         done = subprocess.run(
             self.command(program, *args),
             cwd=self.root,
-            env=_ENVIRONMENT,
+            env={**_ENVIRONMENT, "TYPEDQ_URL": url},
             input=input,
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout,
+            timeout=50,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

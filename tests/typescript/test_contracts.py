@@ -38,5 +38,9 @@ def test_nothing_in_a_bundle_becomes_code(project: Project) -> None:
 @pytest.mark.parametrize("folder", ["shop", "models", "hostile"])
 def test_a_generated_folder_needs_nothing_else(project: Project, folder: str) -> None:
     for path in (project.root / folder).glob("*.ts"):
-        found = [line for line in path.read_text().splitlines() if line.startswith(("import", "export *"))]
+        found = [
+            line
+            for line in path.read_text().splitlines()
+            if line.startswith(("import", "export *"))
+        ]
         assert all('from "./' in line for line in found), path

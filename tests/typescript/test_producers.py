@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from tests.conftest import WaitUntil
 
 ROOT = Path(__file__).parents[2]
+Calls = list[tuple[str, str]]
 LIBRARIES = ("ioredis", "node-redis")
 
 
 @pytest.fixture(scope="module")
-def calls() -> list[tuple[str, str]]:
+def calls() -> Calls:
     """Every example of every contract in tests/contracts/models."""
     pairs = zip(TASKS, EXAMPLES, strict=True)
     return [(task.name, task.contract.encode((value,), {}).decode()) for task, (_, value) in pairs]
@@ -41,7 +42,7 @@ def tcp() -> Iterator[OwnServer]:
         yield server
 
 
-def sent(project: Project, calls: list[tuple[str, str]], where: str) -> list[str]:
+def sent(project: Project, calls: Calls, where: str) -> list[str]:
     """Enqueue calls from Node; return the ids of their receipts."""
     ids: list[str] = json.loads(project.run("producer", where, input=lines(calls)))
     return ids
@@ -67,29 +68,33 @@ def waiting(server: OwnServer, namespace: str) -> list[bytes]:
         return list(found)
 
 
+def has_more(server: OwnServer, namespace: str, count: int) -> bool:
+    return len(waiting(server, namespace)) > count
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("library", LIBRARIES)
 def test_workers_run_the_examples_of_every_contract(
-    project: Project,
-    tcp: OwnServer,
-    calls: list[tuple[str, str]],
-    namespace_of_models: str,
-    tmp_path: Path,
-    library: str,
+    project: Project, tcp: OwnServer, calls: Calls, tmp_path: Path
 ) -> None:
-    ids = sent(project, calls, place(library, "plain", [port_of(tcp)]))
-    assert len({*ids}) == len(calls)
-    assert run_all(tcp.url, namespace_of_models, tmp_path / "log") == list(range(len(EXAMPLES)))
+    ids = list[str]()
+    for library in LIBRARIES:
+        ids += sent(project, calls, place(library, "plain", [port_of(tcp)]))
+    assert len({*ids}) == 2 * len(calls)
+    twice = sorted([*range(len(EXAMPLES))] * 2)
+    assert run_all(tcp.url, project.namespace, tmp_path / "log") == twice
+
+
+def test_the_program_of_the_documentation_runs(project: Project, tcp: OwnServer) -> None:
+    assert project.run("docs/elsewhere", url=tcp.url) == "ship high\n"
+    with redis.Redis.from_url(tcp.url) as client:
+        assert client.llen("{shop}:ready:high") == 1
+        assert client.llen("{shop}:ready:default") == 2
+        assert client.zcard("{shop}:delayed:high") == 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_lost_replies_and_cut_connections_double_nothing(
-    project: Project,
-    tcp: OwnServer,
-    calls: list[tuple[str, str]],
-    namespace_of_models: str,
-    library: str,
-    wait_until: WaitUntil,
+    project: Project, tcp: OwnServer, calls: Calls, wait_until: WaitUntil, library: str
 ) -> None:
     many = Random(1).choices(calls, k=400)
     with redis.Redis.from_url(tcp.url) as client:
@@ -104,13 +109,12 @@ def test_lost_replies_and_cut_connections_double_nothing(
             node.stdin.write(lines(many))
             node.stdin.close()
             for part in (1, 2, 3):
-                some = len(many) * part // 5
-                wait_until(lambda some=some: len(waiting(tcp, namespace_of_models)) > some)
+                wait_until(partial(has_more, tcp, project.namespace, len(many) * part // 5))
                 proxy.cut()
             assert node.stdout is not None
             ids = json.loads(node.stdout.read())
     assert proxy.dropped == 1
-    found = [message[25:51].decode() for message in waiting(tcp, namespace_of_models)]
+    found = [message[25:51].decode() for message in waiting(tcp, project.namespace)]
     assert sorted(found) == sorted(ids)
     assert len({*ids}) == len(many)
 

@@ -10,7 +10,9 @@ from typing import Any
 
 # What a module cannot declare, or what the written one already has or refers to.
 TAKEN = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     any arguments as async await bigint boolean break case catch class const continue debugger
     declare default delete do else enum eval export extends false finally for from function get
     if implements import in infer instanceof interface is keyof let module namespace never new null
@@ -21,7 +23,8 @@ TAKEN = frozenset(
     Bytes CalendarDate DateTime Decimal Duration HexBytes Int Json NaiveDateTime NaiveTime Time
     UrlBytes Uuid awareDateTime awareTime bytes calendarDate decimal duration hexBytes ioredis
     naiveDateTime naiveTime nodeRedis toJson urlBytes uuid
-    """.split()
+        """,
+    )
 )
 _EXACT = 1 << 53
 

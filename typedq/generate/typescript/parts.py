@@ -62,14 +62,14 @@ def is_tag(schema: Schema) -> bool:
 
 def common_tag(records: Sequence[dict[str, Any]]) -> str | None:
     """Return the member that tells some records apart, or None."""
-    first = records[0]["properties"] if records else {}
+    first: dict[str, Any] = records[0]["properties"] if records else {}
     for name in first:
         tags = [
             values_of(one["properties"].get(name)) if name in one.get("required", ()) else []
             for one in records
         ]
         if all(len(tag) == 1 for tag in tags) and len({tag[0] for tag in tags}) == len(tags):
-            return str(name)
+            return name
     return None
 
 

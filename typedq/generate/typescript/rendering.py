@@ -300,15 +300,42 @@ _KNOWN: dict[str, frozenset[str]] = {
     "integer": _NUMBERS | {"multipleOf", "x-typedq-mask"},
     "number": _NUMBERS | {"not"},
     "string": frozenset(
-        ("minLength", "maxLength", "x-typedq-minBytes", "x-typedq-maxBytes", "pattern", "format")
-        + ("contentEncoding", "x-typedq-type", "x-typedq-text", "x-typedq-uuid", "not")
+        [
+            "minLength",
+            "maxLength",
+            "x-typedq-minBytes",
+            "x-typedq-maxBytes",
+            "pattern",
+            "format",
+            "contentEncoding",
+            "x-typedq-type",
+            "x-typedq-text",
+            "x-typedq-uuid",
+            "not",
+        ]
     ),
     "array": frozenset(
-        ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "x-typedq-type")
-        + ("x-typedq-elements",)
+        [
+            "items",
+            "prefixItems",
+            "minItems",
+            "maxItems",
+            "uniqueItems",
+            "x-typedq-type",
+            "x-typedq-elements",
+        ]
     ),
     "object": frozenset(
-        ("properties", "required", "additionalProperties", "minProperties", "maxProperties")
-        + ("propertyNames", "x-typedq-lone-tag", "x-typedq-alias", "x-typedq-excluded")
+        [
+            "properties",
+            "required",
+            "additionalProperties",
+            "minProperties",
+            "maxProperties",
+            "propertyNames",
+            "x-typedq-lone-tag",
+            "x-typedq-alias",
+            "x-typedq-excluded",
+        ]
     ),
 }
