@@ -115,6 +115,7 @@ ALLOWED_IN = {
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
     "opentelemetry": ("observe",),
+    "sentry_sdk": ("observe",),
     "pydantic": ("settings", "configuration", "contracts"),
 }
 # Packages without I/O and without a clock; they take `now` as an argument.

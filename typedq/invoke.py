@@ -95,6 +95,7 @@ def make_context(
         meta=decode_meta(envelope.options),
         _will_retry=lambda error: _delay(task, error, envelope.attempt + 1, 0.0) is not None,
         _shield=shield,
+        _arguments=lambda: task.masked(envelope.contract.decode(), envelope.body),
     )
 
 

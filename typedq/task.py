@@ -27,7 +27,7 @@ import msgspec
 from msgspec import structs
 
 from typedq import policy
-from typedq.contracts import Contract, contract_of
+from typedq.contracts import Contract, contract_of, mask
 from typedq.errors import ConfigurationError, ContractError
 from typedq.message import BROADCAST, new_ids
 from typedq.policy import CallOptions, Context, Options, Retry
@@ -204,6 +204,12 @@ class Task(Sender[P], Generic[P, R_co]):
             raise ContractError(self.name, None, "the upcaster's payload is that of today's task")
         self.upcasters.append(Upcaster(contract, fn))
         return fn
+
+    def masked(self, contract: str, body: bytes) -> str:
+        """Return the text of a payload that this task reads, with its secrets masked."""
+        old = {upcaster.contract.fingerprint: upcaster.contract for upcaster in self.upcasters}
+        own = old.get(contract.partition("@")[2], self.contract)
+        return mask(body, own.schema, self.contract.schema)
 
     def _local_context(self) -> Context:
         (id,), now = new_ids(1), datetime.now(UTC)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Annotated
 
 import pytest
 
-from typedq import Queue, Reject, Retry, RetryIn, SoftTimeout, TypedQ
+from typedq import Call, Context, Queue, Reject, Retry, RetryIn, Secret, SoftTimeout, TypedQ
 from typedq.failure import next_retry_delay
-from typedq.invoke import LimitRules, Limits
+from typedq.invoke import LimitRules, Limits, make_context
 from typedq.message import decode_message, encode_message
 
 ID = "0" * 26
@@ -60,3 +61,50 @@ def test_without_retry_only_retry_in_is_followed_by_another() -> None:
     task = TypedQ("n").task(nothing)
     assert next_retry_delay(task, OSError(), 1, 0.5) is None
     assert next_retry_delay(task, RetryIn(0), 1, 0.5) == 0
+
+
+@pytest.mark.parametrize(
+    ("of", "body", "shown"),
+    [
+        ("own", b'{"user":"ada","token":"s"}', '{"user":"ada","token":"***"}'),
+        (
+            "own",
+            b'{"user":"ada","token":"s","more":1}',
+            '{"user":"ada","token":"***","more":"***"}',
+        ),
+        ("upcast", b'{"key":"s","age":3}', '{"key":"***","age":3}'),
+        ("upcast", b'{"key":"s","age":3,"user":"ada"}', '{"key":"***","age":3,"user":"***"}'),
+        ("own", b"not JSON", "***"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sign_in", "login"])  # the second is an alias
+def test_arguments_are_shown_to_middleware_without_their_secrets(
+    name: str, of: str, body: bytes, shown: str
+) -> None:
+    app = TypedQ("n")
+
+    @app.task(aliases=["login"])
+    def sign_in(user: str, token: Annotated[str, Secret]) -> None: ...
+
+    @sign_in.upcast
+    def from_key(key: Annotated[str, Secret], age: int) -> Call:
+        return sign_in.call(str(age), key)
+
+    contract = sign_in.contract if of == "own" else sign_in.upcasters[0].contract
+    message = encode_message(
+        id=ID, contract=f"{name}@{contract.fingerprint}", queue="q", options=b"-", body=body
+    )
+    context = make_context(decode_message(message), sign_in, Limits(None, None))
+    assert context.masked_arguments() == shown
+    assert "s3" not in repr(context)
+
+
+def test_a_task_that_is_called_has_no_message_to_show() -> None:
+    app, seen = TypedQ("n"), list[str]()
+
+    @app.task
+    def work(ctx: Context, user: str) -> None:
+        seen.append(ctx.masked_arguments())
+
+    work("ada")
+    assert seen == ["***"]

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from typedq import ConfigurationError, Context, Reject, Retry, RetryIn, TypedQ
+from typedq import Cancelled, ConfigurationError, Context, Reject, Retry, RetryIn, TypedQ
 from typedq.observe import otel
 
 _EXPORTER = InMemorySpanExporter()
@@ -118,7 +118,10 @@ def test_a_batch_is_one_span_to_which_all_attempts_are_linked(spans: InMemorySpa
 
 @pytest.mark.parametrize(
     ("error", "final"),
-    [(OSError("no"), False), (RetryIn(0), False), (LookupError("no"), True), (Reject("no"), True)],
+    [
+        *((OSError("no"), False), (RetryIn(0), False)),
+        *((LookupError("no"), True), (Reject("no"), True), (Cancelled("no"), True)),
+    ],
     ids=repr,
 )
 def test_a_retry_is_an_event_and_only_a_final_error_is_an_error(
@@ -131,6 +134,9 @@ def test_a_retry_is_an_event_and_only_a_final_error_is_an_error(
         outbox.run(raise_errors=False)
     ran = named(spans, "process high")
     assert len(ran) == (1 if final else 2)
+    if isinstance(error, Cancelled):
+        assert (ran[0].events, ran[0].status.status_code.name) == ((), "UNSET")
+        return
     (event,) = ran[0].events
     assert (event.name, ran[0].status.status_code.name) == (
         ("exception", "ERROR") if final else ("typedq.retry", "UNSET")

@@ -26,6 +26,7 @@ from typedq import (
     Task,
     TypedQ,
 )
+from typedq.observe import otel, sentry
 
 app = TypedQ(
     "myapp",
@@ -196,6 +197,11 @@ async def trace(ctx: EnqueueContext) -> AsyncGenerator[None]:
 @app.task
 def tagged(ctx: Context) -> None:
     assert_type(ctx.meta, Mapping[str, str])
+    assert_type(ctx.masked_arguments(), str)
+
+
+sentry.instrument(app, each_attempt=True)
+otel.instrument(app, relation="parent")
 
 
 described(send_email)

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from typedq import Context, EnqueueContext, Json, Queue, Receipt, Retry, Secret, TypedQ
+from typedq.observe import otel, sentry
 
 app = TypedQ("myapp", queues=[Queue("high"), Queue("low")])
 
@@ -113,6 +114,11 @@ send_email.options(meta="tenant=acme")  # misuse: text for metadata
 def tagged(ctx: Context) -> None:
     ctx.meta["a"] = "b"  # misuse: metadata that is changed
     ctx.meta.get(1)  # misuse: a number for a key of metadata
+    ctx.masked_arguments()["to"]  # misuse: JSON text for its value
+
+
+sentry.instrument(app, True)  # misuse: an option by position
+otel.instrument(app, relation="child")  # misuse: an unknown relation
 
 
 @app.on_enqueue  # misuse: a hook that is not a generator

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from typedq.errors import ConfigurationError, InvalidOptions
-from typedq.failure import read_failure, type_name
-from typedq.message import is_broadcast
+from typedq.errors import ConfigurationError
+from typedq.failure import is_cancellation, read_failure, type_name
+from typedq.observe.propagation import destination, inject
 from typedq.telemetry import tracing
 
 try:
@@ -64,14 +63,16 @@ def instrument(app: TypedQ, *, relation: Relation = "link") -> None:
 def _trace_enqueues(app: TypedQ, tracer: trace.Tracer) -> None:
     @app.on_enqueue
     def send(ctx: EnqueueContext) -> Generator[None]:
-        queue = _destination(ctx.calls[0].queue)
+        queue = destination(ctx.calls[0].queue)
         about = {**_about("send", queue), TASK: ctx.calls[0].task}
         if len(ctx.calls) > 1:
             about[MESSAGE_COUNT] = len(ctx.calls)
         with tracer.start_as_current_span(
             f"send {queue}", kind=SpanKind.PRODUCER, attributes=about
         ) as span:
-            _inject(ctx)
+            headers: dict[str, str] = {}
+            _propagator.inject(headers)
+            inject(ctx, headers)
             yield
             if len(ctx.receipts) == 1:
                 span.set_attribute(MESSAGE_ID, ctx.receipts[0].id)
@@ -80,7 +81,7 @@ def _trace_enqueues(app: TypedQ, tracer: trace.Tracer) -> None:
 def _trace_attempts(app: TypedQ, tracer: trace.Tracer, relation: Relation) -> None:
     @app.middleware
     def process(ctx: Context) -> Generator[None]:
-        queue = _destination(ctx.queue)
+        queue = destination(ctx.queue)
         about = {**_about("process", queue), TASK: ctx.task, MESSAGE_ID: ctx.id}
         sent = _propagator.extract(ctx.meta, contexts.Context())
         origin = trace.get_current_span(sent).get_span_context()
@@ -97,7 +98,8 @@ def _trace_attempts(app: TypedQ, tracer: trace.Tracer, relation: Relation) -> No
         try:
             yield
         except BaseException as error:
-            _record(span, error, will_retry=ctx.will_retry(error))
+            if not is_cancellation(error):
+                _record(span, error, will_retry=ctx.will_retry(error))
             raise
         finally:
             contexts.detach(token)
@@ -107,24 +109,6 @@ def _trace_attempts(app: TypedQ, tracer: trace.Tracer, relation: Relation) -> No
 def _about(operation: str, queue: str) -> dict[str, str | int]:
     names = {SYSTEM: "typedq", OPERATION_NAME: operation, OPERATION_TYPE: operation}
     return {**names, DESTINATION: queue}
-
-
-def _destination(queue: str) -> str:
-    """Return the name of a queue; each worker has one of its own for broadcasts."""
-    return "broadcast" if is_broadcast(queue) else queue
-
-
-def _inject(ctx: EnqueueContext) -> None:
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    if not carrier:
-        return
-    try:
-        ctx.add_meta(carrier)
-    except InvalidOptions:  # no room beside the app's own: a trace never fails an enqueue
-        for call in ctx.calls:
-            with suppress(InvalidOptions):
-                call.add_meta(carrier)
 
 
 def _label(span: Span) -> None:

@@ -9,6 +9,8 @@ from datetime import datetime
 
 from typedq.policy.meta import NO_META, Meta
 
+_HIDDEN = "***"
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -40,6 +42,8 @@ class Context:
         default=nullcontext, repr=False, compare=False
     )
 
+    _arguments: Callable[[], str] = field(default=lambda: _HIDDEN, repr=False, compare=False)
+
     def shield(self) -> AbstractContextManager[None]:
         """Delay soft timeout and cancellation until the end of the block: `with ctx.shield():`."""
         return self._shield()
@@ -50,3 +54,10 @@ class Context:
         For middleware: an error after which it does not run again makes it a dead letter.
         """
         return self._will_retry(error)
+
+    def masked_arguments(self) -> str:
+        """Return the arguments as JSON, with `"***"` in place of what is secret or may be.
+
+        For middleware that logs or reports. It is `***` if the task was called without a message.
+        """
+        return self._arguments()

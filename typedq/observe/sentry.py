@@ -1,0 +1,165 @@
+"""Sentry: spans of enqueues and attempts, events of failures. Needs the extra `sentry`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from typedq.contracts import MASK
+from typedq.errors import RetryIn
+from typedq.failure import is_cancellation, read_failure
+from typedq.observe.propagation import destination, inject
+
+try:
+    import sentry_sdk
+    from sentry_sdk.integrations.logging import ignore_logger
+    from sentry_sdk.utils import event_from_exception
+except ModuleNotFoundError:
+    raise ImportError("typedq.observe.sentry needs Sentry: pip install 'typedq[sentry]'") from None
+
+if TYPE_CHECKING:
+    from sentry_sdk.tracing import Span
+    from sentry_sdk.types import Event
+
+    from typedq.app import TypedQ
+    from typedq.outgoing import EnqueueContext
+    from typedq.policy import Context
+
+ORIGIN: Final = "auto.queue.typedq"
+FLUSH_S: Final = 5.0
+MESSAGE_ID, DESTINATION = "messaging.message.id", "messaging.destination.name"
+LATENCY, RETRIES = "messaging.message.receive.latency", "messaging.message.retry.count"
+
+
+def instrument(app: TypedQ, *, each_attempt: bool = False) -> None:
+    """Report every enqueue and attempt of an app; call it once, where the app is declared.
+
+    each_attempt: send an event also for attempts that failed and will be retried
+
+    Start the SDK in `@app.on_process_start`, because its thread ends at a fork. Arguments are sent
+    only with `send_default_pii`, and without their secrets.
+    """
+    # It would send a second event for each failure that a worker logs.
+    ignore_logger("typedq")
+    _report_enqueues(app)
+    _report_attempts(app, each_attempt=each_attempt)
+
+    @app.on_process_stop
+    def flush() -> None:
+        sentry_sdk.flush(FLUSH_S)
+
+
+def _report_enqueues(app: TypedQ) -> None:
+    @app.on_enqueue
+    def publish(ctx: EnqueueContext) -> Generator[None]:
+        if not sentry_sdk.is_initialized():
+            yield
+            return
+        if sentry_sdk.get_current_span() is None:  # no transaction to be a part of
+            _inject(ctx)
+            yield
+            return
+        queue = destination(ctx.calls[0].queue)
+        with sentry_sdk.start_span(op="queue.publish", name=queue, origin=ORIGIN) as span:
+            span.set_data(DESTINATION, queue)
+            _inject(ctx)
+            yield
+            if len(ctx.receipts) == 1:
+                span.set_data(MESSAGE_ID, ctx.receipts[0].id)
+
+
+def _inject(ctx: EnqueueContext) -> None:
+    headers = {"sentry-trace": sentry_sdk.get_traceparent(), "baggage": sentry_sdk.get_baggage()}
+    inject(ctx, {name: value for name, value in headers.items() if value})
+
+
+def _report_attempts(app: TypedQ, *, each_attempt: bool) -> None:
+    @app.middleware
+    def process(ctx: Context) -> Generator[None]:
+        if not sentry_sdk.is_initialized():
+            yield
+            return
+        # Closed by hand: `with` would set the traceback of an exception, which may refuse that.
+        scopes = ExitStack()
+        scope = scopes.enter_context(sentry_sdk.isolation_scope())
+        scope.clear_breadcrumbs()
+        contract = app.declarations.find(ctx.task).contract.id
+        scope.set_tags({"task": ctx.task, "contract": contract, "attempt": str(ctx.attempt)})
+        scope.add_event_processor(lambda event, _: _describe(ctx, event))
+        span = scopes.enter_context(_transaction(ctx))
+        try:
+            yield
+        except BaseException as error:
+            retry, cancelled = ctx.will_retry(error), is_cancellation(error)
+            span.set_status("aborted" if retry or cancelled else "internal_error")
+            asked = issubclass(type(error), RetryIn)  # that is no failure
+            if not cancelled and (not retry or (each_attempt and not asked)):
+                _capture(error)
+            raise
+        else:
+            span.set_status("ok")
+        finally:
+            scopes.close()
+
+
+def _transaction(ctx: Context) -> Span:
+    queue = destination(ctx.queue)
+    span = sentry_sdk.continue_trace(
+        dict(ctx.meta), op="queue.process", name=ctx.task, source="task", origin=ORIGIN
+    )
+    span.set_data(DESTINATION, queue)
+    span.set_data(MESSAGE_ID, ctx.id)
+    span.set_data(RETRIES, ctx.attempt - 1)
+    span.set_data(LATENCY, max(0.0, time.time() - ctx.due.timestamp()) * 1000)  # ms
+    return sentry_sdk.start_transaction(span)
+
+
+def _capture(error: BaseException) -> None:
+    # A stranger's exception may raise when it is read. That changes nothing for its attempt.
+    with suppress(Exception):
+        read_failure(error)  # it cuts our frames off
+        event, hint = event_from_exception(
+            error,
+            client_options=sentry_sdk.get_client().options,
+            mechanism={"type": "typedq", "handled": False},
+        )
+        sentry_sdk.capture_event(event, hint=hint)
+
+
+def _describe(ctx: Context, event: Event) -> Event:
+    """Add the arguments if personal data may be sent; drop variables, which would quote them."""
+    if event.get("type") == "transaction":
+        return event
+    arguments, may_send = ctx.masked_arguments(), _may_send_arguments()
+    if may_send:
+        event.setdefault("extra", {})["arguments"] = _parsed(arguments)
+    if not may_send or MASK in arguments:
+        for frame in _frames(event):
+            frame.pop("vars", None)
+    return event
+
+
+def _may_send_arguments() -> bool:
+    client = sentry_sdk.get_client()
+    # What newer versions have in place of `send_default_pii`; they derive it from that, too.
+    collected = cast("dict[str, bool]", client.options.get("data_collection") or {})
+    return bool(collected.get("queues", client.should_send_default_pii()))
+
+
+def _frames(event: Any) -> Iterator[dict[str, Any]]:
+    for name in ("exception", "threads"):
+        part: dict[str, list[dict[str, Any]]] = event.get(name) or {}
+        for value in part.get("values", []):
+            trace: dict[str, list[dict[str, Any]]] = value.get("stacktrace") or {}
+            yield from trace.get("frames", [])
+
+
+def _parsed(arguments: str) -> object:
+    try:
+        return msgspec.json.decode(arguments)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return arguments
