@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from typedq.compat.values import text_form
-from typedq.contracts.dialect import ANNOTATIONS, DEFINITIONS, ROOT_ANNOTATIONS, Schema
+from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import is_object
+from typedq.generate.typescript.keywords import (
+    ALTERED,
+    BRANDS,
+    IGNORED,
+    KNOWN,
+    ONLY_READ,
+    PLAIN,
+)
 from typedq.generate.typescript.names import comment, literal, member
 from typedq.generate.typescript.parts import (
     ANY,
@@ -29,32 +37,6 @@ from typedq.generate.typescript.parts import (
 )
 from typedq.generate.typescript.patterns import NotTranslated, to_javascript
 
-_IGNORED = (
-    ANNOTATIONS | DEFINITIONS | ROOT_ANNOTATIONS | {"x-typedq-payload", "x-typedq-rank", "$ref"}
-)
-_BRANDS: Final = {
-    "bytes": "Bytes",
-    "base64url-bytes": "UrlBytes",
-    "hex-bytes": "HexBytes",
-    "uuid": "Uuid",
-    "decimal": "Decimal",
-    "date": "CalendarDate",
-    "datetime": "DateTime",
-    "aware-datetime": "AwareDateTime",
-    "naive-datetime": "NaiveDateTime",
-    "time": "Time",
-    "aware-time": "AwareTime",
-    "naive-time": "NaiveTime",
-    "timedelta": "Duration",
-}
-_PLAIN: Final = ("", "utf8-bytes", "path", "boolean")
-_ALTERED: Final = {
-    "strip_whitespace": "trimmed",
-    "to_lower": "lower",
-    "to_upper": "upper",
-    "ascii_only": "ascii",
-}
-_ONLY_READ: Final = ("x-typedq-excluded", "x-typedq-alias")
 _EXACT = (1 << 53) - 1
 
 
@@ -77,7 +59,7 @@ class Renderer:
         """Return the type of a schema. Raises NotExpressed."""
         if isinstance(schema, bool):
             return ANY if schema else NEVER
-        known = schema.keys() - _IGNORED
+        known = schema.keys() - IGNORED
         if "$ref" in schema:
             self._only(schema, known, (), path)
             name = self._name_of(schema["$ref"])
@@ -97,7 +79,7 @@ class Renderer:
         made = [_KINDS[kind](self, schema, path) for kind in kinds]
         if text_form(schema) in ("integer", "number"):  # the text of a key
             kinds = [*kinds, text_form(schema)]
-        for key in sorted(known - {"type"} - {k for kind in kinds for k in _KNOWN[kind]}):
+        for key in sorted(known - {"type"} - {k for kind in kinds for k in KNOWN[kind]}):
             self._leave(path, key)
         return joined(made) if len(made) > 1 else made[0]
 
@@ -147,16 +129,16 @@ class Renderer:
         if not form.endswith("bytes") or form == "utf8-bytes":
             names |= {"minLength": "min", "maxLength": "max"}
         given = {to: literal(schema[key]) for key, to in names.items() if key in schema}
-        if form in _BRANDS:
+        if form in BRANDS:
             given["form"] = literal(form)
-        elif form not in _PLAIN:
+        elif form not in PLAIN:
             self._unchecked(path, f"text of the form {form}")
         if "x-typedq-uuid" in schema:
             given["uuid"] = literal(schema["x-typedq-uuid"])
         if form == "decimal" and schema.get("not") != {"type": "number"}:
             given["numbers"] = literal("fractions" if "not" in schema else "all")
         given |= self._altered(schema, path)
-        brand = f"t.{_BRANDS[form]}" if form in _BRANDS else "string"
+        brand = f"t.{BRANDS[form]}" if form in BRANDS else "string"
         return Rendered(brand, f"t.text({facets_of(given)})")
 
     def _altered(self, schema: Schema, path: str) -> dict[str, str]:
@@ -167,8 +149,8 @@ class Renderer:
         for key, value in altered.items() if is_object(altered) else [("x-typedq-text", altered)]:
             if key == "engine" and isinstance(value, str):
                 engine = value.removesuffix(":0")
-            elif key in _ALTERED and value is True:
-                given[_ALTERED[key]] = "true"
+            elif key in ALTERED and value is True:
+                given[ALTERED[key]] = "true"
             else:
                 self._leave(path, f"x-typedq-text {key}")
         if "pattern" in schema:
@@ -212,7 +194,7 @@ class Renderer:
         required, lone = schema.get("required", []), schema.get("x-typedq-lone-tag") is True
         lines, fields = list[str](), list[str]()
         for name, part in schema["properties"].items():
-            if name not in required and is_object(part) and not part.keys().isdisjoint(_ONLY_READ):
+            if name not in required and is_object(part) and not part.keys().isdisjoint(ONLY_READ):
                 continue
             place = f"{path}{step(name)}"
             made = self.render(part, place)
@@ -283,7 +265,6 @@ class Renderer:
         return schema
 
 
-_NUMBERS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 _KINDS: dict[str, Callable[[Renderer, Any, str], Rendered]] = {
     "null": lambda _renderer, _schema, _path: Rendered("null", "t.nothing"),
     "boolean": lambda _renderer, _schema, _path: Rendered("boolean", "t.bool"),
@@ -292,50 +273,4 @@ _KINDS: dict[str, Callable[[Renderer, Any, str], Rendered]] = {
     "string": Renderer.string,
     "array": Renderer.array,
     "object": Renderer.object,
-}
-# The keywords that each of them reads.
-_KNOWN: dict[str, frozenset[str]] = {
-    "null": frozenset(),
-    "boolean": frozenset(),
-    "integer": _NUMBERS | {"multipleOf", "x-typedq-mask"},
-    "number": _NUMBERS | {"not"},
-    "string": frozenset(
-        [
-            "minLength",
-            "maxLength",
-            "x-typedq-minBytes",
-            "x-typedq-maxBytes",
-            "pattern",
-            "format",
-            "contentEncoding",
-            "x-typedq-type",
-            "x-typedq-text",
-            "x-typedq-uuid",
-            "not",
-        ]
-    ),
-    "array": frozenset(
-        [
-            "items",
-            "prefixItems",
-            "minItems",
-            "maxItems",
-            "uniqueItems",
-            "x-typedq-type",
-            "x-typedq-elements",
-        ]
-    ),
-    "object": frozenset(
-        [
-            "properties",
-            "required",
-            "additionalProperties",
-            "minProperties",
-            "maxProperties",
-            "propertyNames",
-            "x-typedq-lone-tag",
-            "x-typedq-alias",
-            "x-typedq-excluded",
-        ]
-    ),
 }
