@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-with-$(notdir $(PYTHON))
 
 # Most tests wait for processes, so more run at once than there are cores.
-PARALLEL ?= -n 3 --dist loadfile
+# In the order of the files: those with few and long tests would come last, and run alone.
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \

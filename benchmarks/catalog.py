@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.contender import Contender, same_versions
 
 OWN, BEFORE, FLOOR, META = "typedq", "before", "floor", "typedq-meta"
+METRICS = "typedq-metrics"
 # The last commit with a Redis client of its own, so that one run shows what redis-py costs.
 BEFORE_COMMIT = "44e09fd55c2936dc8d67518239346570515f9d91"
 _BOTH = ("noop", "anoop")
@@ -100,6 +101,14 @@ MORE = (
         tasks=_BOTH,
     ),
     Contender(
+        METRICS,
+        "typedq_",
+        tuple(f"{command} --metrics-port 0 --metrics-host 127.0.0.1" for command in _TYPEDQ),
+        60_000,
+        "as typedq, and its worker counts for /metrics",
+        tasks=_BOTH,
+    ),
+    Contender(
         "dramatiq",
         "dramatiq_",
         ("{bin}/dramatiq {module} -p 2 -t 8",),
@@ -158,7 +167,7 @@ QUICK = (OWN, BEFORE, FLOOR)
 
 def is_rival(name: str) -> bool:
     """Return True for another project's queue: neither typedq nor a floor."""
-    return name not in (OWN, BEFORE, META) and not name.startswith(FLOOR)
+    return name not in (OWN, BEFORE, META, METRICS) and not name.startswith(FLOOR)
 
 
 def choose(names: Sequence[str]) -> list[Contender]:

@@ -193,12 +193,14 @@ class Stage:
         batches: int = 0,
         raw: int = 0,
         forgiven: Collection[str] = frozenset(),
+        killed: Collection[int] = frozenset(),
     ) -> Verdict:
         """Check a run that is drained and has no worker left.
 
         buried: expected dead letters; `raw` of them were not enqueued
         batches: finished messages that may run again after kills of whole workers
         forgiven: ids that the server itself lost in part, so they may be lost or run again
+        killed: processes; the last run that ended in a thread of one may not be in its journal yet
         """
         starts, ends = Counter(self.ids("start")), Counter(self.ids("end"))
         for id in forgiven:
@@ -210,6 +212,8 @@ class Stage:
         verdict = Verdict(len(sent), len(lost), len(dead))
         verdict.extra_runs = sum(count - 1 for count in starts.values())
         verdict.starts_without_end = sum(starts.values()) - sum(ends.values())
+        last = {(e.pid, e.task): e for e in self.effects() if e.pid in killed}.values()
+        batches += sum(e.what == "end" and starts[e.id] > 1 for e in last)
         verdict.broken = tuple(self._broken(verdict, buried, batches, bool(forgiven), raw))
         return verdict
 

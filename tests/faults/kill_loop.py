@@ -29,7 +29,7 @@ class KillLoop:
     def __init__(self, stage: Stage, *, messages: int, kills: int, children: int, seed: int):
         self.stage, self.messages, self.kills = stage, messages, kills
         self.children, self.dice = children, random.Random(seed)
-        self.killed, self.recoveries = 0, list[float]()
+        self.killed, self.recoveries = list[int](), list[float]()
 
     def _calls(self, count: int) -> list[Call]:
         """Return calls, half of them coroutines; half take no time, the others up to 20 ms."""
@@ -46,12 +46,12 @@ class KillLoop:
         per_kill = -(-self.messages // max(1, self.kills))
         while (missing := self.messages - len(self.stage.accepted)) > 0:
             self.stage.send_many(self._calls(min(per_kill, missing)))
-            if self.killed < self.kills:
+            if len(self.killed) < self.kills:
                 pause(self.dice.uniform(0.02, 0.12))
                 self._kill_one(worker)
         wait_until(self.stage.is_drained, 120, every=0.05)
         code = worker.stop()
-        verdict = self.stage.check()
+        verdict = self.stage.check(killed=self.killed)
         if code:
             verdict.broken += (f"the worker ended with {code}",)
         return verdict
@@ -59,10 +59,11 @@ class KillLoop:
     def _kill_one(self, worker: Worker) -> None:
         victims = wait_until(lambda: self._victims(worker))
         before = self._sessions()
+        victim = self.dice.choice(victims)
         with suppress(psutil.NoSuchProcess):
-            self.dice.choice(victims).kill()
+            victim.kill()
         at = time.monotonic()
-        self.killed += 1
+        self.killed.append(victim.pid)
         # The operation that requeues its messages also closes its session.
         wait_until(lambda: before - self._sessions(), every=0.0005)
         self.recoveries.append(time.monotonic() - at)
@@ -82,7 +83,7 @@ def report(loop: KillLoop, verdict: Verdict, seconds: float) -> str:
     median, worst = statistics.median(times) * 1000, times[-1] * 1000
     broken = "".join(f"\nBROKEN: {what}" for what in v.broken)
     return f"""\
-messages {v.accepted:,}   kills {loop.killed}   seconds {seconds:.1f}
+messages {v.accepted:,}   kills {len(loop.killed)}   seconds {seconds:.1f}
 lost {v.lost}   dead letters {v.buried}
 extra runs {v.extra_runs}   interrupted runs {v.starts_without_end}
 recovery after a kill: median {median:.1f} ms, worst {worst:.1f} ms{broken}"""
@@ -121,7 +122,7 @@ def main() -> int:
         print(report(loop, verdict, time.monotonic() - started))
         if given.history:
             verdict.write(
-                given.history, seed=given.seed, kills=loop.killed, recovery_s=loop.recoveries
+                given.history, seed=given.seed, kills=len(loop.killed), recovery_s=loop.recoveries
             )
     return int(bool(verdict.broken))
 

@@ -173,17 +173,24 @@ JUMPS = [
 def oracle(expression: str, tz: str, jump: datetime) -> set[datetime]:
     """Every slot within some hours of a jump, a minute at a time."""
     zone, twice = ZoneInfo(tz), expression.split()[1].startswith("*")
+    minutes, hours = (
+        set(range(size) if values == ["*"] else values)
+        for values, size in zip(croniter.expand(expression)[0], (60, 24), strict=False)
+    )
+
+    def matches(shown: datetime) -> bool:
+        return shown.minute in minutes and shown.hour in hours
+
     before = (jump - MINUTE).astimezone(zone).utcoffset() or timedelta()
     slots = set[datetime]()
     for minute in range(-180, 240):
         instant = jump + minute * MINUTE
         shown = instant.astimezone(zone)
-        if croniter.match(expression, shown.replace(tzinfo=UTC)) and (twice or not shown.fold):
+        if matches(shown) and (twice or not shown.fold):
             slots.add(instant)
         unshown = (instant + before).replace(tzinfo=zone)
-        if unshown.astimezone(UTC).astimezone(zone).time() != unshown.time() and croniter.match(
-            expression, unshown.replace(tzinfo=UTC)
-        ):
+        is_skipped = unshown.astimezone(UTC).astimezone(zone).time() != unshown.time()
+        if is_skipped and matches(unshown):
             slots.add(instant)
     return slots
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import WaitUntil
 from tests.faults.harness import Stage, Worker
+from typedq.embedded import OwnServer
 from typedq.errors import ConfigurationError
 from typedq.observe.pages import MAX_CONNECTIONS, listen
 
@@ -67,7 +71,8 @@ def test_probes_tell_a_worker_that_drains_hangs_or_is_killed(
     worker, port = starts(stage, wait_until)
     assert get(port, "/livez") == (200, "live\n")
     worker.signal(signal.SIGSTOP)
-    assert get(port, "/livez") == (503, "not live: its supervisor is stopped by a signal\n")
+    stopped = (503, "not live: its supervisor is stopped by a signal\n")
+    wait_until(lambda: get(port, "/livez") == stopped)  # it stops when it is scheduled next
     worker.signal(signal.SIGCONT)
     stage.send("hold", stage.gate())
     wait_until(lambda: stage.ids("start"))
@@ -169,3 +174,17 @@ def test_every_address_of_this_machine_can_be_listened_at(host: str) -> None:
         port = found.getsockname()[1]
         reached = "::1" if host == "::1" else "127.0.0.1"
         socket.create_connection((reached, port), timeout=5).close()
+
+
+def test_solo_says_that_it_serves_no_pages(tmp_path: Path, server: OwnServer) -> None:
+    (tmp_path / "shop.py").write_text(
+        f"from typedq import TypedQ\napp = TypedQ('solo', url={server.url!r}, metrics_port=9100)\n"
+    )
+    command = [sys.executable, "-m", "typedq", "worker", "shop:app", "--solo", "--burst"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [each for each in done.stderr.splitlines() if "--solo serves no pages" in each]
+    assert "WARNING" in line.upper()
+    assert "9100" in line

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from typedq.admin import schemas
+from typedq.admin import consumers, schemas
 from typedq.admin.schemas import fix, numbers, short, sides
 from typedq.cli.console import console, print_json
 from typedq.telemetry import escape
 
 if TYPE_CHECKING:
+    from typedq.admin.consumers import Reading
     from typedq.admin.schemas import Check
     from typedq.registry import Finding, Live, Verdict
 
@@ -28,9 +29,14 @@ _ORDERS = {
 }
 
 
-def print_check(check: Check, format: str) -> None:
-    """Print the verdicts on all tasks; `format` is text, json or github."""
+def print_check(check: Check, format: str, pinned: Sequence[Reading] = ()) -> None:
+    """Print the verdicts on all tasks, and on pins; `format` is text, json or github."""
     facts = schemas.report(check)
+    if pinned:
+        facts |= {"pins": consumers.report(pinned)}
+        facts["safe"] = facts["safe"] and all(each.read for each in pinned)
+        if format != "json":
+            print_readings(pinned, format, "pins")
     if format == "json":
         print_json(facts)
         return
@@ -71,6 +77,26 @@ def print_export(check: Check, written: Mapping[str, Path], *, as_json: bool) ->
             text = f"wrote {short(file)}, {'not safe' if unsafe else safe}"
         lines.append((f"{verdict.task}: {text}", "red" if unsafe else None))
     _print_lines([*lines, *_details(check)])
+
+
+def print_readings(readings: Sequence[Reading], format: str, key: str) -> None:
+    """Print how contracts from elsewhere are read."""
+    facts = consumers.report(readings)
+    safe = all(each.read for each in readings)
+    if format == "json":
+        print_json({"safe": safe, key: facts})
+        return
+    lines = list[Line]()
+    for fact in facts:
+        told = f"{fact['contract']} of {fact['by']}: {fact['read'] or 'not read any more'}"
+        lines.append((told, None if fact["read"] else "red"))
+        for problem in fact["problems"]:
+            what = "{rule} at {path}: {message}".format(**problem)
+            is_github = format == "github"
+            lines.append((f"{'::error::' + fact['by'] + ': ' if is_github else '  '}{what}", None))
+            lines += [] if is_github else [(f"  fix: {problem['fix']}", None)]
+    good = "producers elsewhere are read" if safe else "NOT safe: a producer elsewhere is not read"
+    _print_lines([*lines, (good, "green" if safe else "bold red")])
 
 
 def print_live(live: Live, format: str) -> None:

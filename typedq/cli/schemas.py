@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from typedq.cli.application import HERE, AppOrArgument, AsJson, show_trace
 from typedq.cli.console import print_error
-from typedq.errors import AppNotFound, ConfigurationError
+from typedq.errors import AppNotFound, ConfigurationError, InvalidBundle
+
+if TYPE_CHECKING:
+    from typedq.app import TypedQ
 
 FORMATS = ("text", "json", "github")
 
@@ -41,6 +44,31 @@ Against = Annotated[
         show_default="the committed contracts",
     ),
 ]
+Pins = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Also check what producers elsewhere write: a typedq.lock.json, a folder that holds"
+        " some, or git:REF[:PATH]. May be given several times.",
+    ),
+]
+Producer = Annotated[
+    bool,
+    typer.Option(
+        "--producer",
+        help="Check the remote tasks of this app against the workers' contracts: --against a"
+        " bundle, a directory, git:REF or the URL of a server.",
+    ),
+]
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live", help="Check against the waiting messages and live workers of the server."
+    ),
+]
+NoApp = Annotated[
+    bool, typer.Option("--no-app", help="Check the newest committed contracts; import nothing.")
+]
 
 
 def check_schemas(
@@ -50,15 +78,10 @@ def check_schemas(
     against: Against = None,
     mode: Mode = None,
     format: Annotated[str, typer.Option(help="text, json or github (annotations).")] = "text",
-    live: Annotated[
-        bool,
-        typer.Option(
-            "--live", help="Check against the waiting messages and live workers of the server."
-        ),
-    ] = False,
-    no_app: Annotated[
-        bool, typer.Option("--no-app", help="Check the newest committed contracts; import nothing.")
-    ] = False,
+    live: Live = False,
+    pins: Pins = None,
+    producer: Producer = False,
+    no_app: NoApp = False,
 ) -> None:
     """Check that contracts changed safely. Exit code 0: yes. 1: no, or not exported. 2: error.
 
@@ -66,27 +89,48 @@ def check_schemas(
     message of the new code. full: both. Plain modes compare with the last version, transitive modes
     with all. Only --live needs a server.
     """
-    if no_app and live:
-        raise typer.BadParameter("--live needs the app")
+    if no_app and (live or producer):
+        raise typer.BadParameter(f"--{'live' if live else 'producer'} needs the app")
+    if producer and (against is None or live or pins):
+        raise typer.BadParameter("--producer takes --against, and neither --live nor --pins")
+    if pins and live:
+        raise typer.BadParameter("--pins needs no server; leave --live out")
     if format not in FORMATS:
         problem = f"{format!r} is not one of {', '.join(FORMATS)}"
         raise typer.BadParameter(problem, param_hint="--format")
     with _exits_with_2():
         loaded = None if no_app else app.load()
+        from typedq.admin import consumers
         from typedq.admin.schemas import check, check_live, read
         from typedq.cli.schema_report import print_check, print_live
 
+        if producer and loaded is not None:
+            _check_producer(loaded, str(against), format)
         committed = read(schemas, _start(app))
         if live and loaded is not None:
             found = check_live(loaded)
             print_live(found, format)
             raise typer.Exit(any(waiting.read is None for waiting in found.waiting))
+        namespace = loaded.settings.namespace if loaded else None
+        tasks = consumers.owned(loaded, committed.histories)
+        pinned = consumers.check(tasks, consumers.pins(pins or [], namespace))
         checked = check(loaded, committed, against=against, mode=mode)
     if checked.note:
         typer.echo(f"note: {checked.note}", err=True)
-    print_check(checked, format)
-    if checked.fails:
+    print_check(checked, format, pinned)
+    if checked.fails or any(each.read is None for each in pinned):
         raise typer.Exit(1)
+
+
+def _check_producer(app: TypedQ, against: str, format: str) -> NoReturn:
+    """Check the remote tasks of an app, and end the command."""
+    from typedq.admin import consumers
+    from typedq.cli.schema_report import print_readings
+
+    tasks = consumers.readers(against, app.settings.namespace)
+    readings = consumers.check(tasks, consumers.stubs(app))
+    print_readings(readings, format, "producer")
+    raise typer.Exit(any(each.read is None for each in readings))
 
 
 def export_schemas(app: AppOrArgument, *, schemas: Directory = None, json: AsJson = False) -> None:
@@ -114,6 +158,9 @@ def _exits_with_2() -> Generator[None]:
         if error.__cause__ is not None:
             show_trace(error.__cause__)
         print_error(str(error))
+        raise typer.Exit(2) from None
+    except InvalidBundle as error:
+        print_error(f"cannot check the schemas: {error}")
         raise typer.Exit(2) from None
     except ConfigurationError as error:
         print_error("\n  - ".join(["cannot check the schemas:", *error.problems]))

@@ -81,9 +81,9 @@ class Tally:
         kinds: the text of each; if all have the same, once is enough
         """
         rows = [self._rows[kind] if kind in self._rows else self._learn(kind) for kind in kinds]
-        lowest, highest, n = min(slots), max(slots), len(slots)
-        if len(rows) == 1 and highest - lowest == n - 1:  # slots side by side, in any order
-            self._row[lowest : highest + 1] = array("d", rows) * n
+        n, lowest = len(slots), min(slots[0], slots[-1])
+        if len(rows) == 1 and _side_by_side(slots):
+            self._row[lowest : lowest + n] = array("d", rows) * n
         else:
             for slot, row in zip(slots, rows * n if len(rows) == 1 else rows, strict=True):
                 self._row[slot] = row
@@ -149,22 +149,19 @@ class Tally:
     ) -> None:
         """Add durations and waits of attempts that ran, which are of one row."""
         first, n, get = HEAD + ROW * row, len(slots), changes.get
-        epoch = time.time() - time.monotonic()
-        if max(tooks) <= DURATIONS[0]:
+        total, now = sum(tooks), time.time()
+        if total <= DURATIONS[0]:  # then each is
             changes[first + TOOK] = get(first + TOOK, 0.0) + n
         else:
             for at in [first + TOOK + bisect_left(DURATIONS, took) for took in tooks]:
                 changes[at] = get(at, 0.0) + 1
-        changes[first + TOOK_SUM] = get(first + TOOK_SUM, 0.0) + sum(tooks)
-        lowest, highest = min(slots), max(slots)
-        if highest - lowest == n - 1 and not self._delayed:  # slots side by side, in any order
-            started = [*self.started[lowest : highest + 1]]
-        else:
-            started = [self.started[slot] for slot in slots]
+        changes[first + TOOK_SUM] = get(first + TOOK_SUM, 0.0) + total
+        side = None if self._delayed else _side_by_side(slots)
+        started = self.started[side].tolist() if side else [self.started[slot] for slot in slots]
         # On the clock of the due times. Often all are in one bucket, so that none need be paired.
-        due = self._dues(slots, ids)
+        due, epoch = self._dues(slots, ids), now - time.monotonic()
         low = min(started) + epoch - max(due) / _DUE
-        bucket = bisect_left(WAITS, max(started) + epoch - min(due) / _DUE)
+        bucket = bisect_left(WAITS, now - min(due) / _DUE)  # all have started by now
         at = first + WAITED_SUM
         if low >= 0 and (not bucket or low > WAITS[bucket - 1]):
             changes[first + WAITED + bucket] = get(first + WAITED + bucket, 0.0) + n
@@ -194,9 +191,8 @@ class Tally:
         cells, n = self._cells, len(changes)
         values = [cells[at] + more for at, more in changes.items()]
         self._log[: 2 * n] = array("d", [*changes, *values])
-        lowest, highest = min(slots), max(slots)
-        if highest - lowest == len(slots) - 1:
-            self._state[1], self._slots[0] = -len(slots), lowest
+        if _side_by_side(slots):
+            self._state[1], self._slots[0] = -len(slots), min(slots[0], slots[-1])
         else:
             self._state[1] = len(slots)
             self._slots[: len(slots)] = array("d", slots)
@@ -265,3 +261,12 @@ def _due_ms(message: bytes) -> int:
         return int(message[11:24])
     except ValueError:
         return 0
+
+
+def _side_by_side(slots: Sequence[int]) -> slice | None:
+    """Return the slots as a slice if they follow each other, up or down."""
+    first, last = slots[0], slots[-1]
+    step = 1 if first <= last else -1
+    if slots != [*range(first, last + step, step)]:
+        return None
+    return slice(first, last + step if last + step >= 0 else None, step)

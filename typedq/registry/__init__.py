@@ -27,7 +27,7 @@ from typedq.registry.readers import (
     WorkersByContract,
     worker,
 )
-from typedq.registry.sources import at_git, in_directory, modified_versions
+from typedq.registry.sources import at_git, files_at_git, in_directory, modified_versions
 
 __all__ = [
     "MODES",
@@ -49,6 +49,7 @@ __all__ = [
     "check_histories",
     "check_server",
     "common_order",
+    "files_at_git",
     "in_directory",
     "mend",
     "modified_versions",

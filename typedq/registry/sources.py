@@ -48,6 +48,31 @@ def at_git(ref: str, directory: Path) -> dict[str, bytes]:
     return files
 
 
+def files_at_git(place: str, name: str) -> dict[str, bytes]:
+    """Return files of that name at `REF`, `REF:PATH` or `DIRECTORY#REF`, by where they are.
+
+    PATH is from the root of the repository: a file, or a folder. Raises ConfigurationError.
+    """
+    folder, has_folder, rest = place.rpartition("#")
+    ref, _, path = (rest if has_folder else place).partition(":")
+    here = Path(folder) if has_folder else Path.cwd()
+    if not here.is_dir():
+        raise ConfigurationError([f"there is no directory {folder}"])
+    commit = ref if not ref.startswith("-") else ""
+    if not commit or _git(here, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None:
+        raise ConfigurationError([_no_ref(ref, here)])
+    listed = _git(here, "ls-tree", "-r", "-z", "--name-only", "--full-tree", ref) or b""
+    names = [each.decode(errors="replace") for each in listed.split(b"\0") if each]
+    prefix = f"{path.strip('/')}/" if path else ""
+    wanted = [
+        n for n in names if n == path or (n.startswith(prefix) and f"/{n}".endswith(f"/{name}"))
+    ]
+    return {
+        f"git:{folder}{has_folder}{ref}:{n}": _git(here, "show", f"{ref}:{n}") or b""
+        for n in wanted
+    }
+
+
 def _git(here: Path, *words: str, stdin: bytes = b"") -> bytes | None:
     """Return the output of git; None if it fails."""
     done = _run(here, *words, stdin=stdin)

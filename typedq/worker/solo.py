@@ -53,7 +53,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         waiter = Waiter(
             broker, [broker.keys.supervisors], persistent=True, extra_request=streams.news
         )
-        event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
+        _log_start(options)
         try:
             scheduler = Scheduler(jobs, waiter)
 
@@ -74,6 +74,13 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
     event(logging.INFO, "worker stopped")
     ignore_stop_signals()
     return 0
+
+
+def _log_start(options: WorkerOptions) -> None:
+    event(logging.INFO, "worker started", pid=os.getpid(), solo=True)
+    if options.metrics:
+        what = "--solo serves no pages: metrics_port in the settings is ignored"
+        event(logging.WARNING, what, port=options.metrics[1])
 
 
 def _open_session(app: TypedQ, config: ChildConfig, lock: HostLock) -> Journal:
