@@ -43,7 +43,7 @@ LAYERS = (
     ("administration", {"admin", "generate"}),
     ("observation", {"observe"}),
     ("worker", {"worker"}),
-    ("interfaces", {"cli", "dashboard"}),
+    ("interfaces", {"cli", "dashboard", "django"}),
     ("entry points", {"__init__", "__main__", "public"}),
 )
 # ... except these pairs within one layer.
@@ -82,6 +82,7 @@ SAME_LAYER = {
     ("encoder", "declarations"),
     ("producer", "declarations"),
     ("cli", "dashboard"),
+    ("django", "cli"),
     ("__init__", "public"),
     ("producer", "encoder"),
 }
@@ -112,6 +113,8 @@ ALLOWED_IN = {
     "starlette": ("dashboard", "cli"),
     "jinja2": ("dashboard",),
     "markupsafe": ("dashboard",),
+    "django": ("django",),
+    "django_tasks": ("django",),
     "multiprocessing": ("worker",),
     "croniter": ("policy",),
     "opentelemetry": ("observe",),
@@ -134,6 +137,7 @@ PACKAGE_LINES = {
     "compat": 4_000,
     "dashboard": 1_900,
     "contracts": 5_000,
+    "django": 450,
     "embedded": 4_000,
     "generate": 1_700,
     "observe": 1_500,

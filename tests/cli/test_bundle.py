@@ -106,3 +106,15 @@ def test_a_server_gives_the_contracts_that_live_workers_read(
 def test_the_source_of_a_bundle_is_given_once(shop: Shop) -> None:
     assert "give only one" in shop.error("bundle", "shop:app", "--from", "schemas")
     assert "this is for --from" in shop.error("bundle", "--namespace", "x")
+
+
+def test_the_asyncapi_document_of_an_app_and_of_its_bundle_are_the_same(shop: Shop) -> None:
+    shop.file("owner.py", OWNER)
+    shop.out("bundle", "owner:app", "-o", "b.json")
+    said = shop.out("asyncapi", "owner:app", "-o", "out/asyncapi.json")
+    assert said == "out/asyncapi.json: 2 messages of owner\n"
+    text = (shop.directory / "out/asyncapi.json").read_text()
+    assert shop.out("asyncapi", "--bundle", "b.json") == text
+    assert json.loads(text)["asyncapi"] == "3.1.0"
+    both = shop.error("asyncapi", "owner:app", "--bundle", "b.json")
+    assert "--bundle takes the place of the app" in both

@@ -151,7 +151,7 @@ def _bundle(
             name: BundledTask(
                 name, queues.get(name, settings.default_queue), without_secret_values(schema)
             )
-            for name, schema in schemas.items()
+            for name, schema in sorted(schemas.items())
         },
         ordered,
         settings.max_body,

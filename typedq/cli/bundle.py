@@ -1,7 +1,8 @@
-"""`typedq bundle`."""
+"""`typedq bundle` and `typedq asyncapi`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,10 @@ Source = Annotated[
 Namespace = Annotated[
     str | None,
     Option(metavar="NAME", help="Namespace of the app, if --from does not say it."),
+]
+BundleFile = Annotated[
+    Path | None,
+    Option("--bundle", dir_okay=False, metavar="FILE", help="Take a bundle instead of the code."),
 ]
 
 
@@ -61,3 +66,21 @@ def bundle(
     output.write_bytes(dump(made.bundle))
     count = len(made.bundle.tasks)
     print_line(f"{output}: {count} task{'s' * (count > 1)} of {made.bundle.namespace}")
+
+
+def asyncapi(app: AppOrArgument, *, output: Output = None, source: BundleFile = None) -> None:
+    """Write an AsyncAPI 3.1 document of the queues, messages, payloads and headers of an app."""
+    if source is not None and (app.argument or app.app):
+        raise BadParameter("--bundle takes the place of the app", param_hint="--bundle")
+    loaded = app.load() if source is None else None
+    from typedq.admin.bundles import of_app, read_file
+    from typedq.generate.asyncapi import asyncapi as document
+
+    made = of_app(loaded).bundle if loaded else read_file(source or Path())
+    text = json.dumps(document(made), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    print_line(f"{output}: {len(made.tasks)} messages of {made.namespace}")

@@ -46,6 +46,7 @@ _COMMANDS = {  # name -> module, function, example
         "bundle",
         "myapp.tasks:app -o shop.typedq.json\n\ntypedq bundle --from schemas/ -o shop.typedq.json",
     ),
+    "asyncapi": ("bundle", "asyncapi", "myapp.tasks:app -o asyncapi.json"),
     "generate python": ("generate", "python", "shop.typedq.json -o shop_tasks/"),
     "generate typescript": ("generate", "typescript", "shop.typedq.json -o src/shop/"),
     "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
