@@ -828,3 +828,15 @@ def test_what_is_not_json_is_not_read(body: bytes) -> None:
 def test_validators_are_code_and_the_schema_shows_their_type() -> None:
     plain, checked = model(int), model(Annotated[int, BeforeValidator(lambda v: v)])
     assert fingerprint(document(plain)) == fingerprint(document(checked))
+
+
+class Chain(BaseModel):
+    next: Chain | None = None
+    other: Chain | int | None = None
+
+
+def test_an_optional_reference_to_itself_may_be_null() -> None:
+    schema = document(Chain)["$defs"]["Chain"]["properties"]
+    assert {"type": "null"} in schema["next"]["anyOf"]
+    assert {"type": "null"} in schema["other"]["anyOf"]
+    assert round_trip(Chain, Chain(next=Chain())) == Chain(next=Chain())
