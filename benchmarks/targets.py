@@ -31,7 +31,7 @@ MEASURES = (
     Measure("PSS, MB"),
     Measure("PSS with coroutines, MB"),
     Measure("commands a task"),
-    Measure("bytes on the wire a task"),
+    Measure("bytes over the network a task"),
     Measure("bytes a waiting message"),
     Measure("start-up, s"),
 )
@@ -66,7 +66,10 @@ TARGETS = (
     # Ahead of every rival in each column; for memory, the smallest rival is only named.
     *(Target(name, 1, RIVAL) for name in ("enqueue one", "latency p50, ms", "latency p99, ms")),
     *(Target(name, 1, RIVAL) for name in ("commands a task", "start-up, s")),
-    *(Target(f"bytes {what}", 1, RIVAL) for what in ("on the wire a task", "a waiting message")),
+    *(
+        Target(f"bytes {what}", 1, RIVAL)
+        for what in ("over the network a task", "a waiting message")
+    ),
 )
 
 

@@ -37,7 +37,7 @@ class Drain(NamedTuple):
     """Messages a second, seconds to the first task, and three costs of each message.
 
     cpu_us: CPU time of the worker, in microseconds
-    commands, bytes: of the server; bytes on the wire in both directions
+    commands, bytes: of the server; bytes over the network in both directions
     """
 
     rate: float
@@ -150,7 +150,7 @@ def measure_worker(trial: Trial, task: str, effort: Effort) -> Figures:
             "PSS, MB": memory,
             "start-up, s": drain.startup_s,
             "commands a task": drain.commands,
-            "bytes on the wire a task": drain.bytes,
+            "bytes over the network a task": drain.bytes,
             "bytes a waiting message": waiting,
         }
         with trial.producer() as producer, awake():

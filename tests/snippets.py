@@ -17,7 +17,7 @@ import subprocess
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,11 @@ class Snippet:
     line: int
 
 
-def snippets(markdown: str) -> Iterator[Snippet]:
-    """The blocks that are to be run. Raises Wrong for a fence that is never closed."""
+def snippets(markdown: str, languages: Collection[str] = ()) -> Iterator[Snippet]:
+    """The blocks that are to be run. Raises Wrong for a fence that is never closed.
+
+    languages: others than those that this program runs
+    """
     fence: re.Match[str] | None = None
     start, waived = 0, False
     lines = markdown.splitlines()
@@ -50,7 +53,7 @@ def snippets(markdown: str) -> Iterator[Snippet]:
             if fence is None and line.strip():
                 waived = re.match(r" *<!-- not run: .+ -->$", line) is not None
         elif line.strip() == fence[1]:
-            if fence[2] in RUN and not waived:
+            if fence[2] in (languages or RUN) and not waived:
                 text = "\n".join(lines[start : number - 1])
                 yield Snippet(fence[2], textwrap.dedent(text) + "\n", start + 1)
             fence, waived = None, False

@@ -139,7 +139,7 @@ PACKAGE_LINES = {
     "contracts": 5_000,
     "django": 450,
     "embedded": 4_000,
-    "generate": 1_600,
+    "generate": 1_900,
     "observe": 1_500,
     "policy": 810,
     "process": 420,

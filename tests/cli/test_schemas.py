@@ -147,7 +147,7 @@ TEN = {
         [
             "$.remark  POSSIBLE_RENAME  warning",
             '"note" is gone and "remark" is new: if this is a rename, the value in messages',
-            "fix: keep the name on the wire (rename=, alias)",
+            "fix: keep the name in the message (rename=, alias)",
         ],
         "any",
     ),

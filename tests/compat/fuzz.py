@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from typedq.compat import Comparison, compare
 
@@ -37,6 +37,9 @@ CONSERVATIVE_PERCENT = 2.0
 SLOW_S = 0.5  # of CPU
 ENDLESS_S = 20.0  # by the clock, beside whatever load
 KEPT = 100  # cases of a kind
+SEARCHES = 12  # for a value, before an answer counts as conservative
+
+Found = TypeVar("Found")
 
 
 class Cases:
@@ -148,6 +151,15 @@ class Report:
             f" {self.examples:,} examples, {len(self.wrong_examples)} wrong;"
             f" median {statistics.median(times):.2f} ms, slowest {max(times):.0f} ms"
         )
+
+
+def searched(found: Found, search: Callable[[], Found]) -> Found:
+    """Search again and again, unless something was found."""
+    for _ in range(SEARCHES):
+        if found is not None:
+            break
+        found = search()
+    return found
 
 
 class TooSlow(BaseException):

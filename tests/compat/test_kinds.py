@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import pathlib
+import uuid
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,38 @@ TEXT_TYPES: list[Any] = [
 @pytest.mark.parametrize("kind", TEXT_TYPES, ids=lambda kind: getattr(kind, "__name__", str(kind)))
 def test_text_of_a_known_form_may_become_plain_text(kind: Any) -> None:
     assert verdicts(model(a=kind), model(a=str)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("old", "length", "backward"),
+    [
+        (uuid.UUID, {"max_length": 36}, True),
+        (uuid.UUID, {"max_length": 35}, False),
+        (uuid.UUID, {"min_length": 36}, True),
+        (uuid.UUID, {"min_length": 37}, False),
+        (dt.date, {"min_length": 10, "max_length": 10}, True),
+        (dt.date, {"max_length": 9}, False),
+        (dt.datetime, {"min_length": 19}, True),
+        (dt.datetime, {"min_length": 20}, False),
+        (dt.datetime, {"max_length": 40}, False),
+        (dt.time, {"min_length": 8}, True),
+        (dt.timedelta, {"min_length": 3}, True),
+        (Decimal, {"min_length": 1}, True),
+        (Decimal, {"min_length": 2}, False),
+    ],
+)
+@pytest.mark.parametrize("kind", [model, struct])
+def test_text_of_a_form_has_its_own_length(
+    kind: Any, old: Any, length: Any, backward: bool
+) -> None:
+    new = Annotated[str, Field(**length) if kind is model else Meta(**length)]
+    assert verdicts(kind(a=old), kind(a=new)) == (backward, False)
+
+
+@pytest.mark.parametrize("name", ["email", "uuid", "date", "ipv4"])
+def test_a_format_alone_promises_no_length(name: str) -> None:
+    old = {"type": "string", "format": name}
+    assert not compare(old, {"type": "string", "minLength": 2}).backward
 
 
 @pytest.mark.parametrize("name", ["name-email", "idn-email", "iri-reference", "uri-template"])

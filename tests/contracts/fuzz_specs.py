@@ -18,7 +18,14 @@ from typing import Annotated, Any, Literal, NotRequired, Optional, Union
 import annotated_types as at
 import msgspec
 import pydantic
-from pydantic import AliasChoices, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 from typing_extensions import TypedDict
 
 import typedq
@@ -77,6 +84,8 @@ UUIDS = [uuid.UUID(int=1), uuid.UUID("00000000-0000-1000-8000-000000000001"), uu
 LONG_URL = f"https://a.b/{'c' * 2100}"
 _STR = StringConstraints
 _AS_TEXT = PlainSerializer(str, return_type=str)
+_MORE = PlainSerializer(lambda number: number + 1, int)
+_LESS = BeforeValidator(lambda number: number - 1 if type(number) is int else number)
 # name -> base type, what may be written beside it, values
 LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "int": (
@@ -84,6 +93,7 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
         [None, Field(gt=0), at.Ge(2), Field(le=5), at.MultipleOf(2), PlainSerializer(int, int)],
         [-2, 0, 1, 2, 3, 5, 6, 1 << 60],
     ),
+    "shifted": (Annotated[int, _MORE, _LESS], [None], [0, 2, 5]),
     "float": (float, [None, Field(gt=0), at.Le(2.5)], [-1.5, 0.0, 1.0, 2.5, 9.5]),
     "bool": (bool, [None], [True, False]),
     "none": (None, [None], [None]),
@@ -134,7 +144,7 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "decimal": (
         Decimal,
         [None, Field(gt=0), Field(max_digits=2), Field(decimal_places=1), _AS_TEXT],
-        [Decimal(text) for text in ("-1", "0.5", "0.05", "1.25", "100", "1E+2")],
+        [Decimal(text) for text in ("-1", "0.5", "0.05", "1.25", "100", "1E+2", "NaN", "Infinity")],
     ),
     "url": (pydantic.AnyUrl, [None], ["https://a.b/", "ftp://a.b/c", LONG_URL]),
     "http": (pydantic.AnyHttpUrl, [None], ["https://a.b/", "http://c.d/e", LONG_URL]),
@@ -155,7 +165,7 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "json value": (pydantic.JsonValue, [None], [True, {"red": [1.5]}]),
 }
 NEAR = [
-    {"int", "float", "decimal", "level", "bits", "size", "bool"},
+    {"int", "shifted", "float", "decimal", "level", "bits", "size", "bool"},
     {"str", "date", "datetime", "uuid", "url", "email", "ipv4", "ip", "path", "literal", "bytes"},
     {"bytes", "base64", "base64 text", "str"},
     {"date", "past", "datetime"},

@@ -147,6 +147,68 @@ def by_function(value: Any) -> str:
     return "cat" if "name" in value else "dog"
 
 
+# What is written is one more than what is read, and code somewhere takes it back.
+more = PlainSerializer(lambda number: number + 1, return_type=int)
+
+
+class More(BaseModel):
+    x: Annotated[int, more]
+
+
+class TakenBackByFieldValidator(More):
+    @pydantic.field_validator("x", mode="before")
+    @classmethod
+    def less(cls, x: int) -> int:
+        return x - 1
+
+
+class TakenBackByModelValidator(More):
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def less(cls, given: dict[str, int]) -> dict[str, int]:
+        return {"x": given["x"] - 1}
+
+
+class TakenBackAfterwards(More):
+    def model_post_init(self, context: Any) -> None:
+        self.x -= 1
+
+
+class TakenBackByInit(More):
+    def __init__(self, x: int) -> None:
+        super().__init__(x=x - 1)
+
+
+@pydantic_dataclass
+class TakenBackByDataclass:
+    x: Annotated[int, more]
+
+    def __post_init__(self) -> None:
+        self.x -= 1
+
+
+class ListOfPlain(BaseModel):
+    of: list[model(int)]  # type: ignore[valid-type]
+
+
+class TakenBackFarOutside(BaseModel):
+    of: list[More]
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def less(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {"of": [{"x": one["x"] - 1} for one in given["of"]]}
+
+
+class Validated(BaseModel):
+    x: int
+
+    @pydantic.field_validator("x")
+    @classmethod
+    def positive(cls, x: int) -> int:
+        return x
+
+
 # Old and new type: some value of the old one is refused or changed by the new one.
 PAIRS: dict[str, tuple[Any, Any]] = {
     "a bound of a date": (model(dt.date), model(Annotated[dt.date, Field(ge=DAY)])),
@@ -197,6 +259,14 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     ),
     "encoded bytes": (model(bytes), model(pydantic.Base64Bytes)),
     "decoded bytes": (model(pydantic.Base64Bytes), model(bytes)),
+    "bytes encoded twice": (
+        model(pydantic.Base64Bytes),
+        model(pydantic.Base64Bytes, ser_json_bytes="base64", val_json_bytes="base64"),
+    ),
+    "bytes encoded twice, otherwise": (
+        model(pydantic.Base64Bytes, ser_json_bytes="hex", val_json_bytes="hex"),
+        model(pydantic.Base64Bytes, ser_json_bytes="base64", val_json_bytes="base64"),
+    ),
     "encoded text": (model(str), model(pydantic.Base64Str)),
     "decoded text": (model(pydantic.Base64Str), model(str)),
     "another encoding": (model(pydantic.Base64Bytes), model(pydantic.Base64UrlBytes)),
@@ -214,6 +284,22 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "a validator that undoes a serializer": (model(Annotated[str, undone, backwards]), model(str)),
     "a serializer that a validator undoes after": (
         model(Annotated[str, backwards, AfterValidator(lambda text: text[::-1])]),
+        model(str),
+    ),
+    "a serializer that a validator of a field takes back": (TakenBackByFieldValidator, model(int)),
+    "a serializer that a validator of a model takes back": (TakenBackByModelValidator, model(int)),
+    "a serializer that is taken back after the model is made": (TakenBackAfterwards, model(int)),
+    "a serializer that __init__ takes back": (TakenBackByInit, model(int)),
+    "a serializer that __post_init__ takes back": (TakenBackByDataclass, model(int)),
+    "a serializer that a model around it takes back": (TakenBackFarOutside, ListOfPlain),
+    "a serializer that upper case takes back": (
+        model(
+            Annotated[
+                str,
+                StringConstraints(to_upper=True),
+                PlainSerializer(str.lower, return_type=str),
+            ]
+        ),
         model(str),
     ),
     "keys of another type": (model(dict[str, int]), model(dict[uuid.UUID, int])),
@@ -327,6 +413,7 @@ SAME: dict[str, tuple[Any, Any]] = {
         model(str, frozen=True, coerce_numbers_to_str=True, strict=False, validate_assignment=True),
     ),
     "the order of members that differ": (model(int | str), model(str | int)),
+    "a validator of a field": (model(int), Validated),
     "values of an enum": (model(Plain), model(Plain, use_enum_values=True)),
 }
 
@@ -457,6 +544,21 @@ REFUSED: list[tuple[Any, str]] = [
     (Loop, "no value fits its type"),
     (model(Annotated[int, at.Gt(5), at.Lt(6)]), "no value fits its type"),
     (WithInitVar, "an InitVar is not kept"),
+    *(
+        (model(kind), "no value fits its type")
+        for kind in (
+            Annotated[dt.date, Field(gt=dt.date(2021, 1, 1), lt=DAY)],
+            Annotated[dt.datetime, Field(ge=NOON, lt=NOON)],
+            Annotated[dt.time, Field(ge=dt.time(2), le=dt.time(1))],
+            Annotated[dt.timedelta, Field(ge=dt.timedelta(5), le=dt.timedelta(4))],
+            Annotated[Decimal, Field(gt=5, lt=5)],
+            Annotated[set[bool], Field(min_length=3)],
+            Annotated[set[Plain], Field(min_length=3)],
+            Annotated[dict[Literal["a"], int], Field(min_length=2)],
+        )
+    ),
+    (model(EmailStr, str_max_length=4), "no value fits its type"),
+    (model(ipaddress.IPv4Address, str_max_length=6), "no value fits its type"),
 ]
 
 
@@ -726,3 +828,15 @@ def test_what_is_not_json_is_not_read(body: bytes) -> None:
 def test_validators_are_code_and_the_schema_shows_their_type() -> None:
     plain, checked = model(int), model(Annotated[int, BeforeValidator(lambda v: v)])
     assert fingerprint(document(plain)) == fingerprint(document(checked))
+
+
+class Chain(BaseModel):
+    next: Chain | None = None
+    other: Chain | int | None = None
+
+
+def test_an_optional_reference_to_itself_may_be_null() -> None:
+    schema = document(Chain)["$defs"]["Chain"]["properties"]
+    assert {"type": "null"} in schema["next"]["anyOf"]
+    assert {"type": "null"} in schema["other"]["anyOf"]
+    assert round_trip(Chain, Chain(next=Chain())) == Chain(next=Chain())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import ipaddress
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from random import Random
 from typing import Annotated, Any
 
 import msgspec
+import pydantic
 import pytest
 
 from tests.compat.fuzz_types import Builder, Maker
@@ -254,6 +256,22 @@ def test_a_task_without_types_takes_json_if_that_is_asked_for() -> None:
     made = run(text)
     assert made["task_0"].call({"a": None}).body == b'{"a":null}'
     assert made["task_1"].call(made["Same"](1))
+
+
+class Contact(msgspec.Struct):
+    email: pydantic.EmailStr
+    home: pydantic.HttpUrl
+    address: ipaddress.IPv4Address | None = None
+
+
+def test_texts_whose_types_pydantic_reads_have_those_types() -> None:
+    text = generated(document(Contact))
+    made = run(text)
+    assert "    email: _pydantic.EmailStr\n    home: _pydantic.HttpUrl\n" in text
+    call = made["task_0"].call(
+        made["Contact"](email="a@b.example", home=pydantic.HttpUrl("https://b.example/"))
+    )
+    assert call.body == b'{"email":"a@b.example","home":"https://b.example/","address":null}'
 
 
 def test_secrets_stay_secret() -> None:

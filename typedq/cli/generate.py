@@ -28,6 +28,15 @@ AllowJson = Annotated[
 ]
 
 
+AllowUnchecked = Annotated[
+    bool,
+    Option(
+        "--allow-unchecked",
+        help="Leave what TypeScript cannot check, such as an e-mail address, to the worker.",
+    ),
+]
+
+
 def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = False) -> None:
     """Write a Python package with the types and senders of a bundle.
 
@@ -49,5 +58,30 @@ def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = Fal
         print_note(f"{error}; its sender takes JSON")
     write(output, {"__init__.py": text.encode(), "py.typed": b"", LOCK: pins(known)})
     prove((output / "__init__.py").read_text(encoding="utf-8"), known)
+    count = len(known.tasks)
+    print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")
+
+
+def typescript(
+    bundle: BundleFile, *, output: Directory, allow_unchecked: AllowUnchecked = False
+) -> None:
+    """Write types, checks and a client for a producer in TypeScript.
+
+    The directory needs nothing else: the client uses yours of ioredis or node-redis. It keeps the
+    contracts that it writes in typedq.lock.json.
+    """
+    from typedq.admin.bundles import read_file
+    from typedq.generate.package import LOCK, check_directory, pins, write
+    from typedq.generate.typescript import typescript as generated
+
+    known = read_file(bundle)
+    check_directory(output, known)
+    files, problems = generated(known)
+    if problems and not allow_unchecked:
+        print_note("--allow-unchecked leaves these checks to the worker")
+        raise CannotGenerate("TypeScript", problems)
+    for task, path, reason in problems:
+        print_note(f"{task}: {path}: {reason}; only the worker checks it")
+    write(output, files | {LOCK: pins(known)})
     count = len(known.tasks)
     print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")

@@ -48,6 +48,7 @@ _COMMANDS = {  # name -> module, function, example
     ),
     "asyncapi": ("bundle", "asyncapi", "myapp.tasks:app -o asyncapi.json"),
     "generate python": ("generate", "python", "shop.typedq.json -o shop_tasks/"),
+    "generate typescript": ("generate", "typescript", "shop.typedq.json -o src/shop/"),
     "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
     "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
     "dead retry": ("dead", "retry", "--task send_email --since 1d -y"),
@@ -69,7 +70,7 @@ _COMMANDS = {  # name -> module, function, example
 }
 _GROUPS = {
     "generate": (
-        "Code for producers in other repositories: python.",
+        "Code for producers in other repositories: python, typescript.",
         "python shop.typedq.json -o shop_tasks/",
     ),
     "dead": (

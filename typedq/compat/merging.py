@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
+from typedq.compat.values import equality_key
 from typedq.contracts.dialect import ANNOTATIONS, ROOT_ANNOTATIONS, Budget, Schema
-from typedq.contracts.json_tree import equality_key, text_of
+from typedq.contracts.json_tree import text_of
 
 Json = dict[str, Any]
 
@@ -36,6 +37,7 @@ FACETS: dict[str, frozenset[str]] = {
 _KNOWN = frozenset[str]().union(*FACETS.values()) | {"type", "enum", "x-typedq-type"}
 UNIONS = frozenset(("$ref", "allOf", "anyOf", "oneOf"))
 IGNORED = ANNOTATIONS | ROOT_ANNOTATIONS | {"x-typedq-payload"} | UNIONS
+_NO_RESIDUE = _KNOWN | IGNORED | {"const"}
 _LOWER = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
 _UPPER = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
 
@@ -58,9 +60,7 @@ def only(facets: Json, keys: Container[str]) -> Json:
 def own_keywords(schema: Json) -> Flat:
     """Return what a schema says without its references and unions, `const` as an enum of one."""
     facets = {k: v for k, v in schema.items() if k in _KNOWN}
-    residue = {
-        k: {k: v} for k, v in schema.items() if k not in _KNOWN and k not in IGNORED | {"const"}
-    }
+    residue = {k: {k: v} for k, v in schema.items() if k not in _NO_RESIDUE}
     if "const" in schema:
         fixed = equality_key(schema["const"])
         listed = facets.get("enum", [schema["const"]])

@@ -28,10 +28,10 @@ from typedq.compat.merging import (
     own_keywords,
 )
 from typedq.compat.structure import Members
-from typedq.compat.values import number_fits, text_fits, text_form
+from typedq.compat.values import equality_key, number_fits, text_fits, text_form
 from typedq.contracts.canonical import WireForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
-from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
+from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _KIND_OF: tuple[tuple[Any, str], ...] = (
     (str, "string"),
@@ -108,6 +108,11 @@ class Side:
         self._forms: dict[int, NormalForm] = {}
         self._flats: dict[int, tuple[Schema, list[Flat]]] = {}
         self._active: dict[int, None] = {}
+
+    @cached_property
+    def has_defaults(self) -> bool:
+        """Return True if a schema of the document may have a default."""
+        return self.mentions(self.document.root, "default")
 
     def digest(self, schema: Schema) -> str:
         """Return a hash that is the same for schemas of both documents that say the same."""

@@ -5,13 +5,12 @@ A keyword that is not known here, or a value of one that is not understood, must
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Any
 
 from typedq.compat.normal_form import Alternative
 from typedq.contracts.fragments import READER_KEYWORDS
+from typedq.contracts.inhabited import moment_of
 from typedq.contracts.json_tree import is_array, is_object
 
 _TEXT, _URL = "x-typedq-text", "x-typedq-url"
@@ -72,8 +71,8 @@ def _is_tighter(side: tuple[str, str], sign: int, ours: Any, theirs: Any) -> boo
     for strict, key in enumerate(side):
         if key not in theirs:
             continue
-        wanted = _moment(theirs[key])
-        pairs = [(_moment(ours[k]), exclusive) for exclusive, k in enumerate(side) if k in ours]
+        wanted = moment_of(theirs[key])
+        pairs = [(moment_of(ours[k]), exclusive) for exclusive, k in enumerate(side) if k in ours]
         if not any(_beyond(own, wanted, sign, exclusive >= strict) for own, exclusive in pairs):
             return False
     return True
@@ -84,18 +83,6 @@ def _beyond(own: Any, wanted: Any, sign: int, is_enough: bool) -> bool:
         return bool((own > wanted) if sign > 0 else (own < wanted)) or (is_enough and own == wanted)
     except TypeError:  # of two kinds, or with and without a time zone
         return False
-
-
-def _moment(text: Any) -> Any:
-    """A date, datetime, time of day or number of seconds; None if it is none."""
-    try:
-        if text.startswith("PT"):
-            return Decimal(text[2:-1])
-        if len(text) == 10:
-            return dt.date.fromisoformat(text)
-        return (dt.datetime if "T" in text else dt.time).fromisoformat(text)
-    except (AttributeError, ValueError, ArithmeticError):
-        return None
 
 
 def _url(ours: Any, theirs: Any, w: Alternative, r: Alternative) -> bool:  # noqa: ARG001

@@ -85,7 +85,8 @@ def findings(check: SubsumptionCheck) -> Iterator[Finding]:
             for what in best.difference.incompatibilities:
                 if not (what.breaks and quiet):
                     yield from report.located(what, visit, choice.writer)
-            for follower in report.followers(replace(visit, quiet=quiet), choice.writer, best):
+            here = visit if quiet == visit.quiet else replace(visit, quiet=quiet)
+            for follower in report.followers(here, choice.writer, best):
                 if follower.key not in seen:
                     seen.add(follower.key)
                     waiting.append(follower)

@@ -131,7 +131,7 @@ VERDICTS: dict[Kind, Verdict] = {
         "nothing, if its value is no longer needed", breaks=False),
     "renamed": Verdict("POSSIBLE_RENAME", "POSSIBLE_RENAME",
         "{writer} is gone and {reader} is new: if this is a rename, the value in messages written"
-        " {when} is lost", "keep the name on the wire (rename=, alias)", breaks=False),
+        " {when} is lost", "keep the name in the message (rename=, alias)", breaks=False),
     "default": Verdict("DEFAULT_CHANGED", "DEFAULT_CHANGED",
         "messages written {when} that leave out {what} meant {writer}; {who} takes {reader}",
         "nothing, if the new value is right for old messages too", breaks=False),

@@ -10,6 +10,7 @@ from typedq.compat.difference import Difference, quoted
 from typedq.compat.merging import Json
 from typedq.compat.normal_form import Alternative
 from typedq.compat.values import (
+    LENGTHS,
     NOT_TEXT,
     NUMERIC_KEYS,
     READABLE,
@@ -223,6 +224,7 @@ def _text_forms(found: Difference, w: Alternative, r: Alternative) -> None:
         found.add("format", writer=ours, reader=theirs)
 
 
+_ANY = (0, inf)
 _LENGTHS = (
     ("minLength", "maxLength", "characters"),
     ("x-typedq-minBytes", "x-typedq-maxBytes", "bytes"),
@@ -249,13 +251,15 @@ def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
 
 def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
     plain = w.constant is NOTHING and not text_form(w.facets) and "pattern" not in w.facets
+    form = w.facets.get("x-typedq-type", "") if w.constant is NOTHING else ""
     for low, high, unit in _LENGTHS:
-        written, wanted = w.facets.get(low, 0), r.facets.get(low, 0)
+        shortest, longest = LENGTHS.get(form, _ANY) if low == "minLength" else _ANY
+        written, wanted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
         if written < wanted:
             example = "x" * written if plain else NOTHING
             found.add("bound", what=f"at least {wanted} {unit}", example=example)
-        written, wanted = w.facets.get(high), r.facets.get(high)
-        if wanted is not None and (written is None or written > wanted):
+        most, wanted = min(w.facets.get(high, inf), longest), r.facets.get(high, inf)
+        if most > wanted:
             fits = plain and w.facets.get(low, 0) <= wanted < 100
             example = "x" * (wanted + 1) if fits else NOTHING
             found.add("bound", what=f"at most {wanted} {unit}", example=example)

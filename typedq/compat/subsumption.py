@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from typedq.compat.arrays import arrays, disjoint, untagged
-from typedq.compat.difference import Difference
+from typedq.compat.difference import Difference, Link
 from typedq.compat.normal_form import Alternative, NormalForm, Side
 from typedq.compat.objects import objects
 from typedq.compat.reader_keywords import unmet
@@ -28,7 +30,7 @@ from typedq.compat.scalars import (
 )
 from typedq.compat.values import NOT_TEXT, text_form
 from typedq.contracts.dialect import Schema
-from typedq.contracts.json_tree import NOTHING, text_of
+from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _Differ = Callable[[Alternative, Alternative], Difference]
 _DIFFER: dict[str, dict[str, _Differ]] = {
@@ -46,6 +48,7 @@ _DIFFER_CONSTANT: dict[str, dict[str, _Differ]] = {
     "number": {"number": constants, "string": decimals},
     "string": {"string": constants},
 }
+_BYTES = 4_000  # of text that are compared in one step
 _MAX_REFUSING = 5  # readers that refuse an alternative, to tell of the nearest
 
 
@@ -117,12 +120,30 @@ class SubsumptionCheck:
             self._pairs[id(left), id(right)] = pair
             for choice in pair.choices:
                 for option in choice.options:
+                    links = [link for link in option.difference.links if not self._is_same(link)]
+                    option.difference.links = links
                     option.forms = [
                         (self.writer.form(link.writer), self.reader.form(link.reader))
-                        for link in option.difference.links
+                        for link in links
                     ]
                     waiting += option.forms
         return self._pairs[id(first[0]), id(first[1])]
+
+    def _is_same(self, link: Link) -> bool:
+        """Return True for parts that say the same, with no difference in them nor below them."""
+        ours, theirs = link.writer, link.reader
+        if not (is_object(ours) and is_object(theirs)):
+            return False
+        if ours.keys() == theirs.keys() == {"$ref"}:  # of other defaults there is a warning
+            alike = self.writer.digest(ours) == self.reader.digest(theirs)
+            return alike and not (self.writer.has_defaults or self.reader.has_defaults)
+        try:
+            text = msgspec.json.encode(ours)
+            alike = text == msgspec.json.encode(theirs) and b'"$ref"' not in text
+        except (OverflowError, TypeError, ValueError):  # a number that only Python knows
+            return False
+        self.writer.budget.spend(len(text) // _BYTES)
+        return alike
 
     def _solve(self) -> None:
         for pair in self._pairs.values():

@@ -9,10 +9,10 @@ from typing import Any, final
 from typedq.compat.normal_form import Alternative, Side
 from typedq.compat.scalars import is_decimal
 from typedq.compat.structure import Elements
-from typedq.compat.values import decimal_facets, matches, number_fits, text_fits
+from typedq.compat.values import decimal_facets, equality_key, matches, number_fits, text_fits
 from typedq.contracts.canonical import WireForms, definition_hashes
 from typedq.contracts.dialect import Budget, Document, Schema, Unsupported
-from typedq.contracts.json_tree import NOTHING, equality_key, is_object, text_of
+from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
 _STEPS = 100_000
 

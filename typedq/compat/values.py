@@ -11,10 +11,10 @@ from base64 import b64decode
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 from typedq.contracts.dialect import Budget
-from typedq.contracts.json_tree import is_object
+from typedq.contracts.json_tree import is_object, text_of
 
 Facets = Mapping[str, Any]  # keywords of one schema that apply to one kind of value
 Limit = tuple[Any, bool]  # the bound, and whether it is itself excluded
@@ -52,6 +52,15 @@ _SYNTAX = {
     "decimal": r"-?\d+(\.\d+)?([Ee][-+]?\d+)?",
     "integer": "-?(0|[1-9][0-9]*)",
     "number": r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?",
+}
+# By `x-typedq-type`: the lengths of such text as it is written. A format alone promises nothing.
+LENGTHS: Mapping[str, tuple[int, float]] = {
+    "date": (10, 10),
+    **dict.fromkeys(("datetime", "aware-datetime", "naive-datetime"), (19, math.inf)),
+    **dict.fromkeys(("time", "aware-time", "naive-time"), (8, math.inf)),
+    "timedelta": (3, math.inf),
+    "uuid": (36, 36),
+    "decimal": (1, math.inf),
 }
 _LIMITS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 
@@ -156,6 +165,22 @@ def matches(pattern: str, text: str, budget: Budget) -> bool | None:
 
 
 # --- values ---------------------------------------------------------------------------------------
+
+
+def equality_key(value: Any) -> str:
+    """Return a text that is the same for values that JSON Schema calls equal, as 1 and 1.0."""
+    plain = value is None or isinstance(value, str | int)
+    return text_of(value if plain else _whole_floats(value))
+
+
+def _whole_floats(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [*map(_whole_floats, cast("list[Any]", value))]
+    if is_object(value):
+        return {key: _whole_floats(item) for key, item in value.items()}
+    return value
 
 
 def number_fits(facets: Facets, value: Any, *, whole: bool) -> bool | None:

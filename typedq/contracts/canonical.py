@@ -1,4 +1,4 @@
-"""One text for all schemas that mean the same on the wire, and the hashes taken of it.
+"""One text for all schemas that mean the same in a message, and the hashes taken of it.
 
 A message does not depend on titles, defaults, the order of keys, or the names of definitions; so
 neither does the fingerprint that it carries. A document outside the dialect is its own canonical

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from typedq.contracts.conversions import adapter_for, decode_value, encode_value
-from typedq.contracts.equality import change, is_partial, leaves, not_finite, overlooked
+from typedq.contracts.equality import change, has_second, is_partial, leaves, overlooked, unsayable
 from typedq.contracts.guards import runs_code, too_deep
 from typedq.contracts.type_tree import parts_of
 from typedq.contracts.wire_types import WireType, wire_type
@@ -52,10 +52,11 @@ class Codec:
             self._encode = encode if dump is None else lambda payload: encode(dump(payload))
         by_msgspec = adapter is None and self._wire.load is None
         self.runs_code = not by_msgspec or runs_code(self._wire.kind)
-        partly, self._float_keys = overlooked(self._wire.kind)
+        partly, self._float_keys, self._decimals, moments = overlooked(self._wire.kind)
         walks = [one.walked[1] for one in _adapters_in(self._wire.kind)]
         self._exact = any(walk.ambiguous for walk in walks)
         partly = partly or any(is_partial(cls) for walk in walks for cls in walk.classes)
+        self._moments = moments or any(walk.moments for walk in walks)
         self._closely = partly or self._exact or any(walk.times for walk in walks)
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
@@ -76,7 +77,9 @@ class Codec:
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
             same = fits and not self._closely and self.parse(body) == payload
-            if same and not (self._float_keys and b'inf":' in body):
+            infinite = self._float_keys and b'inf":' in body
+            infinite = infinite or (self._decimals and b'Infinity"' in body)
+            if same and not (infinite or (self._moments and has_second(payload))):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
             pass
@@ -94,9 +97,9 @@ class Codec:
             read = self.read(body, max_body, max_depth)
         except InvalidBody:
             if len(body) <= max_body and not too_deep(body, max_depth):
-                _refuse_not_finite(payload)
+                self._refuse_unsayable(payload)
             raise
-        _refuse_not_finite(payload)
+        self._refuse_unsayable(payload)
         self._check_types(payload)
         try:
             changed = change(payload, read, exact=self._exact)
@@ -122,6 +125,10 @@ class Codec:
                 return path
         return "$"
 
+    def _refuse_unsayable(self, payload: Any) -> None:
+        if found := unsayable(payload, decimals=self._decimals):
+            raise InvalidBody(*found)
+
     def _check_types(self, payload: Any) -> None:
         """Raise `InvalidBody` for a value that reads well, but is of another type than declared."""
         if self._whole:
@@ -146,11 +153,6 @@ def _after(decode: Callable[[bytes], Any], load: Callable[[Any], Any] | None) ->
 def _adapters_in(kind: Any) -> list[Any]:
     classes = (getattr(part, "cls", None) for part in parts_of(kind) or ())
     return [adapter for cls in classes if (adapter := adapter_for(cls)) is not None]
-
-
-def _refuse_not_finite(payload: Any) -> None:
-    if path := not_finite(payload):
-        raise InvalidBody(path, "NaN and infinity cannot be said in JSON")
 
 
 def _reason(error: Exception) -> str:

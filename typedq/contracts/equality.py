@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from types import FunctionType
 from typing import Any, NamedTuple, cast
+from uuid import UUID
 
 import msgspec
 from msgspec import inspect as mi
@@ -29,24 +30,23 @@ _ROWS = (list, tuple, deque)
 _SETS = (set, frozenset)
 # Values of a subclass of these are written as the value that they stand for.
 _PLAIN = (str, int, float, Decimal, dt.timedelta)
+_LEAVES = frozenset((str, int, float, bool, type(None), bytes, UUID, Decimal, dt.date))
 Path = str
 
 
-class Overlooked(NamedTuple):
-    """Parts of some value in a type; that a key is infinite, where some dict may have floats."""
+def overlooked(kind: Any) -> tuple[bool, bool, bool, bool]:
+    """Return what `==` may overlook in a value of this type: all, where it cannot be told.
 
-    parts: bool
-    float_keys: bool
-
-
-def overlooked(kind: Any) -> Overlooked:
-    """Return what `==` may overlook in a value of this type: all, where it cannot be told."""
+    That is parts of it; that a key is infinite; that a Decimal is; and the `fold` of a datetime.
+    """
     if (parts := parts_of(kind)) is None:
-        return Overlooked(True, True)
-    partial = any(
-        isinstance(part, mi.TimeType) or is_partial(getattr(part, "cls", None)) for part in parts
+        return True, True, False, True
+    return (
+        any(isinstance(p, mi.TimeType) or is_partial(getattr(p, "cls", None)) for p in parts),
+        any(map(_may_have_float_keys, parts)),
+        any(isinstance(part, mi.DecimalType) for part in parts),
+        any(isinstance(part, mi.DateTimeType) and part.tz is not True for part in parts),
     )
-    return Overlooked(partial, any(map(_may_have_float_keys, parts)))
 
 
 def _may_have_float_keys(part: mi.Type) -> bool:
@@ -180,6 +180,28 @@ def _instant(moment: dt.datetime) -> tuple[bool, dt.datetime]:
     return True, naive - offset
 
 
+def _is_second(moment: dt.datetime | dt.time) -> bool:
+    """Whether it is the second of two equal local times, as clocks go back; no text tells them."""
+    return bool(moment.fold) and moment.utcoffset() is None
+
+
+def has_second(value: Any) -> bool:
+    """Return True if some datetime in a value is the second of two equal local times."""
+    kind = value.__class__
+    if kind in _LEAVES:
+        return False
+    if isinstance(value, dt.datetime):
+        return _is_second(value)
+    if hasattr(kind, "__struct_fields__"):
+        return any(has_second(getattr(value, name)) for name in kind.__struct_fields__)
+    inside: Any = (item for _, _, item in _members(value) or ())
+    if issubclass(kind, Mapping):
+        inside = (*value, *value.values())
+    elif issubclass(kind, (*_ROWS, *_SETS)):
+        inside = value
+    return any(map(has_second, inside))
+
+
 def _class(value: Any) -> Any:
     """The class of a record; of a generic pydantic model, what it is a version of."""
     generic: Any = getattr(value, "__pydantic_generic_metadata__", None) or {}
@@ -244,9 +266,17 @@ def leaves(value: Any, path: Path = "$") -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def not_finite(value: Any) -> Path | None:
-    """Return the path of the first NaN or infinity, which JSON cannot say."""
+def unsayable(value: Any, *, decimals: bool) -> tuple[Path, str] | None:
+    """Return the first piece that JSON cannot say, and why.
+
+    `decimals`: NaN and infinity in them, too. They are text, but not all readers take it.
+    """
     for path, leaf in leaves(value):
-        if isinstance(leaf, float) and not math.isfinite(leaf):
-            return path
+        is_decimal = decimals and isinstance(leaf, Decimal)
+        if (is_decimal and not leaf.is_finite()) or (
+            isinstance(leaf, float) and not math.isfinite(leaf)
+        ):
+            return path, "NaN and infinity cannot be said in JSON"
+        if isinstance(leaf, dt.datetime | dt.time) and _is_second(leaf):
+            return path, "fold=1 cannot be said in JSON; give it a time zone"
     return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from typedq.contracts.json_tree import is_object
@@ -14,6 +16,8 @@ _RANGES = (
     ("minProperties", "maxProperties"),
     ("x-typedq-minBytes", "x-typedq-maxBytes"),
 )
+# Characters of the shortest text; a model's `str_max_length` bounds these, too.
+_SHORTEST = {"email": 5, "ipv4": 7, "ipv4interface": 9, "ipv4network": 9, "path": 1}
 
 
 def dead_end(document: dict[str, Any]) -> str | None:
@@ -82,6 +86,16 @@ class _Search:
             return False
         if any(schema.get(low, 0) > schema.get(high, math.inf) for low, high in _RANGES):
             return False
+        if not _leaves_some(schema.get("x-typedq-bounds"), moment_of):
+            return False
+        if not _leaves_some(schema.get("x-typedq-decimal"), Decimal):
+            return False
+        keys = self._count(schema.get("propertyNames")) + len(schema.get("properties", ()))
+        items = self._count(schema.get("items")) if schema.get("uniqueItems") else math.inf
+        if schema.get("minProperties", 0) > keys or schema.get("minItems", 0) > items:
+            return False
+        if _SHORTEST.get(schema.get("format", ""), 0) > schema.get("maxLength", math.inf):
+            return False
         low, above = (schema.get(key, -math.inf) for key in ("minimum", "exclusiveMinimum"))
         high, below = (schema.get(key, math.inf) for key in ("maximum", "exclusiveMaximum"))
         if schema.get("type") == "integer":
@@ -92,3 +106,35 @@ class _Search:
                 return True
             return bool(math.ceil(least / step) * step <= most)
         return bool(max(low, above) < min(high, below) or (low == high and above < low < below))
+
+    def _count(self, schema: Any) -> float:
+        """How many values a schema lists; without an end, if it lists none."""
+        if not is_object(schema):
+            return math.inf
+        if "$ref" in schema:
+            return self._count(self._definitions.get(schema["$ref"]))
+        few = {"boolean": 2, "null": 1}.get(str(schema.get("type")), math.inf)
+        return len(schema["enum"]) if "enum" in schema else few
+
+
+def _leaves_some(bounds: Any, parse: Callable[[Any], Any]) -> bool:
+    """Whether bounds, which are text, leave a value between them; if not known, they do."""
+    given: dict[str, Any] = bounds if is_object(bounds) else {}
+    at = {key: parse(given[key]) for key in ("ge", "gt", "le", "lt") if key in given}
+    pairs = [(x, y) for x in ("ge", "gt") for y in ("le", "lt") if x in at and y in at]
+    try:
+        return all(at[x] < at[y] or (x + y == "gele" and at[x] == at[y]) for x, y in pairs)
+    except TypeError:  # with and without a time zone
+        return True
+
+
+def moment_of(text: Any) -> Any:
+    """Return the date, datetime, time of day or seconds that a bound names; None for any other."""
+    try:
+        if text.startswith("PT"):
+            return Decimal(text[2:-1])
+        if len(text) == 10:
+            return dt.date.fromisoformat(text)
+        return (dt.datetime if "T" in text else dt.time).fromisoformat(text)
+    except (AttributeError, ValueError, ArithmeticError):
+        return None

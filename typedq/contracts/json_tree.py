@@ -35,22 +35,6 @@ def text_of(value: Any) -> str:
     return _encode_text(value) if type(value) is str else _encode(value)
 
 
-def equality_key(value: Any) -> str:
-    """Return a text that is the same for values that JSON Schema calls equal, as 1 and 1.0."""
-    plain = value is None or isinstance(value, str | int)
-    return text_of(value if plain else _whole_floats(value))
-
-
-def _whole_floats(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if is_array(value) or _is_tuple(value):
-        return [_whole_floats(item) for item in value]
-    if is_object(value):
-        return {key: _whole_floats(item) for key, item in value.items()}
-    return value
-
-
 def redirect(value: Any, refs: Mapping[str, str]) -> Any:
     """Return `value` with each `$ref` replaced by its new address."""
     if is_array(value):
@@ -89,7 +73,7 @@ def check_json(value: Any, limits: Limits) -> None:
             raise NotJson(f"it is nested more than {limits.depth} levels deep")
         for part in parts:
             if isinstance(part, str):
-                characters += _length(part)
+                characters += len(part) if part.isascii() else _length(part)
             elif is_object(part):
                 characters += sum(map(_length, part))
                 waiting.append((part.values(), depth + 1))
@@ -112,6 +96,8 @@ def _check_scalar(value: Any) -> None:
 def _length(text: Any) -> int:
     if not isinstance(text, str):
         raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if text.isascii():
+        return len(text)
+    if any("\ud800" <= character <= "\udfff" for character in text):
         raise NotJson("it holds half of a surrogate pair, which is not Unicode")
     return len(text)

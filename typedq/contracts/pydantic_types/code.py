@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -22,7 +23,7 @@ _IP = (
     ipaddress.IPv6Address, ipaddress.IPv6Interface, ipaddress.IPv6Network,
 )  # fmt: skip
 _TEXT: Schema = {"type": "string"}
-# Functions of pydantic's that make one type of another: by name, the schema of their wire form.
+# Functions of pydantic's that make one type of another: by name, the schema of what they write.
 _FORMATS: dict[str, Schema] = {
     **{cls.__name__: {"format": cls.__name__.lower().removesuffix("address")} for cls in _IP},
     "path_validator": {"format": "path"},
@@ -75,13 +76,15 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     written = walk.schema(node["schema"], path)
     if "type" in form:
         return {**written, **form} if written.get("type") == "string" else {**form}
-    if not check and "x-typedq-written" not in written and _is_serialized(node["schema"]):
-        return {**written, "x-typedq-written": _form(walk.definitions.resolved(written))}
+    if not check and "x-typedq-written" not in written and is_serialized(walk, node["schema"]):
+        return as_written(walk, written)
     if form or not check or name in _HARMLESS:
         return {**written, **form}
     if (encoder := _encoder(function)) is not None:
         text = {key: value for key, value in written.items() if key != "format"}
-        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": f"pydantic-{encoder}"}
+        inner = written.get("contentEncoding")  # by config, so that it is encoded twice
+        kind = f"pydantic-{encoder}{f' in {inner}' if inner else ''}"
+        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": kind}
     keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
     if keyword and keyword not in written:
         return {**written, keyword: next(iter(function.keywords.values()))}
@@ -123,7 +126,8 @@ def _encoder(function: Any) -> str | None:
 def _is_pydantics(function: Any) -> bool:
     """Whether pydantic ships a function, or the object whose method it is."""
     owner: Any = getattr(function, "__self__", None)
-    modules = (str(getattr(one, "__module__", "")) for one in (function, owner, owner.__class__))
+    holder = owner if isinstance(owner, type) else owner.__class__
+    modules = (str(getattr(one, "__module__", "")) for one in (function, holder))
     return any(module.partition(".")[0] == "pydantic" for module in modules)
 
 
@@ -175,8 +179,11 @@ def _returned(walk: Walk, serializer: Core, name: str, path: str) -> Schema:
 
 def _compared(walk: Walk, node: Core, read: Schema, written: Schema, path: str) -> Schema:
     left, right = (_form(walk.definitions.resolved(one)) for one in (read, written))
-    converted = _is_converted(node)
-    if text_of(left) == text_of(right) and not converted:
+    converted = _is_converted(walk, node)
+    text = text_of(read)  # what is read in lower case may have been written in upper case
+    if text_of(left) == text_of(right) and not (
+        converted or "x-typedq-text" in text or '"$ref"' in text
+    ):
         return read
     kinds = json_kinds(read, walk.definitions), json_kinds(written, walk.definitions)
     if not kinds[0] & kinds[1] and not converted:
@@ -195,21 +202,43 @@ def _form(schema: Any) -> Any:
     return {key: _form(value) for key, value in schema.items() if key not in _NO_FORM}
 
 
-def _is_converted(node: Any) -> bool:
-    """Whether a validator of a user's has a say in what is read, and so may undo a serializer."""
+def _is_converted(walk: Walk, node: Core) -> bool:
+    """Whether code of a user's has a say in what is read, and so may undo a serializer."""
     return any(
-        str(part.get("type", "")).startswith("function-")
-        and not _check_of(part["function"]["function"])[0]
-        for part in parts_in(node, frozenset(("metadata", "serialization", "")))
+        part.get("custom_init")
+        or part.get("post_init")
+        or (
+            str(part.get("type", "")).startswith("function-")
+            and not _check_of(part["function"]["function"])[0]
+        )
+        for part in _reachable(walk, node, frozenset(("metadata", "serialization", "")))
     )
 
 
-def _is_serialized(node: Any) -> bool:
+def is_serialized(walk: Walk, node: Core) -> bool:
+    """Return True if a serializer of a user's writes a part of what a node reads."""
     return any(
         "function" in part.get("serialization", ())
         and not _is_own(part["serialization"]["function"])
-        for part in parts_in(node, frozenset(("metadata", "serialization")))
+        for part in _reachable(walk, node, frozenset(("metadata", "serialization")))
     )
+
+
+def as_written(walk: Walk, read: Schema) -> Schema:
+    """Mark what a serializer writes and other code reads, so that neither is taken for plain."""
+    return {**read, "x-typedq-written": _form(walk.definitions.resolved(read))}
+
+
+def _reachable(walk: Walk, node: Core, leave_out: frozenset[str]) -> Iterator[Core]:
+    """Yield every node inside a node and in the definitions that it leads to."""
+    waiting, seen = [node], set[str]()
+    for start in waiting:  # the list grows while it is walked
+        for part in parts_in(start, leave_out):
+            yield part
+            ref = part.get("schema_ref")
+            if isinstance(ref, str) and ref not in seen and ref in walk.targets:
+                seen.add(ref)
+                waiting.append(walk.targets[ref])
 
 
 def _default(walk: Walk, node: Core, path: str) -> Schema:

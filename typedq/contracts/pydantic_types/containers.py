@@ -80,9 +80,17 @@ def _key(walk: Walk, node: Core, path: str) -> Schema:
 
 def _nullable(walk: Walk, node: Core, path: str) -> Schema:
     inner = walk.schema(node["schema"], path)
-    if "null" in json_kinds(inner, walk.definitions):
-        return inner
-    return {"anyOf": [inner, {"type": "null"}]}
+    return inner if _takes_null(walk, inner) else {"anyOf": [inner, {"type": "null"}]}
+
+
+def _takes_null(walk: Walk, schema: Schema) -> bool:
+    whole = walk.definitions.resolved(schema)
+    for key in ("anyOf", "oneOf"):
+        if key in whole:
+            return any(_takes_null(walk, one) for one in whole[key])
+    # A record that is still in the making, because it refers to itself, is empty here.
+    unknown = "$ref" in schema and not whole.keys() - schema.keys()
+    return not unknown and "null" in json_kinds(whole, walk.definitions)
 
 
 def _union(walk: Walk, node: Core, path: str) -> Schema:

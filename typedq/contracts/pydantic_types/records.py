@@ -16,9 +16,10 @@ from pydantic_core import (
 
 from typedq.contracts.fragments import Schema, about, elements, members
 from typedq.contracts.json_tree import is_array, text_of
+from typedq.contracts.pydantic_types.code import as_written, is_serialized
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, notes_of, parts_in, refuse
 
-# Keys of a model's config that say nothing about the wire, and those that are read where they
+# Keys of a model's config that say nothing about the message, and those that are read where they
 # matter; coerce_numbers_to_str and strict change nothing, since messages are read strictly.
 _CONFIG = frozenset(
     (
@@ -53,6 +54,8 @@ def _model(walk: Walk, node: Core, path: str) -> Schema:
     def write() -> Schema:
         with walk.within(config, cls):
             written = walk.schema(node["schema"], path)
+        if (node.get("custom_init") or node.get("post_init")) and is_serialized(walk, node):
+            written = as_written(walk, written)
         return {**about(cls), **written} if node.get("root_model") else written
 
     return walk.named(node, cls.__name__, write)

@@ -109,6 +109,7 @@ def _moment(name: str, standard: str) -> Callable[[Walk, Core, str], Schema]:
     def write(walk: Walk, node: Core, path: str) -> Schema:
         zone = _ZONES.get(node.get("tz_constraint"))
         walk.times = walk.times or name == "time"
+        walk.moments = walk.moments or name == "datetime"
         return {**moment(name, standard, zone), **_bounded(walk, node, path)}
 
     return write

@@ -35,14 +35,14 @@ class Node(NamedTuple):
 class Walk:
     """One walk. `ambiguous`: a union in it has members that can look the same in JSON.
 
-    `classes`: those of the records in it. `times`: it has a time of day.
+    `classes`: those of the records in it. `times`: it has a time of day; `moments`: a datetime.
     """
 
     def __init__(
         self, definitions: Definitions, nodes: Mapping[str, Node], *, by_alias: bool
     ) -> None:
         self.definitions, self.by_alias = definitions, by_alias
-        self.ambiguous = self.times = False
+        self.ambiguous = self.times = self.moments = False
         self.classes: list[Any] = []
         self.config: Core = {}
         self.owner: Any = None  # the class whose fields are walked

@@ -16,6 +16,8 @@ _IMPORTS = {
     "_datetime.": "import datetime as _datetime\n",
     "_decimal.": "import decimal as _decimal\n",
     "_enum.": "import enum as _enum\n",
+    "_ipaddress.": "import ipaddress as _ipaddress\n",
+    "_pathlib.": "import pathlib as _pathlib\n",
     "_typing.": "import typing as _typing\n",
     "_uuid.": "import uuid as _uuid\n",
 }
@@ -48,6 +50,7 @@ def source(bundle: Bundle, as_json: Collection[str] = ()) -> str:
             *(line for word, line in _IMPORTS.items() if word in code),
             f"from typing import {', '.join(typing)}\n" if typing else "",
             "\nimport msgspec as _msgspec\n" if "_msgspec." in code else "\n",
+            "import pydantic as _pydantic\n" if "_pydantic." in code else "",
             "import typedq as _typedq\n\n",
             _list("__all__ = [", public, "]"),
             f"app = _typedq.TypedQ(\n    {literal(bundle.namespace)},\n",

@@ -26,6 +26,19 @@ _FINER = {
     "datetime": "_datetime.datetime",
     "time": "_datetime.time",
 }
+# Texts whose type pydantic reads: format and x-typedq-url -> type.
+_FORMATS: list[tuple[str, dict[str, Any], str]] = [
+    ("email", {}, "_pydantic.EmailStr"),
+    ("uri", {"schemes": ["http", "https"], "maxLength": 2083}, "_pydantic.HttpUrl"),
+    ("uri", {"schemes": ["http", "https"]}, "_pydantic.AnyHttpUrl"),
+    ("uri", {}, "_pydantic.AnyUrl"),
+    ("path", {}, "_pathlib.Path"),
+    ("ipv4", {}, "_ipaddress.IPv4Address"),
+    ("ipv6", {}, "_ipaddress.IPv6Address"),
+    ("ipv4network", {}, "_ipaddress.IPv4Network"),
+    ("ipv6network", {}, "_ipaddress.IPv6Network"),
+    ("ipvanyaddress", {}, "_pydantic.IPvAnyAddress"),
+]
 _SCALARS = {"null": "None", "boolean": "bool", "integer": "int", "number": "float"}
 
 
@@ -40,6 +53,11 @@ def of(plain: Mapping[str, Any], refuse: Refuse) -> tuple[str, list[str]]:
 
 def _text(plain: Mapping[str, Any], refuse: Refuse) -> tuple[str, list[str]]:
     finer: str = plain.get("x-typedq-type", "")
+    if not finer and "format" in plain and not plain.keys() - {"type", "format", "x-typedq-url"}:
+        asked = plain["format"], plain.get("x-typedq-url", {})
+        for standard, url, kind in _FORMATS:
+            if (standard, url) == asked:
+                return kind, []
     if not finer:
         if plain.get("x-typedq-text", {}) not in ({}, {"engine": "python-re"}):
             refuse("no Python type says x-typedq-text")

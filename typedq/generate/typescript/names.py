@@ -1,0 +1,84 @@
+"""Text of a bundle as TypeScript: literals, names and comments, which are never code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any
+
+# What a module cannot declare, or what the written one already has or refers to.
+TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    any arguments as async await bigint boolean break case catch class const continue debugger
+    declare default delete do else enum eval export extends false finally for from function get
+    if implements import in infer instanceof interface is keyof let module namespace never new null
+    number object of package private protected public readonly require return satisfies set static
+    string super switch symbol this throw true try type typeof undefined unique unknown var void
+    while with yield bundle connect t Call Client EnqueueUncertain InvalidArguments InvalidOptions
+    Map Options Queue Receipt Server ServerRefused ServerUnavailable Tasks AwareDateTime AwareTime
+    Bytes CalendarDate DateTime Decimal Duration HexBytes Int Json NaiveDateTime NaiveTime Time
+    UrlBytes Uuid awareDateTime awareTime bytes calendarDate decimal duration hexBytes ioredis
+    naiveDateTime naiveTime nodeRedis toJson urlBytes uuid
+        """,
+    )
+)
+_EXACT = 1 << 53
+
+
+def literal(value: Any) -> str:
+    """Return JSON text, number or constant as a TypeScript literal; big integers as bigint."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _EXACT:
+        return f"{value}n"
+    return json.dumps(value)  # ASCII, so there is no line break of Unicode in it either
+
+
+def member(name: str) -> str:
+    """Return the name of a property in a type."""
+    return name if re.fullmatch(r"[A-Za-z_$][\w$]*", name, re.ASCII) else literal(name)
+
+
+def pascal(name: str) -> str:
+    """Return a name such as `SendEmail` for `send_email`."""
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
+
+
+class Names:
+    """Gives each type one name that no other has."""
+
+    def __init__(self) -> None:
+        self._given = set[str]()
+
+    def give(self, *wanted: str) -> str:
+        """Return the first of some names that is free, or the last one with a number."""
+        plain = [re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") for name in wanted]
+        usable = [name if name[:1].isalpha() else f"T{name}" for name in plain]
+        numbered = (f"{usable[-1]}{number}" for number in count(2))
+        free = (name for name in _both(usable, numbered) if name not in TAKEN | self._given)
+        name = next(free)
+        self._given.add(name)
+        return name
+
+
+def _both(first: Iterable[str], then: Iterable[str]) -> Iterator[str]:
+    yield from first
+    yield from then
+
+
+def comment(lines: Iterable[str], indent: str = "") -> str:
+    """Return a doc comment, or nothing. No text ends it, or talks to the compiler."""
+    text = "\n".join(line for line in lines if line)
+    # Line breaks of Unicode and control characters become spaces.
+    plain = "".join(c if c == "\n" or c.isprintable() else " " for c in text)
+    inert = plain.replace("*/", "*\\/").replace("@", "@\u200b" if "@ts-" in plain else "@")
+    found = [line.rstrip() for line in inert.strip().split("\n")]
+    if not any(found):
+        return ""
+    if len(found) == 1:
+        return f"{indent}/** {found[0]} */\n"
+    return "".join(
+        [f"{indent}/**\n", *(f"{indent} * {line}".rstrip() + "\n" for line in found)]
+    ) + (f"{indent} */\n")
