@@ -28,7 +28,13 @@ HELP = {
     ],
     "worker": [
         *("[APP]", "-A", "--app-dir", "-c", "--async-concurrency", "-Q", "-X", "-b", "--solo"),
-        *("-l", "--log-format", "--max-tasks-per-child", "--grace", "[default: grace in settings]"),
+        *(
+            "-l",
+            "--log-format",
+            "--max-tasks-per-child",
+            "--grace",
+            "[default: TYPEDQ_GRACE, else 20 s]",
+        ),
         *("--max-mem-percent", "-r", "--reload", "--no-cron", "--metrics-port", "--metrics-host"),
     ],
     "health": ["[APP]", "--ready", "--namespace", "--pid", "--json"],

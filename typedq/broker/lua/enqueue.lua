@@ -73,7 +73,8 @@ while at <= #ARGV do
   end
   if expires then
     --@include expiry
-    for i = first, last do ARGV[i] = with_expiry(ARGV[i], expires) end
+    local words = ARGV -- in place, so that what follows sees messages as they are stored
+    for i = first, last do words[i] = with_expiry(words[i], expires) end
   end
   local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end
