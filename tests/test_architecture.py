@@ -141,11 +141,11 @@ PACKAGE_LINES = {
     "embedded": 4_000,
     "generate": 1_600,
     "observe": 1_500,
-    "policy": 770,
+    "policy": 810,
     "process": 420,
     "registry": 4_000,
     "testing": 4_000,
-    "worker": 4_400,
+    "worker": 4_480,
 }
 LUA_LINES = 1_100
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100
@@ -573,8 +573,8 @@ VIOLATIONS: list[tuple[Callable[[Architecture], Iterator[str]], dict[str, str], 
     (no_file_is_too_long, {"a.lua": "-" * 101}, "a.lua:1 has 101 columns; 100"),
     (
         packages_stay_within_their_line_limits,
-        {"policy/a.py": "x = 1\n" * 771},
-        "policy has 771 lines",
+        {"policy/a.py": "x = 1\n" * 811},
+        "policy has 811 lines",
     ),
     (
         packages_stay_within_their_line_limits,

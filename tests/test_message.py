@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 from typedq import message
 from typedq.errors import BadMessage
-from typedq.message import Envelope, decode_message, encode_message, new_ids
+from typedq.message import (
+    Envelope,
+    decode_message,
+    encode_message,
+    is_message,
+    new_ids,
+    with_expiry,
+)
 
 CONTRACT = "send_email@0123456789abcdef"
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True)
@@ -43,10 +50,32 @@ def test_what_is_sealed_is_unsealed(
     options = f'{{"soft":{soft}}}'.encode()
     message = encode_message(id=id, contract=f"{task}@00", queue=queue, options=options, body=raw)
     found = decode_message(message)
-    assert found[5:] == (id.encode(), f"{task}@00".encode(), queue.encode(), options, raw)
+    assert found[5:10] == (id.encode(), f"{task}@00".encode(), queue.encode(), options, raw)
     assert (found.task, found.attempt, found.due_ms, found.alone) == (task, 0, 0, False)
     assert abs(found.enqueued_ms - time.time_ns() // 1_000_000) < 60_000
-    assert b" ".join(found) == message
+    assert b" ".join(found[:10]) == message
+
+
+def test_a_message_that_expires_has_a_format_of_its_own() -> None:
+    [id] = new_ids(1)
+    plain = encode_message(id=id, contract=CONTRACT, queue="q", options=b"-", body=b'{"a": " "}')
+    message = with_expiry(plain, 1_700_000_000_000)
+    assert message == b"2" + plain[1:].replace(b" - ", b" - 1700000000000 ")
+    assert with_expiry(message, 1_800_000_000_000) == with_expiry(plain, 1_800_000_000_000)
+    assert is_message(message)
+    before, found = decode_message(plain), decode_message(message)
+    assert found[1:10] == before[1:10]
+    assert (before.expires_ms, found.expires_ms) == (None, 1_700_000_000_000)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"{}", b"170000000000 {}", b"1700000000000", b"17000000x0000 1"]
+)
+def test_that_format_needs_an_expiry(payload: bytes) -> None:
+    [id] = new_ids(1)
+    plain = encode_message(id=id, contract=CONTRACT, queue="q", options=b"-", body=payload)
+    with pytest.raises(BadMessage, match="its format needs 13 digits before the payload"):
+        decode_message(b"2" + plain[1:])
 
 
 def test_what_the_server_counts_is_read() -> None:

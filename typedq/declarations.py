@@ -133,6 +133,9 @@ class Declarations:
             raise errors.UnknownTask(call.task, list(self._tasks))
         reason = "a cron entry runs at its slots; leave it out"
         policy.refuse_options(call.task, call.options, reason, "delay", "eta", "unique")
+        if call.options.expires_at_ms is not None:
+            reason = "a cron entry runs again and again; give seconds, which count from each slot"
+            raise errors.InvalidOptions(call.task, "expires", reason)
         chosen, problems = call.task if name is None else name, list[str]()
         if not NAME.fullmatch(str(chosen)):
             problems.append(_NAME_RULE)

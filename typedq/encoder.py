@@ -34,7 +34,7 @@ CHUNK_BYTES = 4 << 20  # one script call should not block the server for long
 _NO_DESTINATION, _NEVER = Destination("", ""), datetime.max.replace(tzinfo=UTC)
 _NO_OPTIONS = CallOptions()
 _Task = Task[..., Any] | RemoteTask[Any]
-_Route = tuple[Destination, bytes]  # where calls go, and the part of the header that they share
+_Route = tuple[Destination, tuple[bytes, bytes]]  # where calls go, and what their headers share
 
 
 class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -100,18 +100,19 @@ class MessageEncoder:
         """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
         messages: list[OutgoingMessage] = []
         receipts: list[Receipt] = []
-        name, options, destination, shared, due = "", None, _NO_DESTINATION, b"", _NEVER
+        name, options, destination, begin, shared, due = "", None, _NO_DESTINATION, b"", b"", _NEVER
         for call, id in zip(calls, new_ids(len(calls)), strict=True):
             if call.task != name or call.options is not options:
                 name, options = call.task, call.options
                 task = self._tasks.get(name) or self._find(name)
-                destination, shared = self._routes.get(task) or self._route(task)
+                destination, (begin, shared) = self._routes.get(task) or self._route(task)
                 if options is not _NO_OPTIONS and options != _NO_OPTIONS:
-                    destination, shared = self._route_with(options, task, destination)
+                    destination, (begin, shared) = self._route_with(options, task, destination)
                 due = _due(destination)
             if len(call.body) > self._surely_fits:
                 self._check_size(call)
-            messages.append(OutgoingMessage(id, destination, join_message(id, shared, call.body)))
+            message = join_message(begin, id, shared, call.body)
+            messages.append(OutgoingMessage(id, destination, message))
             receipts.append(Receipt(id, name, destination.queue, due))
         return EncodedBatch(messages, receipts)
 
@@ -135,9 +136,10 @@ class MessageEncoder:
         if options.queue and queue not in self._queues and not broadcast:
             raise unknown_queue(task.name, queue, self._queues)
         unique = (f"{task.name}:{options.unique}", options.unique_ms) if options.unique else None
-        due = options.delay_ms, options.eta_ms
-        destination = Destination(queue, usual.contract, *due, broadcast, unique)
-        return destination, shared_text(usual.contract, queue, options.header)
+        due, expires_ms = (options.delay_ms, options.eta_ms), options.expires_ms
+        destination = Destination(queue, usual.contract, *due, broadcast, unique, expires_ms)
+        until_ms = options.expires_at_ms if expires_ms is None else 0  # written when accepted
+        return destination, shared_text(usual.contract, queue, options.header, until_ms)
 
 
 def _due(destination: Destination) -> datetime:

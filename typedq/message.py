@@ -2,7 +2,8 @@
 
     1 c ll aaa ddddddddddddd <id: 26 hex> <contract: task@fingerprint> <queue> <options> <payload>
 
-One space between fields; the payload (JSON) is the rest. `docs/protocol.md` specifies each field.
+One space between fields; the payload (JSON) is the rest. Format 2 has 13 digits and a space before
+the payload: when the message expires. `docs/protocol.md` specifies each field.
 No other Python module knows the layout: fields, their offsets, ids, broadcasts.
 """
 
@@ -18,7 +19,11 @@ import msgspec
 
 from typedq.errors import BadMessage
 
-VERSION = b"1"
+# A message that expires has format 2; this typedq reads both, and each worker says so.
+FORMAT, EXPIRING = 2, b"2"
+VERSIONS = (b"1", EXPIRING)
+NO_EXPIRY = b""
+EXPIRY_SIZE = 14  # with the space behind it
 PROTOCOL: Final = 1  # of the script enqueue: docs/protocol.md
 # The queue of a broadcast; each supervisor has its own copy of it, with a suffix. No queue that an
 # app declares can begin with "_".
@@ -27,7 +32,7 @@ ID: Final = slice(25, 51)  # `message[ID]` is the id, without splitting the mess
 META: Final = b'"m":{'  # begins metadata: the last option, an object of texts without inner braces
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
-_NEW = b"1 0 00 000 0000000000000 "
+_NEW = b" 0 00 000 0000000000000 "
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 # Crashes and losses of messages that may run beside others. A message that was lost once still may;
 # after a crash or a second loss it runs alone.
@@ -37,6 +42,8 @@ _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
     re.DOTALL,
 )
+
+_EXPIRY = re.compile(rb"\d{13} .", re.DOTALL)
 
 # The header has three digits; from 1,000 attempts on, the options hold the number.
 _MORE_ATTEMPTS = re.compile(rb'\{"attempts":(\d{4,15})[,}]')
@@ -55,6 +62,7 @@ class Envelope(NamedTuple):
     queue: bytes
     options: bytes
     body: bytes
+    expiry: bytes = NO_EXPIRY
 
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret.
@@ -76,6 +84,11 @@ class Envelope(NamedTuple):
     def due_ms(self) -> int:
         """Return when it was due, in ms since the epoch on the server's clock; 0 for at once."""
         return int(self.due)
+
+    @property
+    def expires_ms(self) -> int | None:
+        """Return when it expires, in ms since the epoch on the server's clock; None for never."""
+        return int(self.expiry) if self.expiry else None
 
     @property
     def enqueued_ms(self) -> int:
@@ -110,17 +123,33 @@ def is_broadcast(queue: str) -> bool:
 
 def encode_message(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> bytes:
     """Return the bytes of a new message; `options` is JSON without spaces, or b"-"."""
-    return join_message(id, shared_text(contract, queue, options), body)
+    begin, shared = shared_text(contract, queue, options)
+    return join_message(begin, id, shared, body)
 
 
-def shared_text(contract: str, queue: str, options: bytes) -> bytes:
-    """Return the text that messages of one contract, queue and options share."""
-    return b" %b %b %b " % (contract.encode(), queue.encode(), options)
+def shared_text(
+    contract: str, queue: str, options: bytes, expires_ms: int | None = None
+) -> tuple[bytes, bytes]:
+    """Return what messages of one contract, queue, options and expiry share: before and behind ids.
+
+    expires_ms: since the epoch; 0 if `with_expiry` or the server is to set it
+    """
+    shared = b" %b %b %b " % (contract.encode(), queue.encode(), options)
+    if expires_ms is None:
+        return b"1" + _NEW, shared
+    return EXPIRING + _NEW, b"%b%013d " % (shared, expires_ms)
 
 
-def join_message(id: str, shared: bytes, body: bytes) -> bytes:
-    """Return the bytes of a new message; `shared` comes from `shared_text`."""
-    return b"".join((_NEW, id.encode(), shared, body))
+def join_message(begin: bytes, id: str, shared: bytes, body: bytes) -> bytes:
+    """Return the bytes of a new message; `begin` and `shared` come from `shared_text`."""
+    return b"".join((begin, id.encode(), shared, body))
+
+
+def with_expiry(message: bytes, expires_ms: int) -> bytes:
+    """Return a message of either format that expires at this time (ms since the epoch)."""
+    version, *header, body = message.split(b" ", _FIELDS - 1)
+    body = body[EXPIRY_SIZE:] if version == EXPIRING else body
+    return b" ".join([EXPIRING, *header, b"%013d" % expires_ms, body])
 
 
 def decode_message(message: bytes) -> Envelope:
@@ -131,7 +160,12 @@ def decode_message(message: bytes) -> Envelope:
     fields = message.split(b" ", _FIELDS - 1)
     if len(fields) != _FIELDS:
         raise BadMessage(f"a message has {_FIELDS} fields, this one has {len(fields)}")
-    return Envelope._make(fields)
+    if fields[0] != EXPIRING:
+        return Envelope._make([*fields, NO_EXPIRY])
+    *others, body = fields
+    if not _EXPIRY.match(body):
+        raise BadMessage("its format needs 13 digits before the payload: when it expires")
+    return Envelope._make([*others, body[EXPIRY_SIZE:], body[: EXPIRY_SIZE - 1]])
 
 
 def kind_of(message: bytes) -> bytes:
@@ -176,6 +210,7 @@ class Destination(NamedTuple):
 
     broadcast_to_all: a broadcast, alone in its batch
     unique: a key and how long it lives (ms): one message is accepted for it in that time
+    expires_ms: how long after it was accepted it expires; the server writes when that is
     """
 
     queue: str
@@ -184,6 +219,7 @@ class Destination(NamedTuple):
     eta_ms: int | None = None
     broadcast_to_all: bool = False
     unique: tuple[str, int] | None = None
+    expires_ms: int | None = None
 
 
 # A Struct, because a NamedTuple takes four times as long to make.

@@ -34,6 +34,7 @@ class MessageInfo(msgspec.Struct, frozen=True):
     state: "unknown" if it was not found: it has ended, was dropped, or was never accepted
     task, contract, queue, enqueued: None if unknown
     due: when it is or was due; None for at once
+    expires: when it expires: it does not begin from then on; None for never
     attempts, crashes, losses: failures, deaths of its process alone, and beside others, so far
     meta: the metadata it was enqueued with
     worker: the name of the worker that holds it in flight, if that is known
@@ -49,6 +50,7 @@ class MessageInfo(msgspec.Struct, frozen=True):
     queue: str | None = None
     enqueued: datetime | None = None
     due: datetime | None = None
+    expires: datetime | None = None
     attempts: int = 0
     crashes: int = 0
     losses: int = 0
@@ -219,6 +221,7 @@ def _describe(query: Query, found: Found | None) -> Steps[MessageInfo]:
             "queue": envelope.queue.decode(),
             "enqueued": _instant(envelope.enqueued_ms),
             "due": _instant(envelope.due_ms) if envelope.due_ms else None,
+            "expires": None if envelope.expires_ms is None else _instant(envelope.expires_ms),
             "attempts": envelope.attempt,
             "crashes": int(envelope.crashes),
             "losses": int(envelope.losses),
@@ -251,10 +254,9 @@ def _sessions(report: bytes) -> tuple[str, ...]:
 
 
 def _why_parked(contract: str) -> str:
-    known, _, version = contract.partition("#")
-    if version:
-        return f"the worker that met it is too old for message format {version}"
-    return f"the worker that met it cannot read {known}"
+    known, _, format = contract.partition("#")
+    too_old = f"is too old for message format {format}, or " if format else ""
+    return f"the worker that met it {too_old}cannot read {known}"
 
 
 def _why_dead(line: bytes) -> tuple[str, str]:

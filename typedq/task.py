@@ -117,7 +117,8 @@ class Sender(Generic[P]):
         was disconnected for less than an hour still gets it. Retries and crashes are handled as for
         any message. Broadcasts that a worker has not run when it exits are dropped; a worker that
         cannot read one logs it.
-        Raises InvalidArguments, InvalidOptions for a delay, eta or queue, ServerError.
+        Raises InvalidArguments, ServerError, and InvalidOptions for options other than time limits
+        and metadata.
         """
         return self._enqueuer.enqueue(self._broadcast_call(args, kwargs))
 
@@ -127,9 +128,8 @@ class Sender(Generic[P]):
 
     def _broadcast_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         reason = "a broadcast goes to every worker, at once; leave it out"
-        policy.refuse_options(
-            self.contract.task, self._options, reason, "delay", "eta", "queue", "unique"
-        )
+        refused: tuple[Any, ...] = ("delay", "eta", "queue", "unique", "expires")
+        policy.refuse_options(self.contract.task, self._options, reason, *refused)
         call = self._call(args, kwargs, self._enqueuer.limits())
         return structs.replace(call, options=structs.replace(self._options, queue=BROADCAST))
 

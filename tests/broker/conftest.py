@@ -19,7 +19,7 @@ from typedq.broker import (
     operations,
     settlements,
 )
-from typedq.message import encode_message, new_ids
+from typedq.message import encode_message, new_ids, with_expiry
 
 if TYPE_CHECKING:
     from tests.broker.states import MoveChecker
@@ -67,12 +67,16 @@ class Place:
         delay_ms: int | None = None,
         eta_ms: int | None = None,
         unique: tuple[str, int] | None = None,
+        expires_ms: int | None = None,
     ) -> OutgoingMessage:
         id = new_ids(1)[0]
         message = encode_message(id=id, contract=contract, queue=queue, options=b"-", body=body)
-        return OutgoingMessage(
-            id, Destination(queue, contract, delay_ms, eta_ms, unique=unique), message
+        if expires_ms is not None:
+            message = with_expiry(message, 0)
+        destination = Destination(
+            queue, contract, delay_ms, eta_ms, unique=unique, expires_ms=expires_ms
         )
+        return OutgoingMessage(id, destination, message)
 
     def put(self, *batch: OutgoingMessage) -> list[str]:
         self.broker.enqueue(batch, self.document)

@@ -21,7 +21,7 @@ DRAWN = re.compile(r"(?<=<!-- drawn by tests/broker/states.py -->\n).*?(?=<!-- e
 COMMANDS = {"UNLINK": "abandon"}
 COUNTS = ("crashes", "losses", "attempts")
 # Final states that leave no message behind, and that the statistics count.
-COUNTED = ("done", "cancelled")
+COUNTED = ("done", "cancelled", "expired")
 READ: dict[str, Callable[[Any, bytes], object]] = {
     "ready": lambda pipe, key: pipe.lrange(key, 0, -1),
     "delayed": lambda pipe, key: pipe.zrange(key, 0, -1),
@@ -58,6 +58,7 @@ recover_session | in flight | dead | crashes | the limit is reached
 recover_session | in flight | dead | losses | the limit is reached
 recover_session | in flight | dead | | its session did not serve its queue
 settle_and_fetch, recover_session, park | in flight | cancelled | | it met that, or would wait again
+settle_and_fetch | in flight | expired | | its expiry had passed before it began
 cancel | in flight | in flight | | marked: it never waits again; its worker is told
 cancel | ready | cancelled | | dropped by its id
 cancel | delayed | cancelled | | dropped by its id
@@ -68,6 +69,7 @@ park | in flight | dead | | the same, but too many contracts are parked
 unpark | parked | in flight | | fetched by a worker that can read it
 release | parked | ready | | retried by hand
 release | parked | dead | | parked for too long
+release | parked | expired | | parked for too long, and its expiry has passed
 release | parked | purged | | dropped by hand
 purge | ready | purged | | dropped by hand
 purge | delayed | purged | | dropped by hand

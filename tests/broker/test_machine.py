@@ -44,8 +44,9 @@ STATIC = {
 class Mail:
     """What the model knows of one message."""
 
-    def __init__(self, contract: str, queue: str) -> None:
-        self.contract, self.queue = contract, queue
+    def __init__(self, contract: str, queue: str, expires_ms: int | None = None) -> None:
+        self.contract, self.queue, self.expires_ms = contract, queue, expires_ms
+        self.until: int = 0
         self.crashes = self.losses = self.attempts = 0
         self.cancelled = False
 
@@ -95,12 +96,18 @@ class Moves(RuleBasedStateMachine):
             st.tuples(st.sampled_from(QUEUES), st.sampled_from(CONTRACTS), st.booleans()),
             min_size=1,
             max_size=6,
-        )
+        ),
+        expires_ms=st.sampled_from((None, -1, 3_600_000)),
     )
-    def enqueue(self, parts: list[tuple[str, str, bool]]) -> None:
+    def enqueue(self, parts: list[tuple[str, str, bool]], expires_ms: int | None = None) -> None:
         due = 3_600_000 + len(self.mail)  # later ones are due later, so that their order is known
         batch = [
-            self.place.outgoing(queue, contract=contract, delay_ms=due + n if late else None)
+            self.place.outgoing(
+                queue,
+                contract=contract,
+                delay_ms=due + n if late else None,
+                expires_ms=expires_ms,
+            )
             for n, (queue, contract, late) in enumerate(parts)
         ]
         self.seq += 1
@@ -109,7 +116,7 @@ class Moves(RuleBasedStateMachine):
         assert self.send().status == "seen"
         for out in batch:
             to = out.destination
-            self.mail[out.id] = Mail(to.contract, to.queue)
+            self.mail[out.id] = Mail(to.contract, to.queue, expires_ms)
             (self.ready if to.delay_ms is None else self.delayed)[to.queue].append(out.id)
 
     @rule(key=st.sampled_from("xyz"), queue=st.sampled_from(QUEUES), count=st.integers(1, 2))
@@ -285,7 +292,7 @@ class Moves(RuleBasedStateMachine):
         """Settle some of what is held; the model moves along."""
         for id in list(held):
             mail, raw = self.mail[id], id.encode()
-            kinds = ("keep", "ack", "bury", "back", "again", "later", "cancel")
+            kinds = ("keep", "ack", "bury", "back", "again", "later", "cancel", "expire")
             kind = data.draw(st.sampled_from(kinds))
             if kind == "keep":
                 continue
@@ -301,6 +308,9 @@ class Moves(RuleBasedStateMachine):
                 case "cancel":
                     self.end(id)
                     yield settlements.Cancel(raw)
+                case "expire":
+                    self.end(id)
+                    yield settlements.Expire(raw)
                 case "back":
                     self.wait_again(id, self.ready, first=True)
                     yield settlements.Release(raw, mail.queue)
@@ -382,7 +392,9 @@ class Moves(RuleBasedStateMachine):
         if fate == "ready":
             self.ready[group.queue] += ids
         elif fate == "dead":
-            self.dead += ids
+            late = {id for id in ids if self.mail[id].expires_ms == -1}
+            self.dead += [id for id in ids if id not in late]
+            self.ended.update(late)
         else:
             self.ended.update(ids)
 
@@ -465,7 +477,7 @@ class Moves(RuleBasedStateMachine):
             self.dead.remove(id)
             if keep:
                 old = self.mail[id]
-                self.mail[id] = Mail(old.contract, old.queue)
+                self.mail[id] = Mail(old.contract, old.queue, old.expires_ms)
                 self.ready[old.queue].append(id)
             else:
                 self.end(id)
@@ -481,6 +493,11 @@ class Moves(RuleBasedStateMachine):
             lying.setdefault(one.key.decode(), []).append(id)
             assert one.counts == (mail.crashes, mail.losses, mail.attempts)
             assert one.is_cancelled == mail.cancelled
+            # The server wrote once when it expires, and no move changes that.
+            until = one.message[:1] == b"2" and int(one.message.rsplit(b" ", 2)[1])
+            mail.until = mail.until or until
+            assert until == mail.until
+            assert bool(until) == (mail.expires_ms is not None)
         for key in (
             *map(keys.delayed, QUEUES),
             *map(keys.in_flight, self.flight),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.broker.states import DOCUMENT, DRAWN, MoveChecker, draw, table
 from typedq.broker import cron, operations, parking, search, settlements, stats
@@ -28,15 +28,15 @@ class Walk:
         self.group = parking.Group("mid", place.contract)
         self.watch = place.watch = MoveChecker(place.redis, place.keys)
 
-    def enqueue(self, count: int = 1, delay_ms: int | None = None) -> list[bytes]:
-        batch = [self.place.outgoing(delay_ms=delay_ms) for _ in range(count)]
+    def enqueue(self, count: int = 1, delay_ms: int | None = None, **more: Any) -> list[bytes]:
+        batch = [self.place.outgoing(delay_ms=delay_ms, **more) for _ in range(count)]
         self.seq += 1
         self.place(operations.enqueue(self.keys, "producer", self.seq, batch, self.schemas))
         return [out.id.encode() for out in batch]
 
-    def hold(self, session: str, count: int = 1) -> list[bytes]:
+    def hold(self, session: str, count: int = 1, **more: Any) -> list[bytes]:
         """New messages in the hands of a new session."""
-        ids = self.enqueue(count)
+        ids = self.enqueue(count, **more)
         self.place.open(session)
         assert len(self.place.fetch(session, count)) == count
         return ids
@@ -125,6 +125,12 @@ class Walk:
         self.cancel(*self.hold("dies"))
         self.recover("dies")
 
+    def expired(self) -> None:
+        (a,) = self.hold("settles", expires_ms=1)
+        self.place.work("settles", 0, settlements.Expire(a))
+        self.park("parks", self.hold("parks", expires_ms=-1))
+        self.place(parking.release(self.keys, self.group, "dead"))
+
     def died(self) -> None:
         a, _ = self.hold("ends", 2)
         self.recover("ends", (a, "done"))
@@ -210,6 +216,7 @@ def test_table_holds_exactly_the_transitions_of_the_operations(
     walk.in_the_queue()
     walk.settled()
     walk.cancelled()
+    walk.expired()
     walk.died()
     walk.parked(monkeypatch)
     walk.broadcast()

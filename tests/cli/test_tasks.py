@@ -25,6 +25,10 @@ REFUSED = [
     (["hold", "--eta", "tomorrow"], "'tomorrow' is not a date and time (2027-01-31T09:30:00Z)"),
     (["hold", "--eta", "2027-01-31T09:30"], "has no time zone; add Z for UTC"),
     (["hold", "--eta", "2027-01-31T09:30Z", "--delay", "1"], "delay and eta exclude each other"),
+    (["hold", "--expires", "soon"], "'soon' is neither a duration (10m, 2h) nor a date and time"),
+    (["hold", "--expires", "2027-01-31T09:30"], "has no time zone; add Z for UTC"),
+    (["hold", "--expires", "0"], "hold: option 'expires': it is at least a millisecond"),
+    (["hold", "--expires", "1m", "--delay", "2m"], "it would expire before it is due"),
     (["resiz"], "no task named 'resiz' (did you mean 'resize'?)"),
     (["zzz"], "no task named 'zzz'; this app has: fail, hold, resize, send_email"),
 ]
@@ -63,6 +67,16 @@ def test_enqueue_prints_a_receipt_and_info_sees_the_message(shop: Shop) -> None:
     # By the server's clock at the enqueue, and by this machine's a moment earlier.
     next_due = datetime.fromisoformat(low["next_due"])
     assert abs(next_due - datetime.fromisoformat(receipt["due"])) < timedelta(seconds=5)
+
+
+def test_an_expiry_is_enqueued_and_shown(shop: Shop) -> None:
+    at = datetime(2027, 1, 31, 9, 30, tzinfo=UTC)
+    id = shop.json("enqueue", "hold", "--expires", at.isoformat())["id"]
+    assert shop.json("show", id)["expires"] == "2027-01-31T09:30:00.000Z"
+    assert re.search(r"^expires +2027-01-31T09:30:00.000Z$", shop.out("show", id), re.MULTILINE)
+    id = shop.json("enqueue", "hold", "--expires", "10m")["id"]
+    left = datetime.fromisoformat(shop.json("show", id)["expires"]) - datetime.now(UTC)
+    assert timedelta(minutes=9) < left <= timedelta(minutes=10, seconds=5)
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED)

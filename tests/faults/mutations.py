@@ -129,16 +129,28 @@ MUTATIONS = {
         'others: operations.Fate = "back" if stopped else "lost"',
         "tests/worker/test_children.py -k fate_of_each",
     ),
+    "the expiry of a message is not read": Mutation(
+        "worker/decoder.py",
+        "job.until = self._clock.monotonic(envelope.expires_ms or 0)",
+        "pass",
+        "tests/worker/test_expires.py -k held_by_a_busy_worker",
+    ),
+    "a sync task begins though it has expired": Mutation(
+        "worker/sync_tasks.py",
+        "if began >= job.until:",
+        "if job.until < 0:",
+        "tests/worker/test_expires.py -k decoded_in_time",
+    ),
     "a message that was lost once must run alone": Mutation(
         "broker/lua/parts/message.lua",
-        "not find(found, '^1 0 0[01] ')",
-        "not find(found, '^1 0 00 ')",
+        "not find(found, '^[12] 0 0[01] ')",
+        "not find(found, '^[12] 0 00 ')",
         "tests/broker/test_settle_and_fetch.py -k lost_once",
     ),
     "a message that was lost twice may run beside others": Mutation(
         "broker/lua/parts/message.lua",
-        "not find(found, '^1 0 0[01] ')",
-        "not find(found, '^1 0 %d%d ')",
+        "not find(found, '^[12] 0 0[01] ')",
+        "not find(found, '^[12] 0 %d%d ')",
         "tests/broker/test_settle_and_fetch.py -k lost_twice",
     ),
     "a suspect holds the others up": Mutation(

@@ -8,7 +8,12 @@ from contextlib import suppress
 
 from tests.faults.harness import Worker, wait_until
 from tests.faults.scene import Scene, again_and_again, scenario
+from typedq.broker.stats import pause, resume
 from typedq.single import Cancellation
+
+CALLS = (("nap", 0.0), ("anap", 0.0), ("nap", 0.02), ("flaky", 2))
+HELD_UP_S = 1.5
+LATE_S = 1.0  # from the check of its expiry to the first line of a task, on a busy machine
 
 
 def kill_children(scene: Scene, worker: Worker) -> None:
@@ -54,3 +59,39 @@ def cancelled_under_kills(scene: Scene) -> None:
         outcome = done[id][1].outcome
         scene.expect(outcome == "told", f"{id} ran after its cancel: {outcome}")
         scene.expect(starts == 1, f"{id} ran {starts} times after it was told")
+
+
+@scenario(61, "messages expire while children are killed", "none begins after its expiry")
+def expired_under_kills(scene: Scene) -> None:
+    stage = scene.stage(scene.server().url)
+    worker = stage.worker("-c", "2")
+    wait_until(lambda: len(worker.children()) == 2, 60)
+    lasts = dict[str, float]()
+
+    def send() -> None:
+        task, argument = scene.dice.choice(CALLS)
+        lasting = scene.dice.choice((0.05, 0.3, 600.0))
+        lasts[stage.send(task, argument, expires=lasting)] = lasting
+
+    def hold_up() -> None:
+        """Have what is ready wait for longer than it lasts, every other time."""
+        if not stage.ask(pause(stage.keys, "mid")):
+            stage.ask(resume(stage.keys, "mid"))
+
+    with (
+        again_and_again(0.05, lambda: kill_children(scene, worker)),
+        again_and_again(0.002, send),
+        again_and_again(HELD_UP_S, hold_up),
+    ):
+        wait_until(lambda: len(lasts) > 60 * scene.seconds, 60 + 8 * scene.seconds)
+    stage.ask(resume(stage.keys, "mid"))
+    wait_until(stage.is_drained, 60)
+    gone = set(stage.accepted) - stage.ended() - stage.dead().keys()
+    expired = stage.look().stats.get("expired", 0)
+    scene.finish(stage, forgiven=gone)
+    scene.expect(0 < len(gone) < len(lasts), f"{len(gone)} of {len(lasts)} expired")
+    scene.expect(expired == len(gone), f"{expired} were counted as expired, not {len(gone)}")
+    scene.expect(all(lasts[id] < 1 for id in gone), "a message was lost before its expiry")
+    for start in stage.effects("start"):
+        late = start.at - stage.accepted_at[start.id] - lasts[start.id]
+        scene.expect(late < LATE_S, f"{start.id} began {late:.3f} s after its expiry")

@@ -8,7 +8,7 @@ from typing import Any
 from tests.faults.app import note
 from typedq import Context, Retry, TypedQ
 
-CRON, CATCH_UP = "FAULTS_CRON", "FAULTS_CATCH_UP"
+CRON, CATCH_UP, EXPIRES = "FAULTS_CRON", "FAULTS_CATCH_UP", "FAULTS_CRON_EXPIRES"
 
 
 def declare(app: TypedQ) -> None:
@@ -27,4 +27,6 @@ def declare(app: TypedQ) -> None:
 
     if expression := os.environ.get(CRON):
         catch_up: Any = os.environ.get(CATCH_UP, "skip")
-        app.cron(expression, tick.call(), name="ticks", catch_up=catch_up)
+        expires = float(os.environ[EXPIRES]) if EXPIRES in os.environ else None
+        call = tick.options(expires=expires).call()
+        app.cron(expression, call, name="ticks", catch_up=catch_up)

@@ -172,7 +172,7 @@ def test_only_readable_groups_of_served_queues_are_taken_and_each_in_its_turn(
     mine = [Group("mid", good), Group("mid", other)]
     strange = [
         Group("low", good),  # not served
-        Group("mid", f"{good}#2"),
+        Group("mid", f"{good}#3"),
         Group("mid", "unheard_of@0123456789abcdef"),
         Group("mid", "nap@0123456789abcdef"),
         Group("_broadcast", good),

@@ -148,6 +148,34 @@ def test_durations_and_waits_fall_into_their_buckets(stage: Stage, wait_until: W
         assert {float(bound) for bound in found} == {*bounds, float("inf")}
 
 
+def test_what_was_dropped_is_counted_as_cancelled_or_expired(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    expired = [stage.send("nap", expires=0.001, queue="low"), stage.send("anap", expires=0.001)]
+    held = [stage.send("ahold", stage.gate()), stage.send("hold", stage.gate())]
+    waiting = stage.send("nap", delay=600)
+    _, port = start(stage, "-c", "1", more="")
+    wait_until(lambda: set(held) <= set(stage.ids("start")))
+    answers = [stage.app.cancel(id).outcome for id in (*held, waiting)]
+    assert answers == ["told", "told", "dropped"]  # the last was no attempt of any worker
+    wait_until(lambda: total(scrape(port), "typedq_tasks_total", outcome="cancelled") == 2)
+    wait_until(lambda: total(scrape(port), "typedq_tasks_total", outcome="expired") == 2)
+    seen = scrape(port)
+    found = {
+        (task, outcome): total(seen, "typedq_tasks_total", task=task, outcome=outcome)
+        for task in ("hold", "ahold", "nap", "anap")
+        for outcome in ("cancelled", "expired", "done")
+    }
+    assert {key for key, value in found.items() if value} == {
+        *(("hold", "cancelled"), ("ahold", "cancelled"), ("nap", "expired"), ("anap", "expired"))
+    }
+    assert total(seen, "typedq_tasks_total", queue="low", outcome="expired") == 1
+    assert total(seen, "typedq_task_duration_seconds_count") == 2, "what expired did not run"
+    stats = stage.look().stats
+    assert (stats["cancelled"], stats["expired"]) == (3, 2)
+    assert not set(expired) & set(stage.ids("start"))
+
+
 def test_what_no_task_of_this_app_names_is_other(stage: Stage, wait_until: WaitUntil) -> None:
     _, port = start(stage, "-c", "1", "--forget", "nap", more="")
     stage.send("nap")

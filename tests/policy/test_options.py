@@ -11,6 +11,8 @@ from typedq.policy import CallOptions, Options, check_options
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 NOW_MS = 1_798_761_600_000
 QUEUES = ("high", "default")
+KINDS = "it takes seconds, a timedelta or an aware datetime"
+LATE = "it would expire before it is due, and never run"
 BOTH = "unique takes a key, and unique_for how long one message is accepted; give both"
 
 
@@ -38,6 +40,16 @@ BOTH = "unique takes a key, and unique_for how long one message is accepted; giv
             CallOptions(unique="é" * 128, unique_ms=86_400_000),
         ),
         ({"unique": None, "unique_for": None}, CallOptions()),
+        ({"expires": 1.5}, CallOptions(expires_ms=1500)),
+        ({"expires": timedelta(hours=1)}, CallOptions(expires_ms=3_600_000)),
+        ({"expires": NOW}, CallOptions(expires_at_ms=NOW_MS)),
+        ({"expires": datetime(1969, 1, 1, tzinfo=UTC)}, CallOptions(expires_at_ms=0)),
+        ({"expires": 2, "delay": 1}, CallOptions(delay_ms=1000, expires_ms=2000)),
+        (
+            {"expires": 1, "eta": datetime(2026, 1, 1, tzinfo=UTC)},
+            CallOptions(eta_ms=NOW_MS - 365 * 86_400_000, expires_ms=1000),
+        ),
+        ({"expires": None}, CallOptions()),
         ({"soft_timeout": 5}, CallOptions(timeouts=b'{"soft":5.0}')),
         ({"hard_timeout": timedelta(seconds=10)}, CallOptions(timeouts=b'{"hard":10.0}')),
         (
@@ -59,6 +71,26 @@ def test_options_are_checked_once(options: Options, expected: CallOptions) -> No
         ({"unique": 5, "unique_for": 60}, "unique", "it takes a text of 1 to 256 bytes, not 5"),
         ({"unique": "a", "unique_for": 0}, "unique_for", "it is at least a millisecond"),
         ({"unique": "a", "unique_for": -1}, "unique_for", "it cannot be negative (-1 s)"),
+        ({"expires": 0}, "expires", "it is at least a millisecond"),
+        ({"expires": -1}, "expires", "it cannot be negative (-1 s)"),
+        ({"expires": float("nan")}, "expires", "it takes a finite number of seconds, not nan"),
+        ({"expires": 315_360_001}, "expires", "it is longer than 10 years"),
+        ({"expires": True}, "expires", f"{KINDS}, not bool"),
+        ({"expires": "5"}, "expires", f"{KINDS}, not str"),
+        (
+            {"expires": datetime(2027, 1, 1)},  # noqa: DTZ001
+            "expires",
+            "2027-01-01T00:00:00 has no time zone; add one, such as tzinfo=UTC",
+        ),
+        (
+            {"expires": datetime(2037, 1, 1, tzinfo=UTC)},
+            "expires",
+            "2037-01-01T00:00:00+00:00 is more than 10 years away",
+        ),
+        ({"expires": 5, "delay": 5}, "expires", LATE),
+        ({"expires": NOW + timedelta(1), "delay": 86_401}, "expires", LATE),
+        ({"expires": 5, "eta": NOW + timedelta(seconds=6)}, "expires", LATE),
+        ({"expires": NOW, "eta": NOW + timedelta(seconds=6)}, "expires", LATE),
         ({"delay": -1}, "delay", "it cannot be negative (-1 s)"),
         ({"delay": timedelta(-1)}, "delay", "it cannot be negative (-86400 s)"),
         ({"delay": float("nan")}, "delay", "it takes a finite number of seconds, not nan"),

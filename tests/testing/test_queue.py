@@ -225,6 +225,34 @@ def test_an_instant_counts_from_the_clock_that_was_advanced(outbox: TestQueue) -
     assert outbox.run() == 0
 
 
+def test_what_expired_by_the_clock_does_not_run(outbox: TestQueue) -> None:
+    receipt = chain.options(expires=60).enqueue(0)
+    chain.options(expires=timedelta(seconds=61)).enqueue(0)
+    chain.options(expires=datetime.now(UTC) + timedelta(days=1), delay=60).enqueue(0)
+    gone = chain.options(expires=datetime.now(UTC) - timedelta(days=1)).call(0)
+    app.enqueue_many([gone])
+    shown = app.get(receipt.id).expires
+    assert shown
+    assert timedelta(seconds=50) < shown - datetime.now(UTC) <= timedelta(seconds=60)
+    outbox.advance(60)
+    assert outbox.run() == 2
+    assert [call.options for call in outbox.expired] == [
+        chain.options(expires=60).call(0).options,
+        gone.options,
+    ]
+    assert not outbox.waiting()
+
+
+def test_a_retry_that_comes_too_late_expires(outbox: TestQueue) -> None:
+    raising.append(OSError("1"))
+    flaky.options(expires=0.5).enqueue()
+    assert outbox.run() == 1
+    outbox.advance(3600)
+    assert outbox.run() == 0
+    assert len(outbox.expired) == 1
+    assert not outbox.dead
+
+
 @pytest.mark.parametrize("by", [-1, float("nan"), "1", None])
 def test_time_goes_forward(by: Any, outbox: TestQueue) -> None:
     with pytest.raises(ValueError, match=r"^advance "):

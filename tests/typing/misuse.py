@@ -49,6 +49,7 @@ send_email.enqueue(email, email)  # misuse: one argument too many
 resize.enqueue(7, widht=50)  # misuse: misspelt argument
 send_email.options(dealy=5)  # misuse: misspelt option
 send_email.options(delay="5")  # misuse: wrong type of an option
+send_email.options(expires="1h")  # misuse: text for an expiry
 send_email.options(eta=timedelta(1))  # misuse: a length of time for an instant
 send_email.enqueue({"to": "a@b.c"})  # misuse: a dict for a Struct
 send_email.options(delay=5).enqueue({"to": "a@b.c"})  # misuse: a dict for a Struct, with options

@@ -166,9 +166,10 @@ def test_broadcast_with_invalid_arguments_is_refused(told: Task[..., Any]) -> No
         told.broadcast("many")
 
 
-@pytest.mark.parametrize("option", ["delay", "eta", "queue"])
+@pytest.mark.parametrize("option", ["delay", "eta", "queue", "expires"])
 def test_broadcast_with_delay_eta_or_queue_is_refused(told: Task[..., Any], option: Any) -> None:
-    value = {"delay": 5, "eta": datetime(2027, 1, 1, tzinfo=UTC), "queue": "high"}[option]
+    moment = datetime(2027, 1, 1, tzinfo=UTC)
+    value = {"delay": 5, "eta": moment, "queue": "high", "expires": moment}[option]
     options: Any = {option: value}
     with pytest.raises(InvalidOptions, match="a broadcast goes to every worker, at once") as caught:
         told.options(**options).broadcast()

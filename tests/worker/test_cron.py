@@ -8,7 +8,7 @@ import signal
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -203,9 +203,9 @@ def app() -> TypedQ:
     return app
 
 
-def report(app: TypedQ, **options: float) -> Call:
+def report(app: TypedQ, **options: Any) -> Call:
     sender = app.tasks["report"]
-    return sender.options(**options).call() if options else sender.call()  # type: ignore[arg-type]
+    return sender.options(**options).call() if options else sender.call()
 
 
 def test_the_name_is_the_tasks_unless_one_is_given(app: TypedQ) -> None:
@@ -245,3 +245,9 @@ def test_a_call_of_another_app_is_refused(app: TypedQ) -> None:
 def test_a_delay_makes_no_sense(app: TypedQ) -> None:
     with pytest.raises(InvalidOptions, match="'delay': a cron entry runs at its slots"):
         app.cron("0 0 1 * *", report(app, delay=5))
+
+
+def test_an_entry_expires_after_a_time_not_at_one(app: TypedQ) -> None:
+    app.cron("0 0 1 * *", report(app, expires=5), name="lasting")
+    with pytest.raises(InvalidOptions, match=r"'expires': a cron entry runs again and again; give"):
+        app.cron("0 0 1 * *", report(app, expires=datetime(2030, 1, 1, tzinfo=UTC)))

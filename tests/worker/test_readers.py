@@ -286,9 +286,9 @@ def test_many_contracts_of_one_task_are_forgotten_again(
 
 def test_a_newer_format_is_parked_even_where_the_contract_is_known(reader: Reader) -> None:
     id = contract(Today).id
-    opened = reader.open(id, b"\0what ever it may be", version=b"2")
+    opened = reader.open(id, b"\0what ever it may be", version=b"3")
     assert isinstance(opened, Parked)
-    assert opened.group == Group("mid", f"{id}#2")
+    assert opened.group == Group("mid", f"{id}#3")
 
 
 def test_a_body_that_its_contract_refuses_is_dead_with_path_and_both_contracts(
@@ -537,7 +537,7 @@ def lose_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch, move: str) -> 
 def test_a_message_of_a_newer_format_is_kept_byte_by_byte(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
-    id = put(stage, Today, "nap", b"\x00\xff new", version=b"2")
+    id = put(stage, Today, "nap", b"\x00\xff new", version=b"3")
     worker = stage.worker("-c", "2")
     wait_until(lambda: stage.ask(groups(stage.keys)))
     good = stage.send("nap")
@@ -545,8 +545,8 @@ def test_a_message_of_a_newer_format_is_kept_byte_by_byte(
     assert worker.stop() == 0
     (group,) = stage.ask(groups(stage.keys))
     (kept,) = stage.ask(parked(stage.keys, group))
-    assert group.contract.endswith("#2")
-    assert kept.startswith(b"2 0 00 000 0000000000000 " + id.encode())
+    assert group.contract.endswith("#3")
+    assert kept.startswith(b"3 0 00 000 0000000000000 " + id.encode())
     assert kept.endswith(b" \x00\xff new")
     assert stage.look().counts[contract(Today, "nap").id] == 1
     assert not stage.dead()

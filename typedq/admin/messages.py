@@ -22,6 +22,7 @@ _ABOUT = (
     "queue",
     "enqueued",
     "due",
+    "expires",
     "attempts",
     "crashes",
     "losses",
@@ -58,7 +59,8 @@ def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
     """
     try:
         envelope = decode_message(message)
-        times = instant(envelope.enqueued_ms), instant(envelope.due_ms or None)
+        moments = envelope.enqueued_ms, envelope.due_ms or None, envelope.expires_ms
+        times = map(instant, moments)
         counts = envelope.attempt, int(envelope.crashes), int(envelope.losses)
         contract, queue = text(envelope.contract), text(envelope.queue)
         known = (text(envelope.id), envelope.task, contract, queue, *times, *counts)

@@ -14,7 +14,7 @@ from typedq.app import TypedQ
 from typedq.broker import parking, stats
 from typedq.broker.stats import QueueStats, Stats
 from typedq.errors import BadMessage, InvalidSchema
-from typedq.message import decode_message
+from typedq.message import VERSIONS, decode_message
 
 _REST = b" - - - -"  # the server returns only the header; these fields complete the message
 
@@ -107,7 +107,8 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
 
 def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
     try:
-        head = decode_message(depth.oldest + _REST)
+        # Only as much of it is known, whatever its format.
+        head = decode_message(VERSIONS[0] + depth.oldest[1:] + _REST)
         oldest_s = max(0, now_ms - (head.due_ms or head.enqueued_ms)) / 1000
     except (BadMessage, ValueError):
         oldest_s = None  # the queue is empty, or its head is malformed
@@ -131,6 +132,7 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
         "children": about.children,
         "queues": about.queues,
         "reads": about.reads,
+        "format": about.format,
         "protocols": about.protocols,
         "started": instant(about.started_ms),
         "seen": instant(seen_ms),

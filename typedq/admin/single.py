@@ -12,6 +12,7 @@ from typedq import single
 from typedq.admin.messages import ShowPayload, iso
 from typedq.admin.readers import LiveReaders
 from typedq.app import TypedQ
+from typedq.message import FORMAT
 from typedq.single import Cancellation, MessageInfo, Progress
 
 
@@ -34,7 +35,8 @@ def show(
     readers = LiveReaders(app)
     about = describe(found)
     if found.contract:
-        about["read_by"] = readers.of(found.contract, found.queue)
+        format = f"#{FORMAT}" if found.expires else ""
+        about["read_by"] = readers.of(found.contract + format, found.queue)
     if arguments:
         about["arguments"] = _parsed(arguments(found.body, found.contract))
         about["schema"] = readers.schemas.get(found.contract or "")

@@ -66,6 +66,8 @@ def enqueue(
         if destination.unique:
             key, ttl_ms = destination.unique
             groups += ("unique", uniques.setdefault(keys.unique(key), len(uniques)), ttl_ms)
+        if destination.expires_ms is not None:
+            groups += ("expires", destination.expires_ms)
         place = places.setdefault(destination.queue, len(places) + 1)
         groups += (place, *_due(destination), destination.contract, len(messages), *messages)
     published = [part for pair in schemas.items() for part in pair]

@@ -24,6 +24,12 @@ class Group(NamedTuple):
         return f"{self.queue} {self.contract}"
 
 
+def split_format(contract: str) -> tuple[str, int]:
+    """Return the contract of a group, and the format of its messages: 1 unless it says so."""
+    contract, _, format = contract.partition("#")
+    return contract, int(format) if format.isdecimal() else 1
+
+
 class Parked(NamedTuple):
     """A message to be parked."""
 

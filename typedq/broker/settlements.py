@@ -86,6 +86,16 @@ class Cancel(NamedTuple):
         return ("cancel", self.id)
 
 
+class Expire(NamedTuple):
+    """Drop it, and count it as expired."""
+
+    id: bytes
+
+    def words(self, queues: Sequence[str]) -> Sequence[Argument]:
+        """Return the arguments of the script for this settlement."""
+        return ("expire", self.id)
+
+
 class Release(NamedTuple):
     """Return it to the head of its queue, uncounted."""
 
@@ -97,7 +107,7 @@ class Release(NamedTuple):
         return ("release", _place(queues, self.queue), self.id)
 
 
-Settlement = Ack | Retry | DeadLetter | Discard | Cancel | Release
+Settlement = Ack | Retry | DeadLetter | Discard | Cancel | Expire | Release
 
 
 class Fetched(NamedTuple):

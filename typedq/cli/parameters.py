@@ -28,6 +28,19 @@ def moment(text: str) -> datetime:
     return read
 
 
+def expiry(text: str) -> float | datetime:
+    """Return seconds for a duration, else an aware moment."""
+    if (length := parse_duration(text)) is not None:
+        return length
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise BadParameter(
+            f"{text!r} is neither a duration (10m, 2h) nor a date and time (2027-01-31T09:30:00Z)"
+        ) from None
+    return moment(text)
+
+
 def since(text: str) -> datetime:
     """Return a moment; the text is a duration ago, or ISO 8601 (UTC if it has no time zone)."""
     try:

@@ -11,7 +11,7 @@ from typer import Argument, BadParameter, Option
 from typedq.admin.messages import age, iso
 from typedq.cli.application import AppOptions, AppOrArgument, AsJson
 from typedq.cli.console import Row, columns, print_json, print_line, print_rows
-from typedq.cli.parameters import duration, moment
+from typedq.cli.parameters import duration, expiry, moment
 from typedq.errors import InvalidArguments, InvalidBody, meant
 
 Name = Annotated[str, Argument(help="Name of the task.")]
@@ -24,6 +24,14 @@ Delay = Annotated[
 ]
 Eta = Annotated[
     datetime | None, Option(parser=moment, metavar="MOMENT", help="Run it at 2027-01-31T09:30:00Z.")
+]
+Expires = Annotated[
+    Any,  # seconds, a moment, or None: Typer knows no unions
+    Option(
+        parser=expiry,
+        metavar="DURATION or MOMENT",
+        help="Drop it if it has not begun after 10m, or at 2027-01-31T09:30:00Z.",
+    ),
 ]
 OtherQueue = Annotated[
     str | None, Option(metavar="NAME", help="Send it to this queue.", show_default="the task's")
@@ -60,6 +68,7 @@ def enqueue(
     *,
     delay: Delay = None,
     eta: Eta = None,
+    expires: Expires = None,
     queue: OtherQueue = None,
     unique: Unique = None,
     unique_for: UniqueFor = None,
@@ -72,7 +81,7 @@ def enqueue(
         raise BadParameter(f"no task named {task!r}{hint}", param_hint="TASK")
     known = loaded.declarations.find_sender(task)
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
-    chosen = {"delay": delay, "eta": eta, "queue": queue}
+    chosen = {"delay": delay, "eta": eta, "expires": expires, "queue": queue}
     chosen |= {"unique": unique, "unique_for": unique_for}
     options: Any = {name: value for name, value in chosen.items() if value is not None}
     sender = known.options(**options)

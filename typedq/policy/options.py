@@ -1,4 +1,4 @@
-"""Options of one call: due time, queue, time limits and metadata."""
+"""Options of one call: due time, expiry, queue, time limits and metadata."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Options(TypedDict, total=False):
     """Options of a call. Durations are seconds or timedelta; None means not set.
 
     delay: run this long after now; eta: run at this aware datetime (past: now). Not both.
+    expires: do not begin later than this long after the enqueue, or than this aware datetime
     queue: a queue of the app; soft_timeout, hard_timeout: instead of the task's own
     unique, unique_for: a key, and how long one message of this task is accepted for it
     meta: text that the task finds in `ctx.meta`; at most 16 keys and 1,024 bytes
@@ -31,6 +32,7 @@ class Options(TypedDict, total=False):
 
     delay: float | timedelta | None
     eta: datetime | None
+    expires: float | timedelta | datetime | None
     queue: str | None
     soft_timeout: float | timedelta | None
     hard_timeout: float | timedelta | None
@@ -42,6 +44,7 @@ class Options(TypedDict, total=False):
 class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """Checked options: at most one of `delay_ms` and `eta_ms` (since the epoch).
 
+    The same holds for `expires_ms` (after the enqueue) and `expires_at_ms` (since the epoch).
     timeouts: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`; meta: such as `{"a":"b"}`, or empty
     """
 
@@ -52,6 +55,8 @@ class CallOptions(msgspec.Struct, frozen=True, gc=False):
     meta: bytes = b""
     unique: str | None = None
     unique_ms: int = 0
+    expires_ms: int | None = None
+    expires_at_ms: int | None = None
 
     @property
     def header(self) -> bytes:
@@ -90,13 +95,20 @@ def check_options(
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
     meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
-    delay, eta = _delay(task, given), _eta(task, given, now)
+    delay, eta = _delay(task, given), _moment(task, "eta", given.get("eta"), now)
     limits, unique = _timeouts(task, given), _unique(task, given)
-    return CallOptions(queue, delay, eta, limits, meta, *unique)
+    expires = _expires(task, given.get("expires"), now)
+    checked = CallOptions(queue, delay, eta, limits, meta, *unique, *expires)
+    if expires != (None, None):
+        _refuse_late(task, checked, (now - EPOCH) // MILLISECOND)
+    return checked
 
 
 def refuse_options(
-    task: str, given: CallOptions, reason: str, *options: Literal["delay", "eta", "queue", "unique"]
+    task: str,
+    given: CallOptions,
+    reason: str,
+    *options: Literal["delay", "eta", "queue", "unique", "expires"],
 ) -> None:
     """Raise InvalidOptions if a call has one of these options."""
     values = {
@@ -104,6 +116,7 @@ def refuse_options(
         "eta": given.eta_ms,
         "queue": given.queue,
         "unique": given.unique,
+        "expires": given.expires_ms if given.expires_at_ms is None else given.expires_at_ms,
     }
     for option in options:
         if values[option] is not None:
@@ -125,19 +138,39 @@ def _delay(task: str, given: dict[str, Any]) -> int | None:
         raise InvalidOptions(task, "delay", str(error)) from None
 
 
-def _eta(task: str, given: dict[str, Any], now: datetime) -> int | None:
-    if "eta" not in given:
+def _moment(task: str, option: str, moment: object, now: datetime) -> int | None:
+    """Return an aware datetime in ms since the epoch."""
+    if moment is None:
         return None
-    eta = given["eta"]
-    if not isinstance(eta, datetime):
-        raise InvalidOptions(task, "eta", f"it takes an aware datetime, not {type(eta).__name__}")
-    if eta.utcoffset() is None:
-        raise InvalidOptions(
-            task, "eta", f"{eta.isoformat()} has no time zone; add one, such as tzinfo=UTC"
-        )
-    if (eta - now).total_seconds() > TEN_YEARS:
-        raise InvalidOptions(task, "eta", f"{eta.isoformat()} is more than 10 years away")
-    return max(0, (eta - EPOCH) // MILLISECOND)
+    if not isinstance(moment, datetime):
+        reason = f"it takes an aware datetime, not {type(moment).__name__}"
+        raise InvalidOptions(task, option, reason)
+    if moment.utcoffset() is None:
+        reason = f"{moment.isoformat()} has no time zone; add one, such as tzinfo=UTC"
+        raise InvalidOptions(task, option, reason)
+    if (moment - now).total_seconds() > TEN_YEARS:
+        raise InvalidOptions(task, option, f"{moment.isoformat()} is more than 10 years away")
+    return max(0, (moment - EPOCH) // MILLISECOND)
+
+
+def _expires(task: str, expires: Any, now: datetime) -> tuple[int | None, int | None]:
+    """Return after how many ms it expires, or when in ms since the epoch."""
+    if expires is None or isinstance(expires, datetime):
+        return None, _moment(task, "expires", expires, now)
+    if isinstance(expires, bool) or not isinstance(expires, int | float | timedelta):
+        reason = f"it takes seconds, a timedelta or an aware datetime, not {type(expires).__name__}"
+        raise InvalidOptions(task, "expires", reason)
+    return _lasting(task, "expires", expires), None
+
+
+def _refuse_late(task: str, options: CallOptions, now_ms: int) -> None:
+    """Raise InvalidOptions if a message would have expired before it is due."""
+    due = options.eta_ms or 0 if options.delay_ms is None else now_ms + options.delay_ms
+    until = options.expires_at_ms or 0
+    if options.expires_ms is not None:
+        until = now_ms + options.expires_ms
+    if now_ms < due >= until:
+        raise InvalidOptions(task, "expires", "it would expire before it is due, and never run")
 
 
 def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
@@ -155,13 +188,18 @@ def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
     if not fits:
         reason = f"it takes a text of 1 to {MAX_KEY} bytes, not {key!r:.100}"
         raise InvalidOptions(task, "unique", reason)
+    return key, _lasting(task, "unique_for", given["unique_for"])
+
+
+def _lasting(task: str, option: str, duration: float | timedelta) -> int:
+    """Return a duration in ms, at least 1."""
     try:
-        lives_ms = round(seconds(given["unique_for"], "it") * 1000)
+        lasts_ms = round(seconds(duration, "it") * 1000)
     except ValueError as error:
-        raise InvalidOptions(task, "unique_for", str(error)) from None
-    if lives_ms < 1:
-        raise InvalidOptions(task, "unique_for", "it is at least a millisecond")
-    return key, lives_ms
+        raise InvalidOptions(task, option, str(error)) from None
+    if lasts_ms < 1:
+        raise InvalidOptions(task, option, "it is at least a millisecond")
+    return lasts_ms
 
 
 def _timeouts(task: str, given: dict[str, Any]) -> bytes:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, final
 
 import msgspec
 
-from typedq.broker import Broker, stats
+from typedq.broker import Broker, parking, stats
 from typedq.compat import compare, read_schema
 from typedq.errors import InvalidSchema
+from typedq.message import FORMAT
 from typedq.policy import NAME, Schedule
 from typedq.registry.check import Declared
 
@@ -23,6 +24,7 @@ class Worker(msgspec.Struct):
 
     cron: the entries that it fires
     protocols: versions of the enqueue protocol that it knows; none if it is older than the list
+    format: the last message format that it reads
     task_queues: of tasks that do not use the default queue
     """
 
@@ -31,6 +33,7 @@ class Worker(msgspec.Struct):
     children: int = 0
     queues: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    format: int = 1
     cron: dict[str, Schedule] = {}
     started_ms: int | None = None
     seen_ms: int | None = None
@@ -140,10 +143,12 @@ class WorkersByContract:
 
     def of(self, contract: str, workers: Mapping[str, Worker]) -> list[str]:
         """Return the names of the workers that read a contract."""
+        base, format = parking.split_format(contract)
         return [
             name
             for name, about in workers.items()
-            if any(self.reading(contract, read).how for read in self.of_task(contract, about.reads))
+            if about.format >= format
+            and any(self.reading(base, read).how for read in self.of_task(base, about.reads))
         ]
 
     def of_task(self, contract: str, reads: Sequence[str]) -> list[str]:
@@ -160,9 +165,10 @@ class WorkersByContract:
 
     def reading(self, contract: str, read: str) -> Reading:
         """Return how a task with the contract `read` reads messages of `contract`."""
+        contract, format = parking.split_format(contract)
         fingerprint = contract.partition("@")[2]
         own_name, _, own = read.partition("@")
-        if "#" in contract:
+        if format > FORMAT:
             return Reading(None, "its message format is newer than this typedq")
         if fingerprint == own:
             return Reading("equal")

@@ -7,9 +7,10 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, final
 
 from msgspec.structs import replace as _replace
@@ -18,7 +19,7 @@ from typedq import policy
 from typedq.errors import SoftTimeout, UnknownTask
 from typedq.failure import is_cancellation, next_retry_delay
 from typedq.invoke import LimitRules
-from typedq.message import BROADCAST, ID, decode_message
+from typedq.message import BROADCAST, ID, decode_message, with_expiry
 from typedq.middleware import Hooks, MiddlewareStack
 from typedq.single import Cancellation, MessageInfo, refuse_broadcast
 from typedq.task import Call, Sender, Task
@@ -47,6 +48,7 @@ class _Waiting:
     order: int
     due: int  # ms of our clock
     due_at: int  # the same since the epoch, 0 for at once
+    until: float  # ms of our clock
     attempts: int
     message: bytes = field(repr=False)  # arguments may be secret
     call: Call
@@ -56,10 +58,11 @@ class _Waiting:
 class TestQueue:
     """The calls that were enqueued while `app.testing()` is on.
 
-    Its clock stands still until `advance` is called. Middleware, context, options and retries work
-    as in a worker, and what a task changes of the process is put back. A retry waits its whole
-    backoff, without jitter. Timeouts are not enforced; cron entries are not fired. Calls of remote
-    tasks are kept, and not run.
+    Its clock stands still until `advance` is called; calls that have expired by then do not run,
+    and are in `expired`. Middleware, context, options and retries work as in a worker, and what a
+    task changes of the process is put back. A retry waits its whole backoff, without jitter.
+    Timeouts are not enforced; cron entries are not fired. Calls of remote tasks are kept, and not
+    run.
     """
 
     __test__ = False  # pytest collects classes of such names
@@ -74,6 +77,7 @@ class TestQueue:
         self._count = itertools.count()
         self._clock = 0
         self.dead = list[DeadLetter]()
+        self.expired = list[Call]()
         self._uniques = dict[str, tuple[str, int]]()  # key -> id that holds it, until (ms)
         self.duplicates = dict[str, str]()  # id -> id that holds its unique key
         self.closed = False
@@ -89,18 +93,16 @@ class TestQueue:
                 continue
             destination = sent.destination
             delay = destination.delay_ms or max(0, (destination.eta_ms or 0) - now)
-            waiting = _Waiting(ranks.get(destination.queue, -1), 0, 0, 0, 0, sent.message, call)
+            message, rank = sent.message, ranks.get(destination.queue, -1)
+            if destination.expires_ms is not None:
+                message = with_expiry(message, now + destination.expires_ms)
+            expires_ms = decode_message(message).expires_ms
+            until = inf if expires_ms is None else self._clock + expires_ms - now
+            waiting = _Waiting(rank, 0, 0, 0, until, 0, message, call)
             self._captured.append(call)
-            if self._is_run_here(call):
+            with suppress(UnknownTask):  # of a remote task there is nothing to run
+                self._find(call.task)
                 self._put(waiting, delay)
-
-    def _is_run_here(self, call: Call) -> bool:
-        """Return False for a call of a remote task: there is nothing to run."""
-        try:
-            self._find(call.task)
-        except UnknownTask:
-            return False
-        return True
 
     def _holds(self, sent: OutgoingMessage) -> bool:
         """Return False if another message holds its unique key on the clock of this queue."""
@@ -131,6 +133,7 @@ class TestQueue:
         """Return where a message is, as `app.get`: ready, delayed, or unknown."""
         for state, waiting in self._waiting():
             envelope = decode_message(waiting.message)
+            until = envelope.expires_ms
             if envelope.id == id.encode():
                 return MessageInfo(
                     id,
@@ -138,6 +141,7 @@ class TestQueue:
                     task=envelope.task,
                     contract=envelope.contract.decode(),
                     queue=envelope.queue.decode(),
+                    expires=None if until is None else datetime.fromtimestamp(until / 1000, UTC),
                     attempts=waiting.attempts,
                     meta=dict(policy.decode_meta(envelope.options)),
                     body=envelope.body,
@@ -232,7 +236,8 @@ class TestQueue:
         if self.closed:
             raise RuntimeError("this queue is closed: run it inside `with app.testing()`")
         most = MAX_FOLLOWERS + len(self._ready) + len(self._later)
-        for number in itertools.count():
+        number = 0
+        while True:
             while self._later and self._later[0][0] <= self._clock:
                 heapq.heappush(self._ready, heapq.heappop(self._later)[2])
             if not self._ready:
@@ -242,7 +247,12 @@ class TestQueue:
                     f"{number:,} attempts and no end: does {self._ready[0].call.task!r}"
                     " enqueue itself, or run again at once, for ever?"
                 )
-            yield heapq.heappop(self._ready)
+            waiting = heapq.heappop(self._ready)
+            if waiting.until <= self._clock:
+                self.expired.append(waiting.call)
+                continue
+            number += 1
+            yield waiting
 
     def _open(self, waiting: _Waiting) -> TestAttempt:
         """Decode a message from its bytes, as a worker does."""

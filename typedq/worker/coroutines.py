@@ -24,7 +24,7 @@ from typedq.middleware import MiddlewareStack
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
-from typedq.worker.settle import failed
+from typedq.worker.settle import expire, failed
 
 _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
 BLOCKED_S = 5.0  # a loop that does not turn for so long is blocked
@@ -144,6 +144,10 @@ class Coroutines:
 
     async def _run(self, job: Delivery) -> None:
         limits, began = job.kind.limits, time.monotonic()
+        if began >= job.until:
+            job.settlement = expire(job)
+            self._end(job)
+            return
         job.started = self._journal.claim(job.slot, began, limits.hard)
         if not job.started:
             self._end(job)

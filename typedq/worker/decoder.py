@@ -14,12 +14,15 @@ from typedq.broker.parking import Parked
 from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.failure import read_failure
 from typedq.invoke import LimitRules
-from typedq.message import VERSION, payload_at
+from typedq.message import EXPIRY_SIZE, VERSIONS, payload_at
 from typedq.process import end_if_copy
 from typedq.worker import settle
 from typedq.worker.delivery import Decode, Delivery
+from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, State
 from typedq.worker.readers import ContractReaders
+
+_PLAIN = VERSIONS[0][0]  # the format of messages that never expire
 
 
 @final
@@ -28,15 +31,19 @@ class MessageDecoder:
 
     def __init__(self, app: TypedQ, readings: ContractReaders, journal: Journal) -> None:
         self._readings, self._journal = readings, journal
-        self._rules = LimitRules(app.settings)
+        self._rules, self._clock = LimitRules(app.settings), ServerClock(app.broker)
 
     def open(self, job: Delivery) -> settlements.Settlement | Parked | None:
         """Return None if the job may run. Each kind of message is looked up once."""
         kind = job.kind
-        decode = kind.decode
-        if decode is None or job.message[0] != VERSION[0]:
+        decode, body_at = kind.decode, kind.body_at or payload_at(job.message, kind.meta_at)
+        if job.message[0] != _PLAIN:
+            if verdict := self._expiry(job):
+                return verdict
+            body_at += EXPIRY_SIZE
+        if decode is None:
             return self._resolve(job) or self.open(job)
-        body = job.message[kind.body_at or payload_at(job.message, kind.meta_at) :]
+        body = job.message[body_at:]
         try:
             if not kind.runs_code:
                 job.args, job.kwargs = decode(body)
@@ -53,6 +60,19 @@ class MessageDecoder:
             return settle.invalid_body(job.envelope, why, kind.task.contract.id)
         return None
 
+    def _expiry(self, job: Delivery) -> settlements.Settlement | Parked | None:
+        """Note when a message of format 2 expires; return None unless it has."""
+        try:
+            envelope = job.envelope
+            if envelope.version not in VERSIONS:
+                return settle.unreadable(envelope)
+            job.until = self._clock.monotonic(envelope.expires_ms or 0)
+        except BadMessage as error:
+            return settle.bad_message(job.message, error.reason)
+        except ServerError:
+            return settlements.Release(job.id, job.kind.queue)
+        return settle.expire(job) if job.until <= time.monotonic() else None
+
     def _resolve(self, job: Delivery) -> settlements.Settlement | Parked | None:
         kind = job.kind
         try:
@@ -62,7 +82,7 @@ class MessageDecoder:
             return settle.bad_message(job.message, error.reason)
         except ServerError:
             return settlements.Release(job.id, kind.queue)
-        if reading is None or envelope.version != VERSION:
+        if reading is None:
             return settle.unreadable(envelope)
         try:
             limits = self._rules.of(envelope._replace(options=kind.options), reading.task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Protocol, final
 
 import msgspec
@@ -104,6 +105,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     took: how long the attempt ran (s), once it has ended
     settlement: set when it has ended; None acknowledges it
     timer: what cancels it, once it runs on the event loop
+    until: when it expires (monotonic): it must begin before
     """
 
     message: bytes
@@ -117,6 +119,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     took: float = -1.0
     settlement: Settlement | Parked | None = None
     timer: Timer | None = None
+    until: float = inf
 
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret.

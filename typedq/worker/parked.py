@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import final
 
 from typedq.broker import DedicatedClient
-from typedq.broker.parking import Group, groups
+from typedq.broker.parking import Group, groups, split_format
 from typedq.errors import ServerError
+from typedq.message import FORMAT
 from typedq.telemetry import event
 from typedq.worker.readers import ContractReaders
 
@@ -58,7 +59,7 @@ class ParkedGroups:
         self.groups = deque(sorted(readable, key=lambda group: self._queues.index(group.queue)))
 
     def _can_read(self, group: Group) -> bool:
-        is_newer_format = "#" in group.contract
-        if is_newer_format or group.queue not in self._queues:
+        contract, format = split_format(group.contract)
+        if format > FORMAT or group.queue not in self._queues:
             return False
-        return self._readers.of(group.contract.encode()) is not None
+        return self._readers.of(contract.encode()) is not None

@@ -19,7 +19,7 @@ from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
 from typedq.broker.stats import delete_worker, paused, publish, survey
 from typedq.errors import ServerRefused
-from typedq.message import PROTOCOL
+from typedq.message import FORMAT, PROTOCOL
 from typedq.telemetry import event
 from typedq.worker.child import ChildConfig
 from typedq.worker.journal import Journal, Phase
@@ -55,6 +55,7 @@ class LeaseRenewer:
         self._about: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "format": FORMAT,
             "started_ms": time.time_ns() // 1_000_000,
             "queues": [queue for queue in config.queues if not is_own(queue)],
             "reads": [

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import final
 
+from msgspec import structs
+
 from typedq.app import TypedQ
 from typedq.broker.cron import (
     BROADCAST_TTL_MS,
@@ -20,8 +22,9 @@ from typedq.broker.cron import (
     deliver,
 )
 from typedq.encoder import MessageEncoder
-from typedq.message import BROADCAST, is_broadcast
+from typedq.message import BROADCAST, OutgoingMessage, is_broadcast, with_expiry
 from typedq.policy.cron import LATE
+from typedq.task import Call
 from typedq.telemetry import event
 
 CHECK_S = 30.0
@@ -98,7 +101,7 @@ class CronJob:
         due = {n: e for n, e in self._entries.items() if self._due.get(n, server) <= server}
         self._send(
             [
-                Firing(name, (slot - _EPOCH) // _MS, self._encoder.encode([entry.call]).messages[0])
+                Firing(name, (slot - _EPOCH) // _MS, self._encode(entry.call, server))
                 for name, entry in due.items()
                 for slot in entry.cron.pending(self._last[name], server)
             ]
@@ -109,6 +112,13 @@ class CronJob:
             self._due[name] = entry.cron.after(until)
         pause = (min(self._due.values()) - self._clock()).total_seconds()
         return max(0.0, min(pause, CHECK_S))
+
+    def _encode(self, call: Call, now: datetime) -> OutgoingMessage:
+        (outgoing,) = self._encoder.encode([call]).messages
+        if (expires_ms := outgoing.destination.expires_ms) is None:
+            return outgoing
+        until_ms = (now - _EPOCH) // _MS + expires_ms
+        return structs.replace(outgoing, message=with_expiry(outgoing.message, until_ms))
 
     def _log_skipped(self, now: datetime) -> None:
         """Warn once of slots that are too late to fire, if the entry does not catch up."""

@@ -90,13 +90,13 @@ class Session:
 
     def end(self, delivery: Delivery) -> None:
         """Record the end of an attempt, if it started; the next `sync` tells the server."""
-        if not delivery.started:
+        if delivery.settlement is None and not delivery.started:
             self.release(delivery)
         elif delivery.settlement is None and self._records[delivery.slot] is delivery:
             self._records[delivery.slot] = None
             self.unsettled.append(delivery)
         else:
-            self._failed += delivery.settlement is not None
+            self._failed += delivery.started and delivery.settlement is not None
             self.settle(delivery, delivery.settlement)
 
     def settle(self, delivery: Delivery, settlement: Settlement | Parked | None) -> None:

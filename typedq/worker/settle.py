@@ -13,7 +13,7 @@ from typedq.broker import settlements
 from typedq.broker.parking import MAX_GROUPS, Group, Parked
 from typedq.errors import InvalidBody, RetryIn
 from typedq.failure import is_cancellation, next_retry_delay, read_failure, rejection, type_name
-from typedq.message import ID, VERSION, Envelope
+from typedq.message import ID, VERSIONS, Envelope
 from typedq.process import end_if_copy
 from typedq.reasons import reason
 from typedq.task import Task
@@ -37,7 +37,7 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
             envelope.id, reason("bad_message", "no contract has the name that it gives")
         )
     contract = envelope.contract.decode()
-    if envelope.version != VERSION:
+    if envelope.version != VERSIONS[0]:
         contract += f"#{envelope.version.decode()}"
     id = envelope.id.decode()
     if envelope.is_broadcast:  # every worker has one, so there is no other to keep it for
@@ -54,6 +54,14 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
     what = "message parked: this worker cannot read its contract"
     event(level, what, contract=contract, id=id)
     return Parked(Group(envelope.queue.decode(), contract), envelope.id)
+
+
+def expire(job: Delivery) -> settlements.Expire:
+    """Drop a message that has expired, before it begins. Never raises."""
+    envelope = job.envelope
+    about = {"task": envelope.task, "id": envelope.id.decode(), "attempt": envelope.runs + 1}
+    _log(logging.INFO, "message expired; dropped", **about)
+    return settlements.Expire(job.id)
 
 
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settlements.DeadLetter:
@@ -74,6 +82,8 @@ def outcome_of(settlement: settlements.Settlement | Parked | None) -> str | None
             return "retried"
         case settlements.Cancel():
             return "cancelled"
+        case settlements.Expire():
+            return "expired"
         case Parked():
             return "parked"
         case settlements.DeadLetter(_, why):

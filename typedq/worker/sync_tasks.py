@@ -19,7 +19,7 @@ from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.prefetch import Prefetch
-from typedq.worker.settle import failed
+from typedq.worker.settle import expire, failed
 
 # Ignored where nobody handles it, so that a task that resets it is not killed.
 CANCEL = signal.SIGURG
@@ -44,6 +44,9 @@ class SyncTasks:
     def run(self, job: Delivery) -> None:
         """Run one, if it may still run. Never raises."""
         kind, began, process = job.kind, time.monotonic(), self._middleware.process
+        if began >= job.until:
+            job.settlement = expire(job)
+            return
         job.started = self._journal.claim(job.slot, began, kind.limits.hard)
         if not job.started:
             return

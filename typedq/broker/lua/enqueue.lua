@@ -12,7 +12,8 @@ KEYS    1 last sequence number of the producer  2 contracts  3 counts  4 supervi
         then per queue ready, delayed, wake; then unique keys
 ARGV    1 sequence number  2 its time to live (s)  3 number of schemas, then (contract, schema)*;
         then groups of messages: (queue's place, "now" | "delay" | "eta", ms, contract, number,
-        message*). Before a group: "unique", place of its key from the end, time to live (ms)
+        message*). Before a group: "unique", place of its key from the end, time to live (ms);
+        then "expires", after how many ms: the time is written into its messages, of format 2
 returns {"accepted" | "seen"}, with duplicates: {..., "(id, id of the first)*"}, separated by
         spaces | {"unknown", contract*}
 ]]
@@ -37,6 +38,7 @@ while at <= #ARGV do
     redis.call('GET', KEYS[#KEYS - ARGV[at + 1]])
     at = at + 3
   end
+  if ARGV[at] == 'expires' then at = at + 2 end
   if redis.call('HEXISTS', KEYS[2], ARGV[at + 3]) == 0 then
     unknown = unknown or {'unknown'}
     unknown[#unknown + 1] = ARGV[at + 3]
@@ -54,8 +56,9 @@ if unknown then return unknown end
 local duplicates = ''
 at = groups
 while at <= #ARGV do
-  local unique, ms
+  local unique, ms, expires
   if ARGV[at] == 'unique' then unique, ms, at = KEYS[#KEYS - ARGV[at + 1]], ARGV[at + 2], at + 3 end
+  if ARGV[at] == 'expires' then expires, at = now_ms() + ARGV[at + 1], at + 2 end
   local k, mode, due = 4 + 3 * (tonumber(ARGV[at]) - 1), ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 5, at + 4 + tonumber(ARGV[at + 4])
   local after = last + 1
@@ -67,6 +70,10 @@ while at <= #ARGV do
       duplicates = duplicates .. ' ' .. string.sub(ARGV[i], 26, 51) .. ' ' .. (holder or id)
     end
     if not holder then redis.call('SET', unique, id, 'PX', ms) end
+  end
+  if expires then
+    --@include expiry
+    for i = first, last do ARGV[i] = with_expiry(ARGV[i], expires) end
   end
   local now = mode ~= 'now' and now_ms()
   if mode == 'delay' then due = now + due end

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 --[[ release: take the oldest messages out of one parked group, at most 500 a call.
 
-Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged.
+Guarantee: a message leaves the parked list in the step that makes it ready, dead or purged. What
+has expired becomes no dead letter; it ends as expired.
 
 KEYS    1 parked list  2 parked groups  3 counts  4 dead  5 dead letters  6 stats; then ready,
         delayed, wake of the group's queue
@@ -13,9 +14,10 @@ returns {number released, number left}
 --@include message
 --@include fields
 --@include wake
+--@include expiry
 --@include dead_letter
 
-local released = 0
+local released, now = 0, now_ms()
 local bounds = {KEYS[4], KEYS[5], KEYS[6], tonumber(ARGV[4]), tonumber(ARGV[5])}
 while released < 500 do
   local m = redis.call('LINDEX', KEYS[1], 0)
@@ -30,7 +32,11 @@ while released < 500 do
     add_token(KEYS[9])
   else
     if whole then count(KEYS[3], contract_of(m), -1) end
-    if ARGV[2] == 'dead' then add_dead_letter(bounds, id_of(m), m, ARGV[6]) end
+    if ARGV[2] == 'dead' and whole and has_expired(m, now) then
+      count(KEYS[6], 'expired', 1)
+    elseif ARGV[2] == 'dead' then
+      add_dead_letter(bounds, id_of(m), m, ARGV[6])
+    end
   end
   redis.call('LPOP', KEYS[1]) -- last, so errors leave it parked
   released = released + 1

@@ -20,7 +20,8 @@ for i = 2 + names, #ARGV do
     local m = string.match(dead, '\n(.*)$')
     local k = m and is_message(m) and queues[queue_of(m)]
     if k then
-      redis.call('RPUSH', KEYS[k + 1], '1 0 00 000 0000000000000' .. string.sub(m, 25))
+      local format = string.sub(m, 1, 1)
+      redis.call('RPUSH', KEYS[k + 1], format .. ' 0 00 000 0000000000000' .. string.sub(m, 25))
       count(KEYS[3], contract_of(m), 1)
       redis.call('HDEL', KEYS[2], ARGV[i])
       redis.call('ZREM', KEYS[1], ARGV[i])

@@ -20,6 +20,7 @@ ARGV    1 session  2 max messages  3 place of the queue whose token was taken; 0
         "dead_letter", id, reason
         "discard", id                     drop a broadcast
         "cancel", id                      it was cancelled
+        "expire", id                      it has expired, and was not begun
         "release", queue's place, id      to the head of its queue, uncounted
 returns {"ended"} if the session has ended, {"mismatch"} if "ack_all" differs from what is
         in flight (nothing was done); else {"ok", number settled, {message*}*}
@@ -70,12 +71,14 @@ elseif ARGV[at] then
     end
     settled = settled + ended
   end
-  function settle.cancel(id)
+  local function drop(id, outcome)
     local m = held(id)
     if not m then return end
-    end_cancelled(KEYS[3], KEYS[6], m)
+    end_as(outcome, KEYS[3], KEYS[6], m)
     remove(id)
   end
+  function settle.cancel(id) drop(id, 'cancelled') end
+  function settle.expire(id) drop(id, 'expired') end
   -- The header has three digits; from 1,000 attempts on, the options hold the number.
   local function with_attempts(m, attempts)
     if #attempts > 3 then

@@ -15,7 +15,8 @@ local function marked(m) return string.sub(m, 1, 1) .. '-' .. string.sub(m, 3) e
 local function unmarked(m)
   return is_cancelled(m) and string.sub(m, 1, 1) .. ' ' .. string.sub(m, 3) or m
 end
-local function end_cancelled(counts, stats, m)
-  count(stats, 'cancelled', 1)
+local function end_as(outcome, counts, stats, m)
+  count(stats, outcome, 1)
   no_longer_waits(counts, unmarked(m))
 end
+local function end_cancelled(counts, stats, m) end_as('cancelled', counts, stats, m) end

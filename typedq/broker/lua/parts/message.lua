@@ -13,7 +13,7 @@ local function is_message(m)
   if find(m, head, 1, true) ~= 1 then
     local found = match(m, HEAD)
     if not found then return false end
-    head, ends_batch = found, not find(found, '^1 0 0[01] ')
+    head, ends_batch = found, not find(found, '^[12] 0 0[01] ')
   end
   if find(m, ' ', 26, true) ~= 52 then return false end
   if find(m, kind, 52, true) ~= 52 then
