@@ -82,3 +82,14 @@ def test_an_expiry_is_enqueued_and_shown(shop: Shop) -> None:
 @pytest.mark.parametrize(("words", "message"), REFUSED)
 def test_what_is_refused_is_explained(words: list[str], message: str, shop: Shop) -> None:
     assert message in shop.error("enqueue", *words)
+
+
+def test_a_second_message_for_a_unique_key_is_told_as_a_duplicate(shop: Shop) -> None:
+    once = ("enqueue", "hold", "--unique", "nightly", "--unique-for", "1h")
+    first = shop.json(*once)
+    assert "duplicate" not in first
+    again = shop.json(*once)
+    assert (again["id"], again["duplicate"]) == (first["id"], True)
+    told = f"{first['id']} hold holds the unique key; nothing was enqueued\n"
+    assert shop.out(*once) == told
+    assert sum(queue["ready"] for queue in shop.json("info")["queues"]) == 1

@@ -15,9 +15,10 @@ from typedq.errors import InvalidOptions
 Meta = Mapping[str, str]
 NO_META: Final[Meta] = MappingProxyType({})
 MAX_KEYS, MAX_BYTES = 16, 1024
-_KEY = re.compile(r"[a-z0-9_.-]{1,64}")
+_KEY, _SURROGATE = re.compile(r"[a-z0-9_.-]{1,64}"), re.compile(r"[\ud800-\udfff]")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 # A header has no spaces. Without braces in them, values end where the first brace closes.
-_ESCAPED = str.maketrans({" ": r"\u0020", "{": r"\u007b", "}": r"\u007d"})
+_ESCAPED = ((" ", r"\u0020"), ("{", r"\u007b"), ("}", r"\u007d"))
 
 
 class _Options(msgspec.Struct):
@@ -39,14 +40,14 @@ def check_meta(task: str, meta: object) -> dict[str, str]:
         if not isinstance(value, str):
             reason = f"the value of {key!r} is {type(value).__name__}; make it text with str()"
             raise InvalidOptions(task, "meta", reason)
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and _SURROGATE.search(value):
             reason = f"the value of {key!r} has a surrogate, which UTF-8 cannot encode"
             raise InvalidOptions(task, "meta", reason)
     instead = "put large data into the arguments"
     if len(given) > MAX_KEYS:
         reason = f"{len(given)} keys; the limit is {MAX_KEYS}; {instead}"
         raise InvalidOptions(task, "meta", reason)
-    size = sum(len(part.encode()) for pair in given.items() for part in pair)
+    size = sum([len(key) + len(value.encode()) for key, value in given.items()])
     if size > MAX_BYTES:
         reason = f"{size:,} bytes of keys and values; the limit is {MAX_BYTES:,}; {instead}"
         raise InvalidOptions(task, "meta", reason)
@@ -57,7 +58,9 @@ def encode_meta(meta: Meta) -> bytes:
     """Return checked metadata as a JSON object in ASCII, without spaces and inner braces."""
     if not meta:
         return b""
-    pairs = json.dumps(meta, separators=(",", ":"))[1:-1].translate(_ESCAPED)
+    pairs = _encode(meta)[1:-1]
+    for character, escaped in _ESCAPED:  # several times faster than str.translate
+        pairs = pairs.replace(character, escaped)
     return b"{%b}" % pairs.encode()
 
 

@@ -71,7 +71,9 @@ class CallOptions(msgspec.Struct, frozen=True, gc=False):
 
         Raises InvalidOptions.
         """
-        merged = check_meta(task, {**decode_meta(self.header), **check_meta(task, meta)})
+        merged = check_meta(task, meta)
+        if self.meta:
+            merged = check_meta(task, {**decode_meta(self.header), **merged})
         return structs.replace(self, meta=encode_meta(merged))
 
 
@@ -89,12 +91,14 @@ def check_options(
     given = cast("dict[str, Any]", {k: v for k, v in options.items() if v is not None})
     if "delay" in given and "eta" in given:
         raise InvalidOptions(task, "eta", "delay and eta exclude each other; give one of them")
+    meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
+    if meta and len(given) == 1:
+        return CallOptions(meta=meta)  # often unique to the message, so made for each
     queue = given.get("queue")
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
-    meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
     delay, eta = _delay(task, given), _moment(task, "eta", given.get("eta"), now)
     limits, unique = _timeouts(task, given), _unique(task, given)
     expires = _expires(task, given.get("expires"), now)
