@@ -59,7 +59,7 @@ def encode_meta(meta: Meta) -> bytes:
     if not meta:
         return b""
     pairs = _encode(meta)[1:-1]
-    for character, escaped in _ESCAPED:  # several times faster than str.translate
+    for character, escaped in _ESCAPED:
         pairs = pairs.replace(character, escaped)
     return b"{%b}" % pairs.encode()
 
