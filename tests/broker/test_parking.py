@@ -18,6 +18,7 @@ from typedq.broker.parking import (
     park,
     parked,
     release,
+    split_format,
     unpark,
 )
 from typedq.embedded import OwnServer
@@ -118,6 +119,20 @@ def test_groups_are_by_queue_and_contract_and_format(place: Place) -> None:
     assert place(park(place.keys, "a", asked, BOUNDS)) == 6
     assert place(groups(place.keys)).keys() == made.keys()
     assert {to: lying(place, to) for to in made} == made
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("t@f", 1),
+        ("t@f#2", 2),
+        *((f"t@f#{odd}", 1_000) for odd in ("", "x", "²", "-1", "9" * 5_000)),
+    ],
+)
+def test_the_name_of_a_group_tells_the_format_or_one_that_nobody_reads(
+    name: str, format: int
+) -> None:
+    assert split_format(name) == ("t@f", format)
 
 
 def test_a_newer_format_is_fetched_and_parked_like_any_other(place: Place) -> None:

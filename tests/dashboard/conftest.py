@@ -83,7 +83,13 @@ class Shop:
         return self.old_ship.contract.id
 
     def worker(
-        self, name: str, app: TypedQ | None = None, *, without: str = "", age_s: float = 0
+        self,
+        name: str,
+        app: TypedQ | None = None,
+        *,
+        without: str = "",
+        age_s: float = 0,
+        format: int = 2,
     ) -> None:
         """A live worker, as it reports itself."""
         now = self.app.broker.call(server_checks.clock())
@@ -94,6 +100,7 @@ class Shop:
             "children": 4,
             "queues": ("high", "default"),
             "reads": sorted(task.contract.id for task in tasks),
+            "format": format,
             "cron": (app or self.app).declarations.schedules(),
             "started_ms": int(now * 1000) - 60_000,
             "seen_ms": int((now - age_s) * 1000),
@@ -129,12 +136,12 @@ class Shop:
             self.client.hset(keys.dead_letters, mapping=copies)
             self.client.zadd(keys.dead, dict.fromkeys(ids, 4000000000000.0))
 
-    def park(self, count: int = 1) -> None:
-        """Park so many messages of the old contract."""
+    def park(self, count: int = 1, contract: str = "") -> None:
+        """Park so many messages of the old contract, in the group of another if one is given."""
         calls = [self.old_ship.call(OldOrder(customer="ada", carrier="x"))] * count
         ids = [receipt.id.encode() for receipt in self.old.enqueue_many(calls)]
         self._fetch("high", count)
-        group = Group("high", self.old_contract)
+        group = Group("high", contract or self.old_contract)
         broker = self.app.broker
         parked = [Parked(group, id) for id in ids]
         assert broker.call(park(broker.keys, "s", parked, DeadBounds())) == count

@@ -208,6 +208,18 @@ def test_parked_says_why_nobody_reads(shop: Shop) -> None:
     assert "First messages of" in shown(site.get("/parked", params=group))
 
 
+def test_parked_messages_that_expire_are_read_by_workers_that_know_their_format(
+    shop: Shop,
+) -> None:
+    shop.worker("old", format=1)
+    shop.park(contract=f"{shop.contract}#2")
+    assert "nobody its message format 2 is newer than the worker" in shown(
+        shop.site().get("/parked")
+    )
+    shop.worker("new", format=2)
+    assert "1 of 2" in shown(shop.site().get("/parked"))
+
+
 def test_workers_show_who_reads_what(shop: Shop) -> None:
     shop.fill()
     shop.worker("web-9", age_s=3000)

@@ -25,9 +25,14 @@ class Group(NamedTuple):
 
 
 def split_format(contract: str) -> tuple[str, int]:
-    """Return the contract of a group, and the format of its messages: 1 unless it says so."""
-    contract, _, format = contract.partition("#")
-    return contract, int(format) if format.isdecimal() else 1
+    """Return the contract of a group, and the format of its messages: 1 unless it says so.
+
+    What is no number from 1 to 999 is a format that nobody reads.
+    """
+    contract, mark, format = contract.partition("#")
+    if not mark:
+        return contract, 1
+    return contract, int(format) if format.isdecimal() and len(format) <= 3 else 1_000
 
 
 class Parked(NamedTuple):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from typedq import registry
 from typedq.admin.schemas import locate, short
 from typedq.compat import compare
-from typedq.dashboard.pages import alive
+from typedq.dashboard.pages import alive, reading
 from typedq.dashboard.rendering import MAX_TEXT, pretty
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import ConfigurationError
@@ -74,8 +74,7 @@ def contract(view: View) -> Response:
         text = f"Neither this app, the server nor the files have a contract of the task {task!r}."
         raise Rejected(404, "No such task", text)
     waiting = {row["fingerprint"]: row for row in seen["contracts"] if row["task"] == task}
-    living = alive(view, seen)
-    workers = {w["name"]: registry.Worker(reads=w["reads"]) for w in living}
+    workers = reading(view, seen)
     readers = {
         v.fingerprint: known.readers.of(f"{task}@{v.fingerprint}", workers) for v in versions
     }
@@ -92,7 +91,7 @@ def contract(view: View) -> Response:
         versions=versions,
         waiting=waiting,
         readers=readers,
-        workers=len(living),
+        workers=len(workers),
         old=old,
         new=new,
         **_difference({v.fingerprint: v.schema for v in versions}, old, new),

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, final
 
 from starlette.responses import Response
 
-from typedq import registry
 from typedq.admin.dead_letters import DeadLetters
 from typedq.admin.messages import Selection
 from typedq.admin.parked import Parked
 from typedq.admin.payloads import Payloads
-from typedq.dashboard.pages import alive
+from typedq.broker.parking import split_format
+from typedq.dashboard.pages import alive, reading
 from typedq.dashboard.rendering import cut
 from typedq.dashboard.view import Rejected, View
 
@@ -98,7 +98,7 @@ def dead(view: View) -> Response:
 def readers(view: View, contracts: Iterable[str]) -> int:
     """Return how many of today's workers read all of some contracts."""
     seen, known = view.facts.seen, view.facts.contracts.readers
-    workers = {w["name"]: registry.Worker(reads=w["reads"]) for w in alive(view, seen)}
+    workers = reading(view, seen)
     names = set(workers)
     for contract in contracts:
         names &= set(known.of(contract, workers))
@@ -149,10 +149,12 @@ def parked(view: View) -> Response:
 def _why(view: View, contract: str) -> str:
     """Return why live workers cannot read a contract; "" if one can."""
     known, reasons = view.facts.contracts.readers, list[str]()
-    for reads in {tuple(worker["reads"]) for worker in alive(view, view.facts.seen)}:
+    _, format = split_format(contract)
+    workers = reading(view, view.facts.seen).values()
+    for reads, newest in {(tuple(worker.reads), worker.format) for worker in workers}:
         for read in known.of_task(contract, reads):
-            reading = known.reading(contract, read)
-            if reading.how:
+            how, why = known.reading(contract, read)
+            if how and newest >= format:
                 return ""
-            reasons.append(reading.why)
+            reasons.append(why or f"its message format {format} is newer than the worker")
     return reasons[0] if reasons else f"no live worker has a task {contract.partition('@')[0]}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from typedq import registry
 from typedq.admin.doctor import check_waiting, examine
 from typedq.broker.server_checks import Finding
 from typedq.dashboard.view import View
@@ -52,6 +53,14 @@ def alive(view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the workers that were seen within two leases."""
     fresh_s = 2 * view.site.app.settings.lease
     return [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
+
+
+def reading(view: View, seen: Mapping[str, Any]) -> dict[str, registry.Worker]:
+    """Return what the live workers read, by name."""
+    return {
+        worker["name"]: registry.Worker(reads=worker["reads"], format=worker["format"])
+        for worker in alive(view, seen)
+    }
 
 
 def workers(view: View) -> Response:
