@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tests.broker.test_parking import aside, group
 from typedq.broker import operations, settlements, stats
 from typedq.broker.parking import Released, release
+from typedq.broker.server_checks import clock
 from typedq.message import decode_message, with_expiry
 
 if TYPE_CHECKING:
@@ -27,9 +29,9 @@ def test_the_servers_clock_counts_and_a_resend_changes_nothing(place: Place) -> 
     send = operations.enqueue(
         place.keys, "producer", 1, [a, b, plain, other], {place.contract: b"{}"}
     )
-    before = place(stats.server_time())
+    before = math.floor(place(clock()) * 1000)
     assert [place(send).status for _ in range(2)] == ["accepted", "seen"]
-    after, found = place(stats.server_time()), expiries(place)
+    after, found = math.ceil(place(clock()) * 1000), expiries(place)
     assert before <= (found[a.id] or 0) - DAY_MS <= after
     assert found[b.id] == found[a.id]
     assert found[plain.id] is None

@@ -13,10 +13,10 @@ import pytest
 
 from tests.faults import scheduled
 from tests.faults.app import MORE
-from typedq.broker import DeadBounds, operations
+from typedq.broker import DeadBounds, DedicatedClient, operations
 from typedq.broker.parking import Group, Parked, groups, park
+from typedq.broker.server_checks import clock as server_clock
 from typedq.broker.settlements import Expire, settle_and_fetch
-from typedq.broker.stats import server_time
 from typedq.invoke import Limits
 from typedq.message import encode_message, kind_of
 from typedq.worker.coroutines import Coroutines
@@ -46,7 +46,7 @@ def outcome(stage: Stage) -> dict[str, Any]:
 
 def has_expired(stage: Stage, ids: list[str]) -> bool:
     """Return True once the server's clock is behind the expiry of all."""
-    now = datetime.fromtimestamp(stage.ask(server_time()) / 1000, UTC)
+    now = datetime.fromtimestamp(stage.ask(server_clock()), UTC)
     return all((stage.app.get(id).expires or now) <= now for id in ids)
 
 
@@ -192,7 +192,8 @@ def test_one_that_was_decoded_in_time_expires_before_it_begins(
 
 
 def test_the_servers_clock_is_asked_once(stage: Stage) -> None:
-    clock, now = ServerClock(stage.app.broker), stage.ask(server_time())
+    client = DedicatedClient(stage.app.broker)
+    clock, now = ServerClock(client), round(stage.ask(server_clock()) * 1000)
     assert abs(clock.monotonic(now + 5_000) - time.monotonic() - 5) < 1
-    stage.app.broker.call = None  # type: ignore[method-assign, assignment]
+    client.call = None  # type: ignore[method-assign, assignment]
     assert clock.monotonic(now + 5_000) < clock.monotonic(now + 5_001)

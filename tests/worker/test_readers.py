@@ -30,6 +30,7 @@ from typedq.message import encode_message, new_ids
 from typedq.worker import readers
 from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery, MessageKinds
+from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, State
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session, new_session
@@ -81,9 +82,9 @@ class Reader:
 
     def __init__(self, app: TypedQ) -> None:
         self.app, self.kinds, self.journal = app, MessageKinds(["mid"]), Journal(4)
-        self.opener = MessageDecoder(
-            app, ContractReaders(app, DedicatedClient(app.broker)), self.journal
-        )
+        client = DedicatedClient(app.broker)
+        readers = ContractReaders(app, client)
+        self.opener = MessageDecoder(app, readers, self.journal, ServerClock(client))
         self.journal.set_lease_deadline(time.monotonic() + 60)
 
     def publish(self, *contracts: Contract) -> None:

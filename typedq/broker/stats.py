@@ -26,11 +26,6 @@ def sessions(keys: Keys) -> Operation[list[Session]]:
     )
 
 
-def server_time() -> Operation[int]:
-    """Return the server's clock, in ms since the epoch."""
-    return Operation("TIME", [], [], lambda reply: int(reply[0]) * 1000 + int(reply[1]) // 1000)
-
-
 def publish(keys: Keys, schemas: Mapping[str, bytes]) -> Operation[None]:
     """Publish contracts: contract id -> its schema as JSON."""
     words = [word for pair in schemas.items() for word in pair]

@@ -31,6 +31,18 @@ AppDir = Annotated[
         help="Directory to import from.",
     ),
 ]
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        "-l",
+        "--log-level",
+        envvar="TYPEDQ_LOG_LEVEL",
+        help="debug, info, warning, error or critical.",
+    ),
+]
+LogFormat = Annotated[
+    str, typer.Option("--log-format", envvar="TYPEDQ_LOG_FORMAT", help="text or json.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HERE = Path()
 _PLACE = "the current directory or --app-dir"

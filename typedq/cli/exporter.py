@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from typedq.cli.application import AppOrArgument
+from typedq.cli.application import AppOrArgument, LogFormat, LogLevel
 from typedq.cli.parameters import address
 from typedq.telemetry import event
 
@@ -17,24 +17,14 @@ Port = Annotated[int, Option("--port", "-p", min=0, max=65535, help=_PORT_HELP)]
 Host = Annotated[
     str, Option("--host", parser=address, metavar="IP", help="The address to serve them at.")
 ]
-Level = Annotated[
-    str,
-    Option(
-        "-l",
-        "--log-level",
-        envvar="TYPEDQ_LOG_LEVEL",
-        help="debug, info, warning, error or critical.",
-    ),
-]
-Format = Annotated[str, Option("--log-format", envvar="TYPEDQ_LOG_FORMAT", help="text or json.")]
 
 
 def exporter(
     app: AppOrArgument,
     port: Port = 9101,
     host: Host = "0.0.0.0",  # noqa: S104 - as documented
-    log_level: Level = "info",
-    log_format: Format = "text",
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
 ) -> None:
     """Serve the metrics of queues, contracts, workers and cron entries to Prometheus.
 

@@ -13,7 +13,7 @@ from typer import Option
 
 from typedq import telemetry
 from typedq.app import TypedQ
-from typedq.cli.application import AppOrArgument, no_queue
+from typedq.cli.application import AppOrArgument, LogFormat, LogLevel, no_queue
 from typedq.cli.parameters import address, cores, duration, processes
 from typedq.cli.reload import GRACE_S, run_with_reload
 from typedq.errors import ConfigurationError
@@ -69,16 +69,6 @@ Burst = Annotated[
 Solo = Annotated[
     bool, Option("--solo", envvar="TYPEDQ_SOLO", help="Run tasks in one process, for a debugger.")
 ]
-Level = Annotated[
-    str,
-    Option(
-        "-l",
-        "--log-level",
-        envvar="TYPEDQ_LOG_LEVEL",
-        help="debug, info, warning, error or critical.",
-    ),
-]
-Format = Annotated[str, Option("--log-format", envvar="TYPEDQ_LOG_FORMAT", help="text or json.")]
 MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
 MaxMemory = Annotated[
     float | None,
@@ -132,8 +122,8 @@ def worker(
     exclude_queues: Without = None,
     burst: Burst = False,
     solo: Solo = False,
-    log_level: Level = "info",
-    log_format: Format = "text",
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "text",
     max_tasks: MaxTasks = None,
     max_mem_percent: MaxMemory = None,
     grace: Grace = None,

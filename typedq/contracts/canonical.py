@@ -82,26 +82,26 @@ def canonical(schema: Schema) -> bytes:
         return f"as written: {plain_text(schema)}".encode()
     definitions = document.definitions
     bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
-    wire, names = WireForms(document, hashes), dict[str, str]()
-    root = _without_refs(wire.of(schema), bodies, names)
+    forms, names = WireForms(document, hashes), dict[str, str]()
+    root = _without_refs(forms.of(schema), bodies, names)
     named: dict[str, Schema] = {}
     for digest in (visited := list(names)):
-        body = _without_refs(wire.of(bodies[digest]), bodies, names)
+        body = _without_refs(forms.of(bodies[digest]), bodies, names)
         visited += list(names)[len(visited) :]  # the list grows while it is walked
         named[names[digest]] = body
     whole: Schema = {"not": {}} if root is False else root
     return text_of({**whole, **({"$defs": named} if named else {})}).encode()
 
 
-def _without_refs(wire: Any, bodies: Mapping[str, Schema], names: dict[str, str]) -> Any:
+def _without_refs(form: Any, bodies: Mapping[str, Schema], names: dict[str, str]) -> Any:
     """Replace hashes by names, in the order of keys."""
-    if is_array(wire):
-        return [_without_refs(item, bodies, names) for item in wire]
-    if is_object(wire):
-        return {key: _without_refs(wire[key], bodies, names) for key in sorted(wire)}
-    if isinstance(wire, _Ref):
-        return _REF + names.setdefault(wire, f"d{len(names)}")
-    return wire
+    if is_array(form):
+        return [_without_refs(item, bodies, names) for item in form]
+    if is_object(form):
+        return {key: _without_refs(form[key], bodies, names) for key in sorted(form)}
+    if isinstance(form, _Ref):
+        return _REF + names.setdefault(form, f"d{len(names)}")
+    return form
 
 
 def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:

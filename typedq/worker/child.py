@@ -16,6 +16,7 @@ from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery
+from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.prefetch import MAX_PREFETCHED, Prefetch
@@ -66,7 +67,7 @@ class Child:
             client, journal, config.queues, lease_s=config.lease_s, bounds=config.bounds
         )
         readers = ContractReaders(app, client)
-        self._decoder = MessageDecoder(app, readers, journal)
+        self._decoder = MessageDecoder(app, readers, journal, ServerClock(client))
         self._parked = ParkedGroups(client, readers, config.queues)
         self._coroutines = Coroutines(app, journal, self.waiter.wake)
         self._middleware = self._coroutines.middleware

@@ -29,9 +29,11 @@ _PLAIN = VERSIONS[0][0]  # the format of messages that never expire
 class MessageDecoder:
     """Sets the arguments of jobs, or decides what else becomes of them."""
 
-    def __init__(self, app: TypedQ, readings: ContractReaders, journal: Journal) -> None:
-        self._readings, self._journal = readings, journal
-        self._rules, self._clock = LimitRules(app.settings), ServerClock(app.broker)
+    def __init__(
+        self, app: TypedQ, readings: ContractReaders, journal: Journal, clock: ServerClock
+    ) -> None:
+        self._readings, self._journal, self._clock = readings, journal, clock
+        self._rules = LimitRules(app.settings)
 
     def open(self, job: Delivery) -> settlements.Settlement | Parked | None:
         """Return None if the job may run. Each kind of message is looked up once."""
