@@ -7,7 +7,6 @@ import importlib
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +16,10 @@ from typedq import Context, RetryIn
 
 if TYPE_CHECKING:
     from typedq import TypedQ
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)  # gevent patches it, too
 
 
 def gevent() -> None:
@@ -36,7 +39,7 @@ def reaper() -> None:
         while True:
             with suppress(ChildProcessError):
                 os.wait()
-            time.sleep(0.01)
+            _pause(0.01)
 
     threading.Thread(target=take, daemon=True).start()
 
@@ -67,7 +70,7 @@ def declare(app: TypedQ) -> None:
 
 def sleeps(ctx: Context) -> None:
     note(ctx, "start")
-    time.sleep(0.05)
+    _pause(0.05)
     note(ctx, "end")
 
 
@@ -79,7 +82,7 @@ def runs_program(ctx: Context) -> None:
 
 def runs_threads(ctx: Context) -> None:
     note(ctx, "start")
-    threads = [threading.Thread(target=time.sleep, args=(0.01,)) for _ in range(3)]
+    threads = [threading.Thread(target=_pause, args=(0.01,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -98,7 +101,7 @@ def forks(ctx: Context) -> None:
 async def awaits(ctx: Context) -> None:
     note(ctx, "start")
     async with asyncio.timeout(5):
-        await asyncio.gather(asyncio.sleep(0.05), asyncio.to_thread(time.sleep, 0.01))
+        await asyncio.gather(asyncio.sleep(0.05), asyncio.to_thread(_pause, 0.01))
     note(ctx, "end")
 
 
