@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from typedq_forks import TypedqForks
+from tests.typedq_forks import TypedqForks
 
 SECONDS = 30  # that one command may take
 

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import typedq
-
 # Title of a section -> module and names. `*` stands for all public names not named before.
 SECTIONS: dict[str, tuple[str, str]] = {
     "The app": ("typedq", "TypedQ Queue"),
@@ -27,6 +25,8 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "Sentry": ("typedq.observe.sentry", "instrument"),
 }
 WIDTH = 90
+STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+PUBLIC = importlib.import_module("typedq").__all__
 _HEAD = """\
 {made}
 
@@ -60,7 +60,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     yield _markdown(_doc_of(thing))
     if not inspect.isclass(thing):
         return
-    bases = [base.__name__ for base in thing.__mro__[1:] if base.__name__ in typedq.__all__]
+    bases = [base.__name__ for base in thing.__mro__[1:] if base.__name__ in PUBLIC]
     if bases and not issubclass(thing, BaseException):
         yield f"Also has what [`{bases[0]}`](#{bases[0].lower()}) has.\n"
     for member, value in _members(thing):
@@ -75,7 +75,7 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
     seen = set[str]()
     for base in cls.__mro__:
         ours = base.__module__.startswith("typedq")
-        if not ours or (base is not cls and base.__name__ in typedq.__all__):
+        if not ours or (base is not cls and base.__name__ in PUBLIC):
             continue
         for name, value in vars(base).items():
             shown = inspect.isfunction(value) or isinstance(value, property)
@@ -106,7 +106,7 @@ def _signature(name: str, fn: Any, skip: int = 0) -> str:
     signature = inspect.signature(fn)
     written, star = list[str](), False
     for parameter in list(signature.parameters.values())[skip:]:
-        text = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        text = STARS.get(parameter.kind, "")
         star = star or text == "*"
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             star = True

@@ -115,8 +115,8 @@ def _file_page(source: str) -> str:
     path = ROOT / source
     if path.is_dir():
         names = sorted(each.name for each in path.iterdir() if each.name[0] not in "_.")
-        shown = [f"- [{each}]({each})" for each in names if (path / each).is_file()]
-        return _FILE.format(name=path.name, path=f"{source}/", text="\n".join(shown))
+        items = [f"- [{each}]({each})" for each in names if (path / each).is_file()]
+        return _FILE.format(name=path.name, path=f"{source}/", text="\n".join(items))
     text = path.read_text("utf-8").strip("\n")[:MAX_SHOWN]
     fence = "`" * 4
     # Colours cost most of the time of a build, so only what readers copy from has them.
