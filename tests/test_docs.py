@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-import typedq
 from tests.reference import command_of, worker_flags
+from typedq import public
 from typedq.broker import acl
 from typedq.broker.keys import Keys
 from typedq.cli.program import _COMMANDS
@@ -48,7 +48,7 @@ def marked(page: str, mark: str) -> Iterator[str]:
 
 
 def test_each_message_of_troubleshooting_is_one_of_the_code() -> None:
-    code, errors = texts_of_the_code(), typedq.__all__
+    code, errors = texts_of_the_code(), public.__all__
     missing, quoted = list[str](), 0
     for table in marked("troubleshooting.md", "messages"):
         for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE):

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from typedq import public
+
 # Title of a section -> module and names. `*` stands for all public names not named before.
 SECTIONS: dict[str, tuple[str, str]] = {
     "The app": ("typedq", "TypedQ Queue"),
@@ -26,7 +28,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
 }
 WIDTH = 90
 STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-PUBLIC = importlib.import_module("typedq").__all__
+PUBLIC = public.__all__
 _HEAD = """\
 {made}
 
@@ -56,7 +58,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     """Yield the Markdown of one public name and of its members."""
     yield f"### {name}\n"
     if code := _shape(name, thing):
-        yield f"```py\n{code}\n```\n"
+        yield _fence(code)
     yield _markdown(_doc_of(thing))
     if not inspect.isclass(thing):
         return
@@ -66,8 +68,13 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     for member, value in _members(thing):
         yield f"#### {name}.{member}\n"
         if not isinstance(value, property):
-            yield f"```py\n{_signature(member, value, skip=1)}\n```\n"
+            yield _fence(_signature(member, value, skip=1))
         yield _markdown(_doc_of(value))
+
+
+def _fence(code: str) -> str:
+    """Return a block of code, not to be run."""
+    return "```py\n" + code.replace("'", '"') + "\n```\n"
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
