@@ -98,7 +98,8 @@ def test_each_page_has_its_place_in_the_navigation() -> None:
 
     listed = sorted(pages(nav))
     written = {path.name for path in (ROOT / "docs").glob("*.md")}
-    assert listed == sorted(written | {"changelog.md", "contributing.md"})
+    wanted = sorted(written | {"changelog.md", "contributing.md"})
+    assert listed == wanted, f"give it its place in {module.CONFIG.name}"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
