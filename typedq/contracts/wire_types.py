@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import msgspec
 from msgspec import _utils as _private
 
-from typedq.contracts.constraints import constrain, facts_of, is_plain
+from typedq.contracts.constraints import constrain, facts_of, is_by_pydantic, is_plain
 from typedq.contracts.conversions import Convert, convert_each, first_fitting, one_after_another
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
 from typedq.contracts.records import Field, Shadow, fields_of, record_kind
@@ -112,6 +112,8 @@ class _Translator:
         return dataclasses.replace(wire, kind=Annotated[wire.kind, _MARK])
 
     def _unmarked(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> WireType:
+        if is_by_pydantic(metadata):
+            return self._by_pydantic(kind)
         if isinstance(base, (str, typing.ForwardRef)) and self._aliases:
             raise _Recursive  # pydantic knows where to look for the name
         if len(self._aliases) > depth:  # msgspec does not know the aliases of typing_extensions
