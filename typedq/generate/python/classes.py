@@ -146,6 +146,7 @@ def _value(field: Field, name: str) -> str:
 
 
 def doc(schema: Mapping[str, Any]) -> str:
+    """Return the docstring of a class, or nothing."""
     text = schema.get("description")
     return docstring(text, INDENT) + "\n" if isinstance(text, str) and text.strip() else ""
 

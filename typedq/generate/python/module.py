@@ -10,8 +10,8 @@ from typedq.bundle import Bundle, BundledTask
 from typedq.contracts.dialect import Document, Unsupported
 from typedq.generate.python.annotations import Types
 from typedq.generate.python.classes import Classes, Field, is_record
-from typedq.generate.python.narrowing import narrowed
 from typedq.generate.python.names import RESERVED, Inexpressible, Names, is_name, literal, name_of
+from typedq.generate.python.narrowing import narrowed
 
 _IMPORTS = {
     "_datetime.": "import datetime as _datetime\n",

@@ -27,6 +27,7 @@ _TYPES = {
     " PastDate FutureDate PastDatetime FutureDatetime UUID1 UUID3 UUID4 UUID5 UUID6 UUID7 UUID8",
 }
 _MARK = "_typedq.ByPydantic"
+_Found = tuple[str, list[str]] | None
 _SAY_NOTHING = ANNOTATIONS | ROOT_ANNOTATIONS
 _ORDER = ("ge", "gt", "le", "lt")
 _MOMENTS = {
@@ -53,16 +54,19 @@ _BASES = {"uri": "_pydantic.AnyUrl", "multi-host-uri": "_pydantic.AnyUrl"}
 
 def of(plain: Mapping[str, Any], refuse: Refuse) -> tuple[str, list[str]]:
     """Return a type and its notes for a schema without annotations."""
-    named = next((found for schema, found in _named() if schema == plain), None)
-    if named is not None:
-        return named
+    found = next((kind for schema, kind in _named() if schema == plain), None) or _made(plain)
+    if found is None:
+        strange = sorted(plain.keys() - {"type"})
+        values = ", ".join(f"{key}: {literal(plain[key])}" for key in strange)
+        refuse(f"no Python type says {values:.200}")
+    return found
+
+
+def _made(plain: Mapping[str, Any]) -> _Found:
     with suppress(TypeError, ValueError, AttributeError, ArithmeticError):  # a stranger's values
-        for read in (_decimal, _moment, _text, _bytes, _url):
-            if (found := read(plain)) is not None:
-                return found
-    strange = sorted(plain.keys() - {"type"})
-    values = ", ".join(f"{key}: {literal(plain[key])}" for key in strange)
-    refuse(f"no Python type says {values:.200}")
+        kinds = (read(plain) for read in (_decimal, _moment, _text, _bytes, _url))
+        return next((kind for kind in kinds if kind is not None), None)
+    return None
 
 
 def instead(kind: str, notes: Sequence[str]) -> tuple[str, list[str]]:
@@ -93,9 +97,6 @@ def _named() -> list[tuple[dict[str, Any], tuple[str, list[str]]]]:
                 found.append((known, (f"_{module}.{name}", list[str](notes))))
                 break
     return found
-
-
-_Found = tuple[str, list[str]] | None
 
 
 def _checked(kind: str, call: str, facts: Mapping[str, str]) -> _Found:
