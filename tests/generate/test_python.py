@@ -37,6 +37,7 @@ KNOWN_CALLS = {
     *("_typedq.TypedQ", "app.remote", "_msgspec.Meta", "_msgspec.field", "_pydantic.Field"),
     *("_pydantic.StringConstraints", "_pydantic.UrlConstraints", "_pydantic.ConfigDict"),
     *("_decimal.Decimal", "_datetime.date", "_datetime.timedelta", "_functools.partial"),
+    "_typing.cast",
 }
 NODES = (
     *(ast.Module, ast.Expr, ast.Constant, ast.ImportFrom, ast.Import, ast.alias, ast.Assign),

@@ -11,7 +11,8 @@ from typedq.generate.python.classes import INDENT, UNSET, UNSET_TYPE, Field, doc
 from typedq.generate.python.names import Refuse, is_name
 
 _IS_UNSET = f"_functools.partial(_operator.is_, {UNSET})"
-_LEFT_OUT = f"_pydantic.Field(default={UNSET}, exclude_if={_IS_UNSET})"
+_DEFAULT = f'_typing.cast("_typing.Any", {UNSET})'
+_LEFT_OUT = f"_pydantic.Field(default={_DEFAULT}, exclude_if={_IS_UNSET})"
 
 
 def record_source(
