@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
+from redis.exceptions import MovedError
 
 from tests.contracts.models.app import EXAMPLES, TASKS
 from tests.faults.topologies import client, cluster, port_of, sentinels
@@ -60,7 +60,7 @@ def test_every_call_arrives_once(project: Project, topology: Any, tmp_path: Path
 
 
 def waiting(port: int, namespace: str) -> list[str]:
-    with suppress(redis.exceptions.MovedError):  # the slot is on another node
+    with suppress(MovedError):  # the slot is on another node
         found: list[str] = client(port).lrange(f"{{{namespace}}}:ready:default", 0, -1)
         return found
     return []

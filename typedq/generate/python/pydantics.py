@@ -106,7 +106,7 @@ def _checked(kind: str, call: str, facts: Mapping[str, str]) -> _Found:
 
 def _decimal(plain: Mapping[str, Any]) -> _Found:
     bounds = plain.get("x-typedq-decimal", {})
-    if plain.keys() != {"type", "format", "x-typedq-type", "x-typedq-decimal"}:
+    if set(plain) != {"type", "format", "x-typedq-type", "x-typedq-decimal"}:
         return None
     facts = dict[str, str]()
     for key, value in bounds.items():
@@ -123,7 +123,7 @@ def _decimal(plain: Mapping[str, Any]) -> _Found:
 
 def _moment(plain: Mapping[str, Any]) -> _Found:
     bounds, kind = plain.get("x-typedq-bounds", {}), _MOMENTS.get(plain.get("x-typedq-type", ""))
-    if kind is None or plain.keys() != {"type", "format", "x-typedq-type", "x-typedq-bounds"}:
+    if kind is None or set(plain) != {"type", "format", "x-typedq-type", "x-typedq-bounds"}:
         return None
     facts = {key: _moment_source(value) for key, value in bounds.items() if key in _ORDER}
     if len(facts) < len(bounds) or None in facts.values():

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
 from typedq.generate.python.classes import INDENT, UNSET, UNSET_TYPE, Field, doc
 from typedq.generate.python.names import Refuse, is_name
 
+_OF_MODELS = frozenset(
+    ("construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj", "parse_raw")
+) | {"schema", "schema_json", "update_forward_refs", "validate"}
 _IS_UNSET = f"_functools.partial(_operator.is_, {UNSET})"
 _DEFAULT = f'_typing.cast("_typing.Any", {UNSET})'
 _LEFT_OUT = f"_pydantic.Field(default={_DEFAULT}, exclude_if={_IS_UNSET})"
@@ -22,7 +23,8 @@ def record_source(
     others = schema.get("additionalProperties")
     for field in fields:
         name = field.wire_name
-        if not is_name(name) or name[0] == "_" or (others is not None and hasattr(BaseModel, name)):
+        taken = others is not None and (name in _OF_MODELS or name.startswith("model_"))
+        if not is_name(name) or name[0] == "_" or taken:
             refuse(f"{name!r:.80} cannot be the name of an item")
     if others is None:
         head, rows = "_typing_extensions.TypedDict", [_item(field) for field in fields]
