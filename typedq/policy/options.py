@@ -78,7 +78,8 @@ def check_options(
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
-    delay, eta = _delay(task, given), _moment(task, "eta", given.get("eta"), now)
+    delay = _lasting(task, "delay", given["delay"], at_least=0) if "delay" in given else None
+    eta = _moment(task, "eta", given.get("eta"), now)
     limits, unique = _timeouts(task, given), _unique(task, given)
     expires = _expires(task, given.get("expires"), now)
     checked = CallOptions(queue, delay, eta, limits, *unique, *expires)
@@ -110,15 +111,6 @@ def unknown_queue(task: str, queue: str, queues: Collection[str]) -> InvalidOpti
     """Return the error for a queue that the app does not declare, with the nearest name."""
     has = f"this app has: {', '.join(queues)}"
     return InvalidOptions(task, "queue", f"no queue named {queue!r}{meant(queue, queues)}; {has}")
-
-
-def _delay(task: str, given: dict[str, Any]) -> int | None:
-    if "delay" not in given:
-        return None
-    try:
-        return round(seconds(given["delay"], "it") * 1000)
-    except ValueError as error:
-        raise InvalidOptions(task, "delay", str(error)) from None
 
 
 def _moment(task: str, option: str, moment: object, now: datetime) -> int | None:
@@ -172,13 +164,13 @@ def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
     return key, _lasting(task, "unique_for", given["unique_for"])
 
 
-def _lasting(task: str, option: str, duration: float | timedelta) -> int:
-    """Return a duration in ms, at least 1."""
+def _lasting(task: str, option: str, duration: float | timedelta, at_least: int = 1) -> int:
+    """Return a duration in ms."""
     try:
         lasts_ms = round(seconds(duration, "it") * 1000)
     except ValueError as error:
         raise InvalidOptions(task, option, str(error)) from None
-    if lasts_ms < 1:
+    if lasts_ms < at_least:
         raise InvalidOptions(task, option, "it is at least a millisecond")
     return lasts_ms
 
