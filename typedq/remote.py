@@ -14,7 +14,7 @@ from typedq.contracts.contract import MAX_BODY
 from typedq.contracts.dialect import Unsupported
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.errors import ContractError, InvalidArguments
-from typedq.policy import CallOptions, Context, Options
+from typedq.policy import Context, Options
 from typedq.task import Enqueuer, P, Sender
 
 _PAYLOAD = Parameter("payload", Json, inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.empty)
@@ -29,7 +29,7 @@ class RemoteTask(Sender[P]):
     """A task that another code base runs. `queue`: its name, or None for the app's default."""
 
     def __init__(self, contract: Contract, enqueuer: Enqueuer, *, queue: str | None) -> None:
-        super().__init__(contract, enqueuer, CallOptions())
+        super().__init__(contract, enqueuer)
         self.queue: Final = queue
 
     def options(self, **options: Unpack[Options]) -> Sender[P]:

@@ -20,7 +20,7 @@ from typedq.broker.operations import enqueue
 from typedq.bundle import dump
 from typedq.encoder import MessageEncoder
 from typedq.message import ID, PROTOCOL
-from typedq.policy import CallOptions, check_options
+from typedq.policy import CallOptions, check_options, encode_meta
 from typedq.task import Call
 
 ROOT = Path(__file__).parents[2] / "conformance"
@@ -164,8 +164,8 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-def options_of(task: str, given: dict[str, Any]) -> CallOptions:
-    """The options as `task.options(...)` checks them. Raises InvalidOptions."""
+def options_of(task: str, given: dict[str, Any]) -> tuple[CallOptions, bytes]:
+    """The options and metadata as `task.options(...)` checks them. Raises InvalidOptions."""
     options: Any = {k: v for k, v in given.items() if not k.endswith("_ms")}
     for name in ("delay_ms", "unique_for_ms", "expires_ms"):
         if name in given:
@@ -174,7 +174,8 @@ def options_of(task: str, given: dict[str, Any]) -> CallOptions:
         if name in given:
             options[option] = datetime.fromtimestamp(given[name] / 1000, UTC)
     queues = [queue.name for queue in app.settings.queues]
-    return check_options(task, options, now=NOW, queues=queues)
+    checked = check_options(task, options, now=NOW, queues=queues)
+    return checked, encode_meta(task, options.get("meta", {}))
 
 
 def good() -> Iterator[dict[str, Any]]:
@@ -185,7 +186,7 @@ def good() -> Iterator[dict[str, Any]]:
         contracts = {app.tasks[step["task"]].contract.id for step in calls}
         published = sorted(contracts - known) if sequence == last else []
         made = [
-            Call(step["task"], step["payload"].encode(), options_of(step["task"], step["options"]))
+            Call(step["task"], step["payload"].encode(), *options_of(step["task"], step["options"]))
             for step in calls
         ]
         batch = [
