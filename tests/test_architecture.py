@@ -139,7 +139,7 @@ PACKAGE_LINES = {
     "contracts": 5_050,
     "django": 450,
     "embedded": 4_000,
-    "generate": 1_900,
+    "generate": 2_200,
     "observe": 1_500,
     "policy": 840,
     "process": 430,
