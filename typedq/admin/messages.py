@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from typedq.broker.parking import Group
 from typedq.errors import BadMessage
 from typedq.message import decode_message
 from typedq.policy import decode_meta
@@ -32,11 +33,15 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Which messages to select: of a task, of a queue, not older than a moment; else all."""
+    """Which messages to select: of a task, of a queue, not older than a moment; else all.
+
+    error: a text in the error of a dead letter
+    """
 
     task: str | None = None
     queue: str | None = None
     since: datetime | None = None
+    error: str | None = None
 
     @property
     def oldest_ms(self) -> float:
@@ -46,10 +51,19 @@ class Selection:
     @property
     def narrows(self) -> bool:
         """Return True unless all messages are selected."""
-        return any((self.task, self.queue, self.since))
+        return any((self.task, self.queue, self.since, self.error))
 
 
 EVERYTHING = Selection()
+
+
+def needs(message: bytes) -> Group | None:
+    """Return the group in which a message would be parked; None if it is malformed."""
+    try:
+        envelope = decode_message(message)
+    except BadMessage:
+        return None
+    return Group(text(envelope.queue), text(envelope.needs))
 
 
 def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
