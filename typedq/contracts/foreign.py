@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 
 class StandIn(type):
@@ -39,6 +39,21 @@ else:
             from pydantic import JsonValue
 
             return handler.generate_schema(JsonValue)
+
+
+@final
+class PydanticMark:
+    """See docs/types.md."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ByPydantic"
+
+
+# `Annotated[Decimal, Field(max_digits=6), ByPydantic]`: pydantic reads the value and checks it,
+# also outside of its models.
+ByPydantic: Final = PydanticMark()
 
 
 def is_pydantic(kind: Any) -> bool:
