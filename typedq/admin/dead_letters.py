@@ -15,13 +15,14 @@ from typedq.admin.messages import (
     ShowPayload,
     describe,
     instant,
-    needs,
     text,
 )
 from typedq.app import TypedQ
 from typedq.broker import stats
 from typedq.broker.parking import Group
 from typedq.broker.stats import DeadEntry, DeadMessage
+from typedq.errors import BadMessage
+from typedq.message import decode_message
 
 MAX_LINE = 300  # characters of an error in a list
 
@@ -116,7 +117,7 @@ def _describe(entry: DeadEntry, dead: DeadMessage, show: ShowPayload | None = No
     blank = {"kind": "unknown", "error": ""}
     own = {name: about[name] for name in ("task", "contract", "queue")} | first
     whole = {**first, **about, **blank, **_reason(dead.reason), **own, **shown}
-    return Letter(whole, needs(dead.message))
+    return Letter(whole, _needs(dead.message))
 
 
 def _reason(line: bytes) -> dict[str, Any]:
@@ -124,3 +125,11 @@ def _reason(line: bytes) -> dict[str, Any]:
         return msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return {"error": text(line)}
+
+
+def _needs(message: bytes) -> Group | None:
+    try:
+        envelope = decode_message(message)
+    except BadMessage:
+        return None
+    return Group(text(envelope.queue), text(envelope.needs))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from typedq.broker.parking import Group
 from typedq.errors import BadMessage
 from typedq.message import decode_message
 from typedq.policy import decode_meta
@@ -55,15 +54,6 @@ class Selection:
 
 
 EVERYTHING = Selection()
-
-
-def needs(message: bytes) -> Group | None:
-    """Return the group in which a message would be parked; None if it is malformed."""
-    try:
-        envelope = decode_message(message)
-    except BadMessage:
-        return None
-    return Group(text(envelope.queue), text(envelope.needs))
 
 
 def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
