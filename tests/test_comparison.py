@@ -51,7 +51,8 @@ def test_dramatiq_has_what_the_table_names() -> None:
     dramatiq.set_broker(stub.StubBroker())
     add = dramatiq.actor(lambda x, y: None, actor_name="add", queue_name="high", max_retries=5)
     assert add.send_with_options(args=("no", "check"), delay=10_000).args == ("no", "check")
-    assert dramatiq.group([add.message(1, 2)]) and dramatiq.errors.Retry("", delay=30_000)
+    assert dramatiq.group([add.message(1, 2)])
+    assert dramatiq.errors.Retry("", delay=30_000)
     assert middleware.CurrentMessage
     assert not issubclass(middleware.TimeLimitExceeded, Exception)
     assert {"throws", "max_retries"} <= middleware.Retries(max_retries=20).actor_options
