@@ -43,7 +43,10 @@ else:
 
 @final
 class PydanticMark:
-    """See docs/types.md."""
+    """Beside a type in `Annotated`: pydantic reads and checks the value, in any record.
+
+    `Annotated[Decimal, Field(max_digits=6), ByPydantic]`; see docs/types.md.
+    """
 
     __slots__ = ()
 
@@ -51,8 +54,6 @@ class PydanticMark:
         return "ByPydantic"
 
 
-# `Annotated[Decimal, Field(max_digits=6), ByPydantic]`: pydantic reads the value and checks it,
-# also outside of its models.
 ByPydantic: Final = PydanticMark()
 
 
