@@ -49,8 +49,10 @@ def test_snippets_hold(text: Path, tmp_path: Path) -> None:
         "```console\n$ echo took 17 ms\ntook ... ms\n$ true\n```",
         "```console\n$ echo a \\\n  b\na b\n```",
         "```console\n$ false  # exits with 1\n```",
-        "```python\nimport os\nos.environ['TYPEDQ_NAMESPACE'] = 'gone'\n```\n"
-        "```console\n$ typedq health  # exits with 1\n... for namespace gone; ...\n```",
+        (
+            "```python\nimport os\nos.environ['TYPEDQ_NAMESPACE'] = 'gone'\n```\n"
+            "```console\n$ typedq health  # exits with 1\n... for namespace gone; ...\n```"
+        ),
         "```sh\nexit 1\n```\n",
         "<!-- not run: needs a mail server -->\n\n```python\n1 / 0\n```\n",
         "````markdown\n```python\n1 / 0\n```\n````\n",
