@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ _COMMANDS_HEAD = """\
 `typedq COMMAND --help` prints the same on a terminal. Commands with `--json` print JSON for
 programs. The exit code is 0 if all is well, 1 if the answer is no, 2 if the command was wrong.
 """
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "commands.md": commands_page,
     "api.md": lambda: api_page(MADE),

@@ -65,6 +65,12 @@ def snippets(markdown: str, languages: Collection[str] = ()) -> Iterator[Snippet
         raise Wrong(f"line {start}: this fence is never closed")
 
 
+def place(snippet: Snippet) -> Path | None:
+    """Return the file that a block names in its first line, such as `# shop/models.py`."""
+    named = re.match(r"# ((?:\w+/)?\w+\.py)\n", snippet.text)
+    return Path(named[1]) if named else None
+
+
 class Session:
     """One file's snippets share one set of names and one event loop."""
 
@@ -73,10 +79,11 @@ class Session:
         self.names: dict[str, Any] = {"__name__": "__snippets__"}
 
     def python(self, snippet: Snippet) -> None:
-        if named := re.match(r"# (\w+)\.py\n", snippet.text):
-            Path(f"{named[1]}.py").write_text(snippet.text, "utf-8")
+        if path := place(snippet):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(snippet.text, "utf-8")
             importlib.invalidate_caches()
-            self.names.update(vars(importlib.import_module(named[1])))
+            self.names.update(vars(importlib.import_module(".".join(path.with_suffix("").parts))))
             return
         # Blank lines in front make the traceback show the line in the Markdown file.
         source = "\n" * (snippet.line - 1) + snippet.text
