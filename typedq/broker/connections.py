@@ -22,7 +22,7 @@ import redis
 from typedq.broker import redis_py
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Failure, Lost, Refused, after_sending
-from typedq.broker.script import Argument
+from typedq.broker.script import Argument, with_source
 
 T = TypeVar("T")
 _untyped: Any = hiredis  # its stub knows commands of one word only
@@ -73,6 +73,12 @@ class Connection(Producer):
     def execute(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply. Raises NotSent, Lost, Refused."""
         self.send(command)
+        try:
+            return self.read()
+        except Refused as error:
+            if error.code != "NOSCRIPT":
+                raise
+        self.send(with_source(command))
         return self.read()
 
     def send(self, command: Sequence[Argument]) -> None:
@@ -80,7 +86,7 @@ class Connection(Producer):
         if self._redis is None:
             self._redis = self._endpoint.open()
         try:
-            self._redis.send_packed_command([pack(tuple(command))], check_health=False)
+            self._redis.send_packed_command((pack(tuple(command)),), check_health=False)
         except REDIS_ERRORS as error:
             raise self._failure(error) from error
 
@@ -134,12 +140,20 @@ class AsyncConnection(Producer):
 
     async def execute(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply. Raises NotSent, Lost, Refused."""
+        try:
+            return await self._execute(command)
+        except Refused as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await self._execute(with_source(command))
+
+    async def _execute(self, command: Sequence[Argument]) -> Any:
         if self._redis is None:
             self._redis = await self._endpoint.aopen()
-        packed = [pack(tuple(command))]
+        packed = pack(tuple(command))
         try:
             async with asyncio.timeout(self._endpoint.timeout_s):
-                await self._redis.send_packed_command(packed, check_health=False)
+                await self._redis.send_packed_command([packed], check_health=False)
                 return await self._redis.read_response()
         except REDIS_ERRORS as error:
             raise self._failure(error) from error

@@ -58,6 +58,26 @@ def enqueue(
     schemas: Mapping[str, bytes],
 ) -> Operation[Accepted]:
     """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
+    if len(batch) == 1 and not schemas and (only := batch[0]).destination.is_plain:
+        contract, queue = only.destination.contract, only.destination.queue
+        return Operation(
+            script("enqueue"),
+            (keys.sequence(producer), *keys.of_enqueue, *keys.queue_keys((queue,))),
+            (seq, SEQUENCE_TTL_S, contract, only.message),
+            accepted,
+        )
+    return enqueue_groups(keys, producer, seq, batch, schemas)
+
+
+def enqueue_groups(
+    keys: Keys,
+    producer: str,
+    seq: int,
+    batch: Sequence[OutgoingMessage],
+    schemas: Mapping[str, bytes],
+) -> Operation[Accepted]:
+    """Do as `enqueue`, in the general form of the script's arguments."""
+    published = [part for pair in schemas.items() for part in pair]
     places: dict[str, int] = {}
     groups: list[Argument] = []
     uniques: dict[str, int] = {}
@@ -70,14 +90,11 @@ def enqueue(
             groups += ("expires", destination.expires_ms)
         place = places.setdefault(destination.queue, len(places) + 1)
         groups += (place, *_due(destination), destination.contract, len(messages), *messages)
-    published = [part for pair in schemas.items() for part in pair]
     return Operation(
         script("enqueue"),
         [
             keys.sequence(producer),
-            keys.contracts,
-            keys.counts,
-            keys.supervisors,
+            *keys.of_enqueue,
             *keys.queue_keys(places),
             *reversed(uniques),
         ],
