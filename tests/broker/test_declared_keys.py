@@ -53,7 +53,8 @@ def declared_only(place: Place, move: Operation[T]) -> T:
     host, port = place.url.removeprefix("redis://").removesuffix("/0").split(":")
     probe: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     try:
-        return move.parse(ask(probe, with_source(move.command())))
+        command = move.command()
+        return move.parse(ask(probe, with_source(command) if command[0] == "EVALSHA" else command))
     finally:
         probe.close()
 

@@ -376,7 +376,9 @@ def probe(place: Place, move: Operation[T]) -> T:
     client: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     connection = client.connection_pool.get_connection()
     try:
-        connection.send_command(*with_source(move.command()))
+        command = move.command()
+        source = with_source(command) if command[0] == "EVALSHA" else command
+        connection.send_command(*source)
         return move.parse(connection.read_response())
     finally:
         client.close()

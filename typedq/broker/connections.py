@@ -72,21 +72,23 @@ class Connection(Producer):
 
     def execute(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply. Raises NotSent, Lost, Refused."""
-        self.send(command)
+        if self._redis is None:
+            self._redis = self._endpoint.open()
         try:
-            return self.read()
-        except Refused as error:
-            if error.code != "NOSCRIPT":
-                raise
-        self.send(with_source(command))
-        return self.read()
+            self._redis.send_packed_command([pack(tuple(command))], check_health=False)
+            return self._redis.read_response()
+        except REDIS_ERRORS as error:
+            failure = self._failure(error)
+            if not _lacks_script(failure, command):
+                raise failure from error
+        return self.execute(with_source(command))
 
     def send(self, command: Sequence[Argument]) -> None:
         """Send a command; `read` reads the reply, `fileno` tells when there is one."""
         if self._redis is None:
             self._redis = self._endpoint.open()
         try:
-            self._redis.send_packed_command((pack(tuple(command)),), check_health=False)
+            self._redis.send_packed_command([pack(tuple(command))], check_health=False)
         except REDIS_ERRORS as error:
             raise self._failure(error) from error
 
@@ -140,23 +142,18 @@ class AsyncConnection(Producer):
 
     async def execute(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply. Raises NotSent, Lost, Refused."""
-        try:
-            return await self._execute(command)
-        except Refused as error:
-            if error.code != "NOSCRIPT":
-                raise
-        return await self._execute(with_source(command))
-
-    async def _execute(self, command: Sequence[Argument]) -> Any:
         if self._redis is None:
             self._redis = await self._endpoint.aopen()
-        packed = pack(tuple(command))
+        packed = [pack(tuple(command))]
         try:
             async with asyncio.timeout(self._endpoint.timeout_s):
-                await self._redis.send_packed_command([packed], check_health=False)
+                await self._redis.send_packed_command(packed, check_health=False)
                 return await self._redis.read_response()
         except REDIS_ERRORS as error:
-            raise self._failure(error) from error
+            failure = self._failure(error)
+            if not _lacks_script(failure, command):
+                raise failure from error
+        return await self.execute(with_source(command))
 
     async def close_if_stale(self) -> None:
         """As for a blocking one."""
@@ -177,6 +174,11 @@ class AsyncConnection(Producer):
         """Close the connection; the next command opens another."""
         redis_py.abort(self._redis)
         self._redis = None
+
+
+def _lacks_script(failure: Failure, command: Sequence[Argument]) -> bool:
+    """Return True if the server needs the source: normal after a restart or a failover."""
+    return failure.code == "NOSCRIPT" and command[0] == "EVALSHA"
 
 
 def drive(connection: Connection, exchange: Exchange[T]) -> T:

@@ -46,9 +46,9 @@ def script(name: str) -> Script:
 
 
 def with_source(command: Sequence[Argument]) -> tuple[Argument, ...]:
-    """Return EVAL for EVALSHA, for a server that does not have the script; EVAL also stores it."""
-    name, *arguments = command
-    return ("EVAL", _sources[arguments[0]], *arguments[1:]) if name == "EVALSHA" else tuple(command)
+    """Return EVAL for an EVALSHA; it also stores the script."""
+    _, sha, *arguments = command
+    return ("EVAL", _sources[sha], *arguments)
 
 
 # A Struct, because one is made for every request and a dataclass takes four times as long.
