@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import msgspec
 from msgspec import _utils as _private
 
-from typedq.contracts.constraints import constrain, facts_of, is_plain
+from typedq.contracts.constraints import constrain, facts_of, is_by_pydantic, is_plain
 from typedq.contracts.conversions import Convert, convert_each, first_fitting, one_after_another
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
 from typedq.contracts.records import Field, Shadow, fields_of, record_kind
@@ -112,6 +112,11 @@ class _Translator:
         return dataclasses.replace(wire, kind=Annotated[wire.kind, _MARK])
 
     def _unmarked(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> WireType:
+        if is_by_pydantic(metadata):
+            return self._by_pydantic(kind)
+        return self._read_here(kind, base, metadata, depth)
+
+    def _read_here(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> WireType:
         if isinstance(base, (str, typing.ForwardRef)) and self._aliases:
             raise _Recursive  # pydantic knows where to look for the name
         if len(self._aliases) > depth:  # msgspec does not know the aliases of typing_extensions
@@ -124,13 +129,12 @@ class _Translator:
             return WireType(Json)
         if origin is Literal:
             return _literal(kind, base)
-        if (concrete := _CONCRETE.get(origin) if _is_hashable(origin) else None) is not None:
+        if _is_hashable(origin) and (concrete := _CONCRETE.get(origin)) is not None:
             return self._builtin(kind, base, concrete, metadata)
         if is_pydantic(base):
             return WireType(kind) if is_plain(metadata) else self._by_pydantic(kind)
-        known = any(origin is one for one in _OTHER_NATIVES) or isinstance(base, TypeVar)
-        is_enum = isinstance(base, enum.EnumMeta)
-        if not (known or is_enum or record_kind(origin)):
+        known = any(origin is one for one in _OTHER_NATIVES) or record_kind(origin)
+        if not (known or isinstance(base, (TypeVar, enum.EnumMeta))):
             refuse(base)
             return self._by_pydantic(kind)
         if facts := facts_of(metadata).keys() - _NOTES:
