@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from typedq.broker import Operation, cron, operations, parking, search, settlements, stats
-from typedq.broker.script import Script, with_source
+from typedq.broker.script import Script, source_for
 from typedq.embedded import OwnServer
 from typedq.errors import ServerRefused
 
@@ -54,7 +54,7 @@ def declared_only(place: Place, move: Operation[T]) -> T:
     probe: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     try:
         command = move.command()
-        return move.parse(ask(probe, with_source(command) if command[0] == "EVALSHA" else command))
+        return move.parse(ask(probe, source_for(command, "NOSCRIPT") or command))
     finally:
         probe.close()
 

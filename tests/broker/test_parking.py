@@ -21,7 +21,7 @@ from typedq.broker.parking import (
     split_format,
     unpark,
 )
-from typedq.broker.script import with_source
+from typedq.broker.script import source_for
 from typedq.embedded import OwnServer
 from typedq.reasons import CROWDED, EXPIRED
 
@@ -377,7 +377,7 @@ def probe(place: Place, move: Operation[T]) -> T:
     connection = client.connection_pool.get_connection()
     try:
         command = move.command()
-        source = with_source(command) if command[0] == "EVALSHA" else command
+        source = source_for(command, "NOSCRIPT") or command
         connection.send_command(*source)
         return move.parse(connection.read_response())
     finally:

@@ -16,7 +16,7 @@ import msgspec
 from tests.conformance.shop import app
 from typedq.admin.bundles import of_app
 from typedq.broker.keys import Keys
-from typedq.broker.operations import enqueue_groups
+from typedq.broker.operations import enqueue
 from typedq.bundle import dump
 from typedq.encoder import MessageEncoder
 from typedq.message import ID, PROTOCOL
@@ -194,7 +194,7 @@ def good() -> Iterator[dict[str, Any]]:
             for out, step in zip(encoder.encode(made).messages, calls, strict=True)
         ]
         schemas = {c: schema_text(c) for c in published}
-        operation = enqueue_groups(Keys("shop"), PRODUCER, sequence, batch, schemas)
+        operation = enqueue(Keys("shop"), PRODUCER, sequence, batch, schemas, general=True)
         if sequence in done:
             reply = ["seen", *done[sequence]]
         elif contracts <= known | set(published):

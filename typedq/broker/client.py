@@ -96,11 +96,11 @@ class Broker:
 
     def call(self, operation: Operation[T]) -> T:
         """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
-        return operation.parse(self._run(partial(_send, operation.command())))
+        return operation.parse(self._run(partial(only, operation.command())))
 
     async def acall(self, operation: Operation[T]) -> T:
         """Do as `call`, without blocking the event loop."""
-        return operation.parse(await self._arun(partial(_send, operation.command())))
+        return operation.parse(await self._arun(partial(only, operation.command())))
 
     def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
@@ -227,7 +227,8 @@ class Broker:
         self._make_pools()
 
 
-def _send(command: Sequence[Argument], _: Producer) -> Exchange[Any]:
+def only(command: Sequence[Argument], _: Producer) -> Exchange[Any]:
+    """Exchange one command for its reply."""
     return (yield command)
 
 

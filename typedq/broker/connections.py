@@ -22,7 +22,7 @@ import redis
 from typedq.broker import redis_py
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Failure, Lost, Refused, after_sending
-from typedq.broker.script import Argument, with_source
+from typedq.broker.script import Argument, source_for
 
 T = TypeVar("T")
 _untyped: Any = hiredis  # its stub knows commands of one word only
@@ -72,16 +72,8 @@ class Connection(Producer):
 
     def execute(self, command: Sequence[Argument]) -> Any:
         """Send a command and return its reply. Raises NotSent, Lost, Refused."""
-        if self._redis is None:
-            self._redis = self._endpoint.open()
-        try:
-            self._redis.send_packed_command([pack(tuple(command))], check_health=False)
-            return self._redis.read_response()
-        except REDIS_ERRORS as error:
-            failure = self._failure(error)
-            if not _lacks_script(failure, command):
-                raise failure from error
-        return self.execute(with_source(command))
+        self.send(command)
+        return self.read()
 
     def send(self, command: Sequence[Argument]) -> None:
         """Send a command; `read` reads the reply, `fileno` tells when there is one."""
@@ -150,10 +142,7 @@ class AsyncConnection(Producer):
                 await self._redis.send_packed_command(packed, check_health=False)
                 return await self._redis.read_response()
         except REDIS_ERRORS as error:
-            failure = self._failure(error)
-            if not _lacks_script(failure, command):
-                raise failure from error
-        return await self.execute(with_source(command))
+            raise self._failure(error) from error
 
     async def close_if_stale(self) -> None:
         """As for a blocking one."""
@@ -176,11 +165,6 @@ class AsyncConnection(Producer):
         self._redis = None
 
 
-def _lacks_script(failure: Failure, command: Sequence[Argument]) -> bool:
-    """Return True if the server needs the source: normal after a restart or a failover."""
-    return failure.code == "NOSCRIPT" and command[0] == "EVALSHA"
-
-
 def drive(connection: Connection, exchange: Exchange[T]) -> T:
     """Run an exchange over a connection. Raises Failure; then a reply may be outstanding."""
     try:
@@ -193,7 +177,7 @@ def drive(connection: Connection, exchange: Exchange[T]) -> T:
                 else:
                     reply = connection.execute(request)
             except Failure as failure:
-                request = exchange.throw(failure)
+                request = source_for(request, failure.code) or exchange.throw(failure)
             else:
                 request = exchange.send(reply)
     except StopIteration as end:
@@ -286,7 +270,7 @@ async def _drive(connection: AsyncConnection, exchange: Exchange[T]) -> T:
                 else:
                     reply = await connection.execute(request)
             except Failure as failure:
-                request = exchange.throw(failure)
+                request = source_for(request, failure.code) or exchange.throw(failure)
             else:
                 request = exchange.send(reply)
     except StopIteration as end:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar, final
 
-from typedq.broker.client import Broker
+from typedq.broker.client import Broker, only
+from typedq.broker.connections import drive
 from typedq.broker.failures import Failure, NotSent, server_error
 from typedq.broker.script import Operation
 
@@ -39,7 +40,7 @@ class DedicatedClient:
                 connection.close_if_stale()
                 if not connection.is_open:
                     raise NotSent("the server closed the connection")
-            return operation.parse(connection.execute(operation.command()))
+            return operation.parse(drive(connection, only(operation.command(), connection)))
         except Failure as failure:
             connection.close()
             raise server_error(self._broker.url, failure) from failure

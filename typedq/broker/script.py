@@ -45,8 +45,13 @@ def script(name: str) -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def with_source(command: Sequence[Argument]) -> tuple[Argument, ...]:
-    """Return EVAL for an EVALSHA; it also stores the script."""
+def source_for(command: Sequence[Any], code: str) -> tuple[Argument, ...] | None:
+    """Return EVAL, which also stores the script, if the server refused EVALSHA for lack of it.
+
+    That is normal after a restart or a failover.
+    """
+    if code != "NOSCRIPT" or command[0] != "EVALSHA":
+        return None
     _, sha, *arguments = command
     return ("EVAL", _sources[sha], *arguments)
 
