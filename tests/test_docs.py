@@ -24,7 +24,7 @@ PAGES = {path: path.read_text("utf-8") for path in [ROOT / "README.md", *sorted(
 SOURCES = {path: path.read_text("utf-8") for path in sorted((ROOT / "typedq").rglob("*.py"))}
 # Flags of other programs: the server, git, kubectl, and modules of this repository.
 FOREIGN_FLAGS = {
-    *("--maxmemory", "--unshallow", "--depth", "--help"),
+    *("--maxmemory", "--unshallow", "--depth", "--help", "--version"),
     *("--rounds", "--quick", "--contenders", "--pairs", "--seed", "--kills"),
 }
 OTHERS = re.compile(r"^[ $]*(?:docker|flask|git|gunicorn|kubectl|pip|uvicorn) .*$", re.MULTILINE)
