@@ -244,10 +244,7 @@ class Destination(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Return True for messages that are due at once, of one queue, and without conditions."""
-        return self[2:] == _PLAIN
-
-
-_PLAIN = Destination("", "")[2:]
+        return self == Destination(self.queue, self.contract)
 
 
 # A Struct, because a NamedTuple takes four times as long to make.
