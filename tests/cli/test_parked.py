@@ -63,6 +63,19 @@ def test_retry_puts_them_back_in_their_queues(shop: Shop, cemetery: Cemetery) ->
     assert ([q["ready"] for q in facts["queues"]], facts["parked"]) == ([1, 2], [])
 
 
+def test_metadata_is_shown_and_kept_when_parked_messages_are_retried(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    meta = {"tenant": "acme", "note": "a b {c}"}
+    contract = cemetery.park("legacy", meta=meta)
+    (parked,) = shop.json("parked", "show", contract)
+    assert parked["meta"] == meta
+    assert "note=a b {c} tenant=acme" in shop.out("parked", "show", contract)
+    assert shop.out("parked", "retry", contract, "-y") == "retry: 1 of 1 parked message(s)\n"
+    shown = shop.json("show", parked["id"])
+    assert (shown["state"], shown["meta"]) == ("ready", meta)
+
+
 def test_drop_of_more_than_one_chunk_drops_all(shop: Shop, cemetery: Cemetery) -> None:
     cemetery.park("legacy", 1_100)
     left = cemetery.park("send_email")

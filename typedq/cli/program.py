@@ -20,11 +20,12 @@ from typedq.cli.shared_options import with_shared_options
 from typedq.errors import AppNotFound, TypedQError
 
 _APP = "-A myapp.tasks:app"
+_ENQUEUE = f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h --meta tenant=acme"""
 _COMMANDS = {  # name -> module, function, example
     "worker": ("worker", "worker", "myapp.tasks:app -c cores*2 -Q high,default"),
     "health": ("health", "health", "--ready"),
     "tasks": ("tasks", "tasks", "myapp.tasks:app"),
-    "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
+    "enqueue": ("tasks", "enqueue", _ENQUEUE),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
     "exporter": ("exporter", "exporter", "myapp.tasks:app --port 9101"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
