@@ -184,7 +184,9 @@ class WireForms:
             name = "enum" if key == "const" and "enum" not in schema else key
             form = self._FORMS.get(name if key == "const" else key)
             plain[name] = value if form is None else form(self, [value] if name != key else value)
-        plain = {k: v for k, v in plain.items() if v not in _NEUTRAL.get(k, ())}
+        for key in plain.keys() & _NEUTRAL.keys():
+            if plain[key] in _NEUTRAL[key]:
+                del plain[key]
         # Without `items`, a closed writer writes no more than the elements of `prefixItems`.
         if plain.get("items") == {} and not plain.keys() & {"prefixItems", "x-typedq-elements"}:
             del plain["items"]

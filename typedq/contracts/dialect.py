@@ -190,7 +190,9 @@ def _check_dialect(root: Schema) -> None:
 
 def _check_keywords(schema: dict[str, Any], at: str) -> None:
     for key, value in schema.items():
-        if key in HOLDS_SCHEMA:
+        if key in VALUES:
+            fits = VALUES[key](value)
+        elif key in HOLDS_SCHEMA:
             fits = isinstance(value, dict | bool)
         elif key in HOLDS_LIST:
             fits = is_array(value) and all(isinstance(part, dict | bool) for part in value)
@@ -199,8 +201,6 @@ def _check_keywords(schema: dict[str, Any], at: str) -> None:
             fits = is_object(value) and all(isinstance(p, dict | bool) for p in value.values())
         elif key in ANNOTATIONS or (not at and key in ROOT_ANNOTATIONS):
             continue
-        elif key in VALUES:
-            fits = VALUES[key](value)
         elif key.startswith(_PREFIX) and "$ref" not in text_of(value):
             continue
         else:
