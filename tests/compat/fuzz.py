@@ -236,13 +236,19 @@ def run(
 
 
 class Progress:
-    """Prints a line now and then."""
+    """Prints what is wrong as soon as it is found, and a line now and then."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s, self._start = every_s, time.monotonic()
         self._next = self._start + every_s
+        self._printed = Counter[tuple[str, str]]()
 
     def __call__(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            for kind in ("dangerous", "crashes", "slow", "endless"):
+                for case in getattr(report, kind).kept[self._printed[report.name, kind] :]:
+                    self._printed[report.name, kind] += 1
+                    print(f"{kind}: {case}\n", flush=True)
         if (now := time.monotonic()) >= self._next:
             self._next = now + self._every_s
             print(self.line(reports), flush=True)
@@ -282,7 +288,7 @@ def main() -> int:
     progress = Progress(options.every)
     reports = run(names, options.pairs, options.seed, options.first, progress)
     for report in reports:
-        for kind in ("dangerous", "crashes", "slow", "conservative", "wrong_examples"):
+        for kind in ("conservative", "wrong_examples"):
             for case in getattr(report, kind).kept[: options.show]:
                 print(f"{kind}: {case}\n")
         kinds = report.conservative.kinds.most_common(10)
