@@ -108,7 +108,7 @@ def viewer(node: Node, classes: dict[int, Any]) -> View:
     """What makes (form, content) of a decoded value, so that those of two types compare."""
     parts = [viewer(part, classes) for part in node.parts]
     if node.name == "union":
-        tests = [(member_test(part, classes), view) for part, view in zip(node.parts, parts)]
+        tests = [*zip((member_test(p, classes) for p in node.parts), parts, strict=True)]
         return lambda value: next((see for fits, see in tests if fits(value)), scalar)(value)
     if node.name in RECORDS:
         return _record_viewer(node, classes)

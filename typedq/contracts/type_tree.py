@@ -16,6 +16,8 @@ from typing import Any, TypeGuard
 import msgspec
 from msgspec import inspect as mi
 
+from typedq.contracts.conversions import adapter_for
+
 _PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
 _BYTES = (mi.BytesType, mi.ByteArrayType, mi.MemoryViewType)
@@ -139,7 +141,11 @@ def _unhashable_element(kind: mi.Type) -> str | None:
         return None
     if (culprit := _unhashable(kind.item_type, ())) is None:
         return None
-    name = _name(culprit)
+    return no_hash(_name(culprit))
+
+
+def no_hash(name: str) -> str:
+    """Return why a set of such values is refused."""
     return f"a set cannot hold {name}, which has no hash; make it frozen, or take a list"
 
 
@@ -151,6 +157,8 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
     cls = getattr(kind, "cls", None)
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return kind
+    if cls is not None and (adapter := adapter_for(cls)) is not None:
+        return kind if adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)
@@ -158,6 +166,10 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
         if by_members and not origin.__struct_config__.frozen:
             return kind
         inner = [field.type for field in kind.fields if by_members]
+    elif isinstance(kind, mi.DataclassType):  # or of attrs
+        made: Any = getattr(getattr(cls, "__origin__", cls).__hash__, "__code__", None)
+        if made is not None and made.co_filename.startswith("<"):
+            inner = [field.type for field in kind.fields]
     elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
         inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)

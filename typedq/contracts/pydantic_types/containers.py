@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from typedq.contracts.fragments import Schema, as_text
+from typedq.contracts.json_tree import is_object
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, notes_of, refuse
-from typedq.contracts.type_tree import NoSchema
+from typedq.contracts.type_tree import NoSchema, no_hash
 
 _ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
 _ENTRIES = {"min_length": "minProperties", "max_length": "maxProperties"}
 _ANYTHING: Core = {"type": "any"}
+_NEVER_HASHABLE = frozenset(
+    ("list", "set", "deque", "dict", "ordered-dict", "counter", "typed-dict")
+)
+_HASHED_BY = ("schema", "strict_schema", "json_schema", "items_schema", "choices", "fields")
+_HASHED_BY += ("steps",)
 # Core schemas of keys whose text pydantic reads back. Tuples, None and unions it writes, but does
 # not tell apart when it reads.
 _KEYS = frozenset(
     ("str", "int", "float", "bool", "literal", "enum", "uuid", "decimal", "date", "datetime")
 ) | {"time", "timedelta", "bytes", "url", "lax-or-strict", "function-after", "function-before"}
+
+
+def without_hash(walk: Walk, node: Core, above: tuple[Core, ...] = ()) -> str | None:
+    """Return the name of what surely keeps the values of a node out of a set; None if nothing."""
+    node = walk.target(node)
+    kind, cls = node["type"], node.get("cls")
+    if kind in _NEVER_HASHABLE or (cls is not None and cls.__hash__ is None):
+        return str(getattr(cls, "__name__", kind))
+    if any(node is one for one in above) or (cls is not None and _hashes_itself(cls)):
+        return None
+    found = (without_hash(walk, part, (*above, node)) for part in _hashed_parts(node))
+    return next((name for name in found if name is not None), None)
+
+
+def _hashes_itself(cls: Any) -> bool:
+    """Whether the hash of a record is not the one of its fields, as pydantic makes it."""
+    made: Any = getattr(cls.__hash__, "__code__", None)
+    generated = made is not None and made.co_filename.startswith("<")
+    plain = cls.__hash__ is tuple.__hash__
+    return not (plain or generated or cls.__hash__.__module__.startswith("pydantic."))
+
+
+def _hashed_parts(node: Core) -> Iterator[Core]:
+    """The parts that a value is, or is hashed by. What a user's function returns may be anything.
+
+    A frozenset is one only if its own items have a hash.
+    """
+    function: Any = node.get("function", {}).get("function")
+    module: str = getattr(getattr(function, "func", function), "__module__", None) or ""
+    is_code = node["type"] in ("function-after", "function-wrap") and module[:9] != "pydantic."
+    for key in () if is_code or node["type"] == "frozenset" else _HASHED_BY:
+        held: Any = node.get(key, ())
+        held = held[-1:] if key == "steps" else held  # of a chain, the last makes the value
+        if is_object(held):
+            held = [held] if "type" in held else held.values()
+        parts = (one[0] if type(one) is tuple else one for one in held)
+        yield from filter(is_object, parts)  # of a dataclass there are names, too
 
 
 def _array(walk: Walk, node: Core, path: str) -> Schema:
@@ -27,6 +71,8 @@ def _array(walk: Walk, node: Core, path: str) -> Schema:
 
 
 def _set(walk: Walk, node: Core, path: str) -> Schema:
+    if name := without_hash(walk, node.get("items_schema", _ANYTHING)):
+        refuse(path, no_hash(name))
     return {**_array(walk, node, path), "uniqueItems": True, "x-typedq-type": "set"}
 
 
