@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 import sys
@@ -440,3 +441,57 @@ def test_recursive_type_statements() -> None:
     found = contract(task)
     sent = ({"a": [1, {"b": 2}]}, 3)
     assert found.decode(found.encode(sent, {}))[0] == sent
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    ODD = 1
+
+
+class StructDefaults(msgspec.Struct):
+    n: list[int] = msgspec.field(default_factory=dict)
+
+
+class ModelDefaults(pydantic.BaseModel):
+    n: Annotated[list[int], pydantic.Field(min_length=1)] = pydantic.Field(default_factory=list)
+
+
+class FieldOfMsgspec(pydantic.BaseModel):
+    n: int = msgspec.field(default=1)
+
+
+class TextForEnum(pydantic.BaseModel):
+    n: Mood = "good"  # type: ignore[assignment]
+
+
+class EmptyDefaults(pydantic.BaseModel):
+    a: list[int] = pydantic.Field(default_factory=list)
+    b: set[str] = pydantic.Field(default_factory=set)
+    c: float = 0
+
+
+def from_a_struct(a: StructDefaults) -> None: ...
+def from_a_model(a: ModelDefaults) -> None: ...
+def from_msgspec(a: FieldOfMsgspec) -> None: ...
+def text_for_enum(a: TextForEnum) -> None: ...
+def empty(a: EmptyDefaults) -> None: ...
+def mixed(a: Mood) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "reason"),
+    [
+        (from_a_struct, "its type refuses its default {}: Expected `array`, got `object`"),
+        (from_a_model, "its type refuses its default []: List should have at least 1 item"),
+        (from_msgspec, "has no JSON form; write another, or None - at $.n"),
+        (text_for_enum, "its type refuses its default 'good': would not arrive as it was given"),
+        (mixed, "Mood has values that are not all str or all int; put it in a pydantic model"),
+    ],
+)
+def test_a_default_or_an_enum_that_no_worker_reads_back(fn: Any, reason: str) -> None:
+    test_a_function_without_a_contract(fn, "a", reason)
+
+
+def test_defaults_that_factories_make() -> None:
+    found = contract(empty)
+    assert found.decode(found.encode((EmptyDefaults(),), {})) == ((EmptyDefaults(),), {})

@@ -16,6 +16,8 @@ from typedq.contracts.type_tree import NoSchema
 
 _UTILS: Any = _private
 Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
+# Default factories that have no effect and always make the same: what they make is a default.
+PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -32,14 +32,13 @@ from typedq.contracts.fragments import (
     only_annotations,
     share,
 )
-from typedq.contracts.records import Field, ShadowDefault
+from typedq.contracts.records import PURE_FACTORIES, Field, ShadowDefault
 from typedq.contracts.scalars import scalar
 from typedq.contracts.type_tree import NoSchema, bare, tree_of
 from typedq.contracts.wire_types import WireType, wire_type
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
-_PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 
 def document(kind: Any, *, payload: str | None = None) -> Schema:
@@ -214,7 +213,7 @@ def _default(field: mi.Field | Field) -> Schema:
         factory = field.default_factory
         if isinstance(factory, ShadowDefault):
             return _default(factory.field)
-        if not isinstance(factory, CopyOf) and factory not in _PURE_FACTORIES:
+        if not isinstance(factory, CopyOf) and factory not in PURE_FACTORIES:
             return {}
         value = factory()
     wire: Any = getattr(field, "wire", None)

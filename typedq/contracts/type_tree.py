@@ -54,6 +54,9 @@ def _in_our_words(message: str) -> str:
         return ambiguous(name_of(found[1]) if found else "a union")
     if "keys are supported" in message:
         return "the keys of a JSON object are text; take str, int, UUID or date as keys"
+    if message.startswith("Enums must contain"):
+        name = message.partition("enum '")[2].partition("'")[0] or "the enum"
+        return f"{name} has values that are not all str or all int; put it in a pydantic model"
     return f"{message.partition(chr(10))[0]}; use a type that msgspec knows"
 
 

@@ -22,7 +22,7 @@ from msgspec import _utils as _private
 from typedq.contracts.constraints import constrain, facts_of, is_plain
 from typedq.contracts.conversions import Convert, convert_each, first_fitting, one_after_another
 from typedq.contracts.foreign import Json, is_foreign, is_pydantic
-from typedq.contracts.records import Field, Shadow, fields_of, record_kind
+from typedq.contracts.records import PURE_FACTORIES, Field, Shadow, fields_of, record_kind
 from typedq.contracts.secrets import KEYWORD, is_secret
 from typedq.contracts.type_tree import NoSchema
 from typedq.contracts.way_out import refuse
@@ -225,9 +225,11 @@ class _Translator:
             self._probed.add(cls)
             fields = self._translated(cls)
             for field in fields:
-                if field.default is not msgspec.NODEFAULT:
+                factory, default = field.default_factory, field.default
+                default = factory() if factory in PURE_FACTORIES else default
+                if default is not msgspec.NODEFAULT:
                     place = f"${''.join(self._place)}.{field.wire_name}"
-                    self.defaults[cls, field.name] = place, field.kind, field.default
+                    self.defaults[cls, field.name] = place, field.kind, default
             same = all(field.wire.kind is field.kind for field in fields)
             return WireType(kind if same else _Other)
         if cls in self._shadows:

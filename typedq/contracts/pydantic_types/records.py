@@ -14,10 +14,12 @@ from pydantic_core import (
     core_schema,
 )
 
+from typedq.contracts.equality import change
 from typedq.contracts.fragments import Schema, about, elements, members
 from typedq.contracts.json_tree import is_array, text_of
 from typedq.contracts.pydantic_types.code import as_written, is_serialized
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, notes_of, parts_in, refuse
+from typedq.contracts.records import PURE_FACTORIES
 
 # Keys of a model's config that say nothing about the message, and those that are read where they
 # matter; coerce_numbers_to_str and strict change nothing, since messages are read strictly.
@@ -214,14 +216,18 @@ def _simplest(way: Any) -> Any:
 
 def _check_default(walk: Walk, node: Core, path: str) -> None:
     """Refuse a default that the field's own type refuses, unless validators have a say in it."""
-    if node["type"] != "default" or "default" not in node:
+    if node["type"] != "default":
+        return
+    factory = node.get("default_factory")
+    if "default" not in node and factory not in PURE_FACTORIES:
         return
     if walk.option(node, "validate_default", "validate_default"):
         return
     parts = parts_in(node["schema"], frozenset(("metadata",)))
     if any(str(part.get("type", "")).startswith("function-") for part in parts):
         return
-    inner, default = dict(node["schema"]), node["default"]
+    inner = dict(node["schema"])
+    default: Any = node["default"] if "default" in node else factory()
     if default is None and inner["type"] in ("nullable", "none"):
         return
     targets: Any = [one for ref, one in walk.targets.items() if ref != inner.get("ref")]
@@ -230,11 +236,15 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
     config: Any = dict(walk.config)
     try:
         body = SchemaSerializer(whole, config).to_json(default, warnings=False)
-        SchemaValidator(whole, config).validate_json(body, strict=True)
+        read = SchemaValidator(whole, config).validate_json(body, strict=True)
+        if (changed := change(default, read)) is not None:
+            refuse(path, f"its type refuses its default {default!r}: {changed}")
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         refuse(path, f"its type refuses its default {default!r}: {reason}")
-    except (PydanticSerializationError, SchemaError):
+    except PydanticSerializationError:
+        refuse(path, f"its default {default!r} has no JSON form; write another, or None")
+    except SchemaError:
         pass  # found when it is sent
 
 
