@@ -14,6 +14,7 @@ from typing import (
     Annotated,
     Any,
     Generic,
+    Literal,
     NamedTuple,
     NotRequired,
     TypedDict,
@@ -476,6 +477,7 @@ def from_msgspec(a: FieldOfMsgspec) -> None: ...
 def text_for_enum(a: TextForEnum) -> None: ...
 def empty(a: EmptyDefaults) -> None: ...
 def mixed(a: Mood) -> None: ...
+def bytes_in_a_literal(a: Literal[b"x"]) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -485,6 +487,7 @@ def mixed(a: Mood) -> None: ...
         (from_a_model, "its type refuses its default []: List should have at least 1 item"),
         (from_msgspec, "has no JSON form; write another, or None - at $.n"),
         (text_for_enum, "its type refuses its default 'good': would not arrive as it was given"),
+        (bytes_in_a_literal, "a Literal may hold None, str, int, and members of enums"),
         (mixed, "Mood has values that are not all str or all int; put it in a pydantic model"),
     ],
 )

@@ -57,6 +57,8 @@ def _in_our_words(message: str) -> str:
     if message.startswith("Enums must contain"):
         name = message.partition("enum '")[2].partition("'")[0] or "the enum"
         return f"{name} has values that are not all str or all int; put it in a pydantic model"
+    if message.startswith("Literal may only contain"):
+        return "a Literal may hold None, str, int, and members of enums; take the type of the value"
     return f"{message.partition(chr(10))[0]}; use a type that msgspec knows"
 
 
