@@ -153,12 +153,13 @@ def _members(value: Any) -> dict[str, Any] | None:
 
 
 @lru_cache(maxsize=500)
-def _names_of(cls: Any) -> list[tuple[str, str]] | None:
+def _names_of(cls: type) -> list[tuple[str, str]] | None:
     """The fields of a record, each with the name under which it travels; None of what is none."""
     if not any(hasattr(cls, name) for name in _RECORDS):
         return None
     fields: Any = getattr(cls, "__pydantic_fields__", None)
-    names = fields or getattr(cls, "__struct_fields__", None) or cls.__dataclass_fields__
+    names: Any = fields or getattr(cls, "__struct_fields__", None)
+    names = names or getattr(cls, "__dataclass_fields__")
     return [(n, (fields[n].serialization_alias or n) if fields else n) for n in names]
 
 

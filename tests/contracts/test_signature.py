@@ -450,7 +450,7 @@ class Mood(enum.Enum):
 
 
 class StructDefaults(msgspec.Struct):
-    n: list[int] = msgspec.field(default_factory=dict)
+    n: list[int] = msgspec.field(default_factory=dict)  # type: ignore[arg-type]
 
 
 class ModelDefaults(pydantic.BaseModel):

@@ -172,9 +172,8 @@ def _accepted(entries: Any) -> tuple[Accepted, ...]:
             case _:
                 raise ValueError(f"entry {number} cannot be read; {form}")
         if rule not in (rules := get_args(Rule)):
-            raise ValueError(
-                f"entry {number}: there is no rule {rule!r}{meant(rule, rules)}; {_COPY}"
-            )
+            unknown = f"there is no rule {rule!r}{meant(rule, rules)}"
+            raise ValueError(f"entry {number}: {unknown}; {_COPY}")
         if not reason.strip(" ."):
             raise ValueError(f"entry {number} has no reason; say why this may break")
     return tuple(found)

@@ -16,8 +16,7 @@ _ANYTHING: Core = {"type": "any"}
 _NEVER_HASHABLE = frozenset(
     ("list", "set", "deque", "dict", "ordered-dict", "counter", "typed-dict")
 )
-_HASHED_BY = ("schema", "strict_schema", "json_schema", "items_schema", "choices", "fields")
-_HASHED_BY += ("steps",)
+_HASHED_BY = "schema strict_schema json_schema items_schema choices fields steps".split()
 # Core schemas of keys whose text pydantic reads back. Tuples, None and unions it writes, but does
 # not tell apart when it reads.
 _KEYS = frozenset(

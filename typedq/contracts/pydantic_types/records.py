@@ -105,8 +105,8 @@ def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Sche
         found.add(name, field, f"{path}.{name}")
     for computed in node.get("computed_fields", ()):
         name = computed["property_name"]
-        wire = computed.get("alias", name) if walk.by_alias else name
-        found.add_written_only(wire, computed["return_schema"], f"{path}.{name}")
+        member = computed.get("alias", name) if walk.by_alias else name
+        found.add_written_only(member, computed["return_schema"], f"{path}.{name}")
     if len(set(found.names)) < len(found.names):
         refuse(path, "two fields are read or written under one name; give each its own aliases")
     return {
@@ -138,24 +138,24 @@ class _Members:
         if excluded and needed:
             refuse(path, "Field(exclude=True) keeps it out of messages; give it a default")
         _check_default(self._walk, field["schema"], path)
-        wire, read = _names(self._walk, name, field)
+        member, read = _names(self._walk, name, field)
         plain = [one for one in read if isinstance(one, str)]
-        if wire not in read and not excluded:
+        if member not in read and not excluded:
             if needed:
                 ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in read)
-                reason = f"it is written as {wire!r}, but read as {' or '.join(ways)}"
+                reason = f"it is written as {member!r}, but read as {' or '.join(ways)}"
                 refuse(path, f"{reason}; give it one alias for both, Field(alias=...)")
-            self.add_written_only(wire, field["schema"], path)
-        if wire not in read:
-            wire = plain[0] if plain else wire
+            self.add_written_only(member, field["schema"], path)
+        if member not in read:
+            member = plain[0] if plain else member
         written = {**self._walk.schema(field["schema"], path), **notes_of(field)}
         never = {"x-typedq-excluded": True} if excluded else {}
-        self._add(wire, {**written, **never})
-        self.required += [wire] if needed else []
+        self._add(member, {**written, **never})
+        self.required += [member] if needed else []
         for way in read:
-            if way != wire:
+            if way != member:
                 name = way if isinstance(way, str) else str(way[0])
-                self._add(name, {**written, "x-typedq-alias": [wire, way]})
+                self._add(name, {**written, "x-typedq-alias": [member, way]})
 
     def add_written_only(self, name: str, node: Core, path: str) -> None:
         """Add what is always written and never read, such as a computed field.
@@ -218,7 +218,7 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
     """Refuse a default that the field's own type refuses, unless validators have a say in it."""
     if node["type"] != "default":
         return
-    factory = node.get("default_factory")
+    factory: Any = node.get("default_factory")
     if "default" not in node and factory not in PURE_FACTORIES:
         return
     if walk.option(node, "validate_default", "validate_default"):
@@ -262,7 +262,7 @@ RECORDS: dict[str, Node] = {
     "typed-dict": Node(_typed_dict, _FIELDS | {"cls", "cls_name", "total", "config"}),
     "named-tuple": Node(_named_tuple, frozenset(("cls", "fields", "cls_name"))),
 }
-# What a field may say: each key is read above, or says nothing about the wire.
+# What a field may say: each key is read above, or says nothing about the message.
 _FIELD_KEYS = frozenset(
     (
         "type", "schema", "name", "required", "validation_alias", "serialization_alias",
