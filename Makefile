@@ -11,7 +11,7 @@ PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test check check-fast coverage release-check demo format fuzz faults soak \
-	screenshots bench bench-all bench-quick bench-calls bench-growth
+	docs screenshots bench bench-all bench-quick bench-calls bench-growth
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,9 @@ release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in 
 
 demo: $(STAMP)  ## run the example application
 	$(BIN)/python -m examples.codestats
+
+docs: $(STAMP)  ## build the documentation site into .site/html; a warning fails
+	$(BIN)/python -m tests.site
 
 screenshots: $(STAMP)  ## picture every page of the dashboard, light and dark, wide and narrow
 	$(BIN)/python -m tests.dashboard.screenshots $(ARGS)

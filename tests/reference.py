@@ -1,4 +1,4 @@
-"""Write docs/settings.md and docs/commands.md from the code: `python -m tests.reference`.
+"""Write docs/settings.md, commands.md and api.md from the code: `python -m tests.reference`.
 
 `test_reference.py` fails when a page is not what this module makes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import typer.main
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from tests.site.api import api_page
 from typedq import settings as module
 from typedq.cli.program import _COMMANDS, _program
 from typedq.configuration import variable_of
@@ -174,7 +175,11 @@ _COMMANDS_HEAD = """\
 `typedq COMMAND --help` prints the same on a terminal. Commands with `--json` print JSON for
 programs. The exit code is 0 if all is well, 1 if the answer is no, 2 if the command was wrong.
 """
-PAGES = {"settings.md": settings_page, "commands.md": commands_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "api.md": lambda: api_page(MADE),
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

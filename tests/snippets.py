@@ -13,14 +13,18 @@ import doctest
 import importlib
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.typedq_forks import TypedqForks
 
 SECONDS = 30  # that one command may take
 
@@ -61,18 +65,25 @@ def snippets(markdown: str, languages: Collection[str] = ()) -> Iterator[Snippet
         raise Wrong(f"line {start}: this fence is never closed")
 
 
+def place(snippet: Snippet) -> Path | None:
+    """Return the file that a block names in its first line, such as `# shop/models.py`."""
+    named = re.match(r"# ((?:\w+/)?\w+\.py)\n", snippet.text)
+    return Path(named[1]) if named else None
+
+
 class Session:
     """One file's snippets share one set of names and one event loop."""
 
-    def __init__(self, path: Path, runner: asyncio.Runner) -> None:
-        self.path, self.runner = path, runner
+    def __init__(self, path: Path, runner: asyncio.Runner, typedq: TypedqForks) -> None:
+        self.path, self.runner, self.typedq = path, runner, typedq
         self.names: dict[str, Any] = {"__name__": "__snippets__"}
 
     def python(self, snippet: Snippet) -> None:
-        if named := re.match(r"# (\w+)\.py\n", snippet.text):
-            Path(f"{named[1]}.py").write_text(snippet.text, "utf-8")
+        if path := place(snippet):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(snippet.text, "utf-8")
             importlib.invalidate_caches()
-            self.names.update(vars(importlib.import_module(named[1])))
+            self.names.update(vars(importlib.import_module(".".join(path.with_suffix("").parts))))
             return
         # Blank lines in front make the traceback show the line in the Markdown file.
         source = "\n" * (snippet.line - 1) + snippet.text
@@ -99,7 +110,21 @@ class Session:
             raise Wrong("a console snippet begins with `$ command`")
         for part in re.split(r"^\$ ", snippet.text, flags=re.MULTILINE)[1:]:
             command, _, shown = part.replace("\\\n", "").partition("\n")
-            run(command, shown.rstrip())
+            self.command(command, shown.rstrip())
+
+    def command(self, command: str, shown: str) -> None:
+        """Raises Wrong if the exit code or, where output is shown, the output is another."""
+        words = shlex.split(command, comments=True)
+        if words[:1] == ["typedq"] and not re.search(r"[|&;<>$`]", command):
+            done, written = self.typedq(words[1:], SECONDS)
+        else:
+            done, written = run(command)
+        code = re.search(r"# exits with (\d+)$", command)
+        output = "\n".join(line.rstrip() for line in written.splitlines()).strip()
+        if done != int(code[1] if code else 0):
+            raise Wrong(f"$ {command}\nexit code {done}, output:\n{output}")
+        if shown and not matches(shown, output):
+            raise Wrong(f"$ {command}\nshown:\n{shown}\n\nwritten:\n{output}")
 
 
 RUN: dict[str, Callable[[Session, Snippet], None]] = {
@@ -109,8 +134,8 @@ RUN: dict[str, Callable[[Session, Snippet], None]] = {
 }
 
 
-def run(command: str, shown: str) -> None:
-    """Raises Wrong if the exit code or, where output is shown, the output is another."""
+def run(command: str) -> tuple[int, str]:
+    """Return the exit code and all output of a shell command."""
     done = subprocess.run(
         command,
         shell=True,
@@ -121,12 +146,7 @@ def run(command: str, shown: str) -> None:
         timeout=SECONDS,
         check=False,
     )
-    code = re.search(r"# exits with (\d+)$", command)
-    output = "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip()
-    if done.returncode != int(code[1] if code else 0):
-        raise Wrong(f"$ {command}\nexit code {done.returncode}, output:\n{output}")
-    if shown and not matches(shown, output):
-        raise Wrong(f"$ {command}\nshown:\n{shown}\n\nwritten:\n{output}")
+    return done.returncode, done.stdout
 
 
 def matches(shown: str, output: str) -> bool:
@@ -142,8 +162,8 @@ def matches(shown: str, output: str) -> bool:
 
 def main(path: Path) -> int:
     sys.path.insert(0, "")
-    with asyncio.Runner() as runner:
-        session = Session(path, runner)
+    with closing(TypedqForks()) as typedq, asyncio.Runner() as runner:
+        session = Session(path, runner, typedq)
         line = 1
         try:
             for snippet in snippets(path.read_text("utf-8")):

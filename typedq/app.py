@@ -143,7 +143,13 @@ class TypedQ(OneMessage):
 
     @overload
     def remote(
-        self, name: str, /, *, contract: type[T], queue: str | None = None
+        self,
+        name: str,
+        /,
+        *,
+        contract: type[T],
+        schema: Mapping[str, Any] | None = None,
+        queue: str | None = None,
     ) -> RemoteTask[[T]]: ...
     @overload
     def remote(
@@ -151,17 +157,34 @@ class TypedQ(OneMessage):
     ) -> RemoteTask[[Json]]: ...
     @overload
     def remote(
-        self, name: str, /, *, contract: Callable[P, Any], queue: str | None = None
+        self,
+        name: str,
+        /,
+        *,
+        contract: Callable[P, Any],
+        schema: Mapping[str, Any] | None = None,
+        queue: str | None = None,
     ) -> RemoteTask[P]: ...
-    def remote(self, name: str, /, *, contract: Any, queue: str | None = None) -> Any:
+    def remote(
+        self,
+        name: str,
+        /,
+        *,
+        contract: Any,
+        schema: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+    ) -> Any:
         """Return a sender for a task that other workers of this namespace run.
 
         contract: the type of the payload, a function with the parameters of the task (which is
             never called), or its JSON Schema, for calls with JSON values
+        schema: the owner's JSON Schema, if `contract` is narrower: the contract id is that of the
+            schema, which must read all that `contract` writes
         queue: where its messages go (default: the app's default queue)
         A worker with this app does not take its messages. Raises ContractError, ConfigurationError.
         """
-        task = RemoteTask[Any](remote_contract(name, contract), self._producer, queue=queue)
+        made = remote_contract(name, contract, schema)
+        task = RemoteTask[Any](made, self._producer, queue=queue)
         self.declarations.add_remote(task)
         return task
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast, final
@@ -146,6 +147,7 @@ class Declarations:
                 problems.append("the name is taken by another entry; give one with name=")
             elif not problems:
                 self._entries[chosen] = entry
+                _warn(entry)
                 self._replaceable.discard(chosen)
         except errors.ConfigurationError as error:
             problems += error.problems
@@ -158,3 +160,10 @@ class Declarations:
             name: Schedule(entry.cron.expression, entry.cron.tz, entry.call.task)
             for name, entry in self._entries.items()
         }
+
+
+def _warn(entry: CronEntry) -> None:
+    """Warn at the line that calls `app.cron`."""
+    for doubt in entry.cron.doubts:
+        text = f"cron {entry.name!r}: {entry.cron.expression!r}: {doubt}"
+        warnings.warn(text, stacklevel=4)

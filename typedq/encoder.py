@@ -18,12 +18,13 @@ from typedq.declarations import Declarations
 from typedq.message import (
     Destination,
     OutgoingMessage,
+    SharedText,
     is_broadcast,
     join_message,
     new_ids,
     shared_text,
 )
-from typedq.policy import CallOptions, unknown_queue
+from typedq.policy import NO_OPTIONS, CallOptions, unknown_queue
 from typedq.remote import RemoteTask
 from typedq.task import Call, Receipt, Task
 
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 4 << 20  # one script call should not block the server for long
 _NO_DESTINATION, _NEVER = Destination("", ""), datetime.max.replace(tzinfo=UTC)
-_NO_OPTIONS = CallOptions()
 _Task = Task[..., Any] | RemoteTask[Any]
-_Route = tuple[Destination, tuple[bytes, bytes]]  # where calls go, and what their headers share
+_Route = tuple[Destination, SharedText]  # where calls go, and what their messages share
 
 
 class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -100,18 +100,21 @@ class MessageEncoder:
         """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
         messages: list[OutgoingMessage] = []
         receipts: list[Receipt] = []
-        name, options, destination, begin, shared, due = "", None, _NO_DESTINATION, b"", b"", _NEVER
+        name, options, destination, due = "", None, _NO_DESTINATION, _NEVER
+        begin = plain = before_meta = after_meta = b""
         for call, id in zip(calls, new_ids(len(calls)), strict=True):
             if call.task != name or call.options is not options:
                 name, options = call.task, call.options
                 task = self._tasks.get(name) or self._find(name)
-                destination, (begin, shared) = self._routes.get(task) or self._route(task)
-                if options is not _NO_OPTIONS and options != _NO_OPTIONS:
-                    destination, (begin, shared) = self._route_with(options, task, destination)
+                destination, shared = self._routes.get(task) or self._route(task)
+                if options is not NO_OPTIONS and options != NO_OPTIONS:
+                    destination, shared = self._route_with(options, task, destination)
+                begin, plain, before_meta, after_meta = shared
                 due = _due(destination)
             if len(call.body) > self._surely_fits:
                 self._check_size(call)
-            message = join_message(begin, id, shared, call.body)
+            after_id = before_meta + call.meta + after_meta if call.meta else plain
+            message = join_message(begin, id, after_id, call.body)
             messages.append(OutgoingMessage(id, destination, message))
             receipts.append(Receipt(id, name, destination.queue, due))
         return EncodedBatch(messages, receipts)
@@ -127,7 +130,7 @@ class MessageEncoder:
 
     def _route(self, task: _Task) -> _Route:
         destination = Destination(task.queue or self.settings.default_queue, task.contract.id)
-        shared = shared_text(destination.contract, destination.queue, _NO_OPTIONS.timeouts)
+        shared = shared_text(destination.contract, destination.queue, NO_OPTIONS.timeouts)
         return self._routes.setdefault(task, (destination, shared))
 
     def _route_with(self, options: CallOptions, task: _Task, usual: Destination) -> _Route:
@@ -139,7 +142,7 @@ class MessageEncoder:
         due, expires_ms = (options.delay_ms, options.eta_ms), options.expires_ms
         destination = Destination(queue, usual.contract, *due, broadcast, unique, expires_ms)
         until_ms = options.expires_at_ms if expires_ms is None else 0  # written when accepted
-        return destination, shared_text(usual.contract, queue, options.header, until_ms)
+        return destination, shared_text(usual.contract, queue, options.timeouts, until_ms)
 
 
 def _due(destination: Destination) -> datetime:

@@ -191,7 +191,7 @@ def call_attempt(
         raise
     if soft is not None:
         timer.stop()
-    if owner.is_copy:
+    if not owner.mark[0]:
         end_if_copy()
     if result is None:
         return False

@@ -123,26 +123,41 @@ def is_broadcast(queue: str) -> bool:
 
 def encode_message(*, id: str, contract: str, queue: str, options: bytes, body: bytes) -> bytes:
     """Return the bytes of a new message; `options` is JSON without spaces, or b"-"."""
-    begin, shared = shared_text(contract, queue, options)
-    return join_message(begin, id, shared, body)
+    begin, after_id, *_ = shared_text(contract, queue, options)
+    return join_message(begin, id, after_id, body)
+
+
+class SharedText(NamedTuple):
+    """What messages of one contract, queue, options and expiry share.
+
+    begin: before the id
+    after_id: between the id and the payload
+    before_meta, after_meta: instead of it if metadata, a JSON object, is between these
+    """
+
+    begin: bytes
+    after_id: bytes
+    before_meta: bytes
+    after_meta: bytes
 
 
 def shared_text(
     contract: str, queue: str, options: bytes, expires_ms: int | None = None
-) -> tuple[bytes, bytes]:
-    """Return what messages of one contract, queue, options and expiry share: before and behind ids.
+) -> SharedText:
+    """Return what messages share; `options` is JSON without spaces, or b"-".
 
     expires_ms: since the epoch; 0 if `with_expiry` or the server is to set it
     """
-    shared = b" %b %b %b " % (contract.encode(), queue.encode(), options)
-    if expires_ms is None:
-        return b"1" + _NEW, shared
-    return EXPIRING + _NEW, b"%b%013d " % (shared, expires_ms)
+    place = b" %b %b " % (contract.encode(), queue.encode())
+    others = b"{" if options == b"-" else options[:-1] + b","
+    version, end = (b"1", b" ") if expires_ms is None else (EXPIRING, b" %013d " % expires_ms)
+    before_meta = b'%b%b"m":' % (place, others)
+    return SharedText(version + _NEW, place + options + end, before_meta, b"}" + end)
 
 
-def join_message(begin: bytes, id: str, shared: bytes, body: bytes) -> bytes:
-    """Return the bytes of a new message; `begin` and `shared` come from `shared_text`."""
-    return b"".join((begin, id.encode(), shared, body))
+def join_message(begin: bytes, id: str, after_id: bytes, body: bytes) -> bytes:
+    """Return the bytes of a new message, of the parts of a `SharedText` and its own."""
+    return b"".join((begin, id.encode(), after_id, body))
 
 
 def with_expiry(message: bytes, expires_ms: int) -> bytes:

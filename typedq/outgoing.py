@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from typedq.layers import acall_inside, call_inside
 from typedq.message import is_broadcast
-from typedq.policy import CallOptions, Meta, decode_meta
+from typedq.policy import Meta, merge_meta, read_meta
 from typedq.task import Call, Receipt
 
 if TYPE_CHECKING:
@@ -29,15 +29,14 @@ class OutgoingBatch:
         """Add metadata to the calls at these places. Raises InvalidOptions, RuntimeError."""
         if self.is_sent:
             raise RuntimeError("the calls were sent already; add metadata before the yield")
-        merged: dict[tuple[str, CallOptions], CallOptions] = {}
+        merged: dict[bytes, bytes] = {}
         for call in [self.calls[place] for place in places]:
-            key = call.task, call.options
-            if key not in merged:
-                merged[key] = call.options.with_meta(call.task, meta)
+            if call.meta not in merged:
+                merged[call.meta] = merge_meta(call.task, call.meta, meta)
         for place in places:
             call = self.calls[place]
-            options = merged[call.task, call.options]
-            self.calls[place] = Call(call.task, call.body, options)
+            more = merged[call.meta]
+            self.calls[place] = Call(call.task, call.body, call.options, more)
 
 
 @final
@@ -65,7 +64,7 @@ class OutgoingCall:
     @property
     def meta(self) -> Meta:
         """Return its metadata so far, read-only."""
-        return decode_meta(self._batch.calls[self._place].options.header)
+        return read_meta(self._batch.calls[self._place].meta)
 
     def add_meta(self, meta: Meta, /) -> None:
         """Add metadata before the yield; it replaces that of the same keys.

@@ -1,7 +1,7 @@
 """What `typedq` offers: `typedq.__all__`. It imports this module on first use of a name."""
 
 from typedq.app import TypedQ
-from typedq.contracts import Json, Secret
+from typedq.contracts import ByPydantic, Json, Secret
 from typedq.errors import (
     AppNotFound,
     BadMessage,
@@ -36,6 +36,7 @@ from typedq.telemetry import LogContext
 __all__ = [
     "AppNotFound",
     "BadMessage",
+    "ByPydantic",
     "Call",
     "Cancellation",
     "Cancelled",

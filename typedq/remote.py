@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Unpack, cast, final
 
 import msgspec
 
-from typedq.contracts import MAX_DEPTH, Contract, Json, contract_of
+from typedq.contracts import MAX_DEPTH, Contract, Json
 from typedq.contracts.contract import MAX_BODY
 from typedq.contracts.dialect import Unsupported
-from typedq.contracts.signature import Parameter, TaskSignature
+from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.errors import ContractError, InvalidArguments
-from typedq.policy import CallOptions, Context, Options
+from typedq.policy import Context, Options
 from typedq.task import Enqueuer, P, Sender
 
 _PAYLOAD = Parameter("payload", Json, inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.empty)
@@ -28,7 +29,7 @@ class RemoteTask(Sender[P]):
     """A task that another code base runs. `queue`: its name, or None for the app's default."""
 
     def __init__(self, contract: Contract, enqueuer: Enqueuer, *, queue: str | None) -> None:
-        super().__init__(contract, enqueuer, CallOptions())
+        super().__init__(contract, enqueuer)
         self.queue: Final = queue
 
     def options(self, **options: Unpack[Options]) -> Sender[P]:
@@ -70,24 +71,49 @@ class JsonContract(Contract):
         return body
 
 
-def remote_contract(task: str, contract: Any) -> Contract:
+def remote_contract(task: str, contract: Any, schema: Mapping[str, Any] | None = None) -> Contract:
     """Return the contract of a remote task: of a type, a function, or a schema.
 
+    schema: that of the owner, which reads all that `contract` writes
     Raises ContractError.
     """
     if isinstance(contract, Mapping):
+        if schema is not None:
+            raise ContractError(task, None, "contract= is a schema already; leave schema= out")
         return JsonContract(task, cast("Mapping[str, Any]", contract))
     if isinstance(contract, str | bytes) or contract is None:
         raise ContractError(task, None, f"{contract!r:.80} is no contract; {_FORMS}")
-    stub = contract
-    if not inspect.isfunction(contract):
-
-        def stub(payload: Any, /) -> None: ...
-
-        stub.__annotations__ = {"payload": contract}
-    made = contract_of(stub, task=task, context=Context)
-    if made.takes_context:
+    signature = _signature(task, contract, schema)
+    if signature.takes_context:
         raise ContractError(task, None, "a remote task has no context here; leave it out")
-    if stub is not contract and not made.takes_payload:
+    made = Contract(signature, task)
+    if schema is None:
+        return made
+    _check_read(made, schema)
+    return Contract(signature, task, {k: v for k, v in schema.items() if k != "x-typedq"})
+
+
+def _signature(task: str, contract: Any, schema: Mapping[str, Any] | None) -> TaskSignature:
+    if inspect.isfunction(contract):
+        return read_signature(contract, task=task, context=Context)
+
+    def stub(payload: Any, /) -> None: ...
+
+    stub.__annotations__ = {"payload": contract}
+    signature = read_signature(stub, task=task, context=Context)
+    if signature.lone:
+        return signature
+    if schema is None:
         raise ContractError(task, None, f"{contract!r:.80} is no record; {_FORMS}")
-    return made
+    # The schema says that the payload is no object of parameters.
+    return replace(signature, payload=signature.parameters[0].kind, lone=True)
+
+
+def _check_read(made: Contract, schema: Mapping[str, Any]) -> None:
+    from typedq.compat import compare  # not in every producer
+
+    verdict = compare(made.schema, schema)
+    if not verdict.backward:
+        change = next(change for change in verdict.changes if not change.backward)
+        reason = f"the schema does not read all that its types write: {change.message}"
+        raise ContractError(made.task, None, f"{reason} - at {change.path}")

@@ -30,7 +30,7 @@ from typedq import policy
 from typedq.contracts import Contract, contract_of, mask
 from typedq.errors import ConfigurationError, ContractError
 from typedq.message import BROADCAST, new_ids
-from typedq.policy import CallOptions, Context, Options, Retry
+from typedq.policy import NO_OPTIONS, CallOptions, Context, Options, Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,11 +39,12 @@ Old = ParamSpec("Old")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """A task's name, encoded arguments and options, not sent yet; equal if all three are."""
+    """A task's name, encoded arguments, options and metadata, not sent yet; equal if all are."""
 
     task: str
     body: bytes
-    options: CallOptions = CallOptions()
+    options: CallOptions = NO_OPTIONS
+    meta: bytes = b""  # apart from the options, because it may be unique to the message
 
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret or long.
@@ -91,7 +92,8 @@ class Sender(Generic[P]):
 
     contract: Contract
     _enqueuer: Enqueuer
-    _options: CallOptions
+    _options: CallOptions = NO_OPTIONS
+    _meta: bytes = b""
 
     @property
     def name(self) -> str:
@@ -134,13 +136,19 @@ class Sender(Generic[P]):
         return structs.replace(call, options=structs.replace(self._options, queue=BROADCAST))
 
     def _with(self, options: Options) -> Sender[P]:
+        name, given, meta = self.contract.task, options.get("meta"), b""
+        if given is not None:
+            meta = policy.encode_meta(name, given)
+            if len(options) == 1:
+                return Sender(self.contract, self._enqueuer, NO_OPTIONS, meta)
         now, queues = datetime.now(UTC), self._enqueuer.queue_names
-        checked = policy.check_options(self.name, options, now=now, queues=queues)
-        return Sender(self.contract, self._enqueuer, checked)
+        checked = policy.check_options(name, options, now=now, queues=queues)
+        return Sender(self.contract, self._enqueuer, checked, meta)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], limits: tuple[int, int]) -> Call:
         contract = self.contract
-        return Call(contract.task, contract.encode(args, kwargs, *limits), self._options)
+        body = contract.encode(args, kwargs, *limits)
+        return Call(contract.task, body, self._options, self._meta)
 
 
 class Upcaster(NamedTuple):
@@ -170,7 +178,7 @@ class Task(Sender[P], Generic[P, R_co]):
         retry: Retry | None = None,
         timeouts: tuple[float | timedelta | None, float | timedelta | None] = (None, None),
     ) -> None:
-        super().__init__(contract, enqueuer, CallOptions())
+        super().__init__(contract, enqueuer)
         try:
             self.soft_timeout, self.hard_timeout = policy.timeouts(*timeouts)
         except ValueError as error:

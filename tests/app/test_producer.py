@@ -20,6 +20,9 @@ import typedq
 from typedq import ConfigurationError, InvalidArguments, Queue, TypedQ
 from typedq.broker import Keys
 from typedq.embedded import OwnServer, status, stop
+from typedq.encoder import MessageEncoder
+from typedq.message import decode_message
+from typedq.policy import decode_meta
 from typedq.task import Call
 
 PACKAGE = f"{Path(typedq.__file__).parent}/"
@@ -72,6 +75,17 @@ def test_an_enqueue_goes_through_few_files_and_never_through_the_app(app: TypedQ
         "contracts/contract.py",
         "contracts/codec.py",
     }
+
+
+def test_metadata_alone_is_made_anew_for_a_message_that_differs_only_in_it(app: TypedQ) -> None:
+    """The server gets one group of messages, and nothing else is computed for each."""
+    task = app.task(send_mail)
+    args = Mail("a@b.c")
+    calls = [task.call(args), *(task.options(meta={"trace": f"{n}"}).call(args) for n in range(3))]
+    messages = MessageEncoder(app.declarations, app.settings).encode(calls).messages
+    assert len({id(out.destination) for out in messages}) == 1
+    found = [dict(decode_meta(decode_message(out.message).options)) for out in messages]
+    assert found == [{}, {"trace": "0"}, {"trace": "1"}, {"trace": "2"}]
 
 
 # --- limits

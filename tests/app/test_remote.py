@@ -21,6 +21,7 @@ from typedq import (
     UnknownTask,
 )
 from typedq.broker.stats import peek
+from typedq.contracts import document
 from typedq.message import decode_message
 
 if TYPE_CHECKING:
@@ -172,6 +173,40 @@ def with_context(ctx: Context, number: int) -> None: ...
 def test_what_is_no_contract_is_refused(contract: Any, reason: str) -> None:
     with pytest.raises(ContractError) as error:
         TypedQ("shop").remote("ship", contract=contract)
+    assert reason in str(error.value)
+
+
+def smaller(image_id: int, *, width: int = 100) -> None: ...
+
+
+def test_narrower_types_send_messages_of_the_owners_contract(owner: TypedQ) -> None:
+    app = TypedQ("shop")
+    schema = owner.tasks["resize"].contract.schema
+    assert app.remote("resize", contract=smaller, schema=schema).contract.id == (
+        owner.tasks["resize"].contract.id
+    )
+    optional = {**schema, "properties": {**schema["properties"], "other": {"type": "null"}}}
+    assert app.remote("more", contract=smaller, schema=optional).contract.schema == optional
+    rows = {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert (
+        app.remote("rows", contract=dict[str, int], schema=rows).call({"a": 1}).body == b'{"a":1}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("contract", "schema", "reason"),
+    [
+        (smaller, {"type": "array"}, "the schema does not read all that its types write: "),
+        (Box, document(Order), " - at $.number"),
+        (Order, {"if": {}}, "the keyword"),
+        ({}, {}, "contract= is a schema already; leave schema= out"),
+    ],
+)
+def test_types_that_write_what_the_schema_does_not_read_are_refused(
+    contract: Any, schema: Any, reason: str
+) -> None:
+    with pytest.raises(ContractError) as error:
+        TypedQ("shop").remote("ship", contract=contract, schema=schema)
     assert reason in str(error.value)
 
 

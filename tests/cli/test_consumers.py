@@ -92,6 +92,8 @@ def test_pins_are_read_at_git_refs_of_this_and_other_repositories(pinned: Shop) 
     assert "there is no typedq.lock.json in git:main" in pinned.error(*PINS, "git:main")
     assert "git does not know 'nowhere'" in pinned.error(*PINS, "git:nowhere")
     assert "git does not know '--help'" in pinned.error(*PINS, "git:--help")
+    for url in ("git:https://git.example/billing#main", "git:git@git.example:billing"):
+        assert "is not on this machine; check that repository out" in pinned.error(*PINS, url)
 
 
 def test_pins_without_the_code_use_the_committed_contracts(pinned: Shop) -> None:

@@ -430,6 +430,16 @@ def test_a_worker_that_does_not_know_this_protocol_is_named() -> None:
     assert fine.level == "ok"
 
 
+def test_workers_with_two_major_versions_of_croniter_are_named() -> None:
+    workers = [worker(1, "low") | {"pid": n, "croniter": n} for n in (6, 7, None)]
+    facts = seen(workers=[*workers, worker(99, "low") | {"croniter": 8}])
+    (found,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "croniter"]
+    assert (found.level, found.found) == ("warning", "croniter 6 on h:6; croniter 7 on h:7")
+    assert "install one major version" in found.fix
+    alike = seen(workers=[workers[0], *workers[2:]])
+    assert not [each for each in check_waiting(alike, fresh_s=60) if each.check == "croniter"]
+
+
 def test_a_server_that_is_not_there_cannot_be_checked(place: Place) -> None:
     nowhere = Shop(place, {"TYPEDQ_URL": "redis://127.0.0.1:1", "TYPEDQ_APP": "shop:app"})
     before = time.monotonic()

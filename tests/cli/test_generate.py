@@ -112,8 +112,9 @@ from pydantic import BaseModel, ConfigDict, HttpUrl
 from typedq import TypedQ
 app = TypedQ("x")
 class Hook(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(ser_json_bytes="hex", val_json_bytes="hex")
     url: HttpUrl
+    digest: bytes
 @app.task
 def call(hook: Hook) -> None: ...
 """,
@@ -122,7 +123,8 @@ def call(hook: Hook) -> None: ...
     generate = ("generate", "python", "b.json", "-o", "tasks")
     said = shop.error(*generate)
     assert (
-        "Python cannot say or check these parts of the contracts: call: $: no Struct keeps" in said
+        "Python cannot say or check these parts of the contracts: call: $.digest: no Python type"
+        in said
     )
     assert "--allow-json makes senders that take JSON" in said
     assert not (shop.directory / "tasks").exists()

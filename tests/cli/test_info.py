@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -71,11 +72,13 @@ def test_a_head_that_is_no_message_has_no_age(shop: Shop, cemetery: Cemetery) ->
 
 
 def test_workers_are_shown_while_they_run(shop: Shop, wait_until: Any) -> None:
+    shop.file("shop.py", APP + 'app.cron("@yearly", fail.call())')
     with shop.start("worker", "-c", "1", "-X", "high") as worker:
         (seen,) = wait_until(lambda: shop.json("info")["workers"])
         assert seen["pid"] == worker.pid
         assert (seen["children"], seen["queues"]) == (1, ["low"])
         assert seen["protocols"] == [1]
+        assert seen["croniter"] == int(version("croniter").partition(".")[0])
         assert f"{seen['host']}:{seen['pid']}" in shop.out("info")
         worker.terminate()
         assert worker.wait(20) == 0

@@ -20,7 +20,7 @@ from typedq.broker.operations import enqueue
 from typedq.bundle import dump
 from typedq.encoder import MessageEncoder
 from typedq.message import ID, PROTOCOL
-from typedq.policy import CallOptions, check_options
+from typedq.policy import CallOptions, check_options, encode_meta
 from typedq.task import Call
 
 ROOT = Path(__file__).parents[2] / "conformance"
@@ -98,6 +98,16 @@ GOOD: list[tuple[str, int, list[Step]]] = [
             call("ping", "{}", 17, unique="other", unique_for_ms=600_000),
         ],
     ),
+    (
+        "messages that expire: after a while, which is an argument, and at a time",
+        14,
+        [
+            call("ping", "{}", 18, expires_ms=60_000),
+            call("ping", "{}", 19, expires_at_ms=4_070_912_400_000),
+            call("ping", "{}", 20, expires_ms=90_000, delay_ms=60_000),
+            call("ping", "{}", 21, expires_ms=60_000, unique="e", unique_for_ms=600_000),
+        ],
+    ),
 ]
 OVER = "x" * 2_000
 DEEP = "[" * 9 + "]" * 9
@@ -145,22 +155,27 @@ BAD_OPTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("metadata that is no text", {"meta": {"a": 1}}, "meta"),
     ("metadata of more than 1,024 bytes", {"meta": {"a": "é" * 512}}, "meta"),
     ("metadata with more than 16 keys", {"meta": {f"k{n}": "" for n in range(17)}}, "meta"),
+    ("an expiry before the message is due", {"delay_ms": 60_000, "expires_ms": 60_000}, "expires"),
+    ("an expiry after nothing", {"expires_ms": 0}, "expires"),
+    ("an expiry in more than 10 years", {"expires_ms": 315_360_000_001}, "expires"),
     ("a unique key without a time", {"unique": "k"}, "unique"),
     ("an empty unique key", {"unique": "", "unique_for_ms": 1}, "unique"),
     ("a unique key of more than 256 bytes", {"unique": "é" * 129, "unique_for_ms": 1}, "unique"),
 ]
 
 
-def options_of(task: str, given: dict[str, Any]) -> CallOptions:
-    """The options as `task.options(...)` checks them. Raises InvalidOptions."""
+def options_of(task: str, given: dict[str, Any]) -> tuple[CallOptions, bytes]:
+    """The options and metadata as `task.options(...)` checks them. Raises InvalidOptions."""
     options: Any = {k: v for k, v in given.items() if not k.endswith("_ms")}
-    for name in ("delay_ms", "unique_for_ms"):
+    for name in ("delay_ms", "unique_for_ms", "expires_ms"):
         if name in given:
             options[name.removesuffix("_ms")] = timedelta(milliseconds=given[name])
-    if "eta_ms" in given:
-        options["eta"] = datetime.fromtimestamp(given["eta_ms"] / 1000, UTC)
+    for name, option in (("eta_ms", "eta"), ("expires_at_ms", "expires")):
+        if name in given:
+            options[option] = datetime.fromtimestamp(given[name] / 1000, UTC)
     queues = [queue.name for queue in app.settings.queues]
-    return check_options(task, options, now=NOW, queues=queues)
+    checked = check_options(task, options, now=NOW, queues=queues)
+    return checked, encode_meta(task, options.get("meta", {}))
 
 
 def good() -> Iterator[dict[str, Any]]:
@@ -171,7 +186,7 @@ def good() -> Iterator[dict[str, Any]]:
         contracts = {app.tasks[step["task"]].contract.id for step in calls}
         published = sorted(contracts - known) if sequence == last else []
         made = [
-            Call(step["task"], step["payload"].encode(), options_of(step["task"], step["options"]))
+            Call(step["task"], step["payload"].encode(), *options_of(step["task"], step["options"]))
             for step in calls
         ]
         batch = [

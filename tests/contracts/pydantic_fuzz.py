@@ -11,7 +11,7 @@ import enum
 import itertools
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 from random import Random
 from typing import Any, TypeAlias
@@ -153,14 +153,15 @@ def _members(value: Any) -> dict[str, Any] | None:
 
 
 @lru_cache(maxsize=500)
-def _names_of(cls: type) -> list[tuple[str, str]] | None:
+def _names_of(cls: Hashable) -> list[tuple[str, str]] | None:
     """The fields of a record, each with the name under which it travels; None of what is none."""
-    if not any(hasattr(cls, name) for name in _RECORDS):
-        return None
     fields: Any = getattr(cls, "__pydantic_fields__", None)
-    names: Any = fields or getattr(cls, "__struct_fields__", None)
-    names = names or getattr(cls, "__dataclass_fields__")
-    return [(n, (fields[n].serialization_alias or n) if fields else n) for n in names]
+    if fields:
+        return [(name, field.serialization_alias or name) for name, field in fields.items()]
+    for place in _RECORDS:
+        if (names := getattr(cls, place, None)) is not None:
+            return [(name, name) for name in names]
+    return None
 
 
 def _key(key: Any) -> str:

@@ -40,7 +40,7 @@ from pydantic import AfterValidator, EmailStr, Field, HttpUrl, PositiveInt, Stri
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import Doc, TypeAliasType
 
-from typedq import Json
+from typedq import ByPydantic, Json
 from typedq.compat import compare
 from typedq.contracts import Contract, contract_of, document, fingerprint
 from typedq.errors import ContractError, InvalidArguments, InvalidBody
@@ -221,6 +221,49 @@ def test_a_constraint_that_cannot_hold_is_refused(kind: Any, what: str, holder: 
     assert what in reason
     assert "put it in a pydantic model" in reason
     assert (" - at $" in reason) == (holder != "parameter")
+
+
+class Slow(Struct):
+    n: int
+
+
+BY_PYDANTIC: list[tuple[Any, Any, Any]] = [
+    (Annotated[Decimal, Field(gt=0, max_digits=3)], Decimal("1.5"), Decimal("1.555")),
+    (Annotated[dt.date, at.Ge(dt.date(2020, 1, 1))], dt.date(2020, 1, 1), dt.date(2019, 1, 1)),
+    (Annotated[str, StringConstraints(pattern=r"^\d+$")], "12", "12\n"),
+    (pydantic.UUID4, uuid.UUID(int=1, version=4), uuid.UUID(int=1, version=1)),
+    (Annotated[list[int], Field(max_length=1)], [1], [1, 2]),
+]
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize(("kind", "good", "bad"), BY_PYDANTIC)
+def test_a_value_marked_so_is_checked_by_pydantic_anywhere(
+    kind: Any, good: Any, bad: Any, holder: str
+) -> None:
+    held = HOLDERS[holder](Annotated[kind, ByPydantic])
+    found = contract(held)
+    sent = holding(holder, held, good)
+    args, kwargs = found.decode(found.encode((sent,), {}))
+    assert (*args, *kwargs.values()) == (sent,)
+    with pytest.raises(InvalidArguments):
+        found.encode((holding(holder, held, bad),), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            Annotated[int, Meta(gt=1), ByPydantic],
+            "pydantic does not read msgspec.Meta; write Field",
+        ),
+        (Annotated[int, Field(alias="b"), ByPydantic], "Field(alias=...)"),
+        (Annotated[int, Field(default=1), ByPydantic], "write it after `=`"),
+        (Annotated[Slow, ByPydantic], "has no JSON form"),
+    ],
+)
+def test_what_pydantic_would_not_read_beside_the_mark_is_refused(kind: Any, reason: str) -> None:
+    assert reason in refusal(kind)
 
 
 @dataclasses.dataclass

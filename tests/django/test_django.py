@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.postgres import running
 from typedq.embedded import OwnServer
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
@@ -26,35 +25,13 @@ from tests.django.project.models import Note
 print(json.dumps([*Note.objects.order_by("id").values_list("text", "read")]), flush=True)
 call_command("typedq", "info", "--json")
 """
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-REASON = "PostgreSQL is Debian's package postgresql; initdb needs root here, to become its user"
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[dict[str, Any]]:
-    if not POSTGRES or os.geteuid() or not shutil.which("setpriv"):
-        pytest.skip(REASON)
-    home = Path(tempfile.mkdtemp(prefix="typedq-postgres-"))  # pytest's own is for root alone
-    shutil.chown(home, "postgres", "postgres")
-    binaries, as_user = POSTGRES[-1].parent, ["setpriv", "--reuid=postgres", "--regid=postgres"]
-    options = f"-c listen_addresses= -c unix_socket_directories={home} -c fsync=off"
-    start = [str(binaries / "pg_ctl"), "-D", str(home / "data"), "-w", "-o", options]
-    make = [str(POSTGRES[-1]), "-D", str(home / "data"), "-A", "trust", "-U", "shop", "-N"]
-    for command in (make, [*start, "-l", str(home / "log"), "start"]):
-        subprocess.run(
-            [*as_user, "--clear-groups", *command], cwd=home, check=True, capture_output=True
-        )
-    try:
-        yield {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": "postgres",
-            "USER": "shop",
-            "HOST": str(home),
-        }
-    finally:
-        stop = [*as_user, "--clear-groups", *start, "-m", "immediate", "stop"]
-        subprocess.run(stop, cwd=home, check=True, capture_output=True)
-        shutil.rmtree(home)
+    with running() as home:
+        engine = "django.db.backends.postgresql"
+        yield {"ENGINE": engine, "NAME": "postgres", "USER": "shop", "HOST": str(home)}
 
 
 class Project:

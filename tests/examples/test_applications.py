@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import pytest
 
 from examples.codestats.mail import MailServer
@@ -65,13 +67,26 @@ def test_an_application_is_small(name: str) -> None:
     assert 0 < sum(bool(line) for text in texts for line in text.splitlines()) < 80
 
 
-def test_fastapi_takes_an_order_and_a_worker_bills_it(environment: Path) -> None:
-    from fastapi.testclient import TestClient
+@contextmanager
+def uvicorn(app: str, path: Path, wait_until: WaitUntil) -> Generator[httpx2.Client]:
+    """Serve an application at a unix socket, and end it in good order."""
+    command = [sys.executable, "-m", "uvicorn", app, "--uds", str(path), "--log-level", "warning"]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            wait_until(path.exists, 40)
+            transport = httpx2.HTTPTransport(uds=str(path), retries=2)
+            with httpx2.Client(transport=transport, base_url="http://web", timeout=30) as client:
+                yield client
+        finally:
+            process.terminate()
+            assert process.wait(30) == -signal.SIGTERM  # it raises the signal again at its end
 
-    from examples.fastapi_app.web import web
 
+def test_fastapi_takes_an_order_and_a_worker_bills_it(
+    environment: Path, wait_until: WaitUntil
+) -> None:
     order = {"customer": "Ada", "items": {"pen": 2, "ink": 1}}
-    with TestClient(web) as client:
+    with uvicorn("examples.fastapi_app.web:web", environment / "web", wait_until) as client:
         taken = client.post("/orders", json=order)
         assert taken.status_code == 202
         place = f"/orders/{taken.json()['id']}"

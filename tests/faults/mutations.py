@@ -39,6 +39,12 @@ class Mutation:
 
 
 MUTATIONS = {
+    "a copy of a worker that C code made goes on": Mutation(
+        "invoke.py",
+        "if not owner.mark[0]:",
+        "if False:",
+        "tests/faults/foreign/test_foreign.py -k no_copy_runs_another",
+    ),
     "a session that ended fetches": Mutation(
         "broker/lua/settle_and_fetch.lua",
         "not redis.call('ZSCORE', KEYS[1], ARGV[1]) then",

@@ -1,9 +1,18 @@
-"""Cron arithmetic: a golden table, a slow and obvious oracle, and what was missed."""
+"""Cron arithmetic: a golden table, a slow and obvious oracle, and what was missed.
+
+The golden table is also run with the oldest croniter, which is of another major version.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import warnings
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,9 +21,12 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from typedq import ConfigurationError
+from typedq import ConfigurationError, TypedQ
 from typedq.policy import CatchUp, Cron
 
+ROOT = Path(__file__).parents[2]
+OLDEST = "6.2.0"
+MAJOR = int(version("croniter").partition(".")[0])
 MINUTE = timedelta(minutes=1)
 SPRING, AUTUMN = "2026-03-29", "2026-10-25"  # when the clocks of Europe jump in 2026
 
@@ -266,6 +278,8 @@ def test_slots_up_to_a_minute_late_still_fire() -> None:
         (("* * * * * * 2030",), ["7 fields"]),
         (("61 * * * *",), ["out of range"]),
         (("0 0 30 2 *",), ["there is no such date"]),
+        (("0 0 30 2 fri#1",), ["there is no such date; no such month has the day 30: croniter 6"]),
+        (("٣ * * * *",), ["write digits as 0 to 9, and names in English"]),
         (("R * * * *",), ["H and R mean a different time in every process"]),
         (("0 h(1-3) * * *",), ["H and R mean a different time in every process"]),
         (("0 0 * * *", "Europe/Berln"), ["tz 'Europe/Berln': no such time zone here; expected"]),
@@ -289,3 +303,83 @@ def test_day_and_month_names_are_not_random() -> None:
 def test_equal_entries_are_equal() -> None:
     assert Cron("0 0 * * *", "UTC") == Cron("0 0 * * *")
     assert Cron("0 0 * * *") != Cron("0 0 * * *", catch_up="once")
+
+
+# --- croniter 6 and 7 -----------------------------------------------------------------------------
+
+# expression -> what the warning says, the next slots with croniter 6 and with 7
+TWO_READINGS: dict[str, tuple[str, list[str] | None, list[str]]] = {
+    "59/20 * * * *": ("reads 59/20 as */20, croniter 7 as 59 alone", ["12:20", "12:40"], ["12:59"]),
+    "0 5,023/8 * * *": ("reads 023/8 as */8, croniter 7 as 023", ["16:00"], ["23:00"]),
+    "0 0 31/10 * *": ("reads 31/10 as */10, ", ["June 11", "June 21"], ["July 31", "August 31"]),
+    "0 0 1 DEC/4 *": ("reads dec/4 as */4, croniter 7 as dec alone", ["Sep"], ["December 01"]),
+    "0 0 * * sat/3": ("reads sat/3 as */3, ", ["June 03", "June 06"], ["June 06", "June 13"]),
+    "0 0 * * 6/3": ("reads 6/3 as */3, ", ["June 03", "June 06"], ["June 06", "June 13"]),
+    "0 13 * * * 59/30": ("reads 59/30 as */30, ", ["13:00:00", "13:00:30"], ["13:00:59"]),
+    "0 0 * * 7 0": ("does not know 7 for Sunday beside seconds; write 0 or", None, ["June 07"]),
+    "0 0 * * 6-07,3 0": ("does not know 6-07 for Sunday beside", None, ["June 03", "June 06"]),
+    "0 0 31 2,4 tue": ("no such month has the day 31: croniter 6 refuses", None, ["February 02"]),
+}
+
+
+@pytest.mark.parametrize("expression", TWO_READINGS)
+def test_what_two_majors_read_in_two_ways_is_a_warning_at_import(expression: str) -> None:
+    told, six, seven = TWO_READINGS[expression]
+    app = TypedQ("shop")
+    call = app.task(name="tick")(lambda: None).call()
+    expected = six if MAJOR == 6 else seven
+    if expected is None:
+        with pytest.raises(ConfigurationError) as caught:
+            app.cron(expression, call)
+        assert told in caught.value.problems[0]
+        return
+    with pytest.warns(UserWarning, match="^cron 'tick': ") as warned:
+        app.cron(expression, call)
+    (warning,) = warned
+    assert told in str(warning.message)
+    assert repr(expression) in str(warning.message)
+    assert warning.filename == __file__
+    slot = NOON
+    for text in expected:
+        slot = app.declarations.cron_entries["tick"].cron.after(slot)
+        assert text in f"{slot:%B %d %H:%M:%S}"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("*/59 * * * *", "58/2 22/1 30/1 11/1 5/1", "59 23 31 12 6", "59-59/7 * * * *"),
+        *("0 0 * * 7", "0 0 * * */7 7", "0 0 31 * mon", "0 0 30 2,3 mon", "@weekly"),
+    ],
+)
+def test_what_both_majors_read_alike_is_no_warning(expression: str) -> None:
+    with warnings.catch_warnings(action="error"):
+        app = TypedQ("shop")
+        app.cron(expression, app.task(name="tick")(lambda: None).call())
+
+
+@pytest.mark.skipif("TYPEDQ_OLDEST_CRONITER" in os.environ, reason="this is the run with it")
+def test_slots_are_the_same_with_the_oldest_supported_croniter(tmp_path: Path) -> None:
+    declared = (ROOT / "pyproject.toml").read_text()
+    assert f'"croniter>={OLDEST.removesuffix(".0")}"' in declared
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path)]
+    if subprocess.run([*install, f"croniter=={OLDEST}"], check=False).returncode:
+        pytest.skip("it cannot be installed here")
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__),
+            *("-k", "not around_a_jump"),  # our arithmetic, not croniter's
+        ],
+        env={**os.environ, "PYTHONPATH": paths, "TYPEDQ_OLDEST_CRONITER": OLDEST},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_this_run_uses_the_croniter_it_should() -> None:
+    assert version("croniter") == os.environ.get("TYPEDQ_OLDEST_CRONITER", version("croniter"))
+    assert croniter.__module__ == "croniter.croniter"

@@ -21,8 +21,9 @@ from typedq.message import (
     is_message,
     kind_of,
     payload_at,
+    shared_text,
 )
-from typedq.policy import CallOptions, check_options, decode_meta
+from typedq.policy import check_options, decode_meta, encode_meta, merge_meta, read_meta
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 ID = "0195f0a1b2c0123456789abcde"
@@ -33,9 +34,12 @@ class Tenant(str, Enum):  # noqa: UP042
     ACME = "acme"
 
 
-def checked(meta: Any, **others: Any) -> CallOptions:
-    options: Any = {"meta": meta, **others}
-    return check_options("mail", options, now=NOW)
+def header(meta: Any, **limits: Any) -> bytes:
+    """The options in a header, as a message gets them."""
+    options: Any = {"meta": meta, **limits}
+    timeouts, encoded = check_options("mail", options, now=NOW).timeouts, encode_meta("mail", meta)
+    _, after_id, before_meta, after_meta = shared_text("mail@0", "q", timeouts)
+    return (before_meta + encoded + after_meta if encoded else after_id).split(b" ")[3]
 
 
 def encoded(options: bytes, body: bytes = b'{"a": 1}') -> bytes:
@@ -50,7 +54,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 def test_any_text_comes_back_from_a_header_that_the_scripts_read(
     meta: dict[str, str], limited: bool
 ) -> None:
-    options = checked(meta, **(LIMITS if limited else {})).header
+    options = header(meta, **(LIMITS if limited else {}))
     message = encoded(options)
     assert decode_meta(options) == meta
     assert is_message(message)
@@ -62,7 +66,7 @@ def test_any_text_comes_back_from_a_header_that_the_scripts_read(
 def test_messages_that_differ_only_in_metadata_are_of_one_kind(
     meta: dict[str, str], other: str
 ) -> None:
-    one, two = (encoded(checked(m, **LIMITS).header) for m in (meta, {"trace": other}))
+    one, two = (encoded(header(m, **LIMITS)) for m in (meta, {"trace": other}))
     assert kind_of(one) == kind_of(two) == b'mail@0 q {"soft":5.0,"hard":10.0,"m":{'
     assert one[payload_at(one, KIND_AT + len(kind_of(one))) :] == b'{"a": 1}'
 
@@ -106,18 +110,40 @@ def test_options_that_hold_no_metadata_give_none_and_raise_nothing(options: byte
 
 
 def test_metadata_is_read_only_and_subclasses_of_str_are_text() -> None:
-    options = checked(MappingProxyType({"b": Tenant.ACME, "a": ""}))
-    assert options.header == b'{"m":{"a":"","b":"acme"}}'
-    meta: Any = decode_meta(options.header)
+    options = header(MappingProxyType({"b": Tenant.ACME, "a": ""}))
+    assert options == b'{"m":{"a":"","b":"acme"}}'
+    meta: Any = decode_meta(options)
     with pytest.raises(TypeError):
         meta["c"] = "d"
-    assert checked({}).header == checked(None).header == b"-"
-    assert checked({"a": "", "b": "acme"}) == options
+    assert header({}) == b"-"
+    assert header({"b": "acme", "a": ""}) == options
+
+
+@given(st.dictionaries(KEYS, TEXTS | st.text("a\"\\{}/ \x7f,:'", max_size=9), max_size=20))
+def test_a_dict_and_any_other_mapping_are_encoded_alike(meta: dict[str, str]) -> None:
+    results: list[object] = []
+    for given_as in (meta, MappingProxyType(meta)):
+        try:
+            results.append(encode_meta("mail", given_as))
+        except InvalidOptions as error:
+            results.append(error.reason)
+    assert results[0] == results[1]
+
+
+@given(
+    st.lists(st.dictionaries(KEYS, TEXTS, max_size=4), min_size=1, max_size=4),
+)
+def test_merged_metadata_has_the_last_value_of_each_key(parts: list[dict[str, str]]) -> None:
+    merged, expected = b"", dict[str, str]()
+    for part in parts:
+        merged, expected = merge_meta("mail", merged, part), expected | part
+    assert read_meta(merged) == expected
+    assert merged == encode_meta("mail", expected)
 
 
 def test_sixteen_keys_and_1024_bytes_are_the_limits() -> None:
-    checked({f"{number:02}": "x" * 62 for number in range(16)})
-    checked({"a": "ü" * 511 + "x"})
+    for fits in ({f"{number:02}": "x" * 62 for number in range(16)}, {"a": "ü" * 511 + "x"}):
+        assert decode_meta(header(fits)) == fits
 
 
 @pytest.mark.parametrize(
@@ -147,5 +173,5 @@ def test_sixteen_keys_and_1024_bytes_are_the_limits() -> None:
 )
 def test_bad_metadata_is_refused(meta: Any, reason: str) -> None:
     with pytest.raises(InvalidOptions) as caught:
-        checked(meta)
+        encode_meta("mail", meta)
     assert (caught.value.task, caught.value.option, caught.value.reason) == ("mail", "meta", reason)

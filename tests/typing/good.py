@@ -237,6 +237,8 @@ assert_type(pack, RemoteTask[[Parcel]])
 assert_type(pack.enqueue(Parcel(1)), Receipt)
 thumb = app.remote("thumb", contract=stub, queue="low")
 assert_type(thumb.options(delay=5).call(7, width=2), Call)
+narrower = app.remote("narrower", contract=stub, schema={"type": "object"})
+assert_type(narrower.call(7, width=2), Call)
 loose = app.remote("loose", contract={"type": "object"})
 assert_type(loose.enqueue({"a": [1, None]}), Receipt)
 

@@ -162,6 +162,7 @@ pack(Parcel(1))  # misuse: a remote task that is called here
 thumb = app.remote("thumb", contract=stub)
 thumb.enqueue("7")  # misuse: a text for a number of a remote task
 thumb.enqueue(7, 100)  # misuse: a keyword of a remote task given by place
+app.remote("y", contract=stub, schema="{}")  # misuse: a schema as text
 app.remote("x", contract="x@0123456789abcdef")  # misuse: an id in place of a contract
 loose = app.remote("loose", contract={"type": "object"})
 loose.enqueue(Parcel(1))  # misuse: a Struct where JSON is due

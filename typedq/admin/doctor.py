@@ -146,6 +146,7 @@ def check_waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Findin
     yield from _queues(seen["queues"], alive)
     yield from _contracts(seen["contracts"], bool(alive))
     yield from _cron(seen["cron"], bool(alive))
+    yield from _croniter(alive)
     if seen["dead"]:
         yield Finding("dead letters", "warning", f"{seen['dead']:,}", "typedq dead list")
 
@@ -206,3 +207,18 @@ def _cron(entries: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Findin
         found = f"no live worker fires {', '.join(idle[:10])}{' ...' * (len(idle) > 10)}"
         fix = "start a worker of the version that declares them, without --no-cron"
         yield Finding("cron", "warning", found, fix)
+
+
+def _croniter(workers: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Check that all workers compute the slots of cron entries by the same rules."""
+    by_major = dict[int, list[str]]()
+    for worker in workers:
+        if major := worker.get("croniter"):
+            by_major.setdefault(major, []).append("{host}:{pid}".format(**worker))
+    if len(by_major) > 1:
+        found = "; ".join(
+            f"croniter {major} on {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
+            for major, names in sorted(by_major.items())
+        )
+        fix = "install one major version; they read some expressions in two ways: docs/cron.md"
+        yield Finding("croniter", "warning", found, fix)

@@ -134,6 +134,7 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
         "reads": about.reads,
         "format": about.format,
         "protocols": about.protocols,
+        "croniter": about.croniter or None,
         "started": instant(about.started_ms),
         "seen": instant(seen_ms),
         "seen_s": None if seen_ms is None else max(0, now_ms - seen_ms) / 1000,

@@ -2,7 +2,7 @@
 
 from typedq.contracts.canonical import canonical, document_hash, fingerprint
 from typedq.contracts.contract import MAX_DEPTH, Contract, contract_of
-from typedq.contracts.foreign import Json
+from typedq.contracts.foreign import ByPydantic, Json
 from typedq.contracts.fragments import KEYWORDS, READER_KEYWORDS
 from typedq.contracts.guards import too_deep
 from typedq.contracts.schema import document
@@ -13,6 +13,7 @@ __all__ = [
     "MASK",
     "MAX_DEPTH",
     "READER_KEYWORDS",
+    "ByPydantic",
     "Contract",
     "Json",
     "Secret",

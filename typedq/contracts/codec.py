@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from typedq.contracts.conversions import adapter_for, decode_value, encode_value
-from typedq.contracts.encoded_types import EncodedType, encoded_type
+from typedq.contracts.encoded_types import Encoding, encoded_type
 from typedq.contracts.equality import change, has_second, is_partial, leaves, overlooked, unsayable
 from typedq.contracts.guards import runs_code, too_deep
 from typedq.contracts.type_tree import parts_of
@@ -39,7 +39,7 @@ class Codec:
     """
 
     def __init__(self, kind: Any) -> None:
-        self._encoded: EncodedType = encoded_type(kind)
+        self._encoded: Encoding = encoded_type(kind)
         adapter = adapter_for(self._encoded.kind)
         self._whole = adapter is not None  # pydantic reads and writes all of it
         if adapter is not None:
@@ -134,15 +134,10 @@ class Codec:
         if self._whole:
             return
         try:
-            encoded = payload if self._encoded.dump is None else self._encoded.dump(payload)
+            kind, dump = self._encoded.kind, self._encoded.dump
+            encoded = payload if dump is None else dump(payload)
             plain = msgspec.to_builtins(encoded, builtin_types=_TEXTUAL, enc_hook=encode_value)
-            msgspec.convert(
-                plain,
-                self._encoded.kind,
-                builtin_types=_TEXTUAL,
-                strict=True,
-                dec_hook=decode_value,
-            )
+            msgspec.convert(plain, kind, builtin_types=_TEXTUAL, strict=True, dec_hook=decode_value)
         except Exception as error:
             raise _placed(error) from error
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 
+from typedq.contracts.foreign import PydanticMark
 from typedq.contracts.secrets import is_secret
 from typedq.contracts.type_tree import NoSchema
 
@@ -49,6 +50,22 @@ def is_plain(metadata: Iterable[Any]) -> bool:
         isinstance(item, (msgspec.Meta, str)) or item is None or is_secret(item)
         for item in metadata
     )
+
+
+def is_by_pydantic(metadata: Iterable[Any]) -> bool:
+    """Return True for `ByPydantic` beside a type.
+
+    Raises `NoSchema` for what pydantic would not read there.
+    """
+    notes = list(metadata)
+    if not any(isinstance(item, PydanticMark) for item in notes):
+        return False
+    for item in notes:
+        if isinstance(item, msgspec.Meta):
+            raise NoSchema("$", "pydantic does not read msgspec.Meta; write Field(...) instead")
+        if type(item).__name__ == "FieldInfo":
+            _refuse_what_only_a_field_has(item)
+    return True
 
 
 def facts_of(metadata: Iterable[Any]) -> dict[str, Any]:
@@ -131,17 +148,21 @@ def _general(item: Any) -> Iterator[tuple[str, Any]]:
 
 def _field(item: Any) -> Iterator[tuple[str, Any]]:
     """Read a pydantic `Field(...)`."""
-    for name in _NOT_IN_A_FIELD:
-        if getattr(item, name, None):
-            _refuse(f"Field({name}=...)")
-    if not item.is_required():
-        raise NoSchema("$", "a default in Field(...) is not read here; write it after `=`")
+    _refuse_what_only_a_field_has(item)
     if item.discriminator is not None:
         _refuse("Field(discriminator=...) beside what is no union of models")
     for part in item.metadata:
         yield from _facts(part)
     notes = {name: getattr(item, name, None) for name in ("title", "description", "examples")}
     yield from ((name, note) for name, note in notes.items() if note is not None)
+
+
+def _refuse_what_only_a_field_has(item: Any) -> None:
+    for name in _NOT_IN_A_FIELD:
+        if getattr(item, name, None):
+            _refuse(f"Field({name}=...)")
+    if not item.is_required():
+        raise NoSchema("$", "a default in Field(...) is not read here; write it after `=`")
 
 
 def _add(facts: dict[str, Any], name: str, value: Any, item: Any) -> None:

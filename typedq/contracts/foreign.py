@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 
 class StandIn(type):
@@ -40,6 +40,22 @@ else:
             from pydantic import JsonValue
 
             return handler.generate_schema(JsonValue)
+
+
+@final
+class PydanticMark:
+    """Beside a type in `Annotated`: pydantic reads and checks the value, in any record.
+
+    `Annotated[Decimal, Field(max_digits=6), ByPydantic]`; see docs/types.md.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ByPydantic"
+
+
+ByPydantic: Final = PydanticMark()
 
 
 def is_pydantic(kind: Any) -> bool:

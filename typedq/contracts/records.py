@@ -22,7 +22,7 @@ PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a record. `kind` is its annotation, `encoded` the `EncodedType` of that.
+    """A field of a record. `kind` is its annotation, `encoded` the `Encoding` of that.
 
     `default` and `default_factory` are `msgspec.NODEFAULT` where there is none.
     """
@@ -34,6 +34,12 @@ class Field:
     default: Any = NODEFAULT
     default_factory: Any = NODEFAULT
     encoded: Any = None
+
+    @property
+    def plain_default(self) -> Any:
+        """The default, or what a factory without effects makes; NODEFAULT if there is neither."""
+        pure = self.default_factory in PURE_FACTORIES
+        return self.default_factory() if pure else self.default
 
 
 def record_kind(cls: Any) -> Kind | None:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from typedq.contracts.conversions import adapter_for, encode_value
-from typedq.contracts.encoded_types import EncodedType, encoded_type
+from typedq.contracts.encoded_types import Encoding, encoded_type
 from typedq.contracts.foreign import Json
 from typedq.contracts.fragments import (
     ANNOTATION_KEYS,
@@ -46,7 +46,7 @@ def document(kind: Any, *, payload: str | None = None) -> Schema:
 
     `payload="parameters"` marks an object made of a task's parameters.
     """
-    encoded: EncodedType = encoded_type(kind, mark_secrets=True)
+    encoded: Encoding = encoded_type(kind, mark_secrets=True)
     builder = _Builder()
     root = builder.build(tree_of(encoded.kind), "$")
     builder.definitions.fill_ranks()

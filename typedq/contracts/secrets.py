@@ -44,7 +44,7 @@ _BY_ENCODER = re.compile(r"Encoding objects of type \S+ is unsupported|\S+ has n
 
 @final
 class _Secret:
-    """See docs/security.md."""
+    """Mark what no tool shows: `Annotated[str, Secret]`, beside any type of the arguments."""
 
     __slots__ = ()
 

@@ -171,14 +171,21 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
         if by_members and not origin.__struct_config__.frozen:
             return kind
         inner = [field.type for field in kind.fields if by_members]
-    elif isinstance(kind, mi.DataclassType):  # or of attrs
-        made: Any = getattr(getattr(cls, "__origin__", cls).__hash__, "__code__", None)
-        if made is not None and made.co_filename.startswith("<"):
-            inner = [field.type for field in kind.fields]
+    elif isinstance(kind, mi.DataclassType) and hashes_parts(getattr(cls, "__origin__", cls)):
+        inner = [field.type for field in kind.fields]
     elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
         inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)
     return next((part for part in found if part is not None), None)
+
+
+def hashes_parts(cls: Any) -> bool:
+    """Return True if the hash of a class is the one of its fields, and not written by hand."""
+    made: Any = getattr(cls.__hash__, "__code__", None)
+    if made is None:
+        return bool(cls.__hash__ is tuple.__hash__)
+    file, module = str(made.co_filename), str(cls.__hash__.__module__)
+    return file.startswith("<") or module.startswith("pydantic.")
 
 
 def _name(kind: mi.Type) -> str:

@@ -3,8 +3,9 @@
 from typedq.policy.context import Context
 from typedq.policy.cron import CatchUp, Cron, Schedule
 from typedq.policy.durations import TEN_YEARS, parse_duration, seconds, timeouts
-from typedq.policy.meta import NO_META, Meta, decode_meta
+from typedq.policy.meta import NO_META, Meta, decode_meta, encode_meta, merge_meta, read_meta
 from typedq.policy.options import (
+    NO_OPTIONS,
     CallOptions,
     Options,
     check_options,
@@ -17,6 +18,7 @@ from typedq.policy.retry import Retry
 __all__ = [
     "NAME",
     "NO_META",
+    "NO_OPTIONS",
     "TEN_YEARS",
     "CallOptions",
     "CatchUp",
@@ -29,8 +31,11 @@ __all__ = [
     "Schedule",
     "check_options",
     "decode_meta",
+    "encode_meta",
+    "merge_meta",
     "parse_duration",
     "parse_queues",
+    "read_meta",
     "refuse_options",
     "seconds",
     "timeouts",

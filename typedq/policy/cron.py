@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple, final, get_args
@@ -25,6 +25,9 @@ _ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 _RANDOM = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
+_LAST = ("59", "23", "31", "12 dec", "6 sat", "59")  # of each field
+_SEVEN = re.compile(r"(?<![#\d])0*7(?!\d)")
+_NEVER = "there is no such date"
 
 Wall = datetime  # local time of the zone, written as if it were UTC
 
@@ -39,24 +42,29 @@ class Cron:
     catch_up: for slots missed by more than 60 s; "skip": drop them, "once": run once for all
     If the clock skips a time in spring, its slot is as much later: 02:30 runs at 03:30. If a time
     occurs twice in autumn, both are slots if the hour field begins with *, else only the first.
+    doubts: what croniter 6 and 7 read in two ways, and what to write instead
     Raises ConfigurationError with every problem.
     """
 
     expression: str
     tz: str = "UTC"
     catch_up: CatchUp = "skip"
+    doubts: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     _zone: tzinfo = field(init=False, repr=False, compare=False)
     _next: Callable[[Wall], Wall] = field(init=False, repr=False, compare=False)
     _twice: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        problems = list[str]()
+        problems, doubts = list[str](), tuple[str, ...]()
         try:
             fields = _fields(self.expression)
+            object.__setattr__(self, "doubts", doubts := tuple(_doubts(fields)))
             object.__setattr__(self, "_next", _next_after(fields))
             object.__setattr__(self, "_twice", fields[1].startswith("*"))
         except ValueError as error:
-            problems.append(f"cron expression {self.expression!r}: {error}")
+            problems.append(
+                f"cron expression {self.expression!r}: {'; '.join([str(error), *doubts])}"
+            )
         try:
             object.__setattr__(self, "_zone", _zone(self.tz))
         except (KeyError, ValueError, OSError, TypeError, AttributeError):
@@ -144,7 +152,34 @@ def _fields(expression: object) -> list[str]:
         )
     if _RANDOM.search(" ".join(fields)):
         raise ValueError("H and R mean a different time in every process")
+    if not "".join(fields).isascii():
+        raise ValueError("write digits as 0 to 9, and names in English")
     return fields
+
+
+def _doubts(fields: list[str]) -> Iterator[str]:
+    for number, text in enumerate(fields):
+        for token in text.lower().split(","):
+            start, _, step = token.partition("/")
+            if step.strip("0").isdigit() and start.lstrip("0") in _LAST[number].split():
+                yield (
+                    f"croniter 6 reads {token} as */{step}, croniter 7 as {start} alone;"
+                    " write the one you mean"
+                )
+            if (number, len(fields)) == (4, 6) and _SEVEN.search(start):
+                yield (
+                    f"croniter 6 does not know {token} for Sunday beside seconds;"
+                    " write 0 or sun for 7"
+                )
+    if fields[2][0] not in "*?" and fields[4][0] not in "*?":
+        try:
+            _next_after([*fields[:4], "*", *fields[5:]])
+        except ValueError as error:
+            if str(error) == _NEVER:
+                yield (
+                    f"no such month has the day {fields[2]}: croniter 6 refuses that, croniter 7"
+                    " goes by the weekday alone; write * for the day"
+                )
 
 
 def _next_after(fields: list[str]) -> Callable[[Wall], Wall]:
@@ -159,5 +194,5 @@ def _next_after(fields: list[str]) -> Callable[[Wall], Wall]:
     try:
         following(_EPOCH)
     except ValueError:
-        raise ValueError("there is no such date") from None
+        raise ValueError(_NEVER) from None
     return following

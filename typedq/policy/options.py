@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Final, Literal, TypedDict, cast
 
 import msgspec
-from msgspec import structs
 
 from typedq.errors import InvalidOptions, meant
 from typedq.policy.durations import TEN_YEARS, seconds, timeouts
-from typedq.policy.meta import Meta, check_meta, decode_meta, encode_meta
 from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,44 +43,28 @@ class CallOptions(msgspec.Struct, frozen=True, gc=False):
     """Checked options: at most one of `delay_ms` and `eta_ms` (since the epoch).
 
     The same holds for `expires_ms` (after the enqueue) and `expires_at_ms` (since the epoch).
-    timeouts: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`; meta: such as `{"a":"b"}`, or empty
+    timeouts: JSON such as `{"soft":5.0,"hard":10.0}`, or `-`
     """
 
     queue: str | None = None
     delay_ms: int | None = None
     eta_ms: int | None = None
     timeouts: bytes = b"-"
-    meta: bytes = b""
     unique: str | None = None
     unique_ms: int = 0
     expires_ms: int | None = None
     expires_at_ms: int | None = None
 
-    @property
-    def header(self) -> bytes:
-        """Return the options that the message carries; metadata comes last, and `-` is none."""
-        if not self.meta:
-            return self.timeouts
-        others = b"{" if self.timeouts == b"-" else self.timeouts[:-1] + b","
-        return b'%b"m":%b}' % (others, self.meta)
 
-    def with_meta(self, task: str, meta: Meta) -> CallOptions:
-        """Return options with more metadata; it replaces that of the same keys.
-
-        Raises InvalidOptions.
-        """
-        merged = check_meta(task, meta)
-        if self.meta:
-            merged = check_meta(task, {**decode_meta(self.header), **merged})
-        return structs.replace(self, meta=encode_meta(merged))
+NO_OPTIONS: Final = CallOptions()
 
 
 def check_options(
     task: str, options: Options, *, now: datetime, queues: Collection[str] | None = None
 ) -> CallOptions:
-    """Check the options of a call of `task`; `queues` is None while not yet known.
+    """Check the options of a call of `task` but for metadata, which `encode_meta` checks.
 
-    Raises InvalidOptions.
+    queues: None while not yet known. Raises InvalidOptions.
     """
     for name in options.keys() - Options.__annotations__.keys():
         raise InvalidOptions(
@@ -91,18 +73,16 @@ def check_options(
     given = cast("dict[str, Any]", {k: v for k, v in options.items() if v is not None})
     if "delay" in given and "eta" in given:
         raise InvalidOptions(task, "eta", "delay and eta exclude each other; give one of them")
-    meta = encode_meta(check_meta(task, given["meta"])) if "meta" in given else b""
-    if meta and len(given) == 1:
-        return CallOptions(meta=meta)  # often unique to the message, so made for each
     queue = given.get("queue")
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
-    delay, eta = _delay(task, given), _moment(task, "eta", given.get("eta"), now)
+    delay = _lasting(task, "delay", given["delay"], at_least=0) if "delay" in given else None
+    eta = _moment(task, "eta", given.get("eta"), now)
     limits, unique = _timeouts(task, given), _unique(task, given)
     expires = _expires(task, given.get("expires"), now)
-    checked = CallOptions(queue, delay, eta, limits, meta, *unique, *expires)
+    checked = CallOptions(queue, delay, eta, limits, *unique, *expires)
     if expires != (None, None):
         _refuse_late(task, checked, (now - EPOCH) // MILLISECOND)
     return checked
@@ -133,15 +113,6 @@ def unknown_queue(task: str, queue: str, queues: Collection[str]) -> InvalidOpti
     return InvalidOptions(task, "queue", f"no queue named {queue!r}{meant(queue, queues)}; {has}")
 
 
-def _delay(task: str, given: dict[str, Any]) -> int | None:
-    if "delay" not in given:
-        return None
-    try:
-        return round(seconds(given["delay"], "it") * 1000)
-    except ValueError as error:
-        raise InvalidOptions(task, "delay", str(error)) from None
-
-
 def _moment(task: str, option: str, moment: object, now: datetime) -> int | None:
     """Return an aware datetime in ms since the epoch."""
     if moment is None:
@@ -170,9 +141,7 @@ def _expires(task: str, expires: Any, now: datetime) -> tuple[int | None, int | 
 def _refuse_late(task: str, options: CallOptions, now_ms: int) -> None:
     """Raise InvalidOptions if a message would have expired before it is due."""
     due = options.eta_ms or 0 if options.delay_ms is None else now_ms + options.delay_ms
-    until = options.expires_at_ms or 0
-    if options.expires_ms is not None:
-        until = now_ms + options.expires_ms
+    until = options.expires_at_ms or now_ms + (options.expires_ms or 0)
     if now_ms < due >= until:
         raise InvalidOptions(task, "expires", "it would expire before it is due, and never run")
 
@@ -195,13 +164,13 @@ def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
     return key, _lasting(task, "unique_for", given["unique_for"])
 
 
-def _lasting(task: str, option: str, duration: float | timedelta) -> int:
-    """Return a duration in ms, at least 1."""
+def _lasting(task: str, option: str, duration: float | timedelta, at_least: int = 1) -> int:
+    """Return a duration in ms."""
     try:
         lasts_ms = round(seconds(duration, "it") * 1000)
     except ValueError as error:
         raise InvalidOptions(task, option, str(error)) from None
-    if lasts_ms < 1:
+    if lasts_ms < at_least:
         raise InvalidOptions(task, option, "it is at least a millisecond")
     return lasts_ms
 

@@ -5,6 +5,7 @@ A copy ends as soon as it leaves the task's own code.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -13,15 +14,32 @@ import traceback
 from contextlib import suppress
 from typing import Final, NoReturn, final
 
+_MADV_WIPEONFORK = 18  # linux/mman.h; Python has no name for it
 _MAX_END_S = 5.0  # to write what ended a copy; its stderr may be a pipe that nobody reads
 
 
 @final
 class _Owner:
-    """The process that runs attempts; `is_copy` is set in each fork that Python makes of it."""
+    """The process that runs attempts. `mark[0]` is 1 in it, and 0 in every fork of it.
+
+    To ask for the pid each time would be a system call per task. Linux wipes the mark in each fork,
+    also of C code; elsewhere Python's hook does, in those that Python makes.
+    """
 
     def __init__(self) -> None:
-        self.pid, self.is_copy, self.has_handlers = 0, False, False
+        self.pid, self.has_handlers = 0, False
+        self.mark: mmap.mmap | bytearray = bytearray(b"\1")
+
+
+def _new_mark() -> mmap.mmap | bytearray:
+    mark: mmap.mmap | bytearray = bytearray(1)
+    if sys.platform == "linux":
+        with suppress(OSError):  # a kernel before 4.14
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            mark = mmap.mmap(-1, mmap.PAGESIZE, flags=flags)
+            mark.madvise(_MADV_WIPEONFORK)
+    mark[0] = 1
+    return mark
 
 
 owner: Final = _Owner()
@@ -32,7 +50,7 @@ def own_process(*, has_handlers: bool = False) -> None:
 
     has_handlers: it has signal handlers that a fork must not inherit
     """
-    owner.pid, owner.is_copy, owner.has_handlers = os.getpid(), False, has_handlers
+    owner.pid, owner.mark, owner.has_handlers = os.getpid(), _new_mark(), has_handlers
 
 
 def end_if_copy(error: BaseException | None = None) -> None:
@@ -40,7 +58,7 @@ def end_if_copy(error: BaseException | None = None) -> None:
 
     Nothing is settled and no cleanup runs: both belong to the process that was copied.
     """
-    if owner.is_copy or (owner.pid and os.getpid() != owner.pid):
+    if not owner.mark[0] or (owner.pid and os.getpid() != owner.pid):
         _end_copy(error)
 
 
@@ -87,7 +105,8 @@ def _after_fork() -> None:
 
 
 def _in_copy() -> None:
-    owner.is_copy = owner.pid != 0
+    if owner.pid:
+        owner.mark[0] = 0
     if owner.has_handlers:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):

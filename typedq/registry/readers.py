@@ -23,6 +23,7 @@ class Worker(msgspec.Struct):
     """The report of a supervisor.
 
     cron: the entries that it fires
+    croniter: the major version of what computes their slots; 0 if there is none
     protocols: versions of the enqueue protocol that it knows; none if it is older than the list
     format: the last message format that it reads
     task_queues: of tasks that do not use the default queue
@@ -35,6 +36,7 @@ class Worker(msgspec.Struct):
     reads: tuple[str, ...] = ()
     format: int = 1
     cron: dict[str, Schedule] = {}
+    croniter: int = 0
     started_ms: int | None = None
     seen_ms: int | None = None
     protocols: tuple[int, ...] = ()

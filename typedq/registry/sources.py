@@ -11,6 +11,7 @@ from pathlib import Path
 from typedq.errors import ConfigurationError
 from typedq.registry.history import History
 
+_SSH = re.compile(r"[\w.-]+@[\w.-]+:")  # git@host:path
 _ANCESTOR = re.compile(r"[^~^]+[~^](\d*)")  # HEAD~2 exists on no remote: fetch more history
 _IN_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
@@ -53,6 +54,9 @@ def files_at_git(place: str, name: str) -> dict[str, bytes]:
 
     PATH is from the root of the repository: a file, or a folder. Raises ConfigurationError.
     """
+    if "://" in place or _SSH.match(place):
+        problem = f"{place} is not on this machine; check that repository out, and give its folder"
+        raise ConfigurationError([problem])
     folder, has_folder, rest = place.rpartition("#")
     ref, _, path = (rest if has_folder else place).partition(":")
     here = Path(folder) if has_folder else Path.cwd()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typedq.broker import operations
 from typedq.telemetry import event
 from typedq.worker import processes
-from typedq.worker.journal import Entry, Journal, State
+from typedq.worker.journal import Entry, Journal, Phase, State
 
 _LOST_STATUS = 255 << 8  # somebody else took the real one
 
@@ -62,8 +62,8 @@ class ChildProcess:
             if processes.has_ended(self.pid):
                 processes.kill_group(self.pid)
                 self.status = os.waitpid(self.pid, 0)[1]
-        except ChildProcessError:
-            self.status = _LOST_STATUS
+        except ChildProcessError:  # a thread of the app's that waits for any child, or gevent
+            self.status = 0 if self.journal.phase == Phase.ENDED else _LOST_STATUS
 
     @property
     def exit_code(self) -> int:

@@ -258,6 +258,7 @@ def _run_child(app: TypedQ, journal: Journal, config: ChildConfig, parent: int) 
             restore()
             child.run()
             child.end()
+            journal.phase = Phase.ENDED
             code = 0
         except BaseException as error:  # noqa: BLE001 - it must never run its parent's code
             with suppress(BaseException):  # an exception whose text raises, a stream that is closed

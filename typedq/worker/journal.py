@@ -22,9 +22,9 @@ _SESSION, _FRESH, _LEASE, _PHASE, _STOP, _TOTALS, _HEARTBEAT = 0, 32, 64, 72, 73
 
 
 class Phase(IntEnum):
-    """What a child as a whole does."""
+    """What a child as a whole does. ENDED: all it had to do; it is about to exit with code 0."""
 
-    STARTING, IDLE, BUSY = range(3)
+    STARTING, IDLE, BUSY, ENDED = range(4)
 
 
 class State(IntEnum):

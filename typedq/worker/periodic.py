@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any, final
 
 import msgspec
@@ -50,6 +51,7 @@ class LeaseRenewer:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         contracts = [task.contract for task in app.tasks.values()]
         self._schemas = {contract.id: contract.schema_json() for contract in contracts}
+        schedules = app.declarations.schedules() if cron else {}
         self._published = False
         self.renewed_at = 0.0  # monotonic; 0 if never
         self._about: dict[str, Any] = {
@@ -63,7 +65,8 @@ class LeaseRenewer:
                 for task in app.tasks.values()
                 for name in (task.name, *task.aliases)
             ],
-            "cron": app.declarations.schedules() if cron else {},
+            "cron": schedules,
+            "croniter": int(version("croniter").partition(".")[0]) if schedules else 0,
             "protocols": [PROTOCOL],
             "default_queue": app.settings.default_queue,
             "task_queues": {task.name: task.queue for task in app.tasks.values() if task.queue},

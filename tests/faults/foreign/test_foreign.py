@@ -260,6 +260,15 @@ def test_functions_that_return_coroutines_count_as_such(
     assert most == 3
 
 
+def test_no_copy_runs_another_task_however_often_a_task_forks(foreign: Stage) -> None:
+    """Also by a fork in C code, which calls no hook of Python, and of a task known as tidy."""
+    forking = ["copy_of_c_code.sync", "copy_returns.sync", "copy_raises.sync"]
+    ids = [foreign.send(task) for task in forking * 8]
+    drain(foreign, "--burst")
+    assert sorted(foreign.ids("end")) == sorted(ids)
+    assert len({effect.pid for effect in foreign.effects("start")}) == 1
+
+
 # --- middleware and upcasters
 
 

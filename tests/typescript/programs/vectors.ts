@@ -16,6 +16,8 @@ const NAMES: Record<string, [string, (value: never) => unknown]> = {
   eta_ms: ["eta", (ms: number) => new Date(ms)],
   soft_timeout: ["softTimeout", (s: number) => s],
   hard_timeout: ["hardTimeout", (s: number) => s],
+  expires_ms: ["expires", (ms: number) => ms / 1_000],
+  expires_at_ms: ["expires", (ms: number) => new Date(ms)],
   unique_for_ms: ["uniqueFor", (ms: number) => ms / 1_000],
 };
 

@@ -8,15 +8,13 @@ from typing import Any
 from typedq.contracts.fragments import Schema, as_text
 from typedq.contracts.json_tree import is_object
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, notes_of, refuse
-from typedq.contracts.type_tree import NoSchema, no_hash
+from typedq.contracts.type_tree import NoSchema, hashes_parts, no_hash
 
 _ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
 _ENTRIES = {"min_length": "minProperties", "max_length": "maxProperties"}
 _ANYTHING: Core = {"type": "any"}
-_NEVER_HASHABLE = frozenset(
-    ("list", "set", "deque", "dict", "ordered-dict", "counter", "typed-dict")
-)
-_HASHED_BY = "schema strict_schema json_schema items_schema choices fields steps".split()
+_NO_HASH = {"list", "set", "deque", "dict", "ordered-dict", "counter", "typed-dict"}
+_HASHED_BY = ("schema", "strict_schema", "json_schema", "items_schema", "choices", "fields")
 # Core schemas of keys whose text pydantic reads back. Tuples, None and unions it writes, but does
 # not tell apart when it reads.
 _KEYS = frozenset(
@@ -28,37 +26,26 @@ def without_hash(walk: Walk, node: Core, above: tuple[Core, ...] = ()) -> str | 
     """Return the name of what surely keeps the values of a node out of a set; None if nothing."""
     node = walk.target(node)
     kind, cls = node["type"], node.get("cls")
-    if kind in _NEVER_HASHABLE or (cls is not None and cls.__hash__ is None):
+    if kind in _NO_HASH or (cls is not None and cls.__hash__ is None):
         return str(getattr(cls, "__name__", kind))
-    if any(node is one for one in above) or (cls is not None and _hashes_itself(cls)):
+    function: Any = node.get("function", {}).get("function")
+    module = str(getattr(getattr(function, "func", function), "__module__", ""))
+    by_code = kind in ("function-after", "function-wrap") and not module.startswith("pydantic.")
+    # A frozenset is one only if its own items have a hash, and that of a class may be its own.
+    if by_code or kind == "frozenset" or node in above or not hashes_parts(cls or tuple):
         return None
-    found = (without_hash(walk, part, (*above, node)) for part in _hashed_parts(node))
+    held = [node["steps"][-1]] if "steps" in node else [node[k] for k in _HASHED_BY if k in node]
+    found = (without_hash(walk, part, (*above, node)) for part in _nodes_in(held))
     return next((name for name in found if name is not None), None)
 
 
-def _hashes_itself(cls: Any) -> bool:
-    """Whether the hash of a record is not the one of its fields, as pydantic makes it."""
-    made: Any = getattr(cls.__hash__, "__code__", None)
-    generated = made is not None and made.co_filename.startswith("<")
-    plain = cls.__hash__ is tuple.__hash__
-    return not (plain or generated or cls.__hash__.__module__.startswith("pydantic."))
-
-
-def _hashed_parts(node: Core) -> Iterator[Core]:
-    """The parts that a value is, or is hashed by. What a user's function returns may be anything.
-
-    A frozenset is one only if its own items have a hash.
-    """
-    function: Any = node.get("function", {}).get("function")
-    module: str = getattr(getattr(function, "func", function), "__module__", None) or ""
-    is_code = node["type"] in ("function-after", "function-wrap") and module[:9] != "pydantic."
-    for key in () if is_code or node["type"] == "frozenset" else _HASHED_BY:
-        held: Any = node.get(key, ())
-        held = held[-1:] if key == "steps" else held  # of a chain, the last makes the value
-        if is_object(held):
-            held = [held] if "type" in held else held.values()
-        parts = (one[0] if type(one) is tuple else one for one in held)
-        yield from filter(is_object, parts)  # of a dataclass there are names, too
+def _nodes_in(held: Any) -> Iterator[Core]:
+    """The nodes that a list, a dict or a union's choice with its label holds."""
+    if is_object(held) and "type" in held:
+        yield held
+    elif is_object(held) or isinstance(held, list | tuple):
+        for one in held.values() if is_object(held) else held:
+            yield from _nodes_in(one)
 
 
 def _array(walk: Walk, node: Core, path: str) -> Schema:

@@ -12,12 +12,13 @@ from typing import Any, NoReturn, final
 
 from typedq.contracts.dialect import ANNOTATIONS, ROOT_ANNOTATIONS, Document, Schema
 from typedq.contracts.json_tree import is_object, text_of
-from typedq.generate.python import scalars
+from typedq.generate.python import pydantics, scalars
 from typedq.generate.python.classes import (
     UNSET,
+    UNSET_TYPE,
     Classes,
     Field,
-    enum_members,
+    default_source,
     enum_source,
     is_enum,
     is_record,
@@ -27,10 +28,12 @@ from typedq.generate.python.classes import (
     tag_value,
 )
 from typedq.generate.python.names import Inexpressible, literal
+from typedq.generate.python.read_by_pydantic import record_source
 
 _IGNORED = ANNOTATIONS | ROOT_ANNOTATIONS | {"x-typedq-payload"}
 _ITEMS = {"minItems": "min_length", "maxItems": "max_length"}
 _MEMBERS = {"minProperties": "min_length", "maxProperties": "max_length"}
+_RANK = "x-typedq-rank"
 _ROW = {"prefixItems", "minItems", "maxItems", "x-typedq-elements"}
 _KEYS: dict[str, Callable[[str], Any]] = {
     "integer": int,
@@ -46,6 +49,7 @@ class Types:
     def __init__(self, task: str, document: Document, classes: Classes) -> None:
         self._task, self._document, self._classes = task, document, classes
         self._inside: list[int] = []  # definitions that are no classes, being written
+        self._by_pydantic = False  # inside of a union that only pydantic reads
 
     def fields(
         self, schema: Mapping[str, Any], path: str, *, tag: str | None = None
@@ -64,26 +68,9 @@ class Types:
         description = about if isinstance(about, str) else ""
         if required:
             return Field(name, kind, None, description)
-        default = self._default(kind, part)
-        kind = f"{kind} | _msgspec.UnsetType" if default == UNSET else kind
+        default = default_source(kind, part, self._classes.sources)
+        kind = f"{kind} | {UNSET_TYPE}" if default == UNSET else kind
         return Field(name, kind, default, description)
-
-    def _default(self, kind: str, part: Schema) -> str:
-        """Return the source of a default that is plain. The worker fills in any other."""
-        if not is_object(part) or "default" not in part:
-            return UNSET
-        values, value = listed(part), part["default"]
-        plain = kind.removeprefix("Annotated[").split(",")[0].split(" | ") + kind.split(" | ")
-        name = "None" if value is None else type(value).__name__
-        if name == "int" and "float" in plain and "int" not in plain:
-            return f"{value}.0"
-        if (name in plain and name != "dict") or (kind.startswith("Literal[") and value in values):
-            return literal(value)
-        if value in ([], {}) and kind.startswith(f"{name}["):
-            return literal(value)
-        source = self._classes.sources.get(kind, "")
-        member = enum_members(source, value) if "(_enum.Enum)" in source else None
-        return f"{kind}.{member}" if member else UNSET
 
     def of(self, schema: Schema, path: str, *, hashable: bool = False) -> str:
         """Return the type of a schema."""
@@ -93,6 +80,8 @@ class Types:
         kind, notes = self._plain(plain, schema, path, hashable=hashable)
         if is_object(schema) and schema.get("writeOnly", False) is not False:
             notes = [*notes, "_typedq.Secret"]
+        if self._by_pydantic:
+            kind, notes = pydantics.instead(kind, notes)
         return f"Annotated[{', '.join([kind, *notes])}]" if notes else kind
 
     def _plain(
@@ -138,7 +127,7 @@ class Types:
         if "enum" in schema and not is_enum(schema):
             return self.of(schema, path)
         reached = {p: self._document.definitions.get(p) for p in self._reached(schema)}
-        key = text_of([schema, tag, hashable, reached])
+        key = text_of([schema, tag, hashable, reached, self._by_pydantic])
         title = schema.get("title")
         first = title if isinstance(title, str) else name
         camel = "".join(word.title() for word in re.split("[^a-z0-9]+", self._task))
@@ -157,12 +146,25 @@ class Types:
         return found
 
     def _union(self, members: Sequence[Schema], path: str, *, hashable: bool) -> str:
+        if any(is_object(member) and _RANK in member for member in members):
+            return self._ranked(members, path, hashable=hashable)
         records = [found for member in members if (found := self._record_of(member)) is not None]
         tag = tag_of(records, lone=False) if len(records) > 1 else None
         if len(records) > 1 and tag is None and "prefixItems" not in records[0]:
             self._refuse(path, "the records of this union have no tag that tells them apart")
         kinds = dict.fromkeys(self._member(m, path, tag, hashable=hashable) for m in members)
         return " | ".join(sorted(kinds, key=lambda kind: kind == "None"))
+
+    def _ranked(self, members: Sequence[Schema], path: str, *, hashable: bool) -> str:
+        """Return a union whose members can look the same in JSON. Only pydantic chooses by rank."""
+        outside, self._by_pydantic = self._by_pydantic, True
+        try:
+            kinds = [self.of({k: m[k] for k in m.keys() - {_RANK}}, path) for m in members]
+        finally:
+            self._by_pydantic = outside
+        if hashable or any(kind.startswith("Annotated[") for kind in kinds):
+            self._refuse(path, "a union whose members look the same has only plain types")
+        return f"Annotated[{' | '.join(kinds)}, _typedq.ByPydantic]"
 
     def _member(self, member: Schema, path: str, tag: str | None, *, hashable: bool) -> str:
         record = self._record_of(member)
@@ -248,7 +250,7 @@ class Types:
         else:
             known = {"properties", "required", "additionalProperties", "x-typedq-lone-tag"}
             self._only({k: 0 for k in schema if k not in _IGNORED}, known, path)
-            if schema.get("additionalProperties", False) is not False:
+            if schema.get("additionalProperties", False) not in (False, self._by_pydantic):
                 self._refuse(path, "no Struct keeps other members (additionalProperties)")
             if "additionalProperties" in schema:
                 options["forbid_unknown_fields"] = "True"
@@ -260,6 +262,8 @@ class Types:
                 options["tag"] = literal(tag_value(schema, tag))
                 options |= {} if tag == "type" else {"tag_field": literal(tag)}
             fields = self.fields(schema, path, tag=tag)
+        if self._by_pydantic and "array_like" not in options:
+            return record_source(schema, fields, lambda reason: self._refuse(path, reason))
         by_place = self._classes.ordered or "array_like" in options
         taken = frozenset(self._classes.sources)
         return struct_source(schema, fields, options, by_place=by_place, taken=taken)

@@ -9,8 +9,8 @@ from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import is_array, is_object, text_of
 from typedq.generate.python.names import BUILTINS, Names, docstring, is_name, literal, name_of
 
-_INDENT = "    "
-UNSET = "_msgspec.UNSET"
+INDENT = "    "
+UNSET, UNSET_TYPE = "_msgspec.UNSET", "_msgspec.UnsetType"
 
 
 class Field(NamedTuple):
@@ -58,11 +58,32 @@ def enum_source(schema: Mapping[str, Any]) -> tuple[str, str]:
         text = value.upper() if isinstance(value, str) else f"{value}".replace("-", "MINUS_")
         wanted = name_of(text, "EMPTY").strip("_")
         wanted = wanted if is_name(wanted) else f"VALUE_{wanted}"
-        lines.append(f"{_INDENT}{names.take(wanted)} = {literal(value)}\n")
-    return "_enum.Enum", _doc(schema) + "".join(lines)
+        lines.append(f"{INDENT}{names.take(wanted)} = {literal(value)}\n")
+    return "_enum.Enum", doc(schema) + "".join(lines)
 
 
-def enum_members(source: str, value: object) -> str | None:
+def default_source(kind: str, part: Schema, sources: Mapping[str, str]) -> str:
+    """Return the source of a default that is plain. The worker fills in any other.
+
+    sources: those of the classes
+    """
+    if not is_object(part) or "default" not in part:
+        return UNSET
+    values, value = listed(part), part["default"]
+    plain = kind.removeprefix("Annotated[").split(",")[0].split(" | ") + kind.split(" | ")
+    name = "None" if value is None else type(value).__name__
+    if name == "int" and "float" in plain and "int" not in plain:
+        return f"{value}.0"
+    if (name in plain and name != "dict") or (kind.startswith("Literal[") and value in values):
+        return literal(value)
+    if value in ([], {}) and kind.startswith(f"{name}["):
+        return literal(value)
+    source = sources.get(kind, "")
+    member = _enum_member(source, value) if "(_enum.Enum)" in source else None
+    return f"{kind}.{member}" if member else UNSET
+
+
+def _enum_member(source: str, value: object) -> str | None:
     """Return the name of the member with a value in the source of an enum."""
     lines = (line.strip().split(" = ", 1) for line in source.splitlines())
     return next((line[0] for line in lines if line[1:] == [literal(value)]), None)
@@ -81,18 +102,18 @@ def struct_source(
     in_order = by_place and required == sorted(required, reverse=True)
     if _is_named_tuple(fields, options, taken):
         rows = (f"{f.wire_name}: {f.kind}{_value(f, f.wire_name)}\n" for f in fields)
-        body = _doc(schema) + "".join(_INDENT + row for row in rows)
-        return "_typing.NamedTuple", body or f"{_INDENT}pass\n"
+        body = doc(schema) + "".join(INDENT + row for row in rows)
+        return "_typing.NamedTuple", body or f"{INDENT}pass\n"
     keywords = {**({} if in_order else {"kw_only": "True"}), **options}
     head = "".join(f", {name}={value}" for name, value in keywords.items())
     names, lines = Names(), list[str]()
     for field in fields:
         name = field_name(field.wire_name, names, taken)
-        lines.append(f"{_INDENT}{name}: {field.kind}{_value(field, name)}\n")
+        lines.append(f"{INDENT}{name}: {field.kind}{_value(field, name)}\n")
         if field.description:
-            lines.append(docstring(field.description, _INDENT))
-    body = _doc(schema) + "".join(lines)
-    return f"_msgspec.Struct, frozen=True{head}", body or f"{_INDENT}pass\n"
+            lines.append(docstring(field.description, INDENT))
+    body = doc(schema) + "".join(lines)
+    return f"_msgspec.Struct, frozen=True{head}", body or f"{INDENT}pass\n"
 
 
 def _is_named_tuple(
@@ -124,9 +145,10 @@ def _value(field: Field, name: str) -> str:
     return f" = _msgspec.field({default}name={literal(field.wire_name)})"
 
 
-def _doc(schema: Mapping[str, Any]) -> str:
+def doc(schema: Mapping[str, Any]) -> str:
+    """Return the docstring of a class, or nothing."""
     text = schema.get("description")
-    return docstring(text, _INDENT) + "\n" if isinstance(text, str) and text.strip() else ""
+    return docstring(text, INDENT) + "\n" if isinstance(text, str) and text.strip() else ""
 
 
 def tag_of(schemas: Sequence[Mapping[str, Any]], *, lone: bool) -> str | None:

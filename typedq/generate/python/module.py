@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from typedq.bundle import Bundle, BundledTask
 from typedq.contracts.dialect import Document, Unsupported
 from typedq.generate.python.annotations import Types
 from typedq.generate.python.classes import Classes, Field, is_record
 from typedq.generate.python.names import RESERVED, Inexpressible, Names, is_name, literal, name_of
+from typedq.generate.python.narrowing import narrowed
 
 _IMPORTS = {
     "_datetime.": "import datetime as _datetime\n",
     "_decimal.": "import decimal as _decimal\n",
     "_enum.": "import enum as _enum\n",
+    "_functools.": "import functools as _functools\n",
     "_ipaddress.": "import ipaddress as _ipaddress\n",
+    "_operator.": "import operator as _operator\n",
     "_pathlib.": "import pathlib as _pathlib\n",
+    "_re.": "import re as _re\n",
     "_typing.": "import typing as _typing\n",
     "_uuid.": "import uuid as _uuid\n",
+    "_zoneinfo.": "import zoneinfo as _zoneinfo\n",
 }
 _LINE = 100
+_TYPED_DICT = "_typing_extensions."
+_CLASS = re.compile(r"(?!Annotated\[|Literal\[)\w+(\[.*\])?")
 
 
-def source(bundle: Bundle, as_json: Collection[str] = ()) -> str:
+# How the arguments of a task are typed: just as its contract says, as a part of that, or as JSON.
+Form = Literal["exact", "narrower", "json"]
+
+
+def source(bundle: Bundle, forms: Mapping[str, Form] | None = None) -> str:
     """Return the source of the package. Raises Inexpressible.
 
-    as_json: tasks whose senders take JSON, because no types can be made for them
+    forms: of tasks whose types are not exact
     """
     names = Names(RESERVED)
     senders = {task: names.take(name_of(task, "task")) for task in bundle.tasks}
     classes, parts = Classes(names, ordered=bundle.ordered), list[str]()
     for task in bundle.tasks.values():
         name = senders[task.name]
-        if task.name in as_json:
+        form = (forms or {}).get(task.name, "exact")
+        if form == "json":
             parts.append(_sender(name, task, literal(task.schema)))
         else:
-            parts.append(_typed(name, task, classes))
+            parts.append(_typed(name, task, classes, form))
     body = "\n\n".join(classes.sources.values())
     code = (f"\n\n{body}\n\n" if body else "") + "".join(parts)
     public = sorted([*classes.sources, *senders.values(), "app"])
@@ -51,7 +63,9 @@ def source(bundle: Bundle, as_json: Collection[str] = ()) -> str:
             f"from typing import {', '.join(typing)}\n" if typing else "",
             "\nimport msgspec as _msgspec\n" if "_msgspec." in code else "\n",
             "import pydantic as _pydantic\n" if "_pydantic." in code else "",
-            "import typedq as _typedq\n\n",
+            "import typedq as _typedq\n",
+            "import typing_extensions as _typing_extensions\n" if _TYPED_DICT in code else "",
+            "\n",
             _list("__all__ = [", public, "]"),
             f"app = _typedq.TypedQ(\n    {literal(bundle.namespace)},\n",
             f"    queues=[{', '.join(map(literal, bundle.queues))}],\n",
@@ -63,25 +77,31 @@ def source(bundle: Bundle, as_json: Collection[str] = ()) -> str:
     return re.sub(r"\n{4,}", "\n\n\n", text)
 
 
-def _typed(name: str, task: BundledTask, classes: Classes) -> str:
+def _typed(name: str, task: BundledTask, classes: Classes, form: Form) -> str:
     """Return the source of a sender whose arguments have types."""
     try:
-        document = Document(task.schema)
+        schema = task.schema if form == "exact" else narrowed(Document(task.schema).root)
+        document = Document(schema)
     except Unsupported as error:
         raise Inexpressible(task.name, "$", f"its schema cannot be used: {error}") from None
     types = Types(task.name, document, classes)
-    if "x-typedq-payload" not in task.schema:
-        return _sender(name, task, types.of(task.schema, "$"))
-    if not is_record(task.schema):
+    owners = "" if form == "exact" else f", schema={literal(task.schema)}"
+    if "x-typedq-payload" not in schema:
+        kind = types.of(schema, "$")
+        if not _CLASS.fullmatch(kind):
+            raise Inexpressible(task.name, "$", "no class stands for the payload")
+        return _sender(name, task, kind + owners)
+    if not is_record(schema):
         raise Inexpressible(task.name, "$", "its parameters are not listed")
-    fields = types.fields(task.schema, "$")
+    fields = types.fields(schema, "$")
     for field in fields:
         if not is_name(field.wire_name) or field.wire_name.startswith("__"):
             reason = f"{field.wire_name!r:.80} cannot be the name of a parameter"
             raise Inexpressible(task.name, "$", reason)
     function = classes.names.take(f"_{name}")
     parameters = _parameters(fields, by_place=classes.ordered)
-    return f"\n\ndef {function}({parameters}) -> None: ...\n\n\n" + _sender(name, task, function)
+    stub = f"\n\ndef {function}({parameters}) -> None: ...\n\n\n"
+    return stub + _sender(name, task, function + owners)
 
 
 def _parameters(fields: Sequence[Field], *, by_place: bool) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Any, final
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, final
 
 # Names that generated modules use themselves, in annotations above all.
 BUILTINS = frozenset(
@@ -14,6 +14,7 @@ BUILTINS = frozenset(
 )
 RESERVED = BUILTINS | {"app", "annotations", "Annotated", "Literal", "Meta", "Struct", "UNSET"}
 _MAX_NAME = 100
+Refuse = Callable[[str], NoReturn]
 
 
 def is_name(text: str) -> bool:

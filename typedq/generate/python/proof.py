@@ -11,7 +11,7 @@ from types import ModuleType
 from typedq.bundle import Bundle, BundledTask, secret_paths
 from typedq.compat import compare
 from typedq.contracts import Contract
-from typedq.generate.python.module import derived, source
+from typedq.generate.python.module import Form, derived, source
 from typedq.generate.python.names import Inexpressible
 
 _NAME = "_typedq_generated"
@@ -22,22 +22,38 @@ def checked_source(bundle: Bundle, *, allow_json: bool = False) -> tuple[str, li
 
     With `allow_json`, their senders take JSON; else nothing may be written.
     """
-    problems = list[Inexpressible]()
+    problems, forms = list[Inexpressible](), dict[str, Form]()
     for name, task in bundle.tasks.items():
-        alone = replace(bundle, tasks={name: task})
-        try:
-            prove(source(alone), alone)
-        except Inexpressible as error:
-            problems.append(error)
+        form, problem = _form_of(replace(bundle, tasks={name: task}))
+        forms[name] = form
+        problems += [] if problem is None else [problem]
     if problems and not allow_json:
         return "", problems
-    text = source(bundle, {error.task for error in problems})
+    text = source(bundle, forms)
     prove(text, bundle)
     return text, problems
 
 
+def _form_of(bundle: Bundle) -> tuple[Form, Inexpressible | None]:
+    """Return how to type the only task of a bundle, and why it can only take JSON."""
+    problem = None
+    forms: tuple[Form, ...] = ("exact", "narrower")
+    for form in forms:
+        try:
+            prove(source(bundle, dict.fromkeys(bundle.tasks, form)), bundle)
+        except Inexpressible as error:
+            # The second way names what is left of it; where it does not, the first one does.
+            problem = error if problem is None or error.path != "$" else problem
+        else:
+            return form, None
+    return "json", problem
+
+
 def prove(text: str, bundle: Bundle) -> None:
-    """Import a package and derive each contract again. Raises Inexpressible."""
+    """Import a package and derive each contract again. Raises Inexpressible.
+
+    Types that are narrower than a contract were compared with it by the import.
+    """
     with _imported(text, next(iter(bundle.tasks))) as module:
         contracts = derived(vars(module))
     for name, task in bundle.tasks.items():
@@ -49,7 +65,7 @@ def _compare(task: BundledTask, made: Contract) -> None:
         changes = compare(task.schema, made.schema).changes
         path, why = next(((c.path, c.message) for c in changes), ("$", "a keyword is lost"))
         raise Inexpressible(task.name, path, f"no Python type says the same: {why}")
-    if secret_paths(made.schema) != secret_paths(task.schema):
+    if not set(secret_paths(task.schema)) <= set(secret_paths(made.schema)):
         raise Inexpressible(task.name, "$", "its secret parts would not be secret")
 
 

@@ -13,6 +13,8 @@ export interface Options<Queue extends string = string> {
   /** Time limits, instead of those of the task. */
   readonly softTimeout?: number | undefined;
   readonly hardTimeout?: number | undefined;
+  /** The message does not begin later than this long after it was accepted, or than this time. */
+  readonly expires?: number | Date | undefined;
   /** One message of the task is accepted for this key in `uniqueFor` seconds. */
   readonly unique?: string | undefined;
   readonly uniqueFor?: number | undefined;
@@ -45,11 +47,13 @@ export interface Prepared {
   readonly when: readonly [mode: "now" | "delay" | "eta", ms: number];
   readonly dueMs: number;
   readonly unique: readonly [key: string, ms: number] | null;
+  /** After how many ms the server lets it expire; null if never, or at the time in the message. */
+  readonly expiresMs: number | null;
   readonly message: string;
 }
 
 const OPTIONS = new Set([
-  "delay", "eta", "queue", "softTimeout", "hardTimeout", "unique", "uniqueFor", "meta",
+  "delay", "eta", "queue", "softTimeout", "hardTimeout", "expires", "unique", "uniqueFor", "meta",
 ]);
 const TEN_YEARS = 10 * 365 * 86_400;
 const SEQUENCE_TTL = 3_600;
@@ -67,13 +71,15 @@ export function prepare(bundle: Bundle, task: string, payload: unknown, options:
     throw new InvalidOptions("queue", `no queue named ${queue}; there are: ${bundle.queues.join(", ")}`);
   }
   const when = due(options);
+  const [expiresMs, until] = expiryOf(options, when);
   const header = headerOf(options);
   const body = toJson(known.payload, payload, bundle.maxDepth);
   const bytes = utf8Length(body);
   if (bytes > bundle.maxBody) throw new InvalidArguments("$", `${bytes} bytes; the limit is ${bundle.maxBody}`);
   const dueMs = when[0] === "delay" ? Date.now() + when[1] : Math.max(Date.now(), when[1]);
-  const message = `1 0 00 000 0000000000000 ${id} ${known.id} ${queue} ${header} ${body}`;
-  return { id, task, queue, contract: known.id, when, dueMs, unique: uniqueOf(options), message };
+  const [format, expiry] = until === null ? ["1", ""] : ["2", `${`${until}`.padStart(13, "0")} `];
+  const message = `${format} 0 00 000 0000000000000 ${id} ${known.id} ${queue} ${header} ${expiry}${body}`;
+  return { id, task, queue, contract: known.id, when, dueMs, unique: uniqueOf(options), expiresMs, message };
 }
 
 /** Return keys and arguments of the script `enqueue`. `schemas`: contracts to publish. */
@@ -93,8 +99,9 @@ export function request(
   const args: string[] = [`${producer.sequence}`, `${SEQUENCE_TTL}`, `${schemas.length}`];
   for (const id of schemas) args.push(id, schemaOf(bundle, id));
   for (const group of grouped(calls)) {
-    const [{ task, queue, contract, when, unique }] = group as [Prepared, ...Prepared[]];
+    const [{ task, queue, contract, when, unique, expiresMs }] = group as [Prepared, ...Prepared[]];
     if (unique !== null) args.push("unique", `${place(uniques, key("unique", task, unique[0]))}`, `${unique[1]}`);
+    if (expiresMs !== null) args.push("expires", `${expiresMs}`);
     args.push(`${place(queues, queue) + 1}`, when[0], `${when[1]}`, contract, `${group.length}`);
     for (const { message } of group) args.push(message);
   }
@@ -121,7 +128,7 @@ export function* chunked(calls: readonly Prepared[], most: number): Generator<Pr
 }
 
 const destination = (call: Prepared): string =>
-  JSON.stringify([call.queue, call.contract, call.when, call.unique]);
+  JSON.stringify([call.queue, call.contract, call.when, call.unique, call.expiresMs]);
 
 function grouped(calls: readonly Prepared[]): Prepared[][] {
   const groups: Prepared[][] = [];
@@ -155,10 +162,33 @@ function due({ delay, eta }: Options): Prepared["when"] {
   }
   if (delay !== undefined) return ["delay", Math.round(seconds("delay", delay) * 1_000)];
   if (eta === undefined) return ["now", 0];
-  const ms = eta instanceof Date ? Math.floor(eta.getTime()) : Number.NaN;
-  if (Number.isNaN(ms)) throw new InvalidOptions("eta", "it takes a valid Date");
-  if (ms - Date.now() > TEN_YEARS * 1_000) throw new InvalidOptions("eta", "it is more than 10 years away");
-  return ["eta", Math.max(0, ms)];
+  return ["eta", moment("eta", eta)];
+}
+
+function moment(option: string, value: Date): number {
+  const ms = value instanceof Date ? Math.floor(value.getTime()) : Number.NaN;
+  if (Number.isNaN(ms)) throw new InvalidOptions(option, "it takes a valid Date");
+  if (ms - Date.now() > TEN_YEARS * 1_000) throw new InvalidOptions(option, "it is more than 10 years away");
+  return Math.max(0, ms);
+}
+
+/** Return after how many ms it expires, and what stands in the message: when, or 0 for the server. */
+function expiryOf({ expires }: Options, when: Prepared["when"]): [number | null, number | null] {
+  if (expires === undefined) return [null, null];
+  const [after, until] =
+    typeof expires === "number" ? [lasting("expires", expires), 0] : [null, moment("expires", expires)];
+  const now = Date.now();
+  const due = when[0] === "delay" ? now + when[1] : when[1];
+  if (now < due && due >= (after === null ? until : now + after)) {
+    throw new InvalidOptions("expires", "it would expire before it is due, and never run");
+  }
+  return [after, until];
+}
+
+function lasting(option: string, value: number): number {
+  const ms = Math.round(seconds(option, value) * 1_000);
+  if (ms < 1) throw new InvalidOptions(option, "it is at least a millisecond");
+  return ms;
 }
 
 function uniqueOf({ unique, uniqueFor }: Options): Prepared["unique"] {
@@ -169,9 +199,7 @@ function uniqueOf({ unique, uniqueFor }: Options): Prepared["unique"] {
   }
   const fits = typeof unique === "string" && unique !== "" && !/\p{Cs}/u.test(unique) && utf8Length(unique) <= 256;
   if (!fits) throw new InvalidOptions("unique", "it takes a text of 1 to 256 bytes");
-  const ms = Math.round(seconds("uniqueFor", uniqueFor) * 1_000);
-  if (ms < 1) throw new InvalidOptions("uniqueFor", "it is at least a millisecond");
-  return [unique, ms];
+  return [unique, lasting("uniqueFor", uniqueFor)];
 }
 
 function headerOf({ softTimeout: soft, hardTimeout: hard, meta }: Options): string {
