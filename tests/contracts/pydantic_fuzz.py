@@ -146,7 +146,8 @@ def _members(value: Any) -> dict[str, Any] | None:
     """The members of a record or dict, by the names under which they travel."""
     if isinstance(value, Mapping):
         return {_key(key): item for key, item in value.items()}
-    if (names := _names_of(type(value))) is None:
+    cls: Any = type(value)
+    if (names := _names_of(cls)) is None:
         return None
     extra: Any = getattr(value, "__pydantic_extra__", None) or {}
     return {**{written: getattr(value, name) for name, written in names}, **extra}

@@ -44,7 +44,8 @@ def _nodes_in(held: Any) -> Iterator[Core]:
     if is_object(held) and "type" in held:
         yield held
     elif is_object(held) or isinstance(held, list | tuple):
-        for one in held.values() if is_object(held) else held:
+        inner: Any = held.values() if is_object(held) else held
+        for one in inner:
             yield from _nodes_in(one)
 
 
