@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from typedq.contracts.fragments import Schema, as_text
 from typedq.contracts.json_tree import is_object
@@ -44,8 +44,7 @@ def _nodes_in(held: Any) -> Iterator[Core]:
     if is_object(held) and "type" in held:
         yield held
     elif is_object(held) or isinstance(held, list | tuple):
-        inner: Any = held.values() if is_object(held) else held
-        for one in inner:
+        for one in cast("list[Any]", held.values() if is_object(held) else held):
             yield from _nodes_in(one)
 
 
