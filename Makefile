@@ -49,8 +49,9 @@ coverage: $(STAMP)  ## all tests with branch coverage, children included
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in an empty environment
-	$(BIN)/python -m tests.release_check
+release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in an empty environment, list what it needs
+	$(BIN)/python -m pip install -q --disable-pip-version-check --group release
+	$(BIN)/python -m tests.release_check $(ARGS)
 
 demo: $(STAMP)  ## run the example application
 	$(BIN)/python -m examples.codestats

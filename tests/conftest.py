@@ -18,7 +18,7 @@ T = TypeVar("T")
 # Tests that start workers, servers of their own or applications; `make check-fast` leaves them out.
 _STARTS_PROCESSES = (
     *("worker", "observe", "faults", "examples", "security", "embedded", "test_snippets.py"),
-    *("typescript/test_contracts.py", "typescript/test_producers.py"),
+    "typescript/test_client.py",
     *("test_benchmarks.py", "test_conftest.py", "cli/test_reload.py", "cli/test_durability.py"),
     *(f"broker/test_{name}.py" for name in ("durability", "topology", "moved_on", "machine")),
     *(f"broker/test_{name}.py" for name in ("client", "wakeup")),

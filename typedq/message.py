@@ -101,6 +101,11 @@ class Envelope(NamedTuple):
         return self.contract.partition(b"@")[0].decode()
 
     @property
+    def needs(self) -> bytes:
+        """Return the contract that a worker must read, as in `mail@0#2` for formats beyond 1."""
+        return self.contract + (b"" if self.version == VERSIONS[0] else b"#" + self.version)
+
+    @property
     def is_broadcast(self) -> bool:
         """Return True for a copy of a broadcast, which is neither parked nor counted as waiting."""
         return is_broadcast(self.queue.decode(errors="replace"))

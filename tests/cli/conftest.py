@@ -190,11 +190,11 @@ class Cemetery:
         tasks: list[Task[..., Any]] = [send_email, fail, legacy, resize]
         self.calls = {task.name: task for task in tasks}
 
-    def park(self, task: str, count: int = 1) -> str:
+    def park(self, task: str, count: int = 1, **options: Any) -> str:
         """So many new messages, set aside; returns their contract."""
         known = self.calls[task]
         group = Group(known.queue or "low", known.contract.id)
-        receipts = self.app.enqueue_many([known.call("xyz")] * count)
+        receipts = self.app.enqueue_many([known.options(**options).call("xyz")] * count)
         keys, queues = self.broker.keys, ["high", "low"]
         self.broker.call(operations.open(keys, ["s"], queues, 60_000))
         for start in range(0, count, 500):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from typedq.broker import operations, settlements
+from typedq.broker.stats import survey
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery, Shop
@@ -83,7 +87,7 @@ def test_drop_of_more_than_one_chunk_drops_all(shop: Shop, cemetery: Cemetery) -
 @pytest.mark.parametrize("what", ["retry", "drop"])
 def test_change_without_a_selection_is_refused(what: str, shop: Shop, cemetery: Cemetery) -> None:
     cemetery.bury("fail")
-    choose = "give ids, or choose by --task, --since or --all"
+    choose = "give ids, or choose by --task, --since, --error or --all"
     assert choose in shop.error("dead", what)
     assert choose in shop.error("dead", what, "x", "--all")
     assert "there is no terminal to confirm at; use -y" in shop.error("dead", what, "--all")
@@ -111,3 +115,73 @@ def test_drop_asks_at_a_terminal(
     os.close(master)
     assert b"drop 1 dead letter(s)? [y/N]" in said
     assert shop.json("info")["dead"] == left
+
+
+# --- groups, and what a retry would do
+
+
+def report(cemetery: Cemetery, name: str, *tasks: str, **about: Any) -> None:
+    """Say as a live worker does which tasks it reads."""
+    contracts = [cemetery.calls[task].contract.id for task in tasks]
+    now_ms = cemetery.broker.call(survey(cemetery.broker.keys, [], [])).now_ms
+    line = {"reads": contracts, "queues": ["high", "low"], "format": 1, "seen_ms": now_ms} | about
+    cemetery.broker.call(
+        operations.renew(cemetery.broker.keys, [], 60_000, name, json.dumps(line).encode())
+    )
+
+
+def test_groups_count_by_task_and_error_and_say_who_could_read_them(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    broken = b'{"kind":"failed","error":"OSError: no route\\nto host"}'
+    oldest, *_ = cemetery.bury("fail", 3, broken)
+    cemetery.bury("fail")
+    cemetery.bury("send_email", 2, broken)
+    report(cemetery, "one", "fail")
+    report(cemetery, "two", "fail", "legacy", queues=["high"])
+    groups = shop.json("dead", "list", "--groups")
+    counts = [(g["messages"], g["task"], g["error"], g["read_by"]) for g in groups]
+    assert counts == [
+        (3, "fail", "OSError: no route to host", ["one"]),
+        (2, "send_email", "OSError: no route to host", []),
+        (1, "fail", "RuntimeError: a\x1b[31mb", ["one"]),
+    ]
+    assert groups[0]["oldest"] == shop.json("dead", "show", oldest)["died"] <= groups[0]["newest"]
+    assert groups[1]["why"] == "no live worker has a task send_email"
+    head, *rows = shop.out("dead", "list", "--groups", "--error", "route").splitlines()
+    assert head.split() == ["messages", "task", "error", "oldest", "newest", "read", "by"]
+    assert [row.split()[:2] for row in rows] == [["3", "fail"], ["2", "send_email"]]
+    assert rows[1].rstrip().endswith("nobody: no live worker has a task send_email")
+
+
+def test_a_dry_run_says_who_could_read_what_would_be_retried_and_changes_nothing(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    app, route = cemetery.app, b'{"kind":"failed","error":"OSError: no route"}'
+    cemetery.bury("fail", 2, route)
+    cemetery.bury("fail")
+    plain = cemetery.calls["fail"]
+    (expiring,) = app.enqueue_many([plain.options(expires=3600).call("xyz")])
+    cemetery.fetch([settlements.DeadLetter(expiring.id.encode(), route)])
+    report(cemetery, "old", "fail")
+    told = shop.out("dead", "retry", "--error", "OSError", "--dry-run")
+    head, *rows = told.splitlines()[1:]
+    assert told.splitlines()[0] == "a retry would requeue 3 dead letter(s):"
+    assert head.split() == ["messages", "task", "queue", "contract", "read", "by"]
+    id = plain.contract.id
+    assert rows[0].split() == ["2", "fail", "low", id, "old"]
+    assert rows[1].split()[:5] == ["1", "fail", "low", f"{id}#2", "nobody:"]
+    assert rows[1].rstrip().endswith("its message format 2 is newer than the worker")
+    assert len(shop.json("dead", "list")) == 4
+    told = shop.out("dead", "retry", "--error", "OSError: no route", "-y")
+    assert told == "retry: 3 of 3 dead letter(s)\n"
+    assert len(shop.json("dead", "list")) == 1
+
+
+def test_a_reason_on_the_server_cannot_pose_as_the_message(shop: Shop, cemetery: Cemetery) -> None:
+    odd = b'{"id":[],"task":{"a":1},"contract":3,"queue":[],"died":null,"error":["x"],"kind":7}'
+    (id,) = cemetery.bury("fail", reason=odd)
+    (letter,), (group,) = shop.json("dead", "list"), shop.json("dead", "list", "--groups")
+    assert (letter["id"], letter["task"], letter["queue"]) == (id, "fail", "low")
+    assert (group["task"], group["error"], group["kind"]) == ("fail", "['x']", "7")
+    assert "['x']" in shop.out("dead", "list", "--groups")

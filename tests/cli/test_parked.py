@@ -63,6 +63,19 @@ def test_retry_puts_them_back_in_their_queues(shop: Shop, cemetery: Cemetery) ->
     assert ([q["ready"] for q in facts["queues"]], facts["parked"]) == ([1, 2], [])
 
 
+def test_metadata_is_shown_and_kept_when_parked_messages_are_retried(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    meta = {"tenant": "acme", "note": "a b {c}"}
+    contract = cemetery.park("legacy", meta=meta)
+    (parked,) = shop.json("parked", "show", contract)
+    assert parked["meta"] == meta
+    assert "note=a b {c} tenant=acme" in shop.out("parked", "show", contract)
+    assert shop.out("parked", "retry", contract, "-y") == "retry: 1 of 1 parked message(s)\n"
+    shown = shop.json("show", parked["id"])
+    assert (shown["state"], shown["meta"]) == ("ready", meta)
+
+
 def test_drop_of_more_than_one_chunk_drops_all(shop: Shop, cemetery: Cemetery) -> None:
     cemetery.park("legacy", 1_100)
     left = cemetery.park("send_email")
@@ -100,3 +113,23 @@ def test_change_without_a_selection_is_refused(what: str, shop: Shop, cemetery: 
     assert choose in shop.error("parked", what)
     assert choose in shop.error("parked", what, "x", "--all")
     assert "there is no terminal to confirm at; use -y" in shop.error("parked", what, "--all")
+
+
+def test_groups_say_why_nobody_reads_what_is_parked(shop: Shop, cemetery: Cemetery) -> None:
+    contract = cemetery.park("legacy", 3)
+    young = cemetery.park("send_email")
+    groups = shop.json("parked", "list", "--groups")
+    assert [(g["messages"], g["task"], g["contract"]) for g in groups] == [
+        (3, "legacy", contract),
+        (1, "send_email", young),
+    ]
+    assert (groups[0]["queues"], groups[0]["read_by"]) == (["low"], [])
+    assert groups[0]["why"] == "no live worker has a task legacy"
+    enqueued = [m["enqueued"] for m in shop.json("parked", "show", contract)]
+    assert (groups[0]["oldest"], groups[0]["newest"]) == (min(enqueued), max(enqueued))
+    head, first, _ = shop.out("parked", "list", "--groups").splitlines()
+    assert head.split() == ["messages", "task", "contract", "oldest", "newest", "read", "by"]
+    assert first.rstrip().endswith("nobody: no live worker has a task legacy")
+    assert (
+        shop.out("parked", "list", "--groups", "--task", "x") == "nothing is parked that matches\n"
+    )

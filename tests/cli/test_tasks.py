@@ -29,6 +29,9 @@ REFUSED = [
     (["hold", "--expires", "2027-01-31T09:30"], "has no time zone; add Z for UTC"),
     (["hold", "--expires", "0"], "hold: option 'expires': it is at least a millisecond"),
     (["hold", "--expires", "1m", "--delay", "2m"], "it would expire before it is due"),
+    (["hold", "--meta", "tenant"], "'tenant' is not KEY=VALUE (tenant=acme)"),
+    (["hold", "--meta", "a=1", "--meta", "a=2"], "'a' is given twice"),
+    (["hold", "--meta", "A=b"], "hold: option 'meta': key 'A' is not 1 to 64 of a-z 0-9 _ . -"),
     (["resiz"], "no task named 'resiz' (did you mean 'resize'?)"),
     (["zzz"], "no task named 'zzz'; this app has: fail, hold, resize, send_email"),
 ]
@@ -77,6 +80,13 @@ def test_an_expiry_is_enqueued_and_shown(shop: Shop) -> None:
     id = shop.json("enqueue", "hold", "--expires", "10m")["id"]
     left = datetime.fromisoformat(shop.json("show", id)["expires"]) - datetime.now(UTC)
     assert timedelta(minutes=9) < left <= timedelta(minutes=10, seconds=5)
+
+
+def test_metadata_travels_with_the_message(shop: Shop) -> None:
+    words = ("enqueue", "hold", "--meta", "tenant=acme", "--meta", "note=a=b {c}", "--meta", "x=")
+    meta = {"tenant": "acme", "note": "a=b {c}", "x": ""}
+    assert shop.json("show", shop.json(*words)["id"])["meta"] == meta
+    assert shop.json("show", shop.json("enqueue", "hold")["id"])["meta"] == {}
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED)

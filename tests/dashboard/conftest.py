@@ -112,9 +112,11 @@ class Shop:
         broker.call(operations.open(broker.keys, ["s"], [queue], 600_000))
         broker.call(settlements.settle_and_fetch(broker.keys, "s", [queue], max_messages=count))
 
-    def bury(self, name: str, error: str = "ValueError: no", count: int = 1) -> list[str]:
+    def bury(
+        self, name: str, error: str = "ValueError: no", count: int = 1, **options: Any
+    ) -> list[str]:
         """Make dead letters of `report`; return their ids."""
-        calls = [self.report.call(name)] * count
+        calls = [self.report.options(**options).call(name)] * count
         ids = [receipt.id for receipt in self.app.enqueue_many(calls)]
         reason = {"kind": "failed", "error": error, "attempts": 2, "traceback": f"Trace\n{error}"}
         line = json.dumps(reason).encode()

@@ -188,6 +188,17 @@ def test_dead_letters_are_grouped_by_task_and_error(shop: Shop) -> None:
     assert "a secret" not in group.text
 
 
+def test_who_reads_a_dead_letter_depends_on_its_message_format(shop: Shop) -> None:
+    shop.worker("before", format=1)
+    (id,) = shop.bury("a secret", expires=3600)
+    site, query = shop.site(write=True), {"act": "retry"}
+    assert "✕ 0 of today's workers" in shown(site.get("/dead"))
+    shop.worker("today", format=2)
+    assert "✓ 1 of today's workers" in shown(site.get("/dead"))
+    assert "1 of 2" in shown(site.get(f"/dead/{id}"))
+    assert "1 of 2" in shown(site.get("/dead/confirm", params=query | {"id": id}))
+
+
 def test_a_dead_letter_hides_its_arguments_until_asked(shop: Shop) -> None:
     (id,) = shop.bury("a secret")
     site = shop.site()

@@ -150,7 +150,30 @@ def _value_of(random: Random, depth: int = 0) -> str:
     parts = [
         *('"""', "'''", "\\", "\n", "\r", "\0", "import os", "__import__('os').system('x')"),
         *("}", "{", "#", "\u202e", "\u2028", "\ud7ff", "é", "\uff49nt", "class", "A", "1", ")"),
-        *("]", ";", "f'{x}'", "%s", "$"),
+        *(
+            "]",
+            ";",
+            "f'{x}'",
+            "%s",
+            "$",
+            "\\N{DIGIT ONE}",
+            "\\x22",
+            "\\\n",
+            "\x0c",
+            "\x85",
+            "\ufeff",
+        ),
+        *("await", "match", "_", "__class__", "__init_subclass__", "__doc__", "_msgspec", "None"),
+        *(
+            "self",
+            "mro",
+            "name",
+            "model_config",
+            "_generate_next_value_",
+            "\ufb01",
+            "# type: ignore",
+        ),
+        *("lambda: 0", "*", "return", "keys", "_fields", "Annotated", "app", "\U0010ffff"),
     ]
     return "".join(random.choices(parts, k=random.randint(0, 4)))
 

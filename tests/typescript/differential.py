@@ -91,11 +91,13 @@ class Case:
         return True
 
 
-def _leaves(value: Any) -> set[str]:
-    if isinstance(value, dict | list):
-        parts = value.values() if isinstance(value, dict) else value
-        return {leaf for part in parts for leaf in _leaves(part)}
-    return {json.dumps(value)}
+def _leaves(value: Any, path: str = "$") -> set[str]:
+    """Return the texts of all parts that hold no others, each behind its path."""
+    if isinstance(value, dict):
+        return {leaf for name, part in value.items() for leaf in _leaves(part, f"{path}.{name}")}
+    if isinstance(value, list):
+        return {leaf for part in value for leaf in _leaves(part, f"{path}[*]")}
+    return {f"{path} {json.dumps(value)}"}
 
 
 def _as_numbers(value: Any) -> Any:

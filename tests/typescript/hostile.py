@@ -18,6 +18,14 @@ TEXTS = [
     f"\u2028{RUN}\u2029",
     f'\\"; {RUN}; //',
     f"]); {RUN}; t.text([",
+    f"<!-- {RUN}\n--> {RUN}",
+    f"\\u0022; {RUN}; //",
+    f"\\x60; {RUN}; `${{{RUN}}}",
+    f"/(?:{RUN})/.source; {RUN}",
+    f"}}}}; {RUN}; const x = {{{{",
+    f"\x85{RUN}\u2029\ufeff",
+    f"# sourceMappingURL={RUN}",
+    "(?<name>a)\\k<name>(?i:b)[\\p{L}&&\\q{ab}]",
     f"// @ts-nocheck\n{RUN}",
     "@ts-ignore",
     "/* @ts-ignore */",
@@ -25,6 +33,8 @@ TEXTS = [
     "\0\r\n\x7f\u202e",
     "\U0001f600",
     *("__proto__", "constructor", "toString", "prototype", "then", "default", "class", "t", "any"),
+    *("arguments", "eval", "undefined", "never", "symbol", "readonly", "Object", "valueOf"),
+    *("hasOwnProperty", "__defineGetter__", "Infinity", "globalThis", "satisfies", "yield"),
     *("bundle", "Map", "Json", "Tasks", "import", "await", "string", "0", "a-b", "", " "),
 ]
 _META = "".join(TEXTS)

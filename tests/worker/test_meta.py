@@ -50,7 +50,7 @@ def test_every_attempt_of_a_message_has_its_metadata(tags: Stage, task: str) -> 
     sent = {tags.send(task, how, meta=tagged.META): number for how, number in WAYS.items()}
     sent[tags.send(task)] = 0
     burst(tags)
-    (dead,) = DeadLetters(tags.app).find()
+    ((dead, _),) = DeadLetters(tags.app).find()
     assert dead["meta"] == tagged.META
     assert list(DeadLetters(tags.app).requeue([dead["id"]])) == [1]
     burst(tags)

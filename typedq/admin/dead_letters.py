@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import msgspec
 
@@ -19,7 +19,30 @@ from typedq.admin.messages import (
 )
 from typedq.app import TypedQ
 from typedq.broker import stats
+from typedq.broker.parking import Group
 from typedq.broker.stats import DeadEntry, DeadMessage
+from typedq.errors import BadMessage
+from typedq.message import decode_message
+
+MAX_LINE = 300  # characters of an error in a list
+
+
+class Letter(NamedTuple):
+    """A dead letter as `dead list --json` shows it. `needs`: whom a retry needs, if it is known."""
+
+    shown: dict[str, Any]
+    needs: Group | None
+
+    @property
+    def error(self) -> str:
+        """Return the error on one line, by which dead letters are grouped."""
+        line = " ".join((str(self.shown["error"]) or str(self.shown["kind"])).splitlines())
+        return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…"
+
+    def has(self, error: str) -> bool:
+        """Return True if its error contains a text, which may be copied from a list."""
+        whole = f"{self.error}\n{self.shown['error']}"
+        return error.removesuffix("…") in whole
 
 
 @final
@@ -30,11 +53,14 @@ class DeadLetters:
         self._broker, self._keys = app.broker, app.broker.keys
         self._queues = [queue.name for queue in app.settings.queues]
 
-    def find(self, only: Selection = EVERYTHING) -> Iterator[dict[str, Any]]:
+    def find(self, only: Selection = EVERYTHING) -> Iterator[Letter]:
         """Yield dead letters, youngest first, without their arguments."""
-        return (_describe(*each) for each in self._read(only))
+        for entry, message in self._read(only):
+            letter = _describe(entry, message)
+            if only.error is None or letter.has(only.error):
+                yield letter
 
-    def get(self, id: str, show: ShowPayload | None = None) -> dict[str, Any] | None:
+    def get(self, id: str, show: ShowPayload | None = None) -> Letter | None:
         """Return one dead letter with its traceback, or None if there is no such id."""
         (message,) = self._broker.call(stats.read_dead(self._keys, [id]))
         died_ms = self._broker.call(stats.died_at(self._keys, id)) if message else None
@@ -43,9 +69,9 @@ class DeadLetters:
         return _describe(DeadEntry(id, died_ms), message, show)
 
     def ids(self, only: Selection) -> list[str]:
-        """Return the ids of the selected dead letters; bodies are read only to find a task."""
-        if only.task is not None:
-            return [entry.id for entry, _ in self._read(only)]
+        """Return the ids of the selected dead letters; bodies are read only for a task or error."""
+        if only.task is not None or only.error is not None:
+            return [letter.shown["id"] for letter in self.find(only)]
         return [entry.id for page in self._pages(only, CHUNK) for entry in page]
 
     def requeue(self, ids: Sequence[str]) -> Iterator[int]:
@@ -83,15 +109,15 @@ def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     return (unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK))
 
 
-def _describe(
-    entry: DeadEntry, dead: DeadMessage, show: ShowPayload | None = None
-) -> dict[str, Any]:
+def _describe(entry: DeadEntry, dead: DeadMessage, show: ShowPayload | None = None) -> Letter:
     """Return the keys of `dead list --json`, then the other fields of the reason."""
     about = describe(dead.message, show)
     shown = {"payload": about.pop("payload")} if show else {}
     first = {"id": entry.id, "died": instant(entry.died_ms)}
     blank = {"kind": "unknown", "error": ""}
-    return {**first, **about, **first, **blank, **_reason(dead.reason), **shown}
+    own = {name: about[name] for name in ("task", "contract", "queue")} | first
+    whole = {**first, **about, **blank, **_reason(dead.reason), **own, **shown}
+    return Letter(whole, _needs(dead.message))
 
 
 def _reason(line: bytes) -> dict[str, Any]:
@@ -99,3 +125,11 @@ def _reason(line: bytes) -> dict[str, Any]:
         return msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return {"error": text(line)}
+
+
+def _needs(message: bytes) -> Group | None:
+    try:
+        envelope = decode_message(message)
+    except BadMessage:
+        return None
+    return Group(text(envelope.queue), text(envelope.needs))

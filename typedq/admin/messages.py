@@ -32,11 +32,15 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class Selection:
-    """Which messages to select: of a task, of a queue, not older than a moment; else all."""
+    """Which messages to select: of a task, of a queue, not older than a moment; else all.
+
+    error: a text in the error of a dead letter
+    """
 
     task: str | None = None
     queue: str | None = None
     since: datetime | None = None
+    error: str | None = None
 
     @property
     def oldest_ms(self) -> float:
@@ -46,7 +50,7 @@ class Selection:
     @property
     def narrows(self) -> bool:
         """Return True unless all messages are selected."""
-        return any((self.task, self.queue, self.since))
+        return any((self.task, self.queue, self.since, self.error))
 
 
 EVERYTHING = Selection()

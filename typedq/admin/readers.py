@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import final
 
 from typedq import registry
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import stats
+from typedq.broker.parking import split_format
 
 
 def reports(seen: stats.Stats) -> dict[str, registry.Worker]:
@@ -38,3 +39,25 @@ class LiveReaders:
         """Return the names of the workers that read a contract, and serve a queue if given."""
         serving = {n: w for n, w in self.alive.items() if queue is None or queue in w.queues}
         return self._readers.of(contract, serving)
+
+    def why(self, contract: str, queue: str | None = None) -> str:
+        """Return why no live worker reads a contract, or none serves the queue; "" if one does."""
+        if self.of(contract, queue):
+            return ""
+        if self.alive and self.of(contract):
+            return f"no worker that reads it serves the queue {queue}"
+        return why_unread(self._readers, contract, self.alive.values())
+
+
+def why_unread(
+    known: registry.WorkersByContract, contract: str, workers: Iterable[registry.Worker]
+) -> str:
+    """Return why workers cannot read a contract; "" if one can."""
+    reasons, (_, format) = list[str](), split_format(contract)
+    for reads, newest in {(tuple(worker.reads), worker.format) for worker in workers}:
+        for read in known.of_task(contract, reads):
+            how, why = known.reading(contract, read)
+            if how and newest >= format:
+                return ""
+            reasons.append(why or f"its message format {format} is newer than the worker")
+    return reasons[0] if reasons else f"no live worker has a task {contract.partition('@')[0]}"

@@ -2,42 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument
+from typer import Argument, Option
 
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import Row, columns, print_json, print_line, print_rows
-from typedq.cli.messages import Filter, Number, Shown, Target
+from typedq.cli.messages import Number, Shown
 
 if TYPE_CHECKING:
-    from typedq.admin.dead_letters import DeadLetters
+    from typedq.admin.dead_letters import DeadLetters, Letter
     from typedq.app import TypedQ
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
 Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these dead letters.")]
+_DRY_RUN = "Change nothing: show how many messages would go where, and who can read them."
+DryRun = Annotated[bool, Option("--dry-run", help=_DRY_RUN)]
 _KIND = "dead letter(s)"
 _OTHERS = "the others no longer exist, or are malformed or of a queue that this app does not have"
 
 
-def list_(only: Filter, *, number: Number = 20, json: AsJson = False, app: AppOptions) -> None:
-    """List dead letters, the youngest first."""
-    found = list(islice(_dead_letters(app.load()).find(only.selection), number))
-    shown = {**columns("id", "died", "task", "queue", "kind"), "error": _first_line}
+@dataclass(frozen=True)
+class DeadFilter(messages.Filter):
+    """Options that select dead letters; without any, all."""
+
+    error: Annotated[
+        str | None, Option("--error", metavar="TEXT", help="Only those whose error has this text.")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {"task": self.task, "since": self.since, "error": self.error}
+
+
+@dataclass(frozen=True)
+class DeadTarget(DeadFilter, messages.Target):
+    """Options of a command that changes dead letters."""
+
+
+def list_(
+    only: DeadFilter,
+    *,
+    groups: messages.Groups = False,
+    number: Number = 20,
+    json: AsJson = False,
+    app: AppOptions,
+) -> None:
+    """List dead letters, the youngest first; with --groups, the largest group first."""
+    loaded = app.load()
+    letters = _dead_letters(loaded).find(only.selection)
     none = "no dead letters" + (" match" if only.selection.narrows else "")
+    if groups:
+        from typedq.admin.failures import dead_rows, group_dead
+        from typedq.admin.readers import LiveReaders
+
+        found = dead_rows(group_dead(letters), LiveReaders(loaded))[:number]
+        shown = {**columns("messages", "task"), "error": _first_line}
+        shown |= {**columns("oldest", "newest"), "read by": messages.read_by}
+    else:
+        found = [letter.shown for letter in islice(letters, number)]
+        shown = {**columns("id", "died", "task", "queue", "kind"), "error": _first_line}
     print_rows(found, shown, as_json=json, none=none)
 
 
 def show(id: Id, *, shown: Shown, json: AsJson = False, app: AppOptions) -> None:
     """Show why a message failed, with the traceback. Exit code 1 if there is no such id."""
     loaded = app.load()
-    facts = _dead_letters(loaded).get(id, shown.payloads(loaded))
-    if facts is None:
+    letter = _dead_letters(loaded).get(id, shown.payloads(loaded))
+    if letter is None:
         print_line(f"no dead letter with the id {id}")
         raise typer.Exit(1)
+    facts = letter.shown
     if json:
         print_json(facts)
         return
@@ -49,21 +89,38 @@ def show(id: Id, *, shown: Shown, json: AsJson = False, app: AppOptions) -> None
         print_line(f"    {line}")
 
 
-def retry(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
+def retry(ids: Ids = None, *, which: DeadTarget, dry_run: DryRun = False, app: AppOptions) -> None:
     """Requeue dead letters with counters reset. Asks for confirmation unless you give IDs."""
     which.check(ids, "id")
-    dead = _dead_letters(app.load())
+    loaded = app.load()
+    dead = _dead_letters(loaded)
+    if dry_run:
+        _preview(loaded, filter(None, map(dead.get, ids)) if ids else dead.find(which.selection))
+        return
     chosen = ids or dead.ids(which.selection)
     yes = which.yes or bool(ids)
     messages.change("retry", _KIND, len(set(chosen)), dead.requeue(chosen), _OTHERS, yes=yes)
 
 
-def drop(ids: Ids = None, *, which: Target, app: AppOptions) -> None:
+def drop(ids: Ids = None, *, which: DeadTarget, app: AppOptions) -> None:
     """Delete dead letters for good. Asks for confirmation."""
     which.check(ids, "id")
     dead = _dead_letters(app.load())
     chosen = ids or dead.ids(which.selection)
     messages.change("drop", _KIND, len(set(chosen)), dead.delete(chosen), _OTHERS, yes=which.yes)
+
+
+def _preview(app: TypedQ, letters: Iterable[Letter]) -> None:
+    from typedq.admin.failures import destinations
+    from typedq.admin.readers import LiveReaders
+
+    letters = list(letters)
+    rows = destinations(letters, LiveReaders(app))
+    shown = {**columns("messages", "task", "queue", "contract"), "read by": messages.read_by}
+    print_line(f"a retry would requeue {sum(row['messages'] for row in rows):,} {_KIND}:")
+    print_rows(rows, shown, as_json=False, none="nothing")
+    if malformed := len(letters) - sum(row["messages"] for row in rows):
+        print_line(f"{malformed:,} malformed: a retry leaves them; typedq dead drop removes them")
 
 
 def _dead_letters(app: TypedQ) -> DeadLetters:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _SINCE = "Only those since then: 30m, 1h, 2d or 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
+_GROUPS = "Count them by task, reason and contract, and show who can read them."
+
+Groups = Annotated[bool, Option("--groups", help=_GROUPS)]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
 _PAYLOAD = "Show the arguments too; secrets, and what may be one, as ***."
@@ -89,6 +92,15 @@ def show_messages(messages: Sequence[dict[str, Any]], none: str, *, as_json: boo
     shown = {**columns(*_SHOWN), **({"meta": meta_text} if has_meta else {})}
     shown |= columns("payload") if any("payload" in row for row in messages) else {}
     console.print_rows(messages, shown, as_json=as_json, none=none)
+
+
+def read_by(row: console.Row) -> str:
+    """Return which live workers can read messages, or why none can."""
+    names: list[str] = row["read_by"]
+    if not names:
+        return f"nobody: {row['why']}" if row["why"] else "-"
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def meta_text(row: console.Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -39,6 +40,19 @@ def expiry(text: str) -> float | datetime:
             f"{text!r} is neither a duration (10m, 2h) nor a date and time (2027-01-31T09:30:00Z)"
         ) from None
     return moment(text)
+
+
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Return the values of texts such as "tenant=acme" by key."""
+    found = dict[str, str]()
+    for text in texts:
+        key, mark, value = text.partition("=")
+        if not mark:
+            raise BadParameter(f"{text!r} is not KEY=VALUE (tenant=acme)", param_hint=option)
+        if key in found:
+            raise BadParameter(f"{key!r} is given twice", param_hint=option)
+        found[key] = value
+    return found
 
 
 def since(text: str) -> datetime:

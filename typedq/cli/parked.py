@@ -44,13 +44,24 @@ class GroupTarget(GroupFilter, messages.Target):
     """Options of a command that changes groups."""
 
 
-def list_(only: GroupFilter, *, json: AsJson = False, app: AppOptions) -> None:
+def list_(
+    only: GroupFilter, *, groups: messages.Groups = False, json: AsJson = False, app: AppOptions
+) -> None:
     """List parked messages by queue and contract, the oldest first."""
-    parked = _parked(app.load())
-    from typedq.admin.parked import rows
+    loaded = app.load()
+    chosen = _parked(loaded).groups(only.selection)
+    if groups:
+        from typedq.admin.failures import parked_rows
+        from typedq.admin.readers import LiveReaders
 
-    shown = {**columns("queue", "contract", "messages"), "parked since": "since"}
-    found = rows(parked.groups(only.selection))
+        found = parked_rows(loaded, chosen, LiveReaders(loaded))
+        heads = columns("messages", "task", "contract", "oldest", "newest")
+        shown = {**heads, "read by": messages.read_by}
+    else:
+        from typedq.admin.parked import rows
+
+        found = rows(chosen)
+        shown = {**columns("queue", "contract", "messages"), "parked since": "since"}
     print_rows(found, shown, as_json=json, none=_nothing(only))
 
 

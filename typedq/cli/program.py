@@ -20,11 +20,12 @@ from typedq.cli.shared_options import with_shared_options
 from typedq.errors import AppNotFound, TypedQError
 
 _APP = "-A myapp.tasks:app"
+_ENQUEUE = f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h --meta tenant=acme"""
 _COMMANDS = {  # name -> module, function, example
     "worker": ("worker", "worker", "myapp.tasks:app -c cores*2 -Q high,default"),
     "health": ("health", "health", "--ready"),
     "tasks": ("tasks", "tasks", "myapp.tasks:app"),
-    "enqueue": ("tasks", "enqueue", f"""send_email '{{"to": "a@b.c"}}' {_APP} --delay 1h"""),
+    "enqueue": ("tasks", "enqueue", _ENQUEUE),
     "info": ("info", "info", "myapp.tasks:app --watch 2"),
     "exporter": ("exporter", "exporter", "myapp.tasks:app --port 9101"),
     "doctor": ("doctor", "doctor", "myapp.tasks:app --json"),
@@ -49,11 +50,19 @@ _COMMANDS = {  # name -> module, function, example
     "asyncapi": ("bundle", "asyncapi", "myapp.tasks:app -o asyncapi.json"),
     "generate python": ("generate", "python", "shop.typedq.json -o shop_tasks/"),
     "generate typescript": ("generate", "typescript", "shop.typedq.json -o src/shop/"),
-    "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}"),
+    "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}\n\ntypedq dead list --groups"),
     "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
-    "dead retry": ("dead", "retry", "--task send_email --since 1d -y"),
+    "dead retry": (
+        "dead",
+        "retry",
+        "--task send_email --since 1d -y\n\ntypedq dead retry --error ConnectionError --dry-run",
+    ),
     "dead drop": ("dead", "drop", "--task send_email -y"),
-    "parked list": ("parked", "list_", f"--task send_email {_APP}"),
+    "parked list": (
+        "parked",
+        "list_",
+        f"--task send_email {_APP}\n\ntypedq parked list --groups",
+    ),
     "parked show": ("parked", "show", "send_email@0123456789abcdef -n 5 --payload"),
     "parked retry": ("parked", "retry", "--task send_email -y"),
     "parked drop": ("parked", "drop", "send_email@0123456789abcdef -y"),

@@ -11,7 +11,7 @@ from typer import Argument, BadParameter, Option
 from typedq.admin.messages import age, iso
 from typedq.cli.application import AppOptions, AppOrArgument, AsJson
 from typedq.cli.console import Row, columns, print_json, print_line, print_rows
-from typedq.cli.parameters import duration, expiry, moment
+from typedq.cli.parameters import duration, expiry, moment, pairs
 from typedq.errors import InvalidArguments, InvalidBody, meant
 
 Name = Annotated[str, Argument(help="Name of the task.")]
@@ -44,6 +44,13 @@ Unique = Annotated[
 UniqueFor = Annotated[
     float | None, Option(parser=duration, metavar="DURATION", help="How long --unique holds.")
 ]
+Meta = Annotated[
+    list[str] | None,
+    Option(
+        metavar="KEY=VALUE",
+        help="Text beside the arguments, which the task finds in ctx.meta. Give it several times.",
+    ),
+]
 
 
 def tasks(app: AppOrArgument, json: AsJson = False) -> None:
@@ -72,6 +79,7 @@ def enqueue(
     queue: OtherQueue = None,
     unique: Unique = None,
     unique_for: UniqueFor = None,
+    meta: Meta = None,
     json: AsJson = False,
 ) -> None:
     """Enqueue one message, checked against the contract of the task."""
@@ -83,6 +91,7 @@ def enqueue(
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
     chosen = {"delay": delay, "eta": eta, "expires": expires, "queue": queue}
     chosen |= {"unique": unique, "unique_for": unique_for}
+    chosen |= {"meta": pairs(meta, "--meta") if meta else None}
     options: Any = {name: value for name, value in chosen.items() if value is not None}
     sender = known.options(**options)
     limits = loaded.settings.max_body, loaded.settings.max_depth

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from starlette.responses import Response
 
-from typedq.admin.dead_letters import DeadLetters
+from typedq.admin.dead_letters import DeadLetters, Letter
 from typedq.admin.messages import EVERYTHING, Selection
 from typedq.admin.parked import Parked
 from typedq.admin.queues import QueueAdmin
 from typedq.broker import acl
+from typedq.broker.parking import Group
 from typedq.dashboard.failed import readers, sample
 from typedq.dashboard.pages import alive
 from typedq.dashboard.view import Rejected, View
@@ -29,7 +31,7 @@ class Preview(NamedTuple):
     kind: str
     what: str
     messages: int
-    contracts: set[str]
+    needs: set[Group]
     fields: dict[str, str]
     command: str
     back: str
@@ -73,7 +75,7 @@ def confirm(select: Select, view: View) -> Response:
         "confirm.html",
         act=preview.fields["act"],
         preview=preview,
-        readers=readers(view, preview.contracts),
+        readers=readers(view, preview.needs),
         workers=len(alive(view, view.facts.seen)),
     )
 
@@ -93,26 +95,27 @@ def dead(view: View, given: Given) -> Preview:
     act, admin, note = _act(given("act")), DeadLetters(view.site.app), ""
     if id:
         letter = admin.get(id)
-        letters: list[Mapping[str, Any]] = [letter] if letter else []
+        letters = [letter] if letter else []
         what, command = f"dead letter {id}", f"typedq dead {act} {id}"
         ids = [id] if letter else []
     elif task or error:
         found = sample(view, task, error)
-        letters = [each for each in found.letters if not before or str(each["died"]) <= before]
-        ids = [str(each["id"]) for each in letters]
+        letters = [e for e in found.letters if not before or str(e.shown["died"]) <= before]
+        ids = [str(each.shown["id"]) for each in letters]
         what = " ".join(filter(None, ["dead letters", task and f"of {task}", error]))
-        command = f"typedq dead {act} --task {task}" if task else f"typedq dead {act} --all"
+        options = [*(["--task", task] if task else []), *(["--error", error] if error else [])]
+        command = shlex.join(["typedq", "dead", act, *options])
         if not found.whole:
             note = "There may be more, older ones. Repeat it for those, or use the command."
     else:
-        letters, ids = [], admin.ids(EVERYTHING)
+        letters, ids = list[Letter](), admin.ids(EVERYTHING)
         what, command = "dead letters, all of them", f"typedq dead {act} --all"
-    contracts = {str(each["contract"]) for each in letters if each["contract"]}
-    last = max((str(each["died"]) for each in letters), default="")
+    needs = {each.needs for each in letters if each.needs}
+    last = max((str(each.shown["died"]) for each in letters), default="")
     fields = {"act": act, "id": id, "task": task, "error": error, "before": before or last}
     change = admin.requeue if act == "retry" else admin.delete
     return Preview(
-        *("dead letters", what, len(ids), contracts, fields, command, "/dead"),
+        *("dead letters", what, len(ids), needs, fields, command, "/dead"),
         apply=lambda: sum(change(ids)),
         note=note,
     )
@@ -131,7 +134,7 @@ def parked(view: View, given: Given) -> Preview:
     fields |= {"act": act, "contract": contract}
     note = "A worker that cannot read them parks them again." if act == "retry" else ""
     return Preview(
-        *("parked messages", what, count, {contract}, fields, command, "/parked"),
+        *("parked messages", what, count, {Group(queue, contract)}, fields, command, "/parked"),
         apply=lambda: sum(admin.release(groups, "ready" if act == "retry" else "purged")),
         note=note,
     )

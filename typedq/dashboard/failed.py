@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-from typedq.admin.dead_letters import DeadLetters
+from typedq.admin.dead_letters import DeadLetters, Letter
+from typedq.admin.failures import group_dead
 from typedq.admin.messages import Selection
 from typedq.admin.parked import Parked
 from typedq.admin.payloads import Payloads
-from typedq.broker.parking import split_format
+from typedq.admin.readers import why_unread
+from typedq.broker.parking import Group
 from typedq.dashboard.pages import alive, reading
-from typedq.dashboard.rendering import cut
 from typedq.dashboard.view import Rejected, View
 
 MOST = 500  # dead letters that are read for one page ...
@@ -24,63 +24,29 @@ READ_S = 0.08  # ... and for how long: they may have large arguments
 _PARKED = 20  # messages of a parked group that are shown
 
 
-@final
-@dataclass
-class Group:
-    """Dead letters of one task that failed alike."""
-
-    task: str
-    error: str
-    kind: str
-    last: str
-    first: str = ""
-    ids: list[str] = field(default_factory=list[str])
-    contracts: set[str] = field(default_factory=set[str])
-
-
 class Sample(NamedTuple):
     """The youngest dead letters of a selection; `whole`: there are no more."""
 
-    letters: list[Mapping[str, Any]]
+    letters: list[Letter]
     whole: bool
 
 
 def sample(view: View, task: str = "", error: str = "") -> Sample:
     """Read as many dead letters of a task and error as there is time for. Raises ServerError."""
-    end, letters = time.monotonic() + READ_S, list[Mapping[str, Any]]()
+    end, letters = time.monotonic() + READ_S, list[Letter]()
     for read, letter in enumerate(DeadLetters(view.site.app).find(), 1):
-        if (not task or letter["task"] == task) and (not error or line(letter) == error):
+        if (not task or letter.shown["task"] == task) and (not error or letter.error == error):
             letters.append(letter)
         if read >= MOST or (read % 100 == 0 and time.monotonic() > end):
             return Sample(letters, whole=False)
     return Sample(letters, whole=True)
 
 
-def line(letter: Mapping[str, Any]) -> str:
-    """Return the error by which a dead letter is grouped."""
-    return cut(str(letter["error"]) or str(letter["kind"]))
-
-
-def groups(letters: Iterable[Mapping[str, Any]]) -> list[Group]:
-    """Return dead letters by task and error, the largest group first."""
-    found: dict[tuple[Any, str], Group] = {}
-    for letter in letters:  # the youngest first
-        key, died = (letter["task"], line(letter)), str(letter["died"])
-        if key not in found:
-            found[key] = Group(letter["task"] or "", key[1], str(letter["kind"]), died)
-        group = found[key]
-        group.first = died
-        group.ids.append(letter["id"])
-        if letter["contract"]:
-            group.contracts.add(letter["contract"])
-    return sorted(found.values(), key=lambda group: -len(group.ids))
-
-
 def dead(view: View) -> Response:
     """Show groups of dead letters, or the dead letters of one group."""
     task, error = view.query("task"), view.query("error")
     seen, found = view.facts.seen, sample(view, task, error)
-    grouped = groups(found.letters)
+    grouped = group_dead(found.letters)
     return view.render(
         "dead.html",
         live=True,
@@ -88,20 +54,20 @@ def dead(view: View) -> Response:
         found=found,
         most=MOST,
         groups=view.page(grouped),
-        letters=view.page(found.letters) if task or error else None,
+        letters=view.page([each.shown for each in found.letters]) if task or error else None,
         task=task,
         error=error,
-        readers={group.error + group.task: readers(view, group.contracts) for group in grouped},
+        readers={group.error + group.task: readers(view, group.needs) for group in grouped},
     )
 
 
-def readers(view: View, contracts: Iterable[str]) -> int:
-    """Return how many of today's workers read all of some contracts."""
+def readers(view: View, needs: Iterable[Group]) -> int:
+    """Return how many of today's workers read all of it: contracts and message formats."""
     seen, known = view.facts.seen, view.facts.contracts.readers
     workers = reading(view, seen)
     names = set(workers)
-    for contract in contracts:
-        names &= set(known.of(contract, workers))
+    for each in needs:
+        names &= set(known.of(each.contract, workers))
     return len(names)
 
 
@@ -115,8 +81,8 @@ def letter(view: View) -> Response:
         raise Rejected(404, "No such dead letter", f"{id}: it was retried, dropped or never died.")
     return view.render(
         "letter.html",
-        letter=found,
-        readers=readers(view, [found["contract"]] if found["contract"] else []),
+        letter=found.shown,
+        readers=readers(view, [found.needs] if found.needs else []),
         workers=len(alive(view, view.facts.seen)),
         payload=payload,
     )
@@ -147,14 +113,5 @@ def parked(view: View) -> Response:
 
 
 def _why(view: View, contract: str) -> str:
-    """Return why live workers cannot read a contract; "" if one can."""
-    known, reasons = view.facts.contracts.readers, list[str]()
-    _, format = split_format(contract)
     workers = reading(view, view.facts.seen).values()
-    for reads, newest in {(tuple(worker.reads), worker.format) for worker in workers}:
-        for read in known.of_task(contract, reads):
-            how, why = known.reading(contract, read)
-            if how and newest >= format:
-                return ""
-            reasons.append(why or f"its message format {format} is newer than the worker")
-    return reasons[0] if reasons else f"no live worker has a task {contract.partition('@')[0]}"
+    return why_unread(view.facts.contracts.readers, contract, workers)

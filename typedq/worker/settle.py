@@ -13,7 +13,7 @@ from typedq.broker import settlements
 from typedq.broker.parking import MAX_GROUPS, Group, Parked
 from typedq.errors import InvalidBody, RetryIn
 from typedq.failure import is_cancellation, next_retry_delay, read_failure, rejection, type_name
-from typedq.message import ID, VERSIONS, Envelope
+from typedq.message import ID, Envelope
 from typedq.process import end_if_copy
 from typedq.reasons import reason
 from typedq.task import Task
@@ -36,9 +36,7 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
         return settlements.DeadLetter(
             envelope.id, reason("bad_message", "no contract has the name that it gives")
         )
-    contract = envelope.contract.decode()
-    if envelope.version != VERSIONS[0]:
-        contract += f"#{envelope.version.decode()}"
+    contract = envelope.needs.decode()
     id = envelope.id.decode()
     if envelope.is_broadcast:  # every worker has one, so there is no other to keep it for
         what = "broadcast dropped: this worker cannot read its contract"

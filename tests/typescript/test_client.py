@@ -1,4 +1,7 @@
-"""Producers in Node, real servers, and Python workers that run what they send."""
+"""The generated client under a real compiler and a real Node, with real servers and workers.
+
+One file, because each file may run in a process of its own, and each process compiles the project.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -14,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.exceptions import MovedError
 
 from tests.contracts.models.app import EXAMPLES, TASKS
 from tests.faults.proxy import Proxy
-from tests.faults.topologies import port_of
+from tests.faults.topologies import client, cluster, port_of, sentinels
+from tests.security.authority import Authority, free_port, speaking
+from tests.typescript import differential, hostile
+from tests.typescript.conftest import CASES, CONFORMANCE
 from tests.typescript.node import Project, lines, place
 from typedq.embedded import OwnServer
 
@@ -27,13 +35,18 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 Calls = list[tuple[str, str]]
 LIBRARIES = ("ioredis", "node-redis")
+Topology = tuple[dict[str, Any], list[int]]  # an argument of `place`, ports of the servers behind
+
+
+def examples() -> Calls:
+    """Return a call of every example of every contract in tests/contracts/models."""
+    pairs = zip(TASKS, EXAMPLES, strict=True)
+    return [(task.name, task.contract.encode((value,), {}).decode()) for task, (_, value) in pairs]
 
 
 @pytest.fixture(scope="module")
 def calls() -> Calls:
-    """Every example of every contract in tests/contracts/models."""
-    pairs = zip(TASKS, EXAMPLES, strict=True)
-    return [(task.name, task.contract.encode((value,), {}).decode()) for task, (_, value) in pairs]
+    return examples()
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +134,83 @@ def test_lost_replies_and_cut_connections_double_nothing(
 
 def proxy_port(proxy: Proxy) -> int:
     return int(proxy.url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
+
+
+@contextmanager
+def over_tls(directory: Path) -> Iterator[Topology]:
+    ours, port = Authority(directory, "ours"), free_port()
+    more = ("--tls-auth-clients", "no")
+    with speaking(ours, ours.sign("server"), port, more, tcp=True) as server:
+        yield {"kind": "plain", "ports": [port], "ca": str(ours.pem)}, [port_of(server)]
+
+
+@contextmanager
+def by_sentinels(directory: Path) -> Iterator[Topology]:
+    with sentinels(directory) as (url, primary, _):
+        hosts = url.removeprefix("redis+sentinel://").partition("/")[0].split(",")
+        ports = [int(host.rpartition(":")[2]) for host in hosts]
+        yield {"kind": "sentinel", "ports": ports}, [port_of(primary)]
+
+
+@contextmanager
+def in_a_cluster(_directory: Path) -> Iterator[Topology]:
+    with cluster(0) as nodes:
+        ports = [port_of(node) for node in nodes]
+        yield {"kind": "cluster", "ports": ports}, ports
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("topology", [over_tls, by_sentinels, in_a_cluster])
+def test_each_call_arrives_once_over_any_topology(
+    project: Project, calls: Calls, topology: Any, tmp_path: Path
+) -> None:
+    ids = list[str]()
+    with topology(tmp_path) as (where, ports):
+        for library in LIBRARIES:
+            argument = place(library, **where)
+            ids += json.loads(project.run("producer", argument, input=lines(calls)))
+        found = [message for port in ports for message in waiting_at(port, project.namespace)]
+    assert sorted(message[25:51] for message in found) == sorted(ids)
+    assert len({*ids}) == 2 * len(calls)
+
+
+def waiting_at(port: int, namespace: str) -> list[str]:
+    with suppress(MovedError):  # the slot is on another node
+        found: list[str] = client(port).lrange(f"{{{namespace}}}:ready:default", 0, -1)
+        return found
+    return []
+
+
+def test_good_calls_compile_and_each_misuse_is_an_error(project: Project) -> None:
+    """programs/misuse.ts marks each misuse; a mark without an error is an error itself."""
+    assert not project.said
+
+
+def test_the_vectors_hold_in_typescript(project: Project) -> None:
+    assert json.loads(project.run("vectors", str(CONFORMANCE))) == []
+
+
+def test_checks_accept_what_the_workers_decoder_accepts_and_nothing_else(project: Project) -> None:
+    """A short version of `python -m tests.typescript.differential`."""
+    calls = [(name, text) for name, case in CASES.items() for text in case.texts]
+    answers = project.run("differential", input=lines(calls)).splitlines()
+    assert differential.judge(CASES, calls, answers) == []
+    assert 0.3 < sum(answer != '""' for answer in answers) / len(answers) < 0.9
+
+
+def test_nothing_in_a_bundle_becomes_code(project: Project) -> None:
+    """The project compiles with it, too."""
+    tasks = len(hostile.BUNDLE.tasks)
+    told = json.loads(project.run("inert"))
+    assert told == {"pwned": None, "tasks": tasks, "refused": tasks}
+
+
+@pytest.mark.parametrize("folder", ["shop", "models", "hostile"])
+def test_a_generated_folder_needs_nothing_else(project: Project, folder: str) -> None:
+    for path in (project.root / folder).glob("*.ts"):
+        found = [
+            line
+            for line in path.read_text().splitlines()
+            if line.startswith(("import", "export *"))
+        ]
+        assert all('from "./' in line for line in found), path
