@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.conversions import adapter_for
+from typedq.contracts.foreign import StandIn
 
 _PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
@@ -162,7 +162,7 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
     cls = getattr(kind, "cls", None)
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return kind
-    if cls is not None and (adapter := adapter_for(cls)) is not None:
+    if isinstance(cls, StandIn) and (adapter := cls.adapter) is not None:
         return kind if adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
