@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import UNSET
 from pydantic_core import (
     PydanticSerializationError,
     SchemaError,
@@ -228,7 +229,7 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
         return
     inner = dict(node["schema"])
     default: Any = node["default"] if "default" in node else factory()
-    if default is None and inner["type"] in ("nullable", "none"):
+    if default is UNSET or (default is None and inner["type"] in ("nullable", "none")):
         return
     targets: Any = [one for ref, one in walk.targets.items() if ref != inner.get("ref")]
     plain: Any = inner
