@@ -25,9 +25,9 @@ def test_celery_checks_the_number_of_arguments_and_not_their_types() -> None:
     celery = installed("celery", "5.7")
     app = celery.Celery("shop", broker="memory://")
 
-    @app.task
-    def add(x: int, y: int) -> None: ...
+    def declared(x: int, y: int) -> None: ...
 
+    add: Any = app.task(declared)
     add.apply_async(("one", "two"))
     with pytest.raises(TypeError):
         add.apply_async((1,))
@@ -41,7 +41,7 @@ def test_rq_has_what_the_table_names() -> None:
     assert {"enqueue", "enqueue_in", "enqueue_at", "enqueue_many", "empty"} <= {*dir(rq.Queue)}
     assert {"max", "interval"} <= {*inspect.signature(rq.Retry).parameters}
     assert "iscoroutine" in inspect.getsource(import_module("rq.job"))
-    assert import_module("rq.cron")
+    import_module("rq.cron")
 
 
 def test_dramatiq_has_what_the_table_names() -> None:

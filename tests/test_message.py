@@ -138,7 +138,8 @@ def test_a_fork_goes_on_under_another_name() -> None:
 def test_a_process_that_counted_past_its_digits_goes_on_under_another_name() -> None:
     ids = message._Ids()
     before = ids.take(1)[0][11:20]
-    ids.series = before, count(16**4 - 1)
+    last = int(before, 16) << 24 | 0xFFFF00
+    ids.series = count(last, 256), last + 256
     assert [id[11:] for id in ids.take(2)] == [f"{before}ffff00", f"{before}ffff01"]
     after = ids.take(3)
     assert [id[20:] for id in after] == ["000000", "000001", "000002"]

@@ -67,11 +67,6 @@ class Producer:
         self._encoder = encoder = MessageEncoder(self._declarations, settings)
         return encoder
 
-    def limits(self) -> tuple[int, int]:
-        if self._encoder is None:
-            self._resolve()
-        return self.known_limits
-
     @property
     def broker(self) -> Broker:
         """Return the client of the server, made at first use. Raises ConfigurationError."""

@@ -74,11 +74,10 @@ class Enqueuer(Protocol):
 
     @property
     def known_limits(self) -> tuple[int, int]:
-        """Return the known limits of a body: bytes and levels of nesting."""
-        ...
+        """Return the limits of a body, as far as known: bytes and levels of nesting.
 
-    def limits(self) -> tuple[int, int]:
-        """Resolve the settings and return the limits. Raises ConfigurationError."""
+        `enqueue` holds every call to the limits of the settings.
+        """
         ...
 
     def enqueue(self, call: Call, /) -> Receipt: ...
@@ -102,15 +101,18 @@ class Sender(Generic[P]):
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
-        return self._call(args, kwargs, self._enqueuer.known_limits)
+        limits = self._enqueuer.known_limits
+        contract = self.contract
+        body = contract.encode(args, kwargs, *limits)
+        return Call(contract.task, body, self._options, self._meta)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return self._enqueuer.enqueue(self._call(args, kwargs, self._enqueuer.limits()))
+        return self._enqueuer.enqueue(self.call(*args, **kwargs))
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
-        return await self._enqueuer.aenqueue(self._call(args, kwargs, self._enqueuer.limits()))
+        return await self._enqueuer.aenqueue(self.call(*args, **kwargs))
 
     def broadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Run the task once on every worker (`typedq worker`) that is running now.
@@ -122,17 +124,16 @@ class Sender(Generic[P]):
         Raises InvalidArguments, ServerError, and InvalidOptions for options other than time limits
         and metadata.
         """
-        return self._enqueuer.enqueue(self._broadcast_call(args, kwargs))
+        return self._enqueuer.enqueue(self._to_all(self.call(*args, **kwargs)))
 
     async def abroadcast(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Do as `broadcast`, without blocking the event loop."""
-        return await self._enqueuer.aenqueue(self._broadcast_call(args, kwargs))
+        return await self._enqueuer.aenqueue(self._to_all(self.call(*args, **kwargs)))
 
-    def _broadcast_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def _to_all(self, call: Call) -> Call:
         reason = "a broadcast goes to every worker, at once; leave it out"
         refused: tuple[Any, ...] = ("delay", "eta", "queue", "unique", "expires")
         policy.refuse_options(self.contract.task, self._options, reason, *refused)
-        call = self._call(args, kwargs, self._enqueuer.limits())
         return structs.replace(call, options=structs.replace(self._options, queue=BROADCAST))
 
     def _with(self, options: Options) -> Sender[P]:
@@ -144,11 +145,6 @@ class Sender(Generic[P]):
         now, queues = datetime.now(UTC), self._enqueuer.queue_names
         checked = policy.check_options(name, options, now=now, queues=queues)
         return Sender(self.contract, self._enqueuer, checked, meta)
-
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], limits: tuple[int, int]) -> Call:
-        contract = self.contract
-        body = contract.encode(args, kwargs, *limits)
-        return Call(contract.task, body, self._options, self._meta)
 
 
 class Upcaster(NamedTuple):

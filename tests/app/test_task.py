@@ -27,9 +27,6 @@ class Box:
     def known_limits(self) -> tuple[int, int]:
         return 1_000, self.depth
 
-    def limits(self) -> tuple[int, int]:
-        return self.known_limits
-
     def enqueue(self, call: Call, /) -> Receipt:
         self.calls.append(call)
         return Receipt("0" * 26, call.task, "low", datetime.now(UTC))

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from typedq.broker import Operation, cron, operations, parking, search, settlements, stats
-from typedq.broker.script import Script
+from typedq.broker.script import Script, source_for
 from typedq.embedded import OwnServer
 from typedq.errors import ServerRefused
 
@@ -53,7 +53,8 @@ def declared_only(place: Place, move: Operation[T]) -> T:
     host, port = place.url.removeprefix("redis://").removesuffix("/0").split(":")
     probe: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     try:
-        return move.parse(ask(probe, move.eval_source()))
+        command = move.command()
+        return move.parse(ask(probe, source_for(command, "NOSCRIPT") or command))
     finally:
         probe.close()
 
@@ -106,6 +107,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: operations.enqueue(keys, "producer", 1, batch, {})
     yield lambda: operations.enqueue(keys, "producer", 1, batch, schemas)
     yield lambda: operations.enqueue(keys, "producer", 1, batch, schemas)
+    yield lambda: operations.enqueue(keys, "producer", 2, [place.outgoing("mid")], {})
     yield lambda: operations.open(keys, ["a", "b"], queues, 30_000)
     yield lambda: operations.wake_worker(keys.wake("_own"))
     yield lambda: settlements.settle_and_fetch(keys, "a", queues, max_messages=9)
@@ -143,7 +145,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     began = [cron.Firing("entry"), cron.Firing("entry", 5, batch[0])]
     yield lambda: cron.cron(keys, began, schemas)
     told = place.outgoing()
-    yield lambda: cron.broadcast(keys, "told", 1, told, schemas)
+    yield lambda: cron.broadcast(keys, "told", 1, [told], schemas)
     yield lambda: cron.deliver(keys, "_own", cron.BroadcastCursor("0-0"))
     yield lambda: cron.last_slots(keys)
     yield lambda: cron.switch_cron(keys, "entry", "pause")

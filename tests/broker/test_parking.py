@@ -21,6 +21,7 @@ from typedq.broker.parking import (
     split_format,
     unpark,
 )
+from typedq.broker.script import source_for
 from typedq.embedded import OwnServer
 from typedq.reasons import CROWDED, EXPIRED
 
@@ -375,7 +376,9 @@ def probe(place: Place, move: Operation[T]) -> T:
     client: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
     connection = client.connection_pool.get_connection()
     try:
-        connection.send_command(*move.eval_source())
+        command = move.command()
+        source = source_for(command, "NOSCRIPT") or command
+        connection.send_command(*source)
         return move.parse(connection.read_response())
     finally:
         client.close()

@@ -200,9 +200,9 @@ def test_asking_twice_delivers_once(place: Place) -> None:
 def test_a_resent_broadcast_is_accepted_once(place: Place) -> None:
     mine, out = hear(place, MINE), place.outgoing()
     schemas = {place.contract: b"{}"}
-    move = cron.broadcast(place.keys, "producer", 1, out, {})
+    move = cron.broadcast(place.keys, "producer", 1, [out], {})
     assert place(move) == operations.Accepted("unknown", (place.contract,))
-    told = [place(cron.broadcast(place.keys, "producer", 1, out, schemas)) for _ in range(2)]
+    told = [place(cron.broadcast(place.keys, "producer", 1, [out], schemas)) for _ in range(2)]
     assert [answer.status for answer in told] == ["accepted", "seen"]
     assert hear(place, MINE, mine).delivered == 1
 

@@ -178,7 +178,7 @@ class Walk:
         place(operations.open(self.keys, ["hears"], queues, 30_000))
         heard = cron.BroadcastCursor(old)
         for number in range(1, 6):
-            place(cron.broadcast(self.keys, "told", number, self.told(), self.schemas))
+            place(cron.broadcast(self.keys, "told", number, [self.told()], self.schemas))
             heard = place(cron.deliver(self.keys, MINE, heard))
             if number == 1:
                 place(cron.abandon(self.keys, MINE))

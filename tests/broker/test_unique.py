@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.proxy import Proxy
+from tests.faults.topologies import port_of
 from typedq import Receipt, TypedQ
 from typedq.broker import Operation, operations, stats
+from typedq.broker.script import script
+from typedq.embedded import OwnServer
 from typedq.errors import ServerRefused
 
 if TYPE_CHECKING:
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.broker.conftest import Place
     from tests.conftest import WaitUntil
-    from typedq.embedded import OwnServer
     from typedq.task import Task
 
 
@@ -36,20 +40,36 @@ def note(app: TypedQ) -> Task[[str], None]:
     return note
 
 
-def test_1_000_concurrent_enqueues_admit_one(app: TypedQ, note: Task[[str], None]) -> None:
-    sender, gate = note.options(unique="ada", unique_for=60), threading.Barrier(8)
+def test_1_000_concurrent_enqueues_over_lost_replies_admit_one(namespace: str) -> None:
+    """The first reply of all is lost, too: whoever was accepted asks again, and hears the same."""
+    with OwnServer(tcp=True) as server, Proxy(port_of(server)) as proxy:
+        app = TypedQ(namespace, url=proxy.url, queues=["high", "mid"])
 
-    def enqueue(_: int) -> list[Receipt]:
-        gate.wait(20)
-        return [sender.enqueue("x") for _ in range(125)]
+        @app.task
+        def note(text: str) -> None: ...
 
-    with ThreadPoolExecutor(8) as pool:
-        receipts = [receipt for found in pool.map(enqueue, range(8)) for receipt in found]
-    (first,) = [receipt for receipt in receipts if not receipt.duplicate]
-    assert len(receipts) == 1_000
-    assert {receipt.id for receipt in receipts} == {first.id}
-    assert app.get(first.id).state == "ready"
-    assert app.broker.call(survey(app)).queues["mid"].ready == 1
+        note.enqueue("publishes the contract")
+        sender, gate = note.options(unique="ada", unique_for=60), threading.Barrier(8)
+        lose_reply = partial(proxy.drop_reply_to, script("enqueue").sha)
+
+        def enqueue(_: int) -> list[Receipt]:
+            gate.wait(20)
+            receipts = list[Receipt]()
+            for number in range(125):
+                if number % 12 == 0:
+                    lose_reply()
+                receipts.append(sender.enqueue("x"))
+            return receipts
+
+        with ThreadPoolExecutor(8) as pool:
+            receipts = [receipt for found in pool.map(enqueue, range(8)) for receipt in found]
+        (first,) = [receipt for receipt in receipts if not receipt.duplicate]
+        assert len(receipts) == 1_000
+        assert proxy.dropped >= 8
+        assert {receipt.id for receipt in receipts} == {first.id}
+        assert app.get(first.id).state == "ready"
+        assert app.broker.call(survey(app)).queues["mid"].ready == 2
+        app.close()
 
 
 def survey(app: TypedQ) -> Operation[stats.Stats]:

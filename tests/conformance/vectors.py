@@ -194,7 +194,7 @@ def good() -> Iterator[dict[str, Any]]:
             for out, step in zip(encoder.encode(made).messages, calls, strict=True)
         ]
         schemas = {c: schema_text(c) for c in published}
-        operation = enqueue(Keys("shop"), PRODUCER, sequence, batch, schemas)
+        operation = enqueue(Keys("shop"), PRODUCER, sequence, batch, schemas, general=True)
         if sequence in done:
             reply = ["seen", *done[sequence]]
         elif contracts <= known | set(published):

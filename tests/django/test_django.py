@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from tests.postgres import running
@@ -17,6 +18,10 @@ from typedq.embedded import OwnServer
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
+HOW = (
+    "6 needs Python 3.12; make VENV=.venv-3.12 PYTHON=python3.12 venv"
+    " && .venv-3.12/bin/pytest tests/django"
+)
 _AFTER = """
 import django, json
 django.setup()
@@ -109,6 +114,19 @@ def test_what_is_committed_runs_and_what_is_rolled_back_never(
         "counted 1 RUNNING True": "",
     }
     assert (json.loads(facts)["waiting"], json.loads(facts)["dead"]) == (1, 1)  # later; fail
+
+
+def test_the_backend_does_what_django_asks_of_one(project: Project) -> None:
+    settings = {"namespace": "asked", "queues": ["high", "default"]}
+    project.python("-m", "tests.django.project.conformance", SHOP_TYPEDQ=json.dumps(settings))
+
+
+@pytest.mark.skipif(django.VERSION < (6,), reason=f"this is Django {django.__version__}: {HOW}")
+def test_these_tests_ran_with_the_framework_of_django_6(project: Project) -> None:
+    found = project.python(
+        "-c", "from tests.django.project.framework import *; print(is_in_django)"
+    )
+    assert found == "True\n"
 
 
 def test_a_task_without_annotations_is_refused_at_start(project: Project) -> None:

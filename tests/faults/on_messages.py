@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 from tests.faults.harness import Worker, wait_until
+from tests.faults.proxy import Proxy
 from tests.faults.scene import Scene, again_and_again, scenario
+from tests.faults.topologies import port_of
+from typedq import Receipt
+from typedq.broker.script import script
 from typedq.broker.stats import pause, resume
 from typedq.single import Cancellation
 
@@ -59,6 +65,42 @@ def cancelled_under_kills(scene: Scene) -> None:
         outcome = done[id][1].outcome
         scene.expect(outcome == "told", f"{id} ran after its cancel: {outcome}")
         scene.expect(starts == 1, f"{id} ran {starts} times after it was told")
+
+
+@scenario(
+    66, "ask for the same unique keys at once; replies are lost and children killed",
+    "one message for each key, run once but for crashes"
+)  # fmt: skip
+def unique_under_faults(scene: Scene) -> None:
+    server = scene.server(tcp=True)
+    proxy = scene.enter(Proxy(port_of(server)))
+    stage = scene.stage(proxy.url, eyes=server.url)
+    worker = stage.worker("-c", "2", TYPEDQ_URL=server.url)
+    wait_until(lambda: len(worker.children()) == 2, 60)
+    stage.send("nap")
+    with (
+        again_and_again(0.1, lambda: kill_children(scene, worker)),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for number in range(max(2, round(scene.seconds))):
+            sender: Any = stage.app.tasks["nap"].options(unique=f"{number}", unique_for=600)
+
+            def ask(turn: int, sender: Any = sender) -> Receipt:
+                if turn % 20 == 0:  # by number: a resend that is alone would lose each reply
+                    proxy.drop_reply_to(script("enqueue").sha)
+                receipt: Receipt = sender.enqueue(0.0)
+                return receipt
+
+            receipts = list(pool.map(ask, range(1_000)))
+            firsts = [receipt.id for receipt in receipts if not receipt.duplicate]
+            stage.accepted += firsts
+            scene.expect(len(firsts) == 1, f"{len(firsts)} were accepted for one key")
+            others = {receipt.id for receipt in receipts} - set(firsts)
+            scene.expect(not others, f"duplicates of messages that nobody sent: {others}")
+    scene.expect(proxy.dropped > 0, "no reply was lost")
+    scene.finish(stage)
+    runs = set(stage.ids("start"))
+    scene.expect(runs <= set(stage.accepted), f"{runs - set(stage.accepted)} ran, not accepted")
 
 
 @scenario(61, "messages expire while children are killed", "none begins after its expiry")

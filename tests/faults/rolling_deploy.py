@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.harness import ROOT, Stage, Verdict, Worker, pause, wait_until
 from tests.faults.rolling import ERA, READS, SENT
 from typedq.broker.parking import Group, groups
 from typedq.embedded import OwnServer
+from typedq.observe.exporter import Exporter
 
 RELEASED_S = 5.0
 # Atomic, so it can run at any moment. It only knows which keys hold messages.
@@ -82,18 +84,23 @@ class Deploy:
         """Deploy, roll back, drain."""
         try:
             old = self._worker("old")
+            self._expect_unreadable(False, "before the deploy")
             self._produce("old", self.messages // 3)
             self._produce("new", self.messages // 3)
             self._wait(lambda: self._is_parked("added@", "moved@", "is_called@"), 30)
+            self._expect_unreadable(True, "before new workers")
             self._worker("new")
             self._under_fire()
             self._drain()
+            self._expect_unreadable(False, "after the deploy")
             codes = [old.stop(60)]
             self._produce("old", self.messages - len(self.sent()))
             self._wait(lambda: self._is_parked("removed@", "broken@"), 30)
+            self._expect_unreadable(True, "before the rollback")
             self._worker("old")
             self._under_fire()
             self._drain()
+            self._expect_unreadable(False, "after the rollback")
         finally:
             for producer in self._producers:
                 producer.kill()
@@ -163,6 +170,18 @@ class Deploy:
         return int(crashes)
 
     # --- observations ----------------------------------------------------------------------------
+
+    def _expect_unreadable(self, some: bool, when: str) -> None:
+        """Check what an exporter says now of messages that no live worker reads."""
+        page = Exporter(self.stage.app).metrics()
+        found = sum(
+            sample.value
+            for family in text_string_to_metric_families(page.text)
+            for sample in family.samples
+            if sample.name == "typedq_contract_waiting" and sample.labels["readable"] == "no"
+        )
+        if (found > 0) is not some:
+            self.broken.append(f"the exporter counts {found} unreadable messages {when}")
 
     def groups(self) -> dict[Group, int]:
         return self.stage.ask(groups(self.stage.keys))

@@ -19,6 +19,7 @@ from playwright.sync_api import expect
 from tests.dashboard.browser import chromium, executable
 from tests.site import build as module
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
 if TYPE_CHECKING:
     from playwright.sync_api import ViewportSize

@@ -11,7 +11,8 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, TypeVar, final
+from functools import partial
+from typing import Any, Literal, TypeVar, final
 
 from typedq.addresses import parse_url, redact
 from typedq.broker import operations
@@ -95,11 +96,11 @@ class Broker:
 
     def call(self, operation: Operation[T]) -> T:
         """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
-        return self._run(lambda _: perform(operation))
+        return operation.parse(self._run(partial(only, operation.command())))
 
     async def acall(self, operation: Operation[T]) -> T:
         """Do as `call`, without blocking the event loop."""
-        return await self._arun(lambda _: perform(operation))
+        return operation.parse(await self._arun(partial(only, operation.command())))
 
     def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
@@ -107,11 +108,11 @@ class Broker:
         Return the ids of duplicates, with those of the messages that hold their unique keys.
         Raises ServerUnavailable and ServerRefused (nothing accepted) or EnqueueUncertain.
         """
-        return self._run(lambda producer: self._enqueue(producer, batch, schema))
+        return self._run(partial(self._enqueue, batch, schema))
 
     async def aenqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Do as `enqueue`, without blocking the event loop."""
-        return await self._arun(lambda producer: self._enqueue(producer, batch, schema))
+        return await self._arun(partial(self._enqueue, batch, schema))
 
     def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
         try:
@@ -129,7 +130,7 @@ class Broker:
         self._connected = True
         return result
 
-    def _enqueue(self, producer: Producer, batch: Batch, schema: Schema) -> Exchange[Duplicates]:
+    def _enqueue(self, batch: Batch, schema: Schema, producer: Producer) -> Exchange[Duplicates]:
         """Enqueue a batch exactly once; resend it after lost connections until the deadline.
 
         Before the first reply ever, an error is raised at once: the URL may be wrong.
@@ -137,11 +138,21 @@ class Broker:
         until, backoff_s = time.monotonic() + self._deadline, FIRST_BACKOFF_S
         sent, unconfirmed, patient = False, "", self._connected
         failure: Failure | None = None
+        to_all = batch and batch[0].destination.broadcast_to_all
+        describe = broadcast if to_all else operations.enqueue
+        schemas: dict[str, bytes] = {}
         while True:
             try:
                 if producer.sequence == 1 and not sent:
                     yield from self._check_durability()
-                answer = yield from self._send(producer, batch, schema, resend=sent)
+                operation = describe(self.keys, producer.id, producer.sequence, batch, schemas)
+                answer = operation.parse((yield operation.command()))
+                if answer.status == "unknown":
+                    schemas = {contract: schema(contract) for contract in answer.unknown}
+                    continue
+                if answer.status == "seen" and not sent:
+                    producer.renew_id()  # another one used it, so the batch was not accepted
+                    continue
                 sent, unconfirmed = True, self._durability
                 if self._durability == "memory" or (
                     yield from self._confirm(
@@ -150,14 +161,11 @@ class Broker:
                 ):
                     producer.sequence += 1
                     return answer.duplicates
-            except NotSent as error:
+            except (NotSent, Refused) as error:
                 # An error code proves that the server exists, so it is worth waiting for.
                 patient = patient or bool(error.code)
-                if not sent and (not patient or time.monotonic() + backoff_s > until):
-                    raise
-                failure = error
-            except Refused as error:
-                if not sent:
+                is_late = not patient or time.monotonic() + backoff_s > until
+                if not sent and (isinstance(error, Refused) or is_late):
                     raise
                 failure = error
             except Lost as error:
@@ -168,27 +176,6 @@ class Broker:
                 raise EnqueueUncertain(self.url, ids, self._deadline, unconfirmed) from failure
             yield Backoff(backoff_s)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
-
-    def _send(
-        self, producer: Producer, batch: Batch, schema: Schema, *, resend: bool
-    ) -> Exchange[operations.Accepted]:
-        """Send a batch, with schemas if the server asks; return the answer: accepted, or seen."""
-        schemas: dict[str, bytes] = {}
-        while True:
-            if batch and batch[0].destination.broadcast_to_all:
-                operation = broadcast(self.keys, producer.id, producer.sequence, batch[0], schemas)
-            else:
-                operation = operations.enqueue(
-                    self.keys, producer.id, producer.sequence, batch, schemas
-                )
-            answer = yield from perform(operation)
-            if answer.status == "unknown":
-                schemas = {contract: schema(contract) for contract in answer.unknown}
-            elif answer.status == "seen" and not resend:
-                # Another producer used this id, so this batch was not accepted.
-                producer.renew_id()
-            else:
-                return answer
 
     def _check_durability(self) -> Exchange[None]:
         """Refuse a durability that this server cannot provide, before anything is sent."""
@@ -240,19 +227,9 @@ class Broker:
         self._make_pools()
 
 
-def perform(operation: Operation[T]) -> Exchange[T]:
-    """Run one operation; send the source if the server does not have the script."""
-    script, keys, args = operation.script, operation.keys, operation.args
-    try:
-        if isinstance(script, str):
-            reply = yield (script, *keys, *args)
-        else:
-            reply = yield ("EVALSHA", script.sha, len(keys), *keys, *args)
-    except Refused as error:
-        if error.code != "NOSCRIPT":
-            raise
-        reply = yield operation.eval_source()
-    return operation.parse(reply)
+def only(command: Sequence[Argument], _: Producer) -> Exchange[Any]:
+    """Exchange one command for its reply."""
+    return (yield command)
 
 
 _brokers = weakref.WeakSet[Broker]()

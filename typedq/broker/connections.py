@@ -22,7 +22,7 @@ import redis
 from typedq.broker import redis_py
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Failure, Lost, Refused, after_sending
-from typedq.broker.script import Argument
+from typedq.broker.script import Argument, source_for
 
 T = TypeVar("T")
 _untyped: Any = hiredis  # its stub knows commands of one word only
@@ -177,7 +177,7 @@ def drive(connection: Connection, exchange: Exchange[T]) -> T:
                 else:
                     reply = connection.execute(request)
             except Failure as failure:
-                request = exchange.throw(failure)
+                request = source_for(request, failure.code) or exchange.throw(failure)
             else:
                 request = exchange.send(reply)
     except StopIteration as end:
@@ -270,7 +270,7 @@ async def _drive(connection: AsyncConnection, exchange: Exchange[T]) -> T:
                 else:
                     reply = await connection.execute(request)
             except Failure as failure:
-                request = exchange.throw(failure)
+                request = source_for(request, failure.code) or exchange.throw(failure)
             else:
                 request = exchange.send(reply)
     except StopIteration as end:

@@ -83,9 +83,14 @@ def paused_cron(keys: Keys) -> Operation[dict[str, int]]:
 
 
 def broadcast(
-    keys: Keys, producer: str, seq: int, message: OutgoingMessage, schemas: Mapping[str, bytes]
+    keys: Keys,
+    producer: str,
+    seq: int,
+    batch: Sequence[OutgoingMessage],
+    schemas: Mapping[str, bytes],
 ) -> Operation[Accepted]:
     """Broadcast a message to every supervisor, with the guarantees of `enqueue`."""
+    (message,) = batch
     contract = message.destination.contract
     published = [part for pair in schemas.items() for part in pair]
     return Operation(

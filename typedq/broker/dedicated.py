@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar, final
 
-from typedq.broker.client import Broker, perform
+from typedq.broker.client import Broker, only
 from typedq.broker.connections import drive
 from typedq.broker.failures import Failure, NotSent, server_error
 from typedq.broker.script import Operation
@@ -26,8 +26,7 @@ class DedicatedClient:
 
     @property
     def lost_connections(self) -> int:
-        """Return how many connections of this process failed, this one included."""
-        self._connection.close_if_stale()
+        """Return how many connections of this process are known to have failed."""
         return self._broker.lost_connections
 
     def call(self, operation: Operation[T]) -> T:
@@ -41,7 +40,7 @@ class DedicatedClient:
                 connection.close_if_stale()
                 if not connection.is_open:
                     raise NotSent("the server closed the connection")
-            return drive(connection, perform(operation))
+            return operation.parse(drive(connection, only(operation.command(), connection)))
         except Failure as failure:
             connection.close()
             raise server_error(self._broker.url, failure) from failure

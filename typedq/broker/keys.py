@@ -35,6 +35,7 @@ class Keys:
         self.broadcasts = f"{tag}:broadcasts"
         self.cancellations = f"{tag}:cancellations"
         self.supervisors = f"{tag}:wake_supervisors"
+        self.of_enqueue = self.contracts, self.counts, self.supervisors
 
     def ready(self, queue: str) -> str:
         """Return the key of a list of messages; the head is next."""

@@ -56,34 +56,45 @@ def enqueue(
     seq: int,
     batch: Sequence[OutgoingMessage],
     schemas: Mapping[str, bytes],
+    *,
+    general: bool = False,
 ) -> Operation[Accepted]:
-    """Enqueue a batch, all or none; `schemas` are the contracts to publish with it."""
+    """Enqueue a batch, all or none; `schemas` are the contracts to publish with it.
+
+    general: use the general form of the arguments, even if the short one would do
+    """
+    if len(batch) == 1 and not (schemas or general) and batch[0].destination.is_plain:
+        queue, contract, *_ = batch[0].destination
+        places: Sequence[str] = keys.queue_keys((queue,))
+        words: Sequence[Argument] = (contract, batch[0].message)
+    else:
+        places, words = _groups(keys, batch, schemas)
+    return Operation(
+        script("enqueue"),
+        (keys.sequence(producer), *keys.of_enqueue, *places),
+        (seq, SEQUENCE_TTL_S, *words),
+        accepted,
+    )
+
+
+def _groups(
+    keys: Keys, batch: Sequence[OutgoingMessage], schemas: Mapping[str, bytes]
+) -> tuple[list[str], list[Argument]]:
+    """Return the keys of queues and unique keys, and the schemas and groups of messages."""
+    published = [part for pair in schemas.items() for part in pair]
+    words: list[Argument] = [len(schemas), *published]
     places: dict[str, int] = {}
-    groups: list[Argument] = []
     uniques: dict[str, int] = {}
     for destination, group in groupby(batch, _destination):
         messages = [out.message for out in group]
         if destination.unique:
             key, ttl_ms = destination.unique
-            groups += ("unique", uniques.setdefault(keys.unique(key), len(uniques)), ttl_ms)
+            words += ("unique", uniques.setdefault(keys.unique(key), len(uniques)), ttl_ms)
         if destination.expires_ms is not None:
-            groups += ("expires", destination.expires_ms)
+            words += ("expires", destination.expires_ms)
         place = places.setdefault(destination.queue, len(places) + 1)
-        groups += (place, *_due(destination), destination.contract, len(messages), *messages)
-    published = [part for pair in schemas.items() for part in pair]
-    return Operation(
-        script("enqueue"),
-        [
-            keys.sequence(producer),
-            keys.contracts,
-            keys.counts,
-            keys.supervisors,
-            *keys.queue_keys(places),
-            *reversed(uniques),
-        ],
-        [seq, SEQUENCE_TTL_S, len(schemas), *published, *groups],
-        accepted,
-    )
+        words += (place, *_due(destination), destination.contract, len(messages), *messages)
+    return [*keys.queue_keys(places), *reversed(uniques)], words
 
 
 def accepted(reply: list[bytes]) -> Accepted:

@@ -14,10 +14,9 @@ django.setup()
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
-from django_tasks import default_task_backend  # type: ignore[import-untyped,unused-ignore]  # noqa: E402
-from django_tasks.signals import task_enqueued  # type: ignore[import-untyped,unused-ignore]  # noqa: E402
 
 from tests.django.project import tasks  # noqa: E402
+from tests.django.project.framework import default_task_backend, task_enqueued  # noqa: E402
 from tests.django.project.models import Note  # noqa: E402
 from typedq.django import enqueue_on_commit  # noqa: E402
 from typedq.django.backend import TypedQBackend  # noqa: E402

@@ -7,8 +7,8 @@ from datetime import date
 from typing import Any
 
 from django.db import connection
-from django_tasks import task  # type: ignore[import-untyped,unused-ignore]
 
+from tests.django.project.framework import task
 from tests.django.project.models import Note
 from typedq.django import app
 
@@ -39,6 +39,11 @@ async def attempts(context: Any, text: str) -> None:
     result = context.task_result
     text = f"{text} {context.attempt} {result.status} {bool(result.id)}"
     await Note.objects.acreate(text=text)
+
+
+@task()
+def plain(one: int = 0, two: int = 0) -> int:
+    return one + two
 
 
 @task

@@ -14,6 +14,8 @@ ARGV    1 sequence number  2 its time to live (s)  3 number of schemas, then (co
         then groups of messages: (queue's place, "now" | "delay" | "eta", ms, contract, number,
         message*). Before a group: "unique", place of its key from the end, time to live (ms);
         then "expires", after how many ms: the time is written into its messages, of format 2
+        Short form for one message that is due now, of a contract that is known: sequence number,
+        its time to live (s), contract, message
 returns {"accepted" | "seen"}, with duplicates: {..., "(id, id of the first)*"}, separated by
         spaces | {"unknown", contract*}
 ]]
@@ -27,6 +29,15 @@ if seen then
   if not number then number, duplicates = string.match(seen, '^(%d+) (.*)$') end
   number = tonumber(number) or 0
   if seq <= number then return {'seen', seq == number and duplicates or nil} end
+end
+
+if #ARGV == 4 then -- the short form
+  if redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then return {'unknown', ARGV[3]} end
+  redis.call('RPUSH', KEYS[5], ARGV[4])
+  add_token(KEYS[7])
+  count(KEYS[3], ARGV[3], 1)
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+  return {'accepted'}
 end
 
 local groups = 4 + 2 * tonumber(ARGV[3])
