@@ -9,6 +9,9 @@ nothing takes long.
 from __future__ import annotations
 
 import copy
+import itertools
+import json
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -21,80 +24,100 @@ from tests.compat.fuzz import ENDLESS_S, Report, deadline, shown
 from typedq.compat import Comparison
 from typedq.contracts import fingerprint
 
+FAMILY = 5  # documents: 10 pairs
 VALUES = 10
 
 
-def compared(report: Report, old: Schema, new: Schema) -> tuple[Comparison, bool] | None:
-    """The comparison, and whether the fingerprints are equal."""
-    if (found := report.compared(old, new)) is None:
+class Side:
+    """One document of a family: its fingerprint, a validator by its `$schema`, and values."""
+
+    def __init__(self, schema: Schema, random: Random) -> None:
+        self.schema, self._random = schema, random
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        try:
+            return fingerprint(self.schema)
+        except ValueError as error:  # documented, for what is not JSON
+            if type(error).__name__ != "NotJson":
+                raise
+            return None
+
+    @cached_property
+    def validator(self) -> Any:
+        """What is malformed raises when it is used; None for what no validator survives."""
+        if is_endless(self.schema):
+            return None
+        return validator_for(self.schema, default=jsonschema.Draft202012Validator)(self.schema)
+
+    @cached_property
+    def values(self) -> list[Any]:
+        """Values that the closed writer of the document writes."""
+        writer, strict = Writer(self.schema, self._random), type(self.validator)
+        written = strict(closed(self.schema))
+        found = dict[str, Any]()
+        for _ in range(VALUES):
+            try:
+                value = writer.value()
+            except (TypeError, ValueError, KeyError, AttributeError):  # keywords of another draft
+                continue
+            # Of the closed document too: else another branch let it pass.
+            if is_valid(self.validator, value) and is_valid(written, value) is not False:
+                found[json.dumps(value, sort_keys=True)] = value
+        return list(found.values())
+
+
+def compared(report: Report, old: Side, new: Side) -> Comparison | None:
+    """The comparison; None if it, or taking a fingerprint, raises."""
+    if (found := report.compared(old.schema, new.schema)) is None:
         return None
     try:
         with deadline(ENDLESS_S):
-            prints = [_fingerprint(schema) for schema in (old, new)]
+            _ = old.fingerprint, new.fingerprint
     except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and shown
-        report.crash(error, old, new)
+        report.crash(error, old.schema, new.schema)
         return None
-    return found, prints[0] == prints[1] is not None
+    return found
 
 
-def _fingerprint(schema: Schema) -> str | None:
-    try:
-        return fingerprint(schema)
-    except ValueError as error:  # documented, for what is not JSON
-        if type(error).__name__ != "NotJson":
-            raise
-        return None
-
-
-def one_pair(random: Random, report: Report) -> None:
-    """Compare two random documents."""
-    maker, kind = Maker(random, foreign=random.random() < 0.4), "random"
-    if random.random() < 0.2:
-        kind, old, new = foreign_kinds.pair(random)
-    else:
-        old = maker.document()
-        new = edited(old, maker) if random.random() < 0.9 else maker.document()
-    if (answer := compared(report, old, new)) is None or (sides := _validators(old, new)) is None:
-        return
-    found, same = answer
-    for way, writer, ends in (("backward", old, sides), ("forward", new, sides[::-1])):
-        against = _counterexample(writer, ends, random)
-        report.judge(found, way, against, (old, new))
-        if same and against is not None:
-            report.dangerous.add(f"{report.at}: the same fingerprint; {against}", kind)
-        _judge_examples(report, found, way, ends)
-
-
-def _validators(*schemas: Schema) -> list[Any] | None:
-    """One for each document, by its `$schema`. What is malformed raises when it is used."""
-    if any(map(is_endless, schemas)):
-        return None
-    default = jsonschema.Draft202012Validator
-    return [validator_for(schema, default=default)(schema) for schema in schemas]
-
-
-def _is_valid(validator: Any, value: Any) -> bool | None:
+def is_valid(validator: Any, value: Any) -> bool | None:
     try:
         return bool(validator.is_valid(value))
     except Exception:  # noqa: BLE001 - malformed, or references that lead nowhere
         return None
 
 
-def _counterexample(old: Schema, ends: list[Any], random: Random) -> tuple[Any] | None:
-    """A value that the closed writer of `old` writes, and the new one refuses."""
-    writer, strict = Writer(old, random), type(ends[0])(closed(old))
-    for _ in range(VALUES):
-        try:
-            value = writer.value()
-        except (TypeError, ValueError, KeyError, AttributeError):  # keywords of another draft
-            continue
-        refused = _is_valid(ends[0], value) and _is_valid(ends[1], value) is False
-        if refused and _is_valid(strict, value) is not False:  # else another branch let it pass
-            return (value,)
-    return None
+def family(random: Random, report: Report) -> None:
+    """Compare some documents that come of one another, each with each."""
+    maker = Maker(random, foreign=random.random() < 0.4)
+    documents = [maker.document()]
+    while len(documents) < FAMILY:
+        come = random.random() < 0.9
+        documents.append(edited(random.choice(documents), maker) if come else maker.document())
+    sides = [Side(document, random) for document in documents]
+    for old, new in itertools.combinations(sides, 2):
+        judge(report, old, new, "random")
 
 
-def _judge_examples(report: Report, found: Comparison, way: str, ends: list[Any]) -> None:
+def kind(random: Random, report: Report) -> None:
+    """Compare two documents that differ in a way that is easy to overlook."""
+    name, old, new = foreign_kinds.pair(random)
+    judge(report, Side(old, random), Side(new, random), name)
+
+
+def judge(report: Report, old: Side, new: Side, name: str) -> None:
+    if (found := compared(report, old, new)) is None or not (old.validator and new.validator):
+        return
+    for way, writer, reader in (("backward", old, new), ("forward", new, old)):
+        refused = (value for value in writer.values if is_valid(reader.validator, value) is False)
+        against = next(((value,) for value in refused), None)
+        report.judge(found, way, against, (old.schema, new.schema))
+        if against is not None and old.fingerprint == new.fingerprint is not None:
+            report.dangerous.add(f"{report.at}: the same fingerprint; {against}", name)
+        _judge_examples(report, found, way, (writer.validator, reader.validator))
+
+
+def _judge_examples(report: Report, found: Comparison, way: str, ends: tuple[Any, Any]) -> None:
     """Every example must be valid for the writer; a misreading aside, the reader refuses it."""
     misread = ("ENCODING_CHANGED", "ELEMENT_MOVED", "UNIQUE_ADDED", "TYPE_WIDENED", "TYPE_CHANGED")
     formats = (*misread, "FORMAT_CHANGED", "TYPE_NARROWED")  # validators ignore formats
@@ -103,8 +126,8 @@ def _judge_examples(report: Report, found: Comparison, way: str, ends: list[Any]
         if change.example is None or not mine:
             continue
         report.examples += 1
-        accepted = _is_valid(ends[1], change.example) and change.rule not in formats
-        if _is_valid(ends[0], change.example) is False or accepted:
+        accepted = is_valid(ends[1], change.example) and change.rule not in formats
+        if is_valid(ends[0], change.example) is False or accepted:
             text = f"{report.at}: {change.rule} {change.path} {change.example!r}"
             report.wrong_examples.add(f"{text}\n{shown(ends[0].schema, ends[1].schema)}")
 
@@ -140,8 +163,9 @@ def damaged(random: Random, report: Report) -> None:
         holder[key] = copy.deepcopy(random.choice(JUNK))
         if isinstance(holder, dict) and random.random() < 0.3:
             holder |= copy.deepcopy(random.choice([j for j in JUNK if isinstance(j, dict)]))
-    compared(report, old, new)
-    compared(report, new, copy.deepcopy(new))
+    changed = Side(new, random)
+    compared(report, Side(old, random), changed)
+    compared(report, changed, Side(copy.deepcopy(new), random))
 
 
 def costly(random: Random, report: Report) -> None:
@@ -152,7 +176,7 @@ def costly(random: Random, report: Report) -> None:
     shape = random.choice([_shared, _nested, _product, _variants, _values])
     old = shape(random, size, key, wide, leaf)
     new = shape(random, size + random.randint(0, 1), key, wide, {"type": "string"})
-    compared(report, old, new)
+    compared(report, Side(old, random), Side(new, random))
 
 
 def _held(key: str, parts: list[Schema]) -> Schema:
@@ -216,11 +240,13 @@ def _values(random: Random, size: int, _key: str, wide: int, leaf: Schema) -> Sc
 
 
 def one_round(random: Random, report: Report) -> None:
-    """Compare one pair; a tenth of them damaged or costly."""
+    """Compare a family, or two documents of another sort; the costly ones seldom."""
     roll = random.random()
-    if roll < 0.9:
-        one_pair(random, report)
-    elif roll < 0.99:
+    if roll < 0.4:
+        family(random, report)
+    elif roll < 0.75:
+        kind(random, report)
+    elif roll < 0.985:
         damaged(random, report)
     else:
         costly(random, report)

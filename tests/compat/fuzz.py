@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from typedq.compat import Comparison, compare
 
@@ -40,6 +40,7 @@ KEPT = 100  # cases of a kind
 SEARCHES = 12  # for a value, before an answer counts as conservative
 
 Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 class Cases:
@@ -153,12 +154,31 @@ class Report:
         )
 
 
-def searched(found: Found, search: Callable[[], Found]) -> Found:
-    """Search again and again, unless something was found."""
-    for _ in range(SEARCHES):
+class Writing(Generic[Value]):
+    """One type, and the values of it that were drawn, for all that are compared with it."""
+
+    def __init__(self) -> None:
+        self._batches = list[list[Value]]()
+
+    def drawn(self) -> list[Value]:
+        """Draw some values."""
+        raise NotImplementedError
+
+    def batch(self, number: int) -> list[Value]:
+        """Return the values drawn in one go."""
+        while len(self._batches) <= number:
+            self._batches.append(self.drawn())
+        return self._batches[number]
+
+
+def searched(
+    found: Found | None, writer: Writing[Value], search: Callable[[list[Value]], Found | None]
+) -> Found | None:
+    """Search among more and more values, unless something was found."""
+    for number in range(1, SEARCHES + 1):
         if found is not None:
             break
-        found = search()
+        found = search(writer.batch(number))
     return found
 
 
@@ -216,13 +236,19 @@ def run(
 
 
 class Progress:
-    """Prints a line now and then."""
+    """Prints what is wrong as soon as it is found, and a line now and then."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s, self._start = every_s, time.monotonic()
         self._next = self._start + every_s
+        self._printed = Counter[tuple[str, str]]()
 
     def __call__(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            for kind in ("dangerous", "crashes", "slow", "endless"):
+                for case in getattr(report, kind).kept[self._printed[report.name, kind] :]:
+                    self._printed[report.name, kind] += 1
+                    print(f"{kind}: {case}\n", flush=True)
         if (now := time.monotonic()) >= self._next:
             self._next = now + self._every_s
             print(self.line(reports), flush=True)
@@ -262,7 +288,7 @@ def main() -> int:
     progress = Progress(options.every)
     reports = run(names, options.pairs, options.seed, options.first, progress)
     for report in reports:
-        for kind in ("dangerous", "crashes", "slow", "conservative", "wrong_examples"):
+        for kind in ("conservative", "wrong_examples"):
             for case in getattr(report, kind).kept[: options.show]:
                 print(f"{kind}: {case}\n")
         kinds = report.conservative.kinds.most_common(10)

@@ -9,27 +9,31 @@ from __future__ import annotations
 import enum
 import itertools
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cached_property, partial
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pydantic
 
-from tests.compat.fuzz import Report, searched
-from tests.compat.fuzz_types import Builder, Maker, Node, Writer, edited
+from tests.compat.fuzz import Report, Writing, searched
+from tests.compat.fuzz_types import RECORDS, Builder, Maker, Node, Writer, edited
 from typedq.compat import Comparison
 from typedq.contracts.schema import document
 
-FAMILY = 4  # types
-VALUES = 24
+FAMILY = 8  # types: 28 pairs
+VALUES = 16
+Written: TypeAlias = tuple[bytes, tuple[str, Any], Any]  # a body, what it means, and its JSON
+View: TypeAlias = Callable[[Any], tuple[str, Any]]
 
 
-class Side:
+class Side(Writing[Written]):
     """One type of a pair: its document, its decoder and encoder."""
 
     def __init__(self, node: Node, random: Random, *, models: bool) -> None:
+        super().__init__()
         self.node, self.models, self._random = node, models, random
         self.builder = Builder(models=models)
         try:
@@ -49,25 +53,28 @@ class Side:
             return text.encode()
         return msgspec.json.encode(value)
 
-    @cached_property
-    def values(self) -> list[tuple[bytes, Any]]:
-        return self.drawn()
-
-    def drawn(self) -> list[tuple[bytes, Any]]:
+    def drawn(self) -> list[Written]:
         """What this type writes, with and without its defaults; each beside the value's view."""
-        found = list[bytes]()
+        found = dict[bytes, Any]()
         for _ in range(VALUES):
             body = msgspec.json.encode(Writer(self._random).value(self.node))
             try:
-                value = self.read(body)
+                whole = self.write(self.read(body))
             except REFUSED:
                 continue
-            whole = self.write(value)
-            found += [body, whole] if part_of(json.loads(body), json.loads(whole)) else [whole]
-        return [(body, self.view(self.read(body))) for body in found]
+            plain = json.loads(body)
+            if body in found or part_of(plain, full := json.loads(whole)):
+                found[body] = plain
+                if whole in found:
+                    continue
+                full = json.loads(whole)
+            found[whole] = full
+        return [(body, self.view(self.read(body)), plain) for body, plain in found.items()]
 
-    def view(self, value: Any) -> tuple[str, Any]:
-        return View(self)(self.node, value)
+    @cached_property
+    def view(self) -> View:
+        """What is made of a value of the type, to be laid beside a value of another one."""
+        return viewer(self.node, self.builder.classes)
 
 
 def part_of(body: Any, whole: Any) -> bool:
@@ -82,14 +89,14 @@ def part_of(body: Any, whole: Any) -> bool:
 REFUSED = (msgspec.ValidationError, pydantic.ValidationError)
 
 
-def counterexample(new: Side, values: list[tuple[bytes, Any]]) -> bytes | None:
+def counterexample(new: Side, values: list[Written]) -> bytes | None:
     """A body that was written, and `new` refuses or reads as something else."""
-    for body, meant in values:
+    for body, meant, plain in values:
         try:
-            value = new.read(body)
+            view = new.view(new.read(body))
         except REFUSED:
             return body
-        if not kept(meant, new.view(value), json.loads(body)):
+        if view != meant and not kept(meant, view, plain):
             return body
     return None
 
@@ -97,55 +104,65 @@ def counterexample(new: Side, values: list[tuple[bytes, Any]]) -> bytes | None:
 # --- does a value mean the same -------------------------------------------------------------------
 
 
-class View:
-    """A decoded value as (form, content), so that values of two types can be laid side by side."""
+def viewer(node: Node, classes: dict[int, Any]) -> View:
+    """What makes (form, content) of a decoded value, so that those of two types compare."""
+    parts = [viewer(part, classes) for part in node.parts]
+    if node.name == "union":
+        tests = [*zip((member_test(p, classes) for p in node.parts), parts, strict=True)]
+        return lambda value: next((see for fits, see in tests if fits(value)), scalar)(value)
+    if node.name in RECORDS:
+        return _record_viewer(node, classes)
+    if node.name == "dict":
+        key, item = parts
+        return lambda value: (
+            "map", {key_text(k): (key(k), item(v)) for k, v in value.items()}
+        )  # fmt: skip
+    if node.name == "tuple":
+        return lambda value: ("list", [see(v) for see, v in zip(parts, value, strict=True)])
+    if node.name in ("list", "vartuple", "set"):
+        form, (one,) = "set" if node.name == "set" else "list", parts
+        return lambda value: (form, [*map(one, value)])
+    return scalar
 
-    def __init__(self, side: Side) -> None:
-        self.classes = side.builder.classes
 
-    def __call__(self, node: Node, value: Any) -> tuple[str, Any]:
-        if node.name == "union":
-            fitting = (part for part in node.parts if self.is_of(part, value))
-            return self(next(fitting, ANY_SCALAR), value)
-        if node.name in ("struct", "dataclass", "typeddict", "namedtuple", "model"):
-            return self.record(node, value)
-        if node.name == "dict":
-            key, inner = node.parts
-            return "map", {key_text(k): (self(key, k), self(inner, v)) for k, v in value.items()}
-        if node.name == "tuple":
-            return "list", [self(p, v) for p, v in zip(node.parts, value, strict=True)]
-        if node.name in ("list", "vartuple", "set"):
-            return "set" if node.name == "set" else "list", [self(node.parts[0], v) for v in value]
-        return scalar(value)
+def _record_viewer(node: Node, classes: dict[int, Any]) -> View:
+    fields = [(field.name, viewer(field.kind, classes)) for field in node.fields]
+    tag = {"type": ("text", node.options["tag"])} if node.options.get("tag") else {}
+    is_dict, is_row = node.name == "typeddict", node.name == "namedtuple"
+    is_row = is_row or bool(node.options.get("array_like"))
 
-    def record(self, node: Node, value: Any) -> tuple[str, Any]:
-        def get(name: str) -> Any:
-            return value[name] if isinstance(value, dict) else getattr(value, name)
-
-        present = [f for f in node.fields if not isinstance(value, dict) or f.name in value]
-        parts = {f.name: self(f.kind, get(f.name)) for f in present}
+    def view(value: Any) -> tuple[str, Any]:
+        if is_dict:
+            found = {name: see(value[name]) for name, see in fields if name in value}
+        else:
+            found = {name: see(getattr(value, name)) for name, see in fields}
         if node.options.get("recursive"):
-            parts["next"] = ("null", None) if get("next") is None else self(node, get("next"))
-        tag = {"type": ("text", node.options["tag"])} if node.options.get("tag") else {}
-        row = node.name == "namedtuple" or node.options.get("array_like")
-        return ("row", list({**tag, **parts}.items())) if row else ("record", {**tag, **parts})
+            found["next"] = ("null", None) if value.next is None else view(value.next)
+        found = {**tag, **found}
+        return ("row", [*found.items()]) if is_row else ("record", found)
 
-    def is_of(self, node: Node, value: Any) -> bool:
-        if node.name == "union":
-            return any(self.is_of(part, value) for part in node.parts)
-        if id(node) in self.classes and node.name not in ("typeddict", "namedtuple"):
-            return isinstance(value, self.classes[id(node)])
-        if node.name in ("literal", "enum"):
-            plain = value.value if isinstance(value, enum.Enum) else value
-            values = node.options["values"]
-            same_form = isinstance(value, enum.Enum) == (node.name == "enum")
-            return same_form and any(type(plain) is type(v) and plain == v for v in values)
-        return type(value).__name__ == _PYTHON.get(node.name, node.name) or (
-            node.name == "namedtuple" and isinstance(value, tuple)
-        )
+    return view
 
 
-ANY_SCALAR = Node("any")
+def member_test(node: Node, classes: dict[int, Any]) -> Callable[[Any], bool]:
+    """What tells whether a value is of this member of a union."""
+    if node.name == "union":
+        tests = [member_test(part, classes) for part in node.parts]
+        return lambda value: any(fits(value) for fits in tests)
+    if id(node) in classes and node.name not in ("typeddict", "namedtuple"):
+        return lambda value: isinstance(value, classes[id(node)])
+    if node.name in ("literal", "enum"):
+        listed = {(type(value), value) for value in node.options["values"]}
+        if node.name == "enum":
+            return lambda value: (
+                isinstance(value, enum.Enum) and (type(value.value), value.value) in listed
+            )
+        return lambda value: type(value) in (str, int) and (type(value), value) in listed
+    name = _PYTHON.get(node.name, node.name)
+    is_row = node.name == "namedtuple"
+    return lambda value: type(value).__name__ == name or (is_row and isinstance(value, tuple))
+
+
 _PYTHON = {
     "none": "NoneType", "uuid": "UUID", "decimal": "Decimal", "vartuple": "tuple",
     "typeddict": "dict", "model": "",
@@ -153,10 +170,14 @@ _PYTHON = {
 
 
 def key_text(key: Any) -> str:
+    if type(key) is str:
+        return key
     return str(next(iter(msgspec.json.decode(msgspec.json.encode({key: None})))))
 
 
 def scalar(value: Any) -> tuple[str, Any]:
+    if (form := _FORMS.get(type(value))) is not None:
+        return form, value
     if isinstance(value, enum.Enum):
         return scalar(value.value)
     if isinstance(value, bool) or value is None:
@@ -166,6 +187,12 @@ def scalar(value: Any) -> tuple[str, Any]:
     if isinstance(value, bytes):
         return "bytes", value
     return "text", msgspec.to_builtins(value)
+
+
+_FORMS = {
+    str: "text", int: "number", float: "number", bool: "bool", bytes: "bytes",
+    Decimal: "decimal", type(None): "null",
+}  # fmt: skip
 
 
 def kept(old: tuple[str, Any], new: tuple[str, Any], body: Any) -> bool:  # noqa: C901
@@ -239,14 +266,10 @@ def judge(report: Report, old: Side, new: Side, found: Comparison) -> None:
     for way, writer, reader in (("backward", old, new), ("forward", new, old)):
         against: object = judge_examples(report, writer, reader, found, way)
         if against is None:
-            against = counterexample(reader, writer.values)
+            against = counterexample(reader, writer.batch(0))
         if not getattr(found, way):
-            against = searched(against, partial(_drawn_again, reader, writer))
+            against = searched(against, writer, partial(counterexample, reader))
         report.judge(found, way, against, (old.schema, new.schema))
-
-
-def _drawn_again(reader: Side, writer: Side) -> bytes | None:
-    return counterexample(reader, writer.drawn())
 
 
 def judge_examples(
@@ -262,7 +285,7 @@ def judge_examples(
         report.examples += 1
         try:
             meant = writer.view(writer.read(body))
-            right = counterexample(reader, [(body, meant)]) is not None
+            right = counterexample(reader, [(body, meant, json.loads(body))]) is not None
         except REFUSED:
             right = False
         if right:

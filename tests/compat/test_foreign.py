@@ -289,7 +289,7 @@ def test_shared_definitions_are_compared_once(key: str) -> None:
 def test_a_budget_that_is_spent_is_told() -> None:
     (change,) = compare(branches(300, INT), branches(300, STR)).changes
     assert change.rule == "CANNOT_COMPARE"
-    assert "it takes more than 40,000 steps" in change.message
+    assert "it takes more than 25,000 steps" in change.message
 
 
 def test_answers_do_not_depend_on_the_seed_of_hashes() -> None:

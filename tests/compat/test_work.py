@@ -11,7 +11,7 @@ import pytest
 from typedq.compat import compare
 from typedq.compat.normal_form import Side
 from typedq.compat.subsumption import SubsumptionCheck
-from typedq.contracts.canonical import WireForms, definition_hashes
+from typedq.contracts.canonical import CanonicalForms, definition_hashes
 from typedq.contracts.dialect import Budget, Document
 
 INT: Any = {"type": "integer"}
@@ -52,7 +52,7 @@ def test_work_grows_with_the_document_and_not_with_its_values(
     budget, documents = Budget(10_000), [Document(make(INT)), Document(make(leaf))]
     hashes = definition_hashes(documents)
     writer, reader = (
-        Side(document, WireForms(document, known), budget)
+        Side(document, CanonicalForms(document, known), budget)
         for document, known in zip(documents, hashes, strict=True)
     )
     check = SubsumptionCheck(writer, reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import dataclasses
 import datetime as dt
@@ -415,23 +416,21 @@ def _leaf_value(spec: Spec, random: Random) -> Any:
     values = LEAVES[spec.name][2]
     if spec.name.startswith(("json", "base64")):
         return copy.deepcopy(random.choice(values))
-    adapter = _adapter(spec.name, spec.choice, spec.kind)
-    for _ in range(8):
-        try:
-            return adapter.validate_python(random.choice(values))
-        except pydantic.ValidationError:
-            continue
-    raise ValueError(f"no value of {spec.kind}")
+    key = spec.name, spec.choice % len(LEAVES[spec.name][1])
+    if key not in _VALUES:
+        _VALUES[key] = list(_valid(pydantic.TypeAdapter(spec.kind), values))
+    if not _VALUES[key]:
+        raise ValueError(f"no value of {spec.kind}")
+    return random.choice(_VALUES[key])
 
 
-_ADAPTERS: dict[tuple[str, int], Any] = {}
+_VALUES: dict[tuple[str, int], list[Any]] = {}
 
 
-def _adapter(name: str, choice: int, kind: Any) -> Any:
-    key = name, choice % len(LEAVES[name][1])
-    if key not in _ADAPTERS:
-        _ADAPTERS[key] = pydantic.TypeAdapter(kind)
-    return _ADAPTERS[key]
+def _valid(adapter: pydantic.TypeAdapter[Any], values: list[Any]) -> Iterator[Any]:
+    for value in values:
+        with contextlib.suppress(pydantic.ValidationError):
+            yield adapter.validate_python(value)
 
 
 def _record_value(spec: Spec, random: Random) -> Any:

@@ -78,10 +78,10 @@ def model(kind: Any, **config: Any) -> Any:
     return pydantic.create_model("M", __config__=options, **fields)
 
 
-def either(wire_name: str, kind: Any) -> Any:
+def either(encoded_name: str, kind: Any) -> Any:
     """A union of models that look alike, of which one has a field of that name on the wire."""
-    one: Any = {"x": (kind, Field(alias=wire_name))}
-    other: Any = {"x": (int | str | bool, Field(alias=wire_name)), "y": (int, 0)}
+    one: Any = {"x": (kind, Field(alias=encoded_name))}
+    other: Any = {"x": (int | str | bool, Field(alias=encoded_name)), "y": (int, 0)}
     return model(pydantic.create_model("One", **one) | pydantic.create_model("Other", **other))
 
 

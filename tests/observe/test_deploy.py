@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
+import yaml
 
 from typedq.observe import exporter
 from typedq.worker import metrics
@@ -50,6 +52,18 @@ def test_an_expression_uses_metrics_and_labels_that_exist(expression: str) -> No
         labels |= {label.strip() for label in listed.split(",")}
     known = set[str]().union(*(SAMPLES[name] for name in names))
     assert labels <= known | _OF_PROMETHEUS
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_expression_is_promql_of_the_right_types(expression: str) -> None:
+    """The parser is that of Prometheus in Rust; it checks the types of functions, too."""
+    promql_parser.parse(expression.replace("$__rate_interval", "5m"))  # raises ValueError
+
+
+def test_every_rule_is_read() -> None:
+    """No expression is written in a form that the tests above do not see."""
+    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
+    assert [rule["expr"] for group in groups for rule in group["rules"]] == alerts()
 
 
 def test_every_danger_has_an_alert() -> None:

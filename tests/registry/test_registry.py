@@ -115,7 +115,7 @@ BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
     "not JSON": ({"t/1.json": b"{"}, "s/t/1.json: is not JSON (Expecting property name"),
     "not UTF-8": ({"t/1.json": b'"\xff"'}, "s/t/1.json: 'utf-8' codec can't decode"),
     "too deep": ({"t/1.json": b"[" * 200_000}, "s/t/1.json: maximum recursion depth"),
-    "no block": ({"t/1.json": b"{}"}, "has no x-typedq block, so typedq export-schemas did not"),
+    "no block": ({"t/1.json": b"{}"}, "so typedq export-schemas did not write it; restore it"),
     "no object": ({"t/1.json": b"[]"}, "has no x-typedq block"),
     "fingerprint": (
         {"t/1.json": _edited(fingerprint="0" * 16)},
@@ -126,7 +126,7 @@ BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
     "entry": ({"t/accepted.json": b'[{"rule": "X"}]'}, "entry 1 cannot be read; an entry is"),
     "rule": (
         {"t/accepted.json": b'[{"rule": "X", "path": "$", "from": 1, "reason": "r"}]'},
-        "entry 1: there is no rule 'X'",
+        "entry 1: there is no rule 'X'; copy the entry that typedq check-schemas prints",
     ),
     "reason": (
         {"t/accepted.json": b'[{"rule":"TASK_REMOVED","path":"$","from":1,"reason":"..."}]'},
@@ -229,7 +229,9 @@ def test_an_unknown_ref_is_told(repository: Repository, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as refused:
             at_git(ref, repository.root)
         assert told in refused.value.problems[0]
-    with pytest.raises(ConfigurationError, match=r"git cannot read 'main' in .*: fatal: not a git"):
+    with pytest.raises(
+        ConfigurationError, match=r"git cannot read 'main' in .*: fatal: not a git.*; run"
+    ):
         at_git("main", tmp_path)
 
 

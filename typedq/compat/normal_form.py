@@ -29,7 +29,7 @@ from typedq.compat.merging import (
 )
 from typedq.compat.structure import Members
 from typedq.compat.values import equality_key, number_fits, text_fits, text_form
-from typedq.contracts.canonical import WireForms
+from typedq.contracts.canonical import CanonicalForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
@@ -101,10 +101,10 @@ class Side:
     """One document of a comparison: the normal forms of its schemas, each made once."""
 
     def __init__(
-        self, document: Document, wire_forms: WireForms, budget: Budget, name: str = "old"
+        self, document: Document, canonical_forms: CanonicalForms, budget: Budget, name: str = "old"
     ) -> None:
         self.document, self.budget, self._name = document, budget, name
-        self._wire_forms = wire_forms
+        self._canonical_forms = canonical_forms
         self._forms: dict[int, NormalForm] = {}
         self._flats: dict[int, tuple[Schema, list[Flat]]] = {}
         self._active: dict[int, None] = {}
@@ -116,7 +116,7 @@ class Side:
 
     def digest(self, schema: Schema) -> str:
         """Return a hash that is the same for schemas of both documents that say the same."""
-        return self._wire_forms.digest(schema)
+        return self._canonical_forms.digest(schema)
 
     def form(self, schema: Schema) -> NormalForm:
         """Return the normal form. Raises `Unsupported`, `TooComplex`."""

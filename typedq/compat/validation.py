@@ -10,7 +10,7 @@ from typedq.compat.normal_form import Alternative, Side
 from typedq.compat.scalars import is_decimal
 from typedq.compat.structure import Elements
 from typedq.compat.values import decimal_facets, equality_key, matches, number_fits, text_fits
-from typedq.contracts.canonical import WireForms, definition_hashes
+from typedq.contracts.canonical import CanonicalForms, definition_hashes
 from typedq.contracts.dialect import Budget, Document, Schema, Unsupported
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
@@ -139,7 +139,7 @@ class SchemaValidator:
     def refused(self, value: Any) -> str | None:
         """Return the JSON path of what is surely refused, as near as is known; None if nothing."""
         root, budget = self._document.root, Budget(_STEPS)
-        side = Side(self._document, WireForms(self._document, self._hashes, budget), budget)
+        side = Side(self._document, CanonicalForms(self._document, self._hashes, budget), budget)
         validator = Validator(side)
         try:
             if validator.reads(root, value) is not False:

@@ -82,7 +82,7 @@ def canonical(schema: Schema) -> bytes:
         return f"as written: {plain_text(schema)}".encode()
     definitions = document.definitions
     bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
-    forms, names = WireForms(document, hashes), dict[str, str]()
+    forms, names = CanonicalForms(document, hashes), dict[str, str]()
     root = _without_refs(forms.of(schema), bodies, names)
     named: dict[str, Schema] = {}
     for digest in (visited := list(names)):
@@ -122,7 +122,7 @@ def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
     while (now := len({hashes[i][p] for i, left in enumerate(rest) for p in left})) > kinds:
         kinds = now
         for i, (document, left) in enumerate(zip(documents, rest, strict=True)):
-            forms = WireForms(document, dict(hashes[i]), budget)
+            forms = CanonicalForms(document, dict(hashes[i]), budget)
             hashes[i].update({p: forms.digest(body) for p, body in left.items()})
     return hashes
 
@@ -130,7 +130,7 @@ def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
 def _settled(document: Document) -> dict[str, str]:
     """Return the hashes of the definitions that lead to no circle, each made once."""
     bodies, hashes = document.definitions, dict[str, str]()
-    forms = WireForms(document, hashes)
+    forms = CanonicalForms(document, hashes)
     needs = {pointer: set(document.references(body)) for pointer, body in bodies.items()}
     users: dict[str, list[str]] = {pointer: [] for pointer in bodies}
     for pointer, needed in needs.items():
@@ -146,7 +146,7 @@ def _settled(document: Document) -> dict[str, str]:
     return hashes
 
 
-class WireForms:
+class CanonicalForms:
     """The schemas of one document without annotations, their refs replaced by hashes."""
 
     def __init__(self, document: Document, hashes: Hashes, budget: Budget | None = None) -> None:
@@ -184,7 +184,9 @@ class WireForms:
             name = "enum" if key == "const" and "enum" not in schema else key
             form = self._FORMS.get(name if key == "const" else key)
             plain[name] = value if form is None else form(self, [value] if name != key else value)
-        plain = {k: v for k, v in plain.items() if v not in _NEUTRAL.get(k, ())}
+        for key in plain.keys() & _NEUTRAL.keys():
+            if plain[key] in _NEUTRAL[key]:
+                del plain[key]
         # Without `items`, a closed writer writes no more than the elements of `prefixItems`.
         if plain.get("items") == {} and not plain.keys() & {"prefixItems", "x-typedq-elements"}:
             del plain["items"]
@@ -221,7 +223,7 @@ class WireForms:
         kinds = self._values([value] if isinstance(value, str) else value)
         return kinds[0] if len(kinds) == 1 else kinds
 
-    _FORMS: ClassVar[dict[str, Callable[[WireForms, Any], Any]]] = {
+    _FORMS: ClassVar[dict[str, Callable[[CanonicalForms, Any], Any]]] = {
         "$ref": _ref,
         "allOf": _set,
         "anyOf": _union,

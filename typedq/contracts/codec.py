@@ -12,10 +12,10 @@ from typing import Any, cast
 import msgspec
 
 from typedq.contracts.conversions import adapter_for, decode_value, encode_value
+from typedq.contracts.encoded_types import Encoding, encoded_type
 from typedq.contracts.equality import change, has_second, is_partial, leaves, overlooked, unsayable
 from typedq.contracts.guards import runs_code, too_deep
 from typedq.contracts.type_tree import parts_of
-from typedq.contracts.wire_types import WireType, wire_type
 from typedq.errors import InvalidBody
 
 # Kept as they are while arguments are checked as Python values: JSON makes them all strings, so
@@ -39,21 +39,21 @@ class Codec:
     """
 
     def __init__(self, kind: Any) -> None:
-        self._wire: WireType = wire_type(kind)
-        adapter = adapter_for(self._wire.kind)
+        self._encoded: Encoding = encoded_type(kind)
+        adapter = adapter_for(self._encoded.kind)
         self._whole = adapter is not None  # pydantic reads and writes all of it
         if adapter is not None:
             self.parse: Callable[[bytes], Any] = adapter.read
             self._encode: Callable[[Any], bytes] = adapter.write
         else:
-            decoder = msgspec.json.Decoder(self._wire.kind, strict=True, dec_hook=decode_value)
-            self.parse = _after(decoder.decode, self._wire.load)
-            dump, encode = self._wire.dump, msgspec.json.Encoder(enc_hook=encode_value).encode
+            decoder = msgspec.json.Decoder(self._encoded.kind, strict=True, dec_hook=decode_value)
+            self.parse = _after(decoder.decode, self._encoded.load)
+            dump, encode = self._encoded.dump, msgspec.json.Encoder(enc_hook=encode_value).encode
             self._encode = encode if dump is None else lambda payload: encode(dump(payload))
-        by_msgspec = adapter is None and self._wire.load is None
-        self.runs_code = not by_msgspec or runs_code(self._wire.kind)
-        partly, self._float_keys, self._decimals, moments = overlooked(self._wire.kind)
-        walks = [one.walked[1] for one in _adapters_in(self._wire.kind)]
+        by_msgspec = adapter is None and self._encoded.load is None
+        self.runs_code = not by_msgspec or runs_code(self._encoded.kind)
+        partly, self._float_keys, self._decimals, moments = overlooked(self._encoded.kind)
+        walks = [one.walked[1] for one in _adapters_in(self._encoded.kind)]
         self._exact = any(walk.ambiguous for walk in walks)
         partly = partly or any(is_partial(cls) for walk in walks for cls in walk.classes)
         self._moments = moments or any(walk.moments for walk in walks)
@@ -134,11 +134,10 @@ class Codec:
         if self._whole:
             return
         try:
-            wire = payload if self._wire.dump is None else self._wire.dump(payload)
-            plain = msgspec.to_builtins(wire, builtin_types=_TEXTUAL, enc_hook=encode_value)
-            msgspec.convert(
-                plain, self._wire.kind, builtin_types=_TEXTUAL, strict=True, dec_hook=decode_value
-            )
+            kind, dump = self._encoded.kind, self._encoded.dump
+            encoded = payload if dump is None else dump(payload)
+            plain = msgspec.to_builtins(encoded, builtin_types=_TEXTUAL, enc_hook=encode_value)
+            msgspec.convert(plain, kind, builtin_types=_TEXTUAL, strict=True, dec_hook=decode_value)
         except Exception as error:
             raise _placed(error) from error
 

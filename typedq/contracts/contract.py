@@ -10,12 +10,12 @@ import msgspec
 
 from typedq.contracts.canonical import fingerprint
 from typedq.contracts.codec import Codec
+from typedq.contracts.encoded_types import encoded_type
 from typedq.contracts.inhabited import dead_end
 from typedq.contracts.schema import document
 from typedq.contracts.secrets import explain, without_secrets
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
-from typedq.contracts.wire_types import wire_type
 from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
 MAX_BODY = 1 << 20  # bytes
@@ -158,7 +158,7 @@ def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:
     for parameter in parameters:
         if not parameter.required:
             _check_default(task, parameter.name, "$", parameter.kind, parameter.default)
-        for path, kind, default in wire_type(parameter.kind).defaults:
+        for path, kind, default in encoded_type(parameter.kind).defaults:
             _check_default(task, parameter.name, path, kind, default)
 
 

@@ -190,21 +190,21 @@ def _check_dialect(root: Schema) -> None:
 
 def _check_keywords(schema: dict[str, Any], at: str) -> None:
     for key, value in schema.items():
-        if key in HOLDS_SCHEMA:
+        if key in VALUES:
+            fits = VALUES[key](value)
+        elif key in HOLDS_SCHEMA:
             fits = isinstance(value, dict | bool)
         elif key in HOLDS_LIST:
             fits = is_array(value) and all(isinstance(part, dict | bool) for part in value)
             fits = fits and (bool(value) or key in ("allOf", "prefixItems"))
         elif key in HOLDS_NAMED or key in DEFINITIONS:
             fits = is_object(value) and all(isinstance(p, dict | bool) for p in value.values())
-        elif key in ANNOTATIONS or (not at and key in ROOT_ANNOTATIONS):
+        elif key in ANNOTATIONS or (key in ROOT_ANNOTATIONS and not at):
             continue
-        elif key in VALUES:
-            fits = VALUES[key](value)
-        elif key.startswith(_PREFIX) and "$ref" not in text_of(value):
-            continue
-        else:
+        elif not key.startswith(_PREFIX) or "$ref" in text_of(value):
             raise _outside(at, f"the keyword {text_of(key)} is not in the list of those compared")
+        else:
+            continue
         if not fits:
             raise Unsupported(f"at #{at}: {key} has a value that it cannot have", malformed=True)
     if "x-typedq-payload" in schema and at:

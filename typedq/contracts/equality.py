@@ -215,8 +215,8 @@ def _members(value: Any) -> list[tuple[str, Path, Any]] | None:
         names: Iterable[str] = kind.__struct_fields__
         if kind.__struct_config__.array_like:
             return [(name, f"[{i}]", getattr(value, name)) for i, name in enumerate(names)]
-        wires = zip(kind.__struct_encode_fields__, names, strict=True)
-        found = [(name, wire, getattr(value, name)) for wire, name in wires]
+        keys = zip(kind.__struct_encode_fields__, names, strict=True)
+        found = [(name, key, getattr(value, name)) for key, name in keys]
     elif is_pydantic(kind):
         return _model_members(value, kind.model_fields)
     elif hasattr(kind, "__attrs_attrs__"):
@@ -229,7 +229,7 @@ def _members(value: Any) -> list[tuple[str, Path, Any]] | None:
         return [(name, f"[{i}]", item) for i, (name, item) in enumerate(pairs)]
     else:
         return None
-    return [(name, step(wire), item) for name, wire, item in found if item is not msgspec.UNSET]
+    return [(name, step(key), item) for name, key, item in found if item is not msgspec.UNSET]
 
 
 def _model_members(value: Any, fields: dict[str, Any]) -> list[tuple[str, Path, Any]]:

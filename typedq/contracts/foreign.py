@@ -28,7 +28,8 @@ else:
     class Json(metaclass=StandIn):
         """Any JSON value: None, bool, int, float, str, or lists and dicts of these.
 
-        A dict has str keys. Nothing is converted: a datetime, a set or a tuple inside is refused.
+        A dict has str keys. Nothing is converted: a datetime or a set inside is refused, and a
+        tuple arrives as a list.
         """
 
         load = staticmethod(lambda value: value)

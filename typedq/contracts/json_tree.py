@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, cast
 
 NOTHING: Any = object()
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -26,13 +26,11 @@ def is_array(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-def _is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
-    return isinstance(value, tuple)
-
-
 def text_of(value: Any) -> str:
     """Return canonical JSON, in which 1, 1.0, true and "1" all differ."""
-    return _encode_text(value) if type(value) is str else _encode(value)
+    if type(value) is str:
+        return _encode_text(value)
+    return repr(value) if type(value) is int else _encode(value)
 
 
 def redirect(value: Any, refs: Mapping[str, str]) -> Any:
@@ -74,11 +72,12 @@ def check_json(value: Any, limits: Limits) -> None:
         for part in parts:
             if isinstance(part, str):
                 characters += len(part) if part.isascii() else _length(part)
-            elif is_object(part):
-                characters += sum(map(_length, part))
-                waiting.append((part.values(), depth + 1))
-            elif is_array(part) or _is_tuple(part):  # msgspec writes tuples as lists
-                waiting.append((part, depth + 1))
+            elif isinstance(part, dict):
+                for key in cast("dict[str, Any]", part):
+                    characters += len(key) if type(key) is str and key.isascii() else _length(key)
+                waiting.append((cast("Any", part).values(), depth + 1))
+            elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
+                waiting.append((cast("list[Any]", part), depth + 1))
             else:
                 _check_scalar(part)
         if characters > limits.characters:

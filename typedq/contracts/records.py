@@ -16,22 +16,30 @@ from typedq.contracts.type_tree import NoSchema
 
 _UTILS: Any = _private
 Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
+# Default factories that have no effect and always make the same: what they make is a default.
+PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a record. `kind` is its annotation, `wire` the `WireType` of that.
+    """A field of a record. `kind` is its annotation, `encoded` the `Encoding` of that.
 
     `default` and `default_factory` are `msgspec.NODEFAULT` where there is none.
     """
 
     name: str
-    wire_name: str
+    encoded_name: str
     kind: Any
     required: bool
     default: Any = NODEFAULT
     default_factory: Any = NODEFAULT
-    wire: Any = None
+    encoded: Any = None
+
+    @property
+    def plain_default(self) -> Any:
+        """The default, or what a factory without effects makes; NODEFAULT if there is neither."""
+        pure = self.default_factory in PURE_FACTORIES
+        return self.default_factory() if pure else self.default
 
 
 def record_kind(cls: Any) -> Kind | None:
@@ -79,14 +87,14 @@ def _struct(kind: Any, cls: Any) -> list[Field]:
     names, defaults = cls.__struct_fields__, cls.__struct_defaults__
     padded = (NODEFAULT,) * (len(names) - len(defaults)) + tuple(defaults)
     rows = zip(names, cls.__struct_encode_fields__, padded, strict=True)
-    return [_field(name, wire, hints[name], default) for name, wire, default in rows]
+    return [_field(name, encoded, hints[name], default) for name, encoded, default in rows]
 
 
-def _field(name: str, wire_name: str, kind: Any, default: Any) -> Field:
+def _field(name: str, encoded_name: str, kind: Any, default: Any) -> Field:
     factory = getattr(default, "factory", NODEFAULT)
     if type(default).__name__ == "Factory" and factory is not NODEFAULT:
-        return Field(name, wire_name, kind, False, NODEFAULT, factory)
-    return Field(name, wire_name, kind, default is NODEFAULT, default)
+        return Field(name, encoded_name, kind, False, NODEFAULT, factory)
+    return Field(name, encoded_name, kind, default is NODEFAULT, default)
 
 
 def _dataclass(kind: Any, cls: Any) -> list[Field]:
@@ -100,7 +108,7 @@ def _dataclass(kind: Any, cls: Any) -> list[Field]:
     return [
         Field(
             name=f.name,
-            wire_name=f.name,
+            encoded_name=f.name,
             kind=hints[f.name],
             required=f.default is missing and f.default_factory is missing,
             default=NODEFAULT if f.default is missing else f.default,
@@ -179,7 +187,7 @@ class Shadow:
         made: list[Any] = []
         for i, field in enumerate(self._fields):
             factory = {"default_factory": self._defaults[i]} if i in self._defaults else {}
-            made.append((f"f{i}", Any, msgspec.field(name=field.wire_name, **factory)))
+            made.append((f"f{i}", Any, msgspec.field(name=field.encoded_name, **factory)))
         shadow = msgspec.defstruct(
             self.cls.__name__,
             made,
@@ -194,10 +202,10 @@ class Shadow:
         return shadow
 
     def complete(self, fields: Sequence[Field]) -> None:
-        """Take over the wire types of the fields."""
+        """Take over the encoded types of the fields."""
         self._fields = list(fields)
         for i, field in enumerate(fields):
-            self.kind.__annotations__[f"f{i}"] = field.wire.kind
+            self.kind.__annotations__[f"f{i}"] = field.encoded.kind
             if i in self._defaults:
                 self._defaults[i].field = field
 
@@ -207,7 +215,7 @@ class Shadow:
         for i, field in enumerate(self._fields):
             value = getattr(shadow, f"f{i}")
             if value is not _Absent:
-                values[field.name] = field.wire.load(value) if field.wire.load else value
+                values[field.name] = field.encoded.load(value) if field.encoded.load else value
         if self._record_kind == "typeddict":
             return values
         late = set[str]()
@@ -226,6 +234,6 @@ class Shadow:
         values: dict[str, Any] = {}
         for i, field in enumerate(self._fields):
             value = record.get(field.name, UNSET) if is_dict else getattr(record, field.name, UNSET)
-            dump = None if value is UNSET else field.wire.dump
+            dump = None if value is UNSET else field.encoded.dump
             values[f"f{i}"] = dump(value) if dump else value
         return self.kind(**values)

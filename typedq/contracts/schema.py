@@ -16,6 +16,7 @@ import msgspec
 from msgspec import inspect as mi
 
 from typedq.contracts.conversions import adapter_for, encode_value
+from typedq.contracts.encoded_types import Encoding, encoded_type
 from typedq.contracts.foreign import Json
 from typedq.contracts.fragments import (
     ANNOTATION_KEYS,
@@ -32,14 +33,12 @@ from typedq.contracts.fragments import (
     only_annotations,
     share,
 )
-from typedq.contracts.records import Field, ShadowDefault
+from typedq.contracts.records import PURE_FACTORIES, Field, ShadowDefault
 from typedq.contracts.scalars import scalar
 from typedq.contracts.type_tree import NoSchema, bare, tree_of
-from typedq.contracts.wire_types import WireType, wire_type
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
-_PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 
 def document(kind: Any, *, payload: str | None = None) -> Schema:
@@ -47,9 +46,9 @@ def document(kind: Any, *, payload: str | None = None) -> Schema:
 
     `payload="parameters"` marks an object made of a task's parameters.
     """
-    wire: WireType = wire_type(kind, mark_secrets=True)
+    encoded: Encoding = encoded_type(kind, mark_secrets=True)
     builder = _Builder()
-    root = builder.build(tree_of(wire.kind), "$")
+    root = builder.build(tree_of(encoded.kind), "$")
     builder.definitions.fill_ranks()
     definitions = builder.definitions.schemas
     notes = {key: root[key] for key in root.keys() & ANNOTATION_KEYS}
@@ -214,12 +213,12 @@ def _default(field: mi.Field | Field) -> Schema:
         factory = field.default_factory
         if isinstance(factory, ShadowDefault):
             return _default(factory.field)
-        if not isinstance(factory, CopyOf) and factory not in _PURE_FACTORIES:
+        if not isinstance(factory, CopyOf) and factory not in PURE_FACTORIES:
             return {}
         value = factory()
-    wire: Any = getattr(field, "wire", None)
+    encoded: Any = getattr(field, "encoded", None)
     try:
-        value = wire.dump(value) if wire and wire.dump else value
+        value = encoded.dump(value) if encoded and encoded.dump else value
         plain = msgspec.to_builtins(value, str_keys=True, enc_hook=encode_value)
         json.dumps(plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

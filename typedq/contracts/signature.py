@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from typedq.contracts.encoded_types import encoded_type
 from typedq.contracts.foreign import is_pydantic, is_pydantic_dataclass
 from typedq.contracts.fragments import CopyOf
 from typedq.contracts.records import record_kind
 from typedq.contracts.type_tree import NoSchema, name_of, tree_of
-from typedq.contracts.wire_types import wire_type
 from typedq.errors import ContractError
 
 _Kind = inspect.Parameter
@@ -140,7 +140,7 @@ def _check(parameter: Parameter, task: str, context: type) -> None:
     if context in typing.get_args(kind):
         raise ContractError(task, name, "annotate the context as such, without anything around")
     try:
-        tree_of(wire_type(kind).kind)
+        tree_of(encoded_type(kind).kind)
     except NameError as error:
         _unresolved(task, name, error)
     except NoSchema as error:

@@ -16,6 +16,8 @@ from typing import Any, TypeGuard
 import msgspec
 from msgspec import inspect as mi
 
+from typedq.contracts.foreign import StandIn
+
 _PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
 _BYTES = (mi.BytesType, mi.ByteArrayType, mi.MemoryViewType)
@@ -52,6 +54,11 @@ def _in_our_words(message: str) -> str:
         return ambiguous(name_of(found[1]) if found else "a union")
     if "keys are supported" in message:
         return "the keys of a JSON object are text; take str, int, UUID or date as keys"
+    if message.startswith("Enums must contain"):
+        name = message.partition("enum '")[2].partition("'")[0] or "the enum"
+        return f"{name} has values that are not all str or all int; put it in a pydantic model"
+    if message.startswith("Literal may only contain"):
+        return "a Literal may hold None, str, int, and members of enums; take the type of the value"
     return f"{message.partition(chr(10))[0]}; use a type that msgspec knows"
 
 
@@ -139,7 +146,11 @@ def _unhashable_element(kind: mi.Type) -> str | None:
         return None
     if (culprit := _unhashable(kind.item_type, ())) is None:
         return None
-    name = _name(culprit)
+    return no_hash(_name(culprit))
+
+
+def no_hash(name: str) -> str:
+    """Return why a set of such values is refused."""
     return f"a set cannot hold {name}, which has no hash; make it frozen, or take a list"
 
 
@@ -151,6 +162,8 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
     cls = getattr(kind, "cls", None)
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return kind
+    if isinstance(cls, StandIn) and (adapter := cls.adapter) is not None:
+        return kind if adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)
@@ -158,10 +171,21 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
         if by_members and not origin.__struct_config__.frozen:
             return kind
         inner = [field.type for field in kind.fields if by_members]
+    elif isinstance(kind, mi.DataclassType) and hashes_parts(getattr(cls, "__origin__", cls)):
+        inner = [field.type for field in kind.fields]
     elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
         inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)
     return next((part for part in found if part is not None), None)
+
+
+def hashes_parts(cls: Any) -> bool:
+    """Return True if the hash of a class is the one of its fields, and not written by hand."""
+    made: Any = getattr(cls.__hash__, "__code__", None)
+    if made is None:
+        return isinstance(cls, type) and issubclass(cls, tuple)
+    file, module = str(made.co_filename), str(cls.__hash__.__module__)
+    return file.startswith("<") or module.startswith("pydantic.")
 
 
 def _name(kind: mi.Type) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final, get_args
 from typedq.compat import Rule
 from typedq.contracts import document_hash, fingerprint
 from typedq.contracts.json_tree import is_array, is_object
-from typedq.errors import ConfigurationError
+from typedq.errors import ConfigurationError, meant
 
 MODES: Final = tuple(
     f"{m}{far}" for m in ("backward", "forward", "full") for far in ("", "_transitive")
@@ -25,6 +25,8 @@ _CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
 _RESTORE = (
     "history is never changed: restore the file, and run typedq export-schemas for a next version"
 )
+
+_COPY = "copy the entry that typedq check-schemas prints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,10 @@ def _json(content: bytes) -> Any:
 def _version(task: str, name: str, document: Any) -> Version:
     block: Any = document.get("x-typedq") if is_object(document) else None
     if not is_object(document) or not is_object(block):
-        raise ValueError("has no x-typedq block, so typedq export-schemas did not write it")
+        raise ValueError(
+            "has no x-typedq block, so typedq export-schemas did not write it; restore it, or"
+            " remove it if it never was a contract"
+        )
     schema = {key: value for key, value in document.items() if key != "x-typedq"}
     number, mode, app = block.get("version"), block.get("mode"), block.get("app")
     checks = [
@@ -166,8 +171,9 @@ def _accepted(entries: Any) -> tuple[Accepted, ...]:
                 found.append(Accepted(rule, path, version, reason.strip()))
             case _:
                 raise ValueError(f"entry {number} cannot be read; {form}")
-        if rule not in get_args(Rule):
-            raise ValueError(f"entry {number}: there is no rule {rule!r}")
+        if rule not in (rules := get_args(Rule)):
+            unknown = f"there is no rule {rule!r}{meant(rule, rules)}"
+            raise ValueError(f"entry {number}: {unknown}; {_COPY}")
         if not reason.strip(" ."):
             raise ValueError(f"entry {number} has no reason; say why this may break")
     return tuple(found)

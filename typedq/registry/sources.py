@@ -97,7 +97,8 @@ def _no_ref(ref: str, here: Path) -> str:
     shallow = _run(here, "rev-parse", "--is-shallow-repository")
     if shallow.returncode:
         why = shallow.stderr.decode(errors="replace").strip().partition("\n")[0]
-        return f"git cannot read {ref!r} in {here}: {why}"
+        hint = "run it in a git repository, or give --against a directory"
+        return f"git cannot read {ref!r} in {here}: {why}; {hint}"
     remote, _, branch = ref.partition("/")
     if not branch and shallow.stdout.strip() != b"true":
         return f"git does not know {ref!r}; it takes a branch, a tag or a commit"

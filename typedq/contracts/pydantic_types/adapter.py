@@ -15,7 +15,7 @@ from typedq.contracts.foreign import StandIn
 from typedq.contracts.fragments import Definitions
 from typedq.contracts.json_tree import is_array, is_object
 from typedq.contracts.pydantic_types.code import CODE
-from typedq.contracts.pydantic_types.containers import CONTAINERS
+from typedq.contracts.pydantic_types.containers import CONTAINERS, without_hash
 from typedq.contracts.pydantic_types.records import RECORDS
 from typedq.contracts.pydantic_types.scalars import SCALARS
 from typedq.contracts.pydantic_types.walk import Walk, json_kinds, look_alike
@@ -110,6 +110,11 @@ class Adapter:
     def walked(self) -> tuple[dict[str, Any], Walk]:
         """The schema by itself, and what was found out on the walk."""
         return self._walk(Definitions(), "$")
+
+    @cached_property
+    def without_hash(self) -> str | None:
+        """The name of what keeps values of the type out of a set, if anything does."""
+        return without_hash(self.walked[1], cast("Any", self._types.core_schema))
 
     def _walk(self, definitions: Definitions, path: str) -> tuple[dict[str, Any], Walk]:
         walk = Walk(definitions, _NODES, by_alias=self._by_alias)

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from typedq.contracts.fragments import Schema, as_text
+from typedq.contracts.json_tree import is_object
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, notes_of, refuse
-from typedq.contracts.type_tree import NoSchema
+from typedq.contracts.type_tree import NoSchema, hashes_parts, no_hash
 
 _ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
 _ENTRIES = {"min_length": "minProperties", "max_length": "maxProperties"}
 _ANYTHING: Core = {"type": "any"}
+_NO_HASH = {"list", "set", "deque", "dict", "ordered-dict", "counter", "typed-dict"}
+_HASHED_BY = ("schema", "strict_schema", "json_schema", "items_schema", "choices", "fields")
 # Core schemas of keys whose text pydantic reads back. Tuples, None and unions it writes, but does
 # not tell apart when it reads.
 _KEYS = frozenset(
     ("str", "int", "float", "bool", "literal", "enum", "uuid", "decimal", "date", "datetime")
 ) | {"time", "timedelta", "bytes", "url", "lax-or-strict", "function-after", "function-before"}
+
+
+def without_hash(walk: Walk, node: Core, above: tuple[Core, ...] = ()) -> str | None:
+    """Return the name of what surely keeps the values of a node out of a set; None if nothing."""
+    node = walk.target(node)
+    kind, cls = node["type"], node.get("cls")
+    if kind in _NO_HASH or (cls is not None and cls.__hash__ is None):
+        return str(getattr(cls, "__name__", kind))
+    function: Any = node.get("function", {}).get("function")
+    module = str(getattr(getattr(function, "func", function), "__module__", ""))
+    by_code = kind in ("function-after", "function-wrap") and not module.startswith("pydantic.")
+    # A frozenset is one only if its own items have a hash, and that of a class may be its own.
+    if by_code or kind == "frozenset" or node in above or not hashes_parts(cls or tuple):
+        return None
+    held = [node["steps"][-1]] if "steps" in node else [node[k] for k in _HASHED_BY if k in node]
+    found = (without_hash(walk, part, (*above, node)) for part in _nodes_in(held))
+    return next((name for name in found if name is not None), None)
+
+
+def _nodes_in(held: Any) -> Iterator[Core]:
+    """The nodes that a list, a dict or a union's choice with its label holds."""
+    if is_object(held) and "type" in held:
+        yield held
+    elif is_object(held) or isinstance(held, list | tuple):
+        for one in cast("list[Any]", held.values() if is_object(held) else held):
+            yield from _nodes_in(one)
 
 
 def _array(walk: Walk, node: Core, path: str) -> Schema:
@@ -27,6 +57,8 @@ def _array(walk: Walk, node: Core, path: str) -> Schema:
 
 
 def _set(walk: Walk, node: Core, path: str) -> Schema:
+    if name := without_hash(walk, node.get("items_schema", _ANYTHING)):
+        refuse(path, no_hash(name))
     return {**_array(walk, node, path), "uniqueItems": True, "x-typedq-type": "set"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import UNSET
 from pydantic_core import (
     PydanticSerializationError,
     SchemaError,
@@ -14,10 +15,12 @@ from pydantic_core import (
     core_schema,
 )
 
+from typedq.contracts.equality import change
 from typedq.contracts.fragments import Schema, about, elements, members
 from typedq.contracts.json_tree import is_array, text_of
 from typedq.contracts.pydantic_types.code import as_written, is_serialized
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, notes_of, parts_in, refuse
+from typedq.contracts.records import PURE_FACTORIES
 
 # Keys of a model's config that say nothing about the message, and those that are read where they
 # matter; coerce_numbers_to_str and strict change nothing, since messages are read strictly.
@@ -103,8 +106,8 @@ def _object(walk: Walk, node: Core, fields: Iterable[_Field], path: str) -> Sche
         found.add(name, field, f"{path}.{name}")
     for computed in node.get("computed_fields", ()):
         name = computed["property_name"]
-        wire = computed.get("alias", name) if walk.by_alias else name
-        found.add_written_only(wire, computed["return_schema"], f"{path}.{name}")
+        member = computed.get("alias", name) if walk.by_alias else name
+        found.add_written_only(member, computed["return_schema"], f"{path}.{name}")
     if len(set(found.names)) < len(found.names):
         refuse(path, "two fields are read or written under one name; give each its own aliases")
     return {
@@ -136,24 +139,24 @@ class _Members:
         if excluded and needed:
             refuse(path, "Field(exclude=True) keeps it out of messages; give it a default")
         _check_default(self._walk, field["schema"], path)
-        wire, read = _names(self._walk, name, field)
+        member, read = _names(self._walk, name, field)
         plain = [one for one in read if isinstance(one, str)]
-        if wire not in read and not excluded:
+        if member not in read and not excluded:
             if needed:
                 ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in read)
-                reason = f"it is written as {wire!r}, but read as {' or '.join(ways)}"
+                reason = f"it is written as {member!r}, but read as {' or '.join(ways)}"
                 refuse(path, f"{reason}; give it one alias for both, Field(alias=...)")
-            self.add_written_only(wire, field["schema"], path)
-        if wire not in read:
-            wire = plain[0] if plain else wire
+            self.add_written_only(member, field["schema"], path)
+        if member not in read:
+            member = plain[0] if plain else member
         written = {**self._walk.schema(field["schema"], path), **notes_of(field)}
         never = {"x-typedq-excluded": True} if excluded else {}
-        self._add(wire, {**written, **never})
-        self.required += [wire] if needed else []
+        self._add(member, {**written, **never})
+        self.required += [member] if needed else []
         for way in read:
-            if way != wire:
+            if way != member:
                 name = way if isinstance(way, str) else str(way[0])
-                self._add(name, {**written, "x-typedq-alias": [wire, way]})
+                self._add(name, {**written, "x-typedq-alias": [member, way]})
 
     def add_written_only(self, name: str, node: Core, path: str) -> None:
         """Add what is always written and never read, such as a computed field.
@@ -214,15 +217,19 @@ def _simplest(way: Any) -> Any:
 
 def _check_default(walk: Walk, node: Core, path: str) -> None:
     """Refuse a default that the field's own type refuses, unless validators have a say in it."""
-    if node["type"] != "default" or "default" not in node:
+    if node["type"] != "default":
+        return
+    factory: Any = node.get("default_factory")
+    if "default" not in node and factory not in PURE_FACTORIES:
         return
     if walk.option(node, "validate_default", "validate_default"):
         return
     parts = parts_in(node["schema"], frozenset(("metadata",)))
     if any(str(part.get("type", "")).startswith("function-") for part in parts):
         return
-    inner, default = dict(node["schema"]), node["default"]
-    if default is None and inner["type"] in ("nullable", "none"):
+    inner = dict(node["schema"])
+    default: Any = node["default"] if "default" in node else factory()
+    if default is UNSET or (default is None and inner["type"] in ("nullable", "none")):
         return
     targets: Any = [one for ref, one in walk.targets.items() if ref != inner.get("ref")]
     plain: Any = inner
@@ -230,11 +237,15 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
     config: Any = dict(walk.config)
     try:
         body = SchemaSerializer(whole, config).to_json(default, warnings=False)
-        SchemaValidator(whole, config).validate_json(body, strict=True)
+        read = SchemaValidator(whole, config).validate_json(body, strict=True)
+        if (changed := change(default, read)) is not None:
+            refuse(path, f"its type refuses its default {default!r}: {changed}")
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         refuse(path, f"its type refuses its default {default!r}: {reason}")
-    except (PydanticSerializationError, SchemaError):
+    except PydanticSerializationError:
+        refuse(path, f"its default {default!r} has no JSON form; write another, or None")
+    except SchemaError:
         pass  # found when it is sent
 
 
@@ -252,7 +263,7 @@ RECORDS: dict[str, Node] = {
     "typed-dict": Node(_typed_dict, _FIELDS | {"cls", "cls_name", "total", "config"}),
     "named-tuple": Node(_named_tuple, frozenset(("cls", "fields", "cls_name"))),
 }
-# What a field may say: each key is read above, or says nothing about the wire.
+# What a field may say: each key is read above, or says nothing about the message.
 _FIELD_KEYS = frozenset(
     (
         "type", "schema", "name", "required", "validation_alias", "serialization_alias",

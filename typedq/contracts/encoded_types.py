@@ -1,6 +1,6 @@
 """From the type that a task takes to the one that msgspec reads and writes for it.
 
-Most types are their own wire type. The others are constraints that only `msgspec.Meta` enforces,
+Most types are their own encoded type. The others are constraints that only `msgspec.Meta` enforces,
 and types that pydantic reads: msgspec meets those as a stand-in class, whose values its hooks
 convert. A record that holds one of them anywhere is read and written as a shadow of itself.
 """
@@ -43,7 +43,7 @@ _MARK = msgspec.Meta(extra_json_schema={KEYWORD: True})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class WireType:
+class Encoding:
     """What msgspec reads and writes, and how its values become those of the task and back.
 
     `decoded`: the classes of what `load` takes, to choose by in a union. `defaults`: those of all
@@ -57,16 +57,16 @@ class WireType:
     defaults: tuple[tuple[str, Any, Any], ...] = ()
 
 
-def wire_type(kind: Any, *, mark_secrets: bool = False) -> WireType:
+def encoded_type(kind: Any, *, mark_secrets: bool = False) -> Encoding:
     """Return how `kind` travels. Raises `NoSchema`, and what resolving its annotations raises.
 
     mark_secrets: note secret parts, for the schema; reading and writing would only get slower
     """
-    if isinstance(kind, WireType):
+    if isinstance(kind, Encoding):
         return kind
     translator = _Translator(mark_secrets)
-    wire = translator.translate(kind, "$")
-    return dataclasses.replace(wire, defaults=tuple(translator.defaults.values()))
+    encoded = translator.translate(kind, "$")
+    return dataclasses.replace(encoded, defaults=tuple(translator.defaults.values()))
 
 
 class _Other:
@@ -81,12 +81,12 @@ class _Translator:
     def __init__(self, mark_secrets: bool) -> None:
         self._mark_secrets = mark_secrets
         self.defaults: dict[tuple[Any, str], tuple[str, Any, Any]] = {}
-        self._shadows: dict[Any, WireType] = {}
+        self._shadows: dict[Any, Encoding] = {}
         self._aliases: list[Any] = []  # that are being unwrapped
         self._place: list[str] = []  # steps to the type that is translated
         self._probed: set[Any] | None = None  # records, while it is asked if one needs a shadow
 
-    def translate(self, kind: Any, path: str) -> WireType:
+    def translate(self, kind: Any, path: str) -> Encoding:
         depth = len(self._aliases)
         self._place.append(path.removeprefix("$"))
         try:
@@ -101,22 +101,22 @@ class _Translator:
             del self._aliases[depth:]
             self._place.pop()
 
-    def _translate(self, kind: Any, depth: int) -> WireType:
+    def _translate(self, kind: Any, depth: int) -> Encoding:
         base, metadata = self._unwrapped(kind)
         if is_secret(base):
             raise NoSchema("$", "Secret is not a type; write Annotated[str, typedq.Secret]")
         rest = tuple(item for item in metadata if not is_secret(item))
         if not self._mark_secrets or len(rest) == len(metadata):
             return self._unmarked(kind, base, metadata, depth)
-        wire = self._unmarked(Annotated[base, *rest] if rest else base, base, rest, depth)
-        return dataclasses.replace(wire, kind=Annotated[wire.kind, _MARK])
+        encoded = self._unmarked(Annotated[base, *rest] if rest else base, base, rest, depth)
+        return dataclasses.replace(encoded, kind=Annotated[encoded.kind, _MARK])
 
-    def _unmarked(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> WireType:
+    def _unmarked(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> Encoding:
         if is_by_pydantic(metadata):
             return self._by_pydantic(kind)
         return self._read_here(kind, base, metadata, depth)
 
-    def _read_here(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> WireType:
+    def _read_here(self, kind: Any, base: Any, metadata: tuple[Any, ...], depth: int) -> Encoding:
         if isinstance(base, (str, typing.ForwardRef)) and self._aliases:
             raise _Recursive  # pydantic knows where to look for the name
         if len(self._aliases) > depth:  # msgspec does not know the aliases of typing_extensions
@@ -126,20 +126,20 @@ class _Translator:
         if origin in (Union, UnionType):
             return self._union(kind, base, metadata)
         if base is Json or _is_json_value(base):
-            return WireType(Json)
+            return Encoding(Json)
         if origin is Literal:
             return _literal(kind, base)
         if _is_hashable(origin) and (concrete := _CONCRETE.get(origin)) is not None:
             return self._builtin(kind, base, concrete, metadata)
         if is_pydantic(base):
-            return WireType(kind) if is_plain(metadata) else self._by_pydantic(kind)
+            return Encoding(kind) if is_plain(metadata) else self._by_pydantic(kind)
         known = any(origin is one for one in _OTHER_NATIVES) or record_kind(origin)
         if not (known or isinstance(base, (TypeVar, enum.EnumMeta))):
             refuse(base)
             return self._by_pydantic(kind)
         if facts := facts_of(metadata).keys() - _NOTES:
             constrain(kind, base, dict.fromkeys(facts))
-        return self._record(kind, base) if record_kind(origin) else WireType(kind)
+        return self._record(kind, base) if record_kind(origin) else Encoding(kind)
 
     def _unwrapped(self, kind: Any) -> tuple[Any, tuple[Any, ...]]:
         """A type without aliases and `Annotated`, and what was said beside it, inside out."""
@@ -165,7 +165,7 @@ class _Translator:
             else:
                 return kind, metadata
 
-    def _builtin(self, kind: Any, base: Any, concrete: Any, metadata: tuple[Any, ...]) -> WireType:
+    def _builtin(self, kind: Any, base: Any, concrete: Any, metadata: tuple[Any, ...]) -> Encoding:
         arguments = [part for part in typing.get_args(base) if part not in ((), ...)]
         variadic = concrete is tuple and ... in typing.get_args(base)
         fixed = concrete is tuple and not variadic
@@ -175,21 +175,21 @@ class _Translator:
         parts = [self.translate(*pair) for pair in zip(arguments, places, strict=False)]
         if all(part.kind is argument for part, argument in zip(parts, arguments, strict=True)):
             if is_plain(metadata):
-                return WireType(kind)
+                return Encoding(kind)
         elif concrete is tuple:
             inner: Any = (*(part.kind for part in parts), *((...,) if variadic else ()))
             base = tuple[inner]
         else:
             generic: Any = concrete
             base = generic[tuple(part.kind for part in parts)]
-        wire = constrain(base, concrete, facts_of(metadata))
+        encoded = constrain(base, concrete, facts_of(metadata))
         load, dump = (
             convert_each(concrete, [getattr(part, way) for part in parts], fixed=fixed)
             for way in ("load", "dump")
         )
-        return WireType(wire, load, dump, concrete)
+        return Encoding(encoded, load, dump, concrete)
 
-    def _union(self, kind: Any, base: Any, metadata: tuple[Any, ...]) -> WireType:
+    def _union(self, kind: Any, base: Any, metadata: tuple[Any, ...]) -> Encoding:
         members = typing.get_args(base)
         if not is_plain(metadata):
             try:
@@ -200,20 +200,20 @@ class _Translator:
                 return self._constrained_union(kind, members, metadata)
         parts = [self.translate(member, "$") for member in members]
         if any(part.kind is Json for part in parts):
-            return WireType(Json)
+            return Encoding(Json)
         real = [_bare(part.kind) for part in parts if part.kind not in _ABSENT]
         if any(map(is_foreign, real)) and len(real) > 1:
             return self._by_pydantic(kind, members=members)
         if all(part.kind is member for part, member in zip(parts, members, strict=True)):
-            return WireType(kind)
-        wire: Any = Union[tuple(part.kind for part in parts)]  # noqa: UP007
+            return Encoding(kind)
+        encoded: Any = Union[tuple(part.kind for part in parts)]  # noqa: UP007
         loads = [(part.decoded, part.load) for part in parts if part.load]
         dumps = [part.dump for part in parts if part.dump]
-        return WireType(wire, first_fitting(loads), one_after_another(dumps))
+        return Encoding(encoded, first_fitting(loads), one_after_another(dumps))
 
     def _constrained_union(
         self, kind: Any, members: tuple[Any, ...], metadata: tuple[Any, ...]
-    ) -> WireType:
+    ) -> Encoding:
         """A constraint beside a union is one of each member."""
         parts = [self.translate(member, "$") for member in members]
         if any(is_foreign(_bare(part.kind)) for part in parts):
@@ -221,19 +221,19 @@ class _Translator:
         each = [m if m in _ABSENT else Annotated[m, *metadata] for m in members]
         return self.translate(Union[tuple(each)], "$")  # noqa: UP007
 
-    def _record(self, kind: Any, cls: Any) -> WireType:
+    def _record(self, kind: Any, cls: Any) -> Encoding:
         """The record itself, unless something in it, or in what that refers to, is another type."""
         if self._probed is not None:
             if cls in self._probed:
-                return WireType(kind)
+                return Encoding(kind)
             self._probed.add(cls)
             fields = self._translated(cls)
             for field in fields:
-                if field.default is not msgspec.NODEFAULT:
-                    place = f"${''.join(self._place)}.{field.wire_name}"
-                    self.defaults[cls, field.name] = place, field.kind, field.default
-            same = all(field.wire.kind is field.kind for field in fields)
-            return WireType(kind if same else _Other)
+                if (default := field.plain_default) is not msgspec.NODEFAULT:
+                    place = f"${''.join(self._place)}.{field.encoded_name}"
+                    self.defaults[cls, field.name] = place, field.kind, default
+            same = all(field.encoded.kind is field.kind for field in fields)
+            return Encoding(kind if same else _Other)
         if cls in self._shadows:
             return self._shadows[cls]
         self._probed = set()
@@ -242,20 +242,19 @@ class _Translator:
         finally:
             self._probed = None
         if same:
-            return WireType(kind)
+            return Encoding(kind)
         shadow = Shadow(cls)
-        wire = WireType(shadow.kind, shadow.load, shadow.dump, shadow.kind)
-        self._shadows[cls] = wire
+        self._shadows[cls] = Encoding(shadow.kind, shadow.load, shadow.dump, shadow.kind)
         shadow.complete(self._translated(cls))
-        return wire
+        return self._shadows[cls]
 
     def _translated(self, cls: Any) -> list[Field]:
         return [
-            dataclasses.replace(field, wire=self.translate(field.kind, f"$.{field.wire_name}"))
-            for field in fields_of(cls)
+            dataclasses.replace(f, encoded=self.translate(f.kind, f"$.{f.encoded_name}"))
+            for f in fields_of(cls)
         ]
 
-    def _by_pydantic(self, kind: Any, members: tuple[Any, ...] = ()) -> WireType:
+    def _by_pydantic(self, kind: Any, members: tuple[Any, ...] = ()) -> Encoding:
         from typedq.contracts.pydantic_types.adapter import adapter_of
 
         if any(record_kind(_bare(member)) in ("struct", "attrs") for member in members):
@@ -263,7 +262,7 @@ class _Translator:
             raise NoSchema("$", f"no reader knows all types of this union; {hint}")
         adapter = adapter_of(kind)
         adapter.check_union(members)
-        return WireType(adapter.stand_in, None, adapter.to_builtins)
+        return Encoding(adapter.stand_in, None, adapter.to_builtins)
 
 
 def _check_form(base: Any, origin: Any) -> None:
@@ -272,17 +271,17 @@ def _check_form(base: Any, origin: Any) -> None:
         refuse(base)
 
 
-def _literal(kind: Any, base: Any) -> WireType:
+def _literal(kind: Any, base: Any) -> Encoding:
     values: tuple[Any, ...] = typing.get_args(base)
     if not any(isinstance(value, enum.Enum) for value in values):
-        return WireType(kind)
+        return Encoding(kind)
     plain = [value.value if isinstance(value, enum.Enum) else value for value in values]
     by_value: dict[Any, Any] = {(type(p), p): v for p, v in zip(plain, values, strict=True)}
     if len(by_value) < len(values):
         raise NoSchema("$", "two values of a Literal look the same in JSON; keep one of them")
     made: Any = Literal[tuple(plain)]
     decoded: Any = tuple({p.__class__ for p in plain})
-    return WireType(made, lambda value: by_value[type(value), value], None, decoded)
+    return Encoding(made, lambda value: by_value[type(value), value], None, decoded)
 
 
 def _bare(kind: Any) -> Any:
