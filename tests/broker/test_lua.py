@@ -68,4 +68,4 @@ def test_luacheck_of_a_mistake_names_it(
 
 def test_all_scripts_together_stay_within_their_budget() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in LUA.rglob("*.lua"))
-    assert lines <= 1_070
+    assert lines <= 1_080

@@ -35,7 +35,11 @@ class Keys:
         self.broadcasts = f"{tag}:broadcasts"
         self.cancellations = f"{tag}:cancellations"
         self.supervisors = f"{tag}:wake_supervisors"
-        self.of_enqueue = self.contracts, self.counts, self.supervisors
+
+    @property
+    def of_enqueue(self) -> tuple[str, str, str]:
+        """Return the keys of every enqueue, beside those of its queue."""
+        return self.contracts, self.counts, self.supervisors
 
     def ready(self, queue: str) -> str:
         """Return the key of a list of messages; the head is next."""
