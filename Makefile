@@ -29,9 +29,12 @@ test: $(STAMP)  ## everything CI runs: lint, format, types by two checkers, test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
-	# Each type checker keeps one core busy for a minute.
-	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --warnings; pyright=$$?; wait $$mypy && exit $$pyright
-	$(BIN)/pytest $(PARALLEL)
+	# The type checkers work while tests wait; what they say comes last.
+	@$(BIN)/mypy >$(VENV)/mypy.log 2>&1 & mypy=$$!; \
+	$(BIN)/pyright --warnings >$(VENV)/pyright.log 2>&1 & pyright=$$!; \
+	$(BIN)/pytest $(PARALLEL); ended=$$?; \
+	wait $$mypy || ended=1; wait $$pyright || ended=1; \
+	cat $(VENV)/mypy.log $(VENV)/pyright.log; exit $$ended
 
 check: test  ## the same as `make test`
 
