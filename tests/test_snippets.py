@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,18 @@ TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def run(text: Path, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     plain = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100", "HOME": str(directory)}
-    return subprocess.run(
-        [sys.executable, str(RUNNER), str(text)],
-        cwd=directory,
-        env={"PATH": path, "LANG": "C.UTF-8", **plain, **environment},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    # One of its own, because workers that run beside it may have the names of its apps.
+    with tempfile.TemporaryDirectory(prefix="run-") as runtime:
+        plain |= {"PATH": path, "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": runtime}
+        return subprocess.run(
+            [sys.executable, str(RUNNER), str(text)],
+            cwd=directory,
+            env=plain | environment,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
