@@ -10,7 +10,7 @@ import pytest
 
 from tests.broker.garbage import GARBAGE, HEAD, ID
 from typedq import reasons
-from typedq.broker import DeadBounds, operations, settlements
+from typedq.broker import DeadBounds, operations, search, settlements
 from typedq.message import decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
@@ -422,3 +422,15 @@ def test_dead_letters_after_the_bound_was_lowered_are_evicted_100_at_a_time(plac
         bury(place, place.fill(1), DeadBounds(count=10))
         left.append(len(place.dead()))
     assert left == [301, 202, 103, 10, 10]
+
+
+@pytest.mark.parametrize("how", ["again", "later", "back"])
+def test_a_cancelled_message_is_dropped_instead_of_returned(place: Place, how: str) -> None:
+    (id,) = place.fill(1)
+    place.open("s")
+    assert place.fetch("s", 1) == [id]
+    there = search.Places(["s"], ["mid"], [])
+    assert place(search.cancel(place.keys, id, there)).found
+    place.work("s", 0, all_settlements(id, place.contract)[how])
+    assert (place.flying("s"), place.ready(), place.waiting()) == (set(), [], 0)
+    assert not place.redis.exists(place.keys.delayed("mid"))

@@ -67,7 +67,7 @@ MUTATIONS = {
         "broker/lua/settle_and_fetch.lua",
         "    if is_cancelled(m) then return settle.cancel(id) end\n    m = with_due(",
         "    m = with_due(",
-        "tests/broker/test_states.py -k table_holds",
+        "tests/broker/test_settle_and_fetch.py -k dropped_instead_of_returned",
     ),
     "a cancelled message of a dead session waits again": Mutation(
         "broker/lua/recover_session.lua",

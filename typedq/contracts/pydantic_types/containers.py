@@ -13,6 +13,7 @@ from typedq.contracts.type_tree import NoSchema, hashes_parts, no_hash
 _ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
 _ENTRIES = {"min_length": "minProperties", "max_length": "maxProperties"}
 _ANYTHING: Core = {"type": "any"}
+_READ_AS_ADDRESS = {"integer", "number", "boolean"}  # by the IPvAny types
 _NO_HASH = {"list", "set", "deque", "dict", "ordered-dict", "counter", "typed-dict"}
 _HASHED_BY = ("schema", "strict_schema", "json_schema", "items_schema", "choices", "fields")
 # Core schemas of keys whose text pydantic reads back. Tuples, None and unions it writes, but does
@@ -130,6 +131,10 @@ def _union(walk: Walk, node: Core, path: str) -> Schema:
     ambiguous, walk.ambiguous = walk.ambiguous, False
     members = [walk.schema(one, path) for one in nodes]
     inner, walk.ambiguous = walk.ambiguous, False
+    kinds = {kind for one in members for kind in json_kinds(one, walk.definitions)}
+    if kinds & _READ_AS_ADDRESS and any("ipvany" in one.get("format", "") for one in members):
+        reason = "pydantic reads numbers as IPvAny types; write IPv4Address | IPv6Address or alike"
+        refuse(path, f"{reason} in a union with numbers")
     written = walk.union(members)
     if walk.ambiguous and node.get("mode") == "left_to_right":
         refuse(path, "union_mode='left_to_right' is not understood; leave it out, or add a tag")
