@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import os
 import select
-import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -21,6 +20,7 @@ import redis.asyncio.connection as aio
 from redis import exceptions
 from redis._parsers import _HiredisParser
 
+from tests.oldest import run_with
 from typedq import addresses
 from typedq.addresses import parse_url
 from typedq.broker import redis_py
@@ -230,26 +230,16 @@ def test_the_packer_takes_commands_of_several_words() -> None:
 @pytest.mark.skipif("TYPEDQ_OLDEST_REDIS" in os.environ, reason="this is the run with the oldest")
 def test_the_oldest_supported_release_will_do(tmp_path: Path) -> None:
     """The declared minimum: installed before the rest, which is as here."""
-    declared = (ROOT / "pyproject.toml").read_text()
-    assert f'"redis>={OLDEST.removesuffix(".0")}"' in declared
     venv.create(tmp_path / "venv", with_pip=False)
-    python = str(tmp_path / "venv" / "bin" / "python")
     ours = next(Path(path) for path in sys.path if path.endswith("site-packages"))
-    target = tmp_path / "oldest"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target)]
-    if subprocess.run([*install, f"redis=={OLDEST}"], check=False).returncode:
-        pytest.skip("it cannot be installed here")
-    paths = os.pathsep.join(map(str, (target, ours, ROOT)))
-    done = subprocess.run(
-        [python, *["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m"], "not slow"]
-        + [f"tests/broker/{name}" for name in FILES],
-        env={**os.environ, "PYTHONPATH": paths, "TYPEDQ_OLDEST_REDIS": OLDEST},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    run_with(
+        f"redis=={OLDEST}",
+        tmp_path / "oldest",
+        ["-m", "not slow", *(f"tests/broker/{name}" for name in FILES)],
+        {"TYPEDQ_OLDEST_REDIS": OLDEST},
+        python=str(tmp_path / "venv" / "bin" / "python"),
+        paths=[ours],
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
 def test_this_run_uses_the_release_it_should() -> None:

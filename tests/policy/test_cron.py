@@ -6,8 +6,6 @@ The golden table is also run with the oldest croniter, which is of another major
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import warnings
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -21,6 +19,7 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.oldest import run_with
 from typedq import ConfigurationError, TypedQ
 from typedq.policy import CatchUp, Cron
 
@@ -360,24 +359,9 @@ def test_what_both_majors_read_alike_is_no_warning(expression: str) -> None:
 
 @pytest.mark.skipif("TYPEDQ_OLDEST_CRONITER" in os.environ, reason="this is the run with it")
 def test_slots_are_the_same_with_the_oldest_supported_croniter(tmp_path: Path) -> None:
-    declared = (ROOT / "pyproject.toml").read_text()
-    assert f'"croniter>={OLDEST.removesuffix(".0")}"' in declared
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path)]
-    if subprocess.run([*install, f"croniter=={OLDEST}"], check=False).returncode:
-        pytest.skip("it cannot be installed here")
-    paths = os.pathsep.join(map(str, (tmp_path, ROOT)))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__),
-            *("-k", "not around_a_jump"),  # our arithmetic, not croniter's
-        ],
-        env={**os.environ, "PYTHONPATH": paths, "TYPEDQ_OLDEST_CRONITER": OLDEST},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    # "around_a_jump" is about our arithmetic, not croniter's.
+    selection = [__file__, "-k", "not around_a_jump"]
+    run_with(f"croniter=={OLDEST}", tmp_path, selection, {"TYPEDQ_OLDEST_CRONITER": OLDEST})
 
 
 def test_this_run_uses_the_croniter_it_should() -> None:
