@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import redis
 
-from tests.faults.app import EFFECTS, NAMESPACE, build, noted
+from tests.faults.app import EFFECTS, MORE, NAMESPACE, build, noted
 from tests.faults.processes import ROOT, Worker, lives, pause, wait_until
 from typedq import Call, Receipt
 from typedq.broker import Keys, Operation
@@ -90,6 +91,11 @@ class Stage:
             node = self.eyes.removeprefix(CLUSTER).split(",")[0]
             return redis.RedisCluster.from_url(f"redis://{node}")
         return redis.Redis.from_url(self.eyes)
+
+    def declare(self, tasks: ModuleType) -> None:
+        """Give the tasks of a module to the stage's app, and to that of its workers."""
+        tasks.declare(self.app)
+        self.environment[MORE] = tasks.__name__
 
     def worker(self, *flags: str, **environment: str) -> Worker:
         """Start a worker; `environment` overrides the environment of the stage."""

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import limited
-from tests.faults.app import MORE
 from tests.faults.harness import Stage
 from typedq import Call
 from typedq.embedded import OwnServer
@@ -28,8 +27,7 @@ LEAK_MB = 100
 
 def prepare(stage: Stage) -> Stage:
     """Add the tasks that reach their limits to the app of a stage."""
-    limited.declare(stage.app)
-    stage.environment[MORE] = "tests.faults.limited"
+    stage.declare(limited)
     return stage
 
 

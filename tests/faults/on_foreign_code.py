@@ -6,9 +6,9 @@ import signal
 import time
 from collections import Counter
 
-from tests.faults.app import MORE
-from tests.faults.foreign.app import TABLE, declare, names
-from tests.faults.harness import Stage, pause
+from tests.faults.foreign import app
+from tests.faults.foreign.app import TABLE, names
+from tests.faults.harness import pause
 from tests.faults.scene import Scene, scenario
 
 # They change their whole process for a moment, and so the coroutines that run beside them.
@@ -17,12 +17,6 @@ NOT_BESIDE = {
 }
 
 MOST_WAITING = 50
-
-
-def prepare(stage: Stage) -> None:
-    """Give the stage's app, and that of its workers, the tasks."""
-    declare(stage.app)
-    stage.environment[MORE] = "tests.faults.foreign.app"
 
 
 def tasks(*, harmless: bool = False) -> list[str]:
@@ -47,7 +41,7 @@ def _is_harmless(name: str) -> bool:
 @scenario(48, "foreign code of every kind, in random order, beside other tasks", "all ends right")
 def foreign_code(scene: Scene) -> None:
     stage = scene.stage(scene.server().url)
-    prepare(stage)
+    stage.declare(app)
     order, sent = tasks(), dict[str, str]()
     workers = [stage.worker("-c", "2", **scene.elsewhere()) for _ in range(2)]
     end = time.monotonic() + scene.seconds

@@ -12,6 +12,7 @@ from contextlib import suppress
 import psutil
 
 from tests.faults import on_foreign_code
+from tests.faults.foreign import app
 from tests.faults.harness import Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
 from typedq.worker.prefetch import MAX_PREFETCHED
@@ -27,7 +28,7 @@ class Soak:
         self.scene, self.dice = scene, scene.dice
         self.server = scene.server(*ALWAYS)
         self.stage = scene.stage(self.server.url, lease=LEASE_S)
-        on_foreign_code.prepare(self.stage)
+        self.stage.declare(app)
         self.machines = [scene.elsewhere() for _ in range(3)]
         self.workers = [self.start(machine) for machine in self.machines]
         self.batches, self.done = 0, Counter[str]()

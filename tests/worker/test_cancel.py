@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import cancelling
-from tests.faults.app import MORE
 from tests.faults.harness import Stage
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ def started(stage: Stage, id: str) -> bool:
 @pytest.fixture
 def cancels(stage: Stage) -> Stage:
     """A stage whose app has tasks that are cancelled."""
-    cancelling.declare(stage.app)
-    stage.environment[MORE] = "tests.faults.cancelling"
+    stage.declare(cancelling)
     return stage
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import WaitUntil
 from tests.faults import hooked
-from tests.faults.app import MORE
 from tests.faults.harness import Stage, Worker
 from typedq import ConfigurationError, TypedQ
 
@@ -21,8 +20,7 @@ RUNTIME = "RuntimeError: generator"
 @pytest.fixture
 def hooks(stage: Stage) -> Stage:
     """A stage whose app has hooks."""
-    hooked.declare(stage.app)
-    stage.environment[MORE] = "tests.faults.hooked"
+    stage.declare(hooked)
     return stage
 
 

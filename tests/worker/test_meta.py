@@ -26,8 +26,7 @@ KEPT = "note+tenant"
 @pytest.fixture
 def tags(stage: Stage) -> Stage:
     """A stage whose app has the tasks that record their metadata."""
-    tagged.declare(stage.app)
-    stage.environment[MORE] = "tests.faults.tagged"
+    stage.declare(tagged)
     return stage
 
 

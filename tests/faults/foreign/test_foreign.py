@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.app import EFFECTS, MORE
-from tests.faults.foreign import surroundings
-from tests.faults.foreign.app import TABLE, declare, names
+from tests.faults.app import EFFECTS
+from tests.faults.foreign import app, surroundings
+from tests.faults.foreign.app import TABLE, names
 from tests.faults.foreign.table import Deadly
 from tests.faults.harness import ROOT, Stage
 from typedq.broker import Destination, OutgoingMessage
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def foreign(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
     with Stage(server.url, namespace, tmp_path) as stage:
-        declare(stage.app)
-        stage.environment[MORE] = "tests.faults.foreign.app"
+        stage.declare(app)
         yield stage
 
 
@@ -275,8 +274,7 @@ def test_no_copy_runs_another_task_however_often_a_task_forks(foreign: Stage) ->
 @pytest.fixture
 def surrounded(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
     with Stage(server.url, namespace, tmp_path) as stage:
-        surroundings.declare(stage.app)
-        stage.environment[MORE] = "tests.faults.foreign.surroundings"
+        stage.declare(surroundings)
         yield stage
 
 

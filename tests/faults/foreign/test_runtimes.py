@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.app import MORE
 from tests.faults.foreign import runtimes
 from tests.faults.harness import Stage
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
     with Stage(server.url, namespace, tmp_path) as stage:
-        runtimes.declare(stage.app)
-        stage.environment[MORE] = "tests.faults.foreign.runtimes"
+        stage.declare(runtimes)
         yield stage
 
 
