@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.faults.harness import ROOT
 from tests.observe.test_deploy_files import DEPLOY, pod
-from tests.worker.test_hosts import may, reachable, script
+from tests.worker.test_hosts import covered, may, reachable, script
 from typedq import TypedQ
 from typedq.embedded import OwnServer
 
@@ -50,27 +49,13 @@ def container_of(directory: Path) -> list[str]:
         f"url=$(cat {directory / 'url'})",
         *("mount -t tmpfs none /run", f"mkdir -p {mounts['secret']}"),
         *(f'echo "$url" > {mounts["secret"]}/url', "mount -o remount,ro /run"),
-        *over(mounts["tmp"], "mount -t tmpfs -o size=64m,mode=1777 none"),
+        *covered(mounts["tmp"], "size=64m,mode=1777"),
         *("mount -o remount,bind,ro /mnt", "mount -o remount,bind,ro /", "cd /mnt"),
     ]
     rights = ["setpriv", f"--reuid={user['runAsUser']}", f"--regid={user['runAsGroup']}"]
     rights += ["--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
     return [
         *(*script(*lines), "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *rights),
-    ]
-
-
-def over(place: str, mount: str) -> list[str]:
-    """Mount something at a place, but keep this checkout and its Python if they are below it."""
-    below = {path for path in (str(ROOT), sys.prefix) if path.startswith(f"{place}/")}
-    kept = dict(enumerate(sorted(below), 8))
-    return [
-        *(f"exec {number}<{path}" for number, path in kept.items()),
-        f"{mount} {place}",
-        *(
-            f"mkdir -p {path}; mount --no-canonicalize --bind /proc/self/fd/{number} {path}"
-            for number, path in kept.items()
-        ),
     ]
 
 

@@ -154,19 +154,29 @@ def script(*lines: str) -> list[str]:
     return ["unshare", "--mount", "sh", "-ec", "\n".join((*lines, 'exec "$@"')), "-"]
 
 
+def covered(place: str, options: str) -> list[str]:
+    """Lines that mount an empty file system, and keep this Python and checkout if below it."""
+    needed = {str(Path(sys.base_prefix).resolve()), sys.prefix, str(ROOT)}
+    below = sorted(path for path in needed if f"{path}/".startswith(f"{place}/"))
+    kept = dict(enumerate(below, 3))
+    return [
+        *(f"exec {number}<{path}" for number, path in kept.items()),
+        f"mount -t tmpfs -o {options} none {place}",
+        *(
+            f"mkdir -p {path}; mount --no-canonicalize --bind /proc/self/fd/{number} {path}"
+            for number, path in kept.items()
+        ),
+    ]
+
+
 def reachable() -> list[str]:
     """Lines that let any user run this Python, where it lies below a private directory."""
-    python, tree = Path(sys.base_prefix).resolve(), ROOT
-    lines = list[str]()
-    for needed in (python, tree):
+    lines, tops = list[str](), set[str]()
+    for needed in (Path(sys.base_prefix).resolve(), ROOT):
         closed = [p for p in (*needed.parents, needed) if not p.stat().st_mode & 0o001]
-        if closed:
-            top = min(closed, key=lambda path: len(path.parts))
-            lines += [
-                f"hold=$(mktemp -d); mount --bind {needed} $hold",
-                f"mount -t tmpfs -o mode=755 none {top}",
-                f"mkdir -p {needed}; mount --move $hold {needed}",
-            ]
+        tops |= {str(min(closed, key=lambda path: len(path.parts)))} if closed else set()
+    for top in tops:
+        lines += covered(top, "mode=755")
     return lines
 
 
