@@ -16,10 +16,11 @@ import pytest
 from benchmarks import catalog, plot, report
 from benchmarks.__main__ import run, save
 from benchmarks.call_path import CallPath, Recorder
-from benchmarks.contender import Unavailable, export_commit, install_all
+from benchmarks.contender import Contender, Unavailable, export_commit, install_all
 from benchmarks.machine import awake
+from benchmarks.server import Server
 from benchmarks.targets import MEASURES, best_rival, verdicts
-from benchmarks.trial import Effort
+from benchmarks.trial import Effort, Trial
 
 ROOT = Path(__file__).parents[1]
 LOAD = {"load": 0.0, "busy %": 0.0, "steal s": 0.0}
@@ -53,6 +54,31 @@ def test_a_short_run_measures_every_column_of_typedq_and_the_floor(tmp_path: Pat
     assert "## Divided by the figures of `floor`" in text
     assert json.loads((tmp_path / "short.json").read_text())["trials"] == trials
     assert (tmp_path / "short.svg").read_text().count("<rect") == 5 + 4
+
+
+AT_ONCE = """
+import os, struct, time
+from pathlib import Path
+now = time.monotonic_ns()
+record = Path("unseen")
+record.write_bytes(struct.pack("qqq", 10, now, now - 1_000_000_000))
+record.rename(Path(os.environ["BENCH_RUNS"]) / "1-1")
+time.sleep(60)
+"""
+
+
+def test_a_backlog_that_ran_between_two_looks_has_the_rate_of_all_its_tasks(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(AT_ONCE)
+    contender = Contender("quick", "floor", (f"{sys.executable} {script}",), 10, "")
+    with Server() as server:
+        trial = Trial(contender, server, tmp_path, tmp_path / "log")
+        with trial.worker("noop") as worker:
+            drain = trial.drain(worker, 10)
+    assert drain.rate == pytest.approx(10)
+    assert drain.cpu_us > 0
 
 
 def test_a_contender_that_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
