@@ -95,8 +95,8 @@ def _check_scalar(value: Any) -> None:
 def _length(text: Any) -> int:
     if not isinstance(text, str):
         raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
-    if text.isascii():
-        return len(text)
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise NotJson("it holds half of a surrogate pair, which is not Unicode")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NotJson("it holds half of a surrogate pair, which is not Unicode") from None
     return len(text)
