@@ -122,7 +122,11 @@ class _Builder:
             cls, enum.Enum
         ):  # in place: keys are written as text, values are not
             return as_text({**enum_values(cls), **_notes(kind)}, path)
-        return as_text(self.definitions.resolved(self.build(kind, path)), path)
+        written = as_text(self.definitions.resolved(self.build(kind, path)), path)
+        if written.get("x-typedq-type") == "boolean":
+            reason = "msgspec writes a bool as a key, and never reads it back; take str, int, or"
+            raise NoSchema(path, f"{reason} Literal['true', 'false']")
+        return written
 
     def union(self, kind: mi.UnionType, path: str) -> Schema:
         kinds = [bare(member) for member in kind.types]
