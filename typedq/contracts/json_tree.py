@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeGuard, cast
 
 NOTHING: Any = object()
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _encode_text = json.encoder.encode_basestring
+# What `json.dumps` makes anew for each value: no indent, keys sorted. A comparison needs many.
+_encoder: Any = json.encoder
+_chunks = _encoder.c_make_encoder(None, None, _encode_text, None, ":", ",", True, False, True)
 _MAX_NUMBER = 10**300  # beyond, arithmetic on floats overflows
 
 
@@ -30,7 +32,7 @@ def text_of(value: Any) -> str:
     """Return canonical JSON, in which 1, 1.0, true and "1" all differ."""
     if type(value) is str:
         return _encode_text(value)
-    return repr(value) if type(value) is int else _encode(value)
+    return repr(value) if type(value) is int else "".join(_chunks(value, 0))
 
 
 def redirect(value: Any, refs: Mapping[str, str]) -> Any:
@@ -73,8 +75,7 @@ def check_json(value: Any, limits: Limits) -> None:
             if isinstance(part, str):
                 characters += len(part) if part.isascii() else _length(part)
             elif isinstance(part, dict):
-                for key in cast("dict[str, Any]", part):
-                    characters += len(key) if type(key) is str and key.isascii() else _length(key)
+                characters += _length_of_keys(part)
                 waiting.append((cast("Any", part).values(), depth + 1))
             elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
                 waiting.append((cast("list[Any]", part), depth + 1))
@@ -92,9 +93,15 @@ def _check_scalar(value: Any) -> None:
         raise NotJson(f"it holds a {type(value).__name__}, which is not JSON")
 
 
-def _length(text: Any) -> int:
-    if not isinstance(text, str):
-        raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
+def _length_of_keys(value: dict[Any, Any]) -> int:
+    try:
+        return _length("".join(value))
+    except TypeError:
+        odd = next(key for key in value if not isinstance(key, str))
+        raise NotJson(f"it has a key that is a {type(odd).__name__}, not text") from None
+
+
+def _length(text: str) -> int:
     try:
         text.encode()
     except UnicodeEncodeError:
