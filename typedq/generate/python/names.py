@@ -17,8 +17,9 @@ STANDARD = (
     *("typing", "uuid", "zoneinfo"),
 )
 _OTHERS = ("msgspec", "pydantic", "typedq", "typing_extensions")
-RESERVED = BUILTINS | {f"_{name}" for name in (*STANDARD, *_OTHERS)}
-RESERVED |= {"app", "annotations", "Annotated", "Literal"}
+RESERVED = BUILTINS.union(
+    ("app", "annotations", "Annotated", "Literal"), (f"_{name}" for name in (*STANDARD, *_OTHERS))
+)
 _MAX_NAME = 100
 Refuse = Callable[[str], NoReturn]
 

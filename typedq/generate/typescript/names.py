@@ -61,7 +61,7 @@ class Names:
         """
         usable = [*map(_usable, wanted)]
         numbered = (f"{usable[-1]}{number}" for number in count(2))
-        taken = TAKEN | self._given | (frozenset() if is_owners else self._owners)
+        taken = TAKEN | self._given if is_owners else TAKEN | self._given | self._owners
         name = next(name for name in chain(usable, numbered) if name not in taken)
         self._given.add(name)
         return name
