@@ -136,7 +136,7 @@ PACKAGE_LINES = {
     "cli": 4_000,
     "compat": 4_000,
     "dashboard": 1_740,
-    "contracts": 5_160,
+    "contracts": 5_170,
     "django": 450,
     "embedded": 4_000,
     "generate": 2_220,
