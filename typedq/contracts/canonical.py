@@ -85,8 +85,7 @@ def _canonical(document: Document) -> bytes:
     (hashes,) = definition_hashes([document])
     definitions = document.definitions
     bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
-    forms = CanonicalForms(document, hashes, Budget(_HASHING_STEPS))
-    names = dict[str, str]()
+    forms, names = CanonicalForms(document, hashes, Budget(_HASHING_STEPS)), dict[str, str]()
     root = _without_refs(forms.of(document.root), bodies, names)
     named: dict[str, Schema] = {}
     for digest in (visited := list(names)):

@@ -132,8 +132,7 @@ def moment_of(text: Any) -> Any:
     """Return the date, datetime, time of day or seconds that a bound names; None for any other."""
     try:
         if text.startswith("PT"):
-            seconds = Decimal(text[2:-1])
-            return seconds if seconds.is_finite() else None
+            return Decimal(text[2:-1])
         if len(text) == 10:
             return dt.date.fromisoformat(text)
         return (dt.datetime if "T" in text else dt.time).fromisoformat(text)

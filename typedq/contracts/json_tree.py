@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard, cast
 
 NOTHING: Any = object()
@@ -75,7 +75,7 @@ def check_json(value: Any, limits: Limits) -> None:
             if isinstance(part, str):
                 characters += len(part) if part.isascii() else _length(part)
             elif isinstance(part, dict):
-                characters += _length_of_keys(part)
+                characters += _length(part)
                 waiting.append((cast("Any", part).values(), depth + 1))
             elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
                 waiting.append((cast("list[Any]", part), depth + 1))
@@ -93,17 +93,14 @@ def _check_scalar(value: Any) -> None:
         raise NotJson(f"it holds a {type(value).__name__}, which is not JSON")
 
 
-def _length_of_keys(value: dict[Any, Any]) -> int:
+def _length(texts: Iterable[Any]) -> int:
+    """Return how many characters there are, in a text or in the keys of an object."""
     try:
-        return _length("".join(value))
-    except TypeError:
-        odd = next(key for key in value if not isinstance(key, str))
-        raise NotJson(f"it has a key that is a {type(odd).__name__}, not text") from None
-
-
-def _length(text: str) -> int:
-    try:
+        text = "".join(texts)
         text.encode()
+    except TypeError:
+        odd = next(one for one in texts if not isinstance(one, str))
+        raise NotJson(f"it has a key that is a {type(odd).__name__}, not text") from None
     except UnicodeEncodeError:
         raise NotJson("it holds half of a surrogate pair, which is not Unicode") from None
     return len(text)

@@ -16,8 +16,7 @@ from typing import Any, TypeGuard
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.conversions import adapter_for
-from typedq.contracts.foreign import StandIn
+from typedq.contracts.foreign import StandIn, is_pydantic
 
 _PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
@@ -158,14 +157,13 @@ def no_hash(name: str) -> str:
 def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> str | None:
     """The name of the part of `kind` that surely keeps it out of a set."""
     kind = bare(kind)
-    if any(kind is one for one in above):
+    cls: Any = getattr(kind, "cls", None)
+    if any(kind is one or (is_pydantic(cls) and one == kind) for one in above):
         return None
-    cls = getattr(kind, "cls", None)
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return _name(kind)
-    if (adapter := adapter_for(cls)) is not None:
-        name: str | None = adapter.without_hash
-        return _name(kind) if name and isinstance(cls, StandIn) else name
+    if isinstance(cls, StandIn) and (adapter := cls.adapter) is not None:
+        return _name(kind) if adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)
@@ -175,6 +173,8 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> str | None:
         inner = [field.type for field in kind.fields if by_members]
     elif isinstance(kind, mi.DataclassType) and hashes_parts(getattr(cls, "__origin__", cls)):
         inner = [field.type for field in kind.fields]
+    elif is_pydantic(cls) and hashes_parts(cls):
+        inner = list(filter(None, (_described(f.annotation) for f in cls.model_fields.values())))
     elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
         inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)

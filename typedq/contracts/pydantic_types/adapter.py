@@ -155,7 +155,7 @@ def problem_in(error: ValidationError, value: Any) -> tuple[str, str]:
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     for one in errors[:_MOST_ERRORS]:
         missing = one["type"] == "missing"
-        found.append((_located(one["loc"], value, missing=missing), one["msg"]))
+        found.append((_way(one["loc"], value, missing, {})[1], one["msg"]))
     first = found[0][0]
     inside = [one for one in found if one[0][: len(first)] == first]
     loc, reason = max(inside, key=lambda one: len(one[0]))
@@ -166,28 +166,24 @@ def _step(step: int | str) -> str:
     return f"[{step}]" if isinstance(step, int) else f".{step}"
 
 
-def _located(loc: Loc, value: Any, *, missing: bool) -> Loc:
-    """The steps of `loc` that lead through `value`; the others name members of unions."""
-    return _longest(loc, value, missing, {})[1]
+def _way(loc: Loc, value: Any, missing: bool, known: dict[tuple[int, int], _Way]) -> _Way:
+    """Return most of the steps that lead through `value`; the others name members of unions.
 
-
-def _longest(loc: Loc, value: Any, missing: bool, known: dict[tuple[int, int], _Way]) -> _Way:
-    """Return the longest way, of all choices of steps that exist; one with the last step wins."""
-    if not loc:
-        return False, ()
+    Before all others comes a way with the last step.
+    """
     key = len(loc), id(value)
-    if key in known:
-        return known[key]
+    if not loc or key in known:
+        return known.get(key, (False, ()))
     step, rest = loc[0], loc[1:]
     inside: Any = msgspec.UNSET
     if isinstance(step, str):
         inside = value.get(step, inside) if is_object(value) else inside
     elif is_array(value) and step < len(value):
         inside = value[step]
-    ways = [_longest(rest, value, missing, known)]
+    ways = [_way(rest, value, missing, known)]
     if inside is not msgspec.UNSET:
-        ends, way = _longest(rest, inside, missing, known)
-        ways.insert(0, (ends or not rest, (step, *way)))
+        ends, steps = _way(rest, inside, missing, known)
+        ways.insert(0, (ends or not rest, (step, *steps)))
     elif missing and not rest and (is_object(value) or is_array(value)):
         ways.insert(0, (True, (step,)))
     known[key] = max(ways, key=lambda way: (way[0], len(way[1])))
