@@ -160,13 +160,14 @@ def test_a_group_of_dead_letters_is_retried_after_a_preview(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     shop.fill()
+    shop.worker("web-4", queues=["low"])
     ready, _, dead = counts(shop)
     site = shop.site(write=True)
     query = {"act": "retry", "task": "report", "error": "ConnectionError: no route to host"}
     page = site.get("/dead/confirm", params=query)
     text = shown(page)
     assert "Retry 3 messages?" in text
-    assert "✓ 3 of 3 workers" in text
+    assert "✓ 1 of 4 workers" in text
     assert "typedq dead retry --task report" in text
     assert counts(shop) == (ready, 37, dead)
     with caplog.at_level(logging.WARNING, "typedq"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from typedq import single
+from typedq import registry, single
 from typedq.admin.messages import ShowPayload, iso
 from typedq.admin.readers import LiveReaders
 from typedq.app import TypedQ
@@ -32,14 +32,15 @@ def show(
     found = app.get(id, limit=limit, progress=progress)
     if found.state == "unknown":
         return {"id": id, "state": "unknown"}
-    readers = LiveReaders(app)
+    schemas, _ = registry.read_published(app.broker)
+    readers = LiveReaders.now(app, schemas)
     about = describe(found)
     if found.contract:
         format = f"#{FORMAT}" if found.expires else ""
         about["read_by"] = readers.of(found.contract + format, found.queue)
     if arguments:
         about["arguments"] = _parsed(arguments(found.body, found.contract))
-        about["schema"] = readers.schemas.get(found.contract or "")
+        about["schema"] = schemas.get(found.contract or "")
     return about
 
 
