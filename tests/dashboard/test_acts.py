@@ -16,6 +16,7 @@ from tests.dashboard.conftest import HOSTILE, SAME, Order, Shop
 from tests.dashboard.test_pages import shown
 from typedq import TypedQ
 from typedq.admin.overview import overview
+from typedq.admin.queues import QueueAdmin
 from typedq.broker import Keys
 from typedq.broker.acl import required_commands
 from typedq.dashboard import asgi
@@ -314,6 +315,18 @@ def test_messages_in_other_states_and_ids_that_are_none(shop: Shop) -> None:
     page = site.get("/message", params={"id": id})
     assert "It is dead: it failed for good." in page.text
     assert f'href="/dead/{id}"' in page.text
+    id = shop.report.enqueue("weekly").id
+    shop.worker("web-1")
+    page = shown(site.get("/message", params={"id": id}))
+    unserved = "No live worker can take it: no worker that reads it serves the queue low."
+    assert f"It is ready, but will not run now. {unserved}" in page
+    QueueAdmin(shop.app, "low").pause()
+    page = shown(site.get("/message", params={"id": id}))
+    assert f"will not run now. Its queue low is paused. {unserved}" in page
+    shop.worker("web-2", queues=["low"])
+    page = shown(site.get("/message", params={"id": id}))
+    assert "will not run now. Its queue low is paused." in page
+    assert "No live worker" not in page
     wrong = site.get("/message", params={"id": HOSTILE})
     assert wrong.status_code == 400
     assert "a message id has 26 hexadecimal digits" in wrong.text

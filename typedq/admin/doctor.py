@@ -95,10 +95,8 @@ def _acl(app: TypedQ) -> Iterator[Finding]:
         found = f"{user} may run any command, even FLUSHALL"
         yield Finding("acl", "warning", found, _ACLS)
     elif not able:
-        missing = listed(missing_by_role["producer"])
-        yield Finding(
-            "acl", "problem", f"{user} may not run commands of a producer: {missing}", _ACLS
-        )
+        found = f"{user} may not run commands of a producer: {listed(missing_by_role['producer'])}"
+        yield Finding("acl", "problem", found, _ACLS)
     else:
         yield Finding("acl", "ok", f"{user} may act as: {', '.join(able)}")
 

@@ -38,9 +38,8 @@ class LiveReaders:
     def now(app: TypedQ, schemas: registry.PublishedSchemas | None = None) -> LiveReaders:
         """Return those of an app's namespace. Raises ServerError."""
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
-        known = registry.WorkersByContract(
-            declared(app), schemas or registry.read_published(app.broker)[0]
-        )
+        schemas = schemas or registry.read_published(app.broker)[0]
+        known = registry.WorkersByContract(declared(app), schemas)
         return LiveReaders(alive(reports(seen), seen.now_ms, app.settings.lease), known)
 
     def of(self, contract: str, queue: str | None = None) -> list[str]:
