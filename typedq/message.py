@@ -244,7 +244,7 @@ class Destination(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Return True for messages that are due at once, of one queue, and without conditions."""
-        return self == Destination(self.queue, self.contract)
+        return self[2:] == (None, None, False, None, None)
 
 
 # A Struct, because a NamedTuple takes four times as long to make.

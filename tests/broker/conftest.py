@@ -19,6 +19,7 @@ from typedq.broker import (
     operations,
     settlements,
 )
+from typedq.broker.connections import command_of
 from typedq.message import encode_message, new_ids, with_expiry
 
 if TYPE_CHECKING:
@@ -53,6 +54,24 @@ class Place:
         if self.watch:
             self.watch(move)
         return reply
+
+    def declared_only(self, move: Operation[T]) -> T:
+        """Make a move as a user who may touch its declared keys and no other."""
+        self.redis.acl_setuser(
+            "probe", enabled=True, nopass=True, reset_keys=True, keys=move.keys,
+            categories=["+@all"],
+        )  # fmt: skip
+        host, port = self.url.removeprefix("redis://").removesuffix("/0").split(":")
+        who: dict[str, Any] = {"username": "probe", "password": "x", "protocol": 3}
+        probe: Any = redis.Redis(host=host, port=int(port), **who)
+        # Past the client's own idea of what a reply means.
+        connection = probe.connection_pool.get_connection()
+        try:
+            connection.send_command(*command_of(move, whole=True))
+            return move.parse(connection.read_response())
+        finally:
+            probe.connection_pool.release(connection)
+            probe.close()
 
     @staticmethod
     def document(contract: str) -> bytes:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq.broker import Broker, stats
+from typedq.broker import Broker, Operation, stats
 from typedq.broker.client import MAX_CONNECTIONS
+from typedq.broker.script import command
 from typedq.embedded import OwnServer
 from typedq.errors import EnqueueUncertain
 
@@ -306,8 +307,8 @@ def test_parent_and_four_forks_enqueue_each_message_once(place: Place) -> None:
 def test_a_fork_has_a_connection_of_its_own(place: Place) -> None:
     """On its parent's, each would read replies of the other; those to enqueues look alike."""
 
-    def connection_id(_: object) -> Generator[tuple[str, str], Any, int]:
-        return int((yield "CLIENT", "ID"))
+    def connection_id(_: object) -> Generator[Operation[Any], Any, int]:
+        return int((yield command("CLIENT", "ID")))
 
     mine = place.broker._pool.run(connection_id)
     reader, writer = os.pipe()

@@ -170,7 +170,7 @@ def test_loading_is_waited_for_and_then_named(place: Place, wait_until: WaitUnti
     for n in range(2_000):
         pipe.set(f"filler:{n}", "x" * 50)
     pipe.execute()
-    [short, long] = [Broker(place.url, place.namespace, deadline=d) for d in (0.1, 10.0)]
+    [short, long] = [Broker(place.url, place.namespace, deadline=d) for d in (0.5, 10.0)]
     place.redis.config_set("key-load-delay", 500)
     reload = threading.Thread(target=lambda: place.redis.execute_command("DEBUG", "RELOAD"))
     reload.start()

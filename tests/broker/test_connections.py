@@ -20,9 +20,11 @@ from redis.crc import key_slot
 from tests.security.authority import Authority
 from typedq.addresses import parse_url
 from typedq.broker import redis_py
-from typedq.broker.connections import AsyncConnection, Connection
+from typedq.broker.async_connections import AsyncConnection
+from typedq.broker.connections import Connection
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import Lost, NotSent, Refused
+from typedq.broker.script import command
 from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
@@ -93,9 +95,9 @@ class Sync:
     def __init__(self, url: str, deadline: float = 10.0) -> None:
         self.connection = Connection(Endpoint(parse_url(url), "{x}", deadline))
 
-    def ask(self, *command: str | bytes | int) -> Any:
+    def ask(self, *words: Any) -> Any:
         self.connection.close_if_stale()
-        return self.connection.execute(command)
+        return self.connection.execute(command(*words))
 
     def fileno(self) -> int:
         return self.connection.fileno()
@@ -111,10 +113,10 @@ class Awaited:
         self.connection = AsyncConnection(Endpoint(parse_url(url), "{x}", deadline))
         self.runner = asyncio.Runner()
 
-    def ask(self, *command: str | bytes | int) -> Any:
+    def ask(self, *words: Any) -> Any:
         async def asked() -> Any:
             await self.connection.close_if_stale()
-            return await self.connection.execute(command)
+            return await self.connection.execute(command(*words))
 
         return self.runner.run(asked())
 
@@ -280,14 +282,14 @@ def test_an_idle_connection_that_the_server_closed_is_replaced_before_anything_i
 def test_a_cancelled_request_closes(server: OwnServer, namespace: str) -> None:
     async def main() -> None:
         connection = AsyncConnection(Endpoint(parse_url(server.url), "{x}", 5.0))
-        first = await connection.execute(("CLIENT", "ID"))
-        blocked = asyncio.create_task(connection.execute(("BLPOP", namespace, 4)))
+        first = await connection.execute(command("CLIENT", "ID"))
+        blocked = asyncio.create_task(connection.execute(command("BLPOP", namespace, 4)))
         await asyncio.sleep(0)
         blocked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await blocked
         await connection.close_if_stale()
-        assert await connection.execute(("CLIENT", "ID")) > first
+        assert await connection.execute(command("CLIENT", "ID")) > first
         connection.close()
 
     asyncio.run(main())

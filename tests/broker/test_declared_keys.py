@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from typedq.broker import Operation, cron, operations, parking, search, settlements, stats
-from typedq.broker.script import Script, source_for
+from typedq.broker.script import Script
 from typedq.embedded import OwnServer
 from typedq.errors import ServerRefused
 
@@ -46,27 +46,7 @@ def as_anybody(place: Place, move: Operation[T]) -> T:
 
 
 def declared_only(place: Place, move: Operation[T]) -> T:
-    """Make a move as a user who may touch its declared keys and no other."""
-    place.redis.acl_setuser(
-        "probe", enabled=True, nopass=True, reset_keys=True, keys=move.keys, categories=["+@all"]
-    )
-    host, port = place.url.removeprefix("redis://").removesuffix("/0").split(":")
-    probe: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
-    try:
-        command = move.command()
-        return move.parse(ask(probe, source_for(command, "NOSCRIPT") or command))
-    finally:
-        probe.close()
-
-
-def ask(client: Any, command: tuple[Any, ...]) -> Any:
-    """Send a command past the client's own idea of what its reply means."""
-    connection = client.connection_pool.get_connection()
-    try:
-        connection.send_command(*command)
-        return connection.read_response()
-    finally:
-        client.connection_pool.release(connection)
+    return place.declared_only(move)
 
 
 def intruder(other: str) -> Operation[Any]:

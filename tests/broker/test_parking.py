@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pytest
-import redis
 from msgspec.structs import replace
 
-from typedq.broker import Operation, operations, settlements, stats
+from typedq.broker import operations, settlements, stats
 from typedq.broker.parking import (
     Group,
     Parked,
@@ -21,7 +20,6 @@ from typedq.broker.parking import (
     split_format,
     unpark,
 )
-from typedq.broker.script import source_for
 from typedq.embedded import OwnServer
 from typedq.reasons import CROWDED, EXPIRED
 
@@ -350,35 +348,21 @@ def test_every_branch_touches_declared_keys_only(guarded: OwnServer, namespace: 
     bounds = operations.DeadBounds(count=0)
     try:
         ids = set_aside(place, 4)
-        assert probe(place, unpark(place.keys, "a", one, 1)).messages
+        assert place.declared_only(unpark(place.keys, "a", one, 1)).messages
         asked = [Parked(one, ids[0].encode()), Parked(none, b"0" * 26)]
-        assert probe(place, park(place.keys, "a", asked, bounds)) == 1
-        assert probe(place, groups(place.keys)).keys() == {one}
-        assert len(probe(place, parked(place.keys, one))) == 4
+        assert place.declared_only(park(place.keys, "a", asked, bounds)) == 1
+        assert place.declared_only(groups(place.keys)).keys() == {one}
+        assert len(place.declared_only(parked(place.keys, one))) == 4
         place(stats.pause(place.keys, "mid"))
-        assert not probe(place, unpark(place.keys, "a", one, 1)).messages
-        assert not probe(place, unpark(place.keys, "gone", one, 1)).alive
-        assert probe(place, release(place.keys, one, "dead", bounds=bounds)) == Released(4, 0)
+        assert not place.declared_only(unpark(place.keys, "a", one, 1)).messages
+        assert not place.declared_only(unpark(place.keys, "gone", one, 1)).alive
+        assert place.declared_only(release(place.keys, one, "dead", bounds=bounds)) == Released(
+            4, 0
+        )
         place(stats.resume(place.keys, "mid"))
         fates: tuple[Literal["ready", "purged"], ...] = ("purged", "ready")
         for fate in fates:
             set_aside(place, 2)
-            assert probe(place, release(place.keys, one, fate)) == Released(2, 0)
+            assert place.declared_only(release(place.keys, one, fate)) == Released(2, 0)
     finally:
         place.close()
-
-
-def probe(place: Place, move: Operation[T]) -> T:
-    place.redis.acl_setuser(
-        "probe", enabled=True, nopass=True, reset_keys=True, keys=move.keys, categories=["+@all"]
-    )
-    host, port = place.url.removeprefix("redis://").removesuffix("/0").split(":")
-    client: Any = redis.Redis(host=host, port=int(port), username="probe", password="x", protocol=3)
-    connection = client.connection_pool.get_connection()
-    try:
-        command = move.command()
-        source = source_for(command, "NOSCRIPT") or command
-        connection.send_command(*source)
-        return move.parse(connection.read_response())
-    finally:
-        client.close()

@@ -24,7 +24,7 @@ from tests.oldest import run_with
 from typedq import addresses
 from typedq.addresses import parse_url
 from typedq.broker import redis_py
-from typedq.broker.connections import pack
+from typedq.broker.connections import Connection, pack
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Lost, code, reply_text
 
@@ -44,25 +44,22 @@ def endpoint(server: OwnServer, **options: object) -> Endpoint:
 # --- private names -------------------------------------------------------------------------------
 
 
-def test_the_socket_of_a_connection(server: OwnServer) -> None:
-    connection = endpoint(server).open()
-    assert redis_py.fileno(connection) == connection._sock.fileno() > 2
-    connection.disconnect()
-    assert connection._sock is None
-    assert redis_py.fileno(connection) == -1
-
-
 def test_input_of_a_connection_is_seen_in_its_socket_and_in_its_parser(server: OwnServer) -> None:
-    connection = endpoint(server).open()
-    assert not redis_py.has_input(connection)
-    connection.send_command("PING")
-    select.select([connection._sock], [], [], 10)
-    assert redis_py.has_input(connection)
-    assert connection.read_response() == b"PONG"
-    assert not redis_py.has_input(connection)
-    connection._parser._reader.feed(b"+PONG\r\n")
-    assert redis_py.has_input(connection)
-    connection.disconnect()
+    connection = Connection(endpoint(server))
+    connection.send(["PING"])
+    select.select([connection.fileno()], [], [], 10)
+    assert connection.has_reply()
+    assert connection.read() == b"PONG"
+    assert not connection.has_reply()
+    socket, reader = redis_py.inputs(connection._redis)
+    assert connection.fileno() == socket.fileno() > 2
+    reader.feed(b"+PONG\r\n")
+    assert connection.has_reply()
+    connection.read()
+    socket.close()
+    assert connection.has_reply()
+    connection.close()
+    assert connection.fileno() == -1
 
 
 def test_abort_of_an_asyncio_connection_closes_its_streams(server: OwnServer) -> None:

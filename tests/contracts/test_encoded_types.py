@@ -13,7 +13,7 @@ import pathlib
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import (
     Annotated,
@@ -585,6 +585,9 @@ REFUSED: list[tuple[Any, str]] = [
         dict[int | str, int],
         "cannot be told apart as the key of a JSON object; use one type, as str",
     ),
+    (dict[bool, int], "the keys of a JSON object are text; take str, int, UUID or date as keys"),
+    (Mapping[bool, HttpUrl], "take str, int, UUID or date as keys"),
+    (dict[memoryview, int], "take str, int, UUID or date as keys"),
     (complex, "take two floats"),
     (type[int], "take its name as a str"),
     (Callable[[], int], "take its name as a str"),

@@ -11,7 +11,7 @@ from tests.faults.on_topology import in_step
 from tests.faults.scene import Scene, scenario
 from tests.faults.topologies import client, port_of
 from typedq.embedded import OwnServer
-from typedq.worker.prefetch import MAX_PREFETCHED
+from typedq.worker.child import MAX_PREFETCHED
 
 HASTY = 20
 

@@ -10,7 +10,7 @@ import psutil
 from tests.faults.harness import Stage, Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
 from typedq.broker.script import script
-from typedq.worker.prefetch import MAX_PREFETCHED
+from typedq.worker.child import MAX_PREFETCHED
 
 LEASE_S = 2.0
 

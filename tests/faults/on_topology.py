@@ -13,7 +13,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.scene import Scene, scenario
 from tests.faults.topologies import SLOTS, client, port_of
 from typedq.embedded import OwnServer
-from typedq.worker.prefetch import MAX_PREFETCHED
+from typedq.worker.child import MAX_PREFETCHED
 
 
 def role(server: OwnServer) -> str:

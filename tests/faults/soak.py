@@ -15,7 +15,7 @@ from tests.faults import on_foreign_code
 from tests.faults.foreign import app
 from tests.faults.harness import Worker, pause, wait_until
 from tests.faults.scene import ALWAYS, Scene, scenario
-from typedq.worker.prefetch import MAX_PREFETCHED
+from typedq.worker.child import MAX_PREFETCHED
 
 LEASE_S = 3.0
 CYCLE_S = 12.0

@@ -16,6 +16,7 @@ from tests.cli.conftest import Place, Shop
 from typedq import TypedQ
 from typedq.addresses import parse_url
 from typedq.broker import Broker
+from typedq.broker.script import command
 from typedq.cli import main
 from typedq.configuration import resolve
 from typedq.embedded import OwnServer
@@ -140,7 +141,7 @@ def test_no_repr_shows_it(locked: OwnServer, namespace: str, tmp_path: Path) -> 
     settings = resolve({"namespace": namespace, "url": given}, start=tmp_path, environ={})
     broker = Broker(given, namespace)
     connection = broker.connection()
-    connection.execute(["PING"])
+    connection.execute(command("PING"))
     tls = Broker(f"rediss://u:{CANARY}@h/0?ssl_keyfile=/k&ssl_password={CANARY}", namespace)
     things = (app, app.settings, settings, broker, parse_url(given), connection, broker.keys, tls)
     for thing in (*things, connection._redis, tls.connection()):

@@ -23,7 +23,6 @@ from typedq.worker.coroutines import Coroutines
 from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal
-from typedq.worker.prefetch import Prefetch
 from typedq.worker.sync_tasks import SyncTasks
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def test_one_that_was_decoded_in_time_expires_before_it_begins(
     job.kind.resolve(known, lambda _: ((), {}), runs_code=False, limits=Limits(None, None))
     job.until = time.monotonic()
     if task == "nap":
-        SyncTasks(runner, journal, Prefetch(1)).run(job)
+        SyncTasks(runner, journal).run(job)
     else:
         runner.start([job])
         assert wait_until(runner.take_ended) == [job]

@@ -16,6 +16,7 @@ from typedq.broker import (
     DeadBounds,
     DedicatedClient,
     Destination,
+    Operation,
     OutgoingMessage,
     operations,
     settlements,
@@ -523,11 +524,11 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
 
 def lose_the_reply(stage: Stage, monkeypatch: pytest.MonkeyPatch, move: str) -> None:
     """The server makes the next move of this name, but its answer does not arrive."""
-    execute, wanted = Connection.execute, {script(move).sha, script(move).source}
+    execute = Connection.execute
 
-    def execute_and_lose(connection: Connection, request: Any) -> Any:
-        answer = execute(connection, request)
-        if wanted & set(request):
+    def execute_and_lose(connection: Connection, operation: Operation[Any]) -> Any:
+        answer = execute(connection, operation)
+        if operation.script is script(move):
             monkeypatch.undo()
             raise Lost("lost on the way")
         return answer

@@ -11,9 +11,9 @@ from typedq.broker import Broker, DedicatedClient, operations, settlements, stat
 from typedq.broker.failures import Lost
 from typedq.errors import ServerUnavailable
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
+from typedq.worker.child import Prefetch
 from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.journal import Journal, State
-from typedq.worker.prefetch import Prefetch
 from typedq.worker.session import Session, new_session
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Storage of messages: keys, operations with their Lua scripts, and the client that runs them."""
 
-from typedq.broker.client import Broker
-from typedq.broker.dedicated import DedicatedClient
+from typedq.broker.client import Broker, DedicatedClient
 from typedq.broker.keys import Keys
 from typedq.broker.operations import DeadBounds
 from typedq.broker.script import Operation

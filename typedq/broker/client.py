@@ -16,20 +16,14 @@ from typing import Any, Literal, TypeVar, final
 
 from typedq.addresses import parse_url, redact
 from typedq.broker import operations
-from typedq.broker.connections import (
-    AsyncPools,
-    Backoff,
-    Connection,
-    ConnectionPool,
-    Exchange,
-    Producer,
-)
+from typedq.broker.async_connections import AsyncPools
+from typedq.broker.connections import Backoff, Connection, ConnectionPool, Exchange, Producer
 from typedq.broker.credentials import Credentials
 from typedq.broker.cron import broadcast
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import Failure, Lost, NotSent, Refused, server_error
 from typedq.broker.keys import Keys
-from typedq.broker.script import Argument, Operation, as_map
+from typedq.broker.script import Operation, as_map, command
 from typedq.errors import EnqueueUncertain, ServerRefused
 from typedq.message import OutgoingMessage
 
@@ -40,7 +34,7 @@ Duplicates = Mapping[str, str]
 Durability = Literal["memory", "replica", "fsync"]
 MAX_CONNECTIONS = 16
 FIRST_BACKOFF_S, MAX_BACKOFF_S, MAX_CONFIRM_S = 0.05, 1.0, 1.0
-_CONFIRM: dict[str, tuple[Argument, ...]] = {"replica": ("WAIT", 1), "fsync": ("WAITAOF", 1, 0)}
+_CONFIRM: dict[str, tuple[Any, ...]] = {"replica": ("WAIT", 1), "fsync": ("WAITAOF", 1, 0)}
 _FSYNC = "durability fsync needs Redis or Valkey 7.2, appendonly yes and appendfsync always"
 
 
@@ -96,11 +90,11 @@ class Broker:
 
     def call(self, operation: Operation[T]) -> T:
         """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
-        return operation.parse(self._run(partial(only, operation.command())))
+        return operation.parse(self._run(partial(_only, operation)))
 
     async def acall(self, operation: Operation[T]) -> T:
         """Do as `call`, without blocking the event loop."""
-        return operation.parse(await self._arun(partial(only, operation.command())))
+        return operation.parse(await self._arun(partial(_only, operation)))
 
     def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
@@ -146,7 +140,7 @@ class Broker:
                 if producer.sequence == 1 and not sent:
                     yield from self._check_durability()
                 operation = describe(self.keys, producer.id, producer.sequence, batch, schemas)
-                answer = operation.parse((yield operation.command()))
+                answer = operation.parse((yield operation))
                 if answer.status == "unknown":
                     schemas = {contract: schema(contract) for contract in answer.unknown}
                     continue
@@ -182,10 +176,10 @@ class Broker:
         policy = {b"": b"always"}
         try:
             if self._durability != "memory":
-                yield (*_CONFIRM[self._durability], 1)
+                yield command(*_CONFIRM[self._durability], 1)
             if self._durability == "fsync":
                 with suppress(Refused):
-                    policy = as_map((yield ("CONFIG", "GET", "appendfsync")))
+                    policy = as_map((yield command("CONFIG", "GET", "appendfsync")))
         except Refused as error:
             # A replica refuses the write too, and is understood there.
             if error.code not in ("ERR", "WAITAOF") or "replica" in str(error):
@@ -202,12 +196,12 @@ class Broker:
         """Wait for the confirmation of the durability; return False on a timeout."""
         # WAIT covers the last write of its connection, and a resend that was "seen" wrote nothing.
         # Without a write, a replica that lags behind would seem to have the batch.
-        if unwritten and not (yield ("EXPIRE", unwritten, operations.SEQUENCE_TTL_S)):
+        if unwritten and not (yield command("EXPIRE", unwritten, operations.SEQUENCE_TTL_S)):
             return False
         while (left := until - time.monotonic()) > 0:
             # Never 0 ms, which waits for ever; and less than the reply timeout.
             wait_s = min(left, MAX_CONFIRM_S, self._endpoint.timeout_s / 2)
-            reply = yield (*_CONFIRM[self._durability], max(1, round(wait_s * 1000)))
+            reply = yield command(*_CONFIRM[self._durability], max(1, round(wait_s * 1000)))
             if (reply[0] if self._durability == "fsync" else reply) > 0:
                 return True
         return False
@@ -227,9 +221,46 @@ class Broker:
         self._make_pools()
 
 
-def only(command: Sequence[Argument], _: Producer) -> Exchange[Any]:
-    """Exchange one command for its reply."""
-    return (yield command)
+@final
+class DedicatedClient:
+    """Runs operations of one thread over one connection, and never over another unnoticed.
+
+    A server that restarted may have lost the last second. A caller that says "all that I hold" to
+    the server must know that it is still the one that handed it out.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self.keys = broker.keys
+        self._broker, self._connection = broker, broker.connection()
+
+    @property
+    def lost_connections(self) -> int:
+        """Return how many connections of this process are known to have failed."""
+        return self._broker.lost_connections
+
+    def call(self, operation: Operation[T]) -> T:
+        """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run).
+
+        If the connection was lost since the last call, nothing is sent; the next call connects.
+        """
+        connection = self._connection
+        try:
+            if connection.is_open:
+                connection.close_if_stale()
+                if not connection.is_open:
+                    raise NotSent("the server closed the connection")
+            return operation.parse(connection.execute(operation))
+        except Failure as failure:
+            connection.close()
+            raise server_error(self._broker.url, failure) from failure
+        except BaseException:
+            connection.close()  # it may have a reply outstanding
+            raise
+
+
+def _only(operation: Operation[Any], _: Producer) -> Exchange[Any]:
+    """Exchange one operation for its reply."""
+    return (yield operation)
 
 
 _brokers = weakref.WeakSet[Broker]()

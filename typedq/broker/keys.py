@@ -7,7 +7,6 @@ and scripts can use any of them together.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import final
 
 
@@ -77,10 +76,5 @@ class Keys:
         """Return ready, delayed and wake of each queue, in the order that scripts expect."""
         found: list[str] = []
         for queue in queues:
-            found += _queue_keys(self, queue)
+            found += (self.ready(queue), self.delayed(queue), self.wake(queue))
         return found
-
-
-@lru_cache(maxsize=1_000)  # an enqueue would spend a tenth of its time on this
-def _queue_keys(keys: Keys, queue: str) -> tuple[str, str, str]:
-    return keys.ready(queue), keys.delayed(queue), keys.wake(queue)

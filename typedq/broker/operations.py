@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
@@ -65,16 +66,17 @@ def enqueue(
     """
     if len(batch) == 1 and not (schemas or general) and batch[0].destination.is_plain:
         queue, contract, *_ = batch[0].destination
-        places: Sequence[str] = keys.queue_keys((queue,))
+        places = _keys_of_one(keys, producer, queue)
         words: Sequence[Argument] = (contract, batch[0].message)
     else:
-        places, words = _groups(keys, batch, schemas)
-    return Operation(
-        script("enqueue"),
-        (keys.sequence(producer), *keys.of_enqueue, *places),
-        (seq, SEQUENCE_TTL_S, *words),
-        accepted,
-    )
+        queues, words = _groups(keys, batch, schemas)
+        places = (keys.sequence(producer), *keys.of_enqueue, *queues)
+    return Operation(script("enqueue"), places, (seq, SEQUENCE_TTL_S, *words), accepted)
+
+
+@lru_cache(maxsize=1_000)  # once for each connection and queue, not for each message
+def _keys_of_one(keys: Keys, producer: str, queue: str) -> tuple[str, ...]:
+    return (keys.sequence(producer), *keys.of_enqueue, *keys.queue_keys((queue,)))
 
 
 def _groups(

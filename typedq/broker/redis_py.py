@@ -152,24 +152,9 @@ def set_tls(connection: Any, context: ssl.SSLContext) -> None:
         connection.ssl_context.context = context
 
 
-def fileno(connection: Any) -> int:
-    """Return the file descriptor of a sync connection, -1 if it is closed."""
-    return -1 if connection._sock is None else connection._sock.fileno()
-
-
-def has_input(connection: Any) -> bool:
-    """Return True if a sync connection has something to read, or its end.
-
-    Every enqueue asks this, and `can_read` takes four times as long.
-    """
-    sock = connection._sock
-    if sock is None or not hasattr(select, "poll"):
-        return bool(connection.can_read(0))
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    if poll.poll(0) or connection._parser._reader.has_data():
-        return True
-    return hasattr(sock, "pending") and sock.pending() > 0  # TLS may hold what it has decrypted
+def inputs(connection: Any) -> tuple[Any, Any]:
+    """Return the socket of a connected sync connection, and hiredis's reader of its replies."""
+    return connection._sock, connection._parser._reader
 
 
 async def is_stale(connection: Any) -> bool:

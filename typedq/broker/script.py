@@ -14,7 +14,6 @@ import msgspec
 
 T = TypeVar("T")
 Argument = str | bytes | int
-_sources: dict[Argument, str] = {}  # by sha
 _INCLUDE = re.compile(r"^ *--@include (\w+)$", re.MULTILINE)
 
 
@@ -26,9 +25,6 @@ class Script:
     name: str
     source: str
     sha: str
-
-    def __post_init__(self) -> None:
-        _sources[self.sha] = self.source
 
 
 @cache
@@ -45,22 +41,12 @@ def script(name: str) -> Script:
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def source_for(command: Sequence[Any], code: str) -> tuple[Argument, ...] | None:
-    """Return EVAL, which also stores the script, if the server refused EVALSHA for lack of it.
-
-    That is normal after a restart or a failover.
-    """
-    if code != "NOSCRIPT" or command[0] != "EVALSHA":
-        return None
-    _, sha, *arguments = command
-    return ("EVAL", _sources[sha], *arguments)
-
-
 # A Struct, because one is made for every request and a dataclass takes four times as long.
 class Operation(msgspec.Struct, Generic[T], eq=False):
     """One operation on the server as a value: built once, sent by `call` or by `acall`.
 
-    `script` is the name of a command if a single one does it.
+    script: the name of a command if a single one does it
+    parse: makes the result of the reply
     """
 
     script: Script | str
@@ -68,11 +54,10 @@ class Operation(msgspec.Struct, Generic[T], eq=False):
     args: Sequence[Argument]
     parse: Callable[[Any], T]
 
-    def command(self) -> tuple[Argument, ...]:
-        """Return the command to send."""
-        if isinstance(self.script, str):
-            return (self.script, *self.keys, *self.args)
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+def command(name: str, *args: Argument) -> Operation[Any]:
+    """Return the operation of one command without keys; its result is the reply."""
+    return Operation(name, (), args, lambda reply: reply)
 
 
 def text(raw: bytes) -> str:

@@ -94,7 +94,7 @@ class Contract:
                 raise
             refusal = shown
         else:
-            return self._arguments(payload)
+            return ((payload,), {}) if self.takes_payload else self._arguments(payload)
         raise refusal
 
     def without_secrets(self, text: str, body: bytes) -> str:
@@ -102,8 +102,6 @@ class Contract:
         return without_secrets(self.schema, text, body)
 
     def _arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self.takes_payload:
-            return (payload,), {}
         if self._lone:
             return (), {self._by_keyword[0]: payload}
         return (

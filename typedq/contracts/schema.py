@@ -35,8 +35,10 @@ from typedq.contracts.fragments import (
 )
 from typedq.contracts.records import PURE_FACTORIES, Field, ShadowDefault
 from typedq.contracts.scalars import scalar
-from typedq.contracts.type_tree import NoSchema, bare, tree_of
+from typedq.contracts.type_tree import KEYS_ARE_TEXT, NoSchema, bare, tree_of
 
+# msgspec describes them and writes none of their values.
+_UNWRITTEN_KEYS = (mi.BoolType, mi.ByteArrayType, mi.MemoryViewType)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
 
@@ -117,6 +119,8 @@ class _Builder:
         }
 
     def _key(self, kind: mi.Type, path: str) -> Schema:
+        if isinstance(bare(kind), _UNWRITTEN_KEYS):
+            raise NoSchema(path, KEYS_ARE_TEXT)
         cls: Any = getattr(bare(kind), "cls", None)
         if isinstance(cls, type) and issubclass(
             cls, enum.Enum

@@ -24,6 +24,7 @@ _BYTES = (mi.BytesType, mi.ByteArrayType, mi.MemoryViewType)
 _BOUNDABLE = (mi.IntType, mi.FloatType, mi.StrType, mi.DictType, *_BYTES)
 _BOUNDS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
 _NEVER_HASHABLE = (mi.ListType, mi.SetType, mi.DictType, mi.TypedDictType, mi.ByteArrayType)
+KEYS_ARE_TEXT = "the keys of a JSON object are text; take str, int, UUID or date as keys"
 _WRAP = "take the constraint off and check in the task's code, or put one of them in a Struct"
 
 
@@ -53,7 +54,7 @@ def _in_our_words(message: str) -> str:
         found = re.search(r" - type `(.*)` is not supported", message, re.DOTALL)
         return ambiguous(name_of(found[1]) if found else "a union")
     if "keys are supported" in message:
-        return "the keys of a JSON object are text; take str, int, UUID or date as keys"
+        return KEYS_ARE_TEXT
     if message.startswith("Enums must contain"):
         name = message.partition("enum '")[2].partition("'")[0] or "the enum"
         return f"{name} has values that are not all str or all int; put it in a pydantic model"

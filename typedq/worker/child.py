@@ -15,11 +15,10 @@ from typedq.broker import DeadBounds, DedicatedClient
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.decoder import MessageDecoder
-from typedq.worker.delivery import Delivery
+from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind
 from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
-from typedq.worker.prefetch import MAX_PREFETCHED, Prefetch
 from typedq.worker.processes import AdoptedZombies
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session
@@ -29,6 +28,9 @@ from typedq.worker.waiting import Waiter
 SLOW_S = 0.005  # before a task that takes longer, what has ended is settled
 POLL_S = 1.0  # how often an idle child polls its queues, and checks that its supervisor lives
 EXCLUSIVE_POLL_S = 0.1
+MAX_PREFETCHED = 128
+BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
+BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,34 @@ class ChildConfig:
 
 
 @final
+class Prefetch:
+    """How long tasks typically take (s), and so how many messages a child fetches at once."""
+
+    def __init__(self, max_messages: int) -> None:
+        self._max, self._typical = max_messages, BATCH_S
+
+    def ran(self, kind: MessageKind, took: float) -> None:
+        """Learn from a sync task that took this long, below 0 if it did not start.
+
+        The typical time rises at once and falls slowly.
+        """
+        if took < 0:
+            return
+        typical = kind.typical
+        kind.typical = took if typical == UNSEEN_S else 0.8 * typical + 0.2 * took
+        self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
+
+    def handed_over(self) -> None:
+        """Learn from a coroutine, which does not hold the batch up."""
+        self._typical *= 0.8
+
+    def batch(self, bytes_each: int = 1) -> int:
+        """Return how many messages make about 20 ms of work, and no more than about 1 MiB."""
+        by_time, by_size = int(BATCH_S / max(self._typical, 1e-6)), 1 + BATCH_BYTES // bytes_each
+        return max(1, min(self._max, by_time, by_size))
+
+
+@final
 class Child:
     """Runs the tasks of an app; one per process, or the only one under `--solo`."""
 
@@ -60,7 +90,7 @@ class Child:
         self, app: TypedQ, journal: Journal, config: ChildConfig, *, parent: int | None = None
     ) -> None:
         self._journal, self._config, self._parent = journal, config, parent
-        self._lease_deadline = journal.lease_deadline
+        self._lease_deadline, self._stop_request = journal.lease_deadline, journal.stop_request
         broker, client = app.broker, DedicatedClient(app.broker)
         self.waiter = Waiter(broker, [broker.keys.wake(queue) for queue in config.queues])
         self._session = Session(
@@ -72,7 +102,7 @@ class Child:
         self._coroutines = Coroutines(app, journal, self.waiter.wake)
         self._middleware = self._coroutines.middleware
         self._prefetch = Prefetch(config.prefetch)
-        self._sync_tasks = SyncTasks(self._coroutines, journal, self._prefetch)
+        self._sync_tasks = SyncTasks(self._coroutines, journal)
         self._exclusive = False  # a coroutine runs that must run alone
         self._zombies = AdoptedZombies()
         self._ran = 0
@@ -102,7 +132,7 @@ class Child:
         self._journal.phase = Phase.BUSY
         session, parked, token = self._session, self._parked, None
         while True:
-            if self._journal.is_stop_requested:
+            if self._stop_request[0]:
                 self.stopping = True  # a task may have held the signal
             if self._coroutines.running:
                 self._take_ended()
@@ -134,9 +164,10 @@ class Child:
                 self._count_run()
 
     def _fetch_budget(self) -> int:
-        if self._session.waiting or self._exclusive or self.stopping:
+        session = self._session
+        if session.waiting or self._exclusive or self.stopping:
             return 0
-        budget = self._session.fetch_budget(self._prefetch)
+        budget = min(self._prefetch.batch(session.bytes_each), session.free_slots)
         if self._has_coroutines or self._coroutines.running:
             budget = min(budget, self._config.async_concurrency - self._coroutines.running)
         return max(0, budget)
@@ -161,6 +192,7 @@ class Child:
     def _run_waiting(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
         session, open, run = self._session, self._decoder.open, self._sync_tasks.run
+        prefetch = self._prefetch
         handover: list[Delivery] = []
         while not self.stopping and not self._exclusive and (delivery := session.next()):
             if delivery.alone and (handover or self._coroutines.running):
@@ -176,7 +208,7 @@ class Child:
                     break
                 handover.append(delivery)
                 self._exclusive = delivery.alone
-                self._prefetch.handed_over()
+                prefetch.handed_over()
             else:
                 if handover:  # first, so that they run meanwhile
                     self._coroutines.start(handover)
@@ -185,6 +217,7 @@ class Child:
                 if (is_slow or session.urgent) and not self._settle_before(delivery):
                     continue
                 run(delivery)
+                prefetch.ran(delivery.kind, delivery.took)
                 session.end(delivery)
                 if self._is_bounded:
                     self._count_run()
@@ -195,7 +228,7 @@ class Child:
     def _settle_before(self, delivery: Delivery) -> bool:
         """Settle what has ended before this one runs; return False if that cost us this one."""
         session = self._session
-        if self._journal.is_stop_requested:
+        if self._stop_request[0]:
             self.stopping = True
             session.postpone(delivery)
             return False

@@ -64,6 +64,7 @@ class Journal:
         self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + 2 * _ID))
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
         self.lease_deadline = view[_LEASE : _LEASE + 8].cast("d")
+        self.stop_request = view[_STOP : _STOP + 1]  # not 0: the child is to stop
         self._totals = view[_TOTALS : _TOTALS + 16].cast("Q")
         self._heartbeat = view[_HEARTBEAT : _HEARTBEAT + 8].cast("d")
         self._started = view[at : at + size].cast("d")
@@ -147,11 +148,6 @@ class Journal:
         """Return True if the lease has ended, as far as this process knows."""
         return time.monotonic() >= self.lease_deadline[0]
 
-    @property
-    def is_stop_requested(self) -> bool:
-        """Return True if the supervisor wants the child to stop."""
-        return self._memory[_STOP] != 0
-
     # --- both ----------------------------------------------------------------------------------
 
     @property
@@ -199,7 +195,7 @@ class Journal:
 
     def request_stop(self) -> None:
         """Have the child stop, even if a task holds the signal that tells it so."""
-        self._memory[_STOP] = 1
+        self.stop_request[0] = 1
 
     def revoke(self, slot: int) -> None:
         """Revoke a message that was not claimed. Only while the child is stopped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
@@ -126,12 +127,9 @@ def _choose(
 
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
-    contract, (max_body, max_depth) = task.contract, limits
-
-    def decode(body: bytes) -> Arguments:
-        return contract.decode(body, max_body, max_depth)
-
-    return ContractReader(task, decode, contract.runs_code)
+    max_body, max_depth = limits
+    decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
+    return ContractReader(task, decode, task.contract.runs_code)
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:

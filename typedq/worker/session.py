@@ -18,7 +18,6 @@ from typedq.message import COUNTS_AT, ID, KIND_AT, MAY_SHARE, are_ids, is_messag
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery, MessageKind, MessageKinds, by_kind
 from typedq.worker.journal import Journal, State
-from typedq.worker.prefetch import Prefetch
 from typedq.worker.settle import bad_message, outcome_of
 
 MAX_PAUSE_S = 0.5
@@ -63,10 +62,6 @@ class Session:
     def free_slots(self) -> int:
         """Return how many more messages can be held once the ended ones are settled."""
         return len(self._free) + len(self.unsettled)
-
-    def fetch_budget(self, prefetch: Prefetch) -> int:
-        """Return how many messages to fetch now."""
-        return min(prefetch.batch(self.bytes_each), len(self._free) + len(self.unsettled))
 
     def owns(self, delivery: Delivery) -> bool:
         """Return False once others have ended the session, and the message with it."""

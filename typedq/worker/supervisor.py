@@ -20,7 +20,7 @@ from typedq.observe.labels import Labels
 from typedq.observe.tallies import Tallies
 from typedq.telemetry import event
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
-from typedq.worker.child import ChildConfig
+from typedq.worker.child import MAX_PREFETCHED, ChildConfig
 from typedq.worker.children import ChildPool
 from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
@@ -36,7 +36,6 @@ from typedq.worker.periodic import (
     Summary,
     Ticker,
 )
-from typedq.worker.prefetch import MAX_PREFETCHED
 from typedq.worker.processes import adopt_orphans, kernel_threads
 from typedq.worker.schedule import BroadcastConsumer, CronJob, own_queue
 from typedq.worker.scheduler import PeriodicJob, Scheduler

@@ -18,7 +18,6 @@ from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
-from typedq.worker.prefetch import Prefetch
 from typedq.worker.settle import expire, failed
 
 # Ignored where nobody handles it, so that a task that resets it is not killed.
@@ -34,8 +33,8 @@ _CALLERS = (call_task.__code__, call_attempt.__code__)  # what they call is the 
 class SyncTasks:
     """Runs jobs that were decoded. Created and used in the main thread."""
 
-    def __init__(self, coroutines: Coroutines, journal: Journal, pace: Prefetch) -> None:
-        self._middleware, self._journal, self._pace = coroutines.middleware, journal, pace
+    def __init__(self, coroutines: Coroutines, journal: Journal) -> None:
+        self._middleware, self._journal = coroutines.middleware, journal
         self._coroutines, self._alarm = coroutines, Alarm()
         self._job: Delivery | None = None
         signal.signal(CANCEL, self._on_cancel)
@@ -54,8 +53,7 @@ class SyncTasks:
         base = self._base or self._make_base()
         base.copy().run(self._attempt, job)
         ended = time.monotonic()
-        job.took = took = ended - began
-        self._pace.ran(kind, took)
+        job.took = ended - began
         if process and (ended >= process.due or kind.task not in process.tidy):
             process.look(kind.task)
 

@@ -1,0 +1,145 @@
+"""Connections of event loops and their pools: as the blocking ones, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar, final
+
+from typedq.broker import redis_py
+from typedq.broker.connections import NO_SCRIPT, Backoff, Exchange, Producer, command_of, pack
+from typedq.broker.endpoint import Endpoint
+from typedq.broker.failures import REDIS_ERRORS, Failure, Refused
+from typedq.broker.script import Argument, Operation
+
+T = TypeVar("T")
+
+
+@final
+class AsyncConnection(Producer):
+    """A `Connection` for one event loop."""
+
+    async def execute(self, operation: Operation[Any]) -> Any:
+        """Send an operation and return the reply. Raises NotSent, Lost, Refused."""
+        try:
+            return await self._execute(command_of(operation))
+        except Refused as refused:
+            if refused.code != NO_SCRIPT:
+                raise
+        return await self._execute(command_of(operation, whole=True))
+
+    async def _execute(self, command: tuple[Argument, ...]) -> Any:
+        if self._redis is None:
+            self._redis = await self._endpoint.aopen()
+        packed = [pack(command)]
+        try:
+            async with asyncio.timeout(self._endpoint.timeout_s):
+                await self._redis.send_packed_command(packed, check_health=False)
+                return await self._redis.read_response()
+        except REDIS_ERRORS as error:
+            raise self._failure(error) from error
+
+    async def close_if_stale(self) -> None:
+        """As for a blocking one."""
+        if self._redis is None:
+            return
+        try:
+            stale = await redis_py.is_stale(self._redis)
+            if not stale and self._redis.health_check_interval:
+                async with asyncio.timeout(self._endpoint.timeout_s):
+                    await self._redis.check_health()
+        except REDIS_ERRORS:
+            stale = True
+        if stale:
+            self._endpoint.losses += 1
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next command opens another."""
+        redis_py.abort(self._redis)
+        self._redis = None
+
+
+@final
+class AsyncConnectionPool:
+    """The connections of one event loop, at most `limit`: thousands of coroutines may enqueue."""
+
+    def __init__(self, endpoint: Endpoint, limit: int) -> None:
+        self._endpoint, self._turns = endpoint, asyncio.Semaphore(limit)
+        self._idle = deque[AsyncConnection]()
+        self._end_of_loop: AsyncGenerator[None] | None = None
+
+    async def run(self, begin: Callable[[AsyncConnection], Exchange[T]]) -> T:
+        """Run an exchange over a connection. Raises Failure."""
+        if self._end_of_loop is None:
+            self._end_of_loop = self._close_at_the_end()
+            await anext(self._end_of_loop)
+        async with self._turns:
+            connection = self._idle.pop() if self._idle else AsyncConnection(self._endpoint)
+            try:
+                await connection.close_if_stale()
+                result = await _drive(connection, begin(connection))
+            except BaseException:
+                connection.close()  # it may have a reply outstanding
+                raise
+            self._idle.append(connection)
+            return result
+
+    async def _close_at_the_end(self) -> AsyncGenerator[None]:
+        """An event loop closes its asynchronous generators before itself, and this one ours.
+
+        So `asyncio.run(task.aenqueue())`, again and again, leaves no connections behind.
+        """
+        try:
+            yield
+        finally:
+            self.close()
+            await asyncio.sleep(0)  # for the transports to close their sockets
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+async def _drive(connection: AsyncConnection, exchange: Exchange[T]) -> T:
+    try:
+        request = next(exchange)
+        while True:
+            try:
+                reply = None
+                if isinstance(request, Backoff):
+                    await asyncio.sleep(request.seconds)
+                else:
+                    reply = await connection.execute(request)
+            except Failure as failure:
+                request = exchange.throw(failure)
+            else:
+                request = exchange.send(reply)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+@final
+class AsyncPools:
+    """A pool for each event loop; threads may run loops of their own at the same time."""
+
+    def __init__(self, endpoint: Endpoint, limit: int) -> None:
+        self._endpoint, self._limit, self._lock = endpoint, limit, threading.Lock()
+        self._pools = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool]()
+
+    def of_running_loop(self) -> AsyncConnectionPool:
+        """Return the pool of the running event loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            pool = self._pools.get(loop)
+            if pool is None:
+                # A pool keeps its loop alive through its connections.
+                for ended in [each for each in self._pools if each.is_closed()]:
+                    self._pools.pop(ended).close()
+                pool = self._pools[loop] = AsyncConnectionPool(self._endpoint, self._limit)
+            return pool
