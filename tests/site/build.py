@@ -74,7 +74,8 @@ def lay_out(pages: Path) -> None:
         def place_of(target: str) -> str:
             if target not in sources:
                 file = f"{target}/index.md" if (ROOT / target).is_dir() else f"{target}.md"
-                sources[target] = f"files/{file}"
+                # The generator leaves out what begins with a dot.
+                sources[target] = f"files/{file}".replace("/.", "/")
                 waiting.append(target)
             return sources[target]
 
