@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+WORKFLOWS = ROOT / ".github" / "workflows"
 DEPENDENCIES: dict[str | None, set[str]] = {  # by extra
     None: {"croniter", "hiredis", "msgspec", "psutil", "pydantic", "redis", "typer"},
     "dashboard": {"jinja2", "python-multipart", "starlette", "uvicorn"},
@@ -133,20 +134,26 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
 # --- the release ----------------------------------------------------------------------------------
 
 
-def test_each_python_that_is_claimed_is_tested_before_a_release(metadata: Message) -> None:
-    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
-    jobs = release["jobs"]
-    tested = jobs["test"]["strategy"]["matrix"]["python"]
+@pytest.mark.parametrize("workflow", ["ci.yml", "release.yml"])
+def test_each_python_that_is_claimed_is_tested(metadata: Message, workflow: str) -> None:
+    test = yaml.safe_load((WORKFLOWS / workflow).read_text())["jobs"]["test"]
     claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(metadata.get_all("Classifier", [])))
-    assert tested == claimed
+    assert test["strategy"]["matrix"]["python"] == claimed
     assert metadata["Requires-Python"] == f">={claimed[0]}"
-    assert ".ci/run" in jobs["test"]["steps"][-1]["run"]
-    assert set(jobs["publish"]["needs"]) == {"test", "build"}
+    assert ".ci/run" in test["steps"][-1]["run"]
+
+
+def test_the_coverage_of_a_change_is_published() -> None:
+    steps = yaml.safe_load((WORKFLOWS / "ci.yml").read_text())["jobs"]["coverage"]["steps"]
+    commands = [step.get("run", "") for step in steps]
+    assert "make coverage" in commands
+    assert any("coverage report" in each and "GITHUB_STEP_SUMMARY" in each for each in commands)
 
 
 def test_only_the_step_that_publishes_may_sign_and_no_secret_is_stored() -> None:
-    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    text = (WORKFLOWS / "release.yml").read_text()
     release = yaml.safe_load(text)
+    assert set(release["jobs"]["publish"]["needs"]) == {"test", "build"}
     assert release["permissions"] == {"contents": "read"}
     rights = {name: job.get("permissions") for name, job in release["jobs"].items()}
     assert rights == {"test": None, "build": None, "publish": {"id-token": "write"}}

@@ -181,7 +181,7 @@ class TypedQ(OneMessage):
         schema: the owner's JSON Schema, if `contract` is narrower: the contract id is that of the
             schema, which must read all that `contract` writes
         queue: where its messages go (default: the app's default queue)
-        A worker with this app does not take its messages. Raises ContractError, ConfigurationError.
+        A worker with this app parks its messages. Raises ContractError, ConfigurationError.
         """
         made = remote_contract(name, contract, schema)
         task = RemoteTask[Any](made, self._producer, queue=queue)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Unpack, cast, final
+from typing import Any, Final, Unpack, cast, final, get_origin
 
 import msgspec
 
@@ -81,7 +81,10 @@ def remote_contract(task: str, contract: Any, schema: Mapping[str, Any] | None =
         if schema is not None:
             raise ContractError(task, None, "contract= is a schema already; leave schema= out")
         return JsonContract(task, cast("Mapping[str, Any]", contract))
-    if isinstance(contract, str | bytes) or contract is None:
+    strange = callable(contract) and not (
+        inspect.isfunction(contract) or isinstance(contract, type) or get_origin(contract)
+    )
+    if strange or isinstance(contract, str | bytes) or contract is None:
         raise ContractError(task, None, f"{contract!r:.80} is no contract; {_FORMS}")
     signature = _signature(task, contract, schema)
     if signature.takes_context:

@@ -156,6 +156,7 @@ class Box(TypedDict):
 
 
 def with_context(ctx: Context, number: int) -> None: ...
+def smaller(image_id: int, *, width: int = 100) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -168,15 +169,13 @@ def with_context(ctx: Context, number: int) -> None: ...
         ({"if": {}}, "its schema cannot be used: at #: the keyword"),
         ({"type": "objekt"}, "its schema cannot be used: at #: type has a value"),
         (lambda x: None, "it has no annotation"),
+        (TypedQ("mail").task(smaller), "is no contract; contract= takes the type of the payload"),
     ],
 )
 def test_what_is_no_contract_is_refused(contract: Any, reason: str) -> None:
     with pytest.raises(ContractError) as error:
         TypedQ("shop").remote("ship", contract=contract)
     assert reason in str(error.value)
-
-
-def smaller(image_id: int, *, width: int = 100) -> None: ...
 
 
 def test_narrower_types_send_messages_of_the_owners_contract(owner: TypedQ) -> None:

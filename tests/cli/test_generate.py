@@ -92,6 +92,15 @@ def test_a_directory_of_something_else_is_left_alone(shop: Shop) -> None:
     shop.file("mine/__init__.py", "x = 1")
     generate = ("generate", "python", "b.json", "-o")
     assert "and `typedq generate` did not write it" in shop.error(*generate, "mine")
+    shop.out("generate", "typescript", "b.json", "-o", "src")
+    assert "src exists, and `typedq generate` did not write it" in shop.error(*generate, "src")
+    for name, why in (("shop-tasks", "cannot be the name"), ("json", "is the name of a module")):
+        assert f"'{name}' {why}" in shop.error(*generate, name)
+    assert "mine/__init__.py/x cannot be written: File ex" in shop.error(
+        "bundle", "shop:app", "-o", "mine/__init__.py/x"
+    )
+    shop.file("file", "")
+    assert "file/x cannot be written: " in shop.error(*generate, "file/x")
     shop.out(*generate, "tasks")
     lock = parse((shop.directory / "tasks/typedq.lock.json").read_bytes(), "lock", kind="pins")
     assert lock.tasks.keys() == {"send_email", "resize", "hold", "fail"}

@@ -66,6 +66,15 @@ def test_an_app_without_tasks_is_warned_about(shop: Shop) -> None:
     assert "WARNING  the app has no tasks" in shop.run("worker", "bare:app", "-b", "--solo").stderr
 
 
+def test_a_worker_of_remote_tasks_alone_is_warned_and_parks_their_messages(shop: Shop) -> None:
+    remote = "import os, typedq\napp = typedq.TypedQ(os.environ['SHOP'])\n"
+    remote += "app.remote('ping', contract={'type': 'object'}).enqueue({})\n"
+    shop.file("elsewhere.py", remote)
+    said = shop.run("worker", "elsewhere:app", "-b", "--solo").stderr
+    assert "WARNING  all tasks of the app are remote, so this worker runs nothing, and par" in said
+    assert [row["messages"] for row in shop.json("parked", "list")] == [1]
+
+
 @pytest.mark.parametrize(
     ("setting", "flag"), [("1", []), ("100", ["--max-mem-percent", "1"])], ids=["setting", "flag"]
 )

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import annotated_types as at
+import msgspec
 import pydantic
 import pytest
 from pydantic import (
@@ -449,6 +450,10 @@ class Excluded(BaseModel):
     a: int = Field(exclude=True)
 
 
+class Unset(BaseModel):
+    a: int = msgspec.UNSET  # type: ignore[assignment]
+
+
 class WrongDefault(BaseModel):
     n: int = None  # type: ignore[assignment]
 
@@ -510,6 +515,7 @@ REFUSED: list[tuple[Any, str]] = [
     (ComputingAndKeeping, "extra='allow' would not let it be read back"),
     (Excluded, "keeps it out of messages; give it a default - at $.a"),
     (WrongDefault, "refuses its default None"),
+    (Unset, "UNSET is only left out by Field(exclude_if=...), of pydantic 2.12 or later - at $.a"),
     (WrongDay, "refuses its default datetime.date(2019, 1, 1): Input should be greater"),
     (LosingExtras, "never writes its extra fields; make it a model"),
     (Silent, "the serializer Silent.write does not say what it writes; annotate the type"),

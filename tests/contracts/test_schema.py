@@ -497,3 +497,26 @@ def test_keys_with_a_pattern_are_no_open_writer() -> None:
     looser = pydantic.create_model("Looser", by=(dict[str, int], ...))
     found = compare(document(ByPattern), document(looser))
     assert (found.backward, found.forward) == (True, False)
+
+
+class _Sets(Struct, frozen=True):
+    numbers: frozenset[int]
+
+
+def _with_sets(order: tuple[int, ...]) -> list[Any]:
+    """Types whose defaults hold equal sets that are walked in the order of their making."""
+    numbers = frozenset(order)
+    inner: Any = ("inner", _Sets, _Sets(numbers))
+    fields: dict[str, Any] = {
+        "numbers": (frozenset[int], numbers),
+        "by": (dict[str, list[frozenset[int] | None]] | None, {"a": [numbers]}),
+    }
+    made = msgspec.defstruct("Made", [("numbers", frozenset[int], numbers), inner])
+    return [made, pydantic.create_model("Model", **fields)]
+
+
+def test_a_default_that_holds_sets_is_written_in_the_same_order_by_every_process() -> None:
+    assert [*frozenset((0, 8))] != [*frozenset((8, 0))]
+    for kind, other in zip(_with_sets((0, 8)), _with_sets((8, 0)), strict=True):
+        assert json.dumps(document(kind)) == json.dumps(document(other))
+        assert json.dumps(document(kind)).count("[0, 8]") == 2

@@ -27,6 +27,7 @@ from typedq import ContractError, InvalidArguments, Secret
 from typedq.admin.bundles import of_app
 from typedq.bundle import Bundle, BundledTask
 from typedq.contracts import contract_of, document
+from typedq.generate.python import pydantics
 from typedq.generate.python.module import Form, source
 from typedq.generate.python.names import Inexpressible
 from typedq.generate.python.proof import checked_source
@@ -144,6 +145,24 @@ def test_names_that_python_would_misread_are_renamed_and_written_as_they_were() 
     assert cls.__struct_encode_fields__ == tuple(names)
     assert fields[:3] == ("class_", "a_b", "int_")
     assert "é" in fields
+
+
+def test_names_that_the_package_itself_uses_are_given_to_nothing_else() -> None:
+    whole, node = {"type": "integer", "minimum": 1}, {"$ref": "#/$defs/Node"}
+    own = {"title": "_msgspec", "type": "object", "properties": {"_typing": whole}}
+    parameters = {
+        "x-typedq-payload": "parameters",
+        "title": "msgspec",
+        "type": "object",
+        "properties": {"a": whole, "Node": node},
+        "$defs": {"Node": {"title": "Node", "type": "object", "properties": {"Node": node}}},
+    }
+    tasks = {n: BundledTask(n, "low", s) for n, s in (("msgspec", parameters), ("re", own))}
+    text, problems = checked_source(Bundle("shop", ("low",), "low", tasks))
+    assert not problems
+    assert "class _msgspec_(_msgspec.Struct" in text
+    assert "def _msgspec_2(" in text
+    assert "    Node_: Node | _msgspec.UnsetType = _msgspec.field(default=_msgspec.UNS" in text
 
 
 def _value_of(random: Random, depth: int = 0) -> str:
@@ -387,6 +406,14 @@ def test_texts_whose_types_pydantic_reads_have_those_types() -> None:
         made["Contact"](email="a@b.example", home=pydantic.HttpUrl("https://b.example/"))
     )
     assert call.body == b'{"email":"a@b.example","home":"https://b.example/","address":null}'
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pydantics, "_named", list)
+    monkeypatch.setitem(sys.modules, "email_validator", None)
+    problem = refused(document(Contact))
+    assert problem.path == "$.email"
+    assert "install email-validator, which pydantic needs for it" in problem.reason
 
 
 def test_secrets_stay_secret() -> None:

@@ -35,6 +35,7 @@ TEXTS = [
     *("__proto__", "constructor", "toString", "prototype", "then", "default", "class", "t", "any"),
     *("arguments", "eval", "undefined", "never", "symbol", "readonly", "Object", "valueOf"),
     *("hasOwnProperty", "__defineGetter__", "Infinity", "globalThis", "satisfies", "yield"),
+    *("Form", "Brand", "ReadonlySet", "exports"),
     *("bundle", "Map", "Json", "Tasks", "import", "await", "string", "0", "a-b", "", " "),
 ]
 _META = "".join(TEXTS)
@@ -56,6 +57,7 @@ def _schema(text: str) -> dict[str, Any]:
                 "items": False,
                 "x-typedq-elements": [text],
             },
+            "set": {"type": "array", "items": {"enum": [text]}, "uniqueItems": True},
             "map": {
                 "type": "object",
                 "propertyNames": {"enum": TEXTS},

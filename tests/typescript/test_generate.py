@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,13 @@ from typer.testing import CliRunner
 
 from typedq.bundle import Bundle, BundledTask, dump
 from typedq.cli.program import _program
-from typedq.contracts.schema import document
+from typedq.contracts import contract_of, document
 from typedq.errors import CannotGenerate
 from typedq.generate.typescript import typescript
+from typedq.generate.typescript.module import INDEX
+from typedq.generate.typescript.names import TAKEN
 from typedq.generate.typescript.patterns import NotTranslated, to_javascript
+from typedq.policy import Context
 
 
 class Contact(pydantic.BaseModel):
@@ -71,6 +75,27 @@ def test_types_have_the_names_of_the_owners_code() -> None:
     written = contracts(Order)
     assert "export interface Order {\n  readonly lines: readonly Line[];\n}" in written
     assert "readonly invite: Order;" in written
+
+
+def test_a_class_of_the_owner_keeps_its_name_whatever_tasks_are_called() -> None:
+    def form(order: Order, form: Order) -> None: ...
+
+    class Form(Order): ...
+
+    parameters, own = contract_of(form, task="t", context=Context).schema, document(Form)
+    tasks = {n: BundledTask(n, "q", s) for n, s in (("form", parameters), ("send", own))}
+    files, _ = typescript(Bundle("shop", ("q",), "q", tasks))
+    for line in (b"  readonly form: FormParameters;\n", b"  readonly send: Form;\n"):
+        assert line in files["contracts.ts"]
+
+
+def test_no_type_takes_a_name_that_the_folder_exports() -> None:
+    exported = re.findall(
+        r"^export \{(.*?)\}|^export type \{(.*?)\}", INDEX, re.MULTILINE | re.DOTALL
+    )
+    names = {name for both in exported for name in re.findall(r"\w+", "".join(both))}
+    assert names <= TAKEN
+    assert "export *" not in INDEX.replace('export * from "./contracts.js"', "")
 
 
 def test_safe_bounds_make_a_number_and_others_a_bigint_too() -> None:

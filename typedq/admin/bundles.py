@@ -22,7 +22,7 @@ from typedq.compat import compare
 from typedq.configuration import resolve
 from typedq.errors import ConfigurationError, InvalidBundle
 from typedq.policy import Queue
-from typedq.registry import History, Worker
+from typedq.registry import Worker
 from typedq.settings import Settings
 
 _Schemas = Mapping[str, dict[str, Any]]
@@ -51,19 +51,20 @@ def of_app(app: TypedQ) -> Bundled:
     return Bundled(_bundle(app.settings, found, queues, ordered=True), [])
 
 
-def of_place(place: str, namespace: str | None = None) -> Bundled:
+def of_place(place: str, namespace: str | None = None, option: str = "--from") -> Bundled:
     """Return the bundle of contracts that are not in code.
 
     place: a directory of committed contracts, `git:REF`, or the URL of a server
     namespace: of the app; else as the contracts or the settings say
+    option: that gave the place, for errors
     Raises ConfigurationError, ServerError.
     """
     if "://" in place:
         return _of_server(place, namespace)
     newest = {
         name: history.versions[-1]
-        for name, history in histories_at(place, locate()[0], "--from").items()
-        if history.versions and not _is_removed(history)
+        for name, history in histories_at(place, locate()[0], option).items()
+        if history.versions and not history.removed
     }
     apps = sorted({version.app for version in newest.values() if version.app})
     if namespace is None and len(apps) > 1:
@@ -74,11 +75,6 @@ def of_place(place: str, namespace: str | None = None) -> Bundled:
     found = {name: version.schema for name, version in newest.items() if version.app in own}
     bundle = _bundle(settings, found, {}, ordered=True)
     return Bundled(bundle, [_queues_are_guessed(place, settings)])
-
-
-def _is_removed(history: History) -> bool:
-    last = history.versions[-1].number
-    return any(a.rule == "TASK_REMOVED" and a.version >= last for a in history.accepted)
 
 
 def _of_server(url: str, namespace: str | None) -> Bundled:
@@ -142,7 +138,7 @@ def _bundle(
     settings: Settings, schemas: _Schemas, queues: Mapping[str, str], *, ordered: bool
 ) -> Bundle:
     if not schemas:
-        raise ConfigurationError([f"there are no tasks of {settings.namespace!r} to bundle"])
+        raise ConfigurationError([f"there are no tasks of {settings.namespace!r}"])
     return Bundle(
         settings.namespace,
         tuple(queue.name for queue in settings.queues),

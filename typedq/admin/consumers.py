@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,10 +51,11 @@ def check(tasks: Sequence[Declared], written: Iterable[Written]) -> list[Reading
     return found
 
 
-def pins(places: Sequence[str], namespace: str | None) -> list[Written]:
+def pins(places: Sequence[str], namespaces: Collection[str]) -> list[Written]:
     """Return the contracts that are pinned in files, folders, or at `git:REF[:PATH]`.
 
-    namespace: of the owner; pins of others are left out. Raises ConfigurationError, InvalidBundle.
+    namespaces: of the owner, if they are known; pins of others are left out
+    Raises ConfigurationError, InvalidBundle.
     """
     found = list[Written]()
     for place in places:
@@ -62,10 +63,11 @@ def pins(places: Sequence[str], namespace: str | None) -> list[Written]:
         if not locks:
             raise ConfigurationError([f"--pins: there is no {LOCK} in {place}"])
         parsed = {where: parse(data, where, kind="pins") for where, data in locks.items()}
-        ours = {w: b for w, b in parsed.items() if namespace in (None, b.namespace)}
+        ours = {w: b for w, b in parsed.items() if not namespaces or b.namespace in namespaces}
         if not ours:
             others = ", ".join(sorted({bundle.namespace for bundle in parsed.values()}))
-            problem = f"{place} pins contracts of {others}, and not of {namespace}"
+            own = ", ".join(sorted(namespaces))
+            problem = f"{place} pins contracts of {others}, and not of {own}"
             raise ConfigurationError([f"--pins: {problem}"])
         found += [w for where, bundle in ours.items() for w in _written(where, bundle)]
     return found
@@ -74,9 +76,11 @@ def pins(places: Sequence[str], namespace: str | None) -> list[Written]:
 def _locks(place: str) -> dict[str, bytes]:
     if place.startswith("git:"):
         return registry.files_at_git(place.removeprefix("git:"), LOCK)
+    if not place:
+        raise ConfigurationError([f"--pins: give the place of a {LOCK}"])
     path = Path(place)
     files = [path] if path.is_file() else sorted(path.rglob(LOCK))
-    return {str(file): file.read_bytes() for file in files}
+    return {str(file): registry.content(file) for file in files}
 
 
 def _written(where: str, bundle: Bundle) -> list[Written]:
@@ -95,23 +99,34 @@ def stubs(app: TypedQ) -> list[Written]:
 
 
 def readers(place: str, namespace: str) -> list[Declared]:
-    """Return the tasks that the workers run: of a bundle, schemas/, git:REF, or a server.
+    """Return the tasks that the workers run.
 
+    place: a bundle, also at `git:REF:PATH`; contracts in a directory or at `git:REF`; or a server
     Raises ConfigurationError, InvalidBundle, ServerError.
     """
-    if place.startswith("git:") and (
-        files := registry.files_at_git(place[4:], place.rsplit(":", maxsplit=1)[-1])
-    ):
-        bundles = [parse(data, where, namespace=namespace) for where, data in files.items()]
-        bundle = bundles[0]
+    at_git = place.removeprefix("git:") if place.startswith("git:") else ""
+    if ":" in registry.repository(at_git)[1]:
+        if not (files := registry.files_at_git(at_git)):
+            problem = f"there is no file {place}; of contracts, give git:REF"
+            raise ConfigurationError([f"--against: {problem}"])
+        ((where, data),) = files.items()
+        bundle = parse(data, where, namespace=namespace)
     elif Path(place).is_file():
         bundle = read_file(Path(place), namespace=namespace)
     else:
-        bundle = of_place(place, namespace).bundle
+        bundle = of_place(place, namespace, "--against").bundle
     return [
         Declared(task.name, task.contract.partition("@")[2], task.schema)
         for task in bundle.tasks.values()
     ]
+
+
+def namespaces(app: TypedQ | None, histories: Mapping[str, registry.History]) -> set[str]:
+    """Return the namespaces of the owner: of its code, or as the committed contracts say."""
+    if app is not None:
+        return {app.settings.namespace}
+    last = [history.versions[-1].app for history in histories.values() if history.versions]
+    return set[str]() if None in last else {name for name in last if name}
 
 
 def owned(app: TypedQ | None, histories: Mapping[str, registry.History]) -> list[Declared]:

@@ -198,10 +198,11 @@ def short(path: Path) -> str:
 
 
 def histories_at(place: str, directory: Path, option: str) -> dict[str, History]:
-    """Return the contracts in a directory, or in `directory` at `git:REF`."""
+    """Return the contracts in a directory, in `directory` at `git:REF`, or at `git:DIR#REF`."""
     if place.startswith("git:"):
-        files = registry.at_git(place.removeprefix("git:"), directory)
-    elif Path(place).is_dir():
+        folder, ref = registry.repository(place.removeprefix("git:"))
+        files = registry.at_git(ref, _configured(Path(folder))[0] if folder else directory)
+    elif place and Path(place).is_dir():
         files = registry.in_directory(Path(place))
     else:
         problem = f"there is no directory {place}; for a git ref, git:{place}"

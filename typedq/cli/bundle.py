@@ -11,6 +11,7 @@ from typer import BadParameter, Option
 
 from typedq.cli.application import AppOrArgument
 from typedq.cli.console import print_line, print_note
+from typedq.errors import ConfigurationError
 
 Output = Annotated[
     Path | None,
@@ -59,13 +60,9 @@ def bundle(
     made = of_app(loaded) if loaded else of_place(str(source), namespace)
     for note in made.notes:
         print_note(note)
-    if output is None:
-        sys.stdout.buffer.write(dump(made.bundle))
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(dump(made.bundle))
     count = len(made.bundle.tasks)
-    print_line(f"{output}: {count} task{'s' * (count > 1)} of {made.bundle.namespace}")
+    said = f"{count} task{'s' * (count > 1)} of {made.bundle.namespace}"
+    _write(dump(made.bundle), output, said)
 
 
 def asyncapi(app: AppOrArgument, *, output: Output = None, source: BundleFile = None) -> None:
@@ -78,9 +75,17 @@ def asyncapi(app: AppOrArgument, *, output: Output = None, source: BundleFile = 
 
     made = of_app(loaded).bundle if loaded else read_file(source or Path())
     text = json.dumps(document(made), indent=2, ensure_ascii=False) + "\n"
+    _write(text.encode(), output, f"{len(made.tasks)} messages of {made.namespace}")
+
+
+def _write(data: bytes, output: Path | None, said: str) -> None:
+    """Write a file and say so, or write to stdout. Raises ConfigurationError."""
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(data)
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
-    print_line(f"{output}: {len(made.tasks)} messages of {made.namespace}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(data)
+    except OSError as error:
+        raise ConfigurationError([f"{output} cannot be written: {error.strerror}"]) from None
+    print_line(f"{output}: {said}")

@@ -44,11 +44,12 @@ def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = Fal
     keeps the contracts that it writes in typedq.lock.json.
     """
     from typedq.admin.bundles import read_file
-    from typedq.generate.package import LOCK, check_directory, pins, write
+    from typedq.generate.package import LOCK, check_directory, check_name, pins, write
     from typedq.generate.python.proof import checked_source, prove
 
+    check_name(output)
     known = read_file(bundle)
-    check_directory(output, known)
+    check_directory(output, known, "__init__.py")
     text, problems = checked_source(known, allow_json=allow_json)
     if not text:
         hint = "--allow-json makes senders that take JSON for these tasks"
@@ -75,7 +76,7 @@ def typescript(
     from typedq.generate.typescript import typescript as generated
 
     known = read_file(bundle)
-    check_directory(output, known)
+    check_directory(output, known, "contracts.ts")
     files, problems = generated(known)
     if problems and not allow_unchecked:
         print_note("--allow-unchecked leaves these checks to the worker")

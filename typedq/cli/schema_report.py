@@ -91,10 +91,12 @@ def print_readings(readings: Sequence[Reading], format: str, key: str) -> None:
         told = f"{fact['contract']} of {fact['by']}: {fact['read'] or 'not read any more'}"
         lines.append((told, None if fact["read"] else "red"))
         for problem in fact["problems"]:
-            what = "{rule} at {path}: {message}".format(**problem)
-            is_github = format == "github"
-            lines.append((f"{'::error::' + fact['by'] + ': ' if is_github else '  '}{what}", None))
-            lines += [] if is_github else [(f"  fix: {problem['fix']}", None)]
+            what, remedy = "{rule} at {path}: {message}".format(**problem), f"fix: {problem['fix']}"
+            if format == "github":
+                whole = _quoted(f"{fact['by']}: {what} ({fact['contract']}); {remedy}")
+                lines.append((f"::error::{whole}", None))
+            else:
+                lines += [(f"  {what}", None), (f"  {remedy}", None)]
     good = "producers elsewhere are read" if safe else "NOT safe: a producer elsewhere is not read"
     _print_lines([*lines, (good, "green" if safe else "bold red")])
 

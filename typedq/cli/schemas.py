@@ -111,9 +111,9 @@ def check_schemas(
             found = check_live(loaded)
             print_live(found, format)
             raise typer.Exit(any(waiting.read is None for waiting in found.waiting))
-        namespace = loaded.settings.namespace if loaded else None
         tasks = consumers.owned(loaded, committed.histories)
-        pinned = consumers.check(tasks, consumers.pins(pins or [], namespace))
+        ours = consumers.namespaces(loaded, committed.histories)
+        pinned = consumers.check(tasks, consumers.pins(pins or [], ours))
         checked = check(loaded, committed, against=against, mode=mode)
     if checked.note:
         typer.echo(f"note: {checked.note}", err=True)

@@ -173,8 +173,12 @@ def worker(
 
 
 def _warn_of_no_tasks(app: TypedQ) -> None:
-    if not app.tasks:
-        event(logging.WARNING, "the app has no tasks; list their modules in imports=")
+    if app.tasks:
+        return
+    problem = "the app has no tasks; list their modules in imports="
+    if app.declarations.remote:
+        problem = "all tasks of the app are remote, so this worker runs nothing, and parks messages"
+    event(logging.WARNING, problem)
 
 
 def _names(given: Sequence[str] | None) -> list[str]:

@@ -8,12 +8,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import chain, count, product, repeat
 from typing import Any
 
 from msgspec import inspect as mi
 
 from typedq.contracts.canonical import fingerprint
+from typedq.contracts.json_tree import is_array, is_object, text_of
 from typedq.contracts.type_tree import NoSchema
 
 Schema = dict[str, Any]
@@ -121,6 +122,20 @@ class Definitions:
             beside = {key: value for key, value in schema.items() if key != "$ref"}
             schema = {**self.schemas[schema["$ref"].removeprefix(_REF)], **beside}
         return schema
+
+    def in_order(self, value: Any, schema: Any) -> Any:
+        """Return a JSON value of a schema with its sets sorted. In each process they differ."""
+        schema = self.resolved(schema) if is_object(schema) else {}
+        for branch in schema.get("anyOf", schema.get("oneOf", ())):
+            value = self.in_order(value, branch)
+        if is_object(value):
+            named, rest = schema.get("properties", {}), schema.get("additionalProperties")
+            return {k: self.in_order(part, named.get(k, rest)) for k, part in value.items()}
+        if not is_array(value):
+            return value
+        schemas = chain(schema.get("prefixItems", ()), repeat(schema.get("items")))
+        parts = [self.in_order(*pair) for pair in zip(value, schemas, strict=False)]
+        return sorted(parts, key=text_of) if schema.get("x-typedq-type") == "set" else parts
 
 
 def class_name(cls: Any) -> str:

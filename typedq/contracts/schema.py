@@ -180,7 +180,12 @@ class _Builder:
         return self._named(kind.cls, kind.cls, write)
 
     def _fields(self, fields: Sequence[mi.Field], path: str) -> tuple[list[str], list[Schema]]:
-        schemas = [{**self.build(f.type, f"{path}.{f.encode_name}"), **_default(f)} for f in fields]
+        schemas = list[Schema]()
+        for field in fields:
+            schema = self.build(field.type, f"{path}.{field.encode_name}")
+            default = _default(field).items()
+            plain = {key: self.definitions.in_order(value, schema) for key, value in default}
+            schemas.append({**schema, **plain})
         return [f.encode_name for f in fields], schemas
 
     def custom(self, kind: mi.CustomType, path: str) -> Schema:
@@ -224,10 +229,9 @@ def _default(field: mi.Field | Field) -> Schema:
     try:
         value = encoded.dump(value) if encoded and encoded.dump else value
         plain = msgspec.to_builtins(value, str_keys=True, enc_hook=encode_value)
-        json.dumps(plain, allow_nan=False)
+        return {"default": json.loads(json.dumps(plain, allow_nan=False))}
     except (TypeError, ValueError, RecursionError):
         return {}
-    return {"default": plain}
 
 
 _FREE = "name the type, or write typedq.Json for any JSON value"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from typedq.bundle import Bundle, dump, parse
 from typedq.errors import ConfigurationError, InvalidBundle
 
 LOCK = "typedq.lock.json"
+_MODULES = sys.stdlib_module_names | {"msgspec", "pydantic", "typedq", "typing_extensions"}
 
 
 def pins(bundle: Bundle) -> bytes:
@@ -18,10 +21,25 @@ def pins(bundle: Bundle) -> bytes:
     return dump(replace(bundle, kind="pins"))
 
 
-def check_directory(directory: Path, bundle: Bundle) -> None:
-    """Refuse a directory that holds something else. Raises ConfigurationError."""
+def check_name(directory: Path) -> None:
+    """Refuse a directory that Python cannot import as a package. Raises ConfigurationError."""
+    name, parent = directory.resolve().name, directory.resolve().parent
+    why = ""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        why = "cannot be the name of a package"
+    elif name in _MODULES and not (parent / "__init__.py").exists():
+        why = "is the name of a module that is needed"
+    if why:
+        raise ConfigurationError([f"{name!r} {why}; choose another directory, as -o shop_tasks"])
+
+
+def check_directory(directory: Path, bundle: Bundle, main: str) -> None:
+    """Refuse a directory that holds something else. Raises ConfigurationError.
+
+    main: a file of it if it was generated
+    """
     lock = directory / LOCK
-    if lock.is_file():
+    if lock.is_file() and (directory / main).is_file():
         try:
             parse(lock.read_bytes(), str(lock), namespace=bundle.namespace, kind="pins")
         except InvalidBundle as error:
@@ -34,8 +52,11 @@ def check_directory(directory: Path, bundle: Bundle) -> None:
 
 
 def write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write files, each as a whole or not at all."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (directory / f".{name}.new").write_bytes(content)
-        os.replace(directory / f".{name}.new", directory / name)  # noqa: PTH105
+    """Write files, each as a whole or not at all. Raises ConfigurationError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (directory / f".{name}.new").write_bytes(content)
+            os.replace(directory / f".{name}.new", directory / name)  # noqa: PTH105
+    except OSError as error:
+        raise ConfigurationError([f"{directory} cannot be written: {error.strerror}"]) from None

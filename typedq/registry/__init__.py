@@ -27,7 +27,14 @@ from typedq.registry.readers import (
     WorkersByContract,
     worker,
 )
-from typedq.registry.sources import at_git, files_at_git, in_directory, modified_versions
+from typedq.registry.sources import (
+    at_git,
+    content,
+    files_at_git,
+    in_directory,
+    modified_versions,
+    repository,
+)
 
 __all__ = [
     "MODES",
@@ -49,6 +56,7 @@ __all__ = [
     "check_histories",
     "check_server",
     "common_order",
+    "content",
     "files_at_git",
     "in_directory",
     "mend",
@@ -59,5 +67,6 @@ __all__ = [
     "parse",
     "published",
     "read_published",
+    "repository",
     "worker",
 ]

@@ -97,8 +97,9 @@ def common_order(orders: Iterable[Order]) -> Order:
 
 
 def newest(histories: Mapping[str, History]) -> list[Declared]:
-    """Return the newest versions as tasks, to check them without the code."""
-    last = {name: h.versions[-1] for name, h in histories.items() if h.versions}
+    """Return the newest versions of tasks that are not removed, to check them without the code."""
+    kept = {name: h for name, h in histories.items() if not h.removed}
+    last = {name: h.versions[-1] for name, h in kept.items() if h.versions}
     return [Declared(name, v.fingerprint, v.schema) for name, v in sorted(last.items())]
 
 

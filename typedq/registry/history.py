@@ -66,6 +66,12 @@ class History:
     accepted: tuple[Accepted, ...] = ()
     ordered: bool = True
 
+    @property
+    def removed(self) -> bool:
+        """Return True if a person accepted that the task is gone."""
+        last = self.versions[-1].number if self.versions else 0
+        return any(a.rule == "TASK_REMOVED" and a.version >= last for a in self.accepted)
+
 
 def next_version(
     task: str, number: int, schema: dict[str, Any], mode: str | None, app: str | None = None

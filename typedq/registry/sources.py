@@ -18,7 +18,15 @@ _IN_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 def in_directory(directory: Path) -> dict[str, bytes]:
     """Return files by path such as `send_email/1.json`; none if the directory is missing."""
-    return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in sorted(directory.glob("*/*.json"))}
+    return {f"{p.parent.name}/{p.name}": content(p) for p in sorted(directory.glob("*/*.json"))}
+
+
+def content(path: Path) -> bytes:
+    """Return what a file holds. Raises ConfigurationError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError([f"{path} cannot be read: {error.strerror}"]) from None
 
 
 def at_git(ref: str, directory: Path) -> dict[str, bytes]:
@@ -49,19 +57,24 @@ def at_git(ref: str, directory: Path) -> dict[str, bytes]:
     return files
 
 
-def files_at_git(place: str, name: str) -> dict[str, bytes]:
-    """Return files of that name at `REF`, `REF:PATH` or `DIRECTORY#REF`, by where they are.
-
-    PATH is from the root of the repository: a file, or a folder. Raises ConfigurationError.
-    """
+def repository(place: str) -> tuple[str, str]:
+    """Split `DIRECTORY#REF`; the directory is empty for `REF` alone. Raises ConfigurationError."""
     if "://" in place or _SSH.match(place):
         problem = f"{place} is not on this machine; check that repository out, and give its folder"
         raise ConfigurationError([problem])
-    folder, has_folder, rest = place.rpartition("#")
-    ref, _, path = (rest if has_folder else place).partition(":")
-    here = Path(folder) if has_folder else Path.cwd()
-    if not here.is_dir():
-        raise ConfigurationError([f"there is no directory {folder}"])
+    folder, _, ref = place.rpartition("#")
+    return (folder, ref) if folder and Path(folder).is_dir() else ("", place)
+
+
+def files_at_git(place: str, name: str = "") -> dict[str, bytes]:
+    """Return the file at `REF:PATH`, or files of a name below it, by where they are.
+
+    PATH is from the root of the repository, which is this one, or that of `DIRECTORY#REF:PATH`.
+    Raises ConfigurationError.
+    """
+    folder, rest = repository(place)
+    ref, _, path = rest.partition(":")
+    here = Path(folder or ".")
     commit = ref if not ref.startswith("-") else ""
     if not commit or _git(here, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None:
         raise ConfigurationError([_no_ref(ref, here)])
@@ -69,12 +82,10 @@ def files_at_git(place: str, name: str) -> dict[str, bytes]:
     names = [each.decode(errors="replace") for each in listed.split(b"\0") if each]
     prefix = f"{path.strip('/')}/" if path else ""
     wanted = [
-        n for n in names if n == path or (n.startswith(prefix) and f"/{n}".endswith(f"/{name}"))
+        n for n in names if n == path or (n.startswith(prefix) and n.rpartition("/")[2] == name)
     ]
-    return {
-        f"git:{folder}{has_folder}{ref}:{n}": _git(here, "show", f"{ref}:{n}") or b""
-        for n in wanted
-    }
+    where = f"git:{folder}{'#' if folder else ''}{ref}"
+    return {f"{where}:{n}": _git(here, "show", f"{ref}:{n}") or b"" for n in wanted}
 
 
 def _git(here: Path, *words: str, stdin: bytes = b"") -> bytes | None:
@@ -99,6 +110,9 @@ def _no_ref(ref: str, here: Path) -> str:
         why = shallow.stderr.decode(errors="replace").strip().partition("\n")[0]
         hint = "run it in a git repository, or give --against a directory"
         return f"git cannot read {ref!r} in {here}: {why}; {hint}"
+    folder, has_folder, _ = ref.rpartition("#")
+    if has_folder:
+        return f"there is no directory {folder}, and git does not know {ref!r}"
     remote, _, branch = ref.partition("/")
     if not branch and shallow.stdout.strip() != b"true":
         return f"git does not know {ref!r}; it takes a branch, a tag or a commit"

@@ -252,7 +252,7 @@ def _default(walk: Walk, node: Core, path: str) -> Schema:
         text_of(plain)
     except ValueError:
         return written
-    return {**written, "default": plain}
+    return {**written, "default": walk.definitions.in_order(plain, written)}
 
 
 def _chain(walk: Walk, node: Core, path: str) -> Schema:

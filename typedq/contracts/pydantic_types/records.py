@@ -138,6 +138,7 @@ class _Members:
         excluded = field.get("serialization_exclude", False)
         if excluded and needed:
             refuse(path, "Field(exclude=True) keeps it out of messages; give it a default")
+        _check_unset(field, path)
         _check_default(self._walk, field["schema"], path)
         member, read = _names(self._walk, name, field)
         plain = [one for one in read if isinstance(one, str)]
@@ -213,6 +214,12 @@ def _is_choice(alias: Any) -> bool:
 
 def _simplest(way: Any) -> Any:
     return way[0] if is_array(way) and len(way) == 1 else way
+
+
+def _check_unset(field: Core, path: str) -> None:
+    ways = ("serialization_exclude", "serialization_exclude_if")
+    if field["schema"].get("default") is UNSET and not any(map(field.get, ways)):
+        refuse(path, "UNSET is only left out by Field(exclude_if=...), of pydantic 2.12 or later")
 
 
 def _check_default(walk: Walk, node: Core, path: str) -> None:

@@ -265,8 +265,8 @@ class Types:
         if self._by_pydantic and "array_like" not in options:
             return record_source(schema, fields, lambda reason: self._refuse(path, reason))
         by_place = self._classes.ordered or "array_like" in options
-        taken = frozenset(self._classes.sources)
-        return struct_source(schema, fields, options, by_place=by_place, taken=taken)
+        names = self._classes.known
+        return struct_source(schema, fields, options, by_place=by_place, known=names)
 
     def _elements(
         self, schema: dict[str, Any], path: str, options: dict[str, str], *, hashable: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
@@ -31,6 +32,11 @@ class Classes:
         self.sources: dict[str, str] = {}
         self._by_key: dict[str, str] = {}
         self._by_source: dict[tuple[str, str], str] = {}
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The names of all classes, also of those that are not written yet."""
+        return frozenset(self._by_key.values())
 
     def define(self, key: str, wanted: Sequence[str], render: Callable[[], tuple[str, str]]) -> str:
         """Return the name of a class, which is rendered once for each key.
@@ -95,9 +101,10 @@ def struct_source(
     options: Mapping[str, str],
     *,
     by_place: bool,
-    taken: frozenset[str],
+    known: frozenset[str],
 ) -> tuple[str, str]:
-    """Return the bases and the body of a Struct; `taken`: names that no field can have."""
+    """Return the bases and the body of a Struct; `known`: names of classes."""
+    taken = known.intersection(re.findall(r"\w+", " ".join(field.kind for field in fields)))
     required = [field.default is None for field in fields]
     in_order = by_place and required == sorted(required, reverse=True)
     if _is_named_tuple(fields, options, taken):

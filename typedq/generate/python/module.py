@@ -10,22 +10,18 @@ from typedq.bundle import Bundle, BundledTask
 from typedq.contracts.dialect import Document, Unsupported
 from typedq.generate.python.annotations import Types
 from typedq.generate.python.classes import Classes, Field, is_record
-from typedq.generate.python.names import RESERVED, Inexpressible, Names, is_name, literal, name_of
+from typedq.generate.python.names import (
+    RESERVED,
+    STANDARD,
+    Inexpressible,
+    Names,
+    is_name,
+    literal,
+    name_of,
+)
 from typedq.generate.python.narrowing import narrowed
 
-_IMPORTS = {
-    "_datetime.": "import datetime as _datetime\n",
-    "_decimal.": "import decimal as _decimal\n",
-    "_enum.": "import enum as _enum\n",
-    "_functools.": "import functools as _functools\n",
-    "_ipaddress.": "import ipaddress as _ipaddress\n",
-    "_operator.": "import operator as _operator\n",
-    "_pathlib.": "import pathlib as _pathlib\n",
-    "_re.": "import re as _re\n",
-    "_typing.": "import typing as _typing\n",
-    "_uuid.": "import uuid as _uuid\n",
-    "_zoneinfo.": "import zoneinfo as _zoneinfo\n",
-}
+_IMPORTS = {f"_{name}.": f"import {name} as _{name}\n" for name in STANDARD}
 _LINE = 100
 _TYPED_DICT = "_typing_extensions."
 _CLASS = re.compile(r"(?!Annotated\[|Literal\[)\w+(\[.*\])?")

@@ -12,7 +12,14 @@ from typing import Any, NoReturn, final
 BUILTINS = frozenset(
     ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "set", "str", "tuple", "type")
 )
-RESERVED = BUILTINS | {"app", "annotations", "Annotated", "Literal", "Meta", "Struct", "UNSET"}
+STANDARD = (
+    *("datetime", "decimal", "enum", "functools", "ipaddress", "operator", "pathlib", "re"),
+    *("typing", "uuid", "zoneinfo"),
+)
+_OTHERS = ("msgspec", "pydantic", "typedq", "typing_extensions")
+RESERVED = BUILTINS.union(
+    ("app", "annotations", "Annotated", "Literal"), (f"_{name}" for name in (*STANDARD, *_OTHERS))
+)
 _MAX_NAME = 100
 Refuse = Callable[[str], NoReturn]
 

@@ -11,6 +11,8 @@ from types import ModuleType
 from typedq.bundle import Bundle, BundledTask, secret_paths
 from typedq.compat import compare
 from typedq.contracts import Contract
+from typedq.contracts.type_tree import NoSchema
+from typedq.errors import ConfigurationError
 from typedq.generate.python.module import Form, derived, source
 from typedq.generate.python.names import Inexpressible
 
@@ -78,10 +80,12 @@ def _imported(text: str, task: str) -> Generator[ModuleType]:
     try:
         exec(compile(text, f"<{_NAME}>", "exec"), vars(module))  # noqa: S102 - inert: names.py
         yield module
-    except Inexpressible:
+    except (Inexpressible, ConfigurationError):
         raise
     except Exception as error:
-        reason = f"no Python type says the same: {error}"
-        raise Inexpressible(getattr(error, "task", task), "$", reason) from error
+        cause = error.__cause__
+        path, why = (cause.path, cause.reason) if isinstance(cause, NoSchema) else ("$", error)
+        reason = f"no Python type says the same: {why}"
+        raise Inexpressible(getattr(error, "task", task), path, reason) from error
     finally:
         del sys.modules[_NAME]

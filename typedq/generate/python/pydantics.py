@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -58,7 +58,9 @@ def of(plain: Mapping[str, Any], refuse: Refuse) -> tuple[str, list[str]]:
     if found is None:
         strange = sorted(plain.keys() - {"type"})
         values = ", ".join(f"{key}: {literal(plain[key])}" for key in strange)
-        refuse(f"no Python type says {values:.200}")
+        is_missing = "email" in values and importlib.util.find_spec("email_validator") is None
+        hint = "; install email-validator, which pydantic needs for it" if is_missing else ""
+        refuse(f"no Python type says {values:.200}{hint}")
     return found
 
 

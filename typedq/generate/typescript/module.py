@@ -29,7 +29,7 @@ _CONTRACTS = """\
 import * as t from "./typed.js";
 
 """
-_INDEX = """\
+INDEX = """\
 import { bundle } from "./contracts.js";
 import type { Queue, Tasks } from "./contracts.js";
 import { Client } from "./client.js";
@@ -45,8 +45,15 @@ export * from "./contracts.js";
 export { ioredis, nodeRedis } from "./client.js";
 export type { Call, Client, Receipt, Server } from "./client.js";
 export type { Options } from "./requests.js";
-export * from "./errors.js";
-export * from "./values.js";
+export { EnqueueUncertain, InvalidOptions, ServerRefused, ServerUnavailable } from "./errors.js";
+export {
+  InvalidArguments, awareDateTime, awareTime, bytes, calendarDate, decimal, duration, hexBytes,
+  naiveDateTime, naiveTime, urlBytes, uuid,
+} from "./values.js";
+export type {
+  AwareDateTime, AwareTime, Bytes, CalendarDate, DateTime, Decimal, Duration, HexBytes, Int, Json,
+  NaiveDateTime, NaiveTime, Time, UrlBytes, Uuid,
+} from "./values.js";
 export { toJson } from "./checks.js";
 """
 Problem = tuple[str, str, str]  # task, path, reason
@@ -57,7 +64,7 @@ def typescript(bundle: Bundle) -> tuple[dict[str, bytes], list[Problem]]:
 
     Raises CannotGenerate for a schema that is not understood.
     """
-    module = _Module()
+    module = _Module(bundle)
     tasks = "".join(module.task(task) for _, task in sorted(bundle.tasks.items()))
     queues = " | ".join(map(literal, bundle.queues))
     facts = (
@@ -77,7 +84,7 @@ def typescript(bundle: Bundle) -> tuple[dict[str, bytes], list[Problem]]:
     lua = f"export const ENQUEUE_SHA = {literal(enqueue.sha)};\n"
     lua += f"export const ENQUEUE = {literal(enqueue.source)};\n"
     texts = {path.name: path.read_text("utf-8") for path in sorted(_RUNTIME.glob("*.ts"))}
-    texts |= {"contracts.ts": contracts, "script.ts": lua, "index.ts": _INDEX}
+    texts |= {"contracts.ts": contracts, "script.ts": lua, "index.ts": INDEX}
     files = {name: b"%b\n\n%b" % (_MARK, text.encode()) for name, text in sorted(texts.items())}
     return files, module.problems
 
@@ -85,10 +92,10 @@ def typescript(bundle: Bundle) -> tuple[dict[str, bytes], list[Problem]]:
 class _Module:
     """Collects the definitions of all tasks; equal ones of one name are written once."""
 
-    def __init__(self) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         self.written, self.payloads = list[str](), list[str]()
         self.problems: list[Problem] = []
-        self._names = Names()
+        self._names = Names(title for task in bundle.tasks.values() for title in _titles(task))
         self._known: dict[tuple[str, str], str] = {}  # wanted name, fingerprint -> name
 
     def task(self, task: BundledTask) -> str:
@@ -99,22 +106,23 @@ class _Module:
             raise CannotGenerate("TypeScript", [(task.name, "$", str(error))]) from None
         names, fresh = dict[str, str](), list[tuple[str, Schema, str]]()
 
-        def define(pointer: str, schema: Schema, path: str, *wanted: str) -> str:
-            key = wanted[0], self._digest(task, schema)
+        own = pascal(task.name)
+
+        def define(pointer: str, schema: Schema, path: str, title: str) -> None:
+            key = title or f"parameters of {own}", self._digest(task, schema)
             if key not in self._known:
-                self._known[key] = self._names.give(*wanted, f"{pascal(task.name)}{wanted[0]}")
+                wanted = (title, f"{own}{title}") if title else (own, f"{own}Parameters")
+                self._known[key] = self._names.give(*wanted, is_owners=bool(title))
                 fresh.append((self._known[key], schema, path or self._known[key]))
-            return names.setdefault(pointer, self._known[key])
+            names.setdefault(pointer, self._known[key])
 
         for pointer, schema in document.definitions.items():
             if pointer:
-                wanted = _title(schema) or pointer.rpartition("/")[2]
-                define(pointer, schema, "", wanted)
+                define(pointer, schema, "", _title(schema) or pointer.rpartition("/")[2])
         if only := _only_ref(task.schema):
             names[""] = names[document.pointer(only)]
         else:
-            lone = "x-typedq-payload" not in task.schema and _title(task.schema)
-            define("", task.schema, "$", lone or pascal(task.name))
+            define("", task.schema, "$", _payload_title(task))
         renderer = Renderer(
             lambda ref: names[document.pointer(ref)],
             document.target,
@@ -137,6 +145,17 @@ class _Module:
 def _title(schema: Schema) -> str:
     title = schema.get("title") if is_object(schema) else None
     return title if isinstance(title, str) else ""
+
+
+def _payload_title(task: BundledTask) -> str:
+    """Return the name of the class that is the payload; nothing if parameters are."""
+    return "" if "x-typedq-payload" in task.schema else _title(task.schema)
+
+
+def _titles(task: BundledTask) -> list[str]:
+    definitions: Any = task.schema.get("$defs", {})
+    found = [_title(schema) or name for name, schema in definitions.items()]
+    return [*found, title] if (title := _payload_title(task)) else found
 
 
 def _only_ref(schema: dict[str, Any]) -> str | None:

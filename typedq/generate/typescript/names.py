@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Iterable
+from itertools import chain, count
 from typing import Any
 
 # What a module cannot declare, or what the written one already has or refers to.
@@ -14,15 +14,16 @@ TAKEN = frozenset(
         r"\w+",
         """
     any arguments as async await bigint boolean break case catch class const continue debugger
-    declare default delete do else enum eval export extends false finally for from function get
-    if implements import in infer instanceof interface is keyof let module namespace never new null
-    number object of package private protected public readonly require return satisfies set static
-    string super switch symbol this throw true try type typeof undefined unique unknown var void
-    while with yield bundle connect t Call Client EnqueueUncertain InvalidArguments InvalidOptions
-    Map Options Queue Receipt Server ServerRefused ServerUnavailable Tasks AwareDateTime AwareTime
-    Bytes CalendarDate DateTime Decimal Duration HexBytes Int Json NaiveDateTime NaiveTime Time
-    UrlBytes Uuid awareDateTime awareTime bytes calendarDate decimal duration hexBytes ioredis
-    naiveDateTime naiveTime nodeRedis toJson urlBytes uuid
+    declare default delete do else enum eval export exports extends false finally for from
+    function get if implements import in infer instanceof interface is keyof let module
+    namespace never new null number object of package private protected public readonly require
+    return satisfies set static string super switch symbol this throw true try type typeof
+    undefined unique unknown var void while with yield bundle connect t Call Client
+    EnqueueUncertain InvalidArguments InvalidOptions Map Options Queue ReadonlySet Receipt
+    Server ServerRefused ServerUnavailable Tasks AwareDateTime AwareTime Bytes CalendarDate
+    DateTime Decimal Duration HexBytes Int Json NaiveDateTime NaiveTime Time UrlBytes Uuid
+    awareDateTime awareTime bytes calendarDate decimal duration hexBytes ioredis naiveDateTime
+    naiveTime nodeRedis toJson urlBytes uuid
         """,
     )
 )
@@ -47,25 +48,28 @@ def pascal(name: str) -> str:
 
 
 class Names:
-    """Gives each type one name that no other has."""
+    """Gives each type one name that no other has. `owners`: names of the owner's classes."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: Iterable[str]) -> None:
         self._given = set[str]()
+        self._owners = frozenset(map(_usable, owners))
 
-    def give(self, *wanted: str) -> str:
-        """Return the first of some names that is free, or the last one with a number."""
-        plain = [re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") for name in wanted]
-        usable = [name if name[:1].isalpha() else f"T{name}" for name in plain]
+    def give(self, *wanted: str, is_owners: bool) -> str:
+        """Return the first of some names that is free, or the last one with a number.
+
+        is_owners: it is of one of the owner's classes
+        """
+        usable = [*map(_usable, wanted)]
         numbered = (f"{usable[-1]}{number}" for number in count(2))
-        free = (name for name in _both(usable, numbered) if name not in TAKEN | self._given)
-        name = next(free)
+        taken = TAKEN | self._given if is_owners else TAKEN | self._given | self._owners
+        name = next(name for name in chain(usable, numbered) if name not in taken)
         self._given.add(name)
         return name
 
 
-def _both(first: Iterable[str], then: Iterable[str]) -> Iterator[str]:
-    yield from first
-    yield from then
+def _usable(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_")
+    return plain if plain[:1].isalpha() else f"T{plain}"
 
 
 def comment(lines: Iterable[str], indent: str = "") -> str:
