@@ -95,7 +95,8 @@ class Reader:
     def open(self, contract: str, body: bytes, *, version: bytes = b"1") -> Opened:
         (id,) = new_ids(1)
         text = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=body)
-        job = Delivery(version + text[1:], 0, self.kinds.of(text), id.encode())
+        kind = self.kinds.of(text)
+        job = Delivery(version + text[1:], 0, kind, id.encode(), kind.body_at)
         self.journal.hold([0], [job.id], [0])
         return self.opener.open(job) or job
 
