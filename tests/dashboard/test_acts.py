@@ -315,7 +315,14 @@ def test_messages_in_other_states_and_ids_that_are_none(shop: Shop) -> None:
     page = site.get("/message", params={"id": id})
     assert "It is dead: it failed for good." in page.text
     assert f'href="/dead/{id}"' in page.text
-    id = shop.report.enqueue("weekly").id
+    wrong = site.get("/message", params={"id": HOSTILE})
+    assert wrong.status_code == 400
+    assert "a message id has 26 hexadecimal digits" in wrong.text
+    assert "<script>alert" not in wrong.text
+
+
+def test_a_ready_message_says_why_it_does_not_run(shop: Shop) -> None:
+    id, site = shop.report.enqueue("weekly").id, shop.site()
     shop.worker("web-1")
     page = shown(site.get("/message", params={"id": id}))
     unserved = "No live worker can take it: no worker that reads it serves the queue low."
@@ -327,10 +334,6 @@ def test_messages_in_other_states_and_ids_that_are_none(shop: Shop) -> None:
     page = shown(site.get("/message", params={"id": id}))
     assert "will not run now. Its queue low is paused." in page
     assert "No live worker" not in page
-    wrong = site.get("/message", params={"id": HOSTILE})
-    assert wrong.status_code == 400
-    assert "a message id has 26 hexadecimal digits" in wrong.text
-    assert "<script>alert" not in wrong.text
 
 
 # --- enqueue ------------------------------------------------------------------------------------

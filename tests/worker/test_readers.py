@@ -32,9 +32,9 @@ from typedq.worker import readers
 from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery, MessageKinds
 from typedq.worker.expiry import ServerClock
-from typedq.worker.journal import Journal, State
+from typedq.worker.journal import Journal, State, new_session
 from typedq.worker.readers import ContractReaders
-from typedq.worker.session import Session, new_session
+from typedq.worker.session import Session
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

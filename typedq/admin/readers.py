@@ -35,7 +35,7 @@ class LiveReaders:
         self.alive, self._readers = alive, known
 
     @staticmethod
-    def now(app: TypedQ, schemas: registry.PublishedSchemas | None = None) -> LiveReaders:
+    def now(app: TypedQ, schemas: registry.Schemas | None = None) -> LiveReaders:
         """Return those of an app's namespace. Raises ServerError."""
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
         schemas = schemas or registry.read_published(app.broker)[0]

@@ -32,7 +32,7 @@ _GROUPS = "Count them by task, reason and contract, and show who can read them."
 Groups = Annotated[bool, Option("--groups", help=_GROUPS)]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
-_PAYLOAD = "Show the arguments too; secrets, and what may be one, as ***."
+_PAYLOAD = "Show the arguments too, with secrets, and values that may be secrets, as ***."
 _SECRETS = "Show the arguments with their secrets."
 
 

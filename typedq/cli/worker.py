@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 
 _C_HELP = "Child processes: 4, cores or cores*2. \\[default: TYPEDQ_CONCURRENCY, else cores]"
 _A_HELP = (
-    "Coroutine tasks beside each other in a child. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
+    "Coroutine tasks that a child runs at once. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
 )
 _G_HELP = "Time for running tasks to finish after SIGTERM. \\[default: TYPEDQ_GRACE, else 20 s]"
-_M_HELP = "Replace a child process after this many tasks. \\[default: TYPEDQ_MAX_TASKS_PER_CHILD]"
-_P_HELP = "Replace the largest child above this memory use. \\[default: TYPEDQ_MAX_MEM_PERCENT]"
+_M_HELP = (
+    "Replace a child process after this many tasks. "
+    "\\[default: TYPEDQ_MAX_TASKS_PER_CHILD, else never]"
+)
+_P_HELP = (
+    "Replace the largest child when the container, or the machine, uses more than this share of "
+    "its memory. \\[default: TYPEDQ_MAX_MEM_PERCENT, else never]"
+)
 _PORT_HELP = (
-    "Serve /livez, /readyz and /metrics at this port; 0: any. \\[default: TYPEDQ_METRICS_PORT]"
+    "Serve /livez, /readyz and /metrics at this port; 0: any that is free. "
+    "\\[default: TYPEDQ_METRICS_PORT, else none]"
 )
 _HOST_HELP = "The address to serve them at. \\[default: TYPEDQ_METRICS_HOST, else 0.0.0.0]"
 _NAMES = "NAME,..."

@@ -264,9 +264,3 @@ def _due_ms(message: bytes) -> int:
         return int(message[11:24])
     except ValueError:
         return 0
-
-
-def compact(slots: list[int]) -> Sequence[int]:
-    """Return slots as a range if each follows the one before: what is of them lies side by side."""
-    run = range(slots[0], slots[0] + len(slots))
-    return run if slots == [*run] else slots

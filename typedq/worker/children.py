@@ -22,10 +22,9 @@ from typedq.telemetry import event, restore
 from typedq.worker import processes
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
-from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.journal import Journal, Phase, State, new_session
 from typedq.worker.locks import HostLock
 from typedq.worker.processes import Orphans
-from typedq.worker.session import new_session
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 MAX_EARLY_DEATHS = 5

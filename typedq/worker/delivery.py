@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Protocol, final
 
@@ -135,14 +135,3 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
-
-
-Groups = Mapping[bytes, Sequence[Delivery]]
-
-
-def by_kind(ended: Sequence[Delivery]) -> Groups:
-    """Return deliveries by the text of their kind."""
-    if len({delivery.kind for delivery in ended}) == 1:
-        return {ended[0].kind.text: ended}
-    texts = {delivery.kind.text for delivery in ended}
-    return {text: [each for each in ended if each.kind.text == text] for text in texts}

@@ -6,6 +6,7 @@ The child writes and the supervisor reads. Only the supervisor sets the lease de
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -54,6 +55,11 @@ _TRIES = 100  # to read a record that changes; memory that a task overwrote may 
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
 _REVOKED, _CANCELLED, _MET = 1, 2, 3  # marks of the supervisor; the last is the child's answer
+
+
+def new_session() -> str:
+    """Return a session id that was never used before."""
+    return os.urandom(8).hex()
 
 
 @final

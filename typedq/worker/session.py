@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -15,18 +14,13 @@ from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
 from typedq.message import ID, KIND_AT, NEW, are_ids, is_message, must_run_alone, uncancelled
-from typedq.observe.tally import compact
 from typedq.telemetry import event
-from typedq.worker.delivery import Delivery, Groups, MessageKind, MessageKinds, by_kind
-from typedq.worker.journal import Journal, State
+from typedq.worker.delivery import Delivery, MessageKind, MessageKinds
+from typedq.worker.journal import Journal, State, new_session
 from typedq.worker.settle import bad_message, outcome_of
 
 MAX_PAUSE_S = 0.5
-
-
-def new_session() -> str:
-    """Return a session id that was never used before."""
-    return os.urandom(8).hex()
+Groups = Mapping[bytes, Sequence[Delivery]]
 
 
 @final
@@ -145,7 +139,7 @@ class Session:
             self._replace()
         ended = self.unsettled
         done = [each for each in ended if each.settlement is None] if self.urgent else ended
-        groups = by_kind(done)
+        groups = _by_kind(done)
         try:
             fetched = self._settle_and_fetch(groups, max_messages, token)
         except ServerError as error:
@@ -288,3 +282,17 @@ class Session:
         for delivery in [each for each in self.waiting if each.id in cancelled]:
             self.waiting.remove(delivery)
             self.release(delivery)  # the server drops it
+
+
+def compact(slots: list[int]) -> Sequence[int]:
+    """Return slots as a range if each follows the one before: what is of them lies side by side."""
+    run = range(slots[0], slots[0] + len(slots))
+    return run if slots == [*run] else slots
+
+
+def _by_kind(ended: Sequence[Delivery]) -> Groups:
+    """Return deliveries by the text of their kind."""
+    if len({delivery.kind for delivery in ended}) == 1:
+        return {ended[0].kind.text: ended}
+    texts = {delivery.kind.text for delivery in ended}
+    return {text: [each for each in ended if each.kind.text == text] for text in texts}
