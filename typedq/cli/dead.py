@@ -127,8 +127,9 @@ def _preview(app: TypedQ, letters: Sequence[Letter], *, as_json: bool) -> None:
     rows = destinations(letters, LiveReaders.now(app))
     malformed = len(letters) - sum(row["messages"] for row in rows)
     if as_json:
-        nowhere = dict.fromkeys(("task", "queue", "contract")) | {"read_by": [], "why": "malformed"}
-        print_json(rows + [{"messages": malformed, **nowhere}] * bool(malformed))
+        nowhere: Row = {"messages": malformed, "read_by": [], "why": "malformed"}
+        blank = dict.fromkeys(("task", "queue", "contract"))
+        print_json([*rows, *([{**nowhere, **blank}] if malformed else [])])
         return
     shown = {**columns("messages", "task", "queue", "contract"), "read by": messages.read_by}
     print_line(f"a retry would requeue {sum(row['messages'] for row in rows):,} {_KIND}:")
