@@ -32,8 +32,8 @@ _M_HELP = (
     "\\[default: TYPEDQ_MAX_TASKS_PER_CHILD, else never]"
 )
 _P_HELP = (
-    "Replace the largest child when the container, or the machine, uses more than this share of "
-    "its memory. \\[default: TYPEDQ_MAX_MEM_PERCENT, else never]"
+    "Replace the largest child when the container, or the machine, uses more than this percentage "
+    "of its memory. \\[default: TYPEDQ_MAX_MEM_PERCENT, else never]"
 )
 _PORT_HELP = (
     "Serve /livez, /readyz and /metrics at this port; 0: any that is free. "
@@ -49,7 +49,7 @@ _ONE_PROCESS = (
 Processes = Annotated[
     int | None, Option("-c", "--concurrency", parser=processes, metavar="N", help=_C_HELP)
 ]
-Coroutines = Annotated[int | None, Option("--async-concurrency", min=1, help=_A_HELP)]
+Coroutines = Annotated[int | None, Option("--async-concurrency", min=1, metavar="N", help=_A_HELP)]
 Only = Annotated[
     list[str] | None,
     Option(
@@ -76,10 +76,10 @@ Burst = Annotated[
 Solo = Annotated[
     bool, Option("--solo", envvar="TYPEDQ_SOLO", help="Run tasks in one process, for a debugger.")
 ]
-MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
+MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, metavar="N", help=_M_HELP)]
 MaxMemory = Annotated[
     float | None,
-    Option("--max-mem-percent", min=1, max=100, metavar="PERCENT", help=_P_HELP),
+    Option("--max-mem-percent", min=1, max=100, metavar="N", help=_P_HELP),
 ]
 Reload = Annotated[
     bool,
@@ -94,7 +94,9 @@ NoCron = Annotated[
     bool,
     Option("--no-cron", envvar="TYPEDQ_NO_CRON", help="Do not fire cron entries from this worker."),
 ]
-Port = Annotated[int | None, Option("--metrics-port", min=0, max=65535, help=_PORT_HELP)]
+Port = Annotated[
+    int | None, Option("--metrics-port", min=0, max=65535, metavar="N", help=_PORT_HELP)
+]
 Host = Annotated[
     str | None, Option("--metrics-host", parser=address, metavar="IP", help=_HOST_HELP)
 ]
