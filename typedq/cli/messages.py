@@ -99,8 +99,9 @@ def read_by(row: console.Row) -> str:
     names: list[str] = row["read_by"]
     if not names:
         return f"nobody: {row['why']}" if row["why"] else "-"
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more
+    from typedq.broker.server_checks import listed
+
+    return listed(names, 2)
 
 
 def meta_text(row: console.Row) -> str:
