@@ -139,7 +139,7 @@ PACKAGE_LINES = {
     "contracts": 5_170,
     "django": 450,
     "embedded": 4_000,
-    "generate": 2_220,
+    "generate": 2_250,
     "observe": 1_500,
     "policy": 840,
     "process": 430,

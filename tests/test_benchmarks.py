@@ -223,6 +223,7 @@ def test_the_call_path_of_an_enqueue_and_of_a_worker_s_message_is_counted() -> N
         assert counts, ran.stdout
         calls, files, moves = map(int, counts.groups())
         assert calls > moves >= files - 1 > 0
+    assert re.search(r"^enqueue .* files <= 9: met$", ran.stdout, re.MULTILINE)
 
 
 def test_processors_are_kept_awake_by_processes_of_idle_priority_that_end() -> None:

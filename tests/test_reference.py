@@ -39,7 +39,7 @@ def test_each_flag_of_the_worker_has_a_variable_of_its_own() -> None:
 def test_the_worker_s_help_names_each_variable() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "typedq", "worker", "--help"],
-        env={"PATH": os.environ["PATH"], "COLUMNS": "300", "NO_COLOR": "1"},
+        env={"PATH": os.environ["PATH"], "COLUMNS": "80", "NO_COLOR": "1"},
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,

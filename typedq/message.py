@@ -22,27 +22,23 @@ from typedq.errors import BadMessage
 # A message that expires has format 2; this typedq reads both, and each worker says so.
 FORMAT, EXPIRING = 2, b"2"
 VERSIONS = (b"1", EXPIRING)
-NO_EXPIRY = b""
-EXPIRY_SIZE = 14  # with the space behind it
+NO_EXPIRY, EXPIRY_SIZE = b"", 14  # with the space behind it
 PROTOCOL: Final = 1  # of the script enqueue: docs/protocol.md
 # The queue of a broadcast; each supervisor has its own copy of it, with a suffix. No queue that an
 # app declares can begin with "_".
 BROADCAST = "_broadcast"
 ID: Final = slice(25, 51)  # `message[ID]` is the id, without splitting the message
+ID_SIZE: Final = 26
 META: Final = b'"m":{'  # begins metadata: the last option, an object of texts without inner braces
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
-_NEW = b" 0 00 000 0000000000000 "
+NEW: Final = b" 0 00 000 0000000000000 "  # behind the version: never failed, and due at once
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
-# Crashes and losses of messages that may run beside others. A message that was lost once still may;
-# after a crash or a second loss it runs alone.
-COUNTS_AT, MAY_SHARE = 2, (b"0 00 ", b"0 01 ")
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
     re.DOTALL,
 )
-
 _EXPIRY = re.compile(rb"\d{13} .", re.DOTALL)
 
 # The header has three digits; from 1,000 attempts on, the options hold the number.
@@ -116,6 +112,11 @@ class Envelope(NamedTuple):
         return self.crashes != b"0" or self.losses > b"01"
 
 
+def must_run_alone(message: bytes) -> bool:
+    """Return True after a crash or a second loss; one that was lost once may run beside others."""
+    return not message.startswith((b"0 00 ", b"0 01 "), 2)
+
+
 def are_ids(joined: bytes) -> bool:
     """Return True if one id, or several that are joined, have hexadecimal digits alone."""
     return not joined.translate(None, _HEXADECIMAL)
@@ -157,7 +158,7 @@ def shared_text(
     others = b"{" if options == b"-" else options[:-1] + b","
     version, end = (b"1", b" ") if expires_ms is None else (EXPIRING, b" %013d " % expires_ms)
     before_meta = b'%b%b"m":' % (place, others)
-    return SharedText(version + _NEW, place + options + end, before_meta, b"}" + end)
+    return SharedText(version + NEW, place + options + end, before_meta, b"}" + end)
 
 
 def join_message(begin: bytes, id: str, after_id: bytes, body: bytes) -> bytes:

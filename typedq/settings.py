@@ -174,7 +174,7 @@ class Settings(BaseModel):
     """The number of child processes: 4, cores or cores*2. If it is not set, cores."""
 
     async_concurrency: _Count = 100
-    """The number of coroutine tasks that run beside each other in a child."""
+    """The number of coroutine tasks that a child runs at once."""
 
     grace: Annotated[float, _Time, Field(ge=0, le=TEN_YEARS)] = 20.0
     """Seconds that running tasks have to finish after SIGTERM. Kubernetes kills after 30."""

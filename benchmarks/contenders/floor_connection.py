@@ -7,7 +7,7 @@ else. Protocol 2 and no driver info save the handshake's commands.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from hiredis import pack_command
 from redis.asyncio.connection import Connection as AsyncConnection
@@ -27,14 +27,16 @@ _OPTIONS: dict[str, Any] = {
 
 def pack(*words: str | bytes | int) -> bytes:
     """Encode a command; the result can be sent again after a failure."""
-    return pack_command(words)  # pyright: ignore[reportArgumentType]
+    packed: bytes = pack_command(cast("Any", words))
+    return packed
 
 
 class Client:
     """A blocking connection, made and used by one thread."""
 
     def __init__(self) -> None:
-        self._connection: Any = Connection(**_OPTIONS, socket_timeout=TIMEOUT_S)
+        connection: Any = Connection
+        self._connection = connection(**_OPTIONS, socket_timeout=TIMEOUT_S)
         self.connect()
 
     def connect(self) -> None:

@@ -16,6 +16,7 @@ from benchmarks.__main__ import RESULTS
 from benchmarks.contender import ENVIRONMENTS
 from benchmarks.growth import backlogs, breadth, contracts, plot, processes, registers, report
 from benchmarks.growth.curve import Fact, Finding
+from benchmarks.growth.fixture import BIN
 from benchmarks.machine import foreign_load, machine
 
 Measure = Callable[[], Sequence[Finding]]
@@ -54,7 +55,7 @@ def measures(*, quick: bool) -> Mapping[str, Measure]:
 
 def start(rounds: int) -> Finding:
     """Time the imports and the command line, beside their dependencies."""
-    python, bin = sys.executable, f"{backlogs.BIN}/typedq"
+    python, bin = sys.executable, f"{BIN}/typedq"
     lines = ("pass", *(f"import {each}" for each in ("typedq", "redis", "msgspec", "typer")))
     commands = {f"`{line}`": [python, "-c", line] for line in lines}
     commands["`typedq --help`"] = [bin, "--help"]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from benchmarks.growth.app import NAME, QUEUES, build
 from benchmarks.growth.internals import Keys, Operation, tick
+from benchmarks.processes import Worker
 from benchmarks.runs import DIRECTORY, RunRecords
 from benchmarks.server import Server
-from benchmarks.trial import Worker
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent

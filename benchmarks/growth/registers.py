@@ -29,6 +29,7 @@ from benchmarks.growth.internals import (
     tick,
 )
 
+Queries = tuple[Operation[Any], ...]
 OWN = "own"  # the session of this process
 CHUNK = 500
 
@@ -87,7 +88,7 @@ def parked_messages(sizes: Sequence[int], window: int, rounds: int) -> Finding:
             drained = best([worker.drain(window) for _ in range(rounds)])
             some = min(size, CHUNK)
             overview = stats(at.keys, at.queues, [])
-            queries = (parked_groups(at.keys), parked(at.keys, group), overview)
+            queries: Queries = (parked_groups(at.keys), parked(at.keys, group), overview)
             found[size] = (*drained, worker.memory_mb(), *map(at.server_us, queries))
             if some:
                 freed = _spent(at, release(at.keys, group, "ready")) / some
@@ -118,15 +119,15 @@ def many_dead_letters(sizes: Sequence[int], window: int, rounds: int) -> Finding
                 operation = settle_and_fetch(at.keys, OWN, at.queues, settle=settle)
                 dead_us = _spent(at, operation) / len(ids)
             drained = best([worker.drain(window) for _ in range(rounds)])
-            queries = (dead_letters(at.keys), stats(at.keys, at.queues, []))
+            queries: Queries = (dead_letters(at.keys), stats(at.keys, at.queues, []))
             found[size] = (*drained, worker.memory_mb(), *map(at.server_us, queries))
             if size:
                 full = next(_fetch(at, CHUNK))
                 settle = [DeadLetter(id, b'{"kind":"rejected"}') for id in full]
                 operation = settle_and_fetch(at.keys, OWN, at.queues, settle=settle)
                 dead_us = _spent(at, operation) / len(full)
-                ids = [letter.id for letter in at.call(dead_letters(at.keys, 0, CHUNK - 1))]
-                requeued = _spent(at, requeue(at.keys, at.queues, ids)) / len(ids)
+                letters = [letter.id for letter in at.call(dead_letters(at.keys, 0, CHUNK - 1))]
+                requeued = _spent(at, requeue(at.keys, at.queues, letters)) / len(letters)
                 found[size] = (*found[size], dead_us, requeued)
                 at.server.client.delete(at.keys.ready("q0"))
     return Finding(

@@ -1,14 +1,14 @@
-"""The state machine of a message: a table, a checker of what operations do, and a diagram.
+"""The state machine of a message: a table, a checker of what operations do, and a picture.
 
     python -m tests.broker.states
 
-draws `ARROWS` into docs/protocol.md.
+writes `ARROWS` as a table into docs/protocol.md, and draws docs/pictures/states.svg.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from typedq.broker import Keys, Operation
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+PICTURE = DOCUMENT.parent / "pictures" / "states.svg"
+# The middle of each box. Every other state is final, and is named in the boxes that lead to it.
+BOXES = {
+    "": (200, 24),
+    "delayed": (70, 122),
+    "ready": (200, 122),
+    "broadcast": (330, 122),
+    "parked": (70, 252),
+    "in flight": (200, 252),
+    "dead": (330, 252),
+}
+HALF = 55, 32
 DRAWN = re.compile(r"(?<=<!-- drawn by tests/broker/states.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 # Moves that are a plain command of the server.
 COMMANDS = {"UNLINK": "abandon"}
@@ -216,27 +228,57 @@ def named(move: Operation[Any], start: str, end: str) -> str:
     return "dead_letter" if pushed_out else move.script.name
 
 
-def draw() -> str:
-    """The state machine as a diagram and a table, in Markdown."""
-    edges: dict[tuple[str, str], list[str]] = {}
-    for moves, start, end, *_ in ARROWS:
-        if start != end:  # drawn, a loop would hide the arrows beside it
-            labels = edges.setdefault((start, end), [])
-            labels += (move for move in moves.split(", ") if move not in labels)
-    diagram = (
-        f"{_id(start)} --> {_id(end)}: {', '.join(by)}" for (start, end), by in edges.items()
+def picture() -> str:
+    """The state machine as an SVG, in the style of the other pictures."""
+    pairs = dict.fromkeys((start, end) for _, start, end, *_ in ARROWS if start != end)
+    arrows = [pair for pair in pairs if pair[1] in BOXES]
+    style = re.search(r"<style>.*</defs>\n", PICTURE.with_name("lease.svg").read_text(), re.DOTALL)
+    assert style is not None
+    head = 'width="400" height="346" viewBox="0 0 400 346" role="img"'
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {head}>',
+        "<title>The states of a message</title>",
+        f'{style[0]}<rect class="p" x=".5" y=".5" width="399" height="345" rx="6"/>',
+        '<circle class="h" cx="200" cy="24" r="7"/><text class="s" x="214" y="28">enqueue</text>',
+        *(f'<path class="l" d="{_path(*pair, pairs)}" marker-end="url(#a)"/>' for pair in arrows),
+    ]
+    for state, (x, y) in list(BOXES.items())[1:]:
+        ends = [end for start, end in pairs if start == state and end not in BOXES]
+        texts = [", ".join(ends[at : at + 2]) for at in range(0, len(ends), 2)]
+        shape = f'x="{x - HALF[0]}" y="{y - HALF[1]}" width="{2 * HALF[0]}" height="{2 * HALF[1]}"'
+        lines.append(f'<rect class="b" {shape} rx="4"/>')
+        lines.append(f'<text x="{x}" y="{y - 12}" text-anchor="middle">{state}</text>')
+        lines += (
+            f'<text class="s" style="font-size:11px" x="{x}" y="{y + 6 + 16 * n}"'
+            f' text-anchor="middle">{text}</text>'
+            for n, text in enumerate(texts)
+        )
+    lines.append(
+        '<text class="s" x="24" y="334">in small letters: how a message can end there</text>'
     )
+    return "\n".join((*lines, "</svg>", ""))
+
+
+def _path(start: str, end: str, pairs: Collection[tuple[str, str]]) -> str:
+    """Return the line from box to box; two of opposite directions are beside each other."""
+    (x, y), (to_x, to_y) = BOXES[start], BOXES[end]
+    across, down = to_x - x, to_y - y
+    if abs(across) > 200:  # below the box between them
+        return f"M{x} {y + HALF[1]}Q200 {y + 110} {to_x} {to_y + HALF[1] + 2}"
+    length, side = (across**2 + down**2) ** 0.5, 8 if (end, start) in pairs else 0
+    x, y = x - down / length * side, y + across / length * side
+    to_x, to_y = x + across, y + down
+    inside = min(half / abs(part) for half, part in zip(HALF, (across, down), strict=True) if part)
+    first, last = inside if start else 9 / length, 1 - inside - 2 / length
+    at = [(x + across * part, y + down * part) for part in (first, last)]
+    return "M{:.0f} {:.0f}L{:.0f} {:.0f}".format(*at[0], *at[1])
+
+
+def draw() -> str:
+    """The state machine as a table, in Markdown."""
     rows = (" | ".join((_code(moves), *rest)) for moves, *rest in ARROWS)
     return "\n".join(
         (
-            "```mermaid",
-            "stateDiagram-v2",
-            "    direction LR",
-            *(f"    {edge}" for edge in diagram),
-            # Named last, because what is named first is drawn first.
-            '    state "in flight" as in_flight',
-            "```",
-            "",
             "| operation | from | to | counts | when |",
             "|---|---|---|---|---|",
             *(f"| {row} |" for row in rows),
@@ -249,14 +291,11 @@ def _code(moves: str) -> str:
     return ", ".join(f"`{move}`" for move in moves.split(", "))
 
 
-def _id(state: str) -> str:
-    return state.replace(" ", "_") or "[*]"
-
-
 def main() -> None:
     text = DOCUMENT.read_text("utf-8")
     assert DRAWN.search(text), f"{DOCUMENT} has no place for the diagram"
     DOCUMENT.write_text(DRAWN.sub(lambda _: draw(), text), "utf-8")
+    PICTURE.write_text(picture(), "utf-8")
 
 
 if __name__ == "__main__":

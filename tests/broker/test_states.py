@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from tests.broker.states import DOCUMENT, DRAWN, MoveChecker, draw, table
+from tests.broker.states import DOCUMENT, DRAWN, PICTURE, MoveChecker, draw, picture, table
 from typedq.broker import cron, operations, parking, search, settlements, stats
 from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
@@ -239,4 +239,5 @@ def test_every_script_that_moves_messages_is_in_the_table() -> None:
 def test_the_document_is_drawn_from_the_table() -> None:
     drawn = DRAWN.search(DOCUMENT.read_text("utf-8"))
     assert drawn is not None
-    assert drawn[0] == draw(), "python -m tests.broker.states draws it anew"
+    assert drawn[0] == draw(), "run python -m tests.broker.states"
+    assert PICTURE.read_text("utf-8") == picture(), "run python -m tests.broker.states"

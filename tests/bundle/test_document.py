@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -60,6 +61,12 @@ def test_the_same_bundle_gives_the_same_bytes_in_the_order_of_names() -> None:
     other = bundle()
     assert dump(Bundle(**{f: getattr(other, f) for f in Bundle.__slots__})) == WHOLE
     assert list(json.loads(WHOLE)["tasks"]) == ["pack", "ship"]
+
+
+def test_a_bundle_that_nobody_could_read_is_not_written() -> None:
+    queues = tuple(f"q{number}" for number in range(1_001))
+    with pytest.raises(InvalidBundle, match="the bundle of shop: queues has a value"):
+        dump(dataclasses.replace(bundle(), queues=(*queues, "high", "low")))
 
 
 def test_a_bundle_is_read_back_equal_also_if_a_formatter_changed_its_whitespace() -> None:

@@ -172,7 +172,12 @@ def test_a_dry_run_says_who_could_read_what_would_be_retried_and_changes_nothing
     assert rows[0].split() == ["2", "fail", "low", id, "old"]
     assert rows[1].split()[:5] == ["1", "fail", "low", f"{id}#2", "nobody:"]
     assert rows[1].rstrip().endswith("its message format 2 is newer than the worker")
+    first, second = shop.json("dead", "retry", "--error", "OSError", "--dry-run")
+    about = {"task": "fail", "queue": "low"}
+    assert first == {"messages": 2, **about, "contract": id, "read_by": ["old"], "why": ""}
+    assert (second["messages"], second["read_by"]) == (1, [])
     assert len(shop.json("dead", "list")) == 4
+    assert "--json: it belongs to --dry-run" in shop.error("dead", "retry", "--all", "--json")
     told = shop.out("dead", "retry", "--error", "OSError: no route", "-y")
     assert told == "retry: 3 of 3 dead letter(s)\n"
     assert len(shop.json("dead", "list")) == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+
+from typedq.cli.program import _COMMANDS, _GROUPS
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shop
@@ -82,6 +85,20 @@ def test_help_lists_the_options_and_ends_with_an_example(command: str, shop: Sho
     for word in HELP[command]:
         assert word in text
     assert f"Example: typedq {command}" in text
+
+
+def test_each_example_names_its_app_or_what_it_takes_instead() -> None:
+    examples = {name: example for name, (_, _, example) in _COMMANDS.items()}
+    examples |= {name: example for name, (_, example) in _GROUPS.items()}
+    given = r" (-A )?myapp\.tasks:app\b| health --ready| --namespace | --from | shop\.typedq\.json "
+    for name, example in examples.items():
+        for line in f"typedq {name} {example}".split("\n\n"):
+            assert re.search(given, line), line
+
+
+def test_health_with_an_empty_namespace_asks_every_worker(shop: Shop) -> None:
+    out, _ = shop.here("health", "no.such:app", "--namespace=", code=1)
+    assert out.startswith("not live: no worker of this user runs here")
 
 
 def test_version(shop: Shop) -> None:

@@ -18,6 +18,7 @@ def test_show_tells_where_a_message_is(shop: Shop, cemetery: Cemetery) -> None:
     about = shop.json("show", id)
     assert (about["id"], about["state"], about["task"]) == (id, "delayed", "legacy")
     assert (about["queue"], about["attempts"], about["read_by"]) == ("low", 0, [])
+    assert (about["why"], about["paused"]) == ("no live worker has a task legacy", False)
     assert about["due"] > about["enqueued"] > "2020"
     assert "arguments" not in about
     shown = shop.out("show", id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,7 @@ class Shop:
         without: str = "",
         age_s: float = 0,
         format: int = 2,
+        queues: Sequence[str] = ("high", "default"),
     ) -> None:
         """A live worker, as it reports itself."""
         now = self.app.broker.call(server_checks.clock())
@@ -98,7 +99,7 @@ class Shop:
             "host": name,
             "pid": 7,
             "children": 4,
-            "queues": ("high", "default"),
+            "queues": queues,
             "reads": sorted(task.contract.id for task in tasks),
             "format": format,
             "cron": (app or self.app).declarations.schedules(),

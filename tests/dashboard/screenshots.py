@@ -38,6 +38,9 @@ def main(directory: Path) -> None:
         pages = {path.strip("/") or "now": path for path in PAGES}
         pages |= {"contract": "/contracts/ship", "deploy-plan": "/deploy?path="}
         pages |= {"form": "/enqueue?task=ship", "confirm": "/dead/confirm?act=retry&task=report"}
+        waiting = shop.report.enqueue("weekly").id
+        pages |= {"waiting": f"/message?id={waiting}&payload=1"}
+        pages |= {"parked-group": f"/parked?queue=high&contract={shop.old_contract}"}
         pages |= {"letter": f"/dead/{id}?payload=1", "group": "/dead?task=report", "absent": "/x"}
         with served(site) as url:
             for scheme in ("light", "dark"):

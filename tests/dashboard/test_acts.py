@@ -16,6 +16,7 @@ from tests.dashboard.conftest import HOSTILE, SAME, Order, Shop
 from tests.dashboard.test_pages import shown
 from typedq import TypedQ
 from typedq.admin.overview import overview
+from typedq.admin.queues import QueueAdmin
 from typedq.broker import Keys
 from typedq.broker.acl import required_commands
 from typedq.dashboard import asgi
@@ -160,13 +161,14 @@ def test_a_group_of_dead_letters_is_retried_after_a_preview(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     shop.fill()
+    shop.worker("web-4", queues=["low"])
     ready, _, dead = counts(shop)
     site = shop.site(write=True)
     query = {"act": "retry", "task": "report", "error": "ConnectionError: no route to host"}
     page = site.get("/dead/confirm", params=query)
     text = shown(page)
     assert "Retry 3 messages?" in text
-    assert "✓ 3 of 3 workers" in text
+    assert "✓ 1 of 4 workers" in text
     assert "typedq dead retry --task report" in text
     assert counts(shop) == (ready, 37, dead)
     with caplog.at_level(logging.WARNING, "typedq"):
@@ -317,6 +319,21 @@ def test_messages_in_other_states_and_ids_that_are_none(shop: Shop) -> None:
     assert wrong.status_code == 400
     assert "a message id has 26 hexadecimal digits" in wrong.text
     assert "<script>alert" not in wrong.text
+
+
+def test_a_ready_message_says_why_it_does_not_run(shop: Shop) -> None:
+    id, site = shop.report.enqueue("weekly").id, shop.site()
+    shop.worker("web-1")
+    page = shown(site.get("/message", params={"id": id}))
+    unserved = "No live worker can take it: no worker that reads it serves the queue low."
+    assert f"It is ready, but will not run now. {unserved}" in page
+    QueueAdmin(shop.app, "low").pause()
+    page = shown(site.get("/message", params={"id": id}))
+    assert f"will not run now. Its queue low is paused. {unserved}" in page
+    shop.worker("web-2", queues=["low"])
+    page = shown(site.get("/message", params={"id": id}))
+    assert "will not run now. Its queue low is paused." in page
+    assert "No live worker" not in page
 
 
 # --- enqueue ------------------------------------------------------------------------------------

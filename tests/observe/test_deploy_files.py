@@ -71,6 +71,8 @@ def test_each_variable_exists(path: Path) -> None:
 def test_a_pod_runs_with_few_rights_and_a_mounted_secret(name: str) -> None:
     (container,) = pod(name)["containers"]
     assert pod(name)["securityContext"]["runAsNonRoot"]
+    assert pod(name)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["resources"]["limits"]["memory"]
     rights = container["securityContext"]
     assert rights["readOnlyRootFilesystem"]
     assert not rights["allowPrivilegeEscalation"]
@@ -129,6 +131,11 @@ def test_the_server_of_compose_keeps_messages() -> None:
             assert "/tmp" in service["tmpfs"]
 
 
+def test_the_image_does_not_contain_the_secrets_of_compose() -> None:
+    ignored = (DEPLOY / ".dockerignore").read_text().splitlines()
+    assert {Path(each["file"]).parts[0] for each in COMPOSE["secrets"].values()} <= {*ignored}
+
+
 def test_the_image_is_not_root_and_runs_typedq() -> None:
     lines = [line.split(maxsplit=1) for line in (DEPLOY / "Dockerfile").read_text().splitlines()]
     said = {words[0]: words[1] for words in lines if len(words) == 2}
@@ -139,6 +146,9 @@ def test_the_image_is_not_root_and_runs_typedq() -> None:
 def test_the_unit_speaks_the_notify_protocol_with_a_watchdog() -> None:
     assert (of_unit("Type"), of_unit("KillMode")) == (["notify"], ["mixed"])
     assert float(of_unit("WatchdogSec")[0]) >= LATE_S
+    # A killed worker's lock file is there for the next start, which need not wait for its lease.
+    assert of_unit("Environment")[-1] == "XDG_RUNTIME_DIR=%t/" + of_unit("RuntimeDirectory")[0]
+    assert of_unit("RuntimeDirectoryPreserve") == ["yes"]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is in systemd")

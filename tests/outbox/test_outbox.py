@@ -9,11 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.postgres import running
 from tests.snippets import place, snippets
+from typedq import Call, TypedQ
 from typedq.embedded import OwnServer
+from typedq.encoder import MessageEncoder
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
@@ -48,6 +51,22 @@ def recipe(tmp_path: Path) -> Path:
     (tmp_path / "settings.py").write_text(SETTINGS)
     (tmp_path / "pyproject.toml").write_text("")
     return tmp_path
+
+
+def test_a_row_is_sent_with_the_contract_of_the_code_that_runs_the_relay() -> None:
+    old, new = TypedQ("orders"), TypedQ("orders")
+
+    @old.task(name="ship")
+    def ship_before(order: int) -> None: ...
+
+    @new.task(name="ship")
+    def ship(order: int, express: bool) -> None: ...
+
+    row = msgspec.msgpack.encode(ship_before.call(7))
+    call = msgspec.msgpack.decode(row, type=Call)
+    (sent,) = MessageEncoder(new.declarations, new.settings).encode([call]).messages
+    assert ship.contract.id.encode() in sent.message
+    assert sent.message.endswith(b'{"order":7}')  # a worker refuses it, and no upcaster sees it
 
 
 @pytest.mark.parametrize("name", ["orders", "shop"])

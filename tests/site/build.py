@@ -29,9 +29,6 @@ OTHERS = {
 }
 MAX_SHOWN = 60_000  # bytes of a file that is shown
 LANGUAGES = {".py": "py", ".yaml": "yaml", ".yml": "yaml", ".service": "ini"}
-# The generator would load the program that draws Mermaid from another host.
-MERMAID = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
-NO_MERMAID = "The diagram is drawn where this page is read in the repository."
 # Not found by a search: it would find tests before docs.
 _FILE = """\
 ---
@@ -77,18 +74,16 @@ def lay_out(pages: Path) -> None:
         def place_of(target: str) -> str:
             if target not in sources:
                 file = f"{target}/index.md" if (ROOT / target).is_dir() else f"{target}.md"
-                sources[target] = f"files/{file}"
+                # The generator leaves out what begins with a dot.
+                sources[target] = f"files/{file}".replace("/.", "/")
                 waiting.append(target)
             return sources[target]
 
-        text = _text_of(source) if source.endswith(".md") else _file_page(source)
+        is_page = source.endswith(".md")
+        text = (ROOT / source).read_text("utf-8") if is_page else _file_page(source)
         page = pages / sources[source]
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(_relink(text, source, sources[source], place_of), "utf-8")
-
-
-def _text_of(source: str) -> str:
-    return MERMAID.sub(NO_MERMAID, (ROOT / source).read_text("utf-8"))
 
 
 def _relink(text: str, source: str, page: str, place_of: Callable[[str], str]) -> str:

@@ -11,29 +11,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
 from redis.exceptions import MovedError
 
 from tests.contracts.models.app import EXAMPLES, TASKS
-from tests.faults.proxy import Proxy
 from tests.faults.topologies import client, cluster, port_of, sentinels
 from tests.security.authority import Authority, free_port, speaking
 from tests.typescript import differential, hostile
 from tests.typescript.conftest import CASES, CONFORMANCE
+from tests.typescript.cuts import Calls, send_over_cuts
 from tests.typescript.node import Project, lines, place
 from typedq.embedded import OwnServer
 
-if TYPE_CHECKING:
-    from tests.conftest import WaitUntil
-
 ROOT = Path(__file__).parents[2]
-Calls = list[tuple[str, str]]
 LIBRARIES = ("ioredis", "node-redis")
 Topology = tuple[dict[str, Any], list[int]]  # an argument of `place`, ports of the servers behind
 
@@ -81,10 +76,6 @@ def waiting(server: OwnServer, namespace: str) -> list[bytes]:
         return list(found)
 
 
-def has_more(server: OwnServer, namespace: str, count: int) -> bool:
-    return len(waiting(server, namespace)) > count
-
-
 @pytest.mark.timeout(120)
 def test_workers_run_the_examples_of_every_contract(
     project: Project, tcp: OwnServer, calls: Calls, tmp_path: Path
@@ -107,33 +98,14 @@ def test_the_program_of_the_documentation_runs(project: Project, tcp: OwnServer)
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_lost_replies_and_cut_connections_double_nothing(
-    project: Project, tcp: OwnServer, calls: Calls, wait_until: WaitUntil, library: str
+    project: Project, tcp: OwnServer, calls: Calls, library: str
 ) -> None:
     many = Random(1).choices(calls, k=400)
     with redis.Redis.from_url(tcp.url) as client:
         client.flushall()
-    with Proxy(port_of(tcp)) as proxy:
-        proxy.drop_reply_to("sequence:")
-        command = project.command("producer", place(library, "plain", [proxy_port(proxy)]))
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as node:
-            assert node.stdin is not None
-            node.stdin.write(lines(many))
-            node.stdin.close()
-            for part in (1, 2, 3):
-                wait_until(partial(has_more, tcp, project.namespace, len(many) * part // 5))
-                proxy.cut()
-            assert node.stdout is not None
-            ids = json.loads(node.stdout.read())
-    assert proxy.dropped == 1
+    ids = send_over_cuts(project, tcp, library, many)
     found = [message[25:51].decode() for message in waiting(tcp, project.namespace)]
     assert sorted(found) == sorted(ids)
-    assert len({*ids}) == len(many)
-
-
-def proxy_port(proxy: Proxy) -> int:
-    return int(proxy.url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
 
 
 @contextmanager
@@ -196,6 +168,16 @@ def test_checks_accept_what_the_workers_decoder_accepts_and_nothing_else(project
     answers = project.run("differential", input=lines(calls)).splitlines()
     assert differential.judge(CASES, calls, answers) == []
     assert 0.3 < sum(answer != '""' for answer in answers) / len(answers) < 0.9
+
+
+def test_mistakes_that_no_compiler_sees_are_errors_at_once(project: Project) -> None:
+    null, *deadlines, prefix, same = json.loads(project.run("mistakes"))
+    assert null == "InvalidArguments: expected an object, got null - at $"
+    assert {told.rpartition(",")[0] for told in deadlines} == {
+        "RangeError: deadline takes a number of seconds above 0"
+    }
+    assert "keyPrefix of this client hides messages from workers" in prefix
+    assert prefix == same
 
 
 def test_nothing_in_a_bundle_becomes_code(project: Project) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pydantic
@@ -96,6 +96,24 @@ def test_no_type_takes_a_name_that_the_folder_exports() -> None:
     names = {name for both in exported for name in re.findall(r"\w+", "".join(both))}
     assert names <= TAKEN
     assert "export *" not in INDEX.replace('export * from "./contracts.js"', "")
+
+
+class Created(pydantic.BaseModel):
+    kind: Literal["created", "restored"] = "created"
+
+
+class Deleted(pydantic.BaseModel):
+    kind: Literal["deleted"]
+
+
+class Event(pydantic.BaseModel):
+    event: Annotated[Created | Deleted, pydantic.Field(discriminator="kind")]
+
+
+def test_models_are_told_apart_by_a_discriminator_that_has_a_default() -> None:
+    written = contracts(Event)
+    assert '(Created & { readonly kind: "created" | "restored" }) | (Deleted & { rea' in written
+    assert '[["created", t.ref(() => Created)], ["restored", t.ref(() => Created)], [' in written
 
 
 def test_safe_bounds_make_a_number_and_others_a_bigint_too() -> None:

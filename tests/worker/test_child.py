@@ -17,8 +17,7 @@ from typedq.broker.operations import DEFAULT_BOUNDS
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.telemetry import running
 from typedq.worker.child import Child, ChildConfig
-from typedq.worker.journal import Journal, Phase
-from typedq.worker.session import new_session
+from typedq.worker.journal import Journal, Phase, new_session
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -38,6 +38,26 @@ def test_entries_after_each_change_of_a_message_tell_its_state(journal: Journal)
     assert [e.state for e in journal.entries()] == [State.DONE, State.HELD]
     journal.put(3, State.FREE)
     assert [e.slot for e in journal.entries()] == [199]
+
+
+@pytest.mark.parametrize("slots", [range(3, 6), [3, 5, 4]])
+def test_messages_side_by_side_are_held_and_freed_as_others_are(
+    journal: Journal, slots: Sequence[int]
+) -> None:
+    ids = [ID, ID[::-1], ID[3:] + ID[:3]]
+    journal.hold([2, 6], [ID, ID], [9, 9])
+    journal.revoke(4)
+    journal.hold(slots, ids, [7, 8, 9])
+    found = {e.slot: (e.state, e.id, e.queue) for e in journal.entries()}
+    held = zip(slots, ids, [7, 8, 9], strict=True)
+    other = (State.HELD, ID, 9)
+    assert found == {slot: (State.HELD, id, queue) for slot, id, queue in held} | dict.fromkeys(
+        (2, 6), other
+    )
+    assert not journal.is_revoked(4)
+    journal.free(slots, done=3)
+    assert [e.slot for e in journal.entries()] == [2, 6]
+    assert journal.totals == (3, 0)
 
 
 def test_claim_of_a_revoked_message_fails_and_its_slot_can_be_used_again(
@@ -92,7 +112,7 @@ class _Meanwhile:
         self._column[slot] = value
 
 
-@pytest.mark.parametrize("column", ["_started", "_deadlines"])
+@pytest.mark.parametrize("column", ["started", "_deadlines"])
 def test_an_entry_is_never_made_of_two_messages(journal: Journal, column: str) -> None:
     """Else the next message of a slot would be killed for the hard timeout of the one before."""
     other, now = ID[::-1], time.monotonic()

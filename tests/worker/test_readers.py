@@ -32,9 +32,9 @@ from typedq.worker import readers
 from typedq.worker.decoder import MessageDecoder
 from typedq.worker.delivery import Delivery, MessageKinds
 from typedq.worker.expiry import ServerClock
-from typedq.worker.journal import Journal, State
+from typedq.worker.journal import Journal, State, new_session
 from typedq.worker.readers import ContractReaders
-from typedq.worker.session import Session, new_session
+from typedq.worker.session import Session
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -95,7 +95,8 @@ class Reader:
     def open(self, contract: str, body: bytes, *, version: bytes = b"1") -> Opened:
         (id,) = new_ids(1)
         text = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=body)
-        job = Delivery(version + text[1:], 0, self.kinds.of(text), id.encode())
+        kind = self.kinds.of(text)
+        job = Delivery(version + text[1:], 0, kind, id.encode(), kind.body_at)
         self.journal.hold([0], [job.id], [0])
         return self.opener.open(job) or job
 

@@ -13,8 +13,8 @@ from typedq.errors import ServerUnavailable
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.worker.child import Prefetch
 from typedq.worker.delivery import Delivery, MessageKind
-from typedq.worker.journal import Journal, State
-from typedq.worker.session import Session, new_session
+from typedq.worker.journal import Journal, State, new_session
+from typedq.worker.session import Session
 
 if TYPE_CHECKING:
     from tests.faults.harness import Stage

@@ -13,7 +13,7 @@ from typedq.admin.messages import age
 from typedq.admin.overview import overview
 from typedq.app import TypedQ
 from typedq.broker import acl, server_checks, stats
-from typedq.broker.server_checks import Finding, Level
+from typedq.broker.server_checks import Finding, Level, listed
 from typedq.errors import ServerRefused
 from typedq.message import PROTOCOL
 
@@ -95,10 +95,8 @@ def _acl(app: TypedQ) -> Iterator[Finding]:
         found = f"{user} may run any command, even FLUSHALL"
         yield Finding("acl", "warning", found, _ACLS)
     elif not able:
-        missing = ", ".join(missing_by_role["producer"][:5])
-        yield Finding(
-            "acl", "problem", f"{user} may not run commands of a producer: {missing}", _ACLS
-        )
+        found = f"{user} may not run commands of a producer: {listed(missing_by_role['producer'])}"
+        yield Finding("acl", "problem", found, _ACLS)
     else:
         yield Finding("acl", "ok", f"{user} may act as: {', '.join(able)}")
 
@@ -204,7 +202,7 @@ def _cron(entries: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Findin
             yield Finding("cron", "warning", found, f"{fix} {each['name']}")
     idle = [each["name"] for each in entries if not each["paused"] and not each["fired_by"]]
     if served and idle:
-        found = f"no live worker fires {', '.join(idle[:10])}{' ...' * (len(idle) > 10)}"
+        found = f"no live worker fires {listed(idle)}"
         fix = "start a worker of the version that declares them, without --no-cron"
         yield Finding("cron", "warning", found, fix)
 
@@ -217,8 +215,7 @@ def _croniter(workers: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
             by_major.setdefault(major, []).append("{host}:{pid}".format(**worker))
     if len(by_major) > 1:
         found = "; ".join(
-            f"croniter {major} on {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
-            for major, names in sorted(by_major.items())
+            f"croniter {major} on {listed(names)}" for major, names in sorted(by_major.items())
         )
         fix = "install one major version; they read some expressions in two ways: docs/cron.md"
         yield Finding("croniter", "warning", found, fix)

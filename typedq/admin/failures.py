@@ -58,7 +58,7 @@ def dead_rows(groups: Iterable[DeadGroup], live: LiveReaders) -> list[dict[str, 
             "oldest": group.oldest,
             "newest": group.newest,
             "contracts": sorted({each.contract for each in group.needs}),
-            **_readers(group.needs, live),
+            **read_by(group.needs, live),
         }
         for group in groups
     ]
@@ -73,7 +73,7 @@ def destinations(letters: Iterable[Letter], live: LiveReaders) -> list[dict[str,
             "task": each.contract.partition("@")[0],
             "queue": each.queue,
             "contract": each.contract,
-            **_readers([each], live),
+            **read_by([each], live),
         }
         for each, count in needs.most_common()
     ]
@@ -86,7 +86,7 @@ def parked_rows(app: TypedQ, groups: Sizes, live: LiveReaders) -> list[dict[str,
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for group, size in groups.items():
-        readers = _readers([group], live)
+        readers = read_by([group], live)
         row = found.setdefault(
             (group.contract, readers["why"]),
             {
@@ -113,8 +113,8 @@ def _enqueued(app: TypedQ, group: Group, at: int) -> str | None:
     return describe(messages[0])["enqueued"] if messages else None
 
 
-def _readers(needs: Iterable[Group], live: LiveReaders) -> Mapping[str, Any]:
-    """Return which live workers read all of it, and else why not."""
+def read_by(needs: Iterable[Group], live: LiveReaders) -> Mapping[str, Any]:
+    """Return `read_by`: the live workers that read all of it, in its queue; else `why` not."""
     asked, names = list(needs), set(live.alive)
     for each in asked:
         names &= set(live.of(each.contract, each.queue))

@@ -16,7 +16,7 @@ from typedq.errors import InvalidSchema, UnknownTask
 class Payloads:
     """Shows the arguments of messages, with their secrets masked.
 
-    secrets: show them, too
+    secrets: if true, show them unmasked
     """
 
     def __init__(self, app: TypedQ, *, secrets: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import final
 
 from typedq import registry
@@ -27,13 +27,20 @@ def alive(
 
 @final
 class LiveReaders:
-    """The workers that are alive now, and what they read. Raises ServerError."""
+    """The workers that are alive now, by name, and what they read."""
 
-    def __init__(self, app: TypedQ) -> None:
+    def __init__(
+        self, alive: Mapping[str, registry.Worker], known: registry.WorkersByContract
+    ) -> None:
+        self.alive, self._readers = alive, known
+
+    @staticmethod
+    def now(app: TypedQ, schemas: registry.Schemas | None = None) -> LiveReaders:
+        """Return those of an app's namespace. Raises ServerError."""
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
-        self.alive = alive(reports(seen), seen.now_ms, app.settings.lease)
-        self.schemas, _ = registry.read_published(app.broker)
-        self._readers = registry.WorkersByContract(declared(app), self.schemas)
+        schemas = schemas or registry.read_published(app.broker)[0]
+        known = registry.WorkersByContract(declared(app), schemas)
+        return LiveReaders(alive(reports(seen), seen.now_ms, app.settings.lease), known)
 
     def of(self, contract: str, queue: str | None = None) -> list[str]:
         """Return the names of the workers that read a contract, and serve a queue if given."""
@@ -46,18 +53,9 @@ class LiveReaders:
             return ""
         if self.alive and self.of(contract):
             return f"no worker that reads it serves the queue {queue}"
-        return why_unread(self._readers, contract, self.alive.values())
-
-
-def why_unread(
-    known: registry.WorkersByContract, contract: str, workers: Iterable[registry.Worker]
-) -> str:
-    """Return why workers cannot read a contract; "" if one can."""
-    reasons, (_, format) = list[str](), split_format(contract)
-    for reads, newest in {(tuple(worker.reads), worker.format) for worker in workers}:
-        for read in known.of_task(contract, reads):
-            how, why = known.reading(contract, read)
-            if how and newest >= format:
-                return ""
-            reasons.append(why or f"its message format {format} is newer than the worker")
-    return reasons[0] if reasons else f"no live worker has a task {contract.partition('@')[0]}"
+        reasons, (_, format) = list[str](), split_format(contract)
+        for reads in sorted({tuple(worker.reads) for worker in self.alive.values()}):
+            for read in self._readers.of_task(contract, reads):
+                why = self._readers.reading(contract, read).why
+                reasons.append(why or f"its message format {format} is newer than the worker")
+        return reasons[0] if reasons else f"no live worker has a task {contract.partition('@')[0]}"

@@ -8,10 +8,13 @@ from typing import Any
 
 import msgspec
 
-from typedq import single
+from typedq import registry, single
+from typedq.admin.failures import read_by
 from typedq.admin.messages import ShowPayload, iso
 from typedq.admin.readers import LiveReaders
 from typedq.app import TypedQ
+from typedq.broker import stats
+from typedq.broker.parking import Group
 from typedq.message import FORMAT
 from typedq.single import Cancellation, MessageInfo, Progress
 
@@ -24,22 +27,25 @@ def show(
     limit: int = single.LIMIT,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Return the keys of `show --json`: state, header, why, and the live workers that read it.
+    """Return the keys of `show --json`: state, header, reason, and the live workers that read it.
 
+    why: why no live worker reads it in its queue; paused: the queue is
     arguments: adds the arguments, which may be confidential, and their schema
     Raises InvalidId, SearchLimit, ServerError.
     """
     found = app.get(id, limit=limit, progress=progress)
     if found.state == "unknown":
         return {"id": id, "state": "unknown"}
-    readers = LiveReaders(app)
+    schemas, _ = registry.read_published(app.broker)
+    readers = LiveReaders.now(app, schemas)
     about = describe(found)
-    if found.contract:
-        format = f"#{FORMAT}" if found.expires else ""
-        about["read_by"] = readers.of(found.contract + format, found.queue)
+    if found.contract and found.queue:
+        needs = Group(found.queue, found.contract + (f"#{FORMAT}" if found.expires else ""))
+        about |= read_by([needs], readers)
+        about["paused"] = bool(app.broker.call(stats.paused(app.broker.keys, [found.queue])))
     if arguments:
         about["arguments"] = _parsed(arguments(found.body, found.contract))
-        about["schema"] = readers.schemas.get(found.contract or "")
+        about["schema"] = schemas.get(found.contract or "")
     return about
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,6 +25,12 @@ class Finding(NamedTuple):
     level: Level
     found: str
     fix: str = ""
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def info(*sections: str) -> Operation[Facts]:
@@ -123,7 +129,6 @@ def _version(info: Facts) -> Iterator[Finding]:
         yield Finding("version", "warning", found, "check that it is an up-to-date release")
     elif open_:
         names = [name for each in open_ for name in each.names]
-        listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
         fixes = [each.fixed_in(release) for each in open_]
         last = [max(filter(None, fixes))] if all(fixes) else open_[0].fixed
         last = [each for each in last if each > release]
@@ -131,7 +136,7 @@ def _version(info: Facts) -> Iterator[Finding]:
         fix += ", unless your distribution fixed it under this number"
         # Distributions patch the last release of a series without changing its number.
         level: Level = "problem" if any(fixes) else "warning"
-        yield Finding("version", level, f"{found} is affected by {listed}", fix)
+        yield Finding("version", level, f"{found} is affected by {listed(names, 4)}", fix)
     else:
         count = sum(len(each.names) for each in known[name])
         none = f"affected by none of {count} vulnerabilities known on {as_of}"

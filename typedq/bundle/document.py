@@ -62,7 +62,10 @@ class Bundle:
 
 
 def dump(bundle: Bundle) -> bytes:
-    """Return the file of a bundle: the same bytes for the same bundle."""
+    """Return the file of a bundle: the same bytes for the same bundle.
+
+    Raises InvalidBundle if nobody could read it: more tasks, queues or bytes than are allowed.
+    """
     document = {
         "typedq": bundle.kind,
         "format": FORMAT,
@@ -84,7 +87,9 @@ def dump(bundle: Bundle) -> bytes:
         },
     }
     whole = document | {"sha256": _hash(document)}
-    return (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+    data = (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()
+    parse(data, f"the {bundle.kind} of {bundle.namespace}", kind=bundle.kind)
+    return data
 
 
 def parse(
@@ -131,7 +136,7 @@ class _Reader:
         for name in (*_FIELDS, *fields):
             self._check(name in fields, f"{name} is missing; {_AGAIN}")
             self._check(name in _FIELDS, f"it has an unknown member {name!r}; {_AGAIN}")
-            self._check(_FIELDS[name](fields[name]), f"{name} has a value that it cannot have")
+            self._check(_FIELDS[name](fields[name]), f"{name} {_LIMITS.get(name, _ODD)}")
         own, queues = fields["namespace"], fields["queues"]
         other = f"it is of the namespace {own!r}, not of {namespace!r}"
         self._check(namespace in (None, own), other)
@@ -212,6 +217,11 @@ def _are_queues(value: Any) -> bool:
     return 0 < len(names) == len(set(names)) <= MAX_QUEUES
 
 
+_ODD = "has a value that it cannot have"
+_LIMITS = {
+    "tasks": f"{_ODD}; there are 1 to {MAX_TASKS:,}",
+    "queues": f"{_ODD}; there are 1 to {MAX_QUEUES:,}, each once",
+}
 _NAMES = {
     "bundle": "a bundle, which `typedq bundle` writes",
     "pins": "a typedq.lock.json, which `typedq generate` writes",

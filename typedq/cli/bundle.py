@@ -44,7 +44,7 @@ def bundle(
     source: Source = None,
     namespace: Namespace = None,
 ) -> None:
-    """Write what a producer elsewhere needs of an app: contracts, queues, limits.
+    """Write contracts, queues and limits of an app, for producers in other repositories.
 
     The file holds no code, no URL and no password. The same app gives the same bytes, so it can be
     committed, published and compared.

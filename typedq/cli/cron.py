@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, Argument(metavar="NAME", help="As `typedq cron list` shows it.")]
 _NAMESPACE_HELP = (
-    "Instead of the app: ask the server of TYPEDQ_URL what workers have told it. "
+    "Without an app: read what workers have published on the server of TYPEDQ_URL. "
     "\\[default: TYPEDQ_NAMESPACE, if no app is given]"
 )
 
@@ -54,7 +54,7 @@ def list_(*, json: AsJson = False, app: AppOrNamespace) -> None:
 def run(name: Name, *, json: AsJson = False, app: AppOptions) -> None:
     """Enqueue the call of an entry now, once. Its schedule does not change.
 
-    It may be paused. The message is that of a slot: with the call's options, without hooks.
+    Also if it is paused. As on schedule, the call's options count, and no `on_enqueue` hook runs.
     """
     loaded = app.load()
     from typedq.admin.cron import CronAdmin

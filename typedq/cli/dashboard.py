@@ -22,7 +22,7 @@ _MIN_TOKEN = 16
 
 Host = Annotated[str, Option(help="Address to listen on; any but loopback needs --token-file.")]
 Port = Annotated[int, Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")]
-Write = Annotated[bool, Option("--write", help="Allow changes; without it, pages only show.")]
+Write = Annotated[bool, Option("--write", help="Allow changes; else the pages are read-only.")]
 TokenFile = Annotated[
     Path | None,
     Option(dir_okay=False, exists=True, help="File with the token that users must give."),
@@ -51,7 +51,7 @@ def dashboard(
 ) -> None:
     """Serve pages that show queues, contracts, workers and failed messages.
 
-    Nothing is stored, and the server is asked only while somebody looks.
+    It stores nothing, and reads the server only while somebody looks at a page.
     """
     token = _token(token_file)
     local = _is_local(host)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
@@ -61,7 +61,7 @@ def list_(
         from typedq.admin.failures import dead_rows, group_dead
         from typedq.admin.readers import LiveReaders
 
-        found = dead_rows(group_dead(letters), LiveReaders(loaded))[:number]
+        found = dead_rows(group_dead(letters), LiveReaders.now(loaded))[:number]
         shown = {**columns("messages", "task"), "error": _first_line}
         shown |= {**columns("oldest", "newest"), "read by": messages.read_by}
     else:
@@ -89,13 +89,23 @@ def show(id: Id, *, shown: Shown, json: AsJson = False, app: AppOptions) -> None
         print_line(f"    {line}")
 
 
-def retry(ids: Ids = None, *, which: DeadTarget, dry_run: DryRun = False, app: AppOptions) -> None:
+def retry(
+    ids: Ids = None,
+    *,
+    which: DeadTarget,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    app: AppOptions,
+) -> None:
     """Requeue dead letters with counters reset. Asks for confirmation unless you give IDs."""
     which.check(ids, "id")
+    if json and not dry_run:
+        raise BadParameter("it belongs to --dry-run", param_hint="--json")
     loaded = app.load()
     dead = _dead_letters(loaded)
     if dry_run:
-        _preview(loaded, filter(None, map(dead.get, ids)) if ids else dead.find(which.selection))
+        letters = filter(None, map(dead.get, ids)) if ids else dead.find(which.selection)
+        _preview(loaded, list(letters), as_json=json)
         return
     chosen = ids or dead.ids(which.selection)
     yes = which.yes or bool(ids)
@@ -110,16 +120,21 @@ def drop(ids: Ids = None, *, which: DeadTarget, app: AppOptions) -> None:
     messages.change("drop", _KIND, len(set(chosen)), dead.delete(chosen), _OTHERS, yes=which.yes)
 
 
-def _preview(app: TypedQ, letters: Iterable[Letter]) -> None:
+def _preview(app: TypedQ, letters: Sequence[Letter], *, as_json: bool) -> None:
     from typedq.admin.failures import destinations
     from typedq.admin.readers import LiveReaders
 
-    letters = list(letters)
-    rows = destinations(letters, LiveReaders(app))
+    rows = destinations(letters, LiveReaders.now(app))
+    malformed = len(letters) - sum(row["messages"] for row in rows)
+    if as_json:
+        nowhere: Row = {"messages": malformed, "read_by": [], "why": "malformed"}
+        blank = dict.fromkeys(("task", "queue", "contract"))
+        print_json([*rows, *([{**nowhere, **blank}] if malformed else [])])
+        return
     shown = {**columns("messages", "task", "queue", "contract"), "read by": messages.read_by}
     print_line(f"a retry would requeue {sum(row['messages'] for row in rows):,} {_KIND}:")
     print_rows(rows, shown, as_json=False, none="nothing")
-    if malformed := len(letters) - sum(row["messages"] for row in rows):
+    if malformed:
         print_line(f"{malformed:,} malformed: a retry leaves them; typedq dead drop removes them")
 
 

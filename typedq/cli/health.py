@@ -12,20 +12,20 @@ from typedq.cli.entry import health as answer
 
 _APP_HELP = "Only workers that were started with this APP. \\[default: every worker of this user]"
 _N_HELP = "Only workers of this namespace. \\[default: TYPEDQ_NAMESPACE, else of every one]"
-_R_HELP = "Ask for more: whether it can take tasks, so that its server has answered lately."
+_R_HELP = "Also require that each can take tasks: a child has started, and the server answers."
 
 
 def health(
-    app: Annotated[str, Argument(metavar="[APP]", help=_APP_HELP, show_default=False)] = "",
+    app: Annotated[str, Argument(metavar="APP", help=_APP_HELP, show_default=False)] = "",
     ready: Annotated[bool, Option("--ready", help=_R_HELP)] = False,
     namespace: Annotated[str, Option(metavar="NAME", help=_N_HELP, show_default=False)] = "",
     pid: Annotated[
-        int, Option(min=1, help="Only the worker with this process id.", show_default=False)
-    ] = 0,
+        int | None, Option(min=1, help="Only the worker with this process id.", show_default=False)
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Exit with 0 if each worker of this machine is live, else with 1.
 
-    It takes milliseconds: it reads a file of the worker, and imports no app. No server is asked.
+    It takes milliseconds: it reads a file of the worker, imports no app and asks no server.
     """
-    raise typer.Exit(answer(ready=ready, as_json=json, namespace=namespace, pid=pid, app=app))
+    raise typer.Exit(answer(ready=ready, as_json=json, namespace=namespace, pid=pid or 0, app=app))

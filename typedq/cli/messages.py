@@ -32,7 +32,7 @@ _GROUPS = "Count them by task, reason and contract, and show who can read them."
 Groups = Annotated[bool, Option("--groups", help=_GROUPS)]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
-_PAYLOAD = "Show the arguments too; secrets, and what may be one, as ***."
+_PAYLOAD = "Show the arguments too, with secrets, and values that may be secrets, as ***."
 _SECRETS = "Show the arguments with their secrets."
 
 
@@ -99,8 +99,9 @@ def read_by(row: console.Row) -> str:
     names: list[str] = row["read_by"]
     if not names:
         return f"nobody: {row['why']}" if row["why"] else "-"
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more
+    from typedq.broker.server_checks import listed
+
+    return listed(names, 2)
 
 
 def meta_text(row: console.Row) -> str:

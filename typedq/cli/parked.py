@@ -54,7 +54,7 @@ def list_(
         from typedq.admin.failures import parked_rows
         from typedq.admin.readers import LiveReaders
 
-        found = parked_rows(loaded, chosen, LiveReaders(loaded))
+        found = parked_rows(loaded, chosen, LiveReaders.now(loaded))
         heads = columns("messages", "task", "contract", "oldest", "newest")
         shown = {**heads, "read by": messages.read_by}
     else:

@@ -50,48 +50,54 @@ _COMMANDS = {  # name -> module, function, example
     "asyncapi": ("bundle", "asyncapi", "myapp.tasks:app -o asyncapi.json"),
     "generate python": ("generate", "python", "shop.typedq.json -o shop_tasks/"),
     "generate typescript": ("generate", "typescript", "shop.typedq.json -o src/shop/"),
-    "dead list": ("dead", "list_", f"--since 2h -n 50 {_APP}\n\ntypedq dead list --groups"),
-    "dead show": ("dead", "show", "019ad0f3c1e5d1c0ffee000007 --payload"),
+    "dead list": (
+        "dead",
+        "list_",
+        f"--since 2h -n 50 {_APP}\n\ntypedq dead list --groups {_APP}",
+    ),
+    "dead show": ("dead", "show", f"019ad0f3c1e5d1c0ffee000007 --payload {_APP}"),
     "dead retry": (
         "dead",
         "retry",
-        "--task send_email --since 1d -y\n\ntypedq dead retry --error ConnectionError --dry-run",
+        f"--error ConnectionError --dry-run {_APP}\n\ntypedq dead retry --since 1d -y {_APP}",
     ),
-    "dead drop": ("dead", "drop", "--task send_email -y"),
+    "dead drop": ("dead", "drop", f"--task send_email -y {_APP}"),
     "parked list": (
         "parked",
         "list_",
-        f"--task send_email {_APP}\n\ntypedq parked list --groups",
+        f"--task send_email {_APP}\n\ntypedq parked list --groups {_APP}",
     ),
-    "parked show": ("parked", "show", "send_email@0123456789abcdef -n 5 --payload"),
-    "parked retry": ("parked", "retry", "--task send_email -y"),
-    "parked drop": ("parked", "drop", "send_email@0123456789abcdef -y"),
+    "parked show": ("parked", "show", f"send_email@0123456789abcdef -n 5 --payload {_APP}"),
+    "parked retry": ("parked", "retry", f"--task send_email -y {_APP}"),
+    "parked drop": ("parked", "drop", f"send_email@0123456789abcdef -y {_APP}"),
     "cron list": ("cron", "list_", _APP),
     "cron run": ("cron", "run", f"nightly {_APP}"),
-    "cron pause": (
-        "cron",
-        "pause",
-        "nightly --namespace shop",
-    ),
+    "cron pause": ("cron", "pause", "nightly --namespace shop"),
     "cron resume": ("cron", "resume", f"nightly {_APP}"),
-    "server status": ("server", "status", "--json"),
-    "server stop": ("server", "stop", ""),
+    "server status": ("server", "status", _APP),
+    "server stop": ("server", "stop", _APP),
 }
 _GROUPS = {
     "generate": (
-        "Code for producers in other repositories: python, typescript.",
+        "Write code for producers in other repositories: python, typescript.",
         "python shop.typedq.json -o shop_tasks/",
     ),
     "dead": (
         "Dead letters, which are messages that failed for good: list, show, retry, drop.",
-        "list --task send_email --since 1h",
+        f"list --task send_email --since 1h {_APP}",
     ),
     "parked": (
         "Messages that wait for a worker that can read them: list, show, retry, drop.",
-        "list",
+        f"list {_APP}",
     ),
-    "cron": ("Calls that are enqueued on a schedule: list, run, pause, resume.", "list"),
-    "server": ("The embedded server of this project.", "status"),
+    "cron": (
+        "Calls that are enqueued on a schedule: list, run, pause, resume.",
+        f"list {_APP}",
+    ),
+    "server": (
+        "The embedded server of this project. It starts by itself if no URL is configured.",
+        f"status {_APP}",
+    ),
 }
 
 

@@ -54,9 +54,9 @@ def show(
 
 
 def cancel(ids: Ids, *, limit: Limit = _LIMIT, json: AsJson = False, app: AppOptions) -> None:
-    """Cancel messages: one that waits is dropped, one that runs meets `typedq.Cancelled`.
+    """Cancel messages: drop one that waits; raise `typedq.Cancelled` in one that runs.
 
-    Says of each what was done. Exit code 1 if one was dead already, or unknown.
+    Prints what it did with each. Exit code 1 if one was dead already, or unknown.
     """
     loaded = app.load()
     from typedq.admin import single

@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 
 _C_HELP = "Child processes: 4, cores or cores*2. \\[default: TYPEDQ_CONCURRENCY, else cores]"
 _A_HELP = (
-    "Coroutine tasks beside each other in a child. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
+    "Coroutine tasks that a child runs at once. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
 )
 _G_HELP = "Time for running tasks to finish after SIGTERM. \\[default: TYPEDQ_GRACE, else 20 s]"
-_M_HELP = "Replace a child process after this many tasks. \\[default: TYPEDQ_MAX_TASKS_PER_CHILD]"
-_P_HELP = "Replace the largest child above this memory use. \\[default: TYPEDQ_MAX_MEM_PERCENT]"
+_M_HELP = (
+    "Replace a child process after this many tasks. "
+    "\\[default: TYPEDQ_MAX_TASKS_PER_CHILD, else never]"
+)
+_P_HELP = (
+    "Replace the largest child when the container, or the machine, uses more than this percentage "
+    "of its memory. \\[default: TYPEDQ_MAX_MEM_PERCENT, else never]"
+)
 _PORT_HELP = (
-    "Serve /livez, /readyz and /metrics at this port; 0: any. \\[default: TYPEDQ_METRICS_PORT]"
+    "Serve /livez, /readyz and /metrics at this port; 0: any that is free. "
+    "\\[default: TYPEDQ_METRICS_PORT, else none]"
 )
 _HOST_HELP = "The address to serve them at. \\[default: TYPEDQ_METRICS_HOST, else 0.0.0.0]"
 _NAMES = "NAME,..."
@@ -42,7 +49,7 @@ _ONE_PROCESS = (
 Processes = Annotated[
     int | None, Option("-c", "--concurrency", parser=processes, metavar="N", help=_C_HELP)
 ]
-Coroutines = Annotated[int | None, Option("--async-concurrency", min=1, help=_A_HELP)]
+Coroutines = Annotated[int | None, Option("--async-concurrency", min=1, metavar="N", help=_A_HELP)]
 Only = Annotated[
     list[str] | None,
     Option(
@@ -69,10 +76,10 @@ Burst = Annotated[
 Solo = Annotated[
     bool, Option("--solo", envvar="TYPEDQ_SOLO", help="Run tasks in one process, for a debugger.")
 ]
-MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, help=_M_HELP)]
+MaxTasks = Annotated[int | None, Option("--max-tasks-per-child", min=1, metavar="N", help=_M_HELP)]
 MaxMemory = Annotated[
     float | None,
-    Option("--max-mem-percent", min=1, max=100, metavar="PERCENT", help=_P_HELP),
+    Option("--max-mem-percent", min=1, max=100, metavar="N", help=_P_HELP),
 ]
 Reload = Annotated[
     bool,
@@ -87,7 +94,9 @@ NoCron = Annotated[
     bool,
     Option("--no-cron", envvar="TYPEDQ_NO_CRON", help="Do not fire cron entries from this worker."),
 ]
-Port = Annotated[int | None, Option("--metrics-port", min=0, max=65535, help=_PORT_HELP)]
+Port = Annotated[
+    int | None, Option("--metrics-port", min=0, max=65535, metavar="N", help=_PORT_HELP)
+]
 Host = Annotated[
     str | None, Option("--metrics-host", parser=address, metavar="IP", help=_HOST_HELP)
 ]

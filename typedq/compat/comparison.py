@@ -45,6 +45,12 @@ class Change:
     old: Any
     new: Any
 
+    @property
+    def of_reader(self) -> str:
+        """Return `message` for a writer and a reader of which neither need be the newer one."""
+        these = self.message.replace(f"messages written {_BACKWARD['when']}", "these messages")
+        return these.replace(_BACKWARD["who"], "the worker")
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:

@@ -9,13 +9,15 @@ from typing import Any, Literal, NamedTuple
 from starlette.responses import Response
 
 from typedq.admin.dead_letters import DeadLetters, Letter
+from typedq.admin.failures import read_by
 from typedq.admin.messages import EVERYTHING, Selection
 from typedq.admin.parked import Parked
 from typedq.admin.queues import QueueAdmin
 from typedq.broker import acl
 from typedq.broker.parking import Group
-from typedq.dashboard.failed import readers, sample
-from typedq.dashboard.pages import alive
+from typedq.broker.server_checks import listed
+from typedq.dashboard.failed import sample
+from typedq.dashboard.pages import reading
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import ServerRefused
 
@@ -71,12 +73,13 @@ def confirm(select: Select, view: View) -> Response:
     preview = select(view, view.query)
     if not preview.messages:
         raise Rejected(404, "Nothing to change", f"These {preview.kind} are gone.")
+    live = reading(view, view.facts.seen)
     return view.render(
         "confirm.html",
         act=preview.fields["act"],
         preview=preview,
-        readers=readers(view, preview.needs),
-        workers=len(alive(view, view.facts.seen)),
+        readers=read_by(preview.needs, live),
+        workers=len(live.alive),
     )
 
 
@@ -171,6 +174,6 @@ def permit(view: View, commands: Iterable[Sequence[str]]) -> None:
     except ServerRefused:
         return  # this user may not read its own ACL: the server decides
     if missing:
-        text = f"The user {user} of the server may not run {', '.join(missing[:5])}."
+        text = f"The user {user} of the server may not run {listed(missing)}."
         text += " docs/security.md lists what each role needs."
         raise Rejected(403, "Not permitted", text)

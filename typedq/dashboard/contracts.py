@@ -68,16 +68,14 @@ class Known(NamedTuple):
 def contract(view: View) -> Response:
     """Show the versions of one task, and what changed between two of them."""
     task = str(view.request.path_params["task"])
-    seen, known = view.facts.seen, view.facts.contracts
+    seen = view.facts.seen
     mode, note, versions = _versions(view, task)
     if not versions:
         text = f"Neither this app, the server nor the files have a contract of the task {task!r}."
         raise Rejected(404, "No such task", text)
     waiting = {row["fingerprint"]: row for row in seen["contracts"] if row["task"] == task}
     workers = reading(view, seen)
-    readers = {
-        v.fingerprint: known.readers.of(f"{task}@{v.fingerprint}", workers) for v in versions
-    }
+    readers = {v.fingerprint: workers.of(f"{task}@{v.fingerprint}") for v in versions}
     prints = [version.fingerprint for version in versions]
     new = view.query("new") if view.query("new") in prints else prints[-1]
     before = prints[max(0, prints.index(new) - 1)]
@@ -91,7 +89,7 @@ def contract(view: View) -> Response:
         versions=versions,
         waiting=waiting,
         readers=readers,
-        workers=len(workers),
+        workers=len(workers.alive),
         old=old,
         new=new,
         **_difference({v.fingerprint: v.schema for v in versions}, old, new),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
 from typedq.admin.dead_letters import DeadLetters, Letter
-from typedq.admin.failures import group_dead
+from typedq.admin.failures import group_dead, read_by
 from typedq.admin.messages import Selection
 from typedq.admin.parked import Parked
 from typedq.admin.payloads import Payloads
-from typedq.admin.readers import why_unread
-from typedq.broker.parking import Group
-from typedq.dashboard.pages import alive, reading
+from typedq.dashboard.pages import reading
 from typedq.dashboard.view import Rejected, View
 
 MOST = 500  # dead letters that are read for one page ...
@@ -46,29 +43,21 @@ def dead(view: View) -> Response:
     """Show groups of dead letters, or the dead letters of one group."""
     task, error = view.query("task"), view.query("error")
     seen, found = view.facts.seen, sample(view, task, error)
-    grouped = group_dead(found.letters)
+    groups = view.page(group_dead(found.letters))
+    live = reading(view, seen)
     return view.render(
         "dead.html",
         live=True,
         total=seen["dead"],
         found=found,
         most=MOST,
-        groups=view.page(grouped),
+        groups=groups,
         letters=view.page([each.shown for each in found.letters]) if task or error else None,
         task=task,
         error=error,
-        readers={group.error + group.task: readers(view, group.needs) for group in grouped},
+        readers=[read_by(group.needs, live) for group in groups.rows],
+        workers=len(live.alive),
     )
-
-
-def readers(view: View, needs: Iterable[Group]) -> int:
-    """Return how many of today's workers read all of it: contracts and message formats."""
-    seen, known = view.facts.seen, view.facts.contracts.readers
-    workers = reading(view, seen)
-    names = set(workers)
-    for each in needs:
-        names &= set(known.of(each.contract, workers))
-    return len(names)
 
 
 def letter(view: View) -> Response:
@@ -79,11 +68,12 @@ def letter(view: View) -> Response:
     found = DeadLetters(app).get(id, Payloads(app) if payload else None)
     if found is None:
         raise Rejected(404, "No such dead letter", f"{id}: it was retried, dropped or never died.")
+    live = reading(view, view.facts.seen)
     return view.render(
         "letter.html",
         letter=found.shown,
-        readers=readers(view, [found.needs] if found.needs else []),
-        workers=len(alive(view, view.facts.seen)),
+        readers=read_by([found.needs] if found.needs else [], live),
+        workers=len(live.alive),
         payload=payload,
     )
 
@@ -92,8 +82,13 @@ def parked(view: View) -> Response:
     """Show parked messages by queue and contract, and why no worker takes them."""
     facts, app = view.facts, view.site.app
     queue, contract = view.query("queue"), view.query("contract")
+    live = reading(view, facts.seen)
     rows = [
-        {**row, "why": _why(view, row["contract"]), "task": row["contract"].partition("@")[0]}
+        {
+            **row,
+            "why": live.why(row["contract"], row["queue"]),
+            "task": row["contract"].partition("@")[0],
+        }
         for row in view.page(facts.seen["parked"]).rows
     ]
     shown = list[dict[str, Any]]()
@@ -105,13 +100,8 @@ def parked(view: View) -> Response:
         "parked.html",
         live=True,
         page=view.page(facts.seen["parked"])._replace(rows=rows),
-        workers=len(alive(view, facts.seen)),
+        workers=len(live.alive),
         queue=queue,
         contract=contract,
         messages=shown,
     )
-
-
-def _why(view: View, contract: str) -> str:
-    workers = reading(view, view.facts.seen).values()
-    return why_unread(view.facts.contracts.readers, contract, workers)

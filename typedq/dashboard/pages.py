@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from typedq import registry
 from typedq.admin.doctor import check_waiting, examine
+from typedq.admin.readers import LiveReaders
 from typedq.broker.server_checks import Finding
 from typedq.dashboard.view import View
 
@@ -55,12 +56,15 @@ def alive(view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
 
 
-def reading(view: View, seen: Mapping[str, Any]) -> dict[str, registry.Worker]:
-    """Return what the live workers read, by name."""
-    return {
-        worker["name"]: registry.Worker(reads=worker["reads"], format=worker["format"])
+def reading(view: View, seen: Mapping[str, Any]) -> LiveReaders:
+    """Return what the live workers read."""
+    workers = {
+        worker["name"]: registry.Worker(
+            reads=worker["reads"], format=worker["format"], queues=worker["queues"]
+        )
         for worker in alive(view, seen)
     }
+    return LiveReaders(workers, view.facts.contracts.readers)
 
 
 def workers(view: View) -> Response:

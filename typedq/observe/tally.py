@@ -12,11 +12,12 @@ import time
 from array import array
 from binascii import unhexlify
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from struct import unpack
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from struct import Struct
 from typing import Protocol, final
 
-from typedq.message import BROADCAST, is_broadcast
+from typedq.message import BROADCAST, ID_SIZE, is_broadcast
 from typedq.observe.labels import (
     DURATIONS,
     EXITS,
@@ -32,9 +33,9 @@ from typedq.observe.labels import (
 )
 
 LOGGED = 10  # numbers in the log for each message: a place and a value for five cells
-_AT_ONCE = b"\x001 0 00 000 0000000000000 "  # how a message begins that never waited for a time
 _MAX_KINDS = 10_000
 _DUE = 1000 << 20
+_MS_SIZE = 11  # digits of an id
 
 
 class Ended(Protocol):
@@ -42,10 +43,6 @@ class Ended(Protocol):
 
     @property
     def slot(self) -> int: ...
-    @property
-    def id(self) -> bytes: ...
-    @property
-    def message(self) -> bytes: ...
     @property
     def took(self) -> float: ...
 
@@ -69,45 +66,43 @@ class Tally:
         # only the first is logged; the pid of the child, 0 if none.
         self._state, self._slots, self._log = log[:3], log[3 : 3 + slots], log[3 + slots :]
         self._delayed = set[int]()  # slots whose due time is not 0
-        self.started = memoryview(bytes(8 * slots)).cast("d")  # until the journal gives its own
+        # Of the messages in each slot, until the journal gives its own: starts and ids.
+        self.started = memoryview(bytes(8 * slots)).cast("d")
+        self.ids = memoryview(bytes(ID_SIZE * slots))
 
     # --- the child -------------------------------------------------------------------------------
 
     def track(
-        self, slots: Sequence[int], messages: Sequence[bytes], kinds: Sequence[bytes]
+        self, slots: Sequence[int], kinds: Sequence[bytes], messages: Sequence[bytes]
     ) -> None:
         """Record rows and due times of messages that were fetched.
 
         kinds: the text of each; if all have the same, once is enough
+        messages: none if all were due when they were enqueued
         """
         rows = [self._rows[kind] if kind in self._rows else self._learn(kind) for kind in kinds]
-        n, lowest = len(slots), min(slots[0], slots[-1])
-        if len(rows) == 1 and _side_by_side(slots):
-            self._row[lowest : lowest + n] = array("d", rows) * n
+        column = array("d", rows) * (len(slots) // len(rows))
+        if isinstance(slots, range):
+            self._row[slots.start : slots.stop] = column
         else:
-            for slot, row in zip(slots, rows * n if len(rows) == 1 else rows, strict=True):
+            for slot, row in zip(slots, column, strict=True):
                 self._row[slot] = row
-        # Much faster than to look at each.
-        all_new = b"\0".join([b"", *messages]).count(_AT_ONCE) == len(messages)
-        if all_new and not self._delayed:
-            return
-        for slot, message in zip(slots, messages, strict=True):
-            self._due[slot] = due = _due_ms(message)
-            (self._delayed.add if due else self._delayed.discard)(slot)
+        if messages or self._delayed:
+            for slot, message in zip(slots, messages or [b""] * len(slots), strict=True):
+                self._due[slot] = due = _due_ms(message)
+                (self._delayed.add if due else self._delayed.discard)(slot)
 
-    def fold(self, groups: Mapping[bytes, Sequence[Ended]]) -> None:
+    def fold(self, groups: Mapping[bytes, Sequence[Ended]], slots: Sequence[int]) -> None:
         """Count attempts that ended well, by the text of their kind.
 
-        Then the journal is to free their slots, and then `close`.
+        Then the journal is to free their slots, which are among `slots`, and then `close`.
         """
-        changes, slots = dict[int, float](), list[int]()
+        changes = dict[int, float]()
         for kind, group in groups.items():
             row = self._rows[kind] if kind in self._rows else self._learn(kind)
-            of_group = [each.slot for each in group]
-            ids, tooks = [each.id for each in group], [each.took for each in group]
+            own = slots if len(group) == len(slots) else [each.slot for each in group]
             changes[HEAD + ROW * row] = changes.get(HEAD + ROW * row, 0.0) + len(group)
-            self._observe(row, of_group, ids, tooks, changes)
-            slots += of_group
+            self._observe(row, own, [each.took for each in group], changes)
         self._write(slots, changes)
 
     def count(self, job: Ended, kind: bytes, outcome: str) -> None:
@@ -115,7 +110,7 @@ class Tally:
         row = self._rows[kind] if kind in self._rows else self._learn(kind)
         changes = {HEAD + ROW * row + OUTCOMES.index(outcome): 1.0}
         if job.took >= 0:
-            self._observe(row, [job.slot], [job.id], [job.took], changes)
+            self._observe(row, [job.slot], [job.took], changes)
         self._write([job.slot], changes)
 
     def close(self) -> None:
@@ -140,12 +135,7 @@ class Tally:
         return row
 
     def _observe(
-        self,
-        row: int,
-        slots: Sequence[int],
-        ids: Sequence[bytes],
-        tooks: Sequence[float],
-        changes: dict[int, float],
+        self, row: int, slots: Sequence[int], tooks: Sequence[float], changes: dict[int, float]
     ) -> None:
         """Add durations and waits of attempts that ran, which are of one row."""
         first, n, get = HEAD + ROW * row, len(slots), changes.get
@@ -156,16 +146,21 @@ class Tally:
             for at in [first + TOOK + bisect_left(DURATIONS, took) for took in tooks]:
                 changes[at] = get(at, 0.0) + 1
         changes[first + TOOK_SUM] = get(first + TOOK_SUM, 0.0) + total
-        side = None if self._delayed else _side_by_side(slots)
-        started = self.started[side].tolist() if side else [self.started[slot] for slot in slots]
+        if isinstance(slots, range):
+            started: Sequence[float] = self.started[slots.start : slots.stop].tolist()
+        else:
+            started = [self.started[slot] for slot in slots]
         # On the clock of the due times. Often all are in one bucket, so that none need be paired.
-        due, epoch = self._dues(slots, ids), now - time.monotonic()
-        low = min(started) + epoch - max(due) / _DUE
-        bucket = bisect_left(WAITS, now - min(due) / _DUE)  # all have started by now
+        due, epoch = self._dues(slots), now - time.monotonic()
+        ordered = sorted(due)
+        latest = ordered[-1]
+        low = min(started) + epoch - latest / _DUE
+        bucket = bisect_left(WAITS, now - ordered[0] / _DUE)  # all have started by now
         at = first + WAITED_SUM
         if low >= 0 and (not bucket or low > WAITS[bucket - 1]):
             changes[first + WAITED + bucket] = get(first + WAITED + bucket, 0.0) + n
-            changes[at] = get(at, 0.0) + sum(started) + n * epoch - sum(due) / _DUE
+            dues = sum(due) if ordered[0] < latest else n * latest
+            changes[at] = get(at, 0.0) + sum(started) + n * epoch - dues / _DUE
             return
         for slot, unit in zip(slots, due, strict=True):
             wait = max(0.0, self.started[slot] + epoch - unit / _DUE)
@@ -173,15 +168,23 @@ class Tally:
             changes[bucket] = get(bucket, 0.0) + 1
             changes[at] = get(at, 0.0) + wait
 
-    def _dues(self, slots: Sequence[int], ids: Sequence[bytes]) -> Sequence[int]:
+    def _dues(self, slots: Sequence[int]) -> Sequence[int]:
         """Return when messages were due, in seconds times _DUE: a due time, or that of the id.
 
         The first 11 of its 26 digits are milliseconds; those behind them make less than one.
         """
+        if isinstance(slots, range):
+            ids = bytes(self.ids[slots.start * ID_SIZE : slots.stop * ID_SIZE])
+        else:
+            ids = b"".join(self.ids[slot * ID_SIZE : (slot + 1) * ID_SIZE] for slot in slots)
+        ms = ids[:_MS_SIZE]
         try:
-            found = unpack(">" + "Q5x" * len(ids), unhexlify(b"".join(ids)))
+            if ids.count(ms) == len(slots):  # one call enqueued them all
+                found: Sequence[int] = [int(ms, 16) << 20] * len(slots)
+            else:
+                found = _unpacker(len(slots))(unhexlify(ids))
         except ValueError:  # one is no id
-            return [int(time.time() * _DUE)] * len(ids)
+            return [int(time.time() * _DUE)] * len(slots)
         if not self._delayed:
             return found
         pairs = zip(slots, found, strict=True)
@@ -191,8 +194,8 @@ class Tally:
         cells, n = self._cells, len(changes)
         values = [cells[at] + more for at, more in changes.items()]
         self._log[: 2 * n] = array("d", [*changes, *values])
-        if _side_by_side(slots):
-            self._state[1], self._slots[0] = -len(slots), min(slots[0], slots[-1])
+        if isinstance(slots, range):
+            self._state[1], self._slots[0] = -len(slots), slots.start
         else:
             self._state[1] = len(slots)
             self._slots[: len(slots)] = array("d", slots)
@@ -202,11 +205,8 @@ class Tally:
 
     # --- the supervisor --------------------------------------------------------------------------
 
-    def recover(self, done: Mapping[int, bytes], running: Mapping[int, tuple[bytes, str]]) -> None:
-        """Count what a dead child had not, by slot.
-
-        done: ids; running: ids and outcomes
-        """
+    def recover(self, ended: Mapping[int, str]) -> None:
+        """Count what a dead child had not: the outcome of each slot."""
         n = int(self._state[0])
         for at, value in zip([*self._log[:n]], [*self._log[n : 2 * n]], strict=True):
             self._cells[int(at)] = value
@@ -217,22 +217,20 @@ class Tally:
         elif size:
             counted = {int(slot) for slot in self._slots[:size]}
         self.close()
-        self._delayed = {slot for slot in {*done, *running} if self._due[slot]}
+        self._delayed = {slot for slot in ended if self._due[slot]}
         now = time.monotonic()
-        starts = sorted(self.started[slot] for slot in {*done, *running})
-        for slot, (id, outcome) in (
-            {s: (i, "done") for s, i in done.items()} | {**running}
-        ).items():
+        starts = sorted(self.started[slot] for slot in ended)
+        for slot, outcome in ended.items():
             if slot in counted:
                 continue
-            started, ended = self.started[slot], self.ended[slot]
-            if slot in running:
-                ended = now
-            elif ended < started:  # a sync task: the next one began when it was over
-                ended = next((start for start in starts if start > started), now)
+            started, end = self.started[slot], self.ended[slot]
+            if outcome != "done":
+                end = now
+            elif end < started:  # a sync task: the next one began when it was over
+                end = next((start for start in starts if start > started), now)
             row = int(self._row[slot])
             changes = {HEAD + ROW * row + OUTCOMES.index(outcome): 1.0}
-            self._observe(row, [slot], [id], [ended - started], changes)
+            self._observe(row, [slot], [end - started], changes)
             self._write([slot], changes)
             self.close()
 
@@ -256,17 +254,13 @@ class Tally:
         return self._cells[:HEAD].tolist()
 
 
+@cache
+def _unpacker(ids: int) -> Callable[[bytes], tuple[int, ...]]:
+    return Struct(">" + "Q5x" * ids).unpack
+
+
 def _due_ms(message: bytes) -> int:
     try:
         return int(message[11:24])
     except ValueError:
         return 0
-
-
-def _side_by_side(slots: Sequence[int]) -> slice | None:
-    """Return the slots as a slice if they follow each other, up or down."""
-    first, last = slots[0], slots[-1]
-    step = 1 if first <= last else -1
-    if slots != [*range(first, last + step, step)]:
-        return None
-    return slice(first, last + step if last + step >= 0 else None, step)

@@ -17,6 +17,7 @@ from typedq.registry.check import Declared
 
 Schemas = Mapping[str, dict[str, Any]]
 UNKNOWN = "the server does not know this contract"
+_MAX_BREAKS = 5
 
 
 class Worker(msgspec.Struct):
@@ -189,9 +190,7 @@ def _compared(task: Declared, fingerprint: str, schema: dict[str, Any] | None) -
 
 
 def breaks(schema: dict[str, Any], reader: dict[str, Any]) -> str:
-    """Return why messages of one schema cannot be read by another: rules and paths."""
-    return ", ".join(
-        f"{c.rule} at {c.path}" + (f" ({c.message})" if c.rule == "CANNOT_COMPARE" else "")
-        for c in compare(schema, reader).changes
-        if not c.backward
-    )
+    """Return why messages of one schema cannot be read by another: rules, paths and sentences."""
+    found = [c for c in compare(schema, reader).changes if not c.backward]
+    more = f"; and {len(found) - _MAX_BREAKS} more" if len(found) > _MAX_BREAKS else ""
+    return "; ".join(f"{c.rule} at {c.path}: {c.of_reader}" for c in found[:_MAX_BREAKS]) + more

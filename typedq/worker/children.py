@@ -22,10 +22,9 @@ from typedq.telemetry import event, restore
 from typedq.worker import processes
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
-from typedq.worker.journal import Journal, Phase, State
+from typedq.worker.journal import Journal, Phase, State, new_session
 from typedq.worker.locks import HostLock
 from typedq.worker.processes import Orphans
-from typedq.worker.session import new_session
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 MAX_EARLY_DEATHS = 5
@@ -122,7 +121,7 @@ class ChildPool:
             return None
         taken = [child.journal.tally for child in self.children]
         (free, *_) = (t for t in self._tallies.of_children if t not in taken)
-        free.started = journal.started
+        free.started, free.ids = journal.started, journal.ids
         return free
 
     def _count(self, child: ChildProcess) -> None:
@@ -130,10 +129,11 @@ class ChildPool:
         if self._tallies is None or child.journal.tally is None:
             return
         entries = [*child.journal.entries()]
-        running = [e for e in entries if e.state == State.RUNNING and not self.killing]
-        ended = {e.slot: (e.id, "timeout" if e.id in child.overdue else "crashed") for e in running}
-        done = {entry.slot: entry.id for entry in entries if entry.state == State.DONE}
-        child.journal.tally.recover(done, ended)
+        ended = {entry.slot: "done" for entry in entries if entry.state == State.DONE}
+        for entry in entries:
+            if entry.state == State.RUNNING and not self.killing:
+                ended[entry.slot] = "timeout" if entry.id in child.overdue else "crashed"
+        child.journal.tally.recover(ended)
         child.journal.tally.pid = 0
         self._tallies.own.exit(child.why_ended(stopping=self._stopping))
 

@@ -14,7 +14,7 @@ from typedq.broker.parking import Parked
 from typedq.errors import BadMessage, InvalidBody, ServerError
 from typedq.failure import read_failure
 from typedq.invoke import LimitRules
-from typedq.message import EXPIRY_SIZE, VERSIONS, payload_at
+from typedq.message import EXPIRY_SIZE, VERSIONS
 from typedq.process import end_if_copy
 from typedq.worker import settle
 from typedq.worker.delivery import Decode, Delivery
@@ -37,8 +37,8 @@ class MessageDecoder:
 
     def open(self, job: Delivery) -> settlements.Settlement | Parked | None:
         """Return None if the job may run. Each kind of message is looked up once."""
-        kind = job.kind
-        decode, body_at = kind.decode, kind.body_at or payload_at(job.message, kind.meta_at)
+        kind, body_at = job.kind, job.body_at
+        decode = kind.decode
         if job.message[0] != _PLAIN:
             if verdict := self._expiry(job):
                 return verdict

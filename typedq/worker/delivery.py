@@ -56,20 +56,16 @@ class MessageKind:
         self.decode: Decode | None = None
 
     def resolve(
-        self,
-        task: Task[..., Any],
-        decode: Decode,
-        runs_code: bool,
-        limits: Limits,
+        self, task: Task[..., Any], decode: Decode, runs_code: bool, limits: Limits
     ) -> None:
         """Set how messages of this kind are read and run."""
         self.task, self.runs_code, self.limits = task, runs_code, limits
         self.is_async = task.contract.is_async
         self.decode = decode
 
-    def fits(self, message: bytes) -> bool:
-        """Return True if a message with metadata is of this kind, which has some too."""
-        return message.startswith(self.text, KIND_AT) and payload_at(message, self.meta_at) > 0
+    def payload_at(self, message: bytes) -> int:
+        """Return where the payload of a message begins; 0 if its metadata makes it another kind."""
+        return self.body_at or payload_at(message, self.meta_at)
 
 
 @final
@@ -99,6 +95,7 @@ class Timer(Protocol):
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
 
+    body_at: where its payload begins, or when it expires
     alone: it must run without neighbours, because it crashed or was lost twice
     args, kwargs: set when it is decoded
     started: an attempt was claimed in the journal
@@ -112,6 +109,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     slot: int
     kind: MessageKind
     id: bytes
+    body_at: int
     alone: bool = False
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -137,12 +135,3 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
-
-
-def by_kind(ended: Sequence[Delivery], *, all_done: bool) -> dict[bytes, Sequence[Delivery]]:
-    """Return those that ended well, by the text of their kind."""
-    done = ended if all_done else [each for each in ended if each.settlement is None]
-    if len({delivery.kind for delivery in done}) == 1:
-        return {done[0].kind.text: done}
-    kinds = {delivery.kind.text for delivery in done}
-    return {text: [each for each in done if each.kind.text == text] for text in kinds}

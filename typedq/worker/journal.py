@@ -6,17 +6,19 @@ The child writes and the supervisor reads. Only the supervisor sets the lease de
 from __future__ import annotations
 
 import mmap
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple, final
 
+from typedq.message import ID_SIZE
 from typedq.observe.tally import Tally
 
 # The header: session, fresh session, lease deadline, phase, stop request, totals, heartbeat. Then
 # a column for each field of a record: started, deadline (doubles), state, mark, queue's place
 # (bytes), id, and the id of the message that is cancelled.
-_HEADER, _ID = 128, 26
+_HEADER = 128
 MAX_QUEUES = 255  # a place is one byte, and the first is that of the supervisor's own queue
 _SESSION, _FRESH, _LEASE, _PHASE, _STOP, _TOTALS, _HEARTBEAT = 0, 32, 64, 72, 73, 80, 96
 
@@ -55,35 +57,46 @@ _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
 _REVOKED, _CANCELLED, _MET = 1, 2, 3  # marks of the supervisor; the last is the child's answer
 
 
+def new_session() -> str:
+    """Return a session id that was never used before."""
+    return os.urandom(8).hex()
+
+
 @final
 class Journal:
     """The journal of one child, created before the fork, for at most `slots` messages."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + 2 * _ID))
+        self._memory = mmap.mmap(-1, _HEADER + slots * (2 * 8 + 3 + 2 * ID_SIZE))
         view, at, size = memoryview(self._memory), _HEADER, 8 * slots
         self.lease_deadline = view[_LEASE : _LEASE + 8].cast("d")
         self.stop_request = view[_STOP : _STOP + 1]  # not 0: the child is to stop
         self._totals = view[_TOTALS : _TOTALS + 16].cast("Q")
         self._heartbeat = view[_HEARTBEAT : _HEARTBEAT + 8].cast("d")
-        self._started = view[at : at + size].cast("d")
-        self.tally: Tally | None = None
+        self.started = view[at : at + size].cast("d")
         self._deadlines = view[at + size : at + 2 * size].cast("d")
         at += 2 * size
         self._states, self._marks, self._queues = (
             view[at + column * slots : at + (column + 1) * slots] for column in range(3)
         )
         at += 3 * slots
-        self._ids, self._cancelled = view[at : at + _ID * slots], view[at + _ID * slots :]
+        self.tally: Tally | None = None
+        self.ids, self._cancelled = view[at : at + ID_SIZE * slots], view[at + ID_SIZE * slots :]
 
     # --- the child -----------------------------------------------------------------------------
 
     def hold(self, slots: Sequence[int], ids: Sequence[bytes], places: Sequence[int]) -> None:
         """Record messages that were fetched; `places` are those of their queues."""
-        column, queues, marks, states = self._ids, self._queues, self._marks, self._states
+        column, queues, marks, states = self.ids, self._queues, self._marks, self._states
+        if isinstance(slots, range):
+            run, n = slice(slots.start, slots.stop), len(slots)
+            column[run.start * ID_SIZE : run.stop * ID_SIZE] = b"".join(ids)
+            queues[run], marks[run] = bytes(places), bytes(n)
+            states[run] = bytes([_HELD]) * n
+            return
         for slot, id, place in zip(slots, ids, places, strict=True):
-            column[slot * _ID : (slot + 1) * _ID] = id
+            column[slot * ID_SIZE : (slot + 1) * ID_SIZE] = id
             queues[slot], marks[slot] = place, 0
             states[slot] = _HELD  # last: it makes the rest valid
 
@@ -94,7 +107,7 @@ class Journal:
         claim is written before the mark is read. The supervisor revokes only while this process is
         stopped, and sends a signal behind each cancellation: one of the two always sees the other.
         """
-        self._started[slot] = now
+        self.started[slot] = now
         self._deadlines[slot] = _NEVER if hard is None else now + hard
         self._states[slot] = _RUNNING
         if self._marks[slot] or now >= self.lease_deadline[0]:
@@ -110,18 +123,16 @@ class Journal:
         """Record any other state."""
         self._states[slot] = state
 
-    def free(self, slots: Iterable[int], done: int = 0, failed: int = 0) -> None:
+    def free(self, slots: Sequence[int], done: int = 0, failed: int = 0) -> None:
         """Free slots, and add what ended to the totals that the supervisor reports."""
         states = self._states
-        for slot in slots:
-            states[slot] = _FREE
+        if isinstance(slots, range):
+            states[slots.start : slots.stop] = bytes(len(slots))
+        else:
+            for slot in slots:
+                states[slot] = _FREE
         self._totals[0] += done
         self._totals[1] += failed
-
-    @property
-    def started(self) -> memoryview[float]:
-        """Return when the message of each slot began to run (monotonic)."""
-        return self._started
 
     def is_revoked(self, slot: int) -> bool:
         """Return True if the supervisor released it."""
@@ -142,7 +153,7 @@ class Journal:
         """Return True if this message was cancelled, runs, and has not met it."""
         if self._marks[slot] != _CANCELLED or self._states[slot] != _RUNNING:
             return False
-        return bytes(self._cancelled[slot * _ID : (slot + 1) * _ID]) == id
+        return bytes(self._cancelled[slot * ID_SIZE : (slot + 1) * ID_SIZE]) == id
 
     def is_lease_over(self) -> bool:
         """Return True if the lease has ended, as far as this process knows."""
@@ -208,7 +219,7 @@ class Journal:
         has not started is released.
         """
         if self._marks[slot] in (0, _CANCELLED):
-            self._cancelled[slot * _ID : (slot + 1) * _ID] = id
+            self._cancelled[slot * ID_SIZE : (slot + 1) * ID_SIZE] = id
             self._marks[slot] = _CANCELLED
 
     @property
@@ -227,12 +238,15 @@ class Journal:
         """Return the record of one message, not parts of two: the child goes on meanwhile."""
         tries = 0
         while True:
-            state, began = self._states[slot], self._started[slot]
-            id, deadline = bytes(self._ids[slot * _ID : (slot + 1) * _ID]), self._deadlines[slot]
+            state, began = self._states[slot], self.started[slot]
+            id, deadline = (
+                bytes(self.ids[slot * ID_SIZE : (slot + 1) * ID_SIZE]),
+                self._deadlines[slot],
+            )
             queue = self._queues[slot]
             # Each claim has another start.
             tries += 1
-            same = state == self._states[slot] and began == self._started[slot]
+            same = state == self._states[slot] and began == self.started[slot]
             if same or tries == _TRIES:
                 break
         if state != _RUNNING:

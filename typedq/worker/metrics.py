@@ -83,7 +83,7 @@ class WorkerMetrics:
     def _children(self, text: Exposition) -> None:
         try:
             report = health.Report(self._status.memory[:])
-        except ValueError:  # before the first beat
+        except ValueError:  # the supervisor has not reported yet
             return
         text.add("typedq_children", report.children)
         text.add("typedq_children_busy", report.busy)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -14,18 +13,14 @@ from typedq.broker import DeadBounds, DedicatedClient, operations
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import COUNTS_AT, ID, KIND_AT, MAY_SHARE, are_ids, is_message, uncancelled
+from typedq.message import ID, KIND_AT, NEW, are_ids, is_message, must_run_alone, uncancelled
 from typedq.telemetry import event
-from typedq.worker.delivery import Delivery, MessageKind, MessageKinds, by_kind
-from typedq.worker.journal import Journal, State
+from typedq.worker.delivery import Delivery, MessageKind, MessageKinds
+from typedq.worker.journal import Journal, State, new_session
 from typedq.worker.settle import bad_message, outcome_of
 
 MAX_PAUSE_S = 0.5
-
-
-def new_session() -> str:
-    """Return a session id that was never used before."""
-    return os.urandom(8).hex()
+Groups = Mapping[bytes, Sequence[Delivery]]
 
 
 @final
@@ -142,8 +137,11 @@ class Session:
         # that we hold what we settled, or what we never received.
         if self._must_replace or self._lost_connections != self._client.lost_connections:
             self._replace()
+        ended = self.unsettled
+        done = [each for each in ended if each.settlement is None] if self.urgent else ended
+        groups = _by_kind(done)
         try:
-            fetched = self._settle_and_fetch(max_messages, token)
+            fetched = self._settle_and_fetch(groups, max_messages, token)
         except ServerError as error:
             event(logging.WARNING, "request to Redis failed; retrying", why=str(error))
             if self._tally:
@@ -155,8 +153,8 @@ class Session:
         if not fetched.alive:
             self._replace()
             return
-        if self.unsettled:
-            self._forget_settled()
+        if ended:
+            self._forget_settled(groups)
         self._track(fetched.messages)
 
     def unpark(self, group: Group, max_messages: int) -> bool:
@@ -171,7 +169,7 @@ class Session:
         self._track(fetched.messages)
         return bool(fetched.messages)
 
-    def _settle_and_fetch(self, max_messages: int, token: str | None) -> Fetched:
+    def _settle_and_fetch(self, groups: Groups, max_messages: int, token: str | None) -> Fetched:
         operation = partial(
             settle_and_fetch,
             *(self._client.keys, self._name, self._queues),
@@ -182,35 +180,30 @@ class Session:
         ended, call = self.unsettled, self._client.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.
-            counts = Counter([delivery.kind.counted for delivery in ended])
+            counts = Counter[bytes]()
+            for group in groups.values():
+                counts[group[0].kind.counted] += len(group)
             fetched = call(operation(settle=[AckAll(counts, ended[-1].id)]))
             if fetched.settled is not None:
                 return fetched
-        acked: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        others: list[Settlement] = []
-        parked: list[Parked] = []
-        for delivery in ended:
-            settlement = delivery.settlement
-            if settlement is None:
-                acked[delivery.kind.counted].append(delivery.id)
-            elif isinstance(settlement, Parked):
-                parked.append(settlement)
-            else:
-                others.append(settlement)
-        if parked:
+        acks = [Ack(each[0].kind.counted, [e.id for e in each]) for each in groups.values()]
+        others = [d.settlement for d in ended if d.settlement is not None]
+        if parked := [each for each in others if isinstance(each, Parked)]:
             call(park(self._client.keys, self._name, parked, self._bounds))
-        acks = [Ack(contract, ids) for contract, ids in acked.items()]
-        return call(operation(settle=[*acks, *others]))
+        rest = [each for each in others if not isinstance(each, Parked)]
+        return call(operation(settle=[*acks, *rest]))
 
-    def _forget_settled(self) -> None:
-        slots = [delivery.slot for delivery in self.unsettled]
-        done = [delivery.settlement for delivery in self.unsettled].count(None)
-        if self._tally and done:
-            self._tally.fold(by_kind(self.unsettled, all_done=done == len(slots)))
-        self._journal.free(slots, done, self._failed)
+    def _forget_settled(self, groups: Groups) -> None:
+        """Free the slots of what the server knows; groups: of what ended well."""
+        slots = compact([delivery.slot for delivery in self.unsettled])
+        if self._tally and groups:
+            self._tally.fold(groups, slots)
+        self._journal.free(slots, sum(map(len, groups.values())), self._failed)
         if self._tally:
             self._tally.close()
         self._free.extend(slots)
+        if len(self._free) == len(self._records):
+            self._free.sort()  # so that the next ones follow each other, too
         self.unsettled.clear()
         self._failed, self.urgent = 0, False
 
@@ -218,25 +211,31 @@ class Session:
         """Make the records of messages that were fetched; bad messages are settled at once."""
         if not messages:
             return
-        self.bytes_each = sum(map(len, messages)) // len(messages)
-        records, free, kind = self._records, self._free, self._kind
+        n = len(messages)
+        self.bytes_each = sum(map(len, messages)) // n
+        records, kind, all_new = self._records, self._kind, True
         ids, kinds = [message[ID] for message in messages], [kind]
+        slots = compact(self._free[-n:])
+        del self._free[-n:]
         deliveries: list[Delivery] = []
-        for message, id in zip(messages, ids, strict=True):
-            if not (kind.fits(message) if kind.meta_at else message.startswith(kind.text, KIND_AT)):
+        for message, slot, id in zip(messages, slots, ids, strict=True):
+            fits = message.startswith(kind.text, KIND_AT)
+            body_at = fits and (kind.body_at or kind.payload_at(message))
+            if not body_at:
                 kind = self._kinds.of(message)
                 kinds.append(kind)
-            slot, alone = free.pop(), not message.startswith(MAY_SHARE, COUNTS_AT)
-            records[slot] = delivery = Delivery(message, slot, kind, id, alone)
+                body_at = kind.payload_at(message)
+            alone = False
+            if not message.startswith(NEW, 1):
+                alone, all_new = must_run_alone(message), False
+            records[slot] = delivery = Delivery(message, slot, kind, id, body_at, alone)
             deliveries.append(delivery)
         self._kind = kind
+        each = kinds if len(kinds) == 1 else [delivery.kind for delivery in deliveries]
         are_good = are_ids(b"".join(ids)) and None not in [kind.place for kind in kinds]
-        places = [delivery.kind.place or 0 for delivery in deliveries]
-        slots = [delivery.slot for delivery in deliveries]
         if self._tally:
-            of_all = [kind.text] if len(kinds) == 1 else [d.kind.text for d in deliveries]
-            self._tally.track(slots, messages, of_all)
-        self._journal.hold(slots, ids, places)
+            self._tally.track(slots, [kind.text for kind in each], () if all_new else messages)
+        self._journal.hold(slots, ids, [kind.place or 0 for kind in each] * (n // len(each)))
         if are_good:
             self.waiting.extend(deliveries)
             return
@@ -283,3 +282,17 @@ class Session:
         for delivery in [each for each in self.waiting if each.id in cancelled]:
             self.waiting.remove(delivery)
             self.release(delivery)  # the server drops it
+
+
+def compact(slots: list[int]) -> Sequence[int]:
+    """Return slots as a range if each follows the one before: what is of them lies side by side."""
+    run = range(slots[0], slots[0] + len(slots))
+    return run if slots == [*run] else slots
+
+
+def _by_kind(ended: Sequence[Delivery]) -> Groups:
+    """Return deliveries by the text of their kind."""
+    if len({delivery.kind for delivery in ended}) == 1:
+        return {ended[0].kind.text: ended}
+    texts = {delivery.kind.text for delivery in ended}
+    return {text: [each for each in ended if each.kind.text == text] for text in texts}

@@ -15,12 +15,11 @@ from typedq.telemetry import event, restore
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
-from typedq.worker.journal import Journal
+from typedq.worker.journal import Journal, new_session
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRenewer, Ticker
 from typedq.worker.schedule import BroadcastConsumer, CronJob
 from typedq.worker.scheduler import PeriodicJob, Scheduler
-from typedq.worker.session import new_session
 from typedq.worker.status import Status
 from typedq.worker.supervisor import WorkerOptions, ignore_stop_signals, sign_off
 from typedq.worker.waiting import Waiter

@@ -64,6 +64,8 @@ class Renderer:
             self._only(schema, known, (), path)
             name = self._name_of(schema["$ref"])
             return Rendered(name, f"t.ref(() => {name})")
+        if (told_apart := self._discriminated(schema, path)) is not None:
+            return told_apart
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 self._only(schema, known, (key, "x-typedq-tags"), path)
@@ -256,6 +258,27 @@ class Renderer:
         others = [one.check for i, one in enumerate(made) if i not in records]
         types = " | ".join(dict.fromkeys(one.type for one in made))
         return Rendered(types, f"t.union({', '.join((*others, tagged))})" if others else tagged)
+
+    def _discriminated(self, schema: dict[str, Any], path: str) -> Rendered | None:
+        """Return a union whose records are told apart by a member, although it has a default."""
+        names = schema.get("required", [])
+        if schema.keys() - IGNORED != {"oneOf", "required"} or len(names) != 1:
+            return None
+        records = [one for one in map(self._resolved, schema["oneOf"]) if is_object(one)]
+        parts: list[Schema] = [one.get("properties", {}).get(names[0], True) for one in records]
+        tags = [tag for part in parts for tag in values_of(part)]
+        is_told = len(parts) == len(schema["oneOf"]) and all(map(values_of, parts))
+        if not is_told or len(set(tags)) < len(tags):
+            return None
+        made = [self.render(one, path) for one in schema["oneOf"]]
+        both = list(zip(parts, made, strict=True))
+        pairs = ", ".join(f"[{tag}, {one.check}]" for part, one in both for tag in values_of(part))
+        kinds = [
+            f"({one.type} & {{ readonly {member(names[0])}: {values(part).type} }})"
+            for part, one in both
+            if is_object(part)
+        ]
+        return Rendered(" | ".join(kinds), f"t.tagged({literal(names[0])}, [{pairs}])")
 
     def _resolved(self, schema: Schema) -> Schema:
         for _ in range(99):

@@ -14,17 +14,21 @@ export interface Server {
 type Ioredis = {
   evalsha(sha: string, count: number, ...rest: string[]): Promise<unknown>;
   eval(script: string, count: number, ...rest: string[]): Promise<unknown>;
+  options?: { keyPrefix?: string | undefined };
 };
 type NodeRedis = {
   evalSha(sha: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
   eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
 };
 
-/** Use a client of ioredis: `Redis` or `Cluster`. */
-export const ioredis = (client: Ioredis): Server => ({
-  evalsha: (sha, keys, args) => client.evalsha(sha, keys.length, ...keys, ...args),
-  eval: (script, keys, args) => client.eval(script, keys.length, ...keys, ...args),
-});
+/** Use a client of ioredis: `Redis` or `Cluster`, without `keyPrefix`. */
+export const ioredis = (client: Ioredis): Server => {
+  if (client.options?.keyPrefix) throw new Error("keyPrefix of this client hides messages from workers; make one without it");
+  return {
+    evalsha: (sha, keys, args) => client.evalsha(sha, keys.length, ...keys, ...args),
+    eval: (script, keys, args) => client.eval(script, keys.length, ...keys, ...args),
+  };
+};
 
 /** Use a client of node-redis: of `createClient`, `createCluster` or `createSentinel`. */
 export const nodeRedis = (client: NodeRedis): Server => ({
@@ -74,6 +78,7 @@ export class Client<Tasks, Queue extends string> {
 
   /** `deadline`: seconds for which a request is tried. */
   constructor(bundle: Bundle, server: Server, { deadline = 10 }: { deadline?: number } = {}) {
+    if (!(deadline > 0)) throw new RangeError(`deadline takes a number of seconds above 0, not ${deadline}`);
     this.#bundle = bundle;
     this.#server = server;
     this.#deadlineMs = deadline * 1_000;
@@ -81,7 +86,7 @@ export class Client<Tasks, Queue extends string> {
 
   /** Return a call for `enqueueMany`. Throws InvalidArguments, InvalidOptions. */
   call<Name extends keyof Tasks & string>(task: Name, ...[payload, options]: Arguments<Tasks[Name], Queue>): Call {
-    return prepare(this.#bundle, task, payload ?? {}, options ?? {});
+    return prepare(this.#bundle, task, payload === undefined ? {} : payload, options ?? {});
   }
 
   /**
