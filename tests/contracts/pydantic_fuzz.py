@@ -112,14 +112,16 @@ def means_the_same(sent: Any, read: Any, body: Any) -> bool:
     left, right = _members(sent), _members(read)
     if left is not None and right is not None and isinstance(body, dict):
         if isinstance(sent, Mapping) and isinstance(read, Mapping) and left.keys() == right.keys():
-            return all(means_the_same(left[k], right[k], body.get(k)) for k in left)
+            bodies = {key.removesuffix(".0"): item for key, item in body.items()} | body
+            return all(means_the_same(left[k], right[k], bodies.get(k)) for k in left)
         texts = isinstance(read, Mapping) and not any(isinstance(key, bytes) for key in read)
         if texts and right.keys() - body.keys():
             return False  # a key that was changed
         shared = left.keys() & right.keys() & body.keys()
         return all(means_the_same(left[name], right[name], body[name]) for name in shared)
-    if _is_row(sent) and _is_row(read) and isinstance(body, list):
-        return len(sent) == len(read) and all(map(means_the_same, sent, read, body))
+    if _is_row(sent) and _is_row(read) and (body is None or isinstance(body, list)):
+        parts = itertools.repeat(None) if body is None else body
+        return len(sent) == len(read) and all(map(means_the_same, sent, read, parts))
     if isinstance(sent, set) or isinstance(read, set):
         both = _is_row(read) or isinstance(read, set)
         return (

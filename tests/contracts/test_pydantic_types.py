@@ -733,7 +733,13 @@ class Twin(BaseModel):
     a: int
 
 
+Shifted = Annotated[
+    int, PlainSerializer(lambda x: x + 1, return_type=int), BeforeValidator(lambda x: x - 1)
+]
+
+
 class Holder(BaseModel):
+    shifted: Shifted | bool = 5
     one: Base = Base(a=1)
     many: list[Base] = []
     hidden: str = Field(default="x", exclude=True)
@@ -751,6 +757,7 @@ class Holder(BaseModel):
 
 ODD_ZONE = dt.timezone(dt.timedelta(hours=1, seconds=30))
 CHANGED: list[tuple[dict[str, Any], str]] = [
+    ({"shifted": True}, "$.shifted"),
     ({"one": Derived(a=1)}, "$.one.b"),
     ({"many": [Base(a=1), Derived(a=1)]}, "$.many[1].b"),
     ({"hidden": "y"}, "$.hidden"),

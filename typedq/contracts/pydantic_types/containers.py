@@ -138,7 +138,8 @@ def _union(walk: Walk, node: Core, path: str) -> Schema:
     written = walk.union(members)
     if walk.ambiguous and node.get("mode") == "left_to_right":
         refuse(path, "union_mode='left_to_right' is not understood; leave it out, or add a tag")
-    walk.ambiguous = walk.ambiguous or ambiguous or inner
+    # A serializer of one member may take the value of another: `True` is an int to it.
+    walk.ambiguous |= ambiguous or inner or any("x-typedq-written" in one for one in members)
     return written
 
 
