@@ -289,7 +289,8 @@ def main() -> int:
     reports = run(names, options.pairs, options.seed, options.first, progress)
     for report in reports:
         for kind in ("conservative", "wrong_examples"):
-            for case in getattr(report, kind).kept[: options.show]:
+            of_rounds = {case.partition(": ")[0]: case for case in getattr(report, kind).kept}
+            for case in [*of_rounds.values()][: options.show]:  # one of each round is enough
                 print(f"{kind}: {case}\n")
         kinds = report.conservative.kinds.most_common(10)
         print(f"{report.name}: conservative by {', '.join(f'{k} {n}' for k, n in kinds) or '-'}")

@@ -135,6 +135,37 @@ def test_nothing_raises_whatever_a_document_holds(junk: Any, place: int) -> None
             fingerprint(schema)
 
 
+DECIMAL: Any = {"type": "string", "x-typedq-type": "decimal"}
+KEY: Any = {"type": "string", "x-typedq-type": "number"}
+SPAN: Any = {"type": "string", "x-typedq-type": "timedelta"}
+LONG = f"1.{'1' * 5_000}"
+# They differ in numbers and patterns that cost more than their few bytes.
+SMALL: dict[str, tuple[Any, Any]] = {
+    "classes that can be read in two ways": (
+        {"enum": ["a"]}, {**STR, "pattern": "[^^]" * 49 + "{"}),
+    "a huge length": ({**STR, "minLength": 10**10}, {**STR, "minLength": 10**11}),
+    "a length beyond memory": ({**STR, "minLength": 10**290}, {**STR, "minLength": 10**299}),
+    "a step of many digits": (INT, {**DECIMAL, "x-typedq-decimal": {"multiple_of": LONG}}),
+    "steps of many digits": ({**DECIMAL, "x-typedq-decimal": {"multiple_of": "2"}},
+                             {**DECIMAL, "x-typedq-decimal": {"multiple_of": LONG}}),
+    "no step": (INT, {**DECIMAL, "x-typedq-decimal": {"multiple_of": "0"}}),
+    "a bound that is no number": ({**SPAN, "x-typedq-bounds": {"ge": "PT1S"}},
+                                  {**SPAN, "x-typedq-bounds": {"ge": "PTNaNS"}}),
+    "text of an infinite number": (
+        {**KEY, "enum": ["1e999"]}, {**KEY, "pattern": "^1", "multipleOf": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), SMALL.values(), ids=SMALL)
+def test_a_small_document_can_neither_raise_nor_stop_a_comparison(old: Any, new: Any) -> None:
+    took = time.thread_time()
+    for pair in ((old, new), (new, old)):
+        found = compare(*pair)
+        assert found.backward == all(change.backward for change in found.changes)
+        assert not (found.backward and found.forward)
+    assert time.thread_time() - took < LIMIT_S
+
+
 def test_python_objects_that_hold_themselves_are_too_deep() -> None:
     circle: Any = {"type": "array"}
     circle["items"] = circle
@@ -250,6 +281,14 @@ COSTLY: dict[str, Any] = {
         {"enum": ["a" * 50 + "!", "b"]} if leaf is INT else {"pattern": "^(a+)+$"}),
     "a slow pattern": lambda leaf: (
         texts(3_000, "a" * 80) if leaf is INT else {"pattern": "a*a*b"}),
+    "steps of an enum": lambda leaf: {
+        "enum": [i + 0.1 for i in range(5_900)], "multipleOf": 1e-300 if leaf is INT else 3e-300},
+    "members beside patterns": lambda leaf: (
+        obj({f"a{i}": INT for i in range(1_000)}) if leaf is INT
+        else obj({}, patternProperties={f"^{i}": INT for i in range(500)})),
+    "a definition that is hashed at each level": lambda leaf: defs(
+        {"$ref": "#/$defs/A"},
+        A=nested(70, lambda s, _: {"allOf": [s, leaf]}, {"enum": [i + 0.1 for i in range(5_500)]})),
     "patterns of names": lambda leaf: (
         obj({"a" * 60 + str(i): INT for i in range(500)}) if leaf is INT
         else {"patternProperties": {f"a*a*{i}c": INT for i in range(500)}}),
@@ -309,6 +348,6 @@ def test_answers_do_not_depend_on_the_seed_of_hashes() -> None:
             capture_output=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "5", "12345")
+        for seed in ("0", "12345")
     }
     assert len(told) == 1

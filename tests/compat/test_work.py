@@ -52,7 +52,7 @@ def test_work_grows_with_the_document_and_not_with_its_values(
     budget, documents = Budget(10_000), [Document(make(INT)), Document(make(leaf))]
     hashes = definition_hashes(documents)
     writer, reader = (
-        Side(document, CanonicalForms(document, known), budget)
+        Side(document, CanonicalForms(document, known, budget), budget)
         for document, known in zip(documents, hashes, strict=True)
     )
     check = SubsumptionCheck(writer, reader)

@@ -51,8 +51,8 @@ class Model(pydantic.BaseModel):
     weight: float | None = None
 
 
-class Renamed(pydantic.BaseModel):
-    a: int = pydantic.Field(default=0, serialization_alias="b")
+class KeptBack(pydantic.BaseModel):
+    a: int = pydantic.Field(default=0, exclude=True)
 
 
 def send(args: Email) -> None: ...
@@ -63,7 +63,7 @@ def rows(rows: list[Row]) -> None: ...
 def unequal(args: NoEquality) -> None: ...
 def model(args: Model) -> None: ...
 def models(all: list[Model], one: Model | None = None) -> None: ...
-def renamed(args: Renamed) -> None: ...
+def kept_back(args: KeptBack) -> None: ...
 def loads(by_load: dict[float, int], ids: set[int]) -> None: ...
 
 
@@ -119,7 +119,7 @@ def test_defaults_and_names_are_filled_in() -> None:
         (model, (Model.model_construct(a="5"),), {}, "$.a", "valid integer"),
         (models, ([Model.model_construct(a="5")],), {}, "$.all[0].a", "valid integer"),
         (model, (Model(a=1, weight=math.inf),), {}, "$.weight", "NaN and infinity"),
-        (renamed, (Renamed(a=1),), {}, "$.b", "not arrive as it was given"),
+        (kept_back, (KeptBack(a=1),), {}, "$.a", "not arrive as it was given"),
     ],
 )
 def test_what_is_refused(fn: Any, args: Any, kwargs: Any, path: str, reason: str) -> None:

@@ -9,6 +9,7 @@ import enum
 import ipaddress
 import pathlib
 import re
+import time
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
@@ -436,6 +437,10 @@ class OnlyWritten(BaseModel):
     a: int = Field(serialization_alias="b")
 
 
+class OnlyWrittenDefault(BaseModel):
+    a: int = Field(default=0, serialization_alias="b")
+
+
 class DeepAlias(BaseModel):
     a: int = Field(validation_alias=AliasPath("b", 0))
 
@@ -456,6 +461,10 @@ class Unset(BaseModel):
 
 class WrongDefault(BaseModel):
     n: int = None  # type: ignore[assignment]
+
+
+class WrongAndChecked(BaseModel, validate_default=True):
+    n: Annotated[int, Field(gt=3)] = 1
 
 
 class WrongDay(BaseModel):
@@ -510,11 +519,13 @@ REFUSED: list[tuple[Any, str]] = [
     (model(pydantic.Json), "take the value's own type"),
     (OnlyRead, "written as 'a', but read as b; give it one alias for both"),
     (OnlyWritten, "written as 'b', but read as a"),
+    (OnlyWrittenDefault, "written as 'b', but read as a; give it one alias for both"),
     (DeepAlias, "written as 'a', but read as b.0"),
     (ComputingAndForbidding, "extra='forbid' would not let it be read back; take extra off"),
     (ComputingAndKeeping, "extra='allow' would not let it be read back"),
     (Excluded, "keeps it out of messages; give it a default - at $.a"),
     (WrongDefault, "refuses its default None"),
+    (WrongAndChecked, "refuses its default 1: Input should be greater"),
     (Unset, "UNSET is only left out by Field(exclude_if=...), of pydantic 2.12 or later - at $.a"),
     (WrongDay, "refuses its default datetime.date(2019, 1, 1): Input should be greater"),
     (LosingExtras, "never writes its extra fields; make it a model"),
@@ -826,6 +837,15 @@ def test_paths_name_no_members_of_unions(kind: Any, body: bytes, path: str) -> N
     with pytest.raises(InvalidBody) as caught:
         Codec(kind).read(body, 1_000, 64)
     assert caught.value.path == path
+
+
+def test_a_problem_deep_in_a_model_that_holds_itself_is_found_at_once() -> None:
+    body = b'{"next":' * 30 + b'{"other":{"other":[]}}' + b"}" * 30
+    started = time.thread_time()
+    with pytest.raises(InvalidBody) as caught:
+        Codec(Chain).read(body, 1_000, 64)
+    assert caught.value.path == "$" + ".next" * 30 + ".other.other"
+    assert time.thread_time() - started < 1  # years, if all ways through it were tried
 
 
 @pytest.mark.parametrize("body", [b'{"x":NaN}', b'{"x":-Infinity}', b'{"x":1', b"\xff", b""])

@@ -425,6 +425,8 @@ class Loose(pydantic.BaseModel):
         (msgspec.Raw, "$", "msgspec.Raw has no schema"),
         (complex, "$", "complex has no JSON Schema"),
         (dict[int | str, int], "$[key]", "one type, as str"),
+        (dict[bool, int], "$[key]", "are text; take str, int, UUID or date"),
+        (dict[Literal[True], int], "$[key]", "are text; take str, int, UUID or date"),
         (namedtuple("Bare", "a"), "$.a", "says nothing"),
         (Secret, "$.token", "asterisks"),
         (Loose, "$.anything[...]", "says nothing"),

@@ -252,6 +252,7 @@ class Side:
                 yield Alternative(self, kind, text, left, value)
 
     def _fits(self, kind: str, facets: Json, value: Any) -> bool | None:
+        self.budget.spend()
         if kind in ("integer", "number"):
             return number_fits(facets, value, whole=False)
         return text_fits(facets, value, self.budget) if kind == "string" else None

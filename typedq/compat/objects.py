@@ -27,7 +27,7 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     for name, schema in writer.parts.items():
         if schema is not False:
             _member(found, w, r, name, schema, is_alias=name in instead)
-    _undeclared(found, writer, reader)
+    _undeclared(found, w, r)
     _keys(found, writer, reader)
     fewest = max(len(writer.always), w.facets.get("minProperties", 0))
     most = min(_most(w), w.facets.get("maxProperties", inf))
@@ -104,13 +104,15 @@ def _declared(found: Difference, w: Alternative, r: Alternative, name: str, sche
         found.add("default", step, **words)
 
 
-def _undeclared(found: Difference, writer: Members, reader: Members) -> None:
+def _undeclared(found: Difference, w: Alternative, r: Alternative) -> None:
     """Compare members of an open writer that it does not declare."""
+    writer, reader = w.members, r.members
     sources = dict(writer.patterns)
     if writer.written is not False:
         sources[""] = writer.written
     keeps = not reader.drops and reader.accepted is not False
     for pattern, schema in sources.items():
+        r.side.budget.spend(len(reader.declared))
         for name, theirs in reader.declared.items():
             if name not in writer.declared and (
                 writer.fixed or keeps or pattern in reader.patterns

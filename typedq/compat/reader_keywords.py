@@ -81,7 +81,7 @@ def _is_tighter(side: tuple[str, str], sign: int, ours: Any, theirs: Any) -> boo
 def _beyond(own: Any, wanted: Any, sign: int, is_enough: bool) -> bool:
     try:
         return bool((own > wanted) if sign > 0 else (own < wanted)) or (is_enough and own == wanted)
-    except TypeError:  # of two kinds, or with and without a time zone
+    except (TypeError, ArithmeticError):  # of two kinds, with and without a time zone, or NaN
         return False
 
 

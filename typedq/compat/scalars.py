@@ -89,6 +89,7 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     found, value = listed_constant(w, r), w.constant
     if w.kind != "string":
         if number_fits(r.facets, value, whole=False) is not True:
+            w.side.budget.spend(3)
             exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), value)
             _limits(found, exactly, r.facets, whole=w.kind == "integer")
             _masks(found, exactly, r.facets)
@@ -191,6 +192,8 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     left, right = text_form(w.facets), text_form(r.facets)
     if left != right:
         _text_forms(found, w, r)
+    elif {"x-typedq-type"} <= w.facets.keys() & r.facets and _text_keywords(w) != _text_keywords(r):
+        found.add("format", writer=describe(w), reader=describe(r))
     if {left, right} <= NUMERIC_KEYS:
         _limits(found, w.facets, r.facets, whole=left == "integer")
         _masks(found, w.facets, r.facets)
@@ -256,7 +259,7 @@ def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
         shortest, longest = LENGTHS.get(form, _ANY) if low == "minLength" else _ANY
         written, wanted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
         if written < wanted:
-            example = "x" * written if plain else NOTHING
+            example = "x" * written if plain and written < 100 else NOTHING
             found.add("bound", what=f"at least {wanted} {unit}", example=example)
         most, wanted = min(w.facets.get(high, inf), longest), r.facets.get(high, inf)
         if most > wanted:

@@ -9,8 +9,7 @@ import math
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, cast
 
 from typedq.contracts.dialect import Budget
@@ -62,6 +61,9 @@ LENGTHS: Mapping[str, tuple[int, float]] = {
     "uuid": (36, 36),
     "decimal": (1, math.inf),
 }
+_MAX_DIGITS = 400
+_LARGE = 1e30
+_EXACTLY = Context(prec=2_000)  # more than these can need
 _LIMITS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 
 
@@ -70,6 +72,8 @@ def text_form(facets: Facets) -> str:
     if form := facets.get("x-typedq-type"):
         return str(form)
     if encoding := facets.get("contentEncoding"):
+        if "format" in facets:
+            return f"{facets['format']} in {encoding} text"
         return "bytes" if encoding == "base64" else f"{encoding} text"
     form = str(facets.get("format", ""))
     return _BY_FORMAT.get(form, form) if form in _FORMATS | _BY_FORMAT.keys() else _foreign(form)
@@ -92,15 +96,19 @@ def limits(facets: Facets, *, whole: bool) -> tuple[Limit | None, Limit | None]:
     return low and (low[0], bool(low[1])), high and (high[0], bool(high[1]))
 
 
-def divides(step: Any, value: Any) -> bool:
-    """Return True if `value` is a multiple of `step`, in decimal and in binary arithmetic.
+def divides(step: Any, value: Any) -> bool | None:
+    """Return whether `value` is a multiple of `step`; None if decimal and binary disagree.
 
-    Decoders calculate in binary: there 0.3 is no multiple of 0.1, so a writer's 0.3 is refused.
+    Decoders calculate in binary: there 0.3 is no multiple of 0.1, though another may write it.
+    Numbers of another size than people use are left open: they take long.
     """
-    if step == value:
-        return True
-    decimal = Fraction(str(value)) / Fraction(str(step))
-    return decimal.denominator == 1 and (Fraction(value) / Fraction(step)).denominator == 1
+    if isinstance(step, int) and isinstance(value, int):
+        return value % step == 0
+    if step < 1 / _LARGE or abs(value) > _LARGE:
+        return None
+    decimal = not _EXACTLY.remainder(Decimal(str(value)), Decimal(str(step)))
+    binary = not _EXACTLY.remainder(Decimal(value), Decimal(step))
+    return decimal if decimal == binary else None
 
 
 def decimal_facets(facets: Facets) -> dict[str, Any] | None:
@@ -119,6 +127,8 @@ def decimal_facets(facets: Facets) -> dict[str, Any] | None:
         elif name in ("max_digits", "decimal_places") and re.fullmatch("[0-9]{1,9}", text):
             found[name] = int(text)
         elif name in names and (number := _small_decimal(text)) is not None:
+            if name == "multiple_of" and number <= 0:
+                return None
             found[names[name]] = number
         else:
             return None
@@ -127,19 +137,19 @@ def decimal_facets(facets: Facets) -> dict[str, Any] | None:
 
 def _small_decimal(text: str) -> Decimal | None:
     try:
-        number = Decimal(text)
+        number = Decimal(text if len(text) <= _MAX_DIGITS else "NaN")
     except InvalidOperation:
         return None
-    return number if number.is_finite() and abs(number.adjusted()) < 400 else None
+    return number if number.is_finite() and abs(number.adjusted()) < _MAX_DIGITS else None
 
 
 # --- patterns -------------------------------------------------------------------------------------
 
 # Syntax that means the same in ECMAScript, Python and Rust, for text of printable ASCII.
-_CLASS = r"\[\^?(?:[^\]\[\\&~|]|\\[dws\\./+*?()\[\]{}|^$-])+\]"
+_CLASS = r"\[\^?+(?:[^\]\[\\&~|]|\\[dws\\./+*?()\[\]{}|^$-])++\]"
 _PORTABLE = re.compile(
     rf"(?:{_CLASS}|\\[dws\\./+*?()\[\]{{}}|^$-]|\(\?:|\((?!\?)|[^\\\[\](){{}}*+?]|\)|"
-    r"\{\d{1,2}(?:,\d{0,2})?\}|[*+?])*"
+    r"\{\d{1,2}(?:,\d{0,2})?\}|[*+?])*+"  # possessive: a foreign pattern is read only once
 )
 _MAX_PATTERN, _MAX_TEXT = 200, 100
 
@@ -190,12 +200,10 @@ def number_fits(facets: Facets, value: Any, *, whole: bool) -> bool | None:
         return False
     if high is not None and (value > high[0] or (high[1] and value == high[0])):
         return False
-    if "multipleOf" in facets and value != 0 and not divides(facets["multipleOf"], value):
-        return False
     mask = facets.get("x-typedq-mask")
-    if mask is None:
-        return True
-    return isinstance(value, int) and not value & ~mask if isinstance(mask, int) else None
+    if mask is not None and not (isinstance(value, int) and not value & ~mask):
+        return False
+    return divides(facets["multipleOf"], value) if "multipleOf" in facets else True
 
 
 def text_fits(facets: Facets, value: str, budget: Budget) -> bool | None:
@@ -208,8 +216,9 @@ def text_fits(facets: Facets, value: str, budget: Budget) -> bool | None:
         low, high = facets.get("x-typedq-minBytes", 0), facets.get("x-typedq-maxBytes", math.inf)
         answers.append(low <= size <= high)
     if form in NUMERIC_KEYS and answers[0]:
-        number = int(value) if form == "integer" and len(value) < 1000 else float(value)
-        answers.append(number_fits(facets, number, whole=form == "integer"))
+        number = int(value) if form == "integer" else float(value)
+        known = math.isfinite(number)
+        answers.append(number_fits(facets, number, whole=form == "integer") if known else None)
     elif "pattern" in facets:
         answers.append(matches(facets["pattern"], value, budget))
     if "x-typedq-decimal" in facets:

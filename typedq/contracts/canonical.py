@@ -25,7 +25,7 @@ from typedq.contracts.json_tree import Limits, check_json, is_array, is_object, 
 _REF = "#/$defs/"
 # Of a document that is hashed, or compared, as it is written.
 PLAIN_LIMITS = Limits(values=100_000, depth=400, characters=2_000_000)
-_HASHING_STEPS = 10_000  # to tell recursive definitions apart
+_HASHING_STEPS = 15_000
 _CHARACTERS = 50  # that are written in one step
 _DROPPED = ANNOTATIONS | ROOT_ANNOTATIONS
 # keyword -> values that allow everything; not `properties`, even when empty: a Struct is no dict
@@ -75,15 +75,18 @@ def canonical(schema: Schema) -> bytes:
     Definitions that say the same become one, whatever they were called. Raises `NotJson`.
     """
     try:
-        document = Document(schema)
-        (hashes,) = definition_hashes([document])
+        return _canonical(Document(schema))
     except Unsupported:
         check_json(schema, PLAIN_LIMITS)
         return f"as written: {plain_text(schema)}".encode()
+
+
+def _canonical(document: Document) -> bytes:
+    (hashes,) = definition_hashes([document])
     definitions = document.definitions
     bodies = {digest: definitions[pointer] for pointer, digest in hashes.items()}
-    forms, names = CanonicalForms(document, hashes), dict[str, str]()
-    root = _without_refs(forms.of(schema), bodies, names)
+    forms, names = CanonicalForms(document, hashes, Budget(_HASHING_STEPS)), dict[str, str]()
+    root = _without_refs(forms.of(document.root), bodies, names)
     named: dict[str, Schema] = {}
     for digest in (visited := list(names)):
         body = _without_refs(forms.of(bodies[digest]), bodies, names)
@@ -111,14 +114,14 @@ def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
     because their names must not count, until a round tells no more of them apart. Raises
     `TooComplex`.
     """
-    hashes = [_settled(document) for document in documents]
+    budget, kinds = Budget(_HASHING_STEPS), 0
+    hashes = [_settled(document, budget) for document in documents]
     rest = [
         {p: body for p, body in document.definitions.items() if p not in known}
         for document, known in zip(documents, hashes, strict=True)
     ]
     for known, left in zip(hashes, rest, strict=True):
         known.update(dict.fromkeys(left, ""))
-    budget, kinds = Budget(_HASHING_STEPS), 0
     while (now := len({hashes[i][p] for i, left in enumerate(rest) for p in left})) > kinds:
         kinds = now
         for i, (document, left) in enumerate(zip(documents, rest, strict=True)):
@@ -127,10 +130,10 @@ def definition_hashes(documents: Sequence[Document]) -> list[dict[str, str]]:
     return hashes
 
 
-def _settled(document: Document) -> dict[str, str]:
+def _settled(document: Document, budget: Budget) -> dict[str, str]:
     """Return the hashes of the definitions that lead to no circle, each made once."""
     bodies, hashes = document.definitions, dict[str, str]()
-    forms = CanonicalForms(document, hashes)
+    forms = CanonicalForms(document, hashes, budget)
     needs = {pointer: set(document.references(body)) for pointer, body in bodies.items()}
     users: dict[str, list[str]] = {pointer: [] for pointer in bodies}
     for pointer, needed in needs.items():
@@ -149,7 +152,7 @@ def _settled(document: Document) -> dict[str, str]:
 class CanonicalForms:
     """The schemas of one document without annotations, their refs replaced by hashes."""
 
-    def __init__(self, document: Document, hashes: Hashes, budget: Budget | None = None) -> None:
+    def __init__(self, document: Document, hashes: Hashes, budget: Budget) -> None:
         self._document, self._hashes, self._budget = document, hashes, budget
         self._made: dict[int, tuple[Schema, Any]] = {}  # holds the schema, so that its id stays
         self._digests: dict[int, str] = {}
@@ -164,8 +167,7 @@ class CanonicalForms:
 
     def _text(self, value: Any) -> str:
         text = text_of(value)
-        if self._budget is not None:
-            self._budget.spend(1 + len(text) // _CHARACTERS)
+        self._budget.spend(1 + len(text) // _CHARACTERS)
         return text
 
     def of(self, schema: Schema) -> Any:

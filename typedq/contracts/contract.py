@@ -145,8 +145,8 @@ def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
         if (path := dead_end(schema)) is not None:
             raise NoSchema(path, "no value fits its type, so it could never be sent; loosen it")
     except NoSchema as error:
-        lone = signature.parameters[0].name if signature.lone else None
-        parameter = lone or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
+        only = signature.parameters[0].name if len(signature.parameters) == 1 else None
+        parameter = only or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
         raise ContractError(task, parameter, str(error)) from error
     return schema
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard, cast
 
 NOTHING: Any = object()
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _encode_text = json.encoder.encode_basestring
+# What `json.dumps` makes anew for each value: no indent, keys sorted. A comparison needs many.
+_encoder: Any = json.encoder
+_chunks = _encoder.c_make_encoder(None, None, _encode_text, None, ":", ",", True, False, True)
 _MAX_NUMBER = 10**300  # beyond, arithmetic on floats overflows
 
 
@@ -30,7 +32,7 @@ def text_of(value: Any) -> str:
     """Return canonical JSON, in which 1, 1.0, true and "1" all differ."""
     if type(value) is str:
         return _encode_text(value)
-    return repr(value) if type(value) is int else _encode(value)
+    return repr(value) if type(value) is int else "".join(_chunks(value, 0))
 
 
 def redirect(value: Any, refs: Mapping[str, str]) -> Any:
@@ -73,8 +75,7 @@ def check_json(value: Any, limits: Limits) -> None:
             if isinstance(part, str):
                 characters += len(part) if part.isascii() else _length(part)
             elif isinstance(part, dict):
-                for key in cast("dict[str, Any]", part):
-                    characters += len(key) if type(key) is str and key.isascii() else _length(key)
+                characters += _length(cast("Any", part))
                 waiting.append((cast("Any", part).values(), depth + 1))
             elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
                 waiting.append((cast("list[Any]", part), depth + 1))
@@ -92,11 +93,14 @@ def _check_scalar(value: Any) -> None:
         raise NotJson(f"it holds a {type(value).__name__}, which is not JSON")
 
 
-def _length(text: Any) -> int:
-    if not isinstance(text, str):
-        raise NotJson(f"it has a key that is a {type(text).__name__}, not text")
-    if text.isascii():
-        return len(text)
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise NotJson("it holds half of a surrogate pair, which is not Unicode")
+def _length(texts: Iterable[Any]) -> int:
+    """Return how many characters there are, in a text or in the keys of an object."""
+    try:
+        text = "".join(texts)
+        text.encode()
+    except TypeError:
+        odd = next(one for one in texts if not isinstance(one, str))
+        raise NotJson(f"it has a key that is a {type(odd).__name__}, not text") from None
+    except UnicodeEncodeError:
+        raise NotJson("it holds half of a surrogate pair, which is not Unicode") from None
     return len(text)

@@ -38,7 +38,7 @@ from typedq.contracts.scalars import scalar
 from typedq.contracts.type_tree import KEYS_ARE_TEXT, NoSchema, bare, tree_of
 
 # msgspec describes them and writes none of their values.
-_UNWRITTEN_KEYS = (mi.BoolType, mi.ByteArrayType, mi.MemoryViewType)
+_UNREAD_KEYS = (mi.ByteArrayType, mi.MemoryViewType)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"
 
@@ -119,14 +119,15 @@ class _Builder:
         }
 
     def _key(self, kind: mi.Type, path: str) -> Schema:
-        if isinstance(bare(kind), _UNWRITTEN_KEYS):
-            raise NoSchema(path, KEYS_ARE_TEXT)
         cls: Any = getattr(bare(kind), "cls", None)
         if isinstance(cls, type) and issubclass(
             cls, enum.Enum
         ):  # in place: keys are written as text, values are not
             return as_text({**enum_values(cls), **_notes(kind)}, path)
-        return as_text(self.definitions.resolved(self.build(kind, path)), path)
+        written = as_text(self.definitions.resolved(self.build(kind, path)), path)
+        if isinstance(bare(kind), _UNREAD_KEYS) or written.get("x-typedq-type") == "boolean":
+            raise NoSchema(path, KEYS_ARE_TEXT)
+        return written
 
     def union(self, kind: mi.UnionType, path: str) -> Schema:
         kinds = [bare(member) for member in kind.types]

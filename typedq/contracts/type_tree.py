@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.foreign import StandIn
+from typedq.contracts.foreign import StandIn, is_pydantic
 
 _PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
@@ -145,9 +145,8 @@ def _bounded(kind: mi.Type) -> bool:
 def _unhashable_element(kind: mi.Type) -> str | None:
     if not isinstance(kind, (mi.SetType, mi.FrozenSetType)):
         return None
-    if (culprit := _unhashable(kind.item_type, ())) is None:
-        return None
-    return no_hash(_name(culprit))
+    culprit = _unhashable(kind.item_type, ())
+    return None if culprit is None else no_hash(culprit)
 
 
 def no_hash(name: str) -> str:
@@ -155,29 +154,32 @@ def no_hash(name: str) -> str:
     return f"a set cannot hold {name}, which has no hash; make it frozen, or take a list"
 
 
-def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> mi.Type | None:
-    """The part of `kind` that surely keeps it out of a set."""
+def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> str | None:
+    """The name of the part of `kind` that surely keeps it out of a set."""
     kind = bare(kind)
-    if any(kind is one for one in above):
+    cls: Any = getattr(kind, "cls", None)
+    if any(kind is one or (is_pydantic(cls) and one == kind) for one in above):
         return None
-    cls = getattr(kind, "cls", None)
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
-        return kind
+        return _name(kind)
     if isinstance(cls, StandIn) and (adapter := cls.adapter) is not None:
-        return kind if adapter.without_hash else None
+        return _name(kind) if adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)
         by_members = origin.__hash__ is msgspec.Struct.__hash__ and origin.__struct_config__.eq
         if by_members and not origin.__struct_config__.frozen:
-            return kind
+            return _name(kind)
         inner = [field.type for field in kind.fields if by_members]
     elif isinstance(kind, mi.DataclassType) and hashes_parts(getattr(cls, "__origin__", cls)):
         inner = [field.type for field in kind.fields]
+    elif is_pydantic(cls) and hashes_parts(cls):
+        fields: list[Any] = list(getattr(cls, "model_fields").values())  # noqa: B009  for pyright
+        inner = list(filter(None, (_described(field.annotation) for field in fields)))
     elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
         inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)
-    return next((part for part in found if part is not None), None)
+    return next((name for name in found if name is not None), None)
 
 
 def hashes_parts(cls: Any) -> bool:

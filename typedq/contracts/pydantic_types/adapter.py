@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any, cast
 
@@ -22,7 +21,9 @@ from typedq.contracts.pydantic_types.walk import Walk, json_kinds, look_alike
 from typedq.contracts.type_tree import NoSchema, ambiguous, name_of
 
 Loc = tuple[int | str, ...]
+_Way = tuple[bool, Loc]  # whether the last step is in it, and its steps
 _NODES = {**SCALARS, **CONTAINERS, **CODE, **RECORDS}
+_MOST_ERRORS = 100  # of a value, among which the first is looked for
 INNER = "\0"  # between a reason and its path in the value, inside a message of msgspec
 
 
@@ -151,9 +152,10 @@ def problem_in(error: ValidationError, value: Any) -> tuple[str, str]:
     names of those members, which pydantic has in its paths, are left out.
     """
     found: list[tuple[Loc, str]] = []
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    for one in errors[:_MOST_ERRORS]:
         missing = one["type"] == "missing"
-        found.append((_located(one["loc"], value, missing=missing), one["msg"]))
+        found.append((_way(one["loc"], value, missing, {})[1], one["msg"]))
     first = found[0][0]
     inside = [one for one in found if one[0][: len(first)] == first]
     loc, reason = max(inside, key=lambda one: len(one[0]))
@@ -164,25 +166,25 @@ def _step(step: int | str) -> str:
     return f"[{step}]" if isinstance(step, int) else f".{step}"
 
 
-def _located(loc: Loc, value: Any, *, missing: bool) -> Loc:
-    """The steps of `loc` that lead through `value`; the others name members of unions."""
-    return max(_ways(loc, value, missing), key=lambda way: (way[1], len(way[0])))[0]
+def _way(loc: Loc, value: Any, missing: bool, known: dict[tuple[int, int], _Way]) -> _Way:
+    """Return most of the steps that lead through `value`; the others name members of unions.
 
-
-def _ways(loc: Loc, value: Any, missing: bool) -> Iterator[tuple[Loc, bool]]:
-    """Every choice of steps that exist, and whether the last step of all is among them."""
-    if not loc:
-        yield (), False
-        return
+    Before all others comes a way with the last step.
+    """
+    key = len(loc), id(value)
+    if not loc or key in known:
+        return known.get(key, (False, ()))
     step, rest = loc[0], loc[1:]
     inside: Any = msgspec.UNSET
     if isinstance(step, str):
         inside = value.get(step, inside) if is_object(value) else inside
     elif is_array(value) and step < len(value):
         inside = value[step]
+    ways = [_way(rest, value, missing, known)]
     if inside is not msgspec.UNSET:
-        for way, ends in _ways(rest, inside, missing):
-            yield (step, *way), ends or not rest
+        ends, steps = _way(rest, inside, missing, known)
+        ways.insert(0, (ends or not rest, (step, *steps)))
     elif missing and not rest and (is_object(value) or is_array(value)):
-        yield (step,), True
-    yield from _ways(rest, value, missing)
+        ways.insert(0, (True, (step,)))
+    known[key] = max(ways, key=lambda way: (way[0], len(way[1])))
+    return known[key]

@@ -143,11 +143,9 @@ class _Members:
         member, read = _names(self._walk, name, field)
         plain = [one for one in read if isinstance(one, str)]
         if member not in read and not excluded:
-            if needed:
-                ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in read)
-                reason = f"it is written as {member!r}, but read as {' or '.join(ways)}"
-                refuse(path, f"{reason}; give it one alias for both, Field(alias=...)")
-            self.add_written_only(member, field["schema"], path)
+            ways = (one if isinstance(one, str) else ".".join(map(str, one)) for one in read)
+            reason = f"it is written as {member!r}, but read as {' or '.join(ways)}"
+            refuse(path, f"{reason}; give it one alias for both, Field(alias=...)")
         if member not in read:
             member = plain[0] if plain else member
         written = {**self._walk.schema(field["schema"], path), **notes_of(field)}
@@ -228,8 +226,6 @@ def _check_default(walk: Walk, node: Core, path: str) -> None:
         return
     factory: Any = node.get("default_factory")
     if "default" not in node and factory not in PURE_FACTORIES:
-        return
-    if walk.option(node, "validate_default", "validate_default"):
         return
     parts = parts_in(node["schema"], frozenset(("metadata",)))
     if any(str(part.get("type", "")).startswith("function-") for part in parts):
