@@ -75,7 +75,7 @@ def check_json(value: Any, limits: Limits) -> None:
             if isinstance(part, str):
                 characters += len(part) if part.isascii() else _length(part)
             elif isinstance(part, dict):
-                characters += _length(part)
+                characters += _length(cast("Any", part))
                 waiting.append((cast("Any", part).values(), depth + 1))
             elif isinstance(part, list | tuple):  # msgspec writes tuples as lists
                 waiting.append((cast("list[Any]", part), depth + 1))

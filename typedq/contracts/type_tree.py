@@ -174,7 +174,8 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> str | None:
     elif isinstance(kind, mi.DataclassType) and hashes_parts(getattr(cls, "__origin__", cls)):
         inner = [field.type for field in kind.fields]
     elif is_pydantic(cls) and hashes_parts(cls):
-        inner = list(filter(None, (_described(f.annotation) for f in cls.model_fields.values())))
+        fields: list[Any] = list(getattr(cls, "model_fields").values())  # noqa: B009  for pyright
+        inner = list(filter(None, (_described(field.annotation) for field in fields)))
     elif isinstance(kind, (mi.NamedTupleType, mi.UnionType, mi.TupleType, mi.VarTupleType)):
         inner = [part for part in _children(kind) if isinstance(part, mi.Type)]
     found = (_unhashable(part, (*above, kind)) for part in inner)
