@@ -240,11 +240,11 @@ def _copy_decimal() -> None:
 
 
 async def _finish(awaitable: Awaitable[object]) -> None:
-    """Await it, and a coroutine that it returns."""
+    """Await it, and a coroutine or future that it returns."""
     try:
         result = await awaitable
-        while _is_coroutine(result):
-            result = await result
+        while result is not None and _is_pending(result):
+            result = await result  # a future, where an `await` was forgotten
     except BaseException as error:
         end_if_copy(error)
         raise
@@ -254,6 +254,13 @@ async def _finish(awaitable: Awaitable[object]) -> None:
 
 def _is_coroutine(result: object) -> TypeGuard[Coroutine[Any, Any, object]]:
     return type(result) is CoroutineType  # `isinstance` would read its `__class__`
+
+
+def _is_pending(result: object) -> TypeGuard[Awaitable[object]]:
+    import asyncio  # an event loop runs, so it is loaded
+
+    # Not all awaitables: the result of some is the same object, for ever.
+    return _is_coroutine(result) or issubclass(type(result), asyncio.Future)
 
 
 def _refuse_generator(result: object) -> None:

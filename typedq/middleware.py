@@ -6,6 +6,7 @@ import contextvars
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from types import GeneratorType
 from typing import Any, TypeVar, final
 
 from typedq.errors import ConfigurationError
@@ -138,6 +139,8 @@ def _has_decimal(context: contextvars.Context) -> bool:
 def is_awaitable(result: object) -> bool:
     """Return True for coroutines, futures and whatever else has `__await__`. Never raises."""
     try:
+        if type(result) is GeneratorType:  # of `types.coroutine`
+            return bool(result.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
         return result is not None and hasattr(type(result), "__await__")
     except Exception:  # noqa: BLE001 - a metaclass may raise
         return False

@@ -27,6 +27,7 @@ running: ContextVar[Callable[[], dict[str, str]] | None] = ContextVar("running",
 # Ids of the trace of the running attempt, for log records; middleware sets it.
 tracing: ContextVar[Mapping[str, str]] = ContextVar("tracing", default={})  # noqa: B039
 
+_get_traceback: Any = vars(BaseException)["__traceback__"].__get__
 _configured: list[logging.Handler] = []  # what `configure` added last
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _COLORS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
@@ -65,7 +66,13 @@ def event(
         _write(level, message, error, fields)
     elif logger.isEnabledFor(level):
         with suppress(Exception, SystemExit):  # a filter or handler of the app may raise
-            logger.log(level, "%s", message, extra={"typedq": fields}, exc_info=error, stacklevel=2)
+            about, extra = _exc_info(error), {"typedq": fields}
+            logger.log(level, "%s", message, extra=extra, exc_info=about, stacklevel=2)
+
+
+def _exc_info(error: BaseException | None) -> Any:
+    # Of the exception alone, logging asks whether it is true, and for a `__traceback__` of its own.
+    return None if error is None else (type(error), error, _get_traceback(error))
 
 
 def _write(
@@ -77,8 +84,8 @@ def _write(
         try:
             if disabled_to >= level:
                 logging.disable(logging.NOTSET)
-            extra = {"typedq": fields}
-            logger.log(level, "%s", message, extra=extra, exc_info=error, stacklevel=3)
+            about, extra = _exc_info(error), {"typedq": fields}
+            logger.log(level, "%s", message, extra=extra, exc_info=about, stacklevel=3)
         finally:
             if disabled_to >= level:
                 logging.disable(disabled_to)

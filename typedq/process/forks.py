@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from typing import Final, NoReturn, final
+from typing import Any, Final, NoReturn, final
 
 _MADV_WIPEONFORK = 18  # linux/mman.h; Python has no name for it
 _MAX_END_S = 5.0  # to write what ended a copy; its stderr may be a pipe that nobody reads
@@ -28,6 +28,7 @@ class _Owner:
 
     def __init__(self) -> None:
         self.pid, self.has_handlers = 0, False
+        self.loop: Any = None  # the event loop that runs attempts
         self.mark: mmap.mmap | bytearray = bytearray(b"\1")
 
 
@@ -107,6 +108,11 @@ def _after_fork() -> None:
 def _in_copy() -> None:
     if owner.pid:
         owner.mark[0] = 0
+    if owner.loop:  # the copy of its thread would go on with the other coroutines
+        with suppress(Exception):  # uvloop hides what is due; one step of each may run there
+            owner.loop._ready.clear()  # noqa: SLF001
+        with suppress(Exception):
+            owner.loop.call_soon(end_if_copy)
     if owner.has_handlers:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):

@@ -22,7 +22,9 @@ from typedq.process.streams import Streams
 from typedq.telemetry import event, logger
 
 CHECK_EVERY_S = 0.005
-_LIMITS: Final = ("RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_CPU", "RLIMIT_AS", "RLIMIT_NPROC")
+_LIMITS: Final = tuple(
+    f"RLIMIT_{name}" for name in ("NOFILE", "FSIZE", "CPU", "AS", "DATA", "STACK", "NPROC")
+)
 _FIXED: Final = {"SIGKILL", "SIGSTOP"}
 _SIGNALS: Final = sorted(
     number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
@@ -95,7 +97,7 @@ def _logger() -> tuple[Any, ...]:
 
 def _set_logger(before: tuple[Any, ...]) -> None:
     handlers, filters, logger.level, logger.propagate, logger.disabled = before
-    logger.handlers[:], logger.filters[:] = handlers, filters
+    logger.handlers, logger.filters = [*handlers], [*filters]  # it may have none any more
 
 
 def _set_trace(function: Any) -> None:
@@ -114,9 +116,18 @@ def _set_policy(policy: Any) -> None:
     sys.modules["asyncio"].set_event_loop_policy(policy)
 
 
-def _set_filters(before: list[Any]) -> None:
+def _filters() -> tuple[Any, list[Any]]:
+    return warnings.filters, [*warnings.filters]
+
+
+def _set_filters(before: tuple[Any, list[Any]]) -> None:
+    warnings.filters, content = before
     warnings.resetwarnings()  # it also tells the cache of the C code
-    cast("list[Any]", warnings.filters).extend(before)
+    cast("list[Any]", warnings.filters).extend(content)
+
+
+def _set_clock(clock: Any) -> None:
+    time.monotonic = clock
 
 
 _LOGGER: Final = _Part("typedq's logger", _logger, _set_logger)
@@ -137,9 +148,11 @@ _PARTS: Final = (
     _Part("log record factory", logging.getLogRecordFactory, logging.setLogRecordFactory),
     _Part("logging.disable", lambda: logging.root.manager.disable, logging.disable),
     _LOGGER,
-    _Part("warnings filters", lambda: [*warnings.filters], _set_filters),
+    _Part("warnings filters", _filters, _set_filters),
+    _Part("clock", lambda: time.monotonic, _set_clock),  # leases and time limits are read from it
 )
 _UNREADABLE: Final = object()
+_VALUES: Final = frozenset((int, float, str, set, bool))
 
 
 def _read(part: _Part) -> Any:
@@ -147,6 +160,17 @@ def _read(part: _Part) -> Any:
         return part.read()
     except Exception:  # noqa: BLE001 - such as a working directory that was removed
         return _UNREADABLE
+
+
+def _are_same(now: Any, before: Any) -> bool:
+    """Compare states. Only values by `==`: that of a function of the task's may raise, or lie."""
+    if now is before:
+        return True
+    if type(now) is not type(before):
+        return False
+    if type(now) in (list, tuple):
+        return len(now) == len(before) and all(map(_are_same, now, before))
+    return type(now) in _VALUES and bool(now == before)
 
 
 @final
@@ -190,7 +214,7 @@ class ProcessState:
         """
         with suppress(BaseException):  # as above
             before = self._parts[_PARTS.index(_LOGGER)]
-            if _logger() != before:
+            if not _are_same(_read(_LOGGER), before):
                 _set_logger(before)
                 what, name = "a task changed its process; put back", getattr(task, "name", "")
                 event(logging.WARNING, what, task=name, changed=_LOGGER.name)
@@ -199,7 +223,7 @@ class ProcessState:
         """Put back what differs, and return its names."""
         changed: list[str] = []
         for part, before in zip(_PARTS, self._parts, strict=True):
-            if before is not _UNREADABLE and _read(part) != before:
+            if before is not _UNREADABLE and not _are_same(_read(part), before):
                 changed.append(part.name)
                 with suppress(Exception):  # a directory that was removed stays so
                     part.write(before)

@@ -70,11 +70,16 @@ class ChildProcess:
         """Its exit code; negative: the signal that killed it."""
         return 0 if self.status is None else os.waitstatus_to_exitcode(self.status)
 
+    @property
+    def ended_well(self) -> bool:
+        """False too if a task ended it with 0, as `os._exit(0)` and programs in its place do."""
+        return self.exit_code == 0 and (not self.pid or self.journal.phase == Phase.ENDED)
+
     def why_ended(self, *, stopping: bool) -> str:
         """Return what metrics call its end."""
         if self.overdue:
             return "timeout"
-        if self.exit_code == 0:
+        if self.ended_well:
             return "stopped" if stopping else "recycled"
         if self.killed_at is not None:
             return "killed"

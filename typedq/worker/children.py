@@ -152,7 +152,7 @@ class ChildPool:
         if child.overdue:
             ids = ",".join(id.decode() for id in child.overdue)
             event(logging.ERROR, "hard timeout: child killed", pid=child.pid, running=ids)
-        elif not self.killing and child.exit_code != 0:
+        elif not self.killing and not child.ended_well:
             self._log_exit(child, running)
 
     def _recover(self, child: ChildProcess) -> list[bytes]:

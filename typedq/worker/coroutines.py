@@ -21,6 +21,7 @@ from typedq.app import TypedQ
 from typedq.errors import Cancelled, SoftTimeout
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
+from typedq.process import owner
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
@@ -93,7 +94,7 @@ class Coroutines:
     # --- in the thread of the loop --------------------------------------------------------------
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
-        self._loop = asyncio.new_event_loop()
+        self._loop = owner.loop = asyncio.new_event_loop()
         before = threading.stack_size(_STACK)
         threading.Thread(target=self._run_loop, name="typedq-coroutines", daemon=True).start()
         threading.stack_size(before)

@@ -94,11 +94,13 @@ def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
     """Retry or dead-letter a message after its task raised `error`. Never raises."""
     end_if_copy(error)
     try:
-        return _after_failure(job.envelope, job.kind.task, error)
+        settlement = _after_failure(job.envelope, job.kind.task, error)
     except BaseException as fault:  # noqa: BLE001 - a message is settled whatever happened
         end_if_copy(fault)
         text = f"{type_name(error)}: it cannot be shown ({type_name(fault)})"
-        return settlements.DeadLetter(job.id, reason("failed", text))
+        settlement = settlements.DeadLetter(job.id, reason("failed", text))
+    end_if_copy()  # the text of the error forked, or a handler of the app that logged it
+    return settlement
 
 
 def _after_failure(

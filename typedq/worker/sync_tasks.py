@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, final
 
 from typedq.invoke import call_attempt, call_task, invoke
-from typedq.process import get_handler
+from typedq.process import end_if_copy, get_handler, owner
 from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
 from typedq.worker.delivery import Delivery
@@ -42,6 +42,8 @@ class SyncTasks:
 
     def run(self, job: Delivery) -> None:
         """Run one, if it may still run. Never raises."""
+        if not owner.mark[0]:  # a finalizer forked after the task before
+            end_if_copy()
         kind, began, process = job.kind, time.monotonic(), self._middleware.process
         if began >= job.until:
             job.settlement = expire(job)
@@ -104,21 +106,24 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self._limit, self._ends, self._until, self._shields = 0.0, 0.0, 0.0, 0
+        self._limit, self._ends, self._until = 0.0, 0.0, 0.0
+        self._shields = list[None]()  # those that are open, of this task
         self.is_set = False
         self.awaited: AsyncTimer | None = None  # of what a sync task returned
         self._again: Callable[[], None] = self._ring_again
         self._raised: BaseException | None = None
+        self._hook: Callable[[Any], Any] | None = None
         self._handler = self._ring
         signal.signal(signal.SIGALRM, self._handler)
-        self._report_dropped, sys.unraisablehook = sys.unraisablehook, self._dropped
 
     def start(self, limit: float | None) -> None:
         """Begin a task that may take `limit` seconds."""
+        if self._shields:  # the task before left some open, or a thread of it has
+            self._shields = []
         if limit is not None:
             if get_handler(signal.SIGALRM) is not self._handler:
                 signal.signal(signal.SIGALRM, self._handler)
-            self._limit, self._shields = limit, 0
+            self._limit = limit
             self._ends = self._until = time.monotonic() + limit
             self._set(limit)
             return
@@ -132,11 +137,13 @@ class Alarm:
     @contextmanager
     def shield(self) -> Generator[None]:
         """Hold soft timeout and cancellation back until the end of the block."""
-        self._shields += 1
+        shields = self._shields
+        shields.append(None)
+        self.is_set = True  # so that the next task begins without this one
         try:
             yield
         finally:
-            self._shields -= 1
+            shields.pop()
 
     def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
         """Limit an awaitable that the task returned to what is left of its time."""
@@ -157,6 +164,8 @@ class Alarm:
     def raising(self, error: BaseException, again: Callable[[], None]) -> BaseException:
         """Return what is about to be raised; `again` is called if a finalizer drops it."""
         self._raised, self._again = error, again
+        if sys.unraisablehook is not self._hook:  # a task may have set another
+            self._watch_dropped()
         return error
 
     def _set(self, seconds: float) -> None:
@@ -180,13 +189,18 @@ class Alarm:
         self._until = self._ends
         self._set(_AGAIN_S)
 
-    def _dropped(self, report: Any) -> None:
-        """Raise again what was raised in a finalizer, where Python drops every exception."""
-        if report.exc_value is not None and report.exc_value is self._raised:
-            self._raised = None
-            self._again()
-        else:
-            self._report_dropped(report)
+    def _watch_dropped(self) -> None:
+        """Raise again what is raised in a finalizer, where Python drops every exception."""
+        report_dropped = sys.unraisablehook
+
+        def dropped(report: Any) -> None:
+            if report.exc_value is not None and report.exc_value is self._raised:
+                self._raised = None
+                self._again()
+            else:
+                report_dropped(report)
+
+        self._hook = sys.unraisablehook = dropped
 
 
 def _may_interrupt(frame: FrameType | None) -> bool:

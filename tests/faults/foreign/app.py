@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.faults.foreign import awaitables, exceptions, forks, libraries, process, timeouts
+from tests.faults.foreign import (
+    awaitables,
+    exceptions,
+    forks,
+    libraries,
+    out_of_sight,
+    process,
+    timeouts,
+)
 from tests.faults.foreign.table import TABLE, declare, names
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "forks",
     "libraries",
     "names",
+    "out_of_sight",
     "process",
     "timeouts",
 ]
