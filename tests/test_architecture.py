@@ -142,7 +142,7 @@ PACKAGE_LINES = {
     "generate": 2_250,
     "observe": 1_500,
     "policy": 840,
-    "process": 430,
+    "process": 460,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_480,

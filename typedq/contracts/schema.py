@@ -120,9 +120,8 @@ class _Builder:
 
     def _key(self, kind: mi.Type, path: str) -> Schema:
         cls: Any = getattr(bare(kind), "cls", None)
-        if isinstance(cls, type) and issubclass(
-            cls, enum.Enum
-        ):  # in place: keys are written as text, values are not
+        if isinstance(cls, type) and issubclass(cls, enum.Enum):
+            # In place: keys are written as text, values are not.
             return as_text({**enum_values(cls), **_notes(kind)}, path)
         written = as_text(self.definitions.resolved(self.build(kind, path)), path)
         if isinstance(bare(kind), _UNREAD_KEYS) or written.get("x-typedq-type") == "boolean":
