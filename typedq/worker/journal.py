@@ -239,11 +239,8 @@ class Journal:
         tries = 0
         while True:
             state, began = self._states[slot], self.started[slot]
-            id, deadline = (
-                bytes(self.ids[slot * ID_SIZE : (slot + 1) * ID_SIZE]),
-                self._deadlines[slot],
-            )
-            queue = self._queues[slot]
+            id = bytes(self.ids[slot * ID_SIZE : (slot + 1) * ID_SIZE])
+            deadline, queue = self._deadlines[slot], self._queues[slot]
             # Each claim has another start.
             tries += 1
             same = state == self._states[slot] and began == self.started[slot]
