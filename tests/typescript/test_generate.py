@@ -67,6 +67,18 @@ def test_a_schema_that_is_not_understood_is_refused() -> None:
         typescript(Bundle("shop", ("default",), "default", {"t": task}))
 
 
+@pytest.mark.parametrize(
+    "made",
+    [{"$ref": "#/$defs/A"}, {"anyOf": [{"$ref": "#/$defs/B"}, {"type": "null"}]}],
+    ids=["alone", "in a union"],
+)
+def test_a_definition_that_is_nothing_but_itself_is_refused(made: dict[str, Any]) -> None:
+    definitions = {"A": made, "B": {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/A"}]}}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": definitions}
+    with pytest.raises(CannotGenerate, match=r"t: #/.defs/.: it refers to itself, and not as a m"):
+        typescript(Bundle("shop", ("default",), "default", {"t": BundledTask("t", "x", schema)}))
+
+
 def test_the_same_bundle_gives_the_same_bytes() -> None:
     assert typescript(bundle(Order)) == typescript(bundle(Order))
 

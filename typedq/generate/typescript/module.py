@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,8 +106,8 @@ class _Module:
             document = Document(task.schema)
         except Unsupported as error:
             raise CannotGenerate("TypeScript", [(task.name, "$", str(error))]) from None
+        _refuse_endless(task, document)
         names, fresh = dict[str, str](), list[tuple[str, Schema, str]]()
-
         own = pascal(task.name)
 
         def define(pointer: str, schema: Schema, path: str, title: str) -> None:
@@ -156,6 +158,27 @@ def _titles(task: BundledTask) -> list[str]:
     definitions: Any = task.schema.get("$defs", {})
     found = [_title(schema) or name for name, schema in definitions.items()]
     return [*found, title] if (title := _payload_title(task)) else found
+
+
+def _refuse_endless(task: BundledTask, document: Document) -> None:
+    """Refuse a definition that is nothing but itself, which TypeScript cannot declare."""
+    leads_to = {
+        pointer: {document.pointer(ref) for ref in _alone(schema)}
+        for pointer, schema in document.definitions.items()
+    }
+    try:
+        TopologicalSorter(leads_to).prepare()
+    except CycleError as error:
+        why = "it refers to itself, and not as a member or an element"
+        raise CannotGenerate("TypeScript", [(task.name, f"#{error.args[1][0]}", why)]) from None
+
+
+def _alone(schema: Schema) -> Iterator[str]:
+    """Yield the references that a schema is, or is a union of."""
+    if is_object(schema):
+        yield from [schema["$ref"]] if "$ref" in schema else []
+        for part in (*schema.get("anyOf", []), *schema.get("oneOf", [])):
+            yield from _alone(part)
 
 
 def _only_ref(schema: dict[str, Any]) -> str | None:
