@@ -165,8 +165,7 @@ class Connection(Producer):
             self._redis = None
 
 
-def drive(connection: Connection, exchange: Exchange[T]) -> T:
-    """Run an exchange over a connection. Raises Failure; then a reply may be outstanding."""
+def _drive(connection: Connection, exchange: Exchange[T]) -> T:
     try:
         request = next(exchange)
         while True:
@@ -201,7 +200,7 @@ class ConnectionPool:
             connection = Connection(self._endpoint)
         try:
             connection.close_if_stale()
-            result = drive(connection, begin(connection))
+            result = _drive(connection, begin(connection))
         except BaseException:
             connection.close()  # it may have a reply outstanding
             raise
