@@ -17,7 +17,14 @@ from typing import Any, Literal, TypeVar, final
 from typedq.addresses import parse_url, redact
 from typedq.broker import operations
 from typedq.broker.async_connections import AsyncPools
-from typedq.broker.connections import Backoff, Connection, ConnectionPool, Exchange, Producer
+from typedq.broker.connections import (
+    Backoff,
+    Connection,
+    ConnectionPool,
+    Exchange,
+    Producer,
+    result_of,
+)
 from typedq.broker.credentials import Credentials
 from typedq.broker.cron import broadcast
 from typedq.broker.endpoint import Endpoint
@@ -90,11 +97,11 @@ class Broker:
 
     def call(self, operation: Operation[T]) -> T:
         """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
-        return operation.parse(self._run(partial(_only, operation)))
+        return self._run(partial(_only, operation))
 
     async def acall(self, operation: Operation[T]) -> T:
         """Do as `call`, without blocking the event loop."""
-        return operation.parse(await self._arun(partial(_only, operation)))
+        return await self._arun(partial(_only, operation))
 
     def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
@@ -132,21 +139,11 @@ class Broker:
         until, backoff_s = time.monotonic() + self._deadline, FIRST_BACKOFF_S
         sent, unconfirmed, patient = False, "", self._connected
         failure: Failure | None = None
-        to_all = batch and batch[0].destination.broadcast_to_all
-        describe = broadcast if to_all else operations.enqueue
-        schemas: dict[str, bytes] = {}
         while True:
             try:
                 if producer.sequence == 1 and not sent:
                     yield from self._check_durability()
-                operation = describe(self.keys, producer.id, producer.sequence, batch, schemas)
-                answer = operation.parse((yield operation))
-                if answer.status == "unknown":
-                    schemas = {contract: schema(contract) for contract in answer.unknown}
-                    continue
-                if answer.status == "seen" and not sent:
-                    producer.renew_id()  # another one used it, so the batch was not accepted
-                    continue
+                answer = yield from self._send(batch, schema, producer, sent)
                 sent, unconfirmed = True, self._durability
                 if self._durability == "memory" or (
                     yield from self._confirm(
@@ -163,6 +160,7 @@ class Broker:
                     raise
                 failure = error
             except Lost as error:
+                producer.close()  # after a strange reply, the next one may be of another request
                 sent, failure = True, error
             if time.monotonic() + backoff_s > until:
                 producer.renew_id()
@@ -170,6 +168,27 @@ class Broker:
                 raise EnqueueUncertain(self.url, ids, self._deadline, unconfirmed) from failure
             yield Backoff(backoff_s)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+    def _send(
+        self, batch: Batch, schema: Schema, producer: Producer, sent: bool
+    ) -> Exchange[operations.Accepted]:
+        """Send a batch, with its contracts if needed; `sent` before, so "seen" is a success."""
+        to_all = batch and batch[0].destination.broadcast_to_all
+        describe = broadcast if to_all else operations.enqueue
+        schemas: dict[str, bytes] = {}
+        renewed = False
+        while True:
+            operation = describe(self.keys, producer.id, producer.sequence, batch, schemas)
+            answer = result_of(operation, (yield operation))
+            if answer.status == "unknown" and not schemas.keys() >= set(answer.unknown):
+                schemas |= {contract: schema(contract) for contract in answer.unknown}
+            elif answer.status == "seen" and not (sent or renewed):
+                producer.renew_id()  # another one used it, so the batch was not accepted
+                renewed = True
+            elif answer.status == "unknown" or (answer.status == "seen" and not sent):
+                raise Lost("it does not keep what it is given")
+            else:
+                return answer
 
     def _check_durability(self) -> Exchange[None]:
         """Refuse a durability that this server cannot provide, before anything is sent."""
@@ -249,7 +268,7 @@ class DedicatedClient:
                 connection.close_if_stale()
                 if not connection.is_open:
                     raise NotSent("the server closed the connection")
-            return operation.parse(connection.execute(operation))
+            return result_of(operation, connection.execute(operation))
         except Failure as failure:
             connection.close()
             raise server_error(self._broker.url, failure) from failure
@@ -258,9 +277,9 @@ class DedicatedClient:
             raise
 
 
-def _only(operation: Operation[Any], _: Producer) -> Exchange[Any]:
-    """Exchange one operation for its reply."""
-    return (yield operation)
+def _only(operation: Operation[T], _: Producer) -> Exchange[T]:
+    """Exchange one operation for its result."""
+    return result_of(operation, (yield operation))
 
 
 _brokers = weakref.WeakSet[Broker]()
