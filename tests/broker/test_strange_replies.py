@@ -126,3 +126,19 @@ def test_after_a_failover_behind_one_name_the_next_call_connects_anew() -> None:
         attempt()
         assert clients() == 2
         broker.close()
+
+
+def test_a_coroutine_that_waits_for_a_connection_waits_within_its_deadline() -> None:
+    """Not one deadline after the other, as many as there are turns at the connections."""
+    with answering(b"") as (url, clients):  # it never replies
+        broker = Broker(f"{url}?max_connections=1", "x", deadline=0.2)
+
+        async def all_of_them() -> list[object]:
+            awaited = (broker.aenqueue([Place.outgoing()], Place.document) for _ in range(20))
+            return await asyncio.gather(*awaited, return_exceptions=True)
+
+        first, *others = asyncio.run(all_of_them())
+        assert isinstance(first, EnqueueUncertain)
+        assert {type(each) for each in others} == {ServerUnavailable}
+        assert clients() <= 2
+        broker.close()

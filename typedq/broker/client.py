@@ -74,7 +74,7 @@ class Broker:
         limit = address.options.get("max_connections", MAX_CONNECTIONS)
         self._limit = limit if isinstance(limit, int) else MAX_CONNECTIONS
         self._endpoint = Endpoint(address, self.keys.tag, deadline, credentials)
-        self._connected = False
+        self._answered_at = 0.0  # when the server last gave a result; monotonic
         self._make_pools()
         _brokers.add(self)
 
@@ -109,18 +109,18 @@ class Broker:
         Return the ids of duplicates, with those of the messages that hold their unique keys.
         Raises ServerUnavailable and ServerRefused (nothing accepted) or EnqueueUncertain.
         """
-        return self._run(partial(self._enqueue, batch, schema))
+        return self._run(partial(self._enqueue, batch, schema, time.monotonic()))
 
     async def aenqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Do as `enqueue`, without blocking the event loop."""
-        return await self._arun(partial(self._enqueue, batch, schema))
+        return await self._arun(partial(self._enqueue, batch, schema, time.monotonic()))
 
     def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
         try:
             result = self._pool.run(begin)
         except Failure as failure:
             raise server_error(self.url, failure) from failure
-        self._connected = True
+        self._answered_at = time.monotonic()
         return result
 
     async def _arun(self, begin: Callable[[Producer], Exchange[T]]) -> T:
@@ -128,16 +128,21 @@ class Broker:
             result = await self._async_pools.of_running_loop().run(begin)
         except Failure as failure:
             raise server_error(self.url, failure) from failure
-        self._connected = True
+        self._answered_at = time.monotonic()
         return result
 
-    def _enqueue(self, batch: Batch, schema: Schema, producer: Producer) -> Exchange[Duplicates]:
+    def _enqueue(
+        self, batch: Batch, schema: Schema, begun_at: float, producer: Producer
+    ) -> Exchange[Duplicates]:
         """Enqueue a batch exactly once; resend it after lost connections until the deadline.
 
         Before the first reply ever, an error is raised at once: the URL may be wrong.
         """
-        until, backoff_s = time.monotonic() + self._deadline, FIRST_BACKOFF_S
-        sent, unconfirmed, patient = False, "", self._connected
+        # The wait for a connection counts, unless the server gave results meanwhile.
+        until, backoff_s = max(begun_at, self._answered_at) + self._deadline, FIRST_BACKOFF_S
+        if time.monotonic() > until:
+            raise NotSent("the other connections wait for its replies")
+        sent, unconfirmed, patient = False, "", self._answered_at > 0
         failure: Failure | None = None
         while True:
             try:
