@@ -173,7 +173,7 @@ def _are_same(now: Any, before: Any) -> bool:
 class ProcessState:
     """The state in which tasks find the process. Main thread only.
 
-    A look costs more than a short task. So it is due after each attempt that failed or is of a task
+    It takes longer than a short task. So it is due after each attempt that failed or is of a task
     that is not known as `tidy`, and otherwise every 5 ms: from `due` on (monotonic clock).
     """
 
@@ -187,7 +187,7 @@ class ProcessState:
         self._streams = Streams()
         self.tidy, self._untidy, self.due = set[object](), set[object](), 0.0
 
-    def look(self, task: object) -> None:
+    def restore_after(self, task: object) -> None:
         """Put back what `task` may have changed, and log it. Never raises."""
         end_if_copy()
         changed: list[str] = []

@@ -14,9 +14,8 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds, DedicatedClient
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.decoder import MessageDecoder
+from typedq.worker.decoder import MessageDecoder, ServerClock
 from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind
-from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.processes import AdoptedZombies
@@ -148,7 +147,7 @@ class Child:
             if (budget and not group) or token or session.unsettled or lease_is_over:
                 session.sync(0 if group else budget, token)
             if group and not session.unpark(group, budget):
-                parked.is_empty(group)
+                parked.leave_out(group)
             self._run_waiting()
             token = None
             if session.unsettled or (self.stopping and session.waiting):
@@ -192,14 +191,14 @@ class Child:
 
     def _run_waiting(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
-        session, open, run = self._session, self._decoder.open, self._sync_tasks.run
+        session, decode, run = self._session, self._decoder.decode, self._sync_tasks.run
         prefetch = self._prefetch
         handover: list[Delivery] = []
         while not self.stopping and not self._exclusive and (delivery := session.next()):
             if delivery.alone and (handover or self._coroutines.running):
                 session.postpone(delivery)
                 break
-            if verdict := open(delivery):
+            if verdict := decode(delivery):
                 session.settle(delivery, verdict)
             elif delivery.kind.is_async:
                 if self._coroutines.running + len(handover) >= self._config.async_concurrency:

@@ -20,12 +20,11 @@ from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
 from typedq.broker.stats import delete_worker, paused, publish, survey
 from typedq.errors import ServerRefused
-from typedq.message import FORMAT, PROTOCOL
+from typedq.message import FORMAT, PROTOCOL, is_broadcast
 from typedq.telemetry import event
 from typedq.worker.child import ChildConfig
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.locks import HostLock
-from typedq.worker.schedule import is_own
 
 TICK_S = 1.0
 MAX_SILENCE_S = 3.0  # if no supervisor ticked for longer, extend leases instead of expiring them
@@ -59,7 +58,7 @@ class LeaseRenewer:
             "pid": os.getpid(),
             "format": FORMAT,
             "started_ms": time.time_ns() // 1_000_000,
-            "queues": [queue for queue in config.queues if not is_own(queue)],
+            "queues": [queue for queue in config.queues if not is_broadcast(queue)],
             "reads": [
                 f"{name}@{task.contract.fingerprint}"
                 for task in app.tasks.values()
@@ -168,7 +167,7 @@ class Ticker:
 
     def _recover(self, session: str, queues: Sequence[str], *, owner: bool) -> None:
         keys = self._broker.keys
-        gone = [queue for queue in queues if is_own(queue) and queue not in self._queues]
+        gone = [queue for queue in queues if is_broadcast(queue) and queue not in self._queues]
         for queue in gone:
             self._broker.call(abandon(keys, queue))
         left = [queue for queue in queues if queue not in gone]

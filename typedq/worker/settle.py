@@ -54,12 +54,12 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
     return Parked(Group(envelope.queue.decode(), contract), envelope.id)
 
 
-def expire(job: Delivery) -> settlements.Expire:
+def expire(delivery: Delivery) -> settlements.Expire:
     """Drop a message that has expired, before it begins. Never raises."""
-    envelope = job.envelope
+    envelope = delivery.envelope
     about = {"task": envelope.task, "id": envelope.id.decode(), "attempt": envelope.runs + 1}
     _log(logging.INFO, "message expired; dropped", **about)
-    return settlements.Expire(job.id)
+    return settlements.Expire(delivery.id)
 
 
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settlements.DeadLetter:
@@ -90,15 +90,15 @@ def outcome_of(settlement: settlements.Settlement | Parked | None) -> str | None
             return None
 
 
-def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
+def failed(delivery: Delivery, error: BaseException) -> settlements.Settlement:
     """Retry or dead-letter a message after its task raised `error`. Never raises."""
     end_if_copy(error)
     try:
-        settlement = _after_failure(job.envelope, job.kind.task, error)
+        settlement = _after_failure(delivery.envelope, delivery.kind.task, error)
     except BaseException as fault:  # noqa: BLE001 - a message is settled whatever happened
         end_if_copy(fault)
         text = f"{type_name(error)}: it cannot be shown ({type_name(fault)})"
-        settlement = settlements.DeadLetter(job.id, reason("failed", text))
+        settlement = settlements.DeadLetter(delivery.id, reason("failed", text))
     end_if_copy()  # the text of the error forked, or a handler of the app that logged it
     return settlement
 
