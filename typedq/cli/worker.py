@@ -9,9 +9,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -157,8 +158,7 @@ def worker(
     if reload and not reloaded:
         telemetry.configure(log_level, format)
         raise typer.Exit(run_with_reload(app.app_dir, GRACE_S if grace is None else grace))
-    code, is_running = 1, False
-    try:
+    with _limited_exit() as codes:
         loaded = _load(app, log_level, format)
         settings = loaded.settings
         from typedq.worker import Supervisor, WorkerOptions, run_solo
@@ -175,24 +175,32 @@ def worker(
             app=app.path,
             metrics=pages.address(settings),
         )
-        is_running = True
-        code = run_solo(loaded, options) if solo else Supervisor(loaded, options).run()
-    finally:
-        if is_running or _left_threads(daemons=False):
-            _exit_soon(code)
-    raise typer.Exit(code)
+        codes.append(1)
+        codes.append(run_solo(loaded, options) if solo else Supervisor(loaded, options).run())
+    raise typer.Exit(codes[-1])
 
 
 def _load(app: AppOrArgument, level: str, format: Any) -> TypedQ:
     gc.disable()  # imported modules are not garbage; collecting takes a tenth of the start
     try:
         loaded = app.load(log=(level, format))
-        import typedq.worker  # noqa: F401 - it is needed next
+        import_module("typedq.worker")  # it is needed next
     finally:
         gc.enable()
     gc.freeze()
     _warn_of_no_tasks(loaded)
     return loaded
+
+
+@contextmanager
+def _limited_exit() -> Generator[list[int]]:
+    """Collect exit codes; from the first on, or if threads are left, the exit takes `EXIT_S`."""
+    codes = list[int]()
+    try:
+        yield codes
+    finally:
+        if codes or _left_threads(daemons=False):
+            _exit_soon([1, *codes][-1])
 
 
 def _exit_soon(code: int) -> None:
