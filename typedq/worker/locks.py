@@ -66,7 +66,7 @@ class HostLock:
         self._unlisted.intersection_update(sessions)
         self._keep()
 
-    def orphans(self) -> Iterator[tuple[list[str], list[str]]]:
+    def dead_groups(self) -> Iterator[tuple[list[str], list[str]]]:
         """Yield (sessions, queues) of each dead group; its file goes when the caller is done."""
         if not self._keep():
             return

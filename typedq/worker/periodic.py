@@ -157,7 +157,7 @@ class Ticker:
         self.ticked_at = time.monotonic()
         for session, queues in ticked.expired:
             self._recover(session, queues, owner=False)
-        for sessions, queues in self._lock.orphans():
+        for sessions, queues in self._lock.dead_groups():
             for session in sessions:
                 self._recover(session, queues, owner=True)
         tick_s = min(TICK_S, self._lease_s / 10)
@@ -236,5 +236,5 @@ class _About(msgspec.Struct):
 def _seen_ms(about: bytes) -> int:
     try:
         return msgspec.json.decode(about, type=_About).seen_ms
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):  # the report of a stranger
         return 0

@@ -15,7 +15,7 @@ from typedq.errors import InvalidBody, RetryIn
 from typedq.failure import is_cancellation, next_retry_delay, read_failure, rejection, type_name
 from typedq.message import ID, Envelope
 from typedq.process import end_if_copy
-from typedq.reasons import reason
+from typedq.reasons import is_rejection, reason
 from typedq.task import Task
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery
@@ -85,7 +85,7 @@ def outcome_of(settlement: settlements.Settlement | Parked | None) -> str | None
         case Parked():
             return "parked"
         case settlements.DeadLetter(_, why):
-            return "rejected" if why.startswith(b'{"kind":"rejected"') else "failed"
+            return "rejected" if is_rejection(why) else "failed"
         case _:
             return None
 

@@ -18,7 +18,7 @@ from typedq.errors import ServerError
 
 _OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGURG)
 _BLOCK_S = 5
-_BACK_S = 2.0  # a request that does not end within this, though called back, is lost
+_END_S = 2.0  # a request that does not end within this after it was told to is lost
 _PAUSE_S = 0.1  # after a failure
 
 
@@ -155,7 +155,7 @@ class Waiter:
         self._broker.call(wake_worker(self._own_key))
         poll = select.poll()
         poll.register(self._tokens, select.POLLIN)
-        if not self._tokens.has_reply() and not poll.poll(_BACK_S * 1000):
+        if not self._tokens.has_reply() and not poll.poll(_END_S * 1000):
             raise Lost("no reply")
 
     def close(self) -> None:
