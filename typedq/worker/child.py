@@ -24,6 +24,7 @@ from typedq.worker.session import Session
 from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 
+_getppid = os.getppid  # by a name of our own, because a task may patch it for a while
 SLOW_S = 0.005  # before a task that takes longer, what has ended is settled
 POLL_S = 1.0  # how often an idle child polls its queues, and checks that its supervisor lives
 EXCLUSIVE_POLL_S = 0.1
@@ -175,7 +176,7 @@ class Child:
         """Wait for something to do; return the queue whose wake token was taken, if any."""
         # Before it waits, because what it waits for should not wait for this.
         self._zombies.reap(busy=self._coroutines.running > 0)
-        if self._parent not in (None, os.getppid()):
+        if self._parent not in (None, _getppid()):
             raise SystemExit("the supervisor is gone")
         budget = self._fetch_budget()
         if budget and self._parked.groups:

@@ -210,7 +210,7 @@ class ChildPool:
         gc.collect()
         gc.freeze()
         processes.flush_streams()
-        # A signal that comes before the child has handlers of its own waits until it has.
+        # A signal that comes before the child has handlers of its own waits until `on_signals`.
         parent, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             pid = os.fork()
@@ -262,7 +262,6 @@ def _run_child(app: TypedQ, journal: Journal, config: ChildConfig, parent: int) 
             child = Child(app, journal, config, parent=parent)
             signal.signal(signal.SIGTERM, child.on_signal)
             child.waiter.on_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             child.begin()
             restore()
             child.run()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import random
 import re
 import time
 from contextlib import suppress
+from random import random  # by its own name, because a task may patch the module
 from typing import Any
 
 from typedq.broker import settlements
@@ -111,7 +111,7 @@ def _after_failure(
     if is_cancellation(error):
         _log(logging.INFO, "task cancelled", **about)
         return settlements.Cancel(id)
-    delay = next_retry_delay(task, error, attempts, random.random())
+    delay = next_retry_delay(task, error, attempts, random())
     if delay is not None and issubclass(type(error), RetryIn):
         return settlements.Retry(id, queue, attempts, round(delay * 1000))
     if (rejected := rejection(error)) is not None:
