@@ -166,6 +166,22 @@ def test_deploy_names_workers_first_and_producers_first(shop: Shop, tmp_path: Pa
     assert "report changed ! producers first" in page
 
 
+def test_what_may_lose_a_value_is_a_warning_on_both_pages(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1")
+    following = TypedQ(shop.namespace, url=shop.url)
+    history(tmp_path, shop.app)
+
+    @following.task
+    def resize(image_id: int, *, breadth: int = 100) -> None: ...
+
+    page = deploys(shop, history(tmp_path, following))
+    assert "Any order is safe for messages, but values may be lost or change: 1 task with" in page
+    assert 'POSSIBLE_RENAME at $.breadth: "width" is gone and "breadth" is new' in page
+    compared = {"old": shop.resize.contract.fingerprint, "new": resize.contract.fingerprint}
+    page = shop.site(schemas=tmp_path).get("/contracts/resize", params=compared).text
+    assert '<span class="badge warn">POSSIBLE_RENAME</span>' in page
+
+
 def test_deploy_takes_uploaded_files(shop: Shop, tmp_path: Path) -> None:
     shop.worker("web-1")
     files: list[tuple[str, tuple[str, bytes]]] = [

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from typedq.admin.commands import with_app
 from typedq.app import TypedQ
 from typedq.dashboard.guard import local_path, root
 from typedq.dashboard.poll import REFRESH_S, Facts, Poll
@@ -116,6 +117,10 @@ class View:
         number = min(int(asked), pages) if asked.isascii() and asked.isdecimal() else 1
         first = (max(1, number) - 1) * size
         return Paged(rows[first : first + size], max(1, number), pages, len(rows))
+
+    def command(self, words: str) -> str:
+        """Return a command of typedq, with the app that this dashboard was started for."""
+        return with_app(self.site.app, f"typedq {words}")
 
     def render(self, template: str, status: int = 200, **values: object) -> Response:
         """Return a page."""
