@@ -394,18 +394,18 @@ def worker(seen_s: float, *queues: str) -> dict[str, Any]:
                 workers=[worker(1, "high")],
                 queues=[{"name": "low", "oldest_s": 9.0, "paused": False}],
             ),
-            *("oldest", "problem", "9.0 s in low, which no live worker serves"),
+            *("oldest", "problem", "waits 9.0 s in low, which no live worker serves"),
         ),
         (
             seen(queues=[{"name": "low", "oldest_s": 9.0, "paused": True}]),
-            *("oldest", "warning", "9.0 s in low, which is paused"),
+            *("oldest", "warning", "waits 9.0 s in low, which is paused"),
         ),
         (
             seen(
                 workers=[worker(1, "low")],
                 queues=[{"name": "low", "oldest_s": 999.0, "paused": False}],
             ),
-            *("oldest", "warning", "17 min in low"),
+            *("oldest", "warning", "waits 17 min in low"),
         ),
     ],
 )
@@ -424,9 +424,9 @@ def test_every_queue_is_judged() -> None:
     found = check_waiting(seen(workers=[worker(1, "high")], queues=queues), fresh_s=60)
     told = [(each.level, each.found) for each in found if each.check == "oldest"]
     assert told == [
-        ("warning", "17 min in low, which is paused"),
-        ("problem", "9.0 s in mid, which no live worker serves"),
-        ("ok", "0.0 s in high"),
+        ("warning", "waits 17 min in low, which is paused"),
+        ("problem", "waits 9.0 s in mid, which no live worker serves"),
+        ("ok", "waits 0.0 s in high"),
     ]
 
 

@@ -78,6 +78,28 @@ def test_viewers_share_one_poll_and_nobody_costs_nothing(shop: Shop) -> None:
     assert poll.facts() is not first
 
 
+@pytest.mark.parametrize("what", ["dead", "parked"])
+def test_viewers_that_refresh_share_what_one_page_reads(
+    what: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typedq.dashboard.poll.REFRESH_S", 3_600)
+    shop.fill()
+    contract = {"queue": "high", "contract": shop.old_contract}
+    path, query = f"/{what}", contract if what == "parked" else {}
+    site, refresh = shop.site(), {"hx-request": "true"}
+
+    def commands() -> int:
+        return int(shop.client.info("stats")["total_commands_processed"])
+
+    site.get(path, params=query)
+    before = commands()
+    pages = [site.get(path, params=query, headers=refresh).text for _ in range(5)]
+    assert commands() - before == 1  # that of the test
+    assert len(set(pages)) == 1
+    site.get(path, params=query)
+    assert commands() - before > 5
+
+
 def test_contracts_show_who_reads_them(shop: Shop) -> None:
     shop.fill()
     site = shop.site()

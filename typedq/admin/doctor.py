@@ -169,7 +169,7 @@ def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterat
     served = {name for worker in alive for name in worker["queues"]}
     filled = [queue for queue in queues if queue["oldest_s"] is not None]
     for queue in sorted(filled, key=lambda queue: -queue["oldest_s"]):
-        name, found = queue["name"], f"{age(queue['oldest_s'])} in {queue['name']}"
+        name, found = queue["name"], f"waits {age(queue['oldest_s'])} in {queue['name']}"
         level: Level = "warning" if queue["oldest_s"] > 300 else "ok"
         if queue["paused"]:
             yield Finding("oldest", "warning", f"{found}, which is paused", f"typedq resume {name}")

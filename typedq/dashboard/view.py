@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +88,15 @@ class View:
     @cached_property
     def facts(self) -> Facts:
         """Return what the server says now. Raises ServerError, Comparing."""
-        return self.site.poll.facts(refresh="hx-request" in self.request.headers)
+        return self.site.poll.facts(refresh=self._refreshes)
+
+    def shared(self, read: Callable[[], T]) -> T:
+        """Return what this page reads; pages that refresh share it. Raises ServerError."""
+        return self.site.poll.shared(self.here(), read, refresh=self._refreshes)
+
+    @property
+    def _refreshes(self) -> bool:
+        return "hx-request" in self.request.headers
 
     def query(self, name: str) -> str:
         """Return a parameter of the URL, at most 400 characters."""
