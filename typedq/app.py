@@ -227,7 +227,10 @@ class TypedQ(OneMessage):
         return self.declarations.hooks.on_enqueue(fn)
 
     def on_process_start(self, fn: H, /) -> H:
-        """Run in every child before its first task; may be async. If it fails, the child ends."""
+        """Run in every child before its first task; may be async. If it fails, the child ends.
+
+        Tasks start from the context variables and the process state that these hooks leave.
+        """
         return self.declarations.hooks.on_process_start(fn)
 
     def on_process_stop(self, fn: H, /) -> H:

@@ -97,7 +97,7 @@ def _groups(root: Path, controller: str) -> tuple[bool, list[Path]]:
 
 
 def _number(file: Path, name: str = "") -> int | None:
-    """The number in a file, or in its line of that name; None: it has none, or says "max"."""
+    """Return the number in a file, or in its line of that name; None for "max" or no number."""
     try:
         words = (line.rpartition(" ") for line in file.read_text().splitlines())
         return int({key: value for key, _, value in words}[name])

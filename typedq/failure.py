@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from typedq.errors import Cancelled, Reject, RetryIn
+from typedq.policy import TEN_YEARS
 from typedq.process import end_if_copy
 from typedq.task import Task
 
 _MAX_TEXT: Final = 8_000  # characters; the end of a traceback matters most
 _MAX_LEAVES: Final = 1_000
-_MAX_DELAY_S: Final = 10 * 365 * 86_400
 # The slots of the base class, because a subclass may override them with properties.
 _get_traceback: Any = vars(BaseException)["__traceback__"].__get__
 _get_exceptions: Any = vars(BaseExceptionGroup)["exceptions"].__get__
@@ -57,7 +57,7 @@ def _delay(
     try:
         if issubclass(type(error), RetryIn):
             seconds = float(error.seconds)  # type: ignore[attr-defined]
-            return seconds if 0 <= seconds < _MAX_DELAY_S else None
+            return seconds if 0 <= seconds < TEN_YEARS else None
         if issubclass(type(error), Reject) or task.retry is None:
             return None
         return task.retry.next(error, attempt, jitter_fraction)

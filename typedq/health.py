@@ -32,7 +32,7 @@ class Report:
     app: str
     pid: int
     started: int
-    beat: float
+    written: float
     renewed: float
     max_silence: float
     starting: float
@@ -68,8 +68,8 @@ def not_live(report: Report, now: float) -> str:
     state, started = process_state(report.pid)
     if started and started == report.started and state in ("T", "t"):
         return "its supervisor is stopped by a signal"
-    if now - report.beat > LATE_S:
-        return f"its supervisor hangs: nothing for {now - report.beat:.0f} s"
+    if now - report.written > LATE_S:
+        return f"its supervisor hangs: nothing for {now - report.written:.0f} s"
     if report.starting and now - report.starting > report.start_timeout:
         return f"a child has been starting for {now - report.starting:.0f} s; see its start hooks"
     return ""

@@ -17,7 +17,7 @@ import msgspec
 from typedq.failure import next_retry_delay as _delay
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack, is_awaitable
-from typedq.policy import Context, decode_meta
+from typedq.policy import TEN_YEARS, Context, decode_meta
 from typedq.process import end_if_copy, owner
 from typedq.task import Task
 
@@ -36,7 +36,7 @@ class Limits(NamedTuple):
     hard: float | None
 
 
-_Limit = Annotated[float, msgspec.Meta(gt=0, le=315_360_000)]
+_Limit = Annotated[float, msgspec.Meta(gt=0, le=TEN_YEARS)]
 
 
 class _CallOptions(msgspec.Struct):

@@ -34,32 +34,24 @@ class Hooks:
         self.stop_hooks = list[Hook]()
 
     def middleware(self, fn: M, /) -> M:
-        """Wrap every attempt of every task: a generator of the context that yields once.
-
-        It may be async; both kinds wrap sync and coroutine tasks alike. The task's exception is
-        raised at the yield; a middleware that does not raise it again has handled it. A soft
-        timeout never interrupts it. Raises ConfigurationError.
-        """
+        """See `TypedQ.middleware`. Raises ConfigurationError."""
         _check_generator(fn, "middleware", "where the task runs")
         self.middlewares.append(fn)
         return fn
 
     def on_enqueue(self, fn: E, /) -> E:
-        """Wrap every enqueue. Raises ConfigurationError if it is not a generator."""
+        """See `TypedQ.on_enqueue`. Raises ConfigurationError."""
         _check_generator(fn, "on_enqueue hook", "where the messages are sent")
         self.enqueue_hooks.append(fn)
         return fn
 
     def on_process_start(self, fn: H, /) -> H:
-        """Run in every child before its first task; may be async. If it fails, the child ends.
-
-        Tasks start from the context variables and the process state that these hooks leave.
-        """
+        """See `TypedQ.on_process_start`."""
         self.start_hooks.append(fn)
         return fn
 
     def on_process_stop(self, fn: H, /) -> H:
-        """Run in every child that ends normally, after its last task; may be async."""
+        """See `TypedQ.on_process_stop`."""
         self.stop_hooks.append(fn)
         return fn
 

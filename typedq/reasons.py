@@ -33,6 +33,11 @@ def reason(kind: Kind, error: str, **more: object) -> bytes:
     return _encode(fields)
 
 
+def is_rejection(line: bytes) -> bool:
+    """Return True for a reason of the kind "rejected"."""
+    return line.startswith(b'{"kind":"rejected"')
+
+
 NO_MESSAGE = reason("garbage", "these bytes are not a message; see docs/protocol.md")
 NO_QUEUE = reason("unknown_queue", "the session that held it did not serve its queue")
 EXPIRED = reason("unreadable", "no worker could read its contract for too long")

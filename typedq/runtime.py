@@ -9,6 +9,8 @@ from pathlib import Path
 
 from typedq.errors import ConfigurationError
 
+FIX = "set XDG_RUNTIME_DIR to a directory of this user"
+
 
 def directory(base: str | Path) -> Path:
     """Return the directory of sockets and lock files in `base`; `private` creates it."""

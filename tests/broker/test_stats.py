@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from typedq.broker import operations, settlements, stats
+from typedq.broker.search import Found, Places, find
 from typedq.broker.stats import DeadMessage, QueueStats
 from typedq.message import decode_message
 
@@ -111,6 +112,8 @@ def test_a_spoiled_dead_letter_is_listed_and_not_requeued(place: Place, spoiled:
     assert dead[0] is not None
     assert dead[0].reason == REASON
     assert dead[1] == DeadMessage(b"", spoiled.strip(b"\n"))
+    found = place(find(place.keys, bad, Places([], [], []))).found
+    assert found == Found("dead", spoiled.strip(b"\n"))
     assert place(stats.requeue(place.keys, place.queues, [good, bad])) == (1, [bad])
     assert place(stats.delete(place.keys, [bad])) == 1
 

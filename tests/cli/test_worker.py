@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +115,54 @@ def test_a_second_sigterm_hands_the_running_task_back(shop: Shop, wait_until: An
         assert worker.wait(20) == 1
     facts = shop.json("info")
     assert (facts["queues"][1]["ready"], facts["in_flight"], facts["dead"]) == (1, 0, 0)
+
+
+LEFT = """
+import asyncio, threading, typedq
+from shop import app as shop
+for_ever = threading.Event().wait
+app = typedq.TypedQ(shop.settings.namespace, url=shop.settings.url)
+
+@app.task
+def thread() -> None:
+    threading.Thread(target=for_ever, name="reporter").start()
+
+@app.task
+async def executor() -> None:
+    asyncio.get_running_loop().run_in_executor(None, for_ever)
+"""
+SHORT = "from typedq.cli import main, worker; worker.EXIT_S = 0.1; main()"
+
+
+def short(shop: Shop, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SHORT, "worker", *words]
+    return subprocess.run(
+        command,
+        cwd=shop.directory,
+        env=shop.env,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+def test_a_solo_worker_ends_whatever_its_tasks_left(shop: Shop) -> None:
+    shop.file("left.py", LEFT)
+    for task in ("thread", "executor"):
+        shop.out("enqueue", task, "-A", "left:app")
+    done = short(shop, "left:app", "-b", "--solo")
+    assert done.returncode == 0
+    assert "worker stopped" in done.stderr
+    assert "the process ends without them threads=reporter,asyncio_0\n" in done.stderr
+
+
+def test_a_worker_whose_app_does_not_load_ends_whatever_that_left(shop: Shop) -> None:
+    shop.file("left.py", LEFT)
+    shop.file("broken.py", "import left\nleft.thread.fn()\nraise OSError('no database')\n")
+    done = short(shop, "broken:app")
+    assert done.returncode == 1
+    assert "OSError: no database" in done.stderr
 
 
 def test_more_queues_than_a_worker_can_serve_are_refused(shop: Shop) -> None:

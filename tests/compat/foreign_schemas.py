@@ -276,8 +276,9 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     members = schema.get("properties")
     if isinstance(members, dict):
         made["properties"] = {name: closed(part) for name, part in members.items()}
-        if alone and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
-            loose = dict.fromkeys(schema.get("required", ()), True)
+        loose = dict.fromkeys(schema.get("required", ()), True)
+        must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
+        if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):

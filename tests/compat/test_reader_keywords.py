@@ -25,6 +25,7 @@ from pydantic import (
     create_model,
 )
 
+from tests.compat.foreign_rows import INT, NUM, STR
 from typedq.compat import compare
 from typedq.contracts import document
 
@@ -162,3 +163,46 @@ def test_values_that_no_keyword_has_are_compared_without_harm(key: str, junk: An
         plain = {"type": "string", **other}
         found = compare(plain, {"type": "string", f"x-typedq-{key}": junk})
         assert found.backward == all(change.backward for change in found.changes)
+
+
+def by_code(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "x-typedq-written": schema}
+
+
+MANY, TEXTS = {"type": "array", "items": INT}, {"enum": ["a", "b"]}
+FIRST = {"type": "object", "properties": {"a": INT}, "required": ["a"]}
+
+
+# A reader with code of its own takes first what another of its union reads as it is.
+@pytest.mark.parametrize(
+    ("old", "variants"),
+    [
+        ({"enum": [1, 2]}, [by_code(INT), NUM]),
+        ({"const": 1}, [by_code({"enum": [1]}), INT]),
+        (INT, [by_code({**INT, "minimum": 5}), INT]),
+        (STR, [by_code({**STR, "maxLength": 3}), STR]),
+        (STR, [{**STR, "maxLength": 3, "x-typedq-text": {"to_lower": True}}, STR]),
+        (TEXTS, [by_code(STR), TEXTS]),
+        ({"type": "boolean"}, [by_code({"type": "boolean"}), {"type": "boolean"}]),
+        (MANY, [by_code(MANY), {"type": "array", "items": NUM}]),
+        (FIRST, [by_code(FIRST), FIRST]),
+    ],
+    ids=str,
+)
+def test_code_that_may_take_a_value_of_a_union_is_a_break(old: Any, variants: list[Any]) -> None:
+    assert not compare(old, {"anyOf": variants}).backward
+
+
+@pytest.mark.parametrize(
+    ("old", "variants"),
+    [
+        (INT, [by_code(NUM), INT]),  # whole numbers are read as such
+        (by_code(INT), [by_code(INT), STR]),
+        (STR, [by_code(INT), STR]),
+        ({"const": "Ab"}, [by_code({"const": "cd"}), STR]),
+        ({"const": "ab"}, [{**STR, "x-typedq-text": {"to_lower": True}}, STR]),
+    ],
+    ids=str,
+)
+def test_code_that_takes_none_of_the_values_is_none(old: Any, variants: list[Any]) -> None:
+    assert compare(old, {"anyOf": variants}).backward

@@ -77,8 +77,8 @@ MUTATIONS = {
     ),
     "ack before run": Mutation(
         "worker/sync_tasks.py",
-        "        self._job = job\n",
-        "        self._journal.done(job.slot)\n        self._job = job\n",
+        "        self._delivery = delivery\n",
+        "        self._journal.done(delivery.slot)\n        self._delivery = delivery\n",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
     "no lease extension after a gap": Mutation(
@@ -137,14 +137,14 @@ MUTATIONS = {
     ),
     "the expiry of a message is not read": Mutation(
         "worker/decoder.py",
-        "job.until = self._clock.monotonic(envelope.expires_ms or 0)",
+        "delivery.until = self._clock.monotonic(envelope.expires_ms or 0)",
         "pass",
         "tests/worker/test_expires.py -k held_by_a_busy_worker",
     ),
     "a sync task begins though it has expired": Mutation(
         "worker/sync_tasks.py",
-        "if began >= job.until:",
-        "if job.until < 0:",
+        "if began >= delivery.until:",
+        "if delivery.until < 0:",
         "tests/worker/test_expires.py -k decoded_in_time",
     ),
     "a message that was lost once must run alone": Mutation(

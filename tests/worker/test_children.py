@@ -39,7 +39,7 @@ def journal(**states: State) -> Journal:
     made.session = "s"
     for slot, (name, state) in enumerate(states.items()):
         made.hold([slot], [name.encode() * 26], [0])
-        made.put(slot, state)
+        made.set_state(slot, state)
     return made
 
 

@@ -20,8 +20,8 @@ from typedq.broker.settlements import Expire, settle_and_fetch
 from typedq.invoke import Limits
 from typedq.message import encode_message, kind_of
 from typedq.worker.coroutines import Coroutines
+from typedq.worker.decoder import ServerClock
 from typedq.worker.delivery import Delivery, MessageKind
-from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal
 from typedq.worker.sync_tasks import SyncTasks
 

@@ -65,7 +65,7 @@ def test_a_lock_whose_directory_was_broken_is_kept_again_when_it_can_be(
     BROKEN[how](folder)
     for _ in range(3):
         lock.record(["old", "new"], ["mid"])
-        assert list(lock.orphans()) == []
+        assert list(lock.dead_groups()) == []
     # A child of before holds no lock that others can see: it is not listed.
     listed = ["mid", "new"]
     if how not in MENDED_BY_ITSELF:
@@ -142,7 +142,7 @@ def test_without_any_directory_a_lock_warns_once(
     lock = HostLock(lambda: runtime.private(folder, "…"))
     for _ in range(3):
         lock.record(["a"], ["mid"])
-        assert list(lock.orphans()) == []
+        assert list(lock.dead_groups()) == []
     lock.release()
     (record,) = caplog.records
     assert record.getMessage().startswith(CANNOT)

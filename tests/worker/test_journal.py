@@ -36,7 +36,7 @@ def test_entries_after_each_change_of_a_message_tell_its_state(journal: Journal)
     assert before <= entry.started <= time.monotonic()
     journal.done(3)
     assert [e.state for e in journal.entries()] == [State.DONE, State.HELD]
-    journal.put(3, State.FREE)
+    journal.set_state(3, State.FREE)
     assert [e.slot for e in journal.entries()] == [199]
 
 

@@ -11,6 +11,8 @@ import psutil
 
 from tests.faults.harness import lives
 from typedq.worker.locks import HostLock
+from typedq.worker.periodic import Janitor
+from typedq.worker.supervisor import WorkerOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,14 +166,14 @@ def test_stopped_child_keeps_its_lease(brief: Stage, wait_until: WaitUntil) -> N
 def test_a_lock_is_free_when_its_group_is_gone(tmp_path: Path) -> None:
     first, second = (HostLock(lambda: tmp_path / "locks") for _ in range(2))
     first.record(["s1", "s2"], ["high", "low"])
-    assert list(second.orphans()) == []
+    assert list(second.dead_groups()) == []
     first.record(["s2"], ["high", "low"])  # shorter than before
     path = first._path
     first._path = tmp_path / "another"
     first.release()
-    assert list(second.orphans()) == [(["s2"], ["high", "low"])]
+    assert list(second.dead_groups()) == [(["s2"], ["high", "low"])]
     assert not path.exists()
-    assert list(second.orphans()) == []
+    assert list(second.dead_groups()) == []
     second.release()
     assert not (tmp_path / "locks").exists()
 
@@ -181,10 +183,10 @@ def test_an_orphan_stays_until_its_sessions_were_ended(tmp_path: Path) -> None:
     first.record(["s1"], ["mid"])
     first._path = tmp_path / "another"
     first.release()
-    for _ in second.orphans():
+    for _ in second.dead_groups():
         break  # as when the server does not answer
-    assert list(second.orphans()) == [(["s1"], ["mid"])]
-    assert list(second.orphans()) == []
+    assert list(second.dead_groups()) == [(["s1"], ["mid"])]
+    assert list(second.dead_groups()) == []
     second.release()
 
 
@@ -202,9 +204,17 @@ def test_a_lock_can_be_made_while_others_leave(tmp_path: Path) -> None:
         for _ in range(300):
             lock = HostLock(lambda: folder)
             assert lock._path.exists()
-            list(lock.orphans())
+            list(lock.dead_groups())
             assert lock._path.exists()
             lock.release()
     finally:
         over.set()
         thread.join()
+
+
+def test_reports_of_workers_that_died_long_ago_go_whatever_they_hold(stage: Stage) -> None:
+    nested, now_ms = b'{"a":' + b"[" * 100_000, round(time.time() * 1000)
+    reports = {"old": b'{"seen_ms":1}', "strange": nested, "new": b'{"seen_ms":%d}' % now_ms}
+    stage.redis.hset(stage.keys.workers, mapping=reports)
+    Janitor(stage.app, WorkerOptions(["mid"], 1).child_config(stage.app)).step(0.0)
+    assert stage.redis.hkeys(stage.keys.workers) == [b"new"]

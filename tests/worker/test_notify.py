@@ -32,7 +32,7 @@ READY = {
 
 def report(**values: float) -> health.Report:
     now = time.monotonic()
-    given = {**READY, "beat": now, "renewed": now, "stopping": 0, **values}
+    given = {**READY, "written": now, "renewed": now, "stopping": 0, **values}
     return health.Report(health.encode({name: str(value) for name, value in given.items()}))
 
 
@@ -75,12 +75,12 @@ def test_ready_once_then_the_watchdog_at_each_beat_then_stopping_once(
     notifier = Notifier(environment)
     assert environment == {"PATH": "/bin"}  # programs of tasks are not the worker
     now = time.monotonic()
-    notifier.beat(report(held=0), now)
+    notifier.update(report(held=0), now)
     assert systemd.told == ["STATUS=no child has started yet", "WATCHDOG=1"]
-    notifier.beat(report(), now)
-    notifier.beat(report(), now)
+    notifier.update(report(), now)
+    notifier.update(report(), now)
     assert systemd.told[2:] == ["STATUS=ready", "READY=1", "WATCHDOG=1", "WATCHDOG=1"]
-    notifier.beat(report(stopping=1), now)
+    notifier.update(report(stopping=1), now)
     notifier.stop()
     assert systemd.told[6:] == ["STATUS=it is stopping", "WATCHDOG=1", "STOPPING=1"]
 
@@ -88,7 +88,7 @@ def test_ready_once_then_the_watchdog_at_each_beat_then_stopping_once(
 def test_a_worker_that_is_stuck_does_not_feed_the_watchdog(systemd: Systemd, address: str) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"})
     now = time.monotonic()
-    notifier.beat(report(starting=now - 61), now)
+    notifier.update(report(starting=now - 61), now)
     (status,) = systemd.told
     assert status.startswith("STATUS=a child has been starting for 61 s")
 
@@ -99,14 +99,14 @@ def test_a_worker_that_is_stuck_does_not_feed_the_watchdog(systemd: Systemd, add
 def test_the_watchdog_is_fed_only_where_it_waits_for_this_process(
     systemd: Systemd, address: str, environment: dict[str, str]
 ) -> None:
-    Notifier({"NOTIFY_SOCKET": address, **environment}).beat(report(), time.monotonic())
+    Notifier({"NOTIFY_SOCKET": address, **environment}).update(report(), time.monotonic())
     assert systemd.told == ["STATUS=ready", "READY=1"]
 
 
 @pytest.mark.parametrize("gone", ["", "/nowhere/at/all", "@typedq-nobody-listens"])
 def test_without_systemd_nothing_happens(gone: str) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": gone, "WATCHDOG_USEC": "30000000"})
-    notifier.beat(report(), time.monotonic())
+    notifier.update(report(), time.monotonic())
     notifier.stop()
 
 

@@ -29,9 +29,8 @@ from typedq.broker.stats import publish, requeue
 from typedq.contracts import Contract, contract_of
 from typedq.message import encode_message, new_ids
 from typedq.worker import readers
-from typedq.worker.decoder import MessageDecoder
+from typedq.worker.decoder import MessageDecoder, ServerClock
 from typedq.worker.delivery import Delivery, MessageKinds
-from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, State, new_session
 from typedq.worker.readers import ContractReaders
 from typedq.worker.session import Session
@@ -85,7 +84,7 @@ class Reader:
         self.app, self.kinds, self.journal = app, MessageKinds(["mid"]), Journal(4)
         client = DedicatedClient(app.broker)
         readers = ContractReaders(app, client)
-        self.opener = MessageDecoder(app, readers, self.journal, ServerClock(client))
+        self.decoder = MessageDecoder(app, readers, self.journal, ServerClock(client))
         self.journal.set_lease_deadline(time.monotonic() + 60)
 
     def publish(self, *contracts: Contract) -> None:
@@ -96,9 +95,9 @@ class Reader:
         (id,) = new_ids(1)
         text = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=body)
         kind = self.kinds.of(text)
-        job = Delivery(version + text[1:], 0, kind, id.encode(), kind.body_at)
-        self.journal.hold([0], [job.id], [0])
-        return self.opener.open(job) or job
+        delivery = Delivery(version + text[1:], 0, kind, id.encode(), kind.body_at)
+        self.journal.hold([0], [delivery.id], [0])
+        return self.decoder.decode(delivery) or delivery
 
     def lookups(self, act: Callable[[], object]) -> int:
         """How many times the server was asked for a schema meanwhile."""
@@ -262,7 +261,7 @@ def test_a_schema_that_cannot_be_compared_is_named_once_and_read_again_later(
         assert reader.lookups(open_often) == 1
     named = [r for r in caplog.records if "cannot be compared" in r.getMessage()]
     assert len(named) == 1
-    reader.opener._readings._invalid[later.id.encode()] = time.monotonic()  # a while later
+    reader.decoder._readers._invalid[later.id.encode()] = time.monotonic()  # a while later
     assert isinstance(reader.open(later.id, b'{"to":"a"}'), Delivery)
 
 
@@ -284,7 +283,7 @@ def test_many_contracts_of_one_task_are_forgotten_again(
         id = f"send@{number:016x}"
         reader.app.broker.call(publish(reader.app.broker.keys, {id: strange.schema_json()}))
         assert isinstance(reader.open(id, b'{"to":1}'), Parked)
-    assert len(reader.opener._readings._decided) <= 3
+    assert len(reader.decoder._readers._decided) <= 3
 
 
 def test_a_newer_format_is_parked_even_where_the_contract_is_known(reader: Reader) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
@@ -29,11 +31,22 @@ def counted(message: bytes) -> bytes:
 UNCOUNTED = b"0 00 000"
 
 
+@contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Some programs start others with all signals blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @pytest.mark.parametrize("task", ["hold", "ahold"])
 def test_the_first_signal_lets_what_runs_end_and_hands_back_the_rest(
     stage: Stage, wait_until: WaitUntil, task: str
 ) -> None:
-    worker = stage.worker("-c", "1", "--async-concurrency", "1")
+    with blocked_signals():
+        worker = stage.worker("-c", "1", "--async-concurrency", "1")
     stage.send_many([stage.call("nap")] * 40)
     wait_until(stage.is_drained)
     first, *rest = stage.send_many([stage.call(task, stage.gate()), *[stage.call("nap")] * 9])
@@ -147,7 +160,8 @@ def test_a_burst_leaves_a_paused_queue_alone(stage: Stage, flags: tuple[str, ...
 
 
 def test_a_solo_worker_stops_in_good_order(stage: Stage, wait_until: WaitUntil) -> None:
-    worker = stage.worker("--solo")
+    with blocked_signals():
+        worker = stage.worker("--solo")
     ids = stage.send_many([stage.call("hold", stage.gate()), stage.call("ahold", stage.gate())])
     wait_until(lambda: len(stage.effects("start")) >= 1)
     assert len(worker.children()) == 0

@@ -17,7 +17,14 @@ from typing import Any, Literal, TypeVar, final
 from typedq.addresses import parse_url, redact
 from typedq.broker import operations
 from typedq.broker.async_connections import AsyncPools
-from typedq.broker.connections import Backoff, Connection, ConnectionPool, Exchange, Producer
+from typedq.broker.connections import (
+    Backoff,
+    Connection,
+    ConnectionPool,
+    Exchange,
+    Producer,
+    result_of,
+)
 from typedq.broker.credentials import Credentials
 from typedq.broker.cron import broadcast
 from typedq.broker.endpoint import Endpoint
@@ -67,7 +74,7 @@ class Broker:
         limit = address.options.get("max_connections", MAX_CONNECTIONS)
         self._limit = limit if isinstance(limit, int) else MAX_CONNECTIONS
         self._endpoint = Endpoint(address, self.keys.tag, deadline, credentials)
-        self._connected = False
+        self._answered_at = 0.0  # when the server last gave a result; monotonic
         self._make_pools()
         _brokers.add(self)
 
@@ -90,11 +97,11 @@ class Broker:
 
     def call(self, operation: Operation[T]) -> T:
         """Run an operation. Raises ServerRefused, ServerUnavailable (it may have been run)."""
-        return operation.parse(self._run(partial(_only, operation)))
+        return self._run(partial(_only, operation))
 
     async def acall(self, operation: Operation[T]) -> T:
         """Do as `call`, without blocking the event loop."""
-        return operation.parse(await self._arun(partial(_only, operation)))
+        return await self._arun(partial(_only, operation))
 
     def enqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Accept a batch, all or none, exactly once; `schema` returns a contract's document.
@@ -102,18 +109,18 @@ class Broker:
         Return the ids of duplicates, with those of the messages that hold their unique keys.
         Raises ServerUnavailable and ServerRefused (nothing accepted) or EnqueueUncertain.
         """
-        return self._run(partial(self._enqueue, batch, schema))
+        return self._run(partial(self._enqueue, batch, schema, time.monotonic()))
 
     async def aenqueue(self, batch: Batch, schema: Schema) -> Duplicates:
         """Do as `enqueue`, without blocking the event loop."""
-        return await self._arun(partial(self._enqueue, batch, schema))
+        return await self._arun(partial(self._enqueue, batch, schema, time.monotonic()))
 
     def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
         try:
             result = self._pool.run(begin)
         except Failure as failure:
             raise server_error(self.url, failure) from failure
-        self._connected = True
+        self._answered_at = time.monotonic()
         return result
 
     async def _arun(self, begin: Callable[[Producer], Exchange[T]]) -> T:
@@ -121,32 +128,27 @@ class Broker:
             result = await self._async_pools.of_running_loop().run(begin)
         except Failure as failure:
             raise server_error(self.url, failure) from failure
-        self._connected = True
+        self._answered_at = time.monotonic()
         return result
 
-    def _enqueue(self, batch: Batch, schema: Schema, producer: Producer) -> Exchange[Duplicates]:
+    def _enqueue(
+        self, batch: Batch, schema: Schema, begun_at: float, producer: Producer
+    ) -> Exchange[Duplicates]:
         """Enqueue a batch exactly once; resend it after lost connections until the deadline.
 
         Before the first reply ever, an error is raised at once: the URL may be wrong.
         """
-        until, backoff_s = time.monotonic() + self._deadline, FIRST_BACKOFF_S
-        sent, unconfirmed, patient = False, "", self._connected
+        # The wait for a connection counts, unless the server gave results meanwhile.
+        until, backoff_s = max(begun_at, self._answered_at) + self._deadline, FIRST_BACKOFF_S
+        if time.monotonic() > until:
+            raise NotSent("the other connections wait for its replies")
+        sent, unconfirmed, patient = False, "", self._answered_at > 0
         failure: Failure | None = None
-        to_all = batch and batch[0].destination.broadcast_to_all
-        describe = broadcast if to_all else operations.enqueue
-        schemas: dict[str, bytes] = {}
         while True:
             try:
                 if producer.sequence == 1 and not sent:
                     yield from self._check_durability()
-                operation = describe(self.keys, producer.id, producer.sequence, batch, schemas)
-                answer = operation.parse((yield operation))
-                if answer.status == "unknown":
-                    schemas = {contract: schema(contract) for contract in answer.unknown}
-                    continue
-                if answer.status == "seen" and not sent:
-                    producer.renew_id()  # another one used it, so the batch was not accepted
-                    continue
+                answer = yield from self._send(batch, schema, producer, sent)
                 sent, unconfirmed = True, self._durability
                 if self._durability == "memory" or (
                     yield from self._confirm(
@@ -163,6 +165,7 @@ class Broker:
                     raise
                 failure = error
             except Lost as error:
+                producer.close()  # after a strange reply, the next one may be of another request
                 sent, failure = True, error
             if time.monotonic() + backoff_s > until:
                 producer.renew_id()
@@ -170,6 +173,27 @@ class Broker:
                 raise EnqueueUncertain(self.url, ids, self._deadline, unconfirmed) from failure
             yield Backoff(backoff_s)
             backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+
+    def _send(
+        self, batch: Batch, schema: Schema, producer: Producer, sent: bool
+    ) -> Exchange[operations.Accepted]:
+        """Send a batch, with its contracts if needed; `sent` before, so "seen" is a success."""
+        to_all = batch and batch[0].destination.broadcast_to_all
+        describe = broadcast if to_all else operations.enqueue
+        schemas: dict[str, bytes] = {}
+        renewed = False
+        while True:
+            operation = describe(self.keys, producer.id, producer.sequence, batch, schemas)
+            answer = result_of(operation, (yield operation))
+            if answer.status == "unknown" and not schemas.keys() >= set(answer.unknown):
+                schemas |= {contract: schema(contract) for contract in answer.unknown}
+            elif answer.status == "seen" and not (sent or renewed):
+                producer.renew_id()  # another one used it, so the batch was not accepted
+                renewed = True
+            elif answer.status == "unknown" or (answer.status == "seen" and not sent):
+                raise Lost("it does not keep what it is given")
+            else:
+                return answer
 
     def _check_durability(self) -> Exchange[None]:
         """Refuse a durability that this server cannot provide, before anything is sent."""
@@ -249,7 +273,7 @@ class DedicatedClient:
                 connection.close_if_stale()
                 if not connection.is_open:
                     raise NotSent("the server closed the connection")
-            return operation.parse(connection.execute(operation))
+            return result_of(operation, connection.execute(operation))
         except Failure as failure:
             connection.close()
             raise server_error(self._broker.url, failure) from failure
@@ -258,9 +282,9 @@ class DedicatedClient:
             raise
 
 
-def _only(operation: Operation[Any], _: Producer) -> Exchange[Any]:
-    """Exchange one operation for its reply."""
-    return (yield operation)
+def _only(operation: Operation[T], _: Producer) -> Exchange[T]:
+    """Exchange one operation for its result."""
+    return result_of(operation, (yield operation))
 
 
 _brokers = weakref.WeakSet[Broker]()

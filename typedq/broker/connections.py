@@ -19,7 +19,14 @@ import redis
 
 from typedq.broker import redis_py
 from typedq.broker.endpoint import Endpoint
-from typedq.broker.failures import REDIS_ERRORS, Failure, Lost, Refused, after_sending
+from typedq.broker.failures import (
+    MOVED_ON,
+    REDIS_ERRORS,
+    Failure,
+    Lost,
+    Refused,
+    after_sending,
+)
 from typedq.broker.script import Argument, Operation
 
 T = TypeVar("T")
@@ -68,8 +75,10 @@ class Producer:
     def _failure(self, error: Exception) -> Failure:
         failure = after_sending(error, moves=self._endpoint.moves)
         self._endpoint.losses += isinstance(failure, Lost)
-        # The next command looks for the server anew; after some replies, redis-py hangs up itself.
-        if not isinstance(failure, Refused) or isinstance(error, redis.ConnectionError):
+        # The next command looks for the server anew: a name may mean another one after a failover.
+        # After some replies, redis-py hangs up itself.
+        stays = isinstance(failure, Refused) and failure.code not in MOVED_ON
+        if not stays or isinstance(error, redis.ConnectionError):
             self.close()
         return failure
 
@@ -163,6 +172,14 @@ class Connection(Producer):
         if self._redis is not None:
             self._redis.disconnect()
             self._redis = None
+
+
+def result_of(operation: Operation[T], reply: Any) -> T:
+    """Return what a reply means. Raises Lost for one that no script of typedq gives."""
+    try:
+        return operation.parse(reply)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise Lost(f"its reply is not one of typedq's scripts: {type(reply).__name__}") from error
 
 
 def _drive(connection: Connection, exchange: Exchange[T]) -> T:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, final
+from typing import Any, Protocol, cast, final
 
 import redis
 from redis.credentials import CredentialProvider
@@ -71,7 +71,9 @@ class Login(CredentialProvider):
             raise CredentialsFailed from error
 
     def _checked(self, answer: Any) -> tuple[str, str]:
-        words: list[Any] = [answer] if isinstance(answer, str) else list(answer)
+        words: list[Any] = [answer] if isinstance(answer, str) else []
+        if isinstance(answer, tuple | list):
+            words = list(cast("Sequence[Any]", answer))
         if len(words) not in (1, 2) or not all(isinstance(word, str) for word in words):
             raise TypeError("it must return a password or (user, password)")
         self._password = str(words[-1])

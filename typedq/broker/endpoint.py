@@ -53,7 +53,9 @@ class Endpoint:
         self.timeout_s: float = min(
             self._options.get("socket_timeout", REPLY_TIMEOUT_S), deadline_s
         )
-        self._connect_s: float = self._options.get("socket_connect_timeout", CONNECT_TIMEOUT_S)
+        self._connect_s: float = min(
+            self._options.get("socket_connect_timeout", CONNECT_TIMEOUT_S), deadline_s
+        )
         self.moves = address.kind in ("sentinel", "cluster")
         self.role: Literal["producer", "worker"] = "producer"
         self.losses = 0

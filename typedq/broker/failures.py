@@ -13,7 +13,7 @@ from typedq.errors import ServerError, ServerRefused, ServerUnavailable
 REDIS_ERRORS: Final = (redis.RedisError, OSError, ValueError, AttributeError, TypeError)
 # Error codes of a server that executed nothing because another one takes the writes, now or soon.
 MOVED_ON: Final = frozenset(("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN"))
-NOT_NOW: Final = frozenset(("LOADING", "MAXCLIENTS"))
+NOT_NOW: Final = frozenset(("LOADING", "MAXCLIENTS", "BUSY"))
 # redis-py removes these codes from the text. Subclasses come before their parents.
 _CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (exceptions.NoScriptError, "NOSCRIPT"),
@@ -98,15 +98,23 @@ _ADVICE = {
     "OOM": "the server is out of memory; raise maxmemory or drain queues",
     "WRONGTYPE": "a key has another type; run typedq doctor",
     "READONLY": "this server is a read-only replica; use the URL of the primary",
-    "MOVED": "this server is a node of a Cluster; use redis+cluster://",
+    **dict.fromkeys(
+        ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"),
+        "this server is a node of a Cluster; use redis+cluster://",
+    ),
+}
+_LATER = {
+    "MAXCLIENTS": "it has no free connection; raise its maxclients, or run fewer processes",
+    "LOADING": "it still reads its data from disk; try again later",
+    "BUSY": "a script blocks it; end that one with SCRIPT KILL",
 }
 
 
 def unavailable(url: str, error: Exception) -> ServerUnavailable:
     """Return the error for a server that does not reply, with what to check."""
     ask, text = "is it running, and is the URL right?", str(error)
-    if isinstance(error, Failure) and error.code == "MAXCLIENTS":
-        ask = "it has no free connection; raise its maxclients, or run fewer processes"
+    if isinstance(error, Failure) and error.code in _LATER:
+        ask = _LATER[error.code]
     elif "credentials=" in text:
         ask = "does the provider given as credentials= work?"
     elif "certificate has expired" in text:

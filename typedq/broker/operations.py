@@ -107,6 +107,8 @@ def accepted(reply: list[bytes]) -> Accepted:
     words = [word.decode() for word in reply[1:]]
     if status == "unknown":
         return Accepted(status, tuple(words))
+    if status not in ("accepted", "seen"):
+        raise ValueError(status)
     return Accepted(status, duplicates=dict(in_groups("".join(words).split(), 2)))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from typedq.broker.keys import Keys
 from typedq.broker.parking import Group
 from typedq.broker.script import Argument, Operation, as_map, script, text
+from typedq.broker.stats import split_dead
 
 State = Literal["ready", "delayed", "in flight", "parked", "dead"]
 CANCELLATIONS_TTL_S = 3_600
@@ -92,8 +93,8 @@ def _part(places: Places, base: int, reply: list[Any]) -> Part:
 def _found(places: Places, place: int, raw: bytes) -> Found:
     sessions, queues, groups = places
     if place < 0:
-        reason, _, message = raw.partition(b"\n")
-        return Found("dead", message, reason=reason)
+        dead = split_dead(raw)
+        return Found("dead", dead.message, reason=dead.reason)
     if place < len(sessions):
         return Found("in flight", raw, session=sessions[place])
     place -= len(sessions)

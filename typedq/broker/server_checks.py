@@ -201,10 +201,6 @@ def _memory(info: Facts) -> Iterator[Finding]:
         fix = "set maxmemory below the host's memory, or the kernel may kill the server"
         yield Finding("memory", "warning", f"{used / 1e6:,.0f} MB used, no maxmemory", fix)
     else:
-        fix = (
-            ""
-            if level == "ok"
-            else "drain queues or raise maxmemory; a full server refuses to enqueue"
-        )
+        full = "drain queues or raise maxmemory; a full server refuses to enqueue"
         found = f"{used / 1e6:,.0f} MB of {limit / 1e6:,.0f} MB used ({share:.0%})"
-        yield Finding("memory", level, found, fix)
+        yield Finding("memory", level, found, "" if level == "ok" else full)

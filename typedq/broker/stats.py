@@ -133,11 +133,12 @@ def read_dead(keys: Keys, ids: Sequence[str]) -> Operation[list[DeadMessage | No
         "HMGET",
         [keys.dead_letters],
         list(ids),
-        lambda reply: [None if raw is None else _split(raw) for raw in reply],
+        lambda reply: [None if raw is None else split_dead(raw) for raw in reply],
     )
 
 
-def _split(raw: bytes) -> DeadMessage:
+def split_dead(raw: bytes) -> DeadMessage:
+    """Return the reason and the message of a stored dead letter."""
     reason, line_break, message = raw.partition(b"\n")
     return DeadMessage(reason, message) if line_break else DeadMessage(b"", raw)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
-from collections.abc import Sequence
+import os
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,6 +109,7 @@ Host = Annotated[
 ]
 # With --reload, the watching process starts the worker with this flag.
 Reloaded = Annotated[bool, Option("--no-reload", hidden=True)]
+EXIT_S = 5.0  # what threads and exit handlers of the app may take when the worker has stopped
 Grace = Annotated[float | None, Option(parser=duration, metavar="SECONDS", help=_G_HELP)]
 
 
@@ -150,28 +158,77 @@ def worker(
     if reload and not reloaded:
         telemetry.configure(log_level, format)
         raise typer.Exit(run_with_reload(app.app_dir, GRACE_S if grace is None else grace))
-    gc.disable()  # imported modules are not garbage; collecting takes a tenth of the start
-    try:
-        loaded = app.load(log=(log_level, format))
+    with _limited_exit() as codes:
+        loaded = _load(app, log_level, format)
         settings = loaded.settings
         from typedq.worker import Supervisor, WorkerOptions, run_solo
+
+        options = WorkerOptions(
+            _served(loaded, _names(queues), _names(exclude_queues)),
+            concurrency or settings.concurrency or cores(),
+            async_concurrency or settings.async_concurrency,
+            burst=burst,
+            grace_s=settings.grace if grace is None else grace,
+            max_tasks=None if solo else max_tasks or settings.max_tasks_per_child,
+            max_mem_percent=max_mem_percent or settings.max_mem_percent,
+            cron=not no_cron,
+            app=app.path,
+            metrics=pages.address(settings),
+        )
+        codes.append(1)
+        codes.append(run_solo(loaded, options) if solo else Supervisor(loaded, options).run())
+    raise typer.Exit(codes[-1])
+
+
+def _load(app: AppOrArgument, level: str, format: Any) -> TypedQ:
+    gc.disable()  # imported modules are not garbage; collecting takes a tenth of the start
+    try:
+        loaded = app.load(log=(level, format))
+        import_module("typedq.worker")  # it is needed next
     finally:
         gc.enable()
     gc.freeze()
     _warn_of_no_tasks(loaded)
-    options = WorkerOptions(
-        _served(loaded, _names(queues), _names(exclude_queues)),
-        concurrency or settings.concurrency or cores(),
-        async_concurrency or settings.async_concurrency,
-        burst=burst,
-        grace_s=settings.grace if grace is None else grace,
-        max_tasks=None if solo else max_tasks or settings.max_tasks_per_child,
-        max_mem_percent=max_mem_percent or settings.max_mem_percent,
-        cron=not no_cron,
-        app=app.path,
-        metrics=pages.address(settings),
-    )
-    raise typer.Exit(run_solo(loaded, options) if solo else Supervisor(loaded, options).run())
+    return loaded
+
+
+@contextmanager
+def _limited_exit() -> Generator[list[int]]:
+    """Collect exit codes; from the first on, or if threads are left, the exit takes `EXIT_S`."""
+    codes = list[int]()
+    try:
+        yield codes
+    finally:
+        if codes or _left_threads(daemons=False):
+            _exit_soon([1, *codes][-1])
+
+
+def _exit_soon(code: int) -> None:
+    """Have the process exit with `code` within `EXIT_S`, whatever the app has left in it."""
+    for stream in (sys.stdout, sys.stderr):  # now, because a pipe may be slow
+        with suppress(Exception):
+            stream.flush()
+    exiting = threading.Event()
+
+    def end() -> None:
+        exiting.wait()
+        time.sleep(EXIT_S)
+        what = "threads or exit handlers of the app do not end; the process ends without them"
+        try:
+            event(logging.WARNING, what, threads=",".join(_left_threads(daemons=True)))
+        finally:
+            os._exit(code)
+
+    threading.Thread(target=end, name="typedq-exit", daemon=True).start()
+    # The other one comes too late: when all threads have ended.
+    register: Any = getattr(threading, "_register_atexit", atexit.register)
+    register(exiting.set)
+
+
+def _left_threads(*, daemons: bool) -> list[str]:
+    alive, main = threading.enumerate(), threading.main_thread()
+    found = [each for each in alive if daemons or not each.daemon]
+    return [t.name for t in found if t is not main and not t.name.startswith("typedq-")]
 
 
 def _warn_of_no_tasks(app: TypedQ) -> None:

@@ -43,6 +43,7 @@ _KIND_OF: tuple[tuple[Any, str], ...] = (
     (dict, "object"),
 )
 _MAX_NESTED_REFS = 100
+CHANGING = {"x-typedq-written", "x-typedq-text"}  # a reader may change what it reads
 
 
 # Of a flat schema: its kinds, its only values, and those of members that are always there.
@@ -75,6 +76,7 @@ class NormalForm:
 
     def __init__(self, schema: Schema, alternatives: list[Alternative]) -> None:
         self.schema, self.alternatives = schema, alternatives
+        self.changing = [a for a in alternatives if not a.residue.keys().isdisjoint(CHANGING)]
         self.constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
         self.open: dict[str, list[Alternative]] = {}
         for a in alternatives:

@@ -36,7 +36,10 @@ class Members:
         self.fixed = "properties" in facets
         self.drops = self.fixed and "additionalProperties" not in facets  # as a reader
         self.accepted: Schema = facets.get("additionalProperties", True)
-        self.written: Schema = False if self.drops else self.accepted  # beside the declared ones
+        named = {*self.declared, *self.required}
+        closed = self.drops and facets.get("minProperties", 0) <= len(named)
+        # Beside the declared ones: a closed writer writes others only if it must.
+        self.written: Schema = False if closed else self.accepted
         names = facets.get("propertyNames", True)
         is_text = isinstance(names, bool) or names.get("type") == "string"
         self.keys: Schema = names if is_text else {"allOf": [names, ANY_TEXT]}

@@ -16,7 +16,7 @@ import msgspec
 
 from typedq.compat.arrays import arrays, disjoint, untagged
 from typedq.compat.difference import Difference, Link
-from typedq.compat.normal_form import Alternative, NormalForm, Side
+from typedq.compat.normal_form import CHANGING, Alternative, NormalForm, Side
 from typedq.compat.objects import objects
 from typedq.compat.reader_keywords import unmet
 from typedq.compat.scalars import (
@@ -191,7 +191,32 @@ def _choice(w: Alternative, reader: NormalForm, forms: Collection[str]) -> Choic
         w.side.budget.spend(2 * len(options))
     if fixed and (listed := reader.constants.get(text_of(w.constant))):
         options.insert(0, _option(w, listed, listed_constant(w, listed)))
+    if not ambiguous and any(option.holds for option in options):
+        ambiguous = _may_be_changed(w, reader)
     return Choice(w, options, ambiguous)
+
+
+def _may_be_changed(w: Alternative, reader: NormalForm) -> bool:
+    """Return True if a reader that changes values may take what another one reads as it is.
+
+    Whole numbers are read as such if they can be, and as other numbers else.
+    """
+    if not reader.changing or not w.residue.keys().isdisjoint(CHANGING):
+        return False
+    kinds = {a.kind for a in reader.alternatives}
+    kind = "number" if w.kind == "integer" and "integer" not in kinds else w.kind
+    rivals = [r for r in reader.changing if r.kind == kind]
+    w.side.budget.spend(1 + len(rivals))
+    return any(_may_take(r, w) and not CHANGING.isdisjoint(unmet(w, r)) for r in rivals)
+
+
+def _may_take(r: Alternative, w: Alternative) -> bool:
+    if NOTHING not in (r.constant, w.constant):
+        return text_of(r.constant) == text_of(w.constant)
+    if w.constant is not NOTHING:
+        differ = _DIFFER_CONSTANT.get(w.kind, {}).get(r.kind)
+        return differ is None or not differ(w, r).refused
+    return w.kind not in ("object", "array") or r.constant is not NOTHING or not disjoint(w, r)
 
 
 def _is_ambiguous(w: Alternative, readers: list[Alternative]) -> bool:

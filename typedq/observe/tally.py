@@ -105,13 +105,13 @@ class Tally:
             self._observe(row, own, [each.took for each in group], changes)
         self._write(slots, changes)
 
-    def count(self, job: Ended, kind: bytes, outcome: str) -> None:
+    def count(self, attempt: Ended, kind: bytes, outcome: str) -> None:
         """Count one attempt. Then the journal is to free its slot, and then `close`."""
         row = self._rows[kind] if kind in self._rows else self._learn(kind)
         changes = {HEAD + ROW * row + OUTCOMES.index(outcome): 1.0}
-        if job.took >= 0:
-            self._observe(row, [job.slot], [job.took], changes)
-        self._write([job.slot], changes)
+        if attempt.took >= 0:
+            self._observe(row, [attempt.slot], [attempt.took], changes)
+        self._write([attempt.slot], changes)
 
     def close(self) -> None:
         """The journal has changed, too."""

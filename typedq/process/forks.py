@@ -14,6 +14,7 @@ import traceback
 from contextlib import suppress
 from typing import Any, Final, NoReturn, final
 
+_getpid = os.getpid  # by a name of our own: a task may patch it for a while, in tests of its code
 _MADV_WIPEONFORK = 18  # linux/mman.h; Python has no name for it
 _MAX_END_S = 5.0  # to write what ended a copy; its stderr may be a pipe that nobody reads
 
@@ -51,7 +52,7 @@ def own_process(*, has_handlers: bool = False) -> None:
 
     has_handlers: it has signal handlers that a fork must not inherit
     """
-    owner.pid, owner.mark, owner.has_handlers = os.getpid(), _new_mark(), has_handlers
+    owner.pid, owner.mark, owner.has_handlers = _getpid(), _new_mark(), has_handlers
 
 
 def end_if_copy(error: BaseException | None = None) -> None:
@@ -59,7 +60,7 @@ def end_if_copy(error: BaseException | None = None) -> None:
 
     Nothing is settled and no cleanup runs: both belong to the process that was copied.
     """
-    if not owner.mark[0] or (owner.pid and os.getpid() != owner.pid):
+    if not owner.mark[0] or (owner.pid and _getpid() != owner.pid):
         _end_copy(error)
 
 

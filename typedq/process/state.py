@@ -32,11 +32,7 @@ _SIGNALS: Final = sorted(
 # The public function makes an enum member of each answer, at thirty times the cost.
 get_handler: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 # Names, because a producer may run where there are none of these.
-_TIMERS: Final = {
-    "SIGALRM": "ITIMER_REAL",
-    "SIGVTALRM": "ITIMER_VIRTUAL",
-    "SIGPROF": "ITIMER_PROF",
-}
+_TIMERS: Final = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 
 
 class _Part(NamedTuple):
@@ -177,20 +173,21 @@ def _are_same(now: Any, before: Any) -> bool:
 class ProcessState:
     """The state in which tasks find the process. Main thread only.
 
-    A look costs more than a short task. So it is due after each attempt that failed or is of a task
+    It takes longer than a short task. So it is due after each attempt that failed or is of a task
     that is not known as `tidy`, and otherwise every 5 ms: from `due` on (monotonic clock).
     """
 
     def __init__(self) -> None:
         self._handlers = [get_handler(number) for number in _SIGNALS]
-        self._has_alarm = signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        timers = [getattr(signal, name) for name in _TIMERS]
+        self._idle_timers = [timer for timer in timers if not signal.getitimer(timer)[0]]
         self._wakeup_fd = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(self._wakeup_fd, warn_on_full_buffer=False)
         self._parts = [_read(part) for part in _PARTS]
         self._streams = Streams()
         self.tidy, self._untidy, self.due = set[object](), set[object](), 0.0
 
-    def look(self, task: object) -> None:
+    def restore_after(self, task: object) -> None:
         """Put back what `task` may have changed, and log it. Never raises."""
         end_if_copy()
         changed: list[str] = []
@@ -236,15 +233,14 @@ class ProcessState:
 
     def _restore_signals(self) -> list[str]:
         changed: list[str] = []
-        if not self._has_alarm:  # or it is ours, of a task that has ended
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in self._idle_timers:  # where nobody handles its signal, it ends the process
+            left = signal.setitimer(timer, 0)[0]
+            if left and timer != signal.ITIMER_REAL:  # which may be ours, of a task that has ended
+                changed.append("profiling timer")
         for number, before in zip(_SIGNALS, self._handlers, strict=True):
             if get_handler(number) is before or before is None:
                 continue
-            name = getattr(number, "name", str(number))
-            changed.append(f"handler of {name}")
-            if name in _TIMERS:  # it would ring where nobody expects it
-                signal.setitimer(getattr(signal, _TIMERS[name]), 0)
+            changed.append(f"handler of {getattr(number, 'name', number)}")
             with suppress(OSError, ValueError):
                 signal.signal(number, before)
         with suppress(ValueError, OSError):  # it may have been closed

@@ -92,7 +92,7 @@ class OwnProcess:
     def put_back(self, task: object) -> None:
         """Undo what `task` changed."""
         if self._state:
-            self._state.look(task)
+            self._state.restore_after(task)
 
     def __enter__(self) -> Self:
         return self

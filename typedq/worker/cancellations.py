@@ -1,4 +1,4 @@
-"""Tell the children which of their messages were cancelled."""
+"""Notify the children whose messages were cancelled."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _NOT_ENDED = {State.HELD, State.WAITING, State.RUNNING}
 class CancellationConsumer:
     """Marks cancelled messages in the journals, and sends their children a signal.
 
-    The signal is repeated, ever more seldom, until the message has ended: a task that is shielded,
-    or inside an enqueue, meets it at one of the next. A message of no child is forgotten after 5 s:
-    the reply that brings it may still be on its way.
+    The signal is repeated, with backoff, until the message has ended: a task that is shielded, or
+    inside an enqueue, is interrupted by a later one. A message that no child holds is forgotten
+    after 5 s, since the reply that brings it to one may still be on its way.
     """
 
     def __init__(self, app: TypedQ, children: Callable[[], Sequence[ChildProcess]]) -> None:
         self._broker, self._children, self._cursor = app.broker, children, ""
         self._pending: dict[bytes, float] = {}  # id -> when it is forgotten (monotonic)
-        self._told = set[bytes]()
+        self._notified = set[bytes]()
         self._again_s = AGAIN_S
 
     @property
@@ -41,23 +41,23 @@ class CancellationConsumer:
         return self._broker.keys.cancellations, self._cursor
 
     def step(self, now: float) -> float:
-        """Read what was cancelled since the last time, and tell the children."""
+        """Read what was cancelled since the last time, and notify the children."""
         ids, self._cursor = self._broker.call(cancellations(self._broker.keys, self._cursor))
         if not ids and not self._pending:
             return CHECK_S
         self._again_s = AGAIN_S if ids else min(2 * self._again_s, MAX_AGAIN_S)
         self._pending |= dict.fromkeys(ids, now + PENDING_S)
-        held = set[bytes]().union(*(self._tell(child) for child in self._children()))
+        held = set[bytes]().union(*(self._notify(child) for child in self._children()))
         self._pending = {
             id: now + PENDING_S if id in held else until
             for id, until in self._pending.items()
-            if id in held or (until > now and id not in self._told)
+            if id in held or (until > now and id not in self._notified)
         }
-        self._told = held
+        self._notified = held
         return self._again_s
 
-    def _tell(self, child: ChildProcess) -> set[bytes]:
-        """Tell a child of the cancelled messages that it holds; return their ids."""
+    def _notify(self, child: ChildProcess) -> set[bytes]:
+        """Notify a child of the cancelled messages that it holds; return their ids."""
         entries = child.journal.entries()
         held = [e for e in entries if e.id in self._pending and e.state in _NOT_ENDED]
         for entry in held:
@@ -74,7 +74,7 @@ class StreamReader:
     def __init__(self, broadcasts: BroadcastConsumer, cancels: CancellationConsumer) -> None:
         self._broadcasts, self._cancels, self._is_listening = broadcasts, cancels, False
 
-    def news(self) -> Sequence[Argument] | None:
+    def request(self) -> Sequence[Argument] | None:
         """Return the request that blocks until a stream has something new; None to make none."""
         if not self._is_listening:
             return None

@@ -14,9 +14,8 @@ from typedq.app import TypedQ
 from typedq.broker import DeadBounds, DedicatedClient
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
-from typedq.worker.decoder import MessageDecoder
+from typedq.worker.decoder import MessageDecoder, ServerClock
 from typedq.worker.delivery import UNSEEN_S, Delivery, MessageKind
-from typedq.worker.expiry import ServerClock
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.parked import ParkedGroups
 from typedq.worker.processes import AdoptedZombies
@@ -25,6 +24,7 @@ from typedq.worker.session import Session
 from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 
+_getppid = os.getppid  # by a name of our own, because a task may patch it for a while
 SLOW_S = 0.005  # before a task that takes longer, what has ended is settled
 POLL_S = 1.0  # how often an idle child polls its queues, and checks that its supervisor lives
 EXCLUSIVE_POLL_S = 0.1
@@ -147,7 +147,7 @@ class Child:
             if (budget and not group) or token or session.unsettled or lease_is_over:
                 session.sync(0 if group else budget, token)
             if group and not session.unpark(group, budget):
-                parked.is_empty(group)
+                parked.leave_out(group)
             self._run_waiting()
             token = None
             if session.unsettled or (self.stopping and session.waiting):
@@ -176,7 +176,7 @@ class Child:
         """Wait for something to do; return the queue whose wake token was taken, if any."""
         # Before it waits, because what it waits for should not wait for this.
         self._zombies.reap(busy=self._coroutines.running > 0)
-        if self._parent not in (None, os.getppid()):
+        if self._parent not in (None, _getppid()):
             raise SystemExit("the supervisor is gone")
         budget = self._fetch_budget()
         if budget and self._parked.groups:
@@ -191,14 +191,14 @@ class Child:
 
     def _run_waiting(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
-        session, open, run = self._session, self._decoder.open, self._sync_tasks.run
+        session, decode, run = self._session, self._decoder.decode, self._sync_tasks.run
         prefetch = self._prefetch
         handover: list[Delivery] = []
         while not self.stopping and not self._exclusive and (delivery := session.next()):
             if delivery.alone and (handover or self._coroutines.running):
                 session.postpone(delivery)
                 break
-            if verdict := open(delivery):
+            if verdict := decode(delivery):
                 session.settle(delivery, verdict)
             elif delivery.kind.is_async:
                 if self._coroutines.running + len(handover) >= self._config.async_concurrency:

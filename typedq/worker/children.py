@@ -7,13 +7,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn, final
 
 from typedq import reasons
 from typedq.app import TypedQ
-from typedq.broker import operations
+from typedq.broker import Broker, operations
 from typedq.cgroup import oom_kills
 from typedq.errors import ServerError
 from typedq.observe.tallies import Tallies
@@ -22,7 +22,7 @@ from typedq.telemetry import event, restore
 from typedq.worker import processes
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
-from typedq.worker.journal import Journal, Phase, State, new_session
+from typedq.worker.journal import Journal, Phase, State
 from typedq.worker.locks import HostLock
 from typedq.worker.processes import Orphans
 
@@ -161,18 +161,7 @@ class ChildPool:
         fates = child.fates(entries, stopped=self.killing)
         killed_for = reasons.OUT_OF_MEMORY if child.is_oom else reasons.CRASHED
         reason = reasons.HARD_TIMEOUT if child.overdue else killed_for
-        keys, bounds, queues = self._app.broker.keys, self._config.bounds, self._config.queues
-        for session in filter(None, (child.journal.session, child.journal.fresh)):
-            self._app.broker.call(
-                operations.recover_session(
-                    *(keys, session, queues),
-                    owner=True,
-                    fates=fates,
-                    others="back",
-                    bounds=bounds,
-                    crashed=reason,
-                )
-            )
+        end_sessions(self._app.broker, child.journal, self._config, fates, reason)
         return [id for id, fate in fates.items() if fate != "done"]
 
     def _log_exit(self, child: ChildProcess, running: Sequence[bytes]) -> None:
@@ -207,9 +196,7 @@ class ChildPool:
         self.children.append(ChildProcess(pid, journal))
 
     def _open_session(self, journal: Journal) -> None:
-        journal.session = new_session()
-        journal.last_heartbeat = time.monotonic()
-        journal.set_lease_deadline(journal.last_heartbeat + self._config.lease_s)
+        session = journal.begin_session(self._config.lease_s)
         # Listed before it can take anything: who finds the group dead must find all of it.
         names = [each.session for each in (*self.journals(), journal)]
         self._lock.record(names, self._config.queues)
@@ -217,15 +204,13 @@ class ChildPool:
         # this, or the fork, fails.
         self._dead.append(ChildProcess(0, journal, status=0))
         keys, lease_ms = self._app.broker.keys, round(self._config.lease_s * 1000)
-        self._app.broker.call(
-            operations.open(keys, [journal.session], self._config.queues, lease_ms)
-        )
+        self._app.broker.call(operations.open(keys, [session], self._config.queues, lease_ms))
 
     def _start(self, journal: Journal) -> int:
         gc.collect()
         gc.freeze()
         processes.flush_streams()
-        # A signal that comes before the child has handlers of its own waits until it has.
+        # A signal that comes before the child has handlers of its own waits until `on_signals`.
         parent, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             pid = os.fork()
@@ -234,6 +219,30 @@ class ChildPool:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
+
+
+def end_sessions(
+    broker: Broker,
+    journal: Journal,
+    config: ChildConfig,
+    fates: Mapping[bytes, operations.Fate],
+    crashed: bytes = reasons.CRASHED,
+) -> None:
+    """End the sessions of a child that runs no more; messages without a fate are requeued.
+
+    crashed: the reason of dead letters that crashed too often. Raises ServerError.
+    """
+    for session in filter(None, (journal.session, journal.fresh)):
+        broker.call(
+            operations.recover_session(
+                *(broker.keys, session, config.queues),
+                owner=True,
+                fates=fates,
+                others="back",
+                bounds=config.bounds,
+                crashed=crashed,
+            )
+        )
 
 
 def _backoff(failures: int) -> float:
@@ -253,7 +262,6 @@ def _run_child(app: TypedQ, journal: Journal, config: ChildConfig, parent: int) 
             child = Child(app, journal, config, parent=parent)
             signal.signal(signal.SIGTERM, child.on_signal)
             child.waiter.on_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             child.begin()
             restore()
             child.run()

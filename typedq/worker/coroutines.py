@@ -34,21 +34,21 @@ _MAX_FAILED_TURNS, _BACKOFF_S = 10, 0.1
 
 @final
 class Coroutines:
-    """Runs jobs on an event loop; `wake` is called when something ended."""
+    """Runs deliveries on an event loop; `wake` is called when something ended."""
 
     def __init__(self, app: TypedQ, journal: Journal, wake: Callable[[], None]) -> None:
         self._journal, self._wake = journal, wake
         self.middleware = MiddlewareStack(app.declarations.hooks, self.wait)
         self._ended = deque[Delivery]()
         self._tasks = dict[int, asyncio.Task[None]]()
-        self._jobs = dict[int, Delivery]()  # that have not ended, by slot
+        self._deliveries = dict[int, Delivery]()  # that have not ended, by slot
         self._loop: asyncio.AbstractEventLoop | None = None
         self.running = 0
 
-    def start(self, jobs: Sequence[Delivery]) -> None:
-        """Hand over jobs; they start with the next turn of the loop."""
-        self.running += len(jobs)
-        (self._loop or self._start_loop()).call_soon_threadsafe(self._start, jobs)
+    def start(self, deliveries: Sequence[Delivery]) -> None:
+        """Hand over deliveries; they start with the next turn of the loop."""
+        self.running += len(deliveries)
+        (self._loop or self._start_loop()).call_soon_threadsafe(self._start, deliveries)
 
     def take_ended(self) -> list[Delivery]:
         """Return what ended since the last time."""
@@ -58,20 +58,20 @@ class Coroutines:
         self.running -= len(taken)
         if taken and not self.running and self.middleware.process:
             # Not while others run: what they changed for a moment is theirs.
-            self.middleware.process.look(taken[-1].kind.task)
+            self.middleware.process.restore_after(taken[-1].kind.task)
         return taken
 
     def cancel(self, timer: AsyncTimer | None) -> None:
         """Let what was cancelled meet it, and what runs under `timer`. From a signal handler."""
-        if self._loop and (self._jobs or timer):
+        if self._loop and (self._deliveries or timer):
             self._loop.call_soon_threadsafe(self._cancel, timer)
 
     def _cancel(self, timer: AsyncTimer | None) -> None:
         if timer:
             timer.cancel()
-        for slot, job in self._jobs.items():
-            if job.timer and self._journal.meets_cancellation(slot, job.id):
-                job.timer.cancel()
+        for slot, delivery in self._deliveries.items():
+            if delivery.timer and self._journal.take_cancellation(slot, delivery.id):
+                delivery.timer.cancel()
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the loop, from another thread, and return its result.
@@ -85,9 +85,9 @@ class Coroutines:
             turned = threading.Event()
             loop.call_soon_threadsafe(turned.set)
             if not turned.wait(BLOCKED_S) and not future.done():
-                tasks = ",".join(sorted({job.kind.task.name for job in [*self._jobs.values()]}))
+                tasks = sorted({each.kind.task.name for each in [*self._deliveries.values()]})
                 what = "the event loop is blocked; a sync task waits for it"
-                event(logging.WARNING, what, coroutines=tasks)
+                event(logging.WARNING, what, coroutines=",".join(tasks))
                 concurrent.futures.wait((future,))
         return future.result()
 
@@ -124,57 +124,57 @@ class Coroutines:
         event(logging.CRITICAL, "a task broke the event loop; the process ends")
         os._exit(1)  # coroutines are held that nobody will ever run; another process may
 
-    def _start(self, jobs: Sequence[Delivery]) -> None:
+    def _start(self, deliveries: Sequence[Delivery]) -> None:
         assert self._loop  # noqa: S101 - it calls this
         base = self.middleware.base
-        for job in jobs:
-            self._jobs[job.slot] = job
+        for delivery in deliveries:
+            self._deliveries[delivery.slot] = delivery
             # A slot is free again only when its task is over, so each is kept while it runs.
             try:
-                task = self._loop.create_task(self._run(job), context=base.copy())
+                task = self._loop.create_task(self._run(delivery), context=base.copy())
             except BaseException:  # noqa: BLE001 - somebody set a task factory that cannot do this
                 self._loop.set_task_factory(None)
-                task = self._loop.create_task(self._run(job), context=base.copy())
-            self._tasks[job.slot] = task
-            task.add_done_callback(partial(self._settle_unstarted, job))
+                task = self._loop.create_task(self._run(delivery), context=base.copy())
+            self._tasks[delivery.slot] = task
+            task.add_done_callback(partial(self._settle_unstarted, delivery))
 
-    def _settle_unstarted(self, job: Delivery, task: asyncio.Task[None]) -> None:
-        """Release a job whose task was cancelled before its first step."""
-        if self._jobs.get(job.slot) is job:
-            self._end(job)
+    def _settle_unstarted(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        """Release a delivery whose task was cancelled before its first step."""
+        if self._deliveries.get(delivery.slot) is delivery:
+            self._end(delivery)
 
-    async def _run(self, job: Delivery) -> None:
-        limits, began = job.kind.limits, time.monotonic()
-        if began >= job.until:
-            job.settlement = expire(job)
-            self._end(job)
+    async def _run(self, delivery: Delivery) -> None:
+        limits, began = delivery.kind.limits, time.monotonic()
+        if began >= delivery.until:
+            delivery.settlement = expire(delivery)
+            self._end(delivery)
             return
-        job.started = self._journal.claim(job.slot, began, limits.hard)
-        if not job.started:
-            self._end(job)
+        delivery.started = self._journal.claim(delivery.slot, began, limits.hard)
+        if not delivery.started:
+            self._end(delivery)
             return
-        running.set(job.labels)
-        job.timer = timer = AsyncTimer(limits.soft)
+        running.set(delivery.labels)
+        delivery.timer = timer = AsyncTimer(limits.soft)
         try:
-            await ainvoke(job, self.middleware, timer)
-            self._note_end(job, began)
-            self._journal.done(job.slot)
+            await ainvoke(delivery, self.middleware, timer)
+            self._note_end(delivery, began)
+            self._journal.done(delivery.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             if self.middleware.process:
-                self.middleware.process.restore_logger(job.kind.task)
-            job.settlement = failed(job, error)
-            self._note_end(job, began)
-        self._end(job)
+                self.middleware.process.restore_logger(delivery.kind.task)
+            delivery.settlement = failed(delivery, error)
+            self._note_end(delivery, began)
+        self._end(delivery)
 
-    def _note_end(self, job: Delivery, began: float) -> None:
+    def _note_end(self, delivery: Delivery, began: float) -> None:
         if self._journal.tally:
-            self._journal.tally.ended[job.slot] = ended = time.monotonic()
-            job.took = ended - began
+            self._journal.tally.ended[delivery.slot] = ended = time.monotonic()
+            delivery.took = ended - began
 
-    def _end(self, job: Delivery) -> None:
+    def _end(self, delivery: Delivery) -> None:
         # Whoever adds to others need not wake: they are taken until none is left.
-        del self._jobs[job.slot]
-        self._ended.append(job)
+        del self._deliveries[delivery.slot]
+        self._ended.append(delivery)
         if len(self._ended) == 1:
             self._wake()
 

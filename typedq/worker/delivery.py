@@ -17,7 +17,7 @@ from typedq.task import Task
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Decode = Callable[[bytes], Arguments]
-UNSEEN_S = 0.020
+UNSEEN_S = 0.020  # assumed of a kind that never ran, so that it is fetched in small batches
 _MAX_KINDS = 1_000  # limits given with a call make a kind of their own
 
 
@@ -85,8 +85,8 @@ class MessageKinds:
         return self._known.setdefault(text, MessageKind(text, self._queues))
 
 
-class Timer(Protocol):
-    """Cancels one coroutine."""
+class Cancellable(Protocol):
+    """The timer of a coroutine: cancels it."""
 
     def cancel(self) -> None: ...
 
@@ -116,7 +116,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     started: bool = False
     took: float = -1.0
     settlement: Settlement | Parked | None = None
-    timer: Timer | None = None
+    timer: Cancellable | None = None
     until: float = inf
 
     def __repr__(self) -> str:

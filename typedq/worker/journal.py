@@ -54,7 +54,7 @@ _NEVER = float("inf")
 _TRIES = 100  # to read a record that changes; memory that a task overwrote may hold a NaN
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
-_REVOKED, _CANCELLED, _MET = 1, 2, 3  # marks of the supervisor; the last is the child's answer
+_REVOKED, _CANCELLED, _TAKEN = 1, 2, 3  # marks; the last is set by the child
 
 
 def new_session() -> str:
@@ -119,8 +119,8 @@ class Journal:
         """Record that it ended well; the server need not know yet."""
         self._states[slot] = _DONE
 
-    def put(self, slot: int, state: State) -> None:
-        """Record any other state."""
+    def set_state(self, slot: int, state: State) -> None:
+        """Record a state for which there is no other method."""
         self._states[slot] = state
 
     def free(self, slots: Sequence[int], done: int = 0, failed: int = 0) -> None:
@@ -138,19 +138,19 @@ class Journal:
         """Return True if the supervisor released it."""
         return self._marks[slot] == _REVOKED
 
-    def meets_cancellation(self, slot: int, id: bytes) -> bool:
-        """Return True, once, if this message was cancelled and runs."""
+    def take_cancellation(self, slot: int, id: bytes) -> bool:
+        """Return True, once, if this message was cancelled and runs: interrupt its task."""
         if not self.is_cancelled(slot, id):
             return False
-        self._marks[slot] = _MET
+        self._marks[slot] = _TAKEN
         return True
 
-    def cancel_again(self, slot: int) -> None:
-        """Let it be met once more: what was raised was dropped."""
+    def return_cancellation(self, slot: int) -> None:
+        """Undo `take_cancellation`: a finalizer dropped what was raised in the task."""
         self._marks[slot] = _CANCELLED
 
     def is_cancelled(self, slot: int, id: bytes) -> bool:
-        """Return True if this message was cancelled, runs, and has not met it."""
+        """Return True if this message was cancelled, runs, and was not interrupted yet."""
         if self._marks[slot] != _CANCELLED or self._states[slot] != _RUNNING:
             return False
         return bytes(self._cancelled[slot * ID_SIZE : (slot + 1) * ID_SIZE]) == id
@@ -194,11 +194,13 @@ class Journal:
         """Return when the child last set its phase (monotonic)."""
         return self._heartbeat[0]
 
-    @last_heartbeat.setter
-    def last_heartbeat(self, now: float) -> None:
-        self._heartbeat[0] = now
-
     # --- the supervisor ------------------------------------------------------------------------
+
+    def begin_session(self, lease_s: float) -> str:
+        """Set a new session, whose lease begins now; return its name."""
+        self.session, self._heartbeat[0] = new_session(), time.monotonic()
+        self.set_lease_deadline(self._heartbeat[0] + lease_s)
+        return self.session
 
     def set_lease_deadline(self, until: float) -> None:
         """Let no message start after this instant (monotonic)."""

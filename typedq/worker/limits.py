@@ -18,7 +18,7 @@ from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
 from typedq.worker.processes import CHECK_AGAIN_S, KILL_AGAIN_S, KILL_PATIENCE_S, send_signal
 
-OVERRUN_S = 0.1
+OVERRUN_S = 0.1  # from then on, messages that wait behind a task run elsewhere
 STOP_S = 0.05  # a process in the middle of a long system call does not stop at once
 STOP_CHECK_S = 0.001
 BUSY_CHECK_S = 0.05

@@ -19,7 +19,6 @@ from typedq import runtime
 from typedq.errors import ConfigurationError
 from typedq.telemetry import event
 
-_FIX = "set XDG_RUNTIME_DIR to a directory of this user"
 _MAX_BYTES, _ATTEMPTS = 1 << 20, 100
 
 
@@ -34,7 +33,7 @@ def directory(url: str, namespace: str) -> Path:
 
         base = tempfile.gettempdir()
     name = hashlib.sha256(f"{url} {namespace}".encode()).hexdigest()[:16]
-    return runtime.private(runtime.directory(base), _FIX) / f"workers-{name}"
+    return runtime.private(runtime.directory(base), runtime.FIX) / f"workers-{name}"
 
 
 @final
@@ -67,7 +66,7 @@ class HostLock:
         self._unlisted.intersection_update(sessions)
         self._keep()
 
-    def orphans(self) -> Iterator[tuple[list[str], list[str]]]:
+    def dead_groups(self) -> Iterator[tuple[list[str], list[str]]]:
         """Yield (sessions, queues) of each dead group; its file goes when the caller is done."""
         if not self._keep():
             return
@@ -133,7 +132,7 @@ class HostLock:
             os.close(old)
         for attempt in range(_ATTEMPTS):
             try:
-                folder = runtime.private(self._locate(), _FIX)
+                folder = runtime.private(self._locate(), runtime.FIX)
                 self._path = folder / self._name
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:  # others tidied the folder away meanwhile
@@ -157,4 +156,4 @@ class HostLock:
         if not self._has_warned:
             self._has_warned = True
             text = "cannot keep the lock file: after a crash, messages wait for their lease to end"
-            event(logging.WARNING, text, why=str(error), fix=_FIX)
+            event(logging.WARNING, text, why=str(error), fix=runtime.FIX)

@@ -39,9 +39,7 @@ class MemoryLimit:
     use the memory, and recycling would not help: that is logged once.
     """
 
-    def __init__(
-        self, children: Callable[[], Sequence[ChildProcess]], percent: float | None
-    ) -> None:
+    def __init__(self, children: Callable[[], Sequence[ChildProcess]], percent: float) -> None:
         self._children, self._percent = children, percent
         self._at_fork: dict[int, int] = {}
         self._not_before = 0.0
@@ -49,8 +47,6 @@ class MemoryLimit:
 
     def step(self, now: float) -> float:
         """Check, and recycle one child at most."""
-        if self._percent is None:
-            return 3_600.0
         children, known = self._children(), self._at_fork
         self._at_fork = {c.pid: known.get(c.pid) or private_bytes(c.pid) for c in children}
         used = used_percent()

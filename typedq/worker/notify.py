@@ -18,7 +18,7 @@ from typedq.telemetry import event
 
 @final
 class Notifier:
-    """Says READY=1 once, STOPPING=1 once, and WATCHDOG=1 at each beat of a live worker.
+    """Says READY=1 once, STOPPING=1 once, and WATCHDOG=1 at each report of a live worker.
 
     Without systemd it does nothing. It takes its variables out of the environment: programs that
     tasks start are not the worker.
@@ -35,7 +35,7 @@ class Notifier:
             # A request to a server that hangs holds the supervisor up for 10 s.
             event(logging.WARNING, "WatchdogSec is short", seconds=int(limit) / 1e6, least=LATE_S)
 
-    def beat(self, report: Report, now: float) -> None:
+    def update(self, report: Report, now: float) -> None:
         """Send what has changed, and that the worker lives if it does."""
         if not self._address:
             return
@@ -60,7 +60,7 @@ class Notifier:
     def _send(self, *lines: str) -> None:
         if not (lines and self._address):
             return
-        # Lost if systemd restarts at this moment; the next beat follows in a second.
+        # Lost if systemd restarts at this moment; the next report follows in a second.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             sender.sendto("\n".join(lines).encode(), self._address)

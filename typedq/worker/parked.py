@@ -43,7 +43,7 @@ class ParkedGroups:
         # Any of the first queue: one that is filled as fast as it is read must not hide the others.
         return random.choice([g for g in self.groups if g.queue == self.groups[0].queue])
 
-    def is_empty(self, group: Group) -> None:
+    def leave_out(self, group: Group) -> None:
         """Leave a group out until the next search: it is empty, or its queue is paused."""
         self.groups.remove(group)
 

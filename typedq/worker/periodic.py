@@ -20,12 +20,11 @@ from typedq.broker.parking import groups, release
 from typedq.broker.server_checks import eviction, info
 from typedq.broker.stats import delete_worker, paused, publish, survey
 from typedq.errors import ServerRefused
-from typedq.message import FORMAT, PROTOCOL
+from typedq.message import FORMAT, PROTOCOL, is_broadcast
 from typedq.telemetry import event
 from typedq.worker.child import ChildConfig
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.locks import HostLock
-from typedq.worker.schedule import is_own
 
 TICK_S = 1.0
 MAX_SILENCE_S = 3.0  # if no supervisor ticked for longer, extend leases instead of expiring them
@@ -59,7 +58,7 @@ class LeaseRenewer:
             "pid": os.getpid(),
             "format": FORMAT,
             "started_ms": time.time_ns() // 1_000_000,
-            "queues": [queue for queue in config.queues if not is_own(queue)],
+            "queues": [queue for queue in config.queues if not is_broadcast(queue)],
             "reads": [
                 f"{name}@{task.contract.fingerprint}"
                 for task in app.tasks.values()
@@ -158,7 +157,7 @@ class Ticker:
         self.ticked_at = time.monotonic()
         for session, queues in ticked.expired:
             self._recover(session, queues, owner=False)
-        for sessions, queues in self._lock.orphans():
+        for sessions, queues in self._lock.dead_groups():
             for session in sessions:
                 self._recover(session, queues, owner=True)
         tick_s = min(TICK_S, self._lease_s / 10)
@@ -168,7 +167,7 @@ class Ticker:
 
     def _recover(self, session: str, queues: Sequence[str], *, owner: bool) -> None:
         keys = self._broker.keys
-        gone = [queue for queue in queues if is_own(queue) and queue not in self._queues]
+        gone = [queue for queue in queues if is_broadcast(queue) and queue not in self._queues]
         for queue in gone:
             self._broker.call(abandon(keys, queue))
         left = [queue for queue in queues if queue not in gone]
@@ -237,5 +236,5 @@ class _About(msgspec.Struct):
 def _seen_ms(about: bytes) -> int:
     try:
         return msgspec.json.decode(about, type=_About).seen_ms
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):  # the report of a stranger
         return 0

@@ -77,10 +77,10 @@ class ContractReaders:
         except ServerUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - what others wrote may be anything
-            self._refuse(contract, error)
+            self._mark_invalid(contract, error)
             return None
         if why_not:
-            _tell(contract, why_not)
+            _log_invalid(contract, why_not)
         return self._remember(contract, reader)
 
     def _remember(self, contract: bytes, reader: ContractReader | None) -> ContractReader | None:
@@ -89,15 +89,15 @@ class ContractReaders:
         self._decided[contract] = reader
         return reader
 
-    def _refuse(self, contract: bytes, error: BaseException) -> None:
+    def _mark_invalid(self, contract: bytes, error: BaseException) -> None:
         if contract not in self._invalid:
-            _tell(contract, str(error) if isinstance(error, InvalidSchema) else repr(error))
+            _log_invalid(contract, str(error) if isinstance(error, InvalidSchema) else repr(error))
         if len(self._invalid) >= _MAX_DECIDED:
             self._invalid.clear()
         self._invalid[contract] = time.monotonic() + RETRY_S
 
 
-def _tell(contract: bytes, why: str) -> None:
+def _log_invalid(contract: bytes, why: str) -> None:
     text = "published schema cannot be compared; its messages are parked"
     event(logging.WARNING, text, contract=contract.decode(), why=why[:200])
 

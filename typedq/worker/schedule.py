@@ -22,7 +22,7 @@ from typedq.broker.cron import (
     deliver,
 )
 from typedq.encoder import MessageEncoder
-from typedq.message import BROADCAST, OutgoingMessage, is_broadcast, with_expiry
+from typedq.message import BROADCAST, OutgoingMessage, with_expiry
 from typedq.policy.cron import LATE
 from typedq.task import Call
 from typedq.telemetry import event
@@ -35,11 +35,6 @@ _MS = timedelta(milliseconds=1)
 def own_queue() -> str:
     """Return a new name for the queue of one supervisor's broadcasts."""
     return f"{BROADCAST}.{os.urandom(4).hex()}"
-
-
-def is_own(queue: str) -> bool:
-    """Return True if a queue holds the broadcasts of one supervisor, and ends with it."""
-    return is_broadcast(queue)
 
 
 @final

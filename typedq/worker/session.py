@@ -75,7 +75,7 @@ class Session:
 
     def postpone(self, delivery: Delivery) -> None:
         """Return a message to the front of those that wait, until it can run alone."""
-        self._journal.put(delivery.slot, State.WAITING)
+        self._journal.set_state(delivery.slot, State.WAITING)
         self.waiting.appendleft(delivery)
 
     def end(self, delivery: Delivery) -> None:
@@ -105,7 +105,7 @@ class Session:
         if settlement is not None:
             delivery.settlement = settlement
             # No longer running, so not to be revoked. If this process dies now, it is released.
-            self._journal.put(slot, State.FREE)
+            self._journal.set_state(slot, State.FREE)
             self.urgent = True
         if tally:
             tally.close()

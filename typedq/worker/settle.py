@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import random
 import re
 import time
 from contextlib import suppress
+from random import random  # by its own name, because a task may patch the module
 from typing import Any
 
 from typedq.broker import settlements
@@ -15,7 +15,7 @@ from typedq.errors import InvalidBody, RetryIn
 from typedq.failure import is_cancellation, next_retry_delay, read_failure, rejection, type_name
 from typedq.message import ID, Envelope
 from typedq.process import end_if_copy
-from typedq.reasons import reason
+from typedq.reasons import is_rejection, reason
 from typedq.task import Task
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery
@@ -54,12 +54,12 @@ def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements
     return Parked(Group(envelope.queue.decode(), contract), envelope.id)
 
 
-def expire(job: Delivery) -> settlements.Expire:
+def expire(delivery: Delivery) -> settlements.Expire:
     """Drop a message that has expired, before it begins. Never raises."""
-    envelope = job.envelope
+    envelope = delivery.envelope
     about = {"task": envelope.task, "id": envelope.id.decode(), "attempt": envelope.runs + 1}
     _log(logging.INFO, "message expired; dropped", **about)
-    return settlements.Expire(job.id)
+    return settlements.Expire(delivery.id)
 
 
 def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settlements.DeadLetter:
@@ -85,20 +85,20 @@ def outcome_of(settlement: settlements.Settlement | Parked | None) -> str | None
         case Parked():
             return "parked"
         case settlements.DeadLetter(_, why):
-            return "rejected" if why.startswith(b'{"kind":"rejected"') else "failed"
+            return "rejected" if is_rejection(why) else "failed"
         case _:
             return None
 
 
-def failed(job: Delivery, error: BaseException) -> settlements.Settlement:
+def failed(delivery: Delivery, error: BaseException) -> settlements.Settlement:
     """Retry or dead-letter a message after its task raised `error`. Never raises."""
     end_if_copy(error)
     try:
-        settlement = _after_failure(job.envelope, job.kind.task, error)
+        settlement = _after_failure(delivery.envelope, delivery.kind.task, error)
     except BaseException as fault:  # noqa: BLE001 - a message is settled whatever happened
         end_if_copy(fault)
         text = f"{type_name(error)}: it cannot be shown ({type_name(fault)})"
-        settlement = settlements.DeadLetter(job.id, reason("failed", text))
+        settlement = settlements.DeadLetter(delivery.id, reason("failed", text))
     end_if_copy()  # the text of the error forked, or a handler of the app that logged it
     return settlement
 
@@ -111,7 +111,7 @@ def _after_failure(
     if is_cancellation(error):
         _log(logging.INFO, "task cancelled", **about)
         return settlements.Cancel(id)
-    delay = next_retry_delay(task, error, attempts, random.random())
+    delay = next_retry_delay(task, error, attempts, random())
     if delay is not None and issubclass(type(error), RetryIn):
         return settlements.Retry(id, queue, attempts, round(delay * 1000))
     if (rejected := rejection(error)) is not None:

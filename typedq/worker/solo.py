@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 from typedq.app import TypedQ
@@ -15,7 +14,8 @@ from typedq.telemetry import event, restore
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
-from typedq.worker.journal import Journal, new_session
+from typedq.worker.children import end_sessions
+from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRenewer, Ticker
 from typedq.worker.schedule import BroadcastConsumer, CronJob
@@ -50,7 +50,7 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
         if options.burst:
             jobs.append(BurstMonitor(app, config.queues, lambda: [journal], child.stop))
         waiter = Waiter(
-            broker, [broker.keys.supervisors], persistent=True, extra_request=streams.news
+            broker, [broker.keys.supervisors], persistent=True, extra_request=streams.request
         )
         _log_start(options)
         try:
@@ -58,7 +58,9 @@ def run_solo(app: TypedQ, options: WorkerOptions) -> int:
 
             def step() -> None:
                 scheduler.run_due()
-                status.beat([journal], leases.renewed_at, ticker.ticked_at, stopping=child.stopping)
+                status.update(
+                    [journal], leases.renewed_at, ticker.ticked_at, stopping=child.stopping
+                )
 
             scheduler.run_due()  # before it fetches, so that it knows of cancellations
             _run(child, scheduler, step, waiter)
@@ -84,24 +86,17 @@ def _log_start(options: WorkerOptions) -> None:
 
 def _open_session(app: TypedQ, config: ChildConfig, lock: HostLock) -> Journal:
     journal, broker = Journal(config.slots), app.broker
-    journal.session = new_session()
+    session = journal.begin_session(config.lease_s)
     # Listed before it can take anything, as those of children.
-    lock.record([journal.session], config.queues)
-    journal.last_heartbeat = time.monotonic()
-    journal.set_lease_deadline(journal.last_heartbeat + config.lease_s)
+    lock.record([session], config.queues)
     lease_ms = round(config.lease_s * 1000)
-    broker.call(operations.open(broker.keys, [journal.session], config.queues, lease_ms))
+    broker.call(operations.open(broker.keys, [session], config.queues, lease_ms))
     return journal
 
 
 def _end_session(app: TypedQ, config: ChildConfig, journal: Journal) -> None:
     fates = ChildProcess(os.getpid(), journal).fates([*journal.entries()], stopped=True)
-    for session in filter(None, (journal.session, journal.fresh)):
-        app.broker.call(
-            operations.recover_session(
-                app.broker.keys, session, config.queues, owner=True, fates=fates, others="back"
-            )
-        )
+    end_sessions(app.broker, journal, config, fates)
 
 
 def _run(child: Child, scheduler: Scheduler, step: Callable[[], None], waiter: Waiter) -> None:

@@ -21,9 +21,8 @@ from typedq.telemetry import event
 from typedq.worker.journal import Journal, Phase
 from typedq.worker.notify import Notifier
 
-BEAT_S = 1.0
+REPORT_S = 1.0
 MIN_SILENCE_S = 3.0
-_FIX = "set XDG_RUNTIME_DIR to a directory of this user"
 
 
 @final
@@ -48,17 +47,17 @@ class Status:
         self._file: int | None = None
         self._notifier = Notifier()
         self.memory = mmap.mmap(-1, health.SIZE)
-        with suppress(OSError):  # the first beat says so
-            _remove_stale(runtime.private(Path(health.directory()), _FIX))
+        with suppress(OSError):  # the first report says so
+            _remove_stale(runtime.private(Path(health.directory()), runtime.FIX))
 
-    def beat(
+    def update(
         self, journals: Sequence[Journal], renewed: float, ticked: float, *, stopping: bool
     ) -> None:
         """Report once a second that this process runs, and how its children are."""
         now = time.monotonic()
         if now < self._next and stopping == self._was_stopping:
             return
-        self._next, self._was_stopping = now + BEAT_S, stopping
+        self._next, self._was_stopping = now + REPORT_S, stopping
         starting = [j.last_heartbeat for j in journals if j.phase == Phase.STARTING]
         working = [j for j in journals if j.phase != Phase.STARTING]
         values: dict[str, str | float] = {
@@ -66,7 +65,7 @@ class Status:
             "app": self._app,
             "pid": os.getpid(),
             "started": self._started,
-            "beat": now,
+            "written": now,
             "renewed": renewed,
             "max_silence": self._max_silence,
             "starting": min(starting, default=0.0),
@@ -78,7 +77,7 @@ class Status:
             "stopping": int(stopping),
         }
         self.memory[:] = data = health.encode(values)
-        self._notifier.beat(health.Report(data), now)
+        self._notifier.update(health.Report(data), now)
         try:
             self._write(data)
             self._has_warned = False
@@ -86,7 +85,7 @@ class Status:
             if not self._has_warned:
                 self._has_warned = True
                 what = "cannot write the status file; `typedq health` will not find this worker"
-                event(logging.WARNING, what, why=str(error), fix=_FIX)
+                event(logging.WARNING, what, why=str(error), fix=runtime.FIX)
 
     def close(self) -> None:
         """Remove the file: the worker ended in good order."""
@@ -108,7 +107,7 @@ class Status:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        self._path = runtime.private(Path(health.directory()), _FIX) / self._name
+        self._path = runtime.private(Path(health.directory()), runtime.FIX) / self._name
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # A lock that forked processes do not inherit: it ends with this process.
         fcntl.lockf(self._file, fcntl.LOCK_EX)

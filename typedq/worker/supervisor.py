@@ -100,7 +100,7 @@ class Supervisor:
         cancels = CancellationConsumer(app, lambda: self._pool.children)
         streams = StreamReader(self._broadcasts, cancels)
         wake_keys = [broker.keys.supervisors]
-        self._waiter = Waiter(broker, wake_keys, persistent=True, extra_request=streams.news)
+        self._waiter = Waiter(broker, wake_keys, persistent=True, extra_request=streams.request)
         self._leases = LeaseRenewer(app, self._lock, config, self._pool.journals, cron=options.cron)
         self._ticker = Ticker(app, self._lock, config)
         jobs: list[PeriodicJob] = [
@@ -111,9 +111,10 @@ class Supervisor:
             TimeoutMonitor(broker, lambda: self._pool.children, config.queues),
             Janitor(app, config),
             EvictionCheck(app),
-            MemoryLimit(lambda: self._pool.children, options.max_mem_percent),
             Summary(self._pool.journals),
         ]
+        if options.max_mem_percent is not None:
+            jobs.append(MemoryLimit(lambda: self._pool.children, options.max_mem_percent))
         self._pages: PageProcess | None = None
         if options.metrics and tallies:
             metrics = WorkerMetrics(tallies, self._status)
@@ -147,7 +148,7 @@ class Supervisor:
             queues=",".join(self._options.queues),
         )
         _warn_of_threads()
-        self._beat()
+        self._report()
         if self._pages:  # before any child, which would inherit the port
             self._pages.start()
         while not self._is_over():
@@ -155,16 +156,16 @@ class Supervisor:
                 self._seen_child_signals = self._child_signals
                 self._scheduler.wake(self._pool)
             self._scheduler.run_due()
-            self._beat()
+            self._report()
             self._check_stop(time.monotonic())
             if not self._is_over():
                 self._scheduler.wait()
         return self._leave()
 
-    def _beat(self) -> None:
+    def _report(self) -> None:
         journals, is_stopping = self._pool.journals(), self._stopped_at is not None
         renewed, ticked = self._leases.renewed_at, self._ticker.ticked_at
-        self._status.beat(journals, renewed, ticked, stopping=is_stopping)
+        self._status.update(journals, renewed, ticked, stopping=is_stopping)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGCHLD:

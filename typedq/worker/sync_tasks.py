@@ -22,8 +22,8 @@ from typedq.worker.settle import expire, failed
 
 # Ignored where nobody handles it, so that a task that resets it is not killed.
 CANCEL = signal.SIGURG
-_AGAIN_S = 0.01
-_QUICK_S = 0.000_15
+_AGAIN_S = 0.01  # until a timeout is tried again that could not be raised
+_QUICK_S = 0.000_15  # for shorter tasks, `SyncTasks._labels` is enough
 # A request must not be cut, nor what the first one does: imports, and the start of a server.
 _OURS = ("typedq.broker", "typedq.producer")
 _CALLERS = (call_task.__code__, call_attempt.__code__)  # what they call is the task, or ours
@@ -31,47 +31,47 @@ _CALLERS = (call_task.__code__, call_attempt.__code__)  # what they call is the 
 
 @final
 class SyncTasks:
-    """Runs jobs that were decoded. Created and used in the main thread."""
+    """Runs deliveries that were decoded. Created and used in the main thread."""
 
     def __init__(self, coroutines: Coroutines, journal: Journal) -> None:
         self._middleware, self._journal = coroutines.middleware, journal
         self._coroutines, self._alarm = coroutines, Alarm()
-        self._job: Delivery | None = None
+        self._delivery: Delivery | None = None
         signal.signal(CANCEL, self._on_cancel)
         self._base: contextvars.Context | None = None
 
-    def run(self, job: Delivery) -> None:
+    def run(self, delivery: Delivery) -> None:
         """Run one, if it may still run. Never raises."""
         if not owner.mark[0]:  # a finalizer forked after the task before
             end_if_copy()
-        kind, began, process = job.kind, time.monotonic(), self._middleware.process
-        if began >= job.until:
-            job.settlement = expire(job)
+        kind, began, process = delivery.kind, time.monotonic(), self._middleware.process
+        if began >= delivery.until:
+            delivery.settlement = expire(delivery)
             return
-        job.started = self._journal.claim(job.slot, began, kind.limits.hard)
-        if not job.started:
+        delivery.started = self._journal.claim(delivery.slot, began, kind.limits.hard)
+        if not delivery.started:
             return
-        self._job = job
+        self._delivery = delivery
         base = self._base or self._make_base()
-        base.copy().run(self._attempt, job)
+        base.copy().run(self._attempt, delivery)
         ended = time.monotonic()
-        job.took = ended - began
+        delivery.took = ended - began
         if process and (ended >= process.due or kind.task not in process.tidy):
-            process.look(kind.task)
+            process.restore_after(kind.task)
 
-    def _attempt(self, job: Delivery) -> None:
-        if job.kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
-            running.set(job.labels)
+    def _attempt(self, delivery: Delivery) -> None:
+        if delivery.kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
+            running.set(delivery.labels)
         try:
-            was_awaited = invoke(job, self._middleware, self._alarm)
-            self._journal.done(job.slot)
+            was_awaited = invoke(delivery, self._middleware, self._alarm)
+            self._journal.done(delivery.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             if self._middleware.process:  # first: it may have closed the log, or its recursion
-                self._middleware.process.look(job.kind.task)
-            job.settlement = failed(job, error)
+                self._middleware.process.restore_after(delivery.kind.task)
+            delivery.settlement = failed(delivery, error)
             return
         if was_awaited:
-            job.kind.is_async = True  # from now on others run beside it
+            delivery.kind.is_async = True  # from now on others run beside it
 
     def _make_base(self) -> contextvars.Context:
         self._base = self._middleware.base.copy()
@@ -80,20 +80,21 @@ class SyncTasks:
 
     def _labels(self) -> dict[str, str]:
         """Of the task that runs. To set a variable for each costs as much as a short task."""
-        return self._job.labels() if self._job else {}
+        return self._delivery.labels() if self._delivery else {}
 
     def _on_cancel(self, number: int, frame: FrameType | None) -> None:
         """Let the tasks whose messages were cancelled meet it, as they would a soft timeout."""
-        job, journal, alarm = self._job, self._journal, self._alarm
-        if job is None or not journal.is_cancelled(job.slot, job.id):
+        delivery, journal, alarm = self._delivery, self._journal, self._alarm
+        if delivery is None or not journal.is_cancelled(delivery.slot, delivery.id):
             self._coroutines.cancel(None)
             return
         awaited = alarm.awaited
         self._coroutines.cancel(awaited)
         if awaited or alarm.may_interrupt(frame):
-            journal.meets_cancellation(job.slot, job.id)
+            journal.take_cancellation(delivery.slot, delivery.id)
             if awaited is None:
-                raise alarm.raising(cancelled(), partial(journal.cancel_again, job.slot))
+                again = partial(journal.return_cancellation, delivery.slot)
+                raise alarm.raising(cancelled(), again)
 
 
 @final

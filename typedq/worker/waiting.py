@@ -16,8 +16,9 @@ from typedq.broker.operations import wake_worker
 from typedq.broker.script import Argument
 from typedq.errors import ServerError
 
+_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGURG)
 _BLOCK_S = 5
-_BACK_S = 2.0  # a request that does not end within this, though called back, is lost
+_END_S = 2.0  # a request that does not end within this after it was told to is lost
 _PAUSE_S = 0.1  # after a failure
 
 
@@ -85,8 +86,9 @@ class Waiter:
         os.set_blocking(self._write, False)
 
     def on_signals(self) -> None:
-        """Let every signal end a wait. Main thread only."""
+        """Let every signal end a wait, also those that were blocked. Main thread only."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
 
     def wake(self) -> None:
         """End a wait, from any thread or process that shares the pipe."""
@@ -153,7 +155,7 @@ class Waiter:
         self._broker.call(wake_worker(self._own_key))
         poll = select.poll()
         poll.register(self._tokens, select.POLLIN)
-        if not self._tokens.has_reply() and not poll.poll(_BACK_S * 1000):
+        if not self._tokens.has_reply() and not poll.poll(_END_S * 1000):
             raise Lost("no reply")
 
     def close(self) -> None:

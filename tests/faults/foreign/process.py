@@ -94,6 +94,11 @@ def profiling_timer(ctx: Context) -> None:
     signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
 
 
+@situation(both=True)
+def profiling_timer_without_handler(ctx: Context) -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0.5)
+
+
 @situation()
 def sigterm_taken(ctx: Context) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

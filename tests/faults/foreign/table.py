@@ -201,7 +201,7 @@ def state() -> dict[str, Any]:
     return {
         "handlers": {number: _handler(number) for number in range(1, 32) if number not in (9, 19)},
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-        "alarm": signal.getitimer(signal.ITIMER_REAL)[0],
+        "timers": [signal.getitimer(timer)[0] for timer in (0, 1, 2)],
         "wakeup": fd,
         "cwd": str(Path.cwd()),
         "umask": umask,
