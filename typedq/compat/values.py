@@ -35,8 +35,9 @@ READABLE = frozenset(
         "uuid7", "uuid8", "zoneinfo",
     )
 )  # fmt: skip
-_FORMATS = READABLE - {"datetime", "decimal", "naive-datetime", "naive-time"}
-_FORMATS -= {"timedelta", "timedelta-years"}
+_FORMATS = READABLE - frozenset(
+    ("datetime", "decimal", "naive-datetime", "naive-time", "timedelta", "timedelta-years")
+)
 _DATE = r"\d{4}-\d\d-\d\d"
 _TIME, _ZONE = r"\d\d:\d\d:\d\d(\.\d+)?", r"([Zz]|[+-]\d\d:\d\d)"
 _SPAN = r"(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 import msgspec
 from msgspec import inspect as mi
 
-from typedq.contracts.foreign import Json, StandIn, is_pydantic
+from typedq.contracts.foreign import StandIn, is_pydantic
 
 _PLACES = re.compile(r"(?:[A-Za-z_]\w*\.|<locals>\.)+(?=[A-Za-z_])")
 _LISTS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
@@ -172,8 +172,8 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> str | None:
         return None
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return _name(kind)
-    if isinstance(cls, StandIn):
-        return _name(kind) if cls is Json or cls.adapter.without_hash else None
+    if isinstance(cls, StandIn):  # without an adapter, it is any JSON value
+        return _name(kind) if cls.adapter is None or cls.adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)
