@@ -16,7 +16,6 @@ import msgspec
 from msgspec import inspect as mi
 
 from typedq.contracts.canonical import fingerprint
-from typedq.contracts.conversions import encode_value
 from typedq.contracts.json_tree import is_array, is_object, text_of
 from typedq.contracts.type_tree import NoSchema
 
@@ -169,9 +168,8 @@ def only_annotations(extra: Mapping[str, Any]) -> Schema:
     found: Schema = {}
     for key in sorted(extra.keys() & ANNOTATION_KEYS - {"default"}):
         with suppress(TypeError, ValueError, RecursionError):
-            found[key] = msgspec.to_builtins(
-                extra[key], str_keys=True, enc_hook=encode_value, order="deterministic"
-            )
+            plain = msgspec.to_builtins(extra[key], str_keys=True, order="deterministic")
+            found[key] = plain
     return found
 
 
