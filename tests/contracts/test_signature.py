@@ -492,7 +492,7 @@ def bytes_in_a_literal(a: Literal[b"x"]) -> None: ...
         (from_msgspec, "has no JSON form; write another, or None - at $.n"),
         (text_for_enum, "its type refuses its default 'good': would not arrive as it was given"),
         (bytes_in_a_literal, "a Literal may hold None, str, int, and members of enums"),
-        (mixed, "Mood has values that are not all str or all int; put it in a pydantic model"),
+        (mixed, "Mood has values that are not all str or all int; give it values of one of these"),
     ],
 )
 def test_a_default_or_an_enum_that_no_worker_reads_back(fn: Any, reason: str) -> None:

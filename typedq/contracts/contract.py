@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from types import NoneType
 from typing import Any, get_args
 
 import msgspec
 
-from typedq.contracts.canonical import fingerprint
+from typedq.contracts.canonical import PLAIN_LIMITS, fingerprint
 from typedq.contracts.codec import Codec
 from typedq.contracts.encoded_types import encoded_type
 from typedq.contracts.inhabited import dead_end
+from typedq.contracts.json_tree import NotJson, check_json
 from typedq.contracts.schema import document
 from typedq.contracts.secrets import explain, without_secrets
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
 from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
+# Of these types not every value is sent: NaN, infinity, the second of two equal local times.
+_WITH_ODD_VALUES = frozenset((float, Decimal, dt.datetime, dt.time))
 MAX_BODY = 1 << 20  # bytes
 MAX_DEPTH = 64
 
@@ -140,14 +145,21 @@ class Contract:
 
 
 def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
+    only = signature.parameters[0].name if len(signature.parameters) == 1 else None
     try:
         schema = document(signature.payload, payload=None if signature.lone else "parameters")
         if (path := dead_end(schema)) is not None:
             raise NoSchema(path, "no value fits its type, so it could never be sent; loosen it")
     except NoSchema as error:
-        only = signature.parameters[0].name if len(signature.parameters) == 1 else None
         parameter = only or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
         raise ContractError(task, parameter, str(error)) from error
+    members: dict[str, Any] = {} if only else schema.get("properties", {})
+    for name, part in [*members.items(), (only, schema)]:
+        try:
+            check_json(part, PLAIN_LIMITS)
+        except NotJson as error:
+            reason = f"its JSON Schema could not be written, because {error}; leave that out"
+            raise ContractError(task, name, reason) from None
     return schema
 
 
@@ -161,7 +173,9 @@ def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:
 
 
 def _check_default(task: str, parameter: str, path: str, kind: Any, default: Any) -> None:
-    if default is msgspec.UNSET or type(default) is kind or _is_optional_none(kind, default):
+    if default is msgspec.UNSET or _is_optional_none(kind, default):
+        return
+    if type(default) is kind and kind not in _WITH_ODD_VALUES:
         return
     try:
         Codec(kind).write(default, MAX_BODY, MAX_DEPTH)
