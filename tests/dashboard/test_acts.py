@@ -320,9 +320,9 @@ def test_messages_in_other_states_and_ids_that_are_none(shop: Shop) -> None:
     assert "a message id has 26 hexadecimal digits" in wrong.text
     assert "looks at more" not in wrong.text
     late = shop.report.options(delay=3600, meta={"tenant": "acme"}).enqueue("weekly")
-    page = shown(site.get("/message", params={"id": late.id}))
-    assert f"It is delayed until {late.due:%Y-%m-%d}" in page
-    assert "meta tenant=acme" in page
+    told = shown(site.get("/message", params={"id": late.id}))
+    assert f"It is delayed until {late.due:%Y-%m-%d}" in told
+    assert "meta tenant=acme" in told
     assert "<script>alert" not in wrong.text
 
 
