@@ -126,6 +126,9 @@ class TypedQ(OneMessage):
 
         def declare(fn: Callable[..., Any]) -> Task[..., Any]:
             chosen = name or str(getattr(fn, "__name__", type(fn).__name__))
+            if isinstance(aliases, str):
+                what = f"task {chosen!r}: aliases takes a list of names, such as [{aliases!r}]"
+                raise ConfigurationError([what])
             self.declarations.check_names((chosen, *aliases), fn)
             task = Task[..., Any](
                 fn,
@@ -230,11 +233,15 @@ class TypedQ(OneMessage):
         """Run in every child before its first task; may be async. If it fails, the child ends.
 
         Tasks start from the context variables and the process state that these hooks leave.
+        Raises ConfigurationError if it is no function.
         """
         return self.declarations.hooks.on_process_start(fn)
 
     def on_process_stop(self, fn: H, /) -> H:
-        """Run in every child that ends normally, after its last task; may be async."""
+        """Run in every child that ends normally, after its last task; may be async.
+
+        Raises ConfigurationError if it is no function.
+        """
         return self.declarations.hooks.on_process_stop(fn)
 
     @property
@@ -258,7 +265,8 @@ class TypedQ(OneMessage):
         """Send calls in chunks, each all or nothing. A chunk has at most about 4 MiB.
 
         Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
-        the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
+        the first chunk fails, else EnqueueFailed: ids are in the order of the calls. TypeError for
+        what is no call, such as a task.
         """
         return self._producer.enqueue_many(calls, chunk)
 
