@@ -126,10 +126,7 @@ class TypedQ(OneMessage):
 
         def declare(fn: Callable[..., Any]) -> Task[..., Any]:
             chosen = name or str(getattr(fn, "__name__", type(fn).__name__))
-            if isinstance(aliases, str):
-                what = f"task {chosen!r}: aliases takes a list of names, such as [{aliases!r}]"
-                raise ConfigurationError([what])
-            self.declarations.check_names((chosen, *aliases), fn)
+            self.declarations.check_names(chosen, aliases, fn)
             task = Task[..., Any](
                 fn,
                 contract_of(fn, task=chosen, context=Context),
@@ -238,10 +235,7 @@ class TypedQ(OneMessage):
         return self.declarations.hooks.on_process_start(fn)
 
     def on_process_stop(self, fn: H, /) -> H:
-        """Run in every child that ends normally, after its last task; may be async.
-
-        Raises ConfigurationError if it is no function.
-        """
+        """Run in every child that ends normally, after its last task; may be async."""
         return self.declarations.hooks.on_process_stop(fn)
 
     @property
