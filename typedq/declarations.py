@@ -47,9 +47,12 @@ class Declarations:
 
     # --- tasks -------------------------------------------------------------------------------
 
-    def check_names(self, names: Iterable[str], fn: Callable[..., Any]) -> None:
-        """Raise ContractError if `fn` cannot be the task of these names."""
-        for name in names:
+    def check_names(self, chosen: str, aliases: Iterable[str], fn: Callable[..., Any]) -> None:
+        """Raise ContractError or ConfigurationError if `fn` cannot be the task of these names."""
+        if isinstance(aliases, str):
+            what = f"task {chosen!r}: aliases takes a list of names, such as [{aliases!r}]"
+            raise errors.ConfigurationError([what])
+        for name in (chosen, *aliases):
             if not NAME.fullmatch(name):
                 raise errors.ContractError(name, None, f"{_NAME_RULE}; give one with name=")
             other = self._tasks.get(name) or self._by_alias.get(name)

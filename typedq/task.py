@@ -179,6 +179,9 @@ class Task(Sender[P], Generic[P, R_co]):
             self.soft_timeout, self.hard_timeout = policy.timeouts(*timeouts)
         except ValueError as error:
             raise ConfigurationError([f"task {contract.task!r}: {error}"]) from None
+        if type(retry) not in (Retry, type(None)):
+            what = f"retry takes a Retry, such as Retry(max_retries=3), not {retry!r}"
+            raise ConfigurationError([f"task {contract.task!r}: {what}"])
         self.fn: Final = fn
         self.aliases: Final = aliases
         self.upcasters: Final = list[Upcaster]()
