@@ -141,6 +141,11 @@ def named_context(*, ctx: Context) -> None: ...
 def unknown(a: Fraction) -> None: ...
 def number(a: complex) -> None: ...
 def bad_default(a: int = "x") -> None: ...  # type: ignore[assignment]
+def infinite(a: float = float("inf")) -> None: ...
+def beyond(a: int, b: float = 1e300) -> None: ...
+def bounded_beyond(a: Annotated[float, Meta(le=1e300)]) -> None: ...
+def half_of_a_pair(a: str = "\ud800") -> None: ...
+def wrong_inside(a: Args = Args(1)) -> None: ...  # type: ignore[arg-type]  # noqa: B008
 def bad_nested(a: list[int] = ["x"]) -> None: ...  # type: ignore[list-item]  # noqa: B006
 def generator(a: int) -> Iterator[int]:
     yield a
@@ -195,6 +200,11 @@ endless.__wrapped__ = endless  # type: ignore[attr-defined]
         (number, "a", "complex has no JSON Schema"),
         (bad_default, "a", "refuses its default 'x'"),
         (bad_nested, "a", "at $[0]"),
+        (infinite, "a", "refuses its default inf: NaN and infinity cannot be said in JSON"),
+        (beyond, "b", "has no schema: it holds a number that is not finite or is beyond 1e300"),
+        (bounded_beyond, "a", "has no schema: it holds a number"),
+        (half_of_a_pair, "a", "has no schema: it holds half of a surrogate pair"),
+        (wrong_inside, "a", "refuses its default Args("),
         (generator, None, "a generator"),
         (agenerator, None, "a generator"),
         (generator_round_a_function, None, "a generator"),

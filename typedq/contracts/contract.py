@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from typedq.contracts.canonical import fingerprint
+from typedq.contracts.canonical import PLAIN_LIMITS, fingerprint
 from typedq.contracts.codec import Codec
 from typedq.contracts.encoded_types import encoded_type
 from typedq.contracts.inhabited import dead_end
+from typedq.contracts.json_tree import NotJson, check_json
 from typedq.contracts.schema import document
 from typedq.contracts.secrets import explain, without_secrets
 from typedq.contracts.signature import Parameter, TaskSignature, read_signature
@@ -48,7 +49,7 @@ class Contract:
         self.takes_context, self.is_async = signature.takes_context, signature.is_async
         self.signature = signature.text
         self.schema = schema or _document(signature, task)
-        self.fingerprint = fingerprint(self.schema)
+        self.fingerprint = _fingerprint(self.schema, signature.parameters, task)
         self.id = f"{task}@{self.fingerprint}"
         self._codec = Codec(signature.payload)
         self._read, self.runs_code = self._codec.read, self._codec.runs_code
@@ -151,17 +152,39 @@ def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
     return schema
 
 
+def _fingerprint(schema: dict[str, Any], parameters: tuple[Parameter, ...], task: str) -> str:
+    """Refuse what a type says in words that are no JSON, such as a bound beyond any float."""
+    try:
+        return fingerprint(schema)
+    except NotJson as error:
+        parts = schema.get("properties", {})
+        odd = [p.name for p in parameters if p.name in parts and not _is_json(parts[p.name])]
+        reason = f"its type or default has no schema: {error}"
+        raise ContractError(task, odd[0] if odd else None, reason) from error
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        check_json(value, PLAIN_LIMITS)
+    except NotJson:
+        return False
+    return True
+
+
 def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:
     """Refuse a default that its own type refuses, of a parameter or of a record in one."""
     for parameter in parameters:
         if not parameter.required:
-            _check_default(task, parameter.name, "$", parameter.kind, parameter.default)
+            kind, default = parameter.kind, parameter.default
+            if kind not in (bool, int, str) or type(default) is not kind:
+                _check_default(task, parameter.name, "$", kind, default)
         for path, kind, default in encoded_type(parameter.kind).defaults:
-            _check_default(task, parameter.name, path, kind, default)
+            if type(default) is not kind:  # infinity in a record is refused when it is sent
+                _check_default(task, parameter.name, path, kind, default)
 
 
 def _check_default(task: str, parameter: str, path: str, kind: Any, default: Any) -> None:
-    if default is msgspec.UNSET or type(default) is kind or _is_optional_none(kind, default):
+    if default is msgspec.UNSET or _is_optional_none(kind, default):
         return
     try:
         Codec(kind).write(default, MAX_BODY, MAX_DEPTH)
