@@ -130,12 +130,12 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_915,
+    "admin": 1_975,
     "broker": 4_000,
     "bundle": 370,
     "cli": 4_000,
     "compat": 4_000,
-    "dashboard": 1_740,
+    "dashboard": 1_765,
     "contracts": 5_170,
     "django": 450,
     "embedded": 4_000,

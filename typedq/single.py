@@ -201,6 +201,7 @@ def _search(look: Look, query: Query) -> Steps[Found | None]:
 class _Reason(msgspec.Struct):
     kind: str = "unknown"
     error: str = ""
+    attempts: object = None
 
 
 class _Report(msgspec.Struct):
@@ -235,7 +236,10 @@ def _describe(query: Query, found: Found | None) -> Steps[MessageInfo]:
     if found.group is not None:
         about["kind"], about["reason"] = "unreadable", _why_parked(found.group.contract)
     if found.state == "dead":
-        about["kind"], about["reason"] = _why_dead(found.reason)
+        why = _why_dead(found.reason)
+        about |= {"kind": why.kind, "reason": why.error}
+        if isinstance(why.attempts, int):  # with the last one, which is not in the message
+            about["attempts"] = why.attempts
     return MessageInfo(id, found.state, **about)
 
 
@@ -259,12 +263,11 @@ def _why_parked(contract: str) -> str:
     return f"the worker that met it {too_old}cannot read {known}"
 
 
-def _why_dead(line: bytes) -> tuple[str, str]:
+def _why_dead(line: bytes) -> _Reason:
     try:
-        reason = msgspec.json.decode(line, type=_Reason)
+        return msgspec.json.decode(line, type=_Reason)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return "unknown", line.decode(errors="backslashreplace")
-    return reason.kind, reason.error
+        return _Reason(error=line.decode(errors="backslashreplace"))
 
 
 def _instant(ms: int) -> datetime:

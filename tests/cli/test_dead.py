@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.conftest import APP
 from typedq.broker import operations, settlements
 from typedq.broker.stats import survey
 
@@ -87,7 +88,7 @@ def test_drop_of_more_than_one_chunk_drops_all(shop: Shop, cemetery: Cemetery) -
 @pytest.mark.parametrize("what", ["retry", "drop"])
 def test_change_without_a_selection_is_refused(what: str, shop: Shop, cemetery: Cemetery) -> None:
     cemetery.bury("fail")
-    choose = "give ids, or choose by --task, --since, --error or --all"
+    choose = "give ids, or choose by --task, --queue, --since, --error or --all"
     assert choose in shop.error("dead", what)
     assert choose in shop.error("dead", what, "x", "--all")
     assert "there is no terminal to confirm at; use -y" in shop.error("dead", what, "--all")
@@ -173,7 +174,7 @@ def test_a_dry_run_says_who_could_read_what_would_be_retried_and_changes_nothing
     assert rows[1].split()[:5] == ["1", "fail", "low", f"{id}#2", "nobody:"]
     assert rows[1].rstrip().endswith("its message format 2 is newer than the worker")
     first, second = shop.json("dead", "retry", "--error", "OSError", "--dry-run")
-    about = {"task": "fail", "queue": "low"}
+    about = {"task": "fail", "queue": "low", "changed": True}
     assert first == {"messages": 2, **about, "contract": id, "read_by": ["old"], "why": ""}
     assert (second["messages"], second["read_by"]) == (1, [])
     assert len(shop.json("dead", "list")) == 4
@@ -181,6 +182,52 @@ def test_a_dry_run_says_who_could_read_what_would_be_retried_and_changes_nothing
     told = shop.out("dead", "retry", "--error", "OSError: no route", "-y")
     assert told == "retry: 3 of 3 dead letter(s)\n"
     assert len(shop.json("dead", "list")) == 1
+
+
+def test_a_dry_run_says_what_a_retry_would_leave_and_a_drop_would_delete(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    from typedq.broker import Operation
+
+    shop.file("few.py", APP.replace('Queue("low", soft_timeout=5)', 'Queue("other")'))
+    key = cemetery.broker.keys.ready("low")
+    cemetery.broker.call(Operation("RPUSH", [key], [b"garbage"], int))
+    cemetery.fetch([])
+    cemetery.bury("fail", 2)
+    cemetery.bury("send_email", 3)
+    few = ("--all", "--dry-run", "-A", "few:app")
+    told = shop.out("dead", "retry", *few).splitlines()
+    assert told[0] == "a retry would requeue 3 dead letter(s):"
+    assert told[2].split()[:3] == ["3", "send_email", "high"]
+    assert told[3].rstrip().endswith("left as it is: this app has no queue low")
+    assert told[4].split() == ["1", "-", "-", "-", *["left", "as", "it", "is:", "malformed"]]
+    blank = {"task": None, "queue": None, "contract": None}
+    nowhere: dict[str, object] = {
+        **blank,
+        "messages": 1,
+        "changed": False,
+        "read_by": [],
+        "why": "malformed",
+    }
+    assert shop.json("dead", "retry", *few)[2] == nowhere
+    told = shop.out("dead", "drop", *few).splitlines()
+    assert told[0] == "a drop would delete 6 dead letter(s):"
+    assert told[4].split()[-2:] == ["nobody:", "malformed"]
+    assert len(shop.json("dead", "list")) == 6
+
+
+def test_letters_are_chosen_by_queue_and_a_note_says_that_there_are_more(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    cemetery.bury("fail", 2)
+    cemetery.bury("send_email", 3)
+    assert len(shop.json("dead", "list", "-Q", "low")) == 2
+    told, note = shop.here("dead", "list", "-n", "4", code=0)
+    assert len(told.splitlines()) == 5
+    assert note == "note: there are more than these 4; -n shows more\n"
+    assert shop.here("dead", "list", "-n", "5", "--groups", code=0)[1] == ""
+    assert shop.out("dead", "drop", "-Q", "high", "-y") == "drop: 3 of 3 dead letter(s)\n"
+    assert {letter["queue"] for letter in shop.json("dead", "list")} == {"low"}
 
 
 def test_a_reason_on_the_server_cannot_pose_as_the_message(shop: Shop, cemetery: Cemetery) -> None:

@@ -13,7 +13,7 @@ import redis
 
 from tests.cli.conftest import Place, Shop
 from tests.faults.on_server import FAKETIME
-from typedq.admin.doctor import check_connection, check_waiting
+from typedq.admin.doctor import TYPES, check_connection, check_waiting
 from typedq.broker import Keys, operations, stats
 from typedq.broker.server_checks import examine, vulnerabilities
 from typedq.embedded import OwnServer, bundled
@@ -270,6 +270,16 @@ def test_doctor_with_keys_of_the_expected_types_reports_none(ill: tuple[Shop, An
     client.delete(keys.lease_extended, keys.paused, keys.broadcasts, keys.supervisors)
 
 
+def test_every_key_is_expected_with_the_type_that_the_protocol_gives_it() -> None:
+    pages = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    names = {"zset": "sorted set"}
+    for attribute, key in vars(Keys("shop")).items():
+        if attribute != "tag":
+            kind = TYPES.get(attribute, "hash")
+            row = f"| `{key.removeprefix('{shop}:')}` | {names.get(kind, kind)} |"
+            assert row in pages
+
+
 def test_keys_that_another_program_took(ill: tuple[Shop, Any]) -> None:
     shop, client = ill
     keys = Keys(shop.namespace)
@@ -315,6 +325,17 @@ def test_doctor_without_permission_reports_what_was_not_checked(ill: tuple[Shop,
     assert found["persistence"]["found"].endswith("its appendfsync could not be read")
     for user in ("timid", "nosy"):
         client.execute_command("ACL", "DELUSER", user)
+
+
+def test_commands_name_the_app_as_the_user_gave_it(shop: Shop, cemetery: Cemetery) -> None:
+    cemetery.bury("fail")
+    fixes = {name: found["fix"] for name, found in findings(shop).items()}
+    assert (fixes["workers"], fixes["dead letters"]) == ("typedq worker", "typedq dead list")
+    told = shop.json("doctor", "-A", "shop:app")["findings"]
+    fixes = {found["check"]: found["fix"] for found in told}
+    assert fixes["workers"] == "typedq worker shop:app"
+    assert fixes["dead letters"] == "typedq dead list -A shop:app"
+    assert fixes["memory"].startswith("set maxmemory below")
 
 
 def test_what_waits_without_a_worker_is_a_problem(shop: Shop) -> None:
@@ -373,18 +394,18 @@ def worker(seen_s: float, *queues: str) -> dict[str, Any]:
                 workers=[worker(1, "high")],
                 queues=[{"name": "low", "oldest_s": 9.0, "paused": False}],
             ),
-            *("oldest", "problem", "9.0 s in low, which no live worker serves"),
+            *("oldest", "problem", "waits 9.0 s in low, which no live worker serves"),
         ),
         (
             seen(queues=[{"name": "low", "oldest_s": 9.0, "paused": True}]),
-            *("oldest", "warning", "9.0 s in low, which is paused"),
+            *("oldest", "warning", "waits 9.0 s in low, which is paused"),
         ),
         (
             seen(
                 workers=[worker(1, "low")],
                 queues=[{"name": "low", "oldest_s": 999.0, "paused": False}],
             ),
-            *("oldest", "warning", "17 min in low"),
+            *("oldest", "warning", "waits 17 min in low"),
         ),
     ],
 )
@@ -403,9 +424,9 @@ def test_every_queue_is_judged() -> None:
     found = check_waiting(seen(workers=[worker(1, "high")], queues=queues), fresh_s=60)
     told = [(each.level, each.found) for each in found if each.check == "oldest"]
     assert told == [
-        ("warning", "17 min in low, which is paused"),
-        ("problem", "9.0 s in mid, which no live worker serves"),
-        ("ok", "0.0 s in high"),
+        ("warning", "waits 17 min in low, which is paused"),
+        ("problem", "waits 9.0 s in mid, which no live worker serves"),
+        ("ok", "waits 0.0 s in high"),
     ]
 
 

@@ -115,6 +115,23 @@ def test_change_without_a_selection_is_refused(what: str, shop: Shop, cemetery: 
     assert "there is no terminal to confirm at; use -y" in shop.error("parked", what, "--all")
 
 
+@pytest.mark.parametrize(("what", "does"), [("retry", "requeue"), ("drop", "delete")])
+def test_a_dry_run_counts_and_changes_nothing(
+    what: str, does: str, shop: Shop, cemetery: Cemetery
+) -> None:
+    contract, young = cemetery.park("legacy", 3), cemetery.park("send_email")
+    first, head, *rows = shop.out("parked", what, "--all", "--dry-run").splitlines()
+    assert first == f"a {what} would {does} 4 parked message(s):"
+    assert head.split() == ["messages", "task", "queue", "contract", "read", "by"]
+    assert rows[0].split()[:4] == ["3", "legacy", "low", contract]
+    assert rows[0].rstrip().endswith("nobody: no live worker has a task legacy")
+    (told,) = shop.json("parked", what, "-Q", "high", "--dry-run")
+    about = {"task": "send_email", "queue": "high", "contract": young, "changed": True}
+    assert told.items() >= {**about, "messages": 1, "read_by": []}.items()
+    assert sum(group["messages"] for group in shop.json("parked", "list")) == 4
+    assert "--json: it belongs to --dry-run" in shop.error("parked", what, "--all", "--json")
+
+
 def test_groups_say_why_nobody_reads_what_is_parked(shop: Shop, cemetery: Cemetery) -> None:
     contract = cemetery.park("legacy", 3)
     young = cemetery.park("send_email")

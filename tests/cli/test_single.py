@@ -37,7 +37,7 @@ def test_payload_shows_the_arguments_beside_their_schema(shop: Shop, cemetery: C
 def test_show_tells_why_a_message_is_dead(shop: Shop, cemetery: Cemetery) -> None:
     (id,) = cemetery.bury("fail")
     about = shop.json("show", id)
-    assert (about["state"], about["kind"]) == ("dead", "failed")
+    assert (about["state"], about["kind"], about["attempts"]) == ("dead", "failed", 2)
     assert about["reason"].startswith("RuntimeError: ")
 
 

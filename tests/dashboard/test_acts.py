@@ -303,7 +303,7 @@ def test_one_message_is_found_and_cancelled(shop: Shop, caplog: pytest.LogCaptur
         answer = site.post("/message/cancel", data={"id": id}, headers=SAME)
     assert answer.headers["location"] == f"/message?id={id}&outcome=dropped"
     page = shown(site.get(answer.headers["location"]))
-    assert "It waited, is gone, and will never run." in page
+    assert "Cancelled: it waited, is gone, and will never run." in page
     assert "Not found" in page
     assert counts(shop)[0] == 0
     assert vars(caplog.records[-1])["typedq"]["outcome"] == "dropped"

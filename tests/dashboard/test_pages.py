@@ -78,6 +78,28 @@ def test_viewers_share_one_poll_and_nobody_costs_nothing(shop: Shop) -> None:
     assert poll.facts() is not first
 
 
+@pytest.mark.parametrize("what", ["dead", "parked"])
+def test_viewers_that_refresh_share_what_one_page_reads(
+    what: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typedq.dashboard.poll.REFRESH_S", 3_600)
+    shop.fill()
+    contract = {"queue": "high", "contract": shop.old_contract}
+    path, query = f"/{what}", contract if what == "parked" else {}
+    site, refresh = shop.site(), {"hx-request": "true"}
+
+    def commands() -> int:
+        return int(shop.client.info("stats")["total_commands_processed"])
+
+    site.get(path, params=query)
+    before = commands()
+    pages = [site.get(path, params=query, headers=refresh).text for _ in range(5)]
+    assert commands() - before == 1  # that of the test
+    assert len(set(pages)) == 1
+    site.get(path, params=query)
+    assert commands() - before > 5
+
+
 def test_contracts_show_who_reads_them(shop: Shop) -> None:
     shop.fill()
     site = shop.site()
@@ -164,6 +186,22 @@ def test_deploy_names_workers_first_and_producers_first(shop: Shop, tmp_path: Pa
     page = deploys(shop, history(tmp_path, following))
     assert "resize changed ! workers first" in page
     assert "report changed ! producers first" in page
+
+
+def test_what_may_lose_a_value_is_a_warning_on_both_pages(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1")
+    following = TypedQ(shop.namespace, url=shop.url)
+    history(tmp_path, shop.app)
+
+    @following.task
+    def resize(image_id: int, *, breadth: int = 100) -> None: ...
+
+    page = deploys(shop, history(tmp_path, following))
+    assert "Any order is safe for messages, but values may be lost or change: 1 task with" in page
+    assert 'POSSIBLE_RENAME at $.breadth: "width" is gone and "breadth" is new' in page
+    compared = {"old": shop.resize.contract.fingerprint, "new": resize.contract.fingerprint}
+    page = shop.site(schemas=tmp_path).get("/contracts/resize", params=compared).text
+    assert '<span class="badge warn">POSSIBLE_RENAME</span>' in page
 
 
 def test_deploy_takes_uploaded_files(shop: Shop, tmp_path: Path) -> None:

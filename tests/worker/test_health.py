@@ -127,8 +127,14 @@ def test_of_several_workers_each_must_be_healthy_unless_one_is_chosen(
     one.signal(signal.SIGSTOP)
     assert f"(pid {one.pid}): its supervisor is stopped" in ask(stage.environment).line
     assert ask(stage.environment, "--pid", str(one.pid)).code == 1
-    assert ask(stage.environment, "--pid", str(two.pid), "--namespace", namespace, app).code == 0
-    for words, told in ((["other:app"], "for app other:app"), (["--namespace=x"], "namespace x")):
+    assert (
+        ask(stage.environment, "--pid", str(two.pid), "--namespace", namespace, "-A", app).code == 0
+    )
+    for words, told in (
+        (["other:app"], "for app other:app"),
+        (["--app=o:a"], "app o:a"),
+        (["--namespace=x"], "namespace x"),
+    ):
         code, line = ask(stage.environment, *words)
         assert code == 1
         assert told in line

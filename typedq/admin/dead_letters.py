@@ -69,8 +69,8 @@ class DeadLetters:
         return _describe(DeadEntry(id, died_ms), message, show)
 
     def ids(self, only: Selection) -> list[str]:
-        """Return the ids of the selected dead letters; bodies are read only for a task or error."""
-        if only.task is not None or only.error is not None:
+        """Return the ids of the selected dead letters; bodies are read only if they decide it."""
+        if only.reads_messages:
             return [letter.shown["id"] for letter in self.find(only)]
         return [entry.id for page in self._pages(only, CHUNK) for entry in page]
 
@@ -91,7 +91,7 @@ class DeadLetters:
             seen.update(ids := [entry.id for entry in entries])
             messages = self._broker.call(stats.read_dead(self._keys, ids)) if ids else []
             for entry, message in zip(entries, messages, strict=True):
-                if message and only.task in (None, describe(message.message)["task"]):
+                if message and only.takes(message.message):
                     yield entry, message
 
     def _pages(self, only: Selection, size: int) -> Iterator[list[DeadEntry]]:

@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     status: `new`, `changed`, `unchanged` or `removed`
     deployed: the contracts that live workers read now, with how many workers read each
     reasons: what forbids another order, as text
+    warnings: what forbids none, but may lose or change a value, as text
     """
 
     task: str
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     deployed: Mapping[str, int]
     reasons: Sequence[str]
     waiting: Sequence[Waiting]
+    warnings: Sequence[str] = ()
 
     @property
     def unreadable(self) -> int:
@@ -84,7 +86,14 @@ def plan(
     gone = (deployed.keys() | waits.keys()) - names
     plans += [_removed(name, deployed.get(name, {}), waits.get(name, {})) for name in sorted(gone)]
     return sorted(
-        plans, key=lambda p: (not p.unreadable, _URGENCY[p.order], p.status == "unchanged", p.task)
+        plans,
+        key=lambda p: (
+            not p.unreadable,
+            _URGENCY[p.order],
+            not p.warnings,
+            p.status == "unchanged",
+            p.task,
+        ),
     )
 
 
@@ -105,30 +114,42 @@ def _plan(
         for contract, count in waits.get(name, {}).items()
     ]
     steps = [_step(task, contract, schemas) for contract in now]
-    reasons = [reason for _, _, found in steps for reason in found]
-    backward, forward = all(b for b, _, _ in steps), all(f for _, f, _ in steps)
+    reasons = [reason for step in steps for reason in step.reasons]
+    warnings = [warning for step in steps for warning in step.warnings]
+    backward, forward = all(step.backward for step in steps), all(step.forward for step in steps)
     if not now and deployed:
         forward = False
         reasons.append("no live worker has this task")
     changed = any(contract.partition("@")[2] != task.fingerprint for contract in now)
     status = "changed" if changed else "unchanged" if now else "new"
-    return Plan(task.name, status, registry.order_of(backward, forward), now, reasons, waiting)
+    order = registry.order_of(backward, forward)
+    return Plan(task.name, status, order, now, reasons, waiting, warnings)
 
 
-def _step(task: Declared, contract: str, schemas: Schemas) -> tuple[bool, bool, list[str]]:
-    """Return whether the next version reads a deployed contract, whether that reads it, and why."""
+class _Step(NamedTuple):
+    """From a deployed contract to the next: the fields of `Comparison`, and why."""
+
+    backward: bool
+    forward: bool
+    reasons: Sequence[str]
+    warnings: Sequence[str] = ()
+
+
+def _step(task: Declared, contract: str, schemas: Schemas) -> _Step:
     name, _, fingerprint = contract.partition("@")
     same = fingerprint == task.fingerprint
     schema = schemas.get(contract)
     if same or schema is None:
         unknown = [] if same else [f"nobody has published {contract}, which workers read"]
         reasons = [*unknown, *_renamed(task, name)]
-        return same, same and not reasons, reasons
-    backward = _reading(task, contract, schemas).how is not None
-    back = [] if backward else _lines(compare(schema, task.schema), "next workers cannot read")
+        return _Step(same, same and not reasons, reasons)
+    how, there = _reading(task, contract, schemas).how, compare(schema, task.schema)
+    back = [] if how else _lines(there, "next workers cannot read")
     forth = _lines(compare(task.schema, schema), "today's workers cannot read")
     forth += _renamed(task, name)
-    return backward, not forth, [*back, *forth]
+    lost = [] if how == "upcaster" else [change for change in there.changes if change.warning]
+    warnings = [f"{change.rule} at {change.path}: {change.message}" for change in lost]
+    return _Step(how is not None, not forth, [*back, *forth], warnings)
 
 
 def _renamed(task: Declared, name: str) -> list[str]:

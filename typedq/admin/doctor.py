@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, get_args
 
 from typedq import registry
+from typedq.admin.commands import with_app
 from typedq.admin.messages import age
 from typedq.admin.overview import overview
 from typedq.app import TypedQ
@@ -23,7 +24,8 @@ _START = "typedq worker"
 _SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(
     ("lease_extended", "paused"), "set"
 )
-_TYPES = _SETS | {"last_tick": "string", "broadcasts": "stream", "supervisors": "list"}
+_STREAMS = dict.fromkeys(("broadcasts", "cancellations"), "stream")
+TYPES = _SETS | _STREAMS | {"last_tick": "string", "supervisors": "list"}
 
 
 def examine(app: TypedQ, seen: Mapping[str, Any] | None = None) -> Iterator[Finding]:
@@ -40,7 +42,8 @@ def examine(app: TypedQ, seen: Mapping[str, Any] | None = None) -> Iterator[Find
     }
     for name, check in checks.items():
         try:
-            yield from check()
+            for finding in check():
+                yield finding._replace(fix=with_app(app, finding.fix))
         except ServerRefused as error:
             found = f"not checked: {error.reason}"
             yield Finding(name, "warning", found, _ACLS if "this user" in found else "")
@@ -103,7 +106,7 @@ def _acl(app: TypedQ) -> Iterator[Finding]:
 
 def _keys(app: TypedQ) -> Iterator[Finding]:
     keys = app.broker.keys
-    wanted = {key: _TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
+    wanted = {key: TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
     for queue in app.settings.queues:
         wanted |= zip(keys.queue_keys([queue.name]), ("list", "zset", "list"), strict=True)
     found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
@@ -166,7 +169,7 @@ def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterat
     served = {name for worker in alive for name in worker["queues"]}
     filled = [queue for queue in queues if queue["oldest_s"] is not None]
     for queue in sorted(filled, key=lambda queue: -queue["oldest_s"]):
-        name, found = queue["name"], f"{age(queue['oldest_s'])} in {queue['name']}"
+        name, found = queue["name"], f"waits {age(queue['oldest_s'])} in {queue['name']}"
         level: Level = "warning" if queue["oldest_s"] > 300 else "ok"
         if queue["paused"]:
             yield Finding("oldest", "warning", f"{found}, which is paused", f"typedq resume {name}")

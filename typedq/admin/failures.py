@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -64,19 +64,24 @@ def dead_rows(groups: Iterable[DeadGroup], live: LiveReaders) -> list[dict[str, 
     ]
 
 
-def destinations(letters: Iterable[Letter], live: LiveReaders) -> list[dict[str, Any]]:
-    """Return where a retry would send dead letters, and who can read them there."""
-    needs = Counter(letter.needs for letter in letters if letter.needs)
-    return [
-        {
-            "messages": count,
-            "task": each.contract.partition("@")[0],
-            "queue": each.queue,
-            "contract": each.contract,
-            **read_by([each], live),
-        }
-        for each, count in needs.most_common()
-    ]
+def destinations(
+    needs: Mapping[Group | None, int], live: LiveReaders, queues: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return what a retry or a drop would change: by queue and contract, and who can read it.
+
+    needs: how many messages of each; None for malformed ones
+    queues: the only ones into which messages can be retried; None if all would be changed
+    """
+    rows = list[dict[str, Any]]()
+    for each, count in sorted(needs.items(), key=lambda item: -item[1]):
+        row: dict[str, Any] = dict.fromkeys(("task", "queue", "contract"))
+        row |= {"messages": count, "changed": queues is None, "read_by": [], "why": "malformed"}
+        if each is not None:
+            row |= {"task": each.contract.partition("@")[0], **each._asdict()}
+            row |= {"changed": queues is None or each.queue in queues, **read_by([each], live)}
+            row["why"] = row["why"] if row["changed"] else f"this app has no queue {each.queue}"
+        rows.append(row)
+    return rows
 
 
 def parked_rows(app: TypedQ, groups: Sizes, live: LiveReaders) -> list[dict[str, Any]]:

@@ -48,6 +48,16 @@ class Selection:
         return self.since.timestamp() * 1000 if self.since else 0.0
 
     @property
+    def reads_messages(self) -> bool:
+        """Return True if messages must be read to select them."""
+        return any((self.task, self.queue, self.error))
+
+    def takes(self, message: bytes) -> bool:
+        """Return True if a message is of the task and queue."""
+        about = describe(message) if self.task or self.queue else dict[str, Any]()
+        return all(about[n] == v for n, v in (("task", self.task), ("queue", self.queue)) if v)
+
+    @property
     def narrows(self) -> bool:
         """Return True unless all messages are selected."""
         return any((self.task, self.queue, self.since, self.error))

@@ -107,6 +107,7 @@ def load(
             raise
         raise AppNotFound(error.path, "imports= lists it, but there is no such module") from None
     telemetry.restore()
+    found.declarations.given = argument or app or ""
     return found
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
@@ -16,13 +15,11 @@ from typedq.cli.console import Row, columns, print_json, print_line, print_rows
 from typedq.cli.messages import Number, Shown
 
 if TYPE_CHECKING:
-    from typedq.admin.dead_letters import DeadLetters, Letter
+    from typedq.admin.dead_letters import DeadLetters
     from typedq.app import TypedQ
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
 Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these dead letters.")]
-_DRY_RUN = "Change nothing: show how many messages would go where, and who can read them."
-DryRun = Annotated[bool, Option("--dry-run", help=_DRY_RUN)]
 _KIND = "dead letter(s)"
 _OTHERS = "the others no longer exist, or are malformed or of a queue that this app does not have"
 
@@ -37,7 +34,7 @@ class DeadFilter(messages.Filter):
 
     @property
     def given(self) -> dict[str, Any]:
-        return {"task": self.task, "since": self.since, "error": self.error}
+        return {**super().given, "error": self.error}
 
 
 @dataclass(frozen=True)
@@ -61,11 +58,11 @@ def list_(
         from typedq.admin.failures import dead_rows, group_dead
         from typedq.admin.readers import LiveReaders
 
-        found = dead_rows(group_dead(letters), LiveReaders.now(loaded))[:number]
+        found = dead_rows(messages.first(group_dead(letters), number), LiveReaders.now(loaded))
         shown = {**columns("messages", "task"), "error": _first_line}
         shown |= {**columns("oldest", "newest"), "read by": messages.read_by}
     else:
-        found = [letter.shown for letter in islice(letters, number)]
+        found = [letter.shown for letter in messages.first(letters, number)]
         shown = {**columns("id", "died", "task", "queue", "kind"), "error": _first_line}
     print_rows(found, shown, as_json=json, none=none)
 
@@ -89,53 +86,31 @@ def show(id: Id, *, shown: Shown, json: AsJson = False, app: AppOptions) -> None
         print_line(f"    {line}")
 
 
-def retry(
-    ids: Ids = None,
-    *,
-    which: DeadTarget,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    app: AppOptions,
-) -> None:
+def retry(ids: Ids = None, *, which: DeadTarget, app: AppOptions) -> None:
     """Requeue dead letters with counters reset. Asks for confirmation unless you give IDs."""
-    which.check(ids, "id")
-    if json and not dry_run:
-        raise BadParameter("it belongs to --dry-run", param_hint="--json")
-    loaded = app.load()
-    dead = _dead_letters(loaded)
-    if dry_run:
-        letters = filter(None, map(dead.get, ids)) if ids else dead.find(which.selection)
-        _preview(loaded, list(letters), as_json=json)
-        return
-    chosen = ids or dead.ids(which.selection)
-    yes = which.yes or bool(ids)
-    messages.change("retry", _KIND, len(set(chosen)), dead.requeue(chosen), _OTHERS, yes=yes)
+    _change("retry", ids, which, app.load())
 
 
 def drop(ids: Ids = None, *, which: DeadTarget, app: AppOptions) -> None:
     """Delete dead letters for good. Asks for confirmation."""
+    _change("drop", ids, which, app.load())
+
+
+def _change(what: Literal["retry", "drop"], ids: Ids, which: DeadTarget, app: TypedQ) -> None:
     which.check(ids, "id")
-    dead = _dead_letters(app.load())
-    chosen = ids or dead.ids(which.selection)
-    messages.change("drop", _KIND, len(set(chosen)), dead.delete(chosen), _OTHERS, yes=which.yes)
-
-
-def _preview(app: TypedQ, letters: Sequence[Letter], *, as_json: bool) -> None:
-    from typedq.admin.failures import destinations
-    from typedq.admin.readers import LiveReaders
-
-    rows = destinations(letters, LiveReaders.now(app))
-    malformed = len(letters) - sum(row["messages"] for row in rows)
-    if as_json:
-        nowhere: Row = {"messages": malformed, "read_by": [], "why": "malformed"}
-        blank = dict.fromkeys(("task", "queue", "contract"))
-        print_json([*rows, *([{**nowhere, **blank}] if malformed else [])])
+    dead, is_retry = _dead_letters(app), what == "retry"
+    if which.dry_run:
+        given = filter(None, map(dead.get, dict.fromkeys(ids or ())))
+        letters = given if ids else dead.find(which.selection)
+        needs = Counter(letter.needs for letter in letters)
+        queues = [queue.name for queue in app.settings.queues] if is_retry else None
+        change = f"a {what} would {'requeue' if is_retry else 'delete'}"
+        messages.preview(app, change, _KIND, needs, queues=queues, as_json=which.json)
         return
-    shown = {**columns("messages", "task", "queue", "contract"), "read by": messages.read_by}
-    print_line(f"a retry would requeue {sum(row['messages'] for row in rows):,} {_KIND}:")
-    print_rows(rows, shown, as_json=False, none="nothing")
-    if malformed:
-        print_line(f"{malformed:,} malformed: a retry leaves them; typedq dead drop removes them")
+    chosen = ids or dead.ids(which.selection)
+    steps = dead.requeue(chosen) if is_retry else dead.delete(chosen)
+    yes = which.yes or (is_retry and bool(ids))
+    messages.change(what, _KIND, len(set(chosen)), steps, _OTHERS, yes=yes)
 
 
 def _dead_letters(app: TypedQ) -> DeadLetters:

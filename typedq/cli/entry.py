@@ -43,10 +43,10 @@ def health(
 
 def _parse(words: list[str]) -> tuple[bool, bool, str, int, str] | None:
     """Return ready, json, namespace, pid and app; None for what typer explains, as --help."""
-    values = {"--namespace": "", "--pid": "0"}
+    values = {"--namespace": "", "--pid": "0", "--app": ""}
     flags, rest, app = set[str](), iter(words), ""
     for word in rest:
-        name, equals, value = word.partition("=")
+        name, equals, value = ("--app" if word == "-A" else word).partition("=")
         if word in ("--ready", "--json"):
             flags.add(word)
         elif name in values:
@@ -59,5 +59,7 @@ def _parse(words: list[str]) -> tuple[bool, bool, str, int, str] | None:
             app = word
     if not (values["--pid"].isdecimal() and values["--pid"].isascii()):
         return None
+    if app and values["--app"]:
+        return None
     ready, as_json = "--ready" in flags, "--json" in flags
-    return ready, as_json, values["--namespace"], int(values["--pid"]), app
+    return ready, as_json, values["--namespace"], int(values["--pid"]), app or values["--app"]

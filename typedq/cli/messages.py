@@ -1,4 +1,4 @@
-"""Options and output that commands on messages share: select, show, confirm, count.
+"""Options and output that commands on messages share: select, show, preview, confirm, count.
 
 Arguments are shown only with --payload, because they may be confidential; and what is declared
 secret, or may be, only with --show-secrets.
@@ -7,23 +7,26 @@ secret, or may be, only with --show-secrets.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer import BadParameter, Option
 
 from typedq.cli import console
-from typedq.cli.console import columns, print_line
+from typedq.cli.console import columns, print_line, print_note
 from typedq.cli.parameters import since as read_since
 
 if TYPE_CHECKING:
     from typedq.admin.messages import Selection
     from typedq.admin.payloads import Payloads
     from typedq.app import TypedQ
+    from typedq.broker.parking import Group
 
+T = TypeVar("T")
 _SINCE = "Only those since then: 30m, 1h, 2d or 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
@@ -34,6 +37,7 @@ Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
 _PAYLOAD = "Show the arguments too, with secrets, and values that may be secrets, as ***."
 _SECRETS = "Show the arguments with their secrets."
+_DRY_RUN = "Change nothing: show how many messages would change, and who can read them."
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,15 @@ class Filter:
     """Options that select messages; without any, all."""
 
     task: Annotated[str | None, Option("--task", metavar="NAME", help="Only of this task.")] = None
+    queue: Annotated[
+        str | None, Option("-Q", "--queue", metavar="NAME", help="Only of this queue.")
+    ] = None
     since: Annotated[datetime | None, Option(parser=read_since, metavar="WHEN", help=_SINCE)] = None
 
     @property
     def given(self) -> dict[str, Any]:
         """Return the values of the options by name."""
-        return {"task": self.task, "since": self.since}
+        return {"task": self.task, "queue": self.queue, "since": self.since}
 
     @property
     def selection(self) -> Selection:
@@ -77,9 +84,13 @@ class Target(Filter):
 
     all: Annotated[bool, Option("--all", help="All of them.")] = False
     yes: Yes = False
+    dry_run: Annotated[bool, Option("--dry-run", help=_DRY_RUN)] = False
+    json: Annotated[bool, Option("--json", help="With --dry-run: print JSON.")] = False
 
     def check(self, names: Sequence[str] | None, what: str) -> None:
         """Raise BadParameter unless messages are selected, or --all is given."""
+        if self.json and not self.dry_run:
+            raise BadParameter("it belongs to --dry-run", param_hint="--json")
         if bool(names) == (self.all or any(self.given.values())):
             options = ", ".join(f"--{name}" for name in self.given)
             reason = f"give {what}s, or choose by {options} or --all"
@@ -92,6 +103,44 @@ def show_messages(messages: Sequence[dict[str, Any]], none: str, *, as_json: boo
     shown = {**columns(*_SHOWN), **({"meta": meta_text} if has_meta else {})}
     shown |= columns("payload") if any("payload" in row for row in messages) else {}
     console.print_rows(messages, shown, as_json=as_json, none=none)
+
+
+def first(found: Iterable[T], number: int) -> list[T]:
+    """Return the first; a note says if there are more."""
+    shown = list(islice(found, number + 1))
+    if len(shown) > number:
+        print_note(f"there are more than these {number:,}; -n shows more")
+    return shown[:number]
+
+
+def preview(
+    app: TypedQ,
+    change: str,
+    kind: str,
+    needs: Mapping[Group | None, int],
+    *,
+    queues: Collection[str] | None = None,
+    as_json: bool,
+) -> None:
+    """Print what a change would do; `change`: such as "a retry would requeue".
+
+    needs, queues: as `destinations` takes them
+    """
+    from typedq.admin.failures import destinations
+    from typedq.admin.readers import LiveReaders
+
+    rows = destinations(needs, LiveReaders.now(app), queues)
+    if as_json:
+        console.print_json(rows)
+        return
+    total = sum(row["messages"] for row in rows if row["changed"])
+    print_line(f"{change} {total:,} {kind}:")
+    shown = {**columns("messages", "task", "queue", "contract"), "read by": _destination}
+    console.print_rows(rows, shown, as_json=False, none="nothing")
+
+
+def _destination(row: console.Row) -> str:
+    return read_by(row) if row["changed"] else f"left as it is: {row['why']}"
 
 
 def read_by(row: console.Row) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer import Argument, Option
+from typer import Argument
 
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
@@ -18,6 +16,7 @@ from typedq.cli.messages import Number, Shown
 if TYPE_CHECKING:
     from typedq.admin.parked import Parked
     from typedq.app import TypedQ
+    from typedq.broker.parking import Group
 
 Contracts = Annotated[
     list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `list` shows them.")
@@ -26,26 +25,8 @@ _KIND = "parked message(s)"
 _OTHERS = "workers that can read the others fetched them meanwhile"
 
 
-@dataclass(frozen=True)
-class GroupFilter(messages.Filter):
-    """Options that select groups; without any, all."""
-
-    queue: Annotated[
-        str | None, Option("-Q", "--queue", metavar="NAME", help="Only of this queue.")
-    ] = None
-
-    @property
-    def given(self) -> dict[str, Any]:
-        return {"task": self.task, "queue": self.queue, "since": self.since}
-
-
-@dataclass(frozen=True)
-class GroupTarget(GroupFilter, messages.Target):
-    """Options of a command that changes groups."""
-
-
 def list_(
-    only: GroupFilter, *, groups: messages.Groups = False, json: AsJson = False, app: AppOptions
+    only: messages.Filter, *, groups: messages.Groups = False, json: AsJson = False, app: AppOptions
 ) -> None:
     """List parked messages by queue and contract, the oldest first."""
     loaded = app.load()
@@ -68,7 +49,7 @@ def list_(
 def show(
     contracts: Contracts = None,
     *,
-    only: GroupFilter,
+    only: messages.Filter,
     number: Number = 20,
     shown: Shown,
     json: AsJson = False,
@@ -78,12 +59,12 @@ def show(
     loaded = app.load()
     parked = _parked(loaded)
     groups = parked.groups(only.selection, contracts)
-    found = list(islice(parked.messages(groups, shown.payloads(loaded)), number))
+    found = messages.first(parked.messages(groups, shown.payloads(loaded)), number)
     messages.show_messages(found, _nothing(only, contracts), as_json=json)
     raise typer.Exit(0 if found else 1)
 
 
-def retry(contracts: Contracts = None, *, which: GroupTarget, app: AppOptions) -> None:
+def retry(contracts: Contracts = None, *, which: messages.Target, app: AppOptions) -> None:
     """Requeue parked messages. Asks for confirmation.
 
     A worker that cannot read them parks them again.
@@ -91,7 +72,7 @@ def retry(contracts: Contracts = None, *, which: GroupTarget, app: AppOptions) -
     _change("retry", app, which, contracts, "ready")
 
 
-def drop(contracts: Contracts = None, *, which: GroupTarget, app: AppOptions) -> None:
+def drop(contracts: Contracts = None, *, which: messages.Target, app: AppOptions) -> None:
     """Drop parked messages for good. Asks for confirmation."""
     _change("drop", app, which, contracts, "purged")
 
@@ -99,13 +80,19 @@ def drop(contracts: Contracts = None, *, which: GroupTarget, app: AppOptions) ->
 def _change(
     what: str,
     app: AppOptions,
-    which: GroupTarget,
+    which: messages.Target,
     contracts: list[str] | None,
     to: Literal["ready", "purged"],
 ) -> None:
     which.check(contracts, "contract")
-    parked = _parked(app.load())
+    loaded = app.load()
+    parked = _parked(loaded)
     groups = parked.groups(which.selection, contracts)
+    if which.dry_run:
+        needs: dict[Group | None, int] = {group: size.messages for group, size in groups.items()}
+        change = f"a {what} would {'requeue' if to == 'ready' else 'delete'}"
+        messages.preview(loaded, change, _KIND, needs, as_json=which.json)
+        return
     total = sum(size.messages for size in groups.values())
     messages.change(what, _KIND, total, parked.release(groups, to), _OTHERS, yes=which.yes)
 
@@ -116,5 +103,5 @@ def _parked(app: TypedQ) -> Parked:
     return Parked(app)
 
 
-def _nothing(only: GroupFilter, contracts: Sequence[str] | None = None) -> str:
+def _nothing(only: messages.Filter, contracts: Sequence[str] | None = None) -> str:
     return "nothing is parked" + (" that matches" if contracts or only.selection.narrows else "")

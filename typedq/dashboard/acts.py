@@ -99,7 +99,7 @@ def dead(view: View, given: Given) -> Preview:
     if id:
         letter = admin.get(id)
         letters = [letter] if letter else []
-        what, command = f"dead letter {id}", f"typedq dead {act} {id}"
+        what, command = f"dead letter {id}", shlex.join(["dead", act, id])
         ids = [id] if letter else []
     elif task or error:
         found = sample(view, task, error)
@@ -107,18 +107,18 @@ def dead(view: View, given: Given) -> Preview:
         ids = [str(each.shown["id"]) for each in letters]
         what = " ".join(filter(None, ["dead letters", task and f"of {task}", error]))
         options = [*(["--task", task] if task else []), *(["--error", error] if error else [])]
-        command = shlex.join(["typedq", "dead", act, *options])
+        command = shlex.join(["dead", act, *options])
         if not found.whole:
             note = "There may be more, older ones. Repeat it for those, or use the command."
     else:
         letters, ids = list[Letter](), admin.ids(EVERYTHING)
-        what, command = "dead letters, all of them", f"typedq dead {act} --all"
+        what, command = "dead letters, all of them", f"dead {act} --all"
     needs = {each.needs for each in letters if each.needs}
     last = max((str(each.shown["died"]) for each in letters), default="")
     fields = {"act": act, "id": id, "task": task, "error": error, "before": before or last}
     change = admin.requeue if act == "retry" else admin.delete
     return Preview(
-        *("dead letters", what, len(ids), needs, fields, command, "/dead"),
+        *("dead letters", what, len(ids), needs, fields, view.command(command), "/dead"),
         apply=lambda: sum(change(ids)),
         note=note,
     )
@@ -133,11 +133,12 @@ def parked(view: View, given: Given) -> Preview:
     groups = admin.groups(Selection(queue=queue), [contract])
     count = sum(size.messages for size in groups.values())
     what, fields = f"parked messages of {contract} in {queue}", {"queue": queue}
-    command = f"typedq parked {act} {contract} --queue {queue}"
+    command = shlex.join(["parked", act, contract, "--queue", queue])
     fields |= {"act": act, "contract": contract}
     note = "A worker that cannot read them parks them again." if act == "retry" else ""
     return Preview(
-        *("parked messages", what, count, {Group(queue, contract)}, fields, command, "/parked"),
+        *("parked messages", what, count, {Group(queue, contract)}, fields),
+        *(view.command(command), "/parked"),
         apply=lambda: sum(admin.release(groups, "ready" if act == "retry" else "purged")),
         note=note,
     )

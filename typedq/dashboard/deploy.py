@@ -46,6 +46,7 @@ def deploy(view: View) -> Response:
         left_out=len(plans[_MOST:]),
         counts=Counter(plan.order for plan in plans),
         unreadable=sum(plan.unreadable for plan in plans),
+        warned=sum(bool(plan.warnings) for plan in plans),
         order=order,
         path=path,
         uploaded=uploaded,

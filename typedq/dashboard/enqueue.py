@@ -53,7 +53,7 @@ def send(view: View) -> Response:
         return _form(view, task, given, {_place(error): error.reason}, status=400)
     except InvalidOptions as error:
         return _form(view, task, given, {error.option: error.reason}, status=400)
-    command = _command(task, body, given)
+    command = _command(view, task, body, given)
     if given.get("do") != "enqueue":
         return _form(view, task, given, {}, command=command)
     broker, settings = view.site.app.broker, view.site.app.settings
@@ -121,12 +121,12 @@ def _options(given: Mapping[str, str]) -> Any:
     return options
 
 
-def _command(task: Task[..., Any], body: bytes, given: Mapping[str, str]) -> str:
-    words = ["typedq", "enqueue", task.name, body.decode(errors="backslashreplace")]
+def _command(view: View, task: Task[..., Any], body: bytes, given: Mapping[str, str]) -> str:
+    words = ["enqueue", task.name, body.decode(errors="backslashreplace")]
     for name in ("delay", "queue"):
         if given.get(name, "").strip():
             words += [f"--{name}", given[name].strip()]
-    return shlex.join(words)
+    return view.command(shlex.join(words))
 
 
 def _task(view: View, name: str) -> Task[..., Any]:

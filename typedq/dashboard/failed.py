@@ -42,7 +42,7 @@ def sample(view: View, task: str = "", error: str = "") -> Sample:
 def dead(view: View) -> Response:
     """Show groups of dead letters, or the dead letters of one group."""
     task, error = view.query("task"), view.query("error")
-    seen, found = view.facts.seen, sample(view, task, error)
+    seen, found = view.facts.seen, view.shared(lambda: sample(view, task, error))
     groups = view.page(group_dead(found.letters))
     live = reading(view, seen)
     return view.render(
@@ -94,8 +94,8 @@ def parked(view: View) -> Response:
     shown = list[dict[str, Any]]()
     if queue and contract:
         admin = Parked(app)
-        chosen = admin.groups(Selection(queue=queue), [contract])
-        shown = list(islice(admin.messages(chosen), _PARKED))
+        chosen = Selection(queue=queue), [contract]
+        shown = view.shared(lambda: list(islice(admin.messages(admin.groups(*chosen)), _PARKED)))
     return view.render(
         "parked.html",
         live=True,

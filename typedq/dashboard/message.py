@@ -14,10 +14,11 @@ from typedq.errors import InvalidId, SearchLimit
 
 LIMIT = 20_000  # waiting messages that one page looks at; `typedq show` looks at a million
 _OUTCOMES = {
-    "dropped": "It waited, is gone, and will never run.",
-    "told": "A worker holds it. If it runs, its task meets Cancelled; it will not wait again.",
-    "dead": "It is a dead letter, and stays one.",
-    "unknown": "It has ended, was dropped before, or was never accepted.",
+    "dropped": "Cancelled: it waited, is gone, and will never run.",
+    "told": "Cancelled: a worker holds it. If it runs, its task meets Cancelled; it will not wait"
+    " again.",
+    "dead": "Not cancelled: it is a dead letter, and stays one.",
+    "unknown": "Not cancelled: it has ended, was dropped before, or was never accepted.",
 }
 
 

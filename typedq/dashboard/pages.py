@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from typedq import registry
+from typedq.admin.commands import with_app
 from typedq.admin.doctor import check_waiting, examine
 from typedq.admin.readers import LiveReaders
 from typedq.broker.server_checks import Finding
@@ -47,7 +48,9 @@ def now(view: View) -> Response:
 
 def findings(view: View, seen: Mapping[str, Any]) -> Sequence[Finding]:
     """Return what `typedq doctor` says about workers, queues and contracts."""
-    return list(check_waiting(seen, fresh_s=2 * view.site.app.settings.lease))
+    app = view.site.app
+    found = check_waiting(seen, fresh_s=2 * app.settings.lease)
+    return [each._replace(fix=with_app(app, each.fix)) for each in found]
 
 
 def alive(view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:

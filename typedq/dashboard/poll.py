@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, final
+from typing import Any, TypeVar, cast, final
 
 from typedq.admin.overview import Contracts, overview
 from typedq.app import TypedQ
 
+T = TypeVar("T")
 REFRESH_S = 5  # how often an open page asks for news
 RATE_S = 60.0  # rates are over this time at most
+_KEPT = 4  # readings of single pages that viewers share
 _MANY = 30  # comparisons that a request waits for; they take up to 0.3 s
 
 
@@ -50,6 +53,8 @@ class Poll:
         self._contracts: Contracts | None = None
         self._running: Future[Facts] | None = None
         self._last: Facts | None = None
+        self._extra: dict[Hashable, tuple[float, Any]] = {}
+        self._reading = Lock()
         self._samples: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def facts(self, *, refresh: bool = False) -> Facts:
@@ -75,6 +80,18 @@ class Poll:
                     raise
                 if (done := self._compared - before) > _MANY:
                     raise Comparing(done) from None
+
+    def shared(self, key: Hashable, read: Callable[[], T], *, refresh: bool) -> T:
+        """Return what one page shows beside the facts; refreshing viewers share a reading."""
+        with self._reading if refresh else nullcontext():
+            taken, found = self._extra.get(key, (0.0, None))
+            if refresh and time.monotonic() - taken < REFRESH_S * 0.9:
+                return cast("T", found)
+            value = read()
+            # The newest few: readings are large, and keys are what anybody asks for.
+            kept = [item for item in self._extra.items() if item[0] != key][-_KEPT + 1 :]
+            self._extra = dict([*kept, (key, (time.monotonic(), value))])
+            return value
 
     @property
     def _compared(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from typedq.admin.commands import with_app
 from typedq.app import TypedQ
 from typedq.dashboard.guard import local_path, root
 from typedq.dashboard.poll import REFRESH_S, Facts, Poll
@@ -87,7 +88,15 @@ class View:
     @cached_property
     def facts(self) -> Facts:
         """Return what the server says now. Raises ServerError, Comparing."""
-        return self.site.poll.facts(refresh="hx-request" in self.request.headers)
+        return self.site.poll.facts(refresh=self._refreshes)
+
+    def shared(self, read: Callable[[], T]) -> T:
+        """Return what this page reads; pages that refresh share it. Raises ServerError."""
+        return self.site.poll.shared(self.here(), read, refresh=self._refreshes)
+
+    @property
+    def _refreshes(self) -> bool:
+        return "hx-request" in self.request.headers
 
     def query(self, name: str) -> str:
         """Return a parameter of the URL, at most 400 characters."""
@@ -116,6 +125,10 @@ class View:
         number = min(int(asked), pages) if asked.isascii() and asked.isdecimal() else 1
         first = (max(1, number) - 1) * size
         return Paged(rows[first : first + size], max(1, number), pages, len(rows))
+
+    def command(self, words: str) -> str:
+        """Return a command of typedq, with the app that this dashboard was started for."""
+        return with_app(self.site.app, f"typedq {words}")
 
     def render(self, template: str, status: int = 200, **values: object) -> Response:
         """Return a page."""
