@@ -37,6 +37,7 @@ TEXT_TYPES: list[Any] = [
     ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
     ipaddress.IPv4Interface, pydantic.IPvAnyAddress, pydantic.IPvAnyNetwork, pydantic.AnyUrl,
     pydantic.HttpUrl, pydantic.PostgresDsn, pydantic.RedisDsn, pydantic.AmqpDsn, pydantic.UUID4,
+    dt.timedelta,
 ]  # fmt: skip
 
 
@@ -103,6 +104,15 @@ def test_a_format_that_is_not_known_may_not(name: str) -> None:
 )
 def test_text_of_a_form_may_become_text_of_a_wider_one(old: Any, new: Any) -> None:
     assert verdicts(model(a=old), model(a=new)) == (True, False)
+
+
+def test_durations_of_pydantic_are_read_by_msgspec_if_they_are_less_than_a_year() -> None:
+    year, plain = dt.timedelta(365), struct(a=dt.timedelta)
+    short = model(a=Annotated[dt.timedelta, Field(gt=-year / 2, lt=year / 2)])
+    assert verdicts(plain, model(a=dt.timedelta)) == (True, False)
+    assert verdicts(short, plain) == (True, False)
+    (change,) = between(model(a=dt.timedelta), plain).changes
+    assert (change.rule, change.example) == ("TYPE_NARROWED", {"a": "P1Y"})
 
 
 def test_bytes_never_become_text() -> None:

@@ -137,7 +137,7 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "timedelta": (
         dt.timedelta,
         [None, Field(gt=dt.timedelta(0)), at.Le(dt.timedelta(days=1))],
-        [dt.timedelta(n) for n in (-1, 0, 1, 2)],
+        [dt.timedelta(n) for n in (-400, -1, 0, 1, 2, 365)],
     ),
     "uuid": (uuid.UUID, [None], UUIDS),
     "uuid4": (pydantic.UUID4, [None], UUIDS),

@@ -23,6 +23,7 @@ from typing import (
     NamedTuple,
     NewType,
     Optional,
+    Required,
     TypedDict,
     TypeVar,
     Union,
@@ -84,6 +85,10 @@ TRANSLATED: list[tuple[Any, list[Any], list[Any], Any]] = [
     (Annotated[PositiveInt, Field(gt=5, ge=2)], [6], [5], Annotated[int, Meta(gt=5)]),
     (Annotated[int, Meta(ge=3), at.Ge(1)], [3], [2], Annotated[int, Meta(ge=3)]),
     (Annotated[int, Field(gt=1.0)], [2], [1], Annotated[int, Meta(gt=1)]),
+    (Annotated[float, at.Lt(Decimal("1.5"))], [1.0], [1.5], Annotated[float, Meta(lt=1.5)]),
+    (Annotated[int, at.Ge(True)], [1], [0], Annotated[int, Meta(ge=1)]),
+    (at.IsFinite[float], [1.0], [math.inf], float),
+    (Annotated[int, Field(examples=[dt.date(2020, 1, 1), {Decimal(1)}, object])], [1], [], int),
     (Annotated[str, at.MinLen(1)], ["a"], [""], Annotated[str, Meta(min_length=1)]),
     (
         Annotated[str, at.Len(1, 2)],
@@ -205,6 +210,9 @@ NOT_ENFORCED: list[tuple[Any, str]] = [
     (Annotated[float, at.MultipleOf(0.1)], "multiple_of on a float"),
     (Annotated[int, at.Gt(0.5)], "gt=0.5 on a whole number"),
     (Annotated[int, at.Lt(1 << 64)], "on a whole number"),
+    (Annotated[float, at.Lt(math.inf)], "lt=inf on a float"),
+    (Annotated[float, at.Lt(10**400)], "on a float"),
+    (Annotated[float, at.Lt(Decimal("0.1"))], "lt=Decimal('0.1') on a float"),
     (Annotated[bool, at.Gt(0)], "gt on a bool"),
     (Annotated[str, Field(pattern="a"), Field(pattern="b")], "a second pattern"),
     (Annotated[int, Field(alias="b")], "Field(alias=...)"),
@@ -297,6 +305,14 @@ class AttrsDefault:
     n: int = "x"  # type: ignore[assignment]
 
 
+class UnsayableDefault(Struct):
+    n: float = math.inf
+
+
+class SecondDefault(Struct):
+    at: dt.datetime = dt.datetime(2020, 1, 1, fold=1)  # noqa: DTZ001
+
+
 @attrs.define
 class Private:
     _n: int
@@ -321,6 +337,9 @@ class Initial:
         (AttrsDefault, "refuses its default 'x'"),
         (Private, "a private attribute of an attrs class is never written; give it another name"),
         (Initial, "an InitVar is not kept, so it cannot be sent; make it a field - at $.start"),
+        (UnsayableDefault, "refuses its default inf: NaN and infinity cannot be said in JSON"),
+        (SecondDefault, "fold=1 cannot be said in JSON"),
+        (Annotated[float, Meta(ge=-1e305)], "is not finite or is beyond 1e300; leave that out"),
         (Annotated[int, Field(gt=5, lt=6)], "no value fits its type"),
         (Annotated[str, at.MinLen(3), at.MaxLen(2)], "no value fits its type"),
         (Annotated[int, at.Interval(gt=0, lt=3), at.MultipleOf(5)], "no value fits its type"),
@@ -564,6 +583,16 @@ def test_a_datetime_is_no_date() -> None:
         contract(Values).encode((Values(day=FakeDatetime(2020, 1, 1)),), {})
 
 
+class Mixed(enum.Enum):
+    A = 1
+    B = (1, 2)
+
+
+class Large(enum.Enum):
+    A = 1 << 70
+
+
+Circle = TypeAliasType("Circle", "Circle")  # type: ignore[misc]
 REFUSED: list[tuple[Any, str]] = [
     (Any, "write typedq.Json for any JSON value"),
     (object, "write typedq.Json for any JSON value"),
@@ -589,6 +618,19 @@ REFUSED: list[tuple[Any, str]] = [
     (Mapping[bool, HttpUrl], "take str, int, UUID or date as keys"),
     (dict[memoryview, int], "take str, int, UUID or date as keys"),
     (complex, "take two floats"),
+    (set[Json], "a set cannot hold Json, which has no hash"),
+    (frozenset[pydantic.JsonValue], "a set cannot hold Json, which has no hash"),
+    (set[tuple[Json, int]], "a set cannot hold Json, which has no hash"),
+    (Mixed | None, "Mixed has values that are not all str or all int; give it values of one"),
+    (Large, "whole numbers of 64 bits with a sign; take int or str"),
+    (Literal[-(1 << 70)], "whole numbers of 64 bits with a sign; take int or str"),
+    (enum.Enum("Nothing", {}), "no value fits an enum without members; give it some"),
+    (Required[int], "Required and NotRequired belong in a TypedDict; name the type of the value"),
+    (Circle, "no value fits Circle, which is nothing but itself; name its values"),
+    (
+        collections.defaultdict[str, collections.defaultdict[str, int]],
+        "nobody knows what defaultdict[str, defaultdict[str, int]] holds for a missing key",
+    ),
     (type[int], "take its name as a str"),
     (Callable[[], int], "take its name as a str"),
     (msgspec.Raw, "pass str or bytes"),

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import enum
 import ipaddress
+import math
 import pathlib
 import re
 import time
@@ -219,6 +220,18 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "a bound of a duration": (
         model(dt.timedelta),
         model(Annotated[dt.timedelta, Field(le=dt.timedelta(1))]),
+    ),
+    "a duration that is written with years": (
+        model(dt.timedelta),
+        msgspec.defstruct("M", [("x", dt.timedelta)]),
+    ),
+    "durations of years as keys": (
+        model(dict[dt.timedelta, int]),
+        msgspec.defstruct("M", [("x", dict[dt.timedelta, int])]),
+    ),
+    "a duration up to a year": (
+        model(Annotated[dt.timedelta, Field(le=dt.timedelta(365), ge=dt.timedelta(0))]),
+        msgspec.defstruct("M", [("x", dt.timedelta)]),
     ),
     "another bound of a date": (
         model(Annotated[dt.date, at.Ge(DAY)]),
@@ -467,6 +480,10 @@ class WrongAndChecked(BaseModel, validate_default=True):
     n: Annotated[int, Field(gt=3)] = 1
 
 
+class PlainTag(BaseModel):
+    kind: Literal[Plain.A] = Plain.A
+
+
 class WrongDay(BaseModel):
     day: Annotated[dt.date, Field(ge=DAY)] = dt.date(2019, 1, 1)
 
@@ -536,6 +553,10 @@ REFUSED: list[tuple[Any, str]] = [
         model(Annotated[int, WrapSerializer(lambda v, h: h(v), return_type=bool)]),
         "its serializer writes boolean, but it reads integer",
     ),
+    (model(Annotated[float, at.Lt(math.inf)]), "lt=inf is no number that JSON can say; write"),
+    (model(Annotated[float, at.Lt(Decimal("0.1"))]), "lt=Decimal('0.1') is no number that JSON"),
+    (model(set[pydantic.JsonValue]), "a set cannot hold JsonValue, which has no hash"),
+    (PlainTag, "Literal[Plain.A] cannot be read back; take the enum itself"),
     (model(Literal[Plain.A]), "Literal[Plain.A] cannot be read back; take the enum itself"),
     (model(enum.Enum("Odd", {"A": (1, 2)})), "cannot be read back; give Odd str or int values"),
     (model(dict[tuple[int, int], int]), "take str, int, UUID or date as keys - at $.x[key]"),
@@ -650,6 +671,18 @@ class Written(BaseModel):
         return str(value)
 
 
+class Bird(BaseModel):
+    type_: Literal["bird"] = Field(alias="type")
+
+
+class Fish(BaseModel):
+    type_: Literal["fish"] = Field(alias="type")
+
+
+class Owned(BaseModel):
+    pets: list[Annotated[Bird | Fish, Field(discriminator="type_")]]
+
+
 class Extra(BaseModel, extra="allow"):
     a: int
 
@@ -678,6 +711,7 @@ VALUES: list[tuple[Any, Any]] = [
     (Ported, Ported.model_validate({"a": 1})),
     (Populated, Populated.model_validate({"a": 1})),
     (Written, Written(when=NOON, price=Decimal("1.50"))),
+    (Owned, Owned(pets=[Bird(type="bird"), Fish(type="fish")])),
     (Extra, Extra(a=1, b=[{"c": None}])),  # type: ignore[call-arg]
     (
         Nested,
@@ -876,3 +910,36 @@ def test_an_optional_reference_to_itself_may_be_null() -> None:
     assert {"type": "null"} in schema["next"]["anyOf"]
     assert {"type": "null"} in schema["other"]["anyOf"]
     assert round_trip(Chain, Chain(next=Chain())) == Chain(next=Chain())
+
+
+class Cow(BaseModel):
+    type: Literal["bird"]
+    type_: str = ""
+
+
+class Hen(BaseModel):
+    type: Literal["bird"]
+
+
+class Eel(BaseModel):
+    type: Literal["fish"]
+
+
+def test_a_tag_with_an_alias_is_the_alias_unless_the_other_name_is_written() -> None:
+    aliased, plain = Owned, model(list[Annotated[Hen | Eel, Field(discriminator="type")]])
+    by_both = model(list[Annotated[Cow | Eel, Field(discriminator="type")]])
+    aliased, plain, by_both = (
+        document(kind)["properties"][name] | {"$defs": document(kind)["$defs"]}
+        for kind, name in ((aliased, "pets"), (plain, "x"), (by_both, "x"))
+    )
+    assert compare(aliased, plain).backward
+    assert compare(plain, aliased).backward
+    assert not compare(by_both, aliased).backward
+    with pytest.raises(InvalidBody):  # pydantic looks for the field's own name first
+        Codec(Owned).read(b'{"pets":[{"type":"bird","type_":""}]}', 1_000, 9)
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_path() -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        contract(model(list[bytes])).encode((model(list[bytes])(x=[b"a", b"\xff"]),), {})
+    assert caught.value.path == "$.x[1]"

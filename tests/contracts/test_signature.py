@@ -141,11 +141,6 @@ def named_context(*, ctx: Context) -> None: ...
 def unknown(a: Fraction) -> None: ...
 def number(a: complex) -> None: ...
 def bad_default(a: int = "x") -> None: ...  # type: ignore[assignment]
-def infinite(a: float = float("inf")) -> None: ...
-def beyond(a: int, b: float = 1e300) -> None: ...
-def bounded_beyond(a: Annotated[float, Meta(le=1e300)]) -> None: ...
-def half_of_a_pair(a: str = "\ud800") -> None: ...
-def wrong_inside(a: Args = Args(1)) -> None: ...  # type: ignore[arg-type]  # noqa: B008
 def bad_nested(a: list[int] = ["x"]) -> None: ...  # type: ignore[list-item]  # noqa: B006
 def generator(a: int) -> Iterator[int]:
     yield a
@@ -200,11 +195,6 @@ endless.__wrapped__ = endless  # type: ignore[attr-defined]
         (number, "a", "complex has no JSON Schema"),
         (bad_default, "a", "refuses its default 'x'"),
         (bad_nested, "a", "at $[0]"),
-        (infinite, "a", "refuses its default inf: NaN and infinity cannot be said in JSON"),
-        (beyond, "b", "has no schema: it holds a number that is not finite or is beyond 1e300"),
-        (bounded_beyond, "a", "has no schema: it holds a number"),
-        (half_of_a_pair, "a", "has no schema: it holds half of a surrogate pair"),
-        (wrong_inside, "a", "refuses its default Args("),
         (generator, None, "a generator"),
         (agenerator, None, "a generator"),
         (generator_round_a_function, None, "a generator"),
@@ -502,7 +492,7 @@ def bytes_in_a_literal(a: Literal[b"x"]) -> None: ...
         (from_msgspec, "has no JSON form; write another, or None - at $.n"),
         (text_for_enum, "its type refuses its default 'good': would not arrive as it was given"),
         (bytes_in_a_literal, "a Literal may hold None, str, int, and members of enums"),
-        (mixed, "Mood has values that are not all str or all int; put it in a pydantic model"),
+        (mixed, "Mood has values that are not all str or all int; give it values of one of these"),
     ],
 )
 def test_a_default_or_an_enum_that_no_worker_reads_back(fn: Any, reason: str) -> None:

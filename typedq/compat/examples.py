@@ -23,6 +23,7 @@ _TEXTS = {
     "naive-time": "12:00:00",
     "time": "12:00:00",
     "timedelta": "PT1S",
+    "timedelta-years": "PT1S",
     "decimal": "1.5",
     "integer": "1",
     "number": "1.5",

@@ -32,19 +32,22 @@ _WIDER = frozenset(
        for n in (4, 6) for part in ("", "network", "interface")]
     + [("integer", "number"), ("integer", "decimal"), ("number", "decimal")]
     + [("email", "idn-email"), ("hostname", "idn-hostname"), ("uri", "uri-reference")]
+    + [("timedelta", "timedelta-years")]
     + [("file-path", "path"), ("directory-path", "path"), ("uri", "iri")]
 )  # fmt: skip
 _NARROWER = {
     **{(wide, narrow): NOTHING for narrow, wide in _WIDER},
     ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",
     ("time", "naive-time"): "12:00:00Z",
+    ("timedelta-years", "timedelta"): "P1Y",
 }
 _NAMES = {
     "": "text",
     "bytes": "bytes in base64",
     "utf8-bytes": "bytes as text",
     "decimal": "a decimal number as text",
-    "timedelta": "a duration",
+    "timedelta": "a duration without years",
+    "timedelta-years": "a duration, which pydantic writes with years from 365 days on",
     "uuid": "a UUID",
     "aware-datetime": "a datetime with time zone",
     "naive-datetime": "a datetime without time zone",

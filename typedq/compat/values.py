@@ -30,14 +30,17 @@ READABLE = frozenset(
         "ipv4interface", "ipv4network", "ipv6", "ipv6interface", "ipv6network", "ipvanyaddress",
         "ipvanyinterface", "ipvanynetwork", "iri", "iri-reference", "json-pointer",
         "multi-host-uri", "naive-datetime", "naive-time", "name-email", "password", "path",
-        "regex", "relative-json-pointer", "time", "timedelta", "uri", "uri-reference",
-        "uri-template", "uuid", "uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8",
-        "zoneinfo",
+        "regex", "relative-json-pointer", "time", "timedelta", "timedelta-years", "uri",
+        "uri-reference", "uri-template", "uuid", "uuid1", "uuid3", "uuid4", "uuid5", "uuid6",
+        "uuid7", "uuid8", "zoneinfo",
     )
 )  # fmt: skip
-_FORMATS = READABLE - {"datetime", "decimal", "naive-datetime", "naive-time", "timedelta"}
+_FORMATS = READABLE - frozenset(
+    ("datetime", "decimal", "naive-datetime", "naive-time", "timedelta", "timedelta-years")
+)
 _DATE = r"\d{4}-\d\d-\d\d"
 _TIME, _ZONE = r"\d\d:\d\d:\d\d(\.\d+)?", r"([Zz]|[+-]\d\d:\d\d)"
+_SPAN = r"(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
 _SYNTAX = {
     "date": _DATE,
     "aware-datetime": f"{_DATE}[Tt ]{_TIME}{_ZONE}",
@@ -46,7 +49,8 @@ _SYNTAX = {
     "aware-time": f"{_TIME}{_ZONE}",
     "naive-time": _TIME,
     "time": f"{_TIME}{_ZONE}?",
-    "timedelta": r"-?P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?",
+    "timedelta": rf"-?P(?=.){_SPAN}",
+    "timedelta-years": rf"-?P(?=.)(\d+Y)?{_SPAN}",
     "uuid": "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
     "decimal": r"-?\d+(\.\d+)?([Ee][-+]?\d+)?",
     "integer": "-?(0|[1-9][0-9]*)",
@@ -57,7 +61,7 @@ LENGTHS: Mapping[str, tuple[int, float]] = {
     "date": (10, 10),
     **dict.fromkeys(("datetime", "aware-datetime", "naive-datetime"), (19, math.inf)),
     **dict.fromkeys(("time", "aware-time", "naive-time"), (8, math.inf)),
-    "timedelta": (3, math.inf),
+    **dict.fromkeys(("timedelta", "timedelta-years"), (3, math.inf)),
     "uuid": (36, 36),
     "decimal": (1, math.inf),
 }

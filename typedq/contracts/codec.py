@@ -121,6 +121,7 @@ class Codec:
         for path, leaf in leaves(payload):
             try:
                 msgspec.json.encode(leaf, enc_hook=encode_value)
+                _ = self._whole and isinstance(leaf, bytes) and leaf.decode()
             except Exception:  # noqa: BLE001  only the place is wanted
                 return path
         return "$"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 
 from typedq.contracts.foreign import PydanticMark
+from typedq.contracts.json_tree import MAX_NUMBER
 from typedq.contracts.secrets import is_secret
 from typedq.contracts.type_tree import NoSchema
 
@@ -25,6 +26,10 @@ _NOTES = ("title", "description", "examples", "extra_json_schema")
 _WITHOUT_EFFECT = frozenset(
     ("Strict", "AllowInfNan", "FailFast", "Unit", "Examples", "WithJsonSchema", "SkipJsonSchema")
 )
+# Predicates that hold for every number of JSON: those of annotated_types.IsFinite and its like.
+_OF_JSON = frozenset(
+    ("Predicate(math.isfinite)", "Predicate(Not(math.isnan))", "Predicate(Not(math.isinf))")
+) | {f"Predicate(Not(func=<built-in function {name}>))" for name in ("isnan", "isinf")}
 _GENERAL_WITHOUT_EFFECT = frozenset(("strict", "allow_inf_nan", "fail_fast"))
 _NOT_IN_A_FIELD = ("alias", "validation_alias", "serialization_alias", "exclude", "exclude_if")
 _PACKAGES = frozenset(("annotated_types", "pydantic"))
@@ -96,13 +101,23 @@ def constrain(kind: Any, base: Any, facts: dict[str, Any]) -> Any:
 
 
 def _bound(base: type, name: str, value: Any) -> Any:
-    if base is float and isinstance(value, (int, float)):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
-        _refuse(f"{name}={value!r} on a whole number")
-    return value
+    number = plain_number(value)
+    if base is float and number is not None:
+        return number
+    if number is None or int(number) != number or not -(1 << 63) <= number < 1 << 63:
+        kind = "float" if base is float else "whole number"
+        _refuse(f"{name}={value!r:.60} on a {kind}")
+    return int(number)
+
+
+def plain_number(bound: Any) -> float | None:
+    """Return a bound as a number that JSON can say, or None. Python has more kinds of numbers."""
+    try:
+        plain = bound if type(bound) in (int, float) else int(bound)
+        plain = plain if plain == bound else float(bound)
+        return plain if plain == bound and abs(plain) < MAX_NUMBER else None
+    except (TypeError, ValueError, OverflowError):  # of NaN, infinity, and what is no number
+        return None
 
 
 def _facts(item: Any) -> Iterator[tuple[str, Any]]:
@@ -133,7 +148,7 @@ def _known_facts(name: str, item: Any) -> Iterator[tuple[str, Any]]:
         yield _FACTS[name], getattr(item, _FACTS[name])
     elif name == "Timezone" and item.tz in (None, ...):
         yield "tz", item.tz is not None
-    elif name not in _WITHOUT_EFFECT:
+    elif name not in _WITHOUT_EFFECT and repr(item) not in _OF_JSON:
         _refuse(repr(item))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from types import NoneType
 from typing import Any, get_args
 
@@ -19,6 +21,8 @@ from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
 from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
+# Of these types not every value is sent: NaN, infinity, the second of two equal local times.
+_WITH_ODD_VALUES = frozenset((float, Decimal, dt.datetime, dt.time))
 MAX_BODY = 1 << 20  # bytes
 MAX_DEPTH = 64
 
@@ -49,7 +53,7 @@ class Contract:
         self.takes_context, self.is_async = signature.takes_context, signature.is_async
         self.signature = signature.text
         self.schema = schema or _document(signature, task)
-        self.fingerprint = _fingerprint(self.schema, signature.parameters, task)
+        self.fingerprint = fingerprint(self.schema)
         self.id = f"{task}@{self.fingerprint}"
         self._codec = Codec(signature.payload)
         self._read, self.runs_code = self._codec.read, self._codec.runs_code
@@ -141,50 +145,37 @@ class Contract:
 
 
 def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
+    only = signature.parameters[0].name if len(signature.parameters) == 1 else None
     try:
         schema = document(signature.payload, payload=None if signature.lone else "parameters")
         if (path := dead_end(schema)) is not None:
             raise NoSchema(path, "no value fits its type, so it could never be sent; loosen it")
     except NoSchema as error:
-        only = signature.parameters[0].name if len(signature.parameters) == 1 else None
         parameter = only or error.path.removeprefix("$.").partition(".")[0].partition("[")[0]
         raise ContractError(task, parameter, str(error)) from error
+    members: dict[str, Any] = {} if only else schema.get("properties", {})
+    for name, part in [*members.items(), (only, schema)]:
+        try:
+            check_json(part, PLAIN_LIMITS)
+        except NotJson as error:
+            reason = f"its JSON Schema could not be written, because {error}; leave that out"
+            raise ContractError(task, name, reason) from None
     return schema
-
-
-def _fingerprint(schema: dict[str, Any], parameters: tuple[Parameter, ...], task: str) -> str:
-    """Refuse what a type says in words that are no JSON, such as a bound beyond any float."""
-    try:
-        return fingerprint(schema)
-    except NotJson as error:
-        parts = schema.get("properties", {})
-        odd = [p.name for p in parameters if p.name in parts and not _is_json(parts[p.name])]
-        reason = f"its type or default has no schema: {error}"
-        raise ContractError(task, odd[0] if odd else None, reason) from error
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        check_json(value, PLAIN_LIMITS)
-    except NotJson:
-        return False
-    return True
 
 
 def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:
     """Refuse a default that its own type refuses, of a parameter or of a record in one."""
     for parameter in parameters:
         if not parameter.required:
-            kind, default = parameter.kind, parameter.default
-            if kind not in (bool, int, str) or type(default) is not kind:
-                _check_default(task, parameter.name, "$", kind, default)
+            _check_default(task, parameter.name, "$", parameter.kind, parameter.default)
         for path, kind, default in encoded_type(parameter.kind).defaults:
-            if type(default) is not kind:  # infinity in a record is refused when it is sent
-                _check_default(task, parameter.name, path, kind, default)
+            _check_default(task, parameter.name, path, kind, default)
 
 
 def _check_default(task: str, parameter: str, path: str, kind: Any, default: Any) -> None:
     if default is msgspec.UNSET or _is_optional_none(kind, default):
+        return
+    if type(default) is kind and kind not in _WITH_ODD_VALUES:
         return
     try:
         Codec(kind).write(default, MAX_BODY, MAX_DEPTH)

@@ -7,10 +7,12 @@ import enum
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count, product, repeat
 from typing import Any
 
+import msgspec
 from msgspec import inspect as mi
 
 from typedq.contracts.canonical import fingerprint
@@ -159,8 +161,16 @@ def about(cls: Any) -> Schema:
 
 
 def only_annotations(extra: Mapping[str, Any]) -> Schema:
-    """What of `Meta(extra_json_schema=...)` promises nothing that the decoder does not check."""
-    return {key: value for key, value in extra.items() if key in ANNOTATION_KEYS - {"default"}}
+    """What of `Meta(extra_json_schema=...)` promises nothing that the decoder does not check.
+
+    Examples are values of the type, as JSON has them; what has no JSON form is left out.
+    """
+    found: Schema = {}
+    for key in sorted(extra.keys() & ANNOTATION_KEYS - {"default"}):
+        with suppress(TypeError, ValueError, RecursionError):
+            plain = msgspec.to_builtins(extra[key], str_keys=True, order="deterministic")
+            found[key] = plain
+    return found
 
 
 def given(kind: mi.Type, names: Mapping[str, str]) -> Schema:

@@ -11,7 +11,7 @@ _encode_text = json.encoder.encode_basestring
 # What `json.dumps` makes anew for each value: no indent, keys sorted. A comparison needs many.
 _encoder: Any = json.encoder
 _chunks = _encoder.c_make_encoder(None, None, _encode_text, None, ":", ",", True, False, True)
-_MAX_NUMBER = 10**300  # beyond, arithmetic on floats overflows
+MAX_NUMBER = 10**300  # beyond, arithmetic on floats overflows
 
 
 class NotJson(ValueError):
@@ -87,7 +87,7 @@ def check_json(value: Any, limits: Limits) -> None:
 
 def _check_scalar(value: Any) -> None:
     if isinstance(value, int | float):
-        if not -_MAX_NUMBER < value < _MAX_NUMBER:  # NaN is not, either
+        if not -MAX_NUMBER < value < MAX_NUMBER:  # NaN is not, either
             raise NotJson("it holds a number that is not finite or is beyond 1e300")
     elif value is not None:
         raise NotJson(f"it holds a {type(value).__name__}, which is not JSON")

@@ -15,7 +15,7 @@ from typedq.contracts.encoded_types import encoded_type
 from typedq.contracts.foreign import is_pydantic, is_pydantic_dataclass
 from typedq.contracts.fragments import CopyOf
 from typedq.contracts.records import record_kind
-from typedq.contracts.type_tree import NoSchema, name_of, tree_of
+from typedq.contracts.type_tree import NoSchema, in_our_words, name_of, tree_of
 from typedq.errors import ContractError
 
 _Kind = inspect.Parameter
@@ -146,7 +146,7 @@ def _check(parameter: Parameter, task: str, context: type) -> None:
     except NoSchema as error:
         raise ContractError(task, name, str(error)) from error
     except Exception as error:
-        raise ContractError(task, name, f"{error}; use a type that msgspec knows") from error
+        raise ContractError(task, name, in_our_words(str(error))) from error
 
 
 def _is_record(kind: Any) -> bool:

@@ -44,11 +44,11 @@ def tree_of(kind: Any) -> mi.Type:
                 raise NoSchema("$", reason)
     try:
         return mi.type_info(kind)
-    except TypeError as error:
-        raise NoSchema("$", _in_our_words(str(error))) from error
+    except Exception as error:
+        raise NoSchema("$", in_our_words(str(error))) from error
 
 
-def _in_our_words(message: str) -> str:
+def in_our_words(message: str) -> str:
     """What msgspec has against a type, as a sentence that says what to write instead."""
     if "ype union" in message:
         found = re.search(r" - type `(.*)` is not supported", message, re.DOTALL)
@@ -56,11 +56,21 @@ def _in_our_words(message: str) -> str:
     if "keys are supported" in message:
         return KEYS_ARE_TEXT
     if message.startswith("Enums must contain"):
-        name = message.partition("enum '")[2].partition("'")[0] or "the enum"
-        return f"{name} has values that are not all str or all int; put it in a pydantic model"
+        name = message.partition("enum '")[2].partition("'")[0]
+        name = name or name_of(message.partition("type `")[2].partition(" |")[0])
+        hint = "give it values of one of these types"
+        return f"{name} has values that are not all str or all int; {hint}"
+    if message.startswith("Enum types must have"):
+        return "no value fits an enum without members; give it some"
+    if message.startswith("Integer values >"):
+        return "an enum or Literal may hold whole numbers of 64 bits with a sign; take int or str"
     if message.startswith("Literal may only contain"):
         return "a Literal may hold None, str, int, and members of enums; take the type of the value"
-    return f"{message.partition(chr(10))[0]}; use a type that msgspec knows"
+    if "Required[" in message:
+        return "Required and NotRequired belong in a TypedDict; name the type of the value"
+    if "recursion depth" in message:
+        return "its types are nested too deeply; take fewer levels"
+    return f"{message.partition(chr(10))[0]}; correct it, or write another type"
 
 
 def ambiguous(union: str) -> str:
@@ -162,8 +172,8 @@ def _unhashable(kind: mi.Type, above: tuple[mi.Type, ...]) -> str | None:
         return None
     if isinstance(kind, _NEVER_HASHABLE) or (cls is not None and cls.__hash__ is None):
         return _name(kind)
-    if isinstance(cls, StandIn) and (adapter := cls.adapter) is not None:
-        return _name(kind) if adapter.without_hash else None
+    if isinstance(cls, StandIn):  # without an adapter, it is any JSON value
+        return _name(kind) if cls.adapter is None or cls.adapter.without_hash else None
     inner: list[mi.Type] = []
     if isinstance(kind, mi.StructType):
         origin: Any = getattr(cls, "__origin__", cls)

@@ -137,11 +137,15 @@ _cached = lru_cache(maxsize=1_024)(Adapter)
 
 
 def _why_not(kind: Any, error: PydanticUserError) -> str:
+    if "infer a default factory" in error.message:
+        return f"nobody knows what {name_of(kind)} holds for a missing key; take a dict"
     if error.code == "schema-for-unknown-type":
         return (
             f"{name_of(kind)} has no JSON form that typedq knows; take its parts in a Struct or a"
             " pydantic model, or a str"
         )
+    if error.code == "circular-reference-schema":
+        return f"no value fits {name_of(kind)}, which is nothing but itself; name its values"
     return f"{name_of(kind)}: {error.message.partition(chr(10))[0]}"
 
 

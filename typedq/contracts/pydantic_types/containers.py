@@ -7,7 +7,15 @@ from typing import Any, cast
 
 from typedq.contracts.fragments import Schema, as_text
 from typedq.contracts.json_tree import is_object
-from typedq.contracts.pydantic_types.walk import Core, Node, Walk, json_kinds, notes_of, refuse
+from typedq.contracts.pydantic_types.walk import (
+    Core,
+    Node,
+    Walk,
+    is_json_value,
+    json_kinds,
+    notes_of,
+    refuse,
+)
 from typedq.contracts.type_tree import NoSchema, hashes_parts, no_hash
 
 _ITEMS = {"min_length": "minItems", "max_length": "maxItems"}
@@ -26,6 +34,8 @@ _KEYS = frozenset(
 def without_hash(walk: Walk, node: Core, above: tuple[Core, ...] = ()) -> str | None:
     """Return the name of what surely keeps the values of a node out of a set; None if nothing."""
     node = walk.target(node)
+    if is_json_value(node):
+        return "JsonValue"
     kind, cls = node["type"], node.get("cls")
     if kind in _NO_HASH or (cls is not None and cls.__hash__ is None):
         return str(getattr(cls, "__name__", kind))
@@ -151,14 +161,20 @@ def _tagged_union(walk: Walk, node: Core, path: str) -> Schema:
         names = [str(key) for key in node["choices"]]
         walk.ambiguous = True
         return {**written, "x-typedq-tags": names}
-    if not isinstance(tag, str):
-        if len(tag) != 1 and not all(isinstance(one, str) for one in tag):
-            refuse(path, "a discriminator with several aliases is not understood; keep one")
-        tag = tag[0][0] if isinstance(tag[0], list) else tag[0]
+    # pydantic looks for the field's own name first, and then for its alias.
+    ways: list[Any] = [[tag]] if isinstance(tag, str) else tag
+    if len(ways) > 2 or any(len(way) != 1 for way in ways):
+        refuse(path, "a discriminator in a member of a member is not understood; take it out")
+    *others, written_as = [str(way[0]) for way in (ways if walk.by_alias else reversed(ways))]
     # A tag must be there to decide, even where its variant has a default for it.
     variants = list({id(one): one for one in node["choices"].values()}.values())
     members = [walk.schema(one, path) for one in variants]
-    return {"oneOf": members, "required": [tag]} if len(members) > 1 else members[0]
+    if len(members) == 1:
+        return members[0]
+    declared = [walk.definitions.resolved(one).get("properties", {}) for one in members]
+    unread = [name for name in others if not all(name in names for names in declared)]
+    marked = {"properties": dict.fromkeys(unread, False)} if unread else {}
+    return {"oneOf": members, "required": [written_as], **marked}
 
 
 def _definitions(walk: Walk, node: Core, path: str) -> Schema:
@@ -170,7 +186,7 @@ def _reference(walk: Walk, node: Core, path: str) -> Schema:
     target = walk.target(node)
     if target["type"] in ("model", "dataclass", "typed-dict", "named-tuple", "enum"):
         return walk.schema(target, path)
-    if str(target["ref"]).startswith("pydantic.types.JsonValue:"):
+    if is_json_value(target):
         return {}
     name = str(target["ref"]).partition(":")[0].rpartition(".")[2]
     return walk.named(target, name, lambda: walk.schema(target, path))

@@ -139,7 +139,6 @@ class _Members:
         if excluded and needed:
             refuse(path, "Field(exclude=True) keeps it out of messages; give it a default")
         _check_unset(field, path)
-        _check_default(self._walk, field["schema"], path)
         member, read = _names(self._walk, name, field)
         plain = [one for one in read if isinstance(one, str)]
         if member not in read and not excluded:
@@ -149,6 +148,7 @@ class _Members:
         if member not in read:
             member = plain[0] if plain else member
         written = {**self._walk.schema(field["schema"], path), **notes_of(field)}
+        _check_default(self._walk, field["schema"], path)
         never = {"x-typedq-excluded": True} if excluded else {}
         self._add(member, {**written, **never})
         self.required += [member] if needed else []

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
 
+from typedq.contracts.constraints import plain_number
 from typedq.contracts.fragments import Schema, about, enum_values
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, refuse
 from typedq.contracts.scalars import PYTHON_RE, moment
@@ -39,6 +40,7 @@ _URL = {
     "default_path": "defaultPath",
     "preserve_empty_path": "emptyPath",
 }
+_YEAR = dt.timedelta(days=365)
 _ZONES: dict[object, bool] = {"aware": True, "naive": False}
 
 
@@ -115,12 +117,21 @@ def _moment(name: str, standard: str) -> Callable[[Walk, Core, str], Schema]:
     return write
 
 
-def _span(finer: str, standard: str) -> Callable[[Walk, Core, str], Schema]:
-    def write(walk: Walk, node: Core, path: str) -> Schema:
-        plain = {"type": "string", "format": standard, "x-typedq-type": finer}
-        return {**plain, **_bounded(walk, node, path)}
+def _date(walk: Walk, node: Core, path: str) -> Schema:
+    return {"type": "string", "format": "date", "x-typedq-type": "date"} | _bounded(
+        walk, node, path
+    )
 
-    return write
+
+def _timedelta(walk: Walk, node: Core, path: str) -> Schema:
+    """Of a year or more pydantic writes years, which msgspec does not read."""
+    low, high = (
+        min((abs(node[key]) for key in keys if key in node), default=_YEAR)
+        for keys in (("ge", "gt"), ("le", "lt"))
+    )
+    finer = "timedelta" if low < _YEAR > high else "timedelta-years"
+    plain = {"type": "string", "format": "duration", "x-typedq-type": finer}
+    return {**plain, **_bounded(walk, node, path)}
 
 
 def _uuid(_walk: Walk, node: Core, _path: str) -> Schema:
@@ -183,7 +194,18 @@ def _plain(schema: Schema) -> Callable[[Walk, Core, str], Schema]:
 
 
 def _number(kind: str) -> Callable[[Walk, Core, str], Schema]:
-    return lambda _walk, node, _path: {"type": kind, **_bounds(node, _NUMBER)}
+    def write(_walk: Walk, node: Core, path: str) -> Schema:
+        bounds = {key: _finite(node[key], key, path) for key in _NUMBER if key in node}
+        return {"type": kind, **_bounds(bounds, _NUMBER)}
+
+    return write
+
+
+def _finite(bound: Any, key: str, path: str) -> float:
+    if (number := plain_number(bound)) is None:
+        what = f"{key}={bound!r:.60} is no number that JSON can say"
+        refuse(path, f"{what}; write another, or leave it out")
+    return number
 
 
 def _refused(reason: str) -> Node:
@@ -217,13 +239,10 @@ SCALARS: dict[str, Node] = {
     ),
     "bytes": Node(_bytes, frozenset(_BYTES)),
     "decimal": Node(_decimal, frozenset((*_DECIMAL, "allow_inf_nan"))),
-    "date": Node(_span("date", "date"), _TEMPORAL),
+    "date": Node(_date, _TEMPORAL),
     "datetime": Node(_moment("datetime", "date-time"), _TEMPORAL | _PRECISE),
     "time": Node(_moment("time", "time"), frozenset(_ORDER) | _PRECISE),
-    "timedelta": Node(
-        _span("timedelta", "duration"),
-        frozenset((*_ORDER, "multiple_of", "microseconds_precision")),
-    ),
+    "timedelta": Node(_timedelta, frozenset((*_ORDER, "multiple_of", "microseconds_precision"))),
     "uuid": Node(_uuid, frozenset(("version",))),
     "url": Node(_url("uri"), frozenset(_URL)),
     "multi-host-url": Node(_url("multi-host-uri"), frozenset(_URL)),

@@ -52,7 +52,7 @@ class Walk:
     def schema(self, node: Core, path: str) -> Schema:
         """Return the schema of a node. Raises `NoSchema`."""
         kind = node["type"]
-        if str(node.get("ref", "")).startswith("pydantic.types.JsonValue:"):
+        if is_json_value(node):
             return {}
         if (known := self._nodes.get(kind)) is None:
             refuse(path, f"pydantic's {kind!r} is not understood; write its parts as a model")
@@ -104,6 +104,11 @@ class Walk:
         self.ambiguous = self.ambiguous or any(mixed)
         ranked = self.definitions.ranked(members, mixed) if len(members) > 1 else members
         return {"anyOf": ranked} if len(ranked) > 1 else ranked[0]
+
+
+def is_json_value(node: Core) -> bool:
+    """Return True for the node of pydantic's JsonValue."""
+    return str(node.get("ref", "")).startswith("pydantic.types.JsonValue:")
 
 
 def look_alike(one: Schema, other: Schema, definitions: Definitions) -> bool:

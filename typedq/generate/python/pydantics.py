@@ -37,7 +37,9 @@ _MOMENTS = {
     "naive-datetime": "_pydantic.NaiveDatetime",
     "time": "_datetime.time",
     "timedelta": "_datetime.timedelta",
+    "timedelta-years": "_datetime.timedelta",
 }
+_ANY_DURATION = {"type": "string", "format": "duration", "x-typedq-type": "timedelta-years"}
 _CHANGES = ("strip_whitespace", "to_lower", "to_upper", "ascii_only")
 _LENGTHS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 BYTES = {"x-typedq-minBytes": "min_length", "x-typedq-maxBytes": "max_length"}
@@ -125,6 +127,8 @@ def _decimal(plain: Mapping[str, Any]) -> _Found:
 
 def _moment(plain: Mapping[str, Any]) -> _Found:
     bounds, kind = plain.get("x-typedq-bounds", {}), _MOMENTS.get(plain.get("x-typedq-type", ""))
+    if plain == _ANY_DURATION:
+        return "_datetime.timedelta", [_MARK]
     if kind is None or set(plain) != {"type", "format", "x-typedq-type", "x-typedq-bounds"}:
         return None
     facts = {key: _moment_source(value) for key, value in bounds.items() if key in _ORDER}

@@ -123,7 +123,7 @@ class Renderer:
         return Rendered("number", f"t.float({facets_of(given)})")
 
     def string(self, schema: Schema, path: str) -> Rendered:
-        form = text_form(schema)
+        form = text_form(schema).removesuffix("-years")
         if form in ("integer", "number"):
             inner = self.integer(schema, path) if form == "integer" else self.number(schema, path)
             return Rendered("string", f"t.digits({inner.check}, {literal(form)})")
