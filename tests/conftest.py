@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -80,7 +82,20 @@ def wait_until() -> WaitUntil:
 
 
 def _children() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
+    """Return the descendants of this process; psutil reads all of the machine, at 5 ms a test."""
+    if not Path("/proc/self/task").exists():
+        return set(psutil.Process().children(recursive=True))
+    found, parents = set[psutil.Process](), [os.getpid()]
+    for parent in parents:  # it grows
+        with suppress(OSError):  # it has just ended
+            tasks = os.listdir(f"/proc/{parent}/task")  # noqa: PTH208 - a tenth of the time
+            for task in tasks:
+                with open(f"/proc/{parent}/task/{task}/children") as file:  # noqa: PTH123
+                    parents += map(int, file.read().split())
+    for pid in parents[1:]:
+        with suppress(psutil.NoSuchProcess):
+            found.add(psutil.Process(pid))
+    return found
 
 
 def _describe(process: psutil.Process) -> str:

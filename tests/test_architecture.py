@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -177,6 +177,10 @@ class Architecture:
     def python(self) -> dict[str, ast.Module]:
         return {path: ast.parse(text) for path, text in self.files("typedq", "py").items()}
 
+    @cache  # noqa: B019 - one for each tree
+    def nodes(self, path: str) -> list[ast.AST]:
+        return list(ast.walk(self.python[path]))
+
     @cached_property
     def lua(self) -> dict[str, str]:
         return self.files("typedq", "lua")
@@ -187,10 +191,14 @@ class Architecture:
         names = {path: path.removesuffix(".py").replace("/", ".") for path in self.python}
         return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
-    def imports(self, path: str) -> Iterator[str]:
-        """Yield the modules that a file imports; a name inside a module counts as that module."""
+    @cache  # noqa: B019
+    def imports(self, path: str) -> list[str]:
+        """Return the modules that a file imports; a name inside a module counts as that module."""
+        return list(self._imports(path))
+
+    def _imports(self, path: str) -> Iterator[str]:
         package = path.split("/")[:-1]
-        for node in ast.walk(self.python[path]):
+        for node in self.nodes(path):
             match node:
                 case ast.Import(names=names):
                     yield from (alias.name for alias in names)
@@ -259,12 +267,12 @@ def third_party_imports_stay_in_their_packages(architecture: Architecture) -> It
 
 def only_redis_py_opens_connections(architecture: Architecture) -> Iterator[str]:
     """Only redis-py opens sockets, parses replies and logs in; one file makes TLS settings."""
-    for path, tree in architecture.python.items():
+    for path in architecture.python:
         if package_of(path) == "embedded" or path == NOTIFY:
             continue  # it polls its own server until that has started; it tells systemd
         if path != REDIS_PY and "ssl" in architecture.imports(path):
             yield f"{path} imports ssl; only {REDIS_PY} may"
-        for node in ast.walk(tree):
+        for node in architecture.nodes(path):
             match node:
                 case ast.Attribute(value=ast.Name(id=module), attr=name):
                     if name in CONNECTION_CALLS.get(module, ()):
@@ -279,9 +287,9 @@ def only_redis_py_opens_connections(architecture: Architecture) -> Iterator[str]
 
 
 def only_the_worker_forks(architecture: Architecture) -> Iterator[str]:
-    for path, tree in architecture.python.items():
+    for path in architecture.python:
         if package_of(path) != "worker":
-            for node in ast.walk(tree):
+            for node in architecture.nodes(path):
                 match node:
                     case ast.Attribute(value=ast.Name(id="os"), attr="fork" | "forkpty"):
                         yield f"{path}:{node.lineno} forks"
@@ -293,12 +301,12 @@ def only_the_worker_forks(architecture: Architecture) -> Iterator[str]:
 
 
 def pure_packages_stay_pure(architecture: Architecture) -> Iterator[str]:
-    for path, tree in architecture.python.items():
+    for path in architecture.python:
         if package_of(path) in PURE:
             for name in architecture.imports(path):
                 if name.split(".")[0] in IMPURE:
                     yield f"{path} imports {name}"
-            for node in ast.walk(tree):
+            for node in architecture.nodes(path):
                 match node:
                     case ast.Call(func=ast.Attribute(attr="now" | "utcnow" | "today")):
                         yield f"{path}:{node.lineno} reads a clock"
@@ -334,10 +342,10 @@ def each_operation_has_one_script(architecture: Architecture) -> Iterator[str]:
 
 def only_keys_py_builds_keys(architecture: Architecture) -> Iterator[str]:
     """Find strings that begin like a key, with `{namespace}:`, however they are built."""
-    for path, tree in architecture.python.items():
+    for path in architecture.python:
         if path == KEYS:
             continue
-        for node in ast.walk(tree):
+        for node in architecture.nodes(path):
             match node:
                 case ast.JoinedStr(values=parts):
                     text = "".join(
@@ -405,8 +413,8 @@ def packages_stay_within_their_line_limits(architecture: Architecture) -> Iterat
 
 
 def no_function_is_too_long(architecture: Architecture) -> Iterator[str]:
-    for path, tree in architecture.python.items():
-        for node in ast.walk(tree):
+    for path in architecture.python:
+        for node in architecture.nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 size = (node.end_lineno or node.lineno) - node.lineno + 1
                 if size > FUNCTION_LINES:
@@ -436,7 +444,9 @@ def init_only_lists_names(architecture: Architecture) -> Iterator[str]:
 
 def no_test_sleeps(architecture: Architecture) -> Iterator[str]:
     for path, text in architecture.files("tests", "py").items():
-        for node in ast.walk(ast.parse(text)) if path != WAIT_HELPERS else ():
+        if path == WAIT_HELPERS or "sleep" not in text:
+            continue
+        for node in ast.walk(ast.parse(text)):
             match node:
                 case ast.Attribute(value=ast.Name(id="time"), attr="sleep"):
                     yield f"{path}:{node.lineno} sleeps; wait for an event with wait_until"

@@ -61,6 +61,11 @@ def test_a_line_of_json() -> None:
     assert found["traceback"] == "ValueError: no\nway"
 
 
+def test_the_traceback_of_an_exception_that_is_false_is_shown() -> None:
+    falsy = type("Falsy", (ValueError,), {"__len__": lambda _: 0})
+    assert "Falsy: no way" in text(logging.ERROR, "failed", error=falsy("no way"))
+
+
 FORGED = "x\n2027-01-01T00:00:00.000Z INFO     all is well\r\x1b[2J\x00\x7f\x85\u2028\u202e\ud800"
 
 

@@ -12,8 +12,9 @@ from tests.cli.conftest import APP
 from typedq import TypedQ
 from typedq.admin import cron
 from typedq.broker import server_checks
+from typedq.broker.stats import Stats
 from typedq.message import decode_message
-from typedq.registry import Worker
+from typedq.registry import Worker, reported_workers
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery, Shop
@@ -154,12 +155,11 @@ def test_what_workers_report_cannot_break_the_list(namespace: str) -> None:
         "b": ["0 0 30 2 *", "", "t"],
         "\x1b[31m": ["H * * * *"] * 3,
     }
-    from typedq.registry import worker
-
-    live = {"w": worker(json.dumps({"cron": hostile}).encode())}
+    lines = {"w": json.dumps({"cron": hostile}).encode(), "x": b'{"cron": {"a": ["x"]}}'}
+    live = reported_workers(Stats(0, 0, 0, {}, {}, lines, {}))
+    assert live["x"] == Worker()
     rows = cron.rows(app, cron.Seen({"a": 10**13 * 5}, {"b": 1}), live, 1_700_000_000_000)
     assert [row["next"] for row in rows] == [None, None, None]
-    assert worker(b'{"cron": {"a": ["x"]}}') == Worker()
 
 
 def test_doctor_shows_paused_entries_and_those_that_nobody_fires(

@@ -3,11 +3,16 @@
 It starts the supervisor directly; tests/cli tests the command `typedq worker`.
 """
 
+# ruff: noqa: E402 - what is not to be imported is said first
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+
+# redis-py would import the SDK of OpenTelemetry, which a worker at a user's rarely has. That takes
+# 0.07 s of CPU, and the tests start hundreds of workers.
+sys.modules["opentelemetry.sdk.metrics"] = None  # type: ignore[assignment]
 
 from tests.faults.app import build
 from tests.faults.cgroups import join

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from typedq import registry
-from typedq.admin.readers import alive, reports
 from typedq.admin.schemas import histories_at, locate
 from typedq.app import TypedQ
 from typedq.broker import Broker, stats
@@ -85,7 +84,7 @@ def _of_server(url: str, namespace: str | None) -> Bundled:
         seen = broker.call(stats.survey(broker.keys, [], []))
     finally:
         broker.close()
-    workers = [*alive(reports(seen), seen.now_ms, settings.lease).values()]
+    workers = [*registry.live_workers(seen, settings.lease).values()]
     found = {
         task: _current(task, contracts, bool(workers))
         for task, contracts in _by_task(published, workers)

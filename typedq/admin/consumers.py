@@ -10,12 +10,11 @@ from typedq import registry
 from typedq.admin.bundles import of_place, read_file
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
-from typedq.bundle import Bundle, parse
+from typedq.bundle import PINS_FILE, Bundle, parse
 from typedq.compat import Change, compare
 from typedq.errors import ConfigurationError
 from typedq.registry import Declared
 
-LOCK = "typedq.lock.json"
 GONE = "TASK_REMOVED"
 
 
@@ -27,8 +26,8 @@ class Written(NamedTuple):
     schema: Mapping[str, Any]
 
 
-class Reading(NamedTuple):
-    """How a contract from elsewhere is read: equal, upcaster, compatible, or None: it is not.
+class Verdict(NamedTuple):
+    """How tasks read a contract from elsewhere: `equal`, `upcaster`, `compatible`, or None if not.
 
     problems: what breaks it; none if there is no task of that name
     """
@@ -38,16 +37,16 @@ class Reading(NamedTuple):
     problems: Sequence[Change] = ()
 
 
-def check(tasks: Sequence[Declared], written: Iterable[Written]) -> list[Reading]:
+def check(tasks: Sequence[Declared], written: Iterable[Written]) -> list[Verdict]:
     """Return how tasks read what is written elsewhere."""
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
-    found = list[Reading]()
+    found = list[Verdict]()
     for each in written:
         name, _, fingerprint = each.contract.partition("@")
         task, schema = by_name.get(name), dict(each.schema)
         read = task.reads(fingerprint, schema) if task else None
         changes = compare(schema, task.schema).changes if task and not read else ()
-        found.append(Reading(each, read, [change for change in changes if not change.backward]))
+        found.append(Verdict(each, read, [change for change in changes if not change.backward]))
     return found
 
 
@@ -61,7 +60,7 @@ def pins(places: Sequence[str], namespaces: Collection[str]) -> list[Written]:
     for place in places:
         locks = _locks(place)
         if not locks:
-            raise ConfigurationError([f"--pins: there is no {LOCK} in {place}"])
+            raise ConfigurationError([f"--pins: there is no {PINS_FILE} in {place}"])
         parsed = {where: parse(data, where, kind="pins") for where, data in locks.items()}
         ours = {w: b for w, b in parsed.items() if not namespaces or b.namespace in namespaces}
         if not ours:
@@ -75,11 +74,11 @@ def pins(places: Sequence[str], namespaces: Collection[str]) -> list[Written]:
 
 def _locks(place: str) -> dict[str, bytes]:
     if place.startswith("git:"):
-        return registry.files_at_git(place.removeprefix("git:"), LOCK)
+        return registry.files_at_git(place.removeprefix("git:"), PINS_FILE)
     if not place:
-        raise ConfigurationError([f"--pins: give the place of a {LOCK}"])
+        raise ConfigurationError([f"--pins: give the place of a {PINS_FILE}"])
     path = Path(place)
-    files = [path] if path.is_file() else sorted(path.rglob(LOCK))
+    files = [path] if path.is_file() else sorted(path.rglob(PINS_FILE))
     return {str(file): registry.content(file) for file in files}
 
 
@@ -134,7 +133,7 @@ def owned(app: TypedQ | None, histories: Mapping[str, registry.History]) -> list
     return registry.newest(histories) if app is None else declared(app)
 
 
-def report(readings: Sequence[Reading]) -> list[dict[str, Any]]:
+def report(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """Return the keys of `pins` and `producer` in `check-schemas --format json`."""
     return [
         {
@@ -147,7 +146,7 @@ def report(readings: Sequence[Reading]) -> list[dict[str, Any]]:
             ]
             or ([] if each.read else [{"rule": GONE, "path": "$", "message": _GONE, "fix": _KEEP}]),
         }
-        for each in readings
+        for each in verdicts
     ]
 
 

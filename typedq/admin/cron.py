@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, final
 
 from typedq import registry
 from typedq.admin.messages import instant
-from typedq.admin.readers import alive, reports
 from typedq.app import TypedQ
 from typedq.broker import cron, stats
 from typedq.encoder import MessageEncoder
@@ -83,7 +82,7 @@ class CronAdmin:
     def rows(self) -> list[dict[str, Any]]:
         """Return what `rows` does, of now."""
         seen, survey = read(self._app), self._broker.call(stats.survey(self._keys, [], []))
-        live = alive(reports(survey), survey.now_ms, self._app.settings.lease)
+        live = registry.live_workers(survey, self._app.settings.lease)
         return rows(self._app, seen, live, survey.now_ms)
 
     def names(self) -> list[str]:

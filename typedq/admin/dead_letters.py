@@ -15,11 +15,11 @@ from typedq.admin.messages import (
     ShowPayload,
     describe,
     instant,
-    text,
 )
 from typedq.app import TypedQ
 from typedq.broker import stats
 from typedq.broker.parking import Group
+from typedq.broker.script import text
 from typedq.broker.stats import DeadEntry, DeadMessage
 from typedq.errors import BadMessage
 from typedq.message import decode_message

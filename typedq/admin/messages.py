@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from typedq.broker.script import text
 from typedq.errors import BadMessage
 from typedq.message import decode_message
 from typedq.policy import decode_meta
@@ -86,11 +87,6 @@ def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
         about = dict[str, Any].fromkeys(_ABOUT)
     arguments = {"payload": show(*body)} if show else {}
     return {**about, "bytes": len(message), **arguments}
-
-
-def text(raw: bytes) -> str:
-    """Return bytes as text; bytes that are not UTF-8 are escaped."""
-    return raw.decode(errors="backslashreplace")
 
 
 def instant(ms: int | None) -> str | None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, final
 from typedq import registry
 from typedq.admin import cron, parked
 from typedq.admin.messages import instant
-from typedq.admin.readers import alive, reports
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import parking, stats
@@ -67,8 +66,8 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
     seen, invalid = _take(app), contracts.refresh()
     settings, survey, readers = app.settings, seen.survey, contracts.readers
     now_ms = survey.now_ms
-    workers = reports(survey)
-    live = alive(workers, now_ms, settings.lease)
+    workers = registry.reported_workers(survey)
+    live = registry.live_workers(survey, settings.lease)
     groups = parked.rows(parked.sizes(seen.created_ms, seen.extent.parked))
     for group in groups:
         serving = {name: w for name, w in live.items() if group["queue"] in w.queues}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from typedq.admin.messages import text
 from typedq.app import TypedQ
 from typedq.broker import stats
+from typedq.broker.script import text
 from typedq.compat import read_schema
 from typedq.contracts import MASK, mask
 from typedq.errors import InvalidSchema, UnknownTask

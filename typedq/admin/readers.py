@@ -12,19 +12,6 @@ from typedq.broker import stats
 from typedq.broker.parking import split_format
 
 
-def reports(seen: stats.Stats) -> dict[str, registry.Worker]:
-    """Return what workers last reported, by name; some may have died since."""
-    return {name: registry.worker(line) for name, line in seen.workers.items() if line}
-
-
-def alive(
-    workers: Mapping[str, registry.Worker], now_ms: int, lease: float
-) -> dict[str, registry.Worker]:
-    """Return the workers that reported within two leases (s)."""
-    oldest_ms = now_ms - 2000 * lease
-    return {n: w for n, w in workers.items() if w.seen_ms is None or w.seen_ms >= oldest_ms}
-
-
 @final
 class LiveReaders:
     """The workers that are alive now, by name, and what they read."""
@@ -40,7 +27,7 @@ class LiveReaders:
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
         schemas = schemas or registry.read_published(app.broker)[0]
         known = registry.WorkersByContract(declared(app), schemas)
-        return LiveReaders(alive(reports(seen), seen.now_ms, app.settings.lease), known)
+        return LiveReaders(registry.live_workers(seen, app.settings.lease), known)
 
     def of(self, contract: str, queue: str | None = None) -> list[str]:
         """Return the names of the workers that read a contract, and serve a queue if given."""

@@ -91,7 +91,7 @@ def check(
 def check_live(app: TypedQ) -> Live:
     """Read waiting messages and live workers from the server. Raises ServerError."""
     queues = [queue.name for queue in app.settings.queues]
-    return registry.check_server(app.broker, declared(app), queues, 2 * app.settings.lease)
+    return registry.check_server(app.broker, declared(app), queues, app.settings.lease)
 
 
 def export(app: TypedQ, schemas: Schemas) -> tuple[Check, dict[str, Path]]:

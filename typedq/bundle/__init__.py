@@ -3,6 +3,7 @@
 from typedq.bundle.document import (
     FORMAT,
     MAX_BYTES,
+    PINS_FILE,
     Bundle,
     BundledTask,
     Kind,
@@ -14,6 +15,7 @@ from typedq.bundle.secret_paths import secret_paths, without_secret_values
 __all__ = [
     "FORMAT",
     "MAX_BYTES",
+    "PINS_FILE",
     "Bundle",
     "BundledTask",
     "Kind",

@@ -24,6 +24,7 @@ MAX_BYTES: Final = 16 << 20
 MAX_TASKS: Final = 2_000
 MAX_QUEUES: Final = 1_000
 Kind = Literal["bundle", "pins"]
+PINS_FILE: Final = "typedq.lock.json"
 _AGAIN = "make it again with `typedq bundle`"
 
 
@@ -224,7 +225,7 @@ _LIMITS = {
 }
 _NAMES = {
     "bundle": "a bundle, which `typedq bundle` writes",
-    "pins": "a typedq.lock.json, which `typedq generate` writes",
+    "pins": f"a {PINS_FILE}, which `typedq generate` writes",
 }
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "typedq": lambda _: True,

@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import BadParameter, Option
 
 from typedq.cli.application import AppOrArgument
-from typedq.cli.console import print_line, print_note
+from typedq.cli.console import plural, print_line, print_note
 from typedq.errors import ConfigurationError
 
 Output = Annotated[
@@ -60,8 +60,7 @@ def bundle(
     made = of_app(loaded) if loaded else of_place(str(source), namespace)
     for note in made.notes:
         print_note(note)
-    count = len(made.bundle.tasks)
-    said = f"{count} task{'s' * (count > 1)} of {made.bundle.namespace}"
+    said = f"{plural(len(made.bundle.tasks), 'task')} of {made.bundle.namespace}"
     _write(dump(made.bundle), output, said)
 
 
@@ -75,7 +74,7 @@ def asyncapi(app: AppOrArgument, *, output: Output = None, source: BundleFile = 
 
     made = of_app(loaded).bundle if loaded else read_file(source or Path())
     text = json.dumps(document(made), indent=2, ensure_ascii=False) + "\n"
-    _write(text.encode(), output, f"{len(made.tasks)} messages of {made.namespace}")
+    _write(text.encode(), output, f"{plural(len(made.tasks), 'message')} of {made.namespace}")
 
 
 def _write(data: bytes, output: Path | None, said: str) -> None:

@@ -70,6 +70,11 @@ def print_rows(rows: Sequence[Row], shown: Columns, *, as_json: bool, none: str 
         print_line(none)
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun: "1 worker", "1,200 workers"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def columns(*keys: str) -> Columns:
     """Return columns whose heads are the keys."""
     return {key: key for key in keys}

@@ -11,7 +11,7 @@ from typer import Argument, BadParameter, Option
 from typedq.admin.messages import age, iso
 from typedq.app import TypedQ
 from typedq.cli.application import AppOptions, AsJson
-from typedq.cli.console import Columns, Row, Warn, print_json, print_line, print_rows
+from typedq.cli.console import Columns, Row, Warn, plural, print_json, print_line, print_rows
 from typedq.errors import meant
 
 if TYPE_CHECKING:
@@ -98,9 +98,8 @@ def _check(name: str, known: list[str], who: str) -> None:
 
 
 def _fired_by(row: Row) -> str:
-    if count := len(row["fired_by"]):
-        return f"{count} worker{'s' * (count > 1)}"
-    return Warn("nobody")
+    count = len(row["fired_by"])
+    return plural(count, "worker") if count else Warn("nobody")
 
 
 SHOWN: Columns = {

@@ -7,12 +7,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from typedq.cli.console import print_line, print_note
+from typedq.cli.console import plural, print_line, print_note
 from typedq.errors import CannotGenerate
 
-BundleFile = Annotated[
-    Path, Argument(metavar="BUNDLE", help="A file that `typedq bundle` wrote.", exists=False)
-]
+BundleFile = Annotated[Path, Argument(metavar="BUNDLE", help="A file that `typedq bundle` wrote.")]
 Directory = Annotated[
     Path,
     Option(
@@ -26,8 +24,6 @@ AllowJson = Annotated[
         help="For a task whose types Python cannot express, make a sender that takes JSON.",
     ),
 ]
-
-
 AllowUnchecked = Annotated[
     bool,
     Option(
@@ -44,7 +40,8 @@ def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = Fal
     keeps the contracts that it writes in typedq.lock.json.
     """
     from typedq.admin.bundles import read_file
-    from typedq.generate.package import LOCK, check_directory, check_name, pins, write
+    from typedq.bundle import PINS_FILE
+    from typedq.generate.package import check_directory, check_name, pins, write
     from typedq.generate.python.proof import checked_source, prove
 
     check_name(output)
@@ -52,15 +49,13 @@ def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = Fal
     check_directory(output, known, "__init__.py")
     text, problems = checked_source(known, allow_json=allow_json)
     if not text:
-        hint = "--allow-json makes senders that take JSON for these tasks"
-        print_note(hint)
+        print_note("--allow-json makes senders that take JSON for these tasks")
         raise CannotGenerate("Python", [(e.task, e.path, e.reason) for e in problems])
     for error in problems:
         print_note(f"{error}; its sender takes JSON")
-    write(output, {"__init__.py": text.encode(), "py.typed": b"", LOCK: pins(known)})
+    write(output, {"__init__.py": text.encode(), "py.typed": b"", PINS_FILE: pins(known)})
     prove((output / "__init__.py").read_text(encoding="utf-8"), known)
-    count = len(known.tasks)
-    print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")
+    print_line(f"{output}: {plural(len(known.tasks), 'task')} of {known.namespace}")
 
 
 def typescript(
@@ -72,7 +67,8 @@ def typescript(
     contracts that it writes in typedq.lock.json.
     """
     from typedq.admin.bundles import read_file
-    from typedq.generate.package import LOCK, check_directory, pins, write
+    from typedq.bundle import PINS_FILE
+    from typedq.generate.package import check_directory, pins, write
     from typedq.generate.typescript import typescript as generated
 
     known = read_file(bundle)
@@ -83,6 +79,5 @@ def typescript(
         raise CannotGenerate("TypeScript", problems)
     for task, path, reason in problems:
         print_note(f"{task}: {path}: {reason}; only the worker checks it")
-    write(output, files | {LOCK: pins(known)})
-    count = len(known.tasks)
-    print_line(f"{output}: {count} task{'s' * (count > 1)} of {known.namespace}")
+    write(output, files | {PINS_FILE: pins(known)})
+    print_line(f"{output}: {plural(len(known.tasks), 'task')} of {known.namespace}")

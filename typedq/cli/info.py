@@ -10,7 +10,7 @@ from typer import BadParameter, Option
 
 from typedq.admin.messages import age
 from typedq.cli.application import AppOrArgument, AsJson
-from typedq.cli.console import Columns, Row, Warn, columns, console, print_json, table_of
+from typedq.cli.console import Columns, Row, Warn, columns, console, plural, print_json, table_of
 from typedq.cli.cron import SHOWN
 from typedq.cli.parameters import duration
 
@@ -43,7 +43,7 @@ def info(app: AppOrArgument, json: AsJson = False, watch: Watch = None) -> None:
 def _readers(row: Row) -> str:
     """Return how many live workers read a contract; a warning if messages wait and none does."""
     if count := len(row["read_by"]):
-        return f"{count} worker{'s' * (count > 1)}"
+        return plural(count, "worker")
     return Warn("nobody") if row.get("messages") or row.get("waiting") else "nobody"
 
 

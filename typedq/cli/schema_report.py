@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from typedq.admin import consumers, schemas
 from typedq.admin.schemas import fix, numbers, short, sides
-from typedq.cli.console import console, print_json
+from typedq.cli.console import console, plural, print_json
 from typedq.telemetry import escape
 
 if TYPE_CHECKING:
-    from typedq.admin.consumers import Reading
     from typedq.admin.schemas import Check
     from typedq.registry import Finding, Live, Verdict
 
@@ -29,14 +28,14 @@ _ORDERS = {
 }
 
 
-def print_check(check: Check, format: str, pinned: Sequence[Reading] = ()) -> None:
+def print_check(check: Check, format: str, pinned: Sequence[consumers.Verdict] = ()) -> None:
     """Print the verdicts on all tasks, and on pins; `format` is text, json or github."""
     facts = schemas.report(check)
     if pinned:
         facts |= {"pins": consumers.report(pinned)}
         facts["safe"] = facts["safe"] and all(each.read for each in pinned)
         if format != "json":
-            print_readings(pinned, format, "pins")
+            print_consumers(pinned, format, "pins")
     if format == "json":
         print_json(facts)
         return
@@ -79,10 +78,10 @@ def print_export(check: Check, written: Mapping[str, Path], *, as_json: bool) ->
     _print_lines([*lines, *_details(check)])
 
 
-def print_readings(readings: Sequence[Reading], format: str, key: str) -> None:
+def print_consumers(verdicts: Sequence[consumers.Verdict], format: str, key: str) -> None:
     """Print how contracts from elsewhere are read."""
-    facts = consumers.report(readings)
-    safe = all(each.read for each in readings)
+    facts = consumers.report(verdicts)
+    safe = all(each.read for each in verdicts)
     if format == "json":
         print_json({"safe": safe, key: facts})
         return
@@ -110,14 +109,14 @@ def print_live(live: Live, format: str) -> None:
     lines = list[Line]()
     due = f", due until {facts['due_until']}," if facts["due_until"] else ""
     for waiting in live.waiting:
-        text = f"{waiting.count:,} message{'s' * (waiting.count != 1)} of {waiting.contract}"
+        text = f"{plural(waiting.count, 'message')} of {waiting.contract}"
         if waiting.read:
             lines.append((f"{text}: read ({waiting.read})", None))
         else:
             lines.append((f"{text}{due} cannot be read by this code: {waiting.why}", "red"))
     safe = "safe: this code reads all waiting messages" if facts["safe"] else "NOT safe"
     lines.append((safe, "green" if facts["safe"] else "bold red"))
-    running = f"{live.workers} live worker{'s' * (live.workers != 1)}"
+    running = f"{plural(live.workers, 'live worker')}"
     lines.append((f"deploy order, for {running}: {_ORDERS[live.order]}", None))
     _print_lines(lines)
 

@@ -125,12 +125,12 @@ def check_schemas(
 def _check_producer(app: TypedQ, against: str, format: str) -> NoReturn:
     """Check the remote tasks of an app, and end the command."""
     from typedq.admin import consumers
-    from typedq.cli.schema_report import print_readings
+    from typedq.cli.schema_report import print_consumers
 
     tasks = consumers.readers(against, app.settings.namespace)
-    readings = consumers.check(tasks, consumers.stubs(app))
-    print_readings(readings, format, "producer")
-    raise typer.Exit(any(each.read is None for each in readings))
+    verdicts = consumers.check(tasks, consumers.stubs(app))
+    print_consumers(verdicts, format, "producer")
+    raise typer.Exit(any(each.read is None for each in verdicts))
 
 
 def export_schemas(app: AppOrArgument, *, schemas: Directory = None, json: AsJson = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import gc
 import logging
@@ -219,7 +220,8 @@ def _exit_soon(code: int) -> None:
         finally:
             os._exit(code)
 
-    threading.Thread(target=end, name="typedq-exit", daemon=True).start()
+    # A thread of `threading` does not start where its excepthook was removed.
+    _thread.start_new_thread(end, ())
     # The other one comes too late: when all threads have ended.
     register: Any = getattr(threading, "_register_atexit", atexit.register)
     register(exiting.set)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from typedq.bundle import Bundle, dump, parse
+from typedq.bundle import PINS_FILE, Bundle, dump, parse
 from typedq.errors import ConfigurationError, InvalidBundle
 
-LOCK = "typedq.lock.json"
 _MODULES = sys.stdlib_module_names | {"msgspec", "pydantic", "typedq", "typing_extensions"}
 
 
@@ -38,7 +37,7 @@ def check_directory(directory: Path, bundle: Bundle, main: str) -> None:
 
     main: a file of it if it was generated
     """
-    lock = directory / LOCK
+    lock = directory / PINS_FILE
     if lock.is_file() and (directory / main).is_file():
         try:
             parse(lock.read_bytes(), str(lock), namespace=bundle.namespace, kind="pins")

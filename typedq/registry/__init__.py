@@ -15,9 +15,9 @@ from typedq.registry.live import (
     Live,
     Waiting,
     check_server,
-    mend,
     published,
     read_published,
+    repair_of,
 )
 from typedq.registry.readers import (
     PublishedSchemas,
@@ -25,7 +25,8 @@ from typedq.registry.readers import (
     Schemas,
     Worker,
     WorkersByContract,
-    worker,
+    live_workers,
+    reported_workers,
 )
 from typedq.registry.sources import (
     at_git,
@@ -59,7 +60,7 @@ __all__ = [
     "content",
     "files_at_git",
     "in_directory",
-    "mend",
+    "live_workers",
     "modified_versions",
     "newest",
     "next_version",
@@ -67,6 +68,7 @@ __all__ = [
     "parse",
     "published",
     "read_published",
+    "repair_of",
+    "reported_workers",
     "repository",
-    "worker",
 ]

@@ -11,7 +11,7 @@ from typedq.compat import compare
 from typedq.errors import ConfigurationError, InvalidSchema
 from typedq.registry.check import Declared, Order, common_order, order_of
 from typedq.registry.history import History, Version
-from typedq.registry.readers import UNKNOWN, PublishedSchemas, Schemas, breaks, worker
+from typedq.registry.readers import UNKNOWN, PublishedSchemas, Schemas, breaks, live_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ def _described(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
 def _invalid_schema(broker: Broker, contract: str, reason: str) -> str:
     return (
         f"the schema published for {contract} is invalid: {reason}; its messages stay parked;"
-        f" expected what a producer publishes: {mend(broker, contract)}"
+        f" expected what a producer publishes: {repair_of(broker, contract)}"
     )
 
 
-def mend(broker: Broker, contract: str) -> str:
+def repair_of(broker: Broker, contract: str) -> str:
     """Return what to do about an invalid schema."""
     return (
         f"HDEL {broker.keys.contracts} {contract}, and let a producer of that contract enqueue"
@@ -87,19 +87,18 @@ def mend(broker: Broker, contract: str) -> str:
 
 
 def check_server(
-    broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], fresh_s: float
+    broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], lease_s: float
 ) -> Live:
     """Check the code against a server. The cost does not depend on the number of messages.
 
-    fresh_s: workers not seen for longer are ignored. Raises `ServerError`, and
-    `ConfigurationError` if the schema of a contract that matters is invalid.
+    lease_s: workers that did not report within two of them are ignored
+    Raises ServerError, and ConfigurationError if the schema of a contract that matters is invalid.
     """
     seen = broker.call(stats.survey(broker.keys, queues, []))
     known, invalid = _described(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
-    oldest_ms = seen.now_ms - fresh_s * 1000
-    workers = [w for w in map(worker, seen.workers.values()) if (w.seen_ms or 0) >= oldest_ms]
+    workers = live_workers(seen, lease_s).values()
     asked = {contract for contract, _ in counts}.union(*(w.reads for w in workers))
     ours = {f"{name}@{task.fingerprint}" for name, task in by_name.items()}
     bad = sorted(c for c in asked & invalid.keys() - ours if c.rpartition("@")[0] in by_name)

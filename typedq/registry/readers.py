@@ -45,11 +45,22 @@ class Worker(msgspec.Struct):
     task_queues: dict[str, str] = {}
 
 
-def worker(line: bytes) -> Worker:
-    """Parse the report of a worker; one of another version may be unreadable."""
+def reported_workers(seen: stats.Stats) -> dict[str, Worker]:
+    """Return what workers last reported, by name; some may have died since."""
+    return {name: _parse_report(line) for name, line in seen.workers.items() if line}
+
+
+def live_workers(seen: stats.Stats, lease_s: float) -> dict[str, Worker]:
+    """Return the workers that reported within two leases, and those whose report is unreadable."""
+    oldest_ms = seen.now_ms - 2000 * lease_s
+    reported = reported_workers(seen).items()
+    return {n: w for n, w in reported if w.seen_ms is None or w.seen_ms >= oldest_ms}
+
+
+def _parse_report(line: bytes) -> Worker:
     try:
         return msgspec.json.decode(line, type=Worker)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (ValueError, RecursionError):  # another version of typedq wrote it, or a stranger
         return Worker()
 
 

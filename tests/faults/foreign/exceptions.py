@@ -107,6 +107,16 @@ class NoInit(Exception):
         self.args = (object(), b"\xff", "\udcff")
 
 
+class Falsy(Exception):
+    def __len__(self) -> int:
+        return 0
+
+
+class NoTruth(Exception):
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
+
 class Own(BaseException):
     pass
 
@@ -186,6 +196,8 @@ FAILING: dict[str, Callable[[], BaseException]] = {
     "no_pickle": NoPickle,
     "finalizer": Finalizer,
     "no_init": NoInit,
+    "falsy": Falsy,
+    "no_truth": NoTruth,
     "own_base_exception": Own,
     "syntax_error_with_bytes": _bytes_in_syntax_error,
     "circle": _circle,
