@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from tests.dashboard.conftest import HOSTILE, SAME, Order, Shop
 from tests.dashboard.test_pages import shown
-from typedq import TypedQ
+from typedq import Secret, TypedQ
 from typedq.admin.overview import overview
 from typedq.admin.queues import QueueAdmin
 from typedq.broker import Keys
@@ -318,6 +318,11 @@ def test_messages_in_other_states_and_ids_that_are_none(shop: Shop) -> None:
     wrong = site.get("/message", params={"id": HOSTILE})
     assert wrong.status_code == 400
     assert "a message id has 26 hexadecimal digits" in wrong.text
+    assert "looks at more" not in wrong.text
+    late = shop.report.options(delay=3600, meta={"tenant": "acme"}).enqueue("weekly")
+    told = shown(site.get("/message", params={"id": late.id}))
+    assert f"It is delayed until {late.due:%Y-%m-%d}" in told
+    assert "meta tenant=acme" in told
     assert "<script>alert" not in wrong.text
 
 
@@ -392,6 +397,20 @@ class Part(msgspec.Struct):
 
     kind: str
     size: int | None = None
+
+
+def test_secrets_are_typed_unseen_and_put_into_no_command(shop: Shop) -> None:
+    @shop.app.task
+    def log_in(user: str, *, password: Annotated[str, Secret], pin: Annotated[int, Secret]) -> None:
+        """Has secrets."""
+
+    site = shop.site()
+    page = site.get("/enqueue?task=log_in").text
+    assert page.count('type="password"') == 2
+    data = {"task": "log_in", "$.user": "ada", "$.password": "hunter2", "$.pin": "1234"}
+    page = shown(site.post("/enqueue", data=data, headers=SAME))
+    assert "These arguments are valid. As a command: typedq enqueue log_in - It reads" in page
+    assert "hunter2" not in page
 
 
 def test_a_form_covers_every_kind_of_schema() -> None:

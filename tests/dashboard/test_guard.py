@@ -123,6 +123,11 @@ def test_posts_of_other_sites_are_refused(
     assert (answer.status_code == 403) == is_refused, answer.text
 
 
+def test_a_site_that_is_named_twice_is_another(shop: Shop) -> None:
+    both = [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")]
+    assert shop.site().post("/deploy", headers=both).status_code == 403
+
+
 def test_a_login_of_another_site_is_refused(shop: Shop) -> None:
     answer = shop.site(token=TOKEN).post("/login", data={"token": TOKEN})
     assert answer.status_code == 403
@@ -178,6 +183,7 @@ def test_links_to_files_outside_are_not_read(shop: Shop, tmp_path: Path) -> None
             "/contracts/a%00",
         ),
         *("/static/../contracts", "/login/../contracts", "/loginx", "/dead/../../etc/passwd"),
+        *("/login/", "/static/", "/contracts/"),
     ],
 )
 def test_tricks_with_paths_find_nothing(shop: Shop, path: str) -> None:

@@ -63,7 +63,9 @@ def _files(directory: Path, path: str) -> Mapping[str, bytes]:
         text = f"Only directories below {directory} can be read; upload the files of others."
         raise Rejected(403, "Outside of the contracts", text)
     if not chosen.is_dir():
-        raise Rejected(404, "No such directory", f"There is no directory {path!r} in {directory}.")
+        text = f"There is no directory {Path(directory, path)} where this dashboard runs."
+        text += " Write it with typedq export-schemas, or upload yours."
+        raise Rejected(404, "No such directory", text)
     found = sorted(chosen.glob("*/*.json"))
     inside = [file for file in found if file.resolve().is_relative_to(base)]
     return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in inside}

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from typedq.admin.messages import iso
 from typedq.broker import acl
+from typedq.contracts import mask
 from typedq.dashboard.acts import permit
 from typedq.dashboard.form import Field, NotJson, fields, payload
 from typedq.dashboard.view import Rejected, View
@@ -122,7 +123,9 @@ def _options(given: Mapping[str, str]) -> Any:
 
 
 def _command(view: View, task: Task[..., Any], body: bytes, given: Mapping[str, str]) -> str:
-    words = ["enqueue", task.name, body.decode(errors="backslashreplace")]
+    text = body.decode(errors="backslashreplace")
+    # A command line is kept in histories and seen in `ps`, so no secret is put into one.
+    words = ["enqueue", task.name, text if mask(body, task.contract.schema) == text else "-"]
     for name in ("delay", "queue"):
         if given.get(name, "").strip():
             words += [f"--{name}", given[name].strip()]

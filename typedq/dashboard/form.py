@@ -84,10 +84,12 @@ class _Forms:
                 for name, part in properties.items()
             )
             return Field(kind="group", parts=parts, **about)
+        hidden = "password" if schema.get("writeOnly") else ""
         if kind == "string":
-            return Field(kind="text", input=_TYPES.get(schema.get("format", ""), "text"), **about)
+            input = hidden or _TYPES.get(schema.get("format", ""), "text")
+            return Field(kind="text", input=input, **about)
         if kind in ("integer", "number"):
-            return Field(kind="number", **about)
+            return Field(kind="number", input=hidden or "text", **about)
         if kind == "array" and self._resolve(schema.get("items")).get("type") == "string":
             return Field(kind="lines", **about)
         return Field(kind="json", **about)

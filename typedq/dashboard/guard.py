@@ -108,9 +108,9 @@ class Guard:
 
 def is_same_origin(request: Request) -> bool:
     """Return True if the browser says that a page of this origin sent the request."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        return site == "same-origin"
+    sites, origin = request.headers.getlist("sec-fetch-site"), request.headers.get("origin")
+    if sites:
+        return set(sites) == {"same-origin"}
     # Without the scheme, because a proxy may have ended TLS.
     return origin is not None and origin.partition("://")[2] == request.headers.get("host")
 

@@ -27,17 +27,18 @@ def message(view: View) -> Response:
     id, payload = view.query("id").strip(), view.query("payload") == "1"
     app = view.site.app
     arguments = Payloads(app) if payload else None
-    found, problem = None, ""
+    found, problem, limited = None, "", False
     try:
         found = single.show(app, id, arguments=arguments, limit=LIMIT) if id else None
     except (InvalidId, SearchLimit) as error:
-        problem = str(error)
+        problem, limited = str(error), isinstance(error, SearchLimit)
     return view.render(
         "message.html",
         400 if problem else 200,
         id=id,
         found=found,
         problem=problem,
+        limited=limited,
         payload=payload,
         workers=len(alive(view, view.facts.seen)) if found else 0,
         outcome=_OUTCOMES.get(view.query("outcome"), ""),

@@ -107,6 +107,7 @@ def asgi(
         return refuse(request, status, "Not here", "There is no such page.")
 
     inner = Starlette(routes=routes, exception_handlers={404: absent, 405: absent})
+    inner.router.redirect_slashes = False  # it would lead to whatever `Host` says
     return Guard(inner, token, hosts, refuse)
 
 
@@ -117,8 +118,9 @@ def _endpoint(site: Site, answer: Page) -> Callable[[Request], object]:
         try:
             form = await request.form(max_files=_FILES)
         except (TooLarge, MultiPartException, HTTPException) as error:
-            text = f"The upload is refused: {error}"
-            return View(site, request).refuse(413, "Too much", text)
+            status = 413 if isinstance(error, TooLarge) else 400
+            text = f"What was sent is refused: {error}"
+            return View(site, request).refuse(status, "Not accepted", text)
         try:
             return await run_in_threadpool(_answer, answer, View(site, request, form))
         finally:
