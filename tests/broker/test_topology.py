@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from tests.faults import topologies
 from tests.faults.topologies import move_slot, port_of
 from typedq.broker import Broker, Destination, OutgoingMessage, operations, stats
 from typedq.embedded import OwnServer
@@ -123,66 +122,24 @@ def test_a_node_of_a_cluster_asks_for_credentials_as_a_single_server(
     broker.close()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def sentinels(tmp_path: Path, wait_until: WaitUntil) -> Iterator[tuple[str, list[OwnServer]]]:
-    """Three Sentinels that watch a primary with one replica; yields the URL and both servers."""
-    with ExitStack() as stack:
-        primary = stack.enter_context(OwnServer(tcp=True))
-        replicaof = ("--replicaof", f"127.0.0.1 {port_of(primary)}")
-        replica = stack.enter_context(OwnServer(args=replicaof, tcp=True))
-        ports = [free_port() for _ in range(3)]
-        for port in ports:
-            config = tmp_path / f"{port}.conf"
-            config.write_text(
-                f"port {port}\nbind 127.0.0.1\nprotected-mode no\n"
-                f"dir {tmp_path}\nlogfile {tmp_path}/{port}.log\n"
-                f"sentinel monitor jobs 127.0.0.1 {port_of(primary)} 2\n"
-                "sentinel down-after-milliseconds jobs 500\n"
-                "sentinel failover-timeout jobs 3000\n"
-            )
-            process = subprocess.Popen([primary.binary, str(config), "--sentinel"])
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        for port in ports:
-            client: Any = stack.enter_context(redis.Redis(port=port, decode_responses=True))
-
-            def sees_all(client: Any = client) -> bool:
-                try:
-                    state: dict[Any, Any] = client.execute_command("SENTINEL", "MASTER", "jobs")
-                except redis.ConnectionError:
-                    return False
-                found = {k: int(v) for k, v in state.items() if k.startswith("num-")}
-                return found["num-other-sentinels"] == 2 and found["num-slaves"] == 1
-
-            wait_until(sees_all, 20)
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-        yield f"redis+sentinel://{hosts}/jobs/0", [primary, replica]
-
-
-def test_a_failover_is_followed(
-    sentinels: tuple[str, list[OwnServer]], wait_until: WaitUntil
-) -> None:
-    url, (primary, replica) = sentinels
-    broker = Broker(url, "failover", deadline=25)
-    broker.enqueue(messages(3), document)
-    other: Any = redis.Redis.from_url(replica.url)
-    wait_until(lambda: other.llen("{failover}:ready:default") == 3)
-    primary.kill()
-    broker.enqueue(messages(2), document)
-    assert other.llen("{failover}:ready:default") == 5
-    assert broker.call(operations.open(broker.keys, ["s"], ["default"], 30_000)) == 1
-    broker.close()
-    other.close()
+def test_a_failover_is_followed(tmp_path: Path, wait_until: WaitUntil) -> None:
+    with topologies.sentinels(tmp_path) as (url, primary, replica):
+        broker = Broker(url, "failover", deadline=25)
+        broker.enqueue(messages(3), document)
+        other: Any = redis.Redis.from_url(replica.url)
+        wait_until(lambda: other.llen("{failover}:ready:default") == 3)
+        primary.kill()
+        broker.enqueue(messages(2), document)
+        assert other.llen("{failover}:ready:default") == 5
+        assert broker.call(operations.open(broker.keys, ["s"], ["default"], 30_000)) == 1
+        broker.close()
+        other.close()
 
 
 def test_sentinels_that_do_not_know_the_service_are_named(
-    sentinels: tuple[str, list[OwnServer]],
+    tmp_path: Path, private: OwnServer
 ) -> None:
-    url, _ = sentinels
-    with pytest.raises(ServerUnavailable, match="knows no service 'mail'"):
-        Broker(url.replace("/jobs/", "/mail/"), "x", deadline=1).enqueue(messages(1), document)
+    with topologies.one_sentinel(tmp_path, private) as (url, _):
+        broker = Broker(url.replace("/jobs/", "/mail/"), "x", deadline=1)
+        with pytest.raises(ServerUnavailable, match="knows no service 'mail'"):
+            broker.enqueue(messages(1), document)

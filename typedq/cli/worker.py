@@ -30,7 +30,9 @@ from typedq.telemetry import event
 if TYPE_CHECKING:
     from typedq.settings import Settings
 
-_C_HELP = "Child processes: 4, cores or cores*2. \\[default: TYPEDQ_CONCURRENCY, else cores]"
+_C_HELP = (
+    "Number of child processes: 4, cores or cores*2. \\[default: TYPEDQ_CONCURRENCY, else cores]"
+)
 _A_HELP = (
     "Coroutine tasks that a child runs at once. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
 )
