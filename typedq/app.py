@@ -126,7 +126,7 @@ class TypedQ(OneMessage):
 
         def declare(fn: Callable[..., Any]) -> Task[..., Any]:
             chosen = name or str(getattr(fn, "__name__", type(fn).__name__))
-            self.declarations.check_names((chosen, *aliases), fn)
+            self.declarations.check_names(chosen, aliases, fn)
             task = Task[..., Any](
                 fn,
                 contract_of(fn, task=chosen, context=Context),
@@ -230,6 +230,7 @@ class TypedQ(OneMessage):
         """Run in every child before its first task; may be async. If it fails, the child ends.
 
         Tasks start from the context variables and the process state that these hooks leave.
+        Raises ConfigurationError if it is no function.
         """
         return self.declarations.hooks.on_process_start(fn)
 
@@ -258,7 +259,8 @@ class TypedQ(OneMessage):
         """Send calls in chunks, each all or nothing. A chunk has at most about 4 MiB.
 
         Raises InvalidArguments or InvalidOptions before anything is sent, the plain ServerError if
-        the first chunk fails, else EnqueueFailed: ids are in the order of the calls.
+        the first chunk fails, else EnqueueFailed: ids are in the order of the calls. TypeError for
+        what is no call, such as a task.
         """
         return self._producer.enqueue_many(calls, chunk)
 

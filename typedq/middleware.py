@@ -47,11 +47,13 @@ class Hooks:
 
     def on_process_start(self, fn: H, /) -> H:
         """See `TypedQ.on_process_start`."""
+        _check_callable(fn, "on_process_start")
         self.start_hooks.append(fn)
         return fn
 
     def on_process_stop(self, fn: H, /) -> H:
         """See `TypedQ.on_process_stop`."""
+        _check_callable(fn, "on_process_stop")
         self.stop_hooks.append(fn)
         return fn
 
@@ -122,6 +124,11 @@ def _check_generator(fn: Callable[..., Any], what: str, where: str) -> None:
     if not inspect.isgeneratorfunction(fn) and not inspect.isasyncgenfunction(fn):
         name = repr(getattr(fn, "__qualname__", fn))
         raise ConfigurationError([f"{what} {name} is not a generator; it must yield once, {where}"])
+
+
+def _check_callable(fn: Any, what: str) -> None:
+    if not callable(fn):
+        raise ConfigurationError([f"{what} takes a function without parameters, not {fn!r}"])
 
 
 def _has_decimal(context: contextvars.Context) -> bool:

@@ -115,7 +115,7 @@ class Producer:
 
     def enqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """Send calls in chunks, each all or nothing."""
-        made = tuple(calls)
+        made = _calls(calls)
         return send_inside(self._hooks, made, self._queue_of, partial(self._send, made, chunk))
 
     def _send(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
@@ -127,7 +127,7 @@ class Producer:
 
     async def aenqueue_many(self, calls: Iterable[Call], chunk: int) -> list[Receipt]:
         """As `enqueue_many`."""
-        made = tuple(calls)
+        made = _calls(calls)
         send = partial(self._asend, made, chunk)
         return await asend_inside(self._hooks, made, self._queue_of, send)
 
@@ -194,3 +194,11 @@ if hasattr(os, "register_at_fork"):
 def _positive(arguments: Mapping[str, Any], name: str) -> int:
     limit = arguments.get(name)
     return limit if type(limit) is int and limit > 0 else _UNKNOWN  # settings check the rest
+
+
+def _calls(given: Iterable[Call]) -> Calls:
+    made = tuple(given)
+    if wrong := {*map(type, made)} - {Call}:
+        names = ", ".join(sorted(each.__name__ for each in wrong))
+        raise TypeError(f"enqueue_many takes calls, such as my_task.call(1), not {names}")
+    return made

@@ -39,12 +39,16 @@ Old = ParamSpec("Old")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """A task's name, encoded arguments, options and metadata, not sent yet; equal if all are."""
+    """A task's name, encoded arguments, options and metadata, not sent yet; equal if all are.
+
+    contract: the id of the one that the arguments follow, or "" if it is not known
+    """
 
     task: str
     body: bytes
     options: CallOptions = NO_OPTIONS
     meta: bytes = b""  # apart from the options, because it may be unique to the message
+    contract: str = ""
 
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret or long.
@@ -104,7 +108,7 @@ class Sender(Generic[P]):
         limits = self._enqueuer.known_limits
         contract = self.contract
         body = contract.encode(args, kwargs, *limits)
-        return Call(contract.task, body, self._options, self._meta)
+        return Call(contract.task, body, self._options, self._meta, contract.id)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""
@@ -179,6 +183,9 @@ class Task(Sender[P], Generic[P, R_co]):
             self.soft_timeout, self.hard_timeout = policy.timeouts(*timeouts)
         except ValueError as error:
             raise ConfigurationError([f"task {contract.task!r}: {error}"]) from None
+        if type(retry) not in (Retry, type(None)):
+            what = f"retry takes a Retry, such as Retry(max_retries=3), not {retry!r}"
+            raise ConfigurationError([f"task {contract.task!r}: {what}"])
         self.fn: Final = fn
         self.aliases: Final = aliases
         self.upcasters: Final = list[Upcaster]()

@@ -14,6 +14,8 @@ PATHS = [
     (":app", "write it as module:attr"),
     ("shopp:app", "No module named 'shopp'; it is neither installed nor in the current directory"),
     ("shop.x:app", "No module named 'shop.x'"),
+    ("./shop:app", "that is a file, not a module: myapp/tasks.py is myapp.tasks"),
+    ("shop.py:app", "that is a file, not a module"),
     ("shop:ap", "shop has no 'ap' (did you mean 'app'?)"),
     ("shop:Email", "it is a StructMeta, not a TypedQ or a function that returns one"),
     ("shop:hold", "it is a Task, not a TypedQ"),

@@ -149,6 +149,11 @@ def test_a_command_that_does_not_exist_is_a_usage_error(shop: Shop) -> None:
     assert "No such command 'wroker'" in shop.error("wroker")
 
 
+@pytest.mark.parametrize("words", [("dead", "list", "shop:app"), ("show", "shop:app", "019a")])
+def test_an_app_in_the_wrong_place_is_told_where_it_goes(words: list[str], shop: Shop) -> None:
+    assert "; this command takes the app with -A" in shop.error(*words)
+
+
 def test_no_server_is_one_clear_line(shop: Shop) -> None:
     shop.env["TYPEDQ_URL"] = "redis://user:secret@127.0.0.1:1"
     error = shop.run("info", code=2).stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,13 @@ def test_it_serves_on_this_machine_until_it_is_stopped(shop: Shop, wait_until: W
             assert "server" not in {name.lower() for name in answer.headers}
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_what_the_pages_need_and_is_not_installed_is_named() -> None:
+    code = "import sys; sys.modules['starlette'] = None; import typedq.dashboard"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    needs = "typedq.dashboard needs starlette: pip install 'typedq[dashboard]'"
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {needs}"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])

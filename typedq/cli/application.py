@@ -137,6 +137,8 @@ def _find(path: str) -> TypedQ:
     module, colon, names = path.partition(":")
     if not (module and colon and names):
         raise AppNotFound(path, "write it as module:attr, such as myapp.tasks:app")
+    if module.endswith(".py") or not all(map(str.isidentifier, module.split("."))):
+        raise AppNotFound(path, "that is a file, not a module: myapp/tasks.py is myapp.tasks")
     found: object = _import(path, module)
     for name in names.split("."):
         if not hasattr(found, name):

@@ -7,13 +7,15 @@ imported; heavy imports (broker, worker) happen when it runs, so that `--help` i
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from typedq.cli.console import print_error
 from typedq.cli.shared_options import with_shared_options
@@ -101,6 +103,20 @@ _GROUPS = {
 }
 
 
+class _Command(TyperCommand):
+    """A command that tells who gives the app in a wrong place where it goes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        apps = [word for word in args if re.fullmatch(r"[\w.]+:[\w.]+", word)]
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            text = str(getattr(error, "message", ""))
+            if "extra argument" in text and apps:
+                vars(error)["message"] = f"{text}; this command takes the app with -A"
+            raise
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -141,7 +157,7 @@ def _program(word: str) -> typer.Typer:
         module, function, example = _COMMANDS[name]
         command = getattr(import_module(f"typedq.cli.{module}"), function)
         epilog = f"Example: typedq {name} {example}".rstrip()
-        parents[group].command(last, epilog=epilog)(with_shared_options(command))
+        parents[group].command(last, cls=_Command, epilog=epilog)(with_shared_options(command))
     return program
 
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from starlette.applications import Starlette
+try:
+    from starlette.applications import Starlette
+except ModuleNotFoundError:
+    why = "typedq.dashboard needs starlette: pip install 'typedq[dashboard]'"
+    raise ModuleNotFoundError(why, name="starlette") from None
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException

@@ -1,0 +1,72 @@
+"""What a declaration or a call takes is checked where it is written, not in a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from typedq import ConfigurationError, InvalidArguments, TypedQ
+
+app = TypedQ("misuse")
+ANY: Any = app
+
+
+@app.task
+def ping(n: int) -> None: ...
+
+
+REFUSED = [
+    (lambda: ANY.task(retry=3)(ping.fn), "retry takes a Retry, such as Retry(max_retries=3)"),
+    (lambda: ANY.task(aliases="old")(ping.fn), "aliases takes a list of names, such as ['old']"),
+    (lambda: ANY.on_process_start(3), "on_process_start takes a function without parameters, not"),
+    (lambda: ANY.on_process_stop("x"), "on_process_stop takes a function without parameters, not"),
+]
+
+
+@pytest.mark.parametrize(("declare", "said"), REFUSED)
+def test_a_declaration_of_another_kind_is_refused(declare: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        declare()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [ping, ping.options(), None, 3])
+def test_only_calls_are_enqueued(wrong: Any) -> None:
+    said = f"takes calls, such as my_task.call\\(1\\), not {type(wrong).__name__}"
+    with ANY.testing() as outbox:
+        with pytest.raises(TypeError, match=said):
+            ANY.enqueue_many([ping.call(1), wrong])
+        with pytest.raises(TypeError, match=said):
+            asyncio.run(ANY.aenqueue_many([wrong]))
+        assert not outbox.waiting()
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_call_of_another_contract_of_the_same_name_is_refused(mixed: bool) -> None:
+    other = TypedQ("other")
+
+    @other.task(name="ping")
+    def text(s: str) -> None: ...
+
+    calls = [*([ping.call(1)] if mixed else []), text.call("x")]
+    with app.testing() as outbox:
+        with pytest.raises(InvalidArguments, match="ping: the call follows another contract"):
+            app.enqueue_many(calls)
+        with pytest.raises(InvalidArguments, match="that of another app"):
+            asyncio.run(app.aenqueue_many(calls))
+        assert not outbox.waiting()
+    with pytest.raises(InvalidArguments, match="make the call with the task of this app"):
+        app.cron("* * * * *", text.call("x"))
+
+
+def test_a_call_of_the_same_contract_is_that_of_any_app() -> None:
+    other = TypedQ("other")
+
+    @other.task(name="ping")
+    def same(n: int) -> None: ...
+
+    with app.testing() as outbox:
+        app.enqueue_many([same.call(1)])
+        assert outbox.calls(ping) == [ping.call(1)]
