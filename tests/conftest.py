@@ -83,7 +83,7 @@ def wait_until() -> WaitUntil:
 
 def _children() -> set[psutil.Process]:
     """Return the descendants of this process; psutil reads all of the machine, at 5 ms a test."""
-    if not Path("/proc/self/task").exists():
+    if not Path("/proc/thread-self/children").exists():  # not Linux, or a kernel without it
         return set(psutil.Process().children(recursive=True))
     found, parents = set[psutil.Process](), [os.getpid()]
     for parent in parents:  # it grows
