@@ -13,10 +13,6 @@ from typedq.policy import NAME, CatchUp, Cron, Schedule
 from typedq.remote import RemoteTask
 from typedq.task import Call, Task, is_redeclared, source_location
 
-_OTHER_CONTRACT = (
-    "the call follows another contract of this name: that of another app, or one from before the"
-    " task was declared again; make the call with the task of this app"
-)
 _NAME_RULE = "a name is 1 to 64 of a-z 0-9 _ . -, beginning with a letter or digit"
 
 
@@ -101,13 +97,6 @@ class Declarations:
         """Return the task of that name or alias, or the remote task. Raises UnknownTask."""
         return self._remote.get(name) or self.find(name)
 
-    def sender_of(self, call: Call) -> Task[..., Any] | RemoteTask[Any]:
-        """Return the task of a call. Raises UnknownTask, InvalidArguments for another contract."""
-        sender = self.find_sender(call.task)
-        if call.contract not in ("", sender.contract.id):
-            raise errors.InvalidArguments(call.task, "$", _OTHER_CONTRACT)
-        return sender
-
     def find(self, name: str) -> Task[..., Any]:
         """Return the task of that name or alias, which is run here. Raises UnknownTask."""
         task = self._tasks.get(name) or self._by_alias.get(name)
@@ -148,7 +137,6 @@ class Declarations:
             raise errors.ConfigurationError([f"cron {name or call.task!r}: {reason}"])
         if call.task not in self._tasks:
             raise errors.UnknownTask(call.task, list(self._tasks))
-        self.sender_of(call)
         reason = "a cron entry runs at its slots; leave it out"
         policy.refuse_options(call.task, call.options, reason, "delay", "eta", "unique")
         if call.options.expires_at_ms is not None:

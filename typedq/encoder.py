@@ -88,7 +88,7 @@ class MessageEncoder:
     """Encodes calls as messages, with the settings of their app."""
 
     def __init__(self, declarations: Declarations, settings: Settings) -> None:
-        self._sender_of, self._tasks = declarations.sender_of, declarations.tasks
+        self._find, self._tasks = declarations.find_sender, declarations.tasks
         self.settings = settings
         self._queues = [queue.name for queue in settings.queues]
         self._max_body, self._max_depth = settings.max_body, settings.max_depth
@@ -100,15 +100,12 @@ class MessageEncoder:
         """Encode all calls or none. Raises InvalidArguments, InvalidOptions, UnknownTask."""
         messages: list[OutgoingMessage] = []
         receipts: list[Receipt] = []
-        name, contract, options, destination, due = "", "", None, _NO_DESTINATION, _NEVER
+        name, options, destination, due = "", None, _NO_DESTINATION, _NEVER
         begin = plain = before_meta = after_meta = b""
         for call, id in zip(calls, new_ids(len(calls)), strict=True):
-            is_like_last = call.task == name and call.contract == contract
-            if not is_like_last or call.options is not options:
-                name, contract, options = call.task, call.contract, call.options
-                task: _Task | None = self._tasks.get(name)
-                if task is None or task.contract.id != contract:
-                    task = self._sender_of(call)
+            if call.task != name or call.options is not options:
+                name, options = call.task, call.options
+                task = self._tasks.get(name) or self._find(name)
                 destination, shared = self._routes.get(task) or self._route(task)
                 if options is not NO_OPTIONS and options != NO_OPTIONS:
                     destination, shared = self._route_with(options, task, destination)

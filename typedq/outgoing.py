@@ -7,8 +7,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
 
-from msgspec import structs
-
 from typedq.layers import acall_inside, call_inside
 from typedq.message import is_broadcast
 from typedq.policy import Meta, merge_meta, read_meta
@@ -38,7 +36,7 @@ class OutgoingBatch:
         for place in places:
             call = self.calls[place]
             more = merged[call.meta]
-            self.calls[place] = structs.replace(call, meta=more)
+            self.calls[place] = Call(call.task, call.body, call.options, more)
 
 
 @final

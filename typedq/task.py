@@ -39,16 +39,12 @@ Old = ParamSpec("Old")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """A task's name, encoded arguments, options and metadata, not sent yet; equal if all are.
-
-    contract: the id of the one that the arguments follow, or "" if it is not known
-    """
+    """A task's name, encoded arguments, options and metadata, not sent yet; equal if all are."""
 
     task: str
     body: bytes
     options: CallOptions = NO_OPTIONS
     meta: bytes = b""  # apart from the options, because it may be unique to the message
-    contract: str = ""
 
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret or long.
@@ -108,7 +104,7 @@ class Sender(Generic[P]):
         limits = self._enqueuer.known_limits
         contract = self.contract
         body = contract.encode(args, kwargs, *limits)
-        return Call(contract.task, body, self._options, self._meta, contract.id)
+        return Call(contract.task, body, self._options, self._meta)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Send one message. Raises InvalidArguments, InvalidOptions, ServerError."""

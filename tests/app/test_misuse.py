@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from typedq import ConfigurationError, InvalidArguments, TypedQ
+from typedq import ConfigurationError, TypedQ
 
 app = TypedQ("misuse")
 ANY: Any = app
@@ -41,32 +41,3 @@ def test_only_calls_are_enqueued(wrong: Any) -> None:
         with pytest.raises(TypeError, match=said):
             asyncio.run(ANY.aenqueue_many([wrong]))
         assert not outbox.waiting()
-
-
-@pytest.mark.parametrize("mixed", [False, True])
-def test_a_call_of_another_contract_of_the_same_name_is_refused(mixed: bool) -> None:
-    other = TypedQ("other")
-
-    @other.task(name="ping")
-    def text(s: str) -> None: ...
-
-    calls = [*([ping.call(1)] if mixed else []), text.call("x")]
-    with app.testing() as outbox:
-        with pytest.raises(InvalidArguments, match="ping: the call follows another contract"):
-            app.enqueue_many(calls)
-        with pytest.raises(InvalidArguments, match="that of another app"):
-            asyncio.run(app.aenqueue_many(calls))
-        assert not outbox.waiting()
-    with pytest.raises(InvalidArguments, match="make the call with the task of this app"):
-        app.cron("* * * * *", text.call("x"))
-
-
-def test_a_call_of_the_same_contract_is_that_of_any_app() -> None:
-    other = TypedQ("other")
-
-    @other.task(name="ping")
-    def same(n: int) -> None: ...
-
-    with app.testing() as outbox:
-        app.enqueue_many([same.call(1)])
-        assert outbox.calls(ping) == [ping.call(1)]
