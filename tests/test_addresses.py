@@ -12,6 +12,7 @@ from typedq.errors import ConfigurationError
 RIGHT: dict[str, dict[str, Any]] = {
     "redis://h": {"kind": "single", "hosts": (("h", 6379),), "db": 0, "tls": False},
     "redis://user:p%40ss@h:1/3": {"username": "user", "password": "p@ss", "db": 3},
+    "redis://h/2?db=2": {"db": 2},
     "redis://:pw@h?db=2": {"username": None, "password": "pw", "db": 2},
     "redis://h?username=u&password=p%23": {"username": "u", "password": "p#"},
     "valkey://[::1]:7/0": {"hosts": (("::1", 7),), "tls": False},
@@ -105,6 +106,10 @@ WRONG = {
     "redis://h?client_name=": "client_name must be printable ASCII text without spaces",
     "redis://h?soket_timeout=1": "did you mean socket_timeout?",
     "redis://h?db=1&db=2": "db is given twice",
+    "redis://h/3?db=4": "db is given twice, before and behind the question mark",
+    "redis://h/3?db=x": "db is given twice, before and behind the question mark",
+    "redis://ann@h?username=bob": "username is given twice",
+    "redis://:hunter2@h?password=other": "password is given twice",
     "redis://h\n/0": "control characters must be percent-encoded",
 }
 

@@ -203,6 +203,9 @@ def _parse(url: str, kind: Kind, tls: bool, rest: str) -> tuple[Address, list[st
     options, problems = _query(query, tls)
     moved = {name: str(options.pop(name)) for name in _MOVED if name in options}
     names, service, number = _place(kind, hosts, unquote(path), problems)
+    in_place = {"db": number, "username": unquote(user), "password": unquote(password)}
+    twice = [name for name in moved if in_place[name] not in ("", moved[name])]
+    problems += [f"{name} is given twice, before and behind the question mark" for name in twice]
     number = number or moved.get("db", "0")
     if not number.isascii() or not number.isdigit():
         problems.append("the database after the last / must be a number")

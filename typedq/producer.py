@@ -197,6 +197,8 @@ def _positive(arguments: Mapping[str, Any], name: str) -> int:
 
 
 def _calls(given: Iterable[Call]) -> Calls:
+    if isinstance(given, Call):
+        raise TypeError("enqueue_many takes a list of calls; one call is app.enqueue_many([call])")
     made = tuple(given)
     if wrong := {*map(type, made)} - {Call}:
         names = ", ".join(sorted(each.__name__ for each in wrong))

@@ -32,6 +32,11 @@ def test_a_declaration_of_another_kind_is_refused(declare: Any, said: str) -> No
     assert said in str(caught.value)
 
 
+def test_one_call_is_no_list() -> None:
+    with app.testing(), pytest.raises(TypeError, match="takes a list of calls"):
+        ANY.enqueue_many(ping.call(1))
+
+
 @pytest.mark.parametrize("wrong", [ping, ping.options(), None, 3])
 def test_only_calls_are_enqueued(wrong: Any) -> None:
     said = f"takes calls, such as my_task.call\\(1\\), not {type(wrong).__name__}"
