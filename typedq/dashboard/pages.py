@@ -55,17 +55,14 @@ def findings(view: View, seen: Mapping[str, Any]) -> Sequence[Finding]:
 
 def alive(view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the workers that were seen within two leases."""
-    fresh_s = 2 * view.site.app.settings.lease
-    return [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
+    return [w for w in seen["workers"] if (w["seen_s"] or 0) <= 2 * view.site.app.settings.lease]
 
 
 def reading(view: View, seen: Mapping[str, Any]) -> LiveReaders:
     """Return what the live workers read."""
     workers = {
-        worker["name"]: registry.Worker(
-            reads=worker["reads"], format=worker["format"], queues=worker["queues"]
-        )
-        for worker in alive(view, seen)
+        w["name"]: registry.Worker(reads=w["reads"], format=w["format"], queues=w["queues"])
+        for w in alive(view, seen)
     }
     return LiveReaders(workers, view.facts.contracts.readers)
 
