@@ -114,7 +114,7 @@ BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
     ),
     "not JSON": ({"t/1.json": b"{"}, "s/t/1.json: is not JSON (Expecting property name"),
     "not UTF-8": ({"t/1.json": b'"\xff"'}, "s/t/1.json: is not text in UTF-8; restore the file"),
-    "too deep": ({"t/1.json": b"[" * 200_000}, "s/t/1.json: is nested too deeply; restore the file"),
+    "too deep": ({"t/1.json": b"[" * 200_000}, "s/t/1.json: is nested too deeply; restore"),
     "no block": ({"t/1.json": b"{}"}, "so typedq export-schemas did not write it; restore it"),
     "no object": ({"t/1.json": b"[]"}, "has no x-typedq block"),
     "fingerprint": (
