@@ -113,8 +113,8 @@ BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
         "s/t/1.json: holds a merge conflict: two branches wrote it; keep the file of the branch",
     ),
     "not JSON": ({"t/1.json": b"{"}, "s/t/1.json: is not JSON (Expecting property name"),
-    "not UTF-8": ({"t/1.json": b'"\xff"'}, "s/t/1.json: 'utf-8' codec can't decode"),
-    "too deep": ({"t/1.json": b"[" * 200_000}, "s/t/1.json: maximum recursion depth"),
+    "not UTF-8": ({"t/1.json": b'"\xff"'}, "s/t/1.json: is not text in UTF-8; restore the file"),
+    "too deep": ({"t/1.json": b"[" * 200_000}, "s/t/1.json: is nested too deeply; restore"),
     "no block": ({"t/1.json": b"{}"}, "so typedq export-schemas did not write it; restore it"),
     "no object": ({"t/1.json": b"[]"}, "has no x-typedq block"),
     "fingerprint": (

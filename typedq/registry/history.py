@@ -120,7 +120,10 @@ def parse(files: Mapping[str, bytes], where: str) -> dict[str, History]:
 
 
 def _json(content: bytes) -> Any:
-    text = content.decode()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("is not text in UTF-8; restore the file") from None
     if _CONFLICT.search(text):
         raise ValueError(
             "holds a merge conflict: two branches wrote it; keep the file of the branch you merge"
@@ -130,6 +133,8 @@ def _json(content: bytes) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON ({error}); restore the file") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply; restore the file") from None
 
 
 def _version(task: str, name: str, document: Any) -> Version:
