@@ -27,6 +27,7 @@ def main() -> int:
     flags.add_argument("-Q", "--queues", default="high,mid,low")
     flags.add_argument("--grace", type=float, default=10.0)
     flags.add_argument("--max-tasks", type=int)
+    flags.add_argument("--max-mem-percent", type=float)
     flags.add_argument("--metrics-port", type=int)
     flags.add_argument("--burst", action="store_true")
     flags.add_argument("--solo", action="store_true")
@@ -46,6 +47,7 @@ def main() -> int:
         burst=given.burst,
         grace_s=given.grace,
         max_tasks=given.max_tasks,
+        max_mem_percent=given.max_mem_percent,
         app="tests.faults.app:build",
         metrics=None if given.metrics_port is None else ("127.0.0.1", given.metrics_port),
     )

@@ -27,6 +27,8 @@ JOBS = [
     "children.ChildPool",
 ]
 OF_SOLO = [*JOBS[:4], JOBS[5]]
+# What a worker must be given so that the job exists.
+OPTIONS = {"memory.MemoryLimit": ("--max-mem-percent", "100")}
 # Each job with one error, and each error with one job: all pairs would prove no more.
 PAIRS = list(zip(JOBS, itertools.cycle(ERRORS), strict=False))
 
@@ -35,7 +37,8 @@ PAIRS = list(zip(JOBS, itertools.cycle(ERRORS), strict=False))
 def test_a_job_that_fails_twice_is_logged_once_and_the_worker_works(
     stage: Stage, wait_until: WaitUntil, job: str, error: str
 ) -> None:
-    worker = stage.worker("-c", "2", FAULTS_MORE=MORE, **{JOB: f"{job} {error} 2"})
+    options = OPTIONS.get(job, ())
+    worker = stage.worker("-c", "2", *options, FAULTS_MORE=MORE, **{JOB: f"{job} {error} 2"})
     ids = stage.send_many([stage.call(("nap", "anap")[n % 2]) for n in range(20)])
     wait_until(lambda: set(ids) <= stage.ended())
     (event,) = wait_until(lambda: worker.events("periodic job failed; retrying"))
@@ -49,7 +52,8 @@ def test_a_job_that_fails_twice_is_logged_once_and_the_worker_works(
 def test_a_job_that_always_fails_stops_neither_tasks_nor_signals(
     stage: Stage, wait_until: WaitUntil, job: str
 ) -> None:
-    worker = stage.worker("-c", "1", FAULTS_MORE=MORE, **{JOB: f"{job} RuntimeError 1000000"})
+    always = {JOB: f"{job} RuntimeError 1000000"}
+    worker = stage.worker("-c", "1", *OPTIONS.get(job, ()), FAULTS_MORE=MORE, **always)
     id = stage.send("nap")
     wait_until(lambda: id in stage.ended())
     crash = stage.send("crash_quickly", 1)

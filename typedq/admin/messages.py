@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from typedq.broker.script import text
 from typedq.errors import BadMessage
 from typedq.message import decode_message
 from typedq.policy import decode_meta
@@ -87,6 +86,12 @@ def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
         about = dict[str, Any].fromkeys(_ABOUT)
     arguments = {"payload": show(*body)} if show else {}
     return {**about, "bytes": len(message), **arguments}
+
+
+def text(raw: bytes) -> str:
+    """Return bytes as text; bytes that are not UTF-8 are escaped."""
+    # As `broker.script.text`, which would load the broker for each `--help`.
+    return raw.decode(errors="backslashreplace")
 
 
 def instant(ms: int | None) -> str | None:

@@ -14,7 +14,6 @@ from typedq.cli import console
 from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import print_json, print_line
 from typedq.cli.messages import Shown
-from typedq.single import LIMIT
 
 if TYPE_CHECKING:
     from typedq.single import Cancellation, Progress
@@ -22,13 +21,14 @@ if TYPE_CHECKING:
 Id = Annotated[str, Argument(metavar="ID", help="As in a receipt, the log or `typedq peek`.")]
 Ids = Annotated[list[str], Argument(metavar="ID", help="As in a receipt or the log.")]
 Limit = Annotated[int, Option("--limit", min=1, help="Look at no more waiting messages.")]
+_LIMIT = 1_000_000  # `typedq.single.LIMIT`, which would load the broker for each `--help`
 
 
 def show(
     id: Id,
     *,
     shown: Shown,
-    limit: Limit = LIMIT,
+    limit: Limit = _LIMIT,
     json: AsJson = False,
     app: AppOptions,
 ) -> None:
@@ -53,7 +53,7 @@ def show(
     raise typer.Exit(0 if known else 1)
 
 
-def cancel(ids: Ids, *, limit: Limit = LIMIT, json: AsJson = False, app: AppOptions) -> None:
+def cancel(ids: Ids, *, limit: Limit = _LIMIT, json: AsJson = False, app: AppOptions) -> None:
     """Cancel messages: drop one that waits; raise `typedq.Cancelled` in one that runs.
 
     Prints what it did with each. Exit code 1 if one was dead already, or unknown.
