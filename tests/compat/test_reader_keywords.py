@@ -206,3 +206,12 @@ def test_code_that_may_take_a_value_of_a_union_is_a_break(old: Any, variants: li
 )
 def test_code_that_takes_none_of_the_values_is_none(old: Any, variants: list[Any]) -> None:
     assert compare(old, {"anyOf": variants}).backward
+
+
+def test_text_that_is_made_lower_and_upper_is_lower() -> None:
+    upper, lower = ({**STR, "x-typedq-text": {key: True}} for key in ("to_upper", "to_lower"))
+    both = {**STR, "x-typedq-text": {"to_lower": True, "to_upper": True}}
+    assert not compare(both, upper).backward
+    assert not compare(upper, both).backward
+    assert compare(both, lower).backward
+    assert compare(lower, both).backward

@@ -43,11 +43,18 @@ def _keeps(key: str, w: Alternative, r: Alternative) -> bool:
 def _text(ours: Any, theirs: Any, w: Alternative, r: Alternative) -> bool:
     if not (is_object(ours) and is_object(theirs)):
         return False
+    ours, theirs = _applied(ours), _applied(theirs)
     demands = {key: value for key, value in theirs.items() if key != "engine"}
     if isinstance(w.constant, str):  # that it fits the pattern is decided elsewhere
         return all(value is True and _stays(key, w.constant) for key, value in demands.items())
     same_engine = "pattern" not in r.facets or ours.get("engine") == theirs.get("engine")
     return same_engine and all(ours.get(key) == value for key, value in demands.items())
+
+
+def _applied(changes: dict[str, Any]) -> dict[str, Any]:
+    """Without `to_upper` where there is `to_lower`, too: then pydantic makes text lower case."""
+    both = changes.get("to_lower") is True and "to_upper" in changes
+    return {key: value for key, value in changes.items() if not (both and key == "to_upper")}
 
 
 def _stays(change: str, text: str) -> bool:
