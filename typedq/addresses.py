@@ -218,8 +218,8 @@ def _parse(url: str, kind: Kind, tls: bool, rest: str) -> tuple[Address, list[st
         hosts=names,
         path=unquote(slash + path) if kind == "unix" else "",
         db=0 if problems else int(number),
-        username=unquote(user) or moved.get("username"),
-        password=unquote(password) or moved.get("password"),
+        username=in_place["username"] or moved.get("username"),
+        password=in_place["password"] or moved.get("password"),
         service=service,
         options=MappingProxyType(options),
     )
