@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import signal
 import statistics
 import sys
@@ -99,6 +100,7 @@ class Report:
     def compared(self, old: Any, new: Any) -> Comparison | None:
         """Compare, which must neither raise nor take long; None if it did."""
         self.pairs += 1
+        gc.disable()  # as timeit does: what it collects is the fuzz's own, of many pairs before
         started = time.thread_time()
         try:
             with deadline(ENDLESS_S):
@@ -109,7 +111,9 @@ class Report:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and shown
             self.crash(error, old, new)
             return None
-        took = time.thread_time() - started
+        finally:
+            took = time.thread_time() - started
+            gc.enable()
         self.times_ms.append(took * 1000)
         if took > SLOW_S:
             self.slow.add(f"{self.at}: {took:.2f} s\n{shown(old, new)}")
@@ -286,6 +290,7 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     names = [options.only] if options.only else [*PARTS]
     progress = Progress(options.every)
+    gc.freeze()  # modules need not be searched for garbage
     reports = run(names, options.pairs, options.seed, options.first, progress)
     for report in reports:
         for kind in ("conservative", "wrong_examples"):
