@@ -263,7 +263,8 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     """The same document, which refuses undeclared members where it is plain that none is written.
 
     `alone`: no other schema applies at the same place. Of the definitions, those are closed that
-    are the whole of a value wherever they are used.
+    are the whole of a value wherever they are used. A schema of a pattern is closed even if others
+    apply to the same member: then some values are not asked for.
     """
     if not isinstance(schema, dict):
         return schema
@@ -280,6 +281,8 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
         must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
+    if isinstance(patterns := schema.get("patternProperties"), dict):
+        made["patternProperties"] = {pattern: closed(part) for pattern, part in patterns.items()}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             made[key] = closed(schema[key])
@@ -305,8 +308,8 @@ def _shared(document: Schema) -> set[str] | None:
                 if "#" in name or "/" in name:
                     return None
                 found |= set() if is_value and len(node) == 1 else {name}
-            elif key in ("properties", "$defs"):
-                waiting += [(inner, key == "properties") for inner in _as_dict(part).values()]
+            elif key in ("properties", "patternProperties", "$defs"):
+                waiting += [(inner, key != "$defs") for inner in _as_dict(part).values()]
             else:
                 waiting.append((part, key in ("items", "additionalProperties")))
     return found
