@@ -281,11 +281,12 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
         must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
-    if isinstance(patterns := schema.get("patternProperties"), dict):
-        made["patternProperties"] = {pattern: closed(part) for pattern, part in patterns.items()}
     for key in ("items", "additionalProperties"):
-        if isinstance(schema.get(key), dict):
+        if key in schema:
             made[key] = closed(schema[key])
+    if "patternProperties" in schema:
+        patterns = _as_dict(schema["patternProperties"])
+        made["patternProperties"] = {pattern: closed(part) for pattern, part in patterns.items()}
     if isinstance(definitions := schema.get("$defs"), dict):
         shared = _shared(schema)
         made["$defs"] = {
