@@ -274,9 +274,10 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
         for key in ("anyOf", "oneOf"):
             if isinstance(schema.get(key), list):
                 made[key] = [closed(branch) for branch in schema[key]]
-    members = schema.get("properties")
-    if isinstance(members, dict):
-        made["properties"] = {name: closed(part) for name, part in members.items()}
+    for key in ("properties", "patternProperties"):
+        if key in schema:
+            made[key] = {name: closed(part) for name, part in _as_dict(schema[key]).items()}
+    if isinstance(members := schema.get("properties"), dict):
         loose = dict.fromkeys(schema.get("required", ()), True)
         must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
@@ -284,16 +285,18 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     for key in ("items", "additionalProperties"):
         if key in schema:
             made[key] = closed(schema[key])
-    if "patternProperties" in schema:
-        patterns = _as_dict(schema["patternProperties"])
-        made["patternProperties"] = {pattern: closed(part) for pattern, part in patterns.items()}
-    if isinstance(definitions := schema.get("$defs"), dict):
-        shared = _shared(schema)
-        made["$defs"] = {
-            name: body if shared is None or name in shared else closed(body)
-            for name, body in definitions.items()
-        }
-    return made
+    return made | _closed_definitions(schema)
+
+
+def _closed_definitions(schema: Schema) -> dict[str, Any]:
+    if not isinstance(definitions := schema.get("$defs"), dict):
+        return {}
+    shared = _shared(schema)
+    found = {
+        name: body if shared is None or name in shared else closed(body)
+        for name, body in definitions.items()
+    }
+    return {"$defs": found}
 
 
 def _shared(document: Schema) -> set[str] | None:
