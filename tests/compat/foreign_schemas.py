@@ -282,9 +282,7 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
         must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
-    for key in ("items", "additionalProperties"):
-        if key in schema:
-            made[key] = closed(schema[key])
+    made |= {key: closed(schema[key]) for key in ("items", "additionalProperties") if key in schema}
     return made | _closed_definitions(schema)
 
 
