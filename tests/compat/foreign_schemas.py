@@ -83,7 +83,8 @@ class Maker:
 
     def values(self, _depth: int) -> Schema:
         random = self.random
-        pool = random.choice([TEXTS, NUMBERS, [*ANYTHING, [1.0]], [True, False, None, 1, "1"]])
+        pools = [TEXTS, NUMBERS, [*ANYTHING, [1.0]], [True, False, None, 1, "1"]]
+        pool = copy.deepcopy(random.choice(pools))  # an edit may change a value in it
         listed = {"enum": random.sample(pool, random.randint(1, 3))}
         made: Schema = random.choice([listed, {"const": random.choice(pool)}])
         if self.chance(0.15):
@@ -259,6 +260,9 @@ def is_endless(document: Schema) -> bool:
     return bool(graph)
 
 
+_WHOLE = ("items", "prefixItems", "additionalProperties")  # their schemas are for whole values
+
+
 def closed(schema: Schema, *, alone: bool = True) -> Schema:
     """The same document, which refuses undeclared members where it is plain that none is written.
 
@@ -266,14 +270,14 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     are the whole of a value wherever they are used. A schema of a pattern is closed even if others
     apply to the same member: then some values are not asked for.
     """
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)
     alone = alone and not schema.keys() & {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}
     if alone and not ({"anyOf", "oneOf"} <= schema.keys() or "properties" in schema):
-        for key in ("anyOf", "oneOf"):
-            if isinstance(schema.get(key), list):
-                made[key] = [closed(branch) for branch in schema[key]]
+        made |= {key: closed(schema[key]) for key in ("anyOf", "oneOf") if key in schema}
     for key in ("properties", "patternProperties"):
         if key in schema:
             made[key] = {name: closed(part) for name, part in _as_dict(schema[key]).items()}
@@ -282,7 +286,7 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
         must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
-    made |= {key: closed(schema[key]) for key in ("items", "additionalProperties") if key in schema}
+    made |= {key: closed(schema[key]) for key in _WHOLE if key in schema}
     return made | _closed_definitions(schema)
 
 
@@ -303,7 +307,7 @@ def _shared(document: Schema) -> set[str] | None:
     while waiting:
         node, is_value = waiting.pop()
         if isinstance(node, list):
-            waiting += [(part, False) for part in node]
+            waiting += [(part, is_value) for part in node]
         for key, part in _as_dict(node).items():
             if key in ("$ref", "$dynamicRef"):
                 name = str(part).removeprefix("#/$defs/")
@@ -313,7 +317,7 @@ def _shared(document: Schema) -> set[str] | None:
             elif key in ("properties", "patternProperties", "$defs"):
                 waiting += [(inner, key != "$defs") for inner in _as_dict(part).values()]
             else:
-                waiting.append((part, key in ("items", "additionalProperties")))
+                waiting.append((part, key in _WHOLE))
     return found
 
 
