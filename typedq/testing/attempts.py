@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, final
 
-from typedq.invoke import Limits, Shield, ainvoke, invoke, make_context
+from typedq.invoke import Arguments, Limits, Shield, ainvoke, invoke, make_context
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack
 from typedq.policy import Context
@@ -28,8 +28,7 @@ class TestAttempt(NamedTuple):
 
     kind: Target
     envelope: Envelope
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    arguments: Arguments
 
     def __repr__(self) -> str:
         return f"<TestAttempt {self.envelope!r}>"  # without arguments, which may be secret

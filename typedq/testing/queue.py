@@ -261,8 +261,8 @@ class TestQueue:
         task, settings = self._find(envelope.task), self._settings()
         limits = LimitRules(settings).of(envelope, task)
         limits_of_body = settings.max_body, settings.max_depth
-        args, kwargs = task.contract.decode(envelope.body, *limits_of_body)
-        return TestAttempt(Target(task, limits), envelope, args, kwargs)
+        arguments = task.contract.decode(envelope.body, *limits_of_body)
+        return TestAttempt(Target(task, limits), envelope, arguments)
 
     def _settle(
         self,

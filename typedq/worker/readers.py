@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
 from typedq.broker import DedicatedClient
 from typedq.broker.stats import schema
 from typedq.errors import InvalidBody, InvalidSchema, ServerUnavailable, UnknownTask
+from typedq.invoke import Arguments
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
-from typedq.worker.delivery import Arguments
 
 RETRY_S = 60.0  # how long a schema that could not be compared is not read again
 _MAX_DECIDED = 1_000
@@ -128,8 +127,10 @@ def _choose(
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     max_body, max_depth = limits
-    decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
-    return ContractReader(task, decode, task.contract.runs_code)
+    decode = task.contract.decode
+    return ContractReader(
+        task, lambda body: decode(body, max_body, max_depth), task.contract.runs_code
+    )
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
