@@ -180,10 +180,7 @@ def call_attempt(
     if soft is not None or timer.is_set:
         timer.start(soft)
     try:
-        if soft is None:
-            result = task.fn(*args, **kwargs)
-        else:
-            result = call_task(task.fn, args, kwargs)
+        result = task.fn(*args, **kwargs) if soft is None else call_task(task.fn, args, kwargs)
     except BaseException as error:
         timer.stop()
         end_if_copy(error)

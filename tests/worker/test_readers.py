@@ -137,8 +137,8 @@ def reader(app: TypedQ) -> Reader:
 
 def payload(opened: Opened) -> object:
     assert isinstance(opened, Delivery), opened
-    assert opened.kwargs == {}
-    (only,) = opened.args
+    (only,), by_keyword = opened.arguments
+    assert by_keyword == {}
     return only
 
 
