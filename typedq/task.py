@@ -101,9 +101,8 @@ class Sender(Generic[P]):
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
-        limits = self._enqueuer.known_limits
-        contract = self.contract
-        body = contract.encode(args, kwargs, *limits)
+        contract, (max_body, max_depth) = self.contract, self._enqueuer.known_limits
+        body = contract.encode(args, kwargs, max_body, max_depth)
         return Call(contract.task, body, self._options, self._meta)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
