@@ -544,7 +544,7 @@ def test_an_empty_server_is_safe(live: Project) -> None:
     told = live.check("--live")
     assert told == (
         "safe: this code reads all waiting messages\n"
-        "deploy order, for 0 live workers: any: deploy producers and workers in any order\n"
+        "deploy order, for 0 live workers: any: old and new code read each other's messages\n"
     )
 
 

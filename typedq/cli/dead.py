@@ -29,7 +29,8 @@ class DeadFilter(messages.Filter):
     """Options that select dead letters; without any, all."""
 
     error: Annotated[
-        str | None, Option("--error", metavar="TEXT", help="Only those whose error has this text.")
+        str | None,
+        Option("--error", metavar="TEXT", help="Only those whose error contains this text."),
     ] = None
 
     @property
@@ -50,7 +51,7 @@ def list_(
     json: AsJson = False,
     app: AppOptions,
 ) -> None:
-    """List dead letters, the youngest first; with --groups, the largest group first."""
+    """List dead letters, the newest first; with --groups, the largest group first."""
     loaded = app.load()
     letters = _dead_letters(loaded).find(only.selection)
     none = "no dead letters" + (" match" if only.selection.narrows else "")

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from typedq.broker.parking import Group
 
 T = TypeVar("T")
-_SINCE = "Only those since then: 30m, 1h, 2d or 2027-01-31."
+_SINCE = "Only those of the last 30m, 1h or 2d, or since 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
-_GROUPS = "Count them by task, reason and contract, and show who can read them."
+_GROUPS = "Count them by task and contract, dead letters also by error; show who can read them."
 
 Groups = Annotated[bool, Option("--groups", help=_GROUPS)]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
@@ -82,7 +82,7 @@ class Shown:
 class Target(Filter):
     """Options of a command that changes messages."""
 
-    all: Annotated[bool, Option("--all", help="All of them.")] = False
+    all: Annotated[bool, Option("--all", help="Select all of them.")] = False
     yes: Yes = False
     dry_run: Annotated[bool, Option("--dry-run", help=_DRY_RUN)] = False
     json: Annotated[bool, Option("--json", help="With --dry-run: print JSON.")] = False

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typedq.broker.parking import Group
 
 Contracts = Annotated[
-    list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `list` shows them.")
+    list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `parked list` shows them.")
 ]
 _KIND = "parked message(s)"
 _OTHERS = "workers that can read the others fetched them meanwhile"

@@ -21,7 +21,7 @@ Line = tuple[str, str | None]  # text, style
 
 _EXPORT = "run typedq export-schemas, and commit the files"
 _ORDERS = {
-    "any": "any: deploy producers and workers in any order",
+    "any": "any: old and new code read each other's messages",
     "workers first": "workers first: old workers cannot read what new producers write",
     "producers first": "producers first: new workers cannot read what old producers still write",
     "none": "none is safe: messages that one side cannot read are parked for a worker that can",
