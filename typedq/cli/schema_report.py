@@ -15,7 +15,7 @@ from typedq.telemetry import escape
 
 if TYPE_CHECKING:
     from typedq.admin.schemas import Check
-    from typedq.registry import Finding, Live, Verdict
+    from typedq.registry import Finding, LiveCheck, Verdict
 
 Line = tuple[str, str | None]  # text, style
 
@@ -100,7 +100,7 @@ def print_consumers(verdicts: Sequence[consumers.Verdict], format: str, key: str
     _print_lines([*lines, (good, "green" if safe else "bold red")])
 
 
-def print_live(live: Live, format: str) -> None:
+def print_live(live: LiveCheck, format: str) -> None:
     """Print the waiting messages by contract, and whether this code reads them."""
     facts = schemas.report_live(live)
     if format == "json":

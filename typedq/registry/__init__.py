@@ -12,12 +12,12 @@ from typedq.registry.check import (
 )
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
 from typedq.registry.live import (
-    Live,
+    LiveCheck,
     Waiting,
     check_server,
-    published,
-    read_published,
-    repair_of,
+    published_histories,
+    published_schemas,
+    schema_fix,
 )
 from typedq.registry.readers import (
     PublishedSchemas,
@@ -43,7 +43,7 @@ __all__ = [
     "Declared",
     "Finding",
     "History",
-    "Live",
+    "LiveCheck",
     "Order",
     "PublishedSchemas",
     "Reading",
@@ -66,9 +66,9 @@ __all__ = [
     "next_version",
     "order_of",
     "parse",
-    "published",
-    "read_published",
-    "repair_of",
+    "published_histories",
+    "published_schemas",
     "reported_workers",
     "repository",
+    "schema_fix",
 ]
