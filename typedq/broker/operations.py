@@ -182,13 +182,13 @@ Fate = Literal["done", "crash", "lost", "back"]
 class Recovered(NamedTuple):
     """Reply to recover_session; if `alive`, the lease has not ended and nothing was done.
 
-    done, dead, back: how many messages were acknowledged, became dead letters, or returned
+    done: how many messages were acknowledged; the others were dead-lettered or requeued
     """
 
     alive: bool
     done: int = 0
-    dead: int = 0
-    back: int = 0
+    dead_lettered: int = 0
+    requeued: int = 0
 
 
 def recover_session(
