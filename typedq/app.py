@@ -277,7 +277,7 @@ class TypedQ(MessageMethods):
         from typedq.testing.queue import TestQueue
 
         outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
-        captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.take, outbox)
+        captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.capture, outbox)
         return Capture(outbox, captured)
 
     @property
