@@ -34,8 +34,8 @@ class DeadFilter(messages.Filter):
     ] = None
 
     @property
-    def given(self) -> dict[str, Any]:
-        return {**super().given, "error": self.error}
+    def values(self) -> dict[str, Any]:
+        return {**super().values, "error": self.error}
 
 
 @dataclass(frozen=True)

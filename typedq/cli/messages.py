@@ -51,7 +51,7 @@ class Filter:
     since: Annotated[datetime | None, Option(parser=read_since, metavar="WHEN", help=_SINCE)] = None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """Return the values of the options by name."""
         return {"task": self.task, "queue": self.queue, "since": self.since}
 
@@ -59,7 +59,7 @@ class Filter:
     def selection(self) -> Selection:
         from typedq.admin.messages import Selection
 
-        return Selection(**self.given)
+        return Selection(**self.values)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class Target(Filter):
         """Raise BadParameter unless messages are selected, or --all is given."""
         if self.json and not self.dry_run:
             raise BadParameter("it belongs to --dry-run", param_hint="--json")
-        if bool(names) == (self.all or any(self.given.values())):
-            options = ", ".join(f"--{name}" for name in self.given)
+        if bool(names) == (self.all or any(self.values.values())):
+            options = ", ".join(f"--{name}" for name in self.values)
             reason = f"give {what}s, or choose by {options} or --all"
             raise BadParameter(reason, param_hint=what.upper())
 
