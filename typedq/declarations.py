@@ -169,6 +169,6 @@ class Declarations:
 
 def _warn(entry: CronEntry) -> None:
     """Warn at the line that calls `app.cron`."""
-    for doubt in entry.cron.doubts:
-        text = f"cron {entry.name!r}: {entry.cron.expression!r}: {doubt}"
+    for ambiguity in entry.cron.ambiguities:
+        text = f"cron {entry.name!r}: {entry.cron.expression!r}: {ambiguity}"
         warnings.warn(text, stacklevel=4)

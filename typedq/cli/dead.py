@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
 Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these dead letters.")]
+_GROUPS_HELP = "Count them by task and error, and show who can read them."
+Groups = Annotated[bool, Option("--groups", help=_GROUPS_HELP)]
 _KIND = "dead letter(s)"
 _OTHERS = "the others no longer exist, or are malformed or of a queue that this app does not have"
 
@@ -46,7 +48,7 @@ class DeadTarget(DeadFilter, messages.Target):
 def list_(
     only: DeadFilter,
     *,
-    groups: messages.Groups = False,
+    groups: Groups = False,
     number: Number = 20,
     json: AsJson = False,
     app: AppOptions,

@@ -30,9 +30,6 @@ T = TypeVar("T")
 _SINCE = "Only those of the last 30m, 1h or 2d, or since 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
-_GROUPS = "Count them by task and contract, dead letters also by error; show who can read them."
-
-Groups = Annotated[bool, Option("--groups", help=_GROUPS)]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
 _PAYLOAD = "Show the arguments too, with secrets, and values that may be secrets, as ***."
