@@ -130,18 +130,18 @@ def open(
 
 
 def renew(
-    keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, about: bytes
+    keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, report: bytes
 ) -> Operation[tuple[bool, list[str]]]:
     """Extend leases and record that a supervisor is alive.
 
-    about: its report, a JSON object that is not empty; b"" removes it from the list of workers
+    report: a JSON object that is not empty; b"" removes the supervisor from the list of workers
 
     Return True if the supervisor was not in that list, and the sessions that others have ended.
     """
     return Operation(
         script("renew"),
         [keys.sessions, keys.lease_extended, keys.workers],
-        [lease_ms, supervisor, about, *sessions],
+        [lease_ms, supervisor, report, *sessions],
         lambda reply: (bool(reply[0]), [session.decode() for session in reply[1:]]),
     )
 
