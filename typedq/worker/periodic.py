@@ -226,9 +226,7 @@ class BurstMonitor:
         paused_queues = self._broker.call(paused(self._broker.keys, self._queues))
         sessions = [name for j in journals for name in (j.session, j.fresh) if name]
         stats = self._broker.call(survey(self._broker.keys, self._queues, sessions))
-        ready = any(
-            depth.ready for name, depth in stats.queues.items() if name not in paused_queues
-        )
+        ready = any(q.ready for name, q in stats.queues.items() if name not in paused_queues)
         return not stats.in_flight and not ready
 
 
