@@ -29,7 +29,7 @@ from typedq.errors import (
     InvalidOptions,
 )
 from typedq.message import encode_message, new_ids
-from typedq.registry import published_schemas
+from typedq.registry import read_published
 from typedq.worker.readers import ContractReaders
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def test_contracts_that_another_client_published_under_bad_names_are_passed_over
         stage.redis.hset(stage.keys.contracts, f"{name}@0123456789abcdef", b"{}")
     stage.redis.hset(stage.keys.contracts, "no-fingerprint", b"{}")
     stage.redis.hset(stage.keys.contracts, "good@0123456789abcdef", b"{}")
-    assert set(published_schemas(stage.app.broker)[0]) == {"good@0123456789abcdef"}
+    assert set(read_published(stage.app.broker)[0]) == {"good@0123456789abcdef"}
 
 
 def test_parked_groups_of_bad_names_are_passed_over(stage: Stage, place: Place) -> None:

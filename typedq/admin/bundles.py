@@ -80,7 +80,7 @@ def _of_server(url: str, namespace: str | None) -> Bundled:
     settings = _settings(namespace)
     broker = Broker(url, settings.namespace, deadline=settings.enqueue_deadline)
     try:
-        published, _ = registry.published_schemas(broker)
+        published, _ = registry.read_published(broker)
         seen = broker.call(stats.survey(broker.keys, [], []))
     finally:
         broker.close()

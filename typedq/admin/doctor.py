@@ -128,7 +128,7 @@ def _workers(app: TypedQ, seen: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("sessions", level, found if expired else f"{len(sessions)} alive", _START)
     for contract, reason in sorted(seen["invalid_schemas"].items()):
         found = f"the schema published for {contract} is invalid: {reason}"
-        yield Finding("registry", "warning", found, registry.schema_fix(app.broker, contract))
+        yield Finding("registry", "warning", found, registry.repair_of(app.broker, contract))
     yield from check_waiting(seen, fresh_s=2 * app.settings.lease)
 
 

@@ -25,7 +25,7 @@ class LiveReaders:
     def now(app: TypedQ, schemas: registry.Schemas | None = None) -> LiveReaders:
         """Return those of an app's namespace. Raises ServerError."""
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
-        schemas = schemas or registry.published_schemas(app.broker)[0]
+        schemas = schemas or registry.read_published(app.broker)[0]
         known = registry.WorkersByContract(declared(app), schemas)
         return LiveReaders(registry.live_workers(seen, app.settings.lease), known)
 

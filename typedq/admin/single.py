@@ -36,7 +36,7 @@ def show(
     found = app.get(id, limit=limit, progress=progress)
     if found.state == "unknown":
         return {"id": id, "state": "unknown"}
-    schemas, _ = registry.published_schemas(app.broker)
+    schemas, _ = registry.read_published(app.broker)
     readers = LiveReaders.now(app, schemas)
     about = describe(found)
     if found.contract and found.queue:

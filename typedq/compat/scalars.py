@@ -28,7 +28,7 @@ from typedq.compat.values import (
 )
 from typedq.contracts.json_tree import NOTHING, text_of
 
-_MAX_EXACT = 2**53  # beyond it, some whole numbers are not floats
+_EXACT = 2**53  # beyond it, some whole numbers are not floats
 # (text form of the writer, text form of the reader): the reader accepts all that is written.
 _WIDER = frozenset(
     [(f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")]
@@ -128,22 +128,21 @@ def numbers(w: Alternative, r: Alternative) -> Difference:
     found = Difference()
     if [w.facets.get(k) for k in TEXT_KEYWORDS] != [r.facets.get(k) for k in TEXT_KEYWORDS]:
         found.add("format", writer=describe(w), reader=describe(r))
-    _numbers(found, w, r, (w.kind, r.kind))
+    _limits(found, w.facets, r.facets, whole=w.kind == "integer")
+    _masks(found, w.facets, r.facets)
+    if (w.kind, r.kind) == ("integer", "number"):
+        _rounding(found, *_whole_limits(w))
     return found
 
 
-def _numbers(found: Difference, w: Alternative, r: Alternative, kinds: tuple[str, str]) -> None:
-    """Compare numbers; `kinds`: "integer" or "number", of the writer and the reader."""
-    _limits(found, w.facets, r.facets, whole=kinds[0] == "integer")
-    _masks(found, w.facets, r.facets)
-    if kinds == ("integer", "number"):
-        low, high = limits(w.facets, whole=True)
-        _rounding(found, low and low[0], high and high[0])
+def _whole_limits(w: Alternative) -> tuple[Any, Any]:
+    low, high = limits(w.facets, whole=True)
+    return low and low[0], high and high[0]
 
 
 def _rounding(found: Difference, low: Any, high: Any) -> None:
     """Warn if a whole number of the writer may have no equal float."""
-    exact = low is not None and high is not None and low >= -_MAX_EXACT and high <= _MAX_EXACT
+    exact = low is not None and high is not None and low >= -_EXACT and high <= _EXACT
     if not exact and not (low is not None and low == high == float(low)):
         found.add("rounded", what="whole numbers beyond 2**53")
 
@@ -199,24 +198,27 @@ def _decimals(found: Difference, w: Json | None, r: Json | None, *, whole: bool 
 def strings(w: Alternative, r: Alternative) -> Difference:
     """Compare text with text: what it stands for, its length and its pattern."""
     found = Difference()
-    written, accepted = text_form(w.facets), text_form(r.facets)
-    if written != accepted:
+    left, right = text_form(w.facets), text_form(r.facets)
+    if left != right:
         _text_forms(found, w, r)
     elif {"x-typedq-type"} <= w.facets.keys() & r.facets and _text_keywords(w) != _text_keywords(r):
         found.add("format", writer=describe(w), reader=describe(r))
-    if {written, accepted} <= NUMERIC_KEYS:
-        _numbers(found, w, r, (written, accepted))
+    if {left, right} <= NUMERIC_KEYS:
+        _limits(found, w.facets, r.facets, whole=left == "integer")
+        _masks(found, w.facets, r.facets)
+        if (left, right) == ("integer", "number"):
+            _rounding(found, *_whole_limits(w))
         return found
-    if accepted == "decimal":
+    if right == "decimal":
         texts = [text_of(a.facets.get("x-typedq-decimal")) for a in (w, r)]
         if texts[0] != texts[1]:
             _decimals(found, decimal_facets(w.facets), decimal_facets(r.facets))
     _lengths(found, w, r)
-    written_pattern, pattern = w.facets.get("pattern"), r.facets.get("pattern")
-    if pattern is not None and written_pattern is None:
-        found.add("bound", what=f"the pattern {pattern}")
-    elif pattern is not None and written_pattern != pattern:
-        found.add("pattern", writer=written_pattern, reader=pattern)
+    patterns = w.facets.get("pattern"), r.facets.get("pattern")
+    if patterns[1] is not None and patterns[0] is None:
+        found.add("bound", what=f"the pattern {patterns[1]}")
+    elif patterns[1] is not None and patterns[0] != patterns[1]:
+        found.add("pattern", writer=patterns[0], reader=patterns[1])
     return found
 
 

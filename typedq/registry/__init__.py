@@ -16,8 +16,8 @@ from typedq.registry.live import (
     Waiting,
     check_server,
     published_histories,
-    published_schemas,
-    schema_fix,
+    read_published,
+    repair_of,
 )
 from typedq.registry.readers import (
     PublishedSchemas,
@@ -67,8 +67,8 @@ __all__ = [
     "order_of",
     "parse",
     "published_histories",
-    "published_schemas",
+    "read_published",
+    "repair_of",
     "reported_workers",
     "repository",
-    "schema_fix",
 ]

@@ -60,7 +60,7 @@ def published_histories(broker: Broker, local: Mapping[str, History]) -> dict[st
     return {task: History(task, tuple(vs), ordered=False) for task, vs in found.items()}
 
 
-def published_schemas(broker: Broker) -> tuple[Schemas, Mapping[str, InvalidSchema]]:
+def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, InvalidSchema]]:
     """Return every valid published schema, and what is wrong with invalid ones, by contract id."""
     schemas = PublishedSchemas()
     schemas.refresh(broker)
@@ -69,18 +69,18 @@ def published_schemas(broker: Broker) -> tuple[Schemas, Mapping[str, InvalidSche
 
 def _schemas_and_problems(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
     """Read all schemas; what is not even a JSON object counts as not published."""
-    known, errors = published_schemas(broker)
+    known, errors = read_published(broker)
     return known, {id: error.reason for id, error in errors.items() if error.is_object}
 
 
 def _invalid_schema(broker: Broker, contract: str, reason: str) -> str:
     return (
         f"the schema published for {contract} is invalid: {reason}; its messages stay parked;"
-        f" expected what a producer publishes: {schema_fix(broker, contract)}"
+        f" expected what a producer publishes: {repair_of(broker, contract)}"
     )
 
 
-def schema_fix(broker: Broker, contract: str) -> str:
+def repair_of(broker: Broker, contract: str) -> str:
     """Return what to do about an invalid schema."""
     return (
         f"HDEL {broker.keys.contracts} {contract}, and let a producer of that contract enqueue"

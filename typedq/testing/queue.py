@@ -263,8 +263,8 @@ class TestQueue:
         envelope = decode_message(message.encoded)._replace(due=due, attempts=attempts)
         task, settings = self._find(envelope.task), self._settings()
         limits = LimitRules(settings).of(envelope, task)
-        body_limits = settings.max_body, settings.max_depth
-        args, kwargs = task.contract.decode(envelope.body, *body_limits)
+        limits_of_body = settings.max_body, settings.max_depth
+        args, kwargs = task.contract.decode(envelope.body, *limits_of_body)
         return TestAttempt(Target(task, limits), envelope, args, kwargs)
 
     def _settle(
