@@ -109,7 +109,7 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
     wanted = {key: TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
     for queue in app.settings.queues:
         wanted |= zip(keys.queue_keys([queue.name]), ("list", "zset", "list"), strict=True)
-    found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
+    found = {key: app.broker.call(server_checks.key_type(key)) for key in wanted}
     wrong = {key: kind for key, kind in found.items() if kind not in ("none", wanted[key])}
     for key, kind in wrong.items():
         fix = f"another program wrote it: rename its key, then DEL {key}"

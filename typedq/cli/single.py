@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Id = Annotated[str, Argument(metavar="ID", help="As in a receipt, the log or `typedq peek`.")]
 Ids = Annotated[list[str], Argument(metavar="ID", help="As in a receipt or the log.")]
-Limit = Annotated[int, Option("--limit", min=1, help="Look at no more waiting messages.")]
+Limit = Annotated[int, Option("--limit", min=1, help="Give up after this many waiting messages.")]
 _LIMIT = 1_000_000  # `typedq.single.LIMIT`, which would load the broker for each `--help`
 
 

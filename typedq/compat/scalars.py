@@ -1,4 +1,7 @@
-"""How alternatives of plain values differ: numbers, text, constants."""
+"""How alternatives of plain values differ: numbers, text, constants.
+
+`w` is what the writer may write, `r` what the reader accepts.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ from typedq.compat.values import (
 )
 from typedq.contracts.json_tree import NOTHING, text_of
 
-_EXACT = 2**53  # beyond, not every whole number is a float
+_EXACT = 2**53  # beyond it, some whole numbers are not floats
+# (text form of the writer, text form of the reader): the reader accepts all that is written.
 _WIDER = frozenset(
     [(f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")]
     + [(f"ipv{n}{part}", f"ipvany{part or 'address'}")
@@ -35,6 +39,7 @@ _WIDER = frozenset(
     + [("timedelta", "timedelta-years")]
     + [("file-path", "path"), ("directory-path", "path"), ("uri", "iri")]
 )  # fmt: skip
+# The reverse: the reader refuses some of it, such as this example.
 _NARROWER = {
     **{(wide, narrow): NOTHING for narrow, wide in _WIDER},
     ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",
@@ -80,7 +85,7 @@ def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
 
 
 def listed_constant(w: Alternative, r: Alternative) -> Difference:
-    """Compare equal constants, whose text may stand for something else, as the keys 1 and "1"."""
+    """Compare equal constants. Their text forms may differ: the key "1" may be an integer."""
     found = Difference()
     if w.kind == "string" and (form := text_form(r.facets)) != text_form(w.facets):
         found.add("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
@@ -143,6 +148,7 @@ def _rounding(found: Difference, low: Any, high: Any) -> None:
 
 
 def _masks(found: Difference, w: Json, r: Json) -> None:
+    """Compare bit masks: the writer may set only bits that the reader knows."""
     if (mask := r.get("x-typedq-mask")) is None:
         return
     bits = w.get("x-typedq-mask")
@@ -177,13 +183,13 @@ def _decimals(found: Difference, w: Json | None, r: Json | None, *, whole: bool 
         return
     _limits(found, w, r, whole=whole)
     digits, places = r.get("max_digits"), r.get("decimal_places")
-    own_digits: float = w.get("max_digits", inf)
-    own_places: float = 0 if whole else w.get("decimal_places", inf)
-    if digits is not None and own_digits > digits:
+    written_digits: float = w.get("max_digits", inf)
+    written_places: float = 0 if whole else w.get("decimal_places", inf)
+    if digits is not None and written_digits > digits:
         found.add("bound", what=f"at most {digits} digits")
-    elif places is not None and own_places > places:
+    elif places is not None and written_places > places:
         found.add("bound", what=f"at most {places} decimal places")
-    elif digits and places is not None and own_digits - own_places > digits - places:
+    elif digits and places is not None and written_digits - written_places > digits - places:
         found.add("bound", what=f"at most {digits - places} digits before the point")
     if w.get("allow_inf_nan") and not r.get("allow_inf_nan"):
         found.add("bound", what="a finite number")
@@ -217,20 +223,19 @@ def strings(w: Alternative, r: Alternative) -> Difference:
 
 
 def _text_forms(found: Difference, w: Alternative, r: Alternative) -> None:
-    left, right = text_form(w.facets), text_form(r.facets)
-    if (left, right) in _WIDER or (left in READABLE and not right):
+    written, accepted = text_form(w.facets), text_form(r.facets)
+    if (written, accepted) in _WIDER or (written in READABLE and not accepted):
         return
-    ours, theirs = describe(w), describe(r)
-    if NOT_TEXT & {left, right}:
-        found.add("encoding", writer=ours, reader=theirs)
-    elif (left, right) in _NARROWER or not left:
-        example = _NARROWER.get((left, right), NOTHING)
-        found.add("narrower", writer=ours, reader=theirs, example=example)
+    if NOT_TEXT & {written, accepted}:
+        found.add("encoding", writer=describe(w), reader=describe(r))
+    elif (written, accepted) in _NARROWER or not written:
+        example = _NARROWER.get((written, accepted), NOTHING)
+        found.add("narrower", writer=describe(w), reader=describe(r), example=example)
     else:
-        found.add("format", writer=ours, reader=theirs)
+        found.add("format", writer=describe(w), reader=describe(r))
 
 
-_ANY = (0, inf)
+_ANY_LENGTH = (0, inf)
 _LENGTHS = (
     ("minLength", "maxLength", "characters"),
     ("x-typedq-minBytes", "x-typedq-maxBytes", "bytes"),
@@ -238,20 +243,21 @@ _LENGTHS = (
 
 
 def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
-    written, wanted = limits(w, whole=whole), limits(r, whole=whole)
+    """Compare minimum, maximum and step. A limit is (number, True if that number is excluded)."""
+    written, accepted = limits(w, whole=whole), limits(r, whole=whole)
     for side, (words, strict) in enumerate((("at least", "more than"), ("at most", "less than"))):
-        bound, own, sign = wanted[side], written[side], 1 - 2 * side
-        if bound is None or (own and (own[0] * sign, own[1]) >= (bound[0] * sign, bound[1])):
+        own, limit, sign = written[side], accepted[side], 1 - 2 * side
+        if limit is None or (own and (own[0] * sign, own[1]) >= (limit[0] * sign, limit[1])):
             continue
-        example = bound[0] - sign if own is None else own[0]
+        example = limit[0] - sign if own is None else own[0]
         if own is not None and own[1] and not isinstance(own[0], Decimal):
-            example = (own[0] + bound[0]) / 2
+            example = (own[0] + limit[0]) / 2
         plain = not isinstance(example, Decimal) and "multipleOf" not in w
-        what = f"{strict if bound[1] else words} {bound[0]}"
+        what = f"{strict if limit[1] else words} {limit[0]}"
         found.add("bound", what=what, example=example if plain else NOTHING)
     if "multipleOf" in r:
-        own_steps = [w["multipleOf"]] if "multipleOf" in w else []
-        if not any(divides(r["multipleOf"], step) for step in own_steps + [1] * whole):
+        written_steps = [w["multipleOf"]] if "multipleOf" in w else []
+        if not any(divides(r["multipleOf"], step) for step in written_steps + [1] * whole):
             found.add("bound", what=f"a multiple of {r['multipleOf']}")
 
 
@@ -259,13 +265,13 @@ def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
     plain = w.constant is NOTHING and not text_form(w.facets) and "pattern" not in w.facets
     form = w.facets.get("x-typedq-type", "") if w.constant is NOTHING else ""
     for low, high, unit in _LENGTHS:
-        shortest, longest = LENGTHS.get(form, _ANY) if low == "minLength" else _ANY
-        written, wanted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
-        if written < wanted:
+        shortest, longest = LENGTHS.get(form, _ANY_LENGTH) if low == "minLength" else _ANY_LENGTH
+        written, accepted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
+        if written < accepted:
             example = "x" * written if plain and written < 100 else NOTHING
-            found.add("bound", what=f"at least {wanted} {unit}", example=example)
-        most, wanted = min(w.facets.get(high, inf), longest), r.facets.get(high, inf)
-        if most > wanted:
-            fits = plain and w.facets.get(low, 0) <= wanted < 100
-            example = "x" * (wanted + 1) if fits else NOTHING
-            found.add("bound", what=f"at most {wanted} {unit}", example=example)
+            found.add("bound", what=f"at least {accepted} {unit}", example=example)
+        written, accepted = min(w.facets.get(high, inf), longest), r.facets.get(high, inf)
+        if written > accepted:
+            fits = plain and w.facets.get(low, 0) <= accepted < 100
+            example = "x" * (accepted + 1) if fits else NOTHING
+            found.add("bound", what=f"at most {accepted} {unit}", example=example)

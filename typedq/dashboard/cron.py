@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from typedq.admin.cron import CronAdmin
 from typedq.broker import acl
-from typedq.dashboard.acts import permit
+from typedq.dashboard.changes import permit
 from typedq.dashboard.view import Rejected, View
 
 

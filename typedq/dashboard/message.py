@@ -7,7 +7,7 @@ from starlette.responses import Response
 from typedq.admin import single
 from typedq.admin.payloads import Payloads
 from typedq.broker import acl
-from typedq.dashboard.acts import permit
+from typedq.dashboard.changes import permit
 from typedq.dashboard.pages import alive
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import InvalidId, SearchLimit

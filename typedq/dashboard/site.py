@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from typedq.app import TypedQ
-from typedq.dashboard import acts, contracts, cron, deploy, enqueue, failed, message, pages
+from typedq.dashboard import changes, contracts, cron, deploy, enqueue, failed, message, pages
 from typedq.dashboard.guard import COOKIE, Guard, TooLarge, is_token, log_in, root
 from typedq.dashboard.poll import Comparing, Poll
 from typedq.dashboard.view import Rejected, Site, View
@@ -49,20 +49,20 @@ _PAGES: Final[dict[str, Page]] = {
     "/matrix": contracts.matrix,
     "/deploy": deploy.deploy,
     "/dead": failed.dead,
-    "/dead/confirm": partial(acts.confirm, acts.dead),
+    "/dead/confirm": partial(changes.confirm, changes.dead),
     "/dead/{id}": failed.letter,
     "/parked": failed.parked,
-    "/parked/confirm": partial(acts.confirm, acts.parked),
+    "/parked/confirm": partial(changes.confirm, changes.parked),
     "/enqueue": enqueue.enqueue,
     "/message": message.message,
 }
 _FORMS: Final[dict[str, Page]] = {
     "/deploy": deploy.deploy,
     "/enqueue": enqueue.send,
-    "/queues/{queue}/pause": acts.pause,
-    "/queues/{queue}/resume": acts.resume,
-    "/dead/change": partial(acts.change, acts.dead),
-    "/parked/change": partial(acts.change, acts.parked),
+    "/queues/{queue}/pause": partial(changes.switch, "pause"),
+    "/queues/{queue}/resume": partial(changes.switch, "resume"),
+    "/dead/change": partial(changes.change, changes.dead),
+    "/parked/change": partial(changes.change, changes.parked),
     "/cron/run": cron.run,
     "/cron/pause": cron.pause,
     "/cron/resume": cron.resume,

@@ -76,7 +76,7 @@ _NO_LIMIT = _NoLimit()
 
 @final
 class OwnProcess:
-    """Run attempts in this process; `put_back` undoes what a task changed of it.
+    """Run attempts in this process; `restore_after` undoes the changes of a task.
 
     No `contextmanager`, which cannot pass on the exceptions that refuse a `__traceback__`.
     """
@@ -88,7 +88,7 @@ class OwnProcess:
         is_main = threading.current_thread() is threading.main_thread()
         self._state = ProcessState() if is_main else None
 
-    def put_back(self, task: object) -> None:
+    def restore_after(self, task: object) -> None:
         """Undo what `task` changed."""
         if self._state:
             self._state.restore_after(task)

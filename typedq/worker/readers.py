@@ -1,4 +1,4 @@
-"""Which of today's tasks reads a message of a given contract, and how."""
+"""Find the task that reads messages of a contract, and how: equal, upcaster or compatible."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MAX_DECIDED = 1_000
 
 
 class ContractReader(NamedTuple):
-    """A task, and what makes its arguments of a body. `decode` raises InvalidBody.
+    """A task, and how to decode its arguments from a body. `decode` raises InvalidBody.
 
-    runs_code: it runs the app's, of an upcaster or a type, which may hang or end the process
+    runs_code: decoding runs an upcaster or type of the app, which may hang or end the process
     """
 
     task: Task[..., Any]
@@ -34,8 +34,8 @@ class ContractReader(NamedTuple):
 class ContractReaders:
     """Decides once per contract: equal, then an upcaster, then compatible; else not readable.
 
-    Whatever a registry holds, it stops nobody: an invalid schema makes its contract unreadable for
-    a while, is named by one log line, and its messages are parked.
+    An invalid schema in the registry stops no worker: its contract is unreadable for a while, one
+    log line names it, and its messages are parked.
     """
 
     def __init__(self, app: TypedQ, client: DedicatedClient) -> None:
@@ -64,7 +64,7 @@ class ContractReaders:
         try:
             task = self._app.declarations.find(name)
         except UnknownTask:
-            return None  # not remembered: strangers can make up as many names as they like
+            return None  # not remembered: there may be any number of unknown names
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
                 return self._remember(contract, _through(upcaster, task, self._limits))
@@ -104,7 +104,7 @@ def _log_invalid(contract: bytes, why: str) -> None:
 def _choose(
     document: bytes, task: Task[..., Any], limits: tuple[int, int]
 ) -> tuple[ContractReader | None, str]:
-    """Choose an upcaster or today's contract: what drops the fewest values; upcasters come first.
+    """Choose the upcaster or contract that drops the fewest values, upcasters first.
 
     If all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
     """
