@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from pathlib import Path
@@ -14,10 +15,12 @@ from starlette.testclient import TestClient
 
 from tests.dashboard.conftest import SAME, Shop, history
 from typedq.dashboard import asgi
-from typedq.dashboard.guard import MAX_BODY
+from typedq.dashboard.guard import MAX_BODY, MAX_LOGIN
 from typedq.dashboard.view import PAGES
 
 if TYPE_CHECKING:
+    from starlette.types import Message
+
     from typedq.embedded import OwnServer
 
 TOKEN = "correct-horse-battery-staple"
@@ -198,6 +201,33 @@ def test_an_upload_has_a_bound(shop: Shop) -> None:
     answer = shop.site().post("/deploy", files=big, headers=SAME)
     assert answer.status_code == 413
     assert "16 MiB" in answer.text
+
+
+@pytest.mark.parametrize("body", [b"&" * (MAX_LOGIN + 1), b"token=" + b"a" * MAX_LOGIN])
+def test_a_stranger_may_send_little(shop: Shop, body: bytes) -> None:
+    headers = SAME | {"Content-Type": "application/x-www-form-urlencoded"}
+    site = shop.site(token=TOKEN)
+    answer = site.post("/login", content=body, headers=headers)
+    assert answer.status_code == 413
+    assert "64 KiB" in answer.text
+    assert site.post("/login", content=body[: MAX_LOGIN // 2], headers=headers).status_code == 401
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_error(shop: Shop) -> None:
+    """Each would leave a traceback in the log, and anybody can leave."""
+    given = [{"type": "http.request", "body": b"token=", "more_body": True}]
+
+    async def receive() -> Message:
+        return given.pop() if given else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None: ...
+
+    kind = (b"content-type", b"application/x-www-form-urlencoded")
+    headers = [(b"host", b"localhost"), (b"sec-fetch-site", b"same-origin"), kind]
+    about = {"type": "http", "method": "POST", "path": "/login", "headers": headers}
+    about |= {"query_string": b"", "scheme": "http", "server": ("localhost", 80)}
+    asyncio.run(asgi(shop.app, token=TOKEN)(about, receive, send))  # type: ignore[arg-type]
+    assert not given
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])

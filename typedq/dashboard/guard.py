@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 COOKIE = "typedq-dashboard"
 LOGIN_S = 12 * 3600
 MAX_BODY = 16 << 20  # of an upload; everything else is far smaller
+MAX_LOGIN = 64 << 10  # of what a stranger may send
 OPEN = ("/login", "/static/")  # what a browser needs to log in
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self';"
@@ -32,10 +33,11 @@ Refuse = Callable[[Request, int, str, str], Response]
 
 
 class TooLarge(Exception):
-    """The body of a request is longer than MAX_BODY."""
+    """The body of a request is longer than `most` bytes."""
 
-    def __init__(self) -> None:
-        super().__init__(f"it has more than {MAX_BODY >> 20} MiB")
+    def __init__(self, most: int) -> None:
+        size = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
+        super().__init__(f"it has more than {size}")
 
 
 @final
@@ -62,8 +64,8 @@ class Guard:
             nonlocal length
             message = await receive()
             length += len(message.get("body", b""))
-            if length > MAX_BODY:
-                raise TooLarge
+            if length > most:
+                raise TooLarge(most)
             return message
 
         async def restricted(message: Message) -> None:
@@ -72,6 +74,7 @@ class Guard:
             await send(message)
 
         request = Request(scope, bounded)
+        most = MAX_LOGIN if local_path(request).startswith(OPEN) else MAX_BODY
         refused = self._check(request)
         await (refused or self._inner)(scope, bounded, restricted)
 

@@ -18,7 +18,7 @@ except ModuleNotFoundError:
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -117,6 +117,8 @@ def _endpoint(site: Site, answer: Page) -> Callable[[Request], object]:
             return await run_in_threadpool(_answer, answer, View(site, request))
         try:
             form = await request.form(max_files=_FILES)
+        except ClientDisconnect:
+            return Response(status_code=400)  # for nobody
         except (TooLarge, MultiPartException, HTTPException) as error:
             status = 413 if isinstance(error, TooLarge) else 400
             text = f"What was sent is refused: {error}"
