@@ -19,7 +19,7 @@ from typedq.dashboard.guard import MAX_BODY, MAX_LOGIN
 from typedq.dashboard.view import PAGES
 
 if TYPE_CHECKING:
-    from starlette.types import Message
+    from starlette.types import Message, Scope
 
     from typedq.embedded import OwnServer
 
@@ -224,9 +224,20 @@ def test_a_client_that_leaves_while_it_sends_is_no_error(shop: Shop) -> None:
 
     kind = (b"content-type", b"application/x-www-form-urlencoded")
     headers = [(b"host", b"localhost"), (b"sec-fetch-site", b"same-origin"), kind]
-    about = {"type": "http", "method": "POST", "path": "/login", "headers": headers}
-    about |= {"query_string": b"", "scheme": "http", "server": ("localhost", 80)}
-    asyncio.run(asgi(shop.app, token=TOKEN)(about, receive, send))  # type: ignore[arg-type]
+    about: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/login",
+        "headers": headers,
+        "query_string": b"",
+        "scheme": "http",
+        "server": ("localhost", 80),
+    }
+
+    async def leave() -> None:
+        await asgi(shop.app, token=TOKEN)(about, receive, send)
+
+    asyncio.run(leave())
     assert not given
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 
 from tests.dashboard.conftest import HOSTILE, SAME, Order, Shop, history
@@ -170,6 +171,54 @@ def test_deploy_says_which_side_goes_first_with_what_waits_now(shop: Shop, tmp_p
     assert "gone removed ! producers first" in page
 
 
+def test_deploy_does_not_keep_workers_for_what_none_of_them_reads(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.worker("web-1")
+    shop.park(37)
+    files = history(tmp_path, shop.app)
+    page = deploys(shop, files)
+    assert "Not safe: 37 messages that wait now cannot be read by the next version." in page
+    assert "No live worker reads 37 of them either" in page
+    assert "neither today's workers nor the next version read what waits" in page
+    assert "keep today's workers" not in page
+    assert "not yet" not in page
+
+    shop.worker("web-2", shop.old, queues=("low",))
+    shop.gone.enqueue()
+    page = deploys(shop, files)
+    assert "Not safe: 38 messages that wait now cannot be read by the next version." in page
+    assert "keep today's workers until they have run 38 of them" in page
+    assert "No live worker reads" not in page
+    shop.worker("web-2", shop.old, without="ship", queues=("low",))
+    page = deploys(shop, files)
+    assert "keep today's workers until they have run 1 of them" in page
+    assert "No live worker reads 37 of them either" in page
+
+
+def test_deploy_says_what_to_do_about_a_break(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1", shop.old)
+    schema = shop.old_ship.contract.schema_json()
+    shop.app.broker.call(stats.publish(shop.app.broker.keys, {shop.old_contract: schema}))
+    page = deploys(shop, history(tmp_path, shop.app))
+    assert "A break: no order is safe" in page
+    assert "How to mend each change is on the page of its task" in page
+    shop.park(2)
+    page = deploys(shop, tmp_path)
+    assert "Not safe: 2 messages" in page
+    assert "How to mend each change is on the page of its task" in page
+
+
+def test_deploy_says_that_the_code_was_not_exported(shop: Shop, tmp_path: Path) -> None:
+    shop.worker("web-1")
+    files = history(tmp_path, shop.old)
+    page = deploys(shop, files)
+    assert "This app's code has other contracts than these files: report, resize, ship." in page
+    assert "typedq export-schemas" in page
+    history(tmp_path, shop.app)
+    assert "other contracts than these files" not in deploys(shop, files)
+
+
 def test_deploy_names_workers_first_and_producers_first(shop: Shop, tmp_path: Path) -> None:
     shop.worker("web-1")
     following = TypedQ(shop.namespace, url=shop.url, queues=[Queue("high"), Queue("low")])
@@ -304,6 +353,19 @@ def test_every_page_is_whole_on_an_empty_server(shop: Shop, path: str, tmp_path:
     assert answer.text.rstrip().endswith("</html>")
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [*PAGES.items(), ("/deploy?path=", "Deploy"), ("/contracts/ship", "Contracts")],
+)
+def test_a_page_is_marked_in_the_navigation(
+    shop: Shop, path: str, name: str, tmp_path: Path
+) -> None:
+    page = shop.site(schemas=history(tmp_path, shop.app)).get(path).text
+    assert re.findall(r'aria-current="page">([^<]*)<', page) == [name]
+    title = re.findall(r"<title>([^<]*)</title>", page)
+    assert title == [f"{'ship' if 'ship' in path else name} · {shop.namespace} · typedq"]
+
+
 def test_hostile_text_is_escaped_and_visible_everywhere(shop: Shop, tmp_path: Path) -> None:
     (id,) = shop.bury(HOSTILE, f"Error: {HOSTILE}")
     broker = shop.app.broker
@@ -381,11 +443,41 @@ def test_pages_are_quick_with_much_to_show(server: OwnServer, shop: Shop) -> Non
         assert min(took) < PER_PAGE_S, (path, took)
 
 
+@pytest.mark.slow
+def test_a_large_deploy_is_compared_once(shop: Shop, tmp_path: Path, wait_until: WaitUntil) -> None:
+    today = TypedQ(shop.namespace, url=shop.url)
+    following = TypedQ(shop.namespace, url=shop.url)
+    for app, last in ((today, int), (following, str)):
+        for number in range(1_000):
+            fields = [("number", int), ("customer", str), (f"f{number}", last)]
+            struct = msgspec.defstruct(f"Arguments{number}", fields)
+
+            def task(arguments: Any) -> None: ...
+
+            task.__annotations__ = {"arguments": struct, "return": None}
+            app.task(name=f"task_{number}")(task)
+    schemas = {task.contract.id: task.contract.schema_json() for task in today.tasks.values()}
+    shop.app.broker.call(stats.publish(shop.app.broker.keys, schemas))
+    shop.worker("web-1", today)
+    site = shop.site(schemas=history(tmp_path, following))
+    first = site.get("/deploy?path=")
+    assert "Comparing contracts" in first.text
+    assert first.headers["refresh"] == "1"
+    wait_until(lambda: "A break: no order is safe" in site.get("/deploy?path=").text)
+    took = list[float]()
+    for _ in range(3):
+        start = time.process_time()
+        assert "Order for each task" in site.get("/deploy?path=").text
+        took.append(time.process_time() - start)
+    assert min(took) < PER_PAGE_S, took
+
+
 def test_many_first_comparisons_do_not_hold_up_a_page(shop: Shop, wait_until: WaitUntil) -> None:
     keys, contracts = shop.app.broker.keys, dict[str, bytes]()
     for number in range(400):
         schema = json.loads(json.dumps(shop.ship.contract.schema))
-        schema["properties"][f"extra{number}"] = {"type": "string"}
+        many = {f"extra{number}_{each}": {"type": "string"} for each in range(100)}
+        schema["properties"] |= many  # so that all comparisons take longer than a page waits
         contracts[f"ship@{number:016x}"] = json.dumps(schema).encode()
     shop.app.broker.call(stats.publish(keys, contracts))
     shop.client.hset(keys.counts, mapping=dict.fromkeys(contracts, 1))

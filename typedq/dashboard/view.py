@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from typedq.admin.commands import with_app
+from typedq.admin.deploy import Memory
 from typedq.app import TypedQ
 from typedq.dashboard.guard import local_path, root
 from typedq.dashboard.poll import REFRESH_S, Facts, Poll
@@ -49,7 +50,10 @@ ACTED = {
 @final
 @dataclass(frozen=True)
 class Site:
-    """One dashboard. `schemas`: the directory of contracts; None for the configured one."""
+    """One dashboard. `schemas`: the directory of contracts; None for the configured one.
+
+    memory: how contracts compare, for plans of deploys
+    """
 
     app: TypedQ
     write: bool
@@ -57,6 +61,7 @@ class Site:
     user_header: str | None
     schemas: Path | None
     poll: Poll
+    memory: Memory = field(default_factory=Memory)
 
 
 class Rejected(Exception):
@@ -138,10 +143,10 @@ class View:
             "path": local_path(self.request),
             "namespace": self.site.app.settings.namespace,
             "refresh_s": 0 if self.query("refresh") == "off" else REFRESH_S,
-            "live": False,
             "acted": ACTED,
         }
-        return HTMLResponse(render(template, about | values), status)
+        # The frame of a page is drawn by `about`, so no page may have other values of these names.
+        return HTMLResponse(render(template, {"live": False} | values | about), status)
 
     def refuse(self, status: int, title: str, text: str) -> Response:
         """Return a page that says what is wrong."""
