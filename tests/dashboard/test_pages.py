@@ -33,7 +33,7 @@ def shown(answer: Any) -> str:
     import html
 
     assert answer.status_code == 200, answer.text
-    text = re.sub(r"<(script|style|head)\b.*?</\1>", "", answer.text, flags=re.DOTALL)
+    text = re.sub(r"<(script|style|head)\b.*?</\1>|<wbr>", "", answer.text, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
@@ -250,7 +250,7 @@ def test_what_may_lose_a_value_is_a_warning_on_both_pages(shop: Shop, tmp_path: 
     assert 'POSSIBLE_RENAME at $.breadth: "width" is gone and "breadth" is new' in page
     compared = {"old": shop.resize.contract.fingerprint, "new": resize.contract.fingerprint}
     page = shop.site(schemas=tmp_path).get("/contracts/resize", params=compared).text
-    assert '<span class="badge warn">POSSIBLE_RENAME</span>' in page
+    assert '<span class="badge warn">POSSIBLE_<wbr>RENAME</span>' in page
 
 
 def test_deploy_takes_uploaded_files(shop: Shop, tmp_path: Path) -> None:
@@ -281,6 +281,52 @@ def test_dead_letters_are_grouped_by_task_and_error(shop: Shop) -> None:
     assert "2 dead letters" in shown(group)
     assert "ConnectionError" not in group.text
     assert "a secret" not in group.text
+
+
+def test_dead_letters_say_whether_a_retry_can_help(shop: Shop) -> None:
+    shop.worker("web-1", queues=["low"])
+    shop.bury("x", "ValueError: no", 2)
+    shop.bury("x", "never paid", kind="rejected")
+    shop.bury("x", "must be positive - at $", 3, kind="invalid_body")
+    site = shop.site(write=True)
+    page = shown(site.get("/dead"))
+    assert "must be positive - at $ invalid body 3" in page
+    assert "never paid rejected 1" in page
+    assert "ValueError: no 2" in page
+
+    def preview(act: str, **query: str) -> str:
+        return shown(site.get("/dead/confirm", params={"act": act, **query}))
+
+    again = "unless that has changed, they die again"
+    assert f"Contract or task refused 4 of them: {again}" in preview("retry", task="report")
+    assert f"Contract or task refused 1 of them: {again}" in preview("retry", error="never paid")
+    assert again not in preview("retry", error="ValueError: no")
+    assert again not in preview("drop", error="never paid")
+
+
+def test_a_dead_letter_is_shown_in_the_words_of_the_other_pages(shop: Shop) -> None:
+    (id,) = shop.bury("x", expires=3600)
+    page = shop.site().get(f"/dead/{id}")
+    assert re.search(r"died \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown(page))
+    assert re.search(r"expires \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown(page))
+    contract = shop.report.contract
+    assert f'href="/contracts/report?new={contract.fingerprint}">{contract.id}<' in page.text
+    waiting = shop.report.enqueue("weekly").id
+    assert re.search(
+        r"enqueued [\d-]+ [\d:]+ UTC", shown(shop.site().get(f"/message?id={waiting}"))
+    )
+
+
+def test_a_reason_with_thousands_of_fields_is_cut(shop: Shop) -> None:
+    ids = shop.bury("x")
+    key = shop.app.broker.keys.dead_letters
+    raw: Any = shop.client.hget(key, ids[0])
+    message: bytes = raw.partition(b"\n")[2]
+    fields = {f"field{number}": "x" * 50 for number in range(5_000)}
+    shop.client.hset(key, ids[0], json.dumps(fields).encode() + b"\n" + message)
+    page = shop.site().get(f"/dead/{ids[0]}")
+    assert len(page.content) < 50_000
+    assert "fields are not shown" in shown(page)
 
 
 def test_who_reads_a_dead_letter_depends_on_its_message_format(shop: Shop) -> None:
