@@ -129,6 +129,36 @@ def test_a_contract_shows_versions_and_what_changed(shop: Shop, tmp_path: Path) 
     assert site.get("/contracts/nothing").status_code == 404
 
 
+def test_the_order_of_keys_is_no_difference(shop: Shop) -> None:
+    """The server has schemas in one order, and the code in another."""
+    schema: dict[str, Any] = json.loads(shop.ship.contract.schema_json())
+    schema["properties"]["zone"] = {"type": "string", "default": "", "title": "Zone"}
+    turned = {key: schema[key] for key in reversed(schema)}
+    turned["properties"] = {k: schema["properties"][k] for k in reversed(schema["properties"])}
+    contract = "ship@0123456789abcdef"
+    published = {contract: json.dumps(turned).encode()}
+    shop.app.broker.call(stats.publish(shop.app.broker.keys, published))
+    page = shop.site().get("/contracts/ship", params={"old": "0123456789abcdef"}).text
+    changed = " ".join(re.findall(r'class="diff (?:add|del)">(.*?)<', page))
+    assert "zone" in changed
+    for same in ("customer", "number", "required", "object"):
+        assert same not in changed
+
+
+NO_NAMES = ["../dead/confirm", "a?new=1", "a#b", "%2e%2e%2f", "//evil.example", "", "x" * 60_000]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name_of_a_task_is_no_link(shop: Shop, name: str) -> None:
+    shop.client.hset(shop.app.broker.keys.counts, f"{name}@0123456789abcdef", 3)
+    site = shop.site()
+    for path in ("/", "/contracts", "/matrix", "/doctor"):
+        page = site.get(path)
+        links = re.findall(r'href="(/contracts/[^"]*)"', page.text)
+        assert all("0123456789abcdef" not in link for link in links), path
+        assert len(page.content) < 20_000, path
+
+
 def test_matrix_says_for_each_group_of_workers_why_it_cannot_read(shop: Shop) -> None:
     shop.fill()
     page = shown(shop.site().get("/matrix"))

@@ -66,7 +66,7 @@ def _switch(view: View, act: Literal["pause", "resume"]) -> Response:
     admin = QueueAdmin(view.site.app, queue)
     changed = admin.pause() if act == "pause" else admin.resume()
     view.log(f"queue {act}d", queue=queue, changed=str(changed))
-    return view.go("/", act=act, done=int(changed))
+    return view.go("/", act=act, done=int(changed), of=queue)
 
 
 def confirm(select: Select, view: View) -> Response:

@@ -43,6 +43,7 @@ def now(view: View) -> Response:
         served=served,
         findings=[finding for finding in found if finding.level != "ok"],
         places=_PLACES,
+        changed=view.one_of(queue["name"] for queue in seen["queues"]),
     )
 
 

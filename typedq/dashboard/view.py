@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from typedq.app import TypedQ
 from typedq.dashboard.guard import local_path, root
 from typedq.dashboard.poll import REFRESH_S, Facts, Poll
 from typedq.dashboard.rendering import render
+from typedq.policy import NAME
 from typedq.telemetry import event
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ PAGES = {
     "/cron": "Cron",
     "/doctor": "Doctor",
 }
+_TOLD = ("act", "done", "of")  # parameters that say what was changed, only once
 # What a change says when it is done, on the page after it.
 ACTED = {
     "run": "Enqueued",
@@ -107,6 +109,11 @@ class View:
         """Return a parameter of the URL, at most 400 characters."""
         return self.request.query_params.get(name, "")[:400]
 
+    def one_of(self, names: Iterable[str]) -> str:
+        """Return what was changed by the request before, if it is one of these names."""
+        of = self.query("of")
+        return of if of in names else ""
+
     def text(self, name: str) -> str:
         """Return a field of the form that was sent."""
         value = self.form.get(name)
@@ -120,8 +127,12 @@ class View:
 
     def here(self, **query: object) -> str:
         """Return the URL of this page with other parameters."""
-        kept = {k: v for k, v in self.request.query_params.items() if k not in ("act", "done")}
+        kept = {k: v for k, v in self.request.query_params.items() if k not in _TOLD}
         return self.url(local_path(self.request), **{**kept, **query})
+
+    def is_name(self, text: object) -> bool:
+        """Return True for what may be the name of a task: it has a page, and is safe in a path."""
+        return isinstance(text, str) and NAME.fullmatch(text) is not None
 
     def page(self, rows: Sequence[Any], size: int = PER_PAGE) -> Paged:
         """Return the rows of the page that the URL asks for."""
@@ -146,7 +157,9 @@ class View:
             "acted": ACTED,
         }
         # The frame of a page is drawn by `about`, so no page may have other values of these names.
-        return HTMLResponse(render(template, {"live": False} | values | about), status)
+        return HTMLResponse(
+            render(template, {"live": False, "changed": ""} | values | about), status
+        )
 
     def refuse(self, status: int, title: str, text: str) -> Response:
         """Return a page that says what is wrong."""
