@@ -209,7 +209,7 @@ def test_deploy_does_not_keep_workers_for_what_none_of_them_reads(
     files = history(tmp_path, shop.app)
     page = deploys(shop, files)
     assert "Not safe: 37 messages that wait now cannot be read by the next version." in page
-    assert "No live worker reads 37 of them either" in page
+    assert "No live worker reads them either" in page
     assert "neither today's workers nor the next version read what waits" in page
     assert "keep today's workers" not in page
     assert "not yet" not in page
@@ -218,7 +218,7 @@ def test_deploy_does_not_keep_workers_for_what_none_of_them_reads(
     shop.gone.enqueue()
     page = deploys(shop, files)
     assert "Not safe: 38 messages that wait now cannot be read by the next version." in page
-    assert "keep today's workers until they have run 38 of them" in page
+    assert "keep today's workers until they have run them:" in page
     assert "No live worker reads" not in page
     shop.worker("web-2", shop.old, without="ship", queues=("low",))
     page = deploys(shop, files)
