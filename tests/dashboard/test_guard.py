@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from tests.dashboard.conftest import SAME, Shop, history
 from typedq.dashboard import asgi
-from typedq.dashboard.guard import MAX_BODY, MAX_LOGIN
+from typedq.dashboard.guard import MAX_BODY, MAX_LOGIN, cookie_name
 from typedq.dashboard.view import PAGES
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_the_token_is_taken_from_a_header_or_a_login(shop: Shop) -> None:
 )
 def test_made_up_cookies_are_refused(shop: Shop, cookie: str) -> None:
     site = shop.site(token=TOKEN)
-    headers = [(b"cookie", f"typedq-dashboard={cookie}".encode())]
+    headers = [(b"cookie", f"{cookie_name(TOKEN)}={cookie}".encode())]
     assert site.get("/", headers=headers).status_code == 303
 
 
@@ -263,6 +263,25 @@ def test_it_works_under_any_prefix(shop: Shop, prefix: str) -> None:
     assert "<h1>Contracts</h1>" in there.text
     for link in set(re.findall(r'(?:href|src)="([^"#]+)"', there.text)):
         assert site.get(link).status_code == 200, link
+    left = site.post(f"{prefix}/logout", headers=SAME)
+    # A browser deletes only the cookie of the name and path that were set.
+    given, gone = (each.headers["set-cookie"].lower() for each in (answer, left))
+    assert "max-age=0" in gone
+    for part in (r"^[^=]*", r"path=[^;]*"):
+        assert re.findall(part, given) == re.findall(part, gone)
+    assert site.get(f"{prefix}/contracts").status_code == 303
+
+
+def test_dashboards_of_one_host_do_not_log_each_other_out(shop: Shop) -> None:
+    """A browser sends the cookies of all ports of a host to each."""
+    tokens = [TOKEN, f"{TOKEN}2"]
+    sites = [shop.site(token=token) for token in tokens]
+    for site, token in zip(sites, tokens, strict=True):
+        site.post("/login", data={"token": token}, headers=SAME)
+    both = dict(item for site in sites for item in site.cookies.items())
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in both.items())}
+    for token in tokens:
+        assert shop.site(token=token).get("/", headers=headers).status_code == 200
 
 
 def test_failed_logins_are_logged_with_the_address(

@@ -14,7 +14,6 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "typedq-dashboard"
 LOGIN_S = 12 * 3600
 MAX_BODY = 16 << 20  # of an upload; everything else is far smaller
 MAX_LOGIN = 64 << 10  # of what a stranger may send
@@ -123,7 +122,7 @@ def is_known(request: HTTPConnection, token: str) -> bool:
     kind, _, given = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return is_token(given.strip(), token)
-    until, _, signature = request.cookies.get(COOKIE, "").partition(".")
+    until, _, signature = request.cookies.get(cookie_name(token), "").partition(".")
     if not (until.isascii() and until.isdecimal() and len(until) < 20):
         return False
     expected = _sign(until, token)
@@ -139,7 +138,7 @@ def log_in(response: Response, request: Request, token: str) -> None:
     """Set the cookie. It holds no token, only a signature by it, and ends after 12 hours."""
     until = str(int(time.time()) + LOGIN_S)
     response.set_cookie(
-        COOKIE,
+        cookie_name(token),
         f"{until}.{_sign(until, token)}",
         max_age=LOGIN_S,
         path=root(request) or "/",
@@ -147,6 +146,16 @@ def log_in(response: Response, request: Request, token: str) -> None:
         httponly=True,
         samesite="lax",
     )
+
+
+def log_out(response: Response, request: Request, token: str) -> None:
+    """Delete the cookie."""
+    response.delete_cookie(cookie_name(token), path=root(request) or "/")
+
+
+def cookie_name(token: str) -> str:
+    """Return the name of the cookie; dashboards on other ports of a host get each other's."""
+    return f"typedq-dashboard-{_sign('name', token)[:8]}"
 
 
 def root(request: HTTPConnection) -> str:

@@ -8,7 +8,6 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 try:
     from starlette.applications import Starlette
@@ -25,7 +24,7 @@ from starlette.types import ASGIApp
 
 from typedq.app import TypedQ
 from typedq.dashboard import acts, contracts, cron, deploy, enqueue, failed, message, pages
-from typedq.dashboard.guard import COOKIE, Guard, TooLarge, is_token, log_in, root
+from typedq.dashboard.guard import Guard, TooLarge, is_token, log_in, log_out, root
 from typedq.dashboard.poll import Comparing, Poll
 from typedq.dashboard.view import Rejected, Site, View
 from typedq.errors import ServerError, ServerRefused, TypedQError
@@ -180,5 +179,6 @@ def login(view: View) -> Response:
 def logout(view: View) -> Response:
     """Delete the cookie."""
     answer = view.go("/login")
-    answer.delete_cookie(COOKIE, path=unquote(root(view.request)) or "/")
+    if view.site.token is not None:
+        log_out(answer, view.request, view.site.token)
     return answer
