@@ -472,6 +472,23 @@ def test_lone_surrogates_and_bytes_are_shown(shop: Shop) -> None:
     assert "Arguments ***" in malformed, "without a contract, all of it may be secret"
 
 
+@pytest.mark.parametrize("length", [0, 1, 20, 45, 70])
+@pytest.mark.parametrize("reason", [b'{"kind":"garbage","error":"x"}', b"", b"[" * 9_000, b"7"])
+def test_dead_letters_without_a_whole_header_are_shown(
+    shop: Shop, reason: bytes, length: int
+) -> None:
+    (id,) = shop.bury("x")
+    key = shop.app.broker.keys.dead_letters
+    raw: Any = shop.client.hget(key, id)
+    message: bytes = raw.partition(b"\n")[2]
+    shop.client.hset(key, id, reason + b"\n" + message[:length])
+    site = shop.site(write=True)
+    pages = ["/dead", f"/dead/{id}", f"/message?id={id}", f"/dead/confirm?act=retry&id={id}"]
+    for path in [*pages, f"/dead/{id}?payload=1", f"/message?id={id}&payload=1"]:
+        assert site.get(path).status_code == 200, path
+    assert "unreadable header" in site.get("/dead").text
+
+
 def test_large_arguments_are_cut_with_a_note(shop: Shop) -> None:
     (id,) = shop.bury("x" * 1_000_000)
     page = shop.site().get(f"/dead/{id}?payload=1")
