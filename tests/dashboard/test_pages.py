@@ -472,6 +472,15 @@ def test_lone_surrogates_and_bytes_are_shown(shop: Shop) -> None:
     assert "Arguments ***" in malformed, "without a contract, all of it may be secret"
 
 
+@pytest.mark.parametrize("name", ["counts", "workers", "stats", "dead", "sessions"])
+def test_doctor_finds_the_key_that_breaks_the_other_pages(shop: Shop, name: str) -> None:
+    key = getattr(shop.app.broker.keys, name)
+    shop.client.set(key, "written by another program")
+    site = shop.site()
+    assert site.get("/").status_code == 403
+    assert f"{key} is a string; expected a" in shown(site.get("/doctor"))
+
+
 @pytest.mark.parametrize("length", [0, 1, 20, 45, 70])
 @pytest.mark.parametrize("reason", [b'{"kind":"garbage","error":"x"}', b"", b"[" * 9_000, b"7"])
 def test_dead_letters_without_a_whole_header_are_shown(
