@@ -246,6 +246,7 @@ def test_a_client_that_leaves_while_it_sends_is_no_error(shop: Shop) -> None:
 def test_other_methods_do_nothing(shop: Shop, method: str, path: str) -> None:
     answer = shop.site(write=True).request(method, path, headers=SAME)
     assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("prefix", ["", "/queue", "/a/b c/ü"])

@@ -129,6 +129,16 @@ def test_a_contract_shows_versions_and_what_changed(shop: Shop, tmp_path: Path) 
     assert site.get("/contracts/nothing").status_code == 404
 
 
+def test_a_contract_that_was_not_exported_may_be_the_newer_one(shop: Shop, tmp_path: Path) -> None:
+    shop.fill()
+    files = history(tmp_path, shop.app)
+    page = shown(shop.site(schemas=files).get("/contracts/ship"))
+    unknown = "may be older or newer than another: compare it “as old” and “as new”"
+    assert unknown in page
+    history(files, shop.old)
+    assert unknown not in shown(shop.site(schemas=files).get("/contracts/ship"))
+
+
 def test_the_order_of_keys_is_no_difference(shop: Shop) -> None:
     """The server has schemas in one order, and the code in another."""
     schema: dict[str, Any] = json.loads(shop.ship.contract.schema_json())

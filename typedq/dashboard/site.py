@@ -103,7 +103,10 @@ def asgi(
 
     async def absent(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return refuse(request, status, "Not here", "There is no such page.")
+        answer = refuse(request, status, "Not here", "There is no such page.")
+        if isinstance(error, HTTPException):
+            answer.headers.update(error.headers or {})
+        return answer
 
     inner = Starlette(routes=routes, exception_handlers={404: absent, 405: absent})
     inner.router.redirect_slashes = False  # it would lead to whatever `Host` says
