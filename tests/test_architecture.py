@@ -130,12 +130,12 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_975,
+    "admin": 2_060,
     "broker": 4_000,
     "bundle": 370,
     "cli": 4_000,
     "compat": 4_000,
-    "dashboard": 1_770,
+    "dashboard": 1_850,
     "contracts": 5_270,
     "django": 450,
     "embedded": 4_000,

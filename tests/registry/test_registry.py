@@ -108,6 +108,17 @@ BROKEN: dict[str, tuple[Mapping[str, bytes], str]] = {
         {"t/1.json": file(A, 1), "t/4.json": file(A, 4)},
         "s/t: there is version 4, but not 2, 3",
     ),
+    # A gap is named, not counted through: a name may hold any number.
+    "wide gap": (
+        {"t/1.json": file(A, 1), "t/3.json": file(A, 3), "t/999999999.json": file(A, 999999999)},
+        "s/t: there is version 999999999, but not 2, 4 to 999999998; restore it",
+    ),
+    "high number": (
+        {f"t/{10**20}.json": file(A, 10**20)},
+        f"s/t/{10**20}.json: has a number above 999999999",
+    ),
+    "long number": ({f"t/{'9' * 5_000}.json": file(A, 1)}, "has a number above 999999999"),
+    "foreign digits": ({"t/\u0661.json": file(A, 1)}, "says that it is version 1; the name"),
     "conflict": (
         {"t/1.json": b"<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> b\n"},
         "s/t/1.json: holds a merge conflict: two branches wrote it; keep the file of the branch",

@@ -22,6 +22,7 @@ from typedq.dashboard.view import Rejected, View
 from typedq.errors import ServerRefused
 
 Act = Literal["retry", "drop"]
+_REFUSED = ("invalid_body", "rejected")  # kinds of dead letters: the same again is in vain
 
 
 class Preview(NamedTuple):
@@ -59,7 +60,7 @@ def switch(act: Literal["pause", "resume"], view: View) -> Response:
     admin = QueueAdmin(view.site.app, queue)
     changed = admin.pause() if act == "pause" else admin.resume()
     view.log(f"queue {act}d", queue=queue, changed=str(changed))
-    return view.go("/", act=act, done=int(changed))
+    return view.go("/", act=act, done=int(changed), of=queue)
 
 
 def confirm(select: Select, view: View) -> Response:
@@ -104,10 +105,14 @@ def dead(view: View, field: GetField) -> Preview:
         options = [*(["--task", task] if task else []), *(["--error", error] if error else [])]
         command = shlex.join(["dead", act, *options])
         if not found.whole:
-            note = "There may be more, older ones. Repeat it for those, or use the command."
+            note = "There may be more, older ones. Repeat it for those, or use the command. "
     else:
         letters, ids = list[Letter](), admin.ids(EVERYTHING)
         what, command = "dead letters, all of them", f"dead {act} --all"
+    refused = sum(each.shown["kind"] in _REFUSED for each in letters)
+    if act == "retry" and refused:
+        note += f"Contract or task refused {refused:,} of them: unless that has changed,"
+        note += " they die again."
     needs = {each.needs for each in letters if each.needs}
     last = max((str(each.shown["died"]) for each in letters), default="")
     fields = {"act": act, "id": id, "task": task, "error": error, "before": before or last}

@@ -131,7 +131,9 @@ def _difference(
     compared = compare(schemas[old], schemas[new]) if old != new else None
     lines = list[str]()
     if old != new and all(len(text) <= MAX_TEXT for text in texts.values()):
-        before, after = (texts[name].splitlines() for name in (old, new))
+        # The code, the files and the server have keys in different orders.
+        ordered = (pretty(schemas[name] or {}, sort=True) for name in (old, new))
+        before, after = (text.splitlines() for text in ordered)
         lines = list(difflib.unified_diff(before, after, lineterm=""))
     return {"texts": texts, "compared": compared, "diff": lines[2:], "order": _order(compared)}
 

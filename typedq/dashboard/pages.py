@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from typedq.admin.doctor import check_waiting, examine
 from typedq.admin.readers import LiveReaders
 from typedq.broker.server_checks import Finding
 from typedq.dashboard.view import View
+from typedq.errors import ServerRefused
 
 # Where each finding is looked into.
 _PLACES = {
@@ -43,6 +45,7 @@ def now(view: View) -> Response:
         served=served,
         findings=[finding for finding in found if finding.level != "ok"],
         places=_PLACES,
+        changed=view.one_of(queue["name"] for queue in seen["queues"]),
     )
 
 
@@ -91,5 +94,8 @@ def workers(view: View) -> Response:
 
 def doctor(view: View) -> Response:
     """Show the findings of `typedq doctor`, problems first."""
-    found = sorted(examine(view.site.app, view.facts.seen), key=lambda f: _ORDER[f.level])
+    seen = None
+    with suppress(ServerRefused):  # then one of the checks says what is refused, others why
+        seen = view.facts.seen
+    found = sorted(examine(view.site.app, seen), key=lambda f: _ORDER[f.level])
     return view.render("doctor.html", findings=found, places=_PLACES)
