@@ -7,7 +7,7 @@ import ipaddress
 import pathlib
 import uuid
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 import pydantic
@@ -335,3 +335,56 @@ def test_listed_keys_of_numbers_are_held_against_the_bounds_of_the_reader(
     wide = keyed({**INTEGERS, "minimum": 0, "maximum": 7})
     assert compare(keyed(LISTED), wide).backward
     assert not compare(wide, keyed({**INTEGERS, **bounds})).backward
+
+
+INT64: Any = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward"),
+    [
+        (INT64, Annotated[float, Meta(lt=2**63)], False),  # 2**63 - 1 is read as 2.0**63
+        (INT64, Annotated[float, Meta(le=2**63)], True),
+        (INT64, Annotated[float, Meta(lt=2**64)], True),
+        (Annotated[int, Meta(gt=2**53)], Annotated[float, Meta(gt=2**53)], False),
+        (Annotated[int, Meta(ge=2**53)], Annotated[float, Meta(ge=2**53)], True),
+        (Annotated[int, Meta(multiple_of=6)], Annotated[float, Meta(multiple_of=3)], False),
+        (Annotated[int, Meta(multiple_of=12)], Annotated[float, Meta(multiple_of=4)], True),
+        (int, Annotated[float, Meta(multiple_of=1)], True),
+        (Annotated[int, Meta(multiple_of=6, ge=0, le=2**53)],
+         Annotated[float, Meta(multiple_of=3)], True),
+        (Literal[2**63 - 1], Annotated[float, Meta(lt=2**63)], False),
+        (Literal[2**63 - 1], Annotated[float, Meta(le=2**63)], True),
+        (Literal[3 * (2**53 + 1)], Annotated[float, Meta(multiple_of=3)], False),
+    ],
+)  # fmt: skip
+def test_bounds_hold_for_what_a_whole_number_is_rounded_to(
+    old: Any, new: Any, backward: bool
+) -> None:
+    assert between(old, new).backward is backward
+    if get_origin(old) is not Literal:  # such keys are no numbers
+        assert between(dict[old, int], dict[new, int]).backward is backward
+
+
+def nearly(step: float, **more: Any) -> Any:
+    return model(a=Annotated[float, Field(multiple_of=step, **more)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward", "forward"),
+    [
+        (nearly(0.1), struct(a=Annotated[float, Meta(multiple_of=0.1)]), False, True),
+        (nearly(3), struct(a=Annotated[float, Meta(multiple_of=3)]), False, True),
+        (nearly(0.1), nearly(0.1, title="t"), True, True),
+        (nearly(0.5), nearly(0.25), True, False),
+        (nearly(0.1), struct(a=float), True, False),
+        (nearly(0.1), dec(multiple_of=Decimal("0.1")), False, False),
+        (nearly(0.1), dec(ge=0), False, False),
+        (model(a=Annotated[int, Field(multiple_of=3, ge=0, le=9)]), nearly(3), True, False),
+        (nearly(0.1), model(a=Annotated[float | None, Field(multiple_of=0.1)]), True, False),
+    ],
+)
+def test_pydantic_takes_a_float_that_is_nearly_a_multiple_and_msgspec_does_not(
+    old: Any, new: Any, backward: bool, forward: bool
+) -> None:
+    assert verdicts(old, new) == (backward, forward)

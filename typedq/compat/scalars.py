@@ -91,10 +91,11 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     """Compare one value of the writer with a reader of values of its kind."""
     found, value = listed_constant(w, r), w.constant
     if w.kind != "string":
-        if number_fits(r.facets, value, whole=False) is not True:
+        read = float(value) if r.kind == "number" else value
+        if number_fits(r.facets, read, whole=False) is not True:
             w.side.budget.spend(3)
-            exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), value)
-            _limits(found, exactly, r.facets, whole=w.kind == "integer")
+            exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), read)
+            _limits(found, exactly, r.facets, whole=r.kind == "integer")
             _masks(found, exactly, r.facets)
         if (w.kind, r.kind) == ("integer", "number"):
             _rounding(found, value, value)
@@ -123,11 +124,35 @@ def numbers(w: Alternative, r: Alternative) -> Difference:
     found = Difference()
     if [w.facets.get(k) for k in TEXT_KEYWORDS] != [r.facets.get(k) for k in TEXT_KEYWORDS]:
         found.add("format", writer=describe(w), reader=describe(r))
-    _limits(found, w.facets, r.facets, whole=w.kind == "integer")
-    _masks(found, w.facets, r.facets)
-    if (w.kind, r.kind) == ("integer", "number"):
-        _rounding(found, *_whole_limits(w))
+    _numbers(found, w, r, w.kind, r.kind)
     return found
+
+
+def _numbers(found: Difference, w: Alternative, r: Alternative, left: str, right: str) -> None:
+    if (left, right) == ("integer", "number") and not _is_exact(*_whole_limits(w)):
+        _limits(found, _as_floats(w), r.facets, whole=False)
+        _rounding(found, *_whole_limits(w))
+    else:
+        _limits(found, w.facets, r.facets, whole=left == "integer")
+    _masks(found, w.facets, r.facets)
+
+
+def _as_floats(w: Alternative) -> Json:
+    """Return the bounds and the step that whole numbers keep when they are read as floats."""
+    low, high = _whole_limits(w)
+    bounds = {"minimum": low, "maximum": high}
+    kept: Json = {
+        key: bound if bound == float(bound) else float(bound)
+        for key, bound in bounds.items()
+        if bound is not None
+    }
+    step = w.facets.get("multipleOf")
+    # A float that is large enough to be rounded is a multiple of each small power of two.
+    return {**kept, "multipleOf": step & -step if isinstance(step, int) else 1}
+
+
+def _is_exact(low: Any, high: Any) -> bool:
+    return low is not None and high is not None and low >= -_EXACT and high <= _EXACT
 
 
 def _whole_limits(w: Alternative) -> tuple[Any, Any]:
@@ -137,8 +162,7 @@ def _whole_limits(w: Alternative) -> tuple[Any, Any]:
 
 def _rounding(found: Difference, low: Any, high: Any) -> None:
     """Warn if a whole number of the writer may have no equal float."""
-    exact = low is not None and high is not None and low >= -_EXACT and high <= _EXACT
-    if not exact and not (low is not None and low == high == float(low)):
+    if not _is_exact(low, high) and not (low is not None and low == high == float(low)):
         found.add("rounded", what="whole numbers beyond 2**53")
 
 
@@ -198,10 +222,7 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     elif {"x-typedq-type"} <= w.facets.keys() & r.facets and _text_keywords(w) != _text_keywords(r):
         found.add("format", writer=describe(w), reader=describe(r))
     if {left, right} <= NUMERIC_KEYS:
-        _limits(found, w.facets, r.facets, whole=left == "integer")
-        _masks(found, w.facets, r.facets)
-        if (left, right) == ("integer", "number"):
-            _rounding(found, *_whole_limits(w))
+        _numbers(found, w, r, left, right)
         return found
     if right == "decimal":
         texts = [text_of(a.facets.get("x-typedq-decimal")) for a in (w, r)]

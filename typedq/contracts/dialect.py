@@ -251,7 +251,7 @@ VALUES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("minProperties", "maxProperties"), _is_count),
     **dict.fromkeys(("x-typedq-minBytes", "x-typedq-maxBytes", "x-typedq-mask"), _is_count),
     **dict.fromkeys(("pattern", "format", "contentEncoding", "x-typedq-type"), _is_text),
-    **dict.fromkeys(("uniqueItems", "x-typedq-lone-tag"), _is_flag),
+    **dict.fromkeys(("uniqueItems", "x-typedq-lone-tag", "x-typedq-nearly"), _is_flag),
     **dict.fromkeys(("required", "x-typedq-elements"), _are_texts),
     "x-typedq-payload": _is_text,
 }  # fmt: skip
