@@ -388,3 +388,28 @@ def test_pydantic_takes_a_float_that_is_nearly_a_multiple_and_msgspec_does_not(
     old: Any, new: Any, backward: bool, forward: bool
 ) -> None:
     assert verdicts(old, new) == (backward, forward)
+
+
+def several(kind: Any) -> Any:
+    return Annotated[kind, Meta(min_length=2)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward"),
+    [
+        (several(set[int]), several(set[float]), False),  # 2**53 and 2**53 + 1 are one float
+        (several(set[int]), set[float], True),
+        (several(set[int]), Annotated[set[float], Meta(min_length=1)], True),
+        (several(set[tuple[int, ...]]), several(set[tuple[float, ...]]), False),
+        (several(set[int]), several(set[int | float]), True),
+        (several(set[str]), several(set[str | None]), True),
+        (several(list[int]), several(list[float]), True),
+        (several(dict[int, int]), several(dict[float, int]), False),
+        (several(dict[int, int]), dict[float, int], True),
+        (several(dict[int, int]), several(dict[int, float]), True),
+    ],
+)
+def test_elements_and_keys_that_are_rounded_may_become_equal_and_too_few(
+    old: Any, new: Any, backward: bool
+) -> None:
+    assert between(old, new).backward is backward

@@ -74,10 +74,18 @@ def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, oth
     if not w.facets.get("uniqueItems"):
         twice = Step("index", 1) if not w.facets.get("prefixItems") else None
         found.add("repeated", reaches=twice)
-    elif w.side.digest(mine) != r.side.digest(other) and w.side.mentions(
-        mine, "properties", "prefixItems"
-    ):
-        found.add("collapsing")  # elements may lose parts when they are read, and become equal
+    elif w.side.digest(mine) != r.side.digest(other):
+        # Elements may lose parts when they are read, or be rounded, and become equal.
+        several = r.facets.get("minItems", 0) > 1 and _may_be_rounded(w, r, mine, other)
+        if several or w.side.mentions(mine, "properties", "prefixItems"):
+            found.add("collapsing")
+
+
+def _may_be_rounded(w: Alternative, r: Alternative, mine: Schema, other: Schema) -> bool:
+    kinds = [
+        {a.kind for a in x.side.form(part).alternatives} for x, part in ((w, mine), (r, other))
+    ]
+    return "array" in kinds[0] or ("integer" in kinds[0] and "integer" not in kinds[1])
 
 
 def untagged(w: Alternative, reader: NormalForm) -> list[Alternative]:
