@@ -299,10 +299,42 @@ class CheckedAttrs:
     def __attrs_post_init__(self) -> None: ...
 
 
+@attrs.define
+class Validated:
+    a: int = attrs.field(validator=attrs.validators.ge(0))
+
+
+class Hashed(msgspec.Struct, frozen=True):
+    a: int
+
+    def __hash__(self) -> int:
+        return self.a
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class Compared:  # noqa: PLW1641
+    a: int
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    a: int
+
+
+@attrs.frozen
+class FrozenAttrs:
+    a: int
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [(kind, False) for kind in (int, uuid.UUID, list[int], Email, Row, Strict, dict[str, Email])]
     + [(kind, True) for kind in (Checked, Made, Guessing, CheckedData, CheckedAttrs, Model)]
+    + [(kind, True) for kind in (Validated, set[Hashed], set[Compared])]
+    + [(kind, False) for kind in (set[Frozen], set[FrozenAttrs])]
     + [(list[Checked], True), (dict[str, Made | None], True), (tuple[Guessing, int], True)],
 )
 def test_types_that_run_code_when_they_are_read_are_known(kind: Any, expected: bool) -> None:
