@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from typedq import registry
 from typedq.admin.tasks import declared
@@ -61,7 +61,7 @@ def known_schemas(
         for name, history in histories.items()
         for version in history.versions
     }
-    return ChainMap(own, files, dict(published))
+    return ChainMap(own, files, cast("Any", published))  # which says what is wrong with others
 
 
 def plan(
