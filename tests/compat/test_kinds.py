@@ -115,6 +115,14 @@ def test_durations_of_pydantic_are_read_by_msgspec_if_they_are_less_than_a_year(
     assert (change.rule, change.example) == ("TYPE_NARROWED", {"a": "P1Y"})
 
 
+def test_paths_of_windows_are_no_other_paths() -> None:
+    windows = pathlib.PureWindowsPath
+    for other in (pathlib.Path, pathlib.PurePosixPath):
+        assert verdicts(model(a=windows), model(a=other)) == (False, False)
+    assert verdicts(model(a=windows), model(a=str)) == (True, False)
+    assert verdicts(model(a=pathlib.Path), model(a=pathlib.PurePath)) == (True, True)
+
+
 def test_bytes_never_become_text() -> None:
     assert verdicts(model(a=pydantic.Base64Bytes), model(a=str)) == (False, False)
 

@@ -943,3 +943,22 @@ def test_bytes_that_are_no_text_are_refused_with_their_path() -> None:
     with pytest.raises(InvalidArguments) as caught:
         contract(model(list[bytes])).encode((model(list[bytes])(x=[b"a", b"\xff"]),), {})
     assert caught.value.path == "$.x[1]"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (at.LowerCase[str], at.UpperCase[str]),
+        (at.IsDigit[str], at.IsAscii[str]),
+        (Annotated[int, at.Predicate(float.is_integer)], Annotated[int, at.Predicate(bool)]),
+        (Annotated[str, at.Not(str.isdigit)], Annotated[str, at.Predicate(str.isdigit)]),
+        (Annotated[str, at.Not(str.isdigit)], Annotated[str, at.Not(str.islower)]),
+    ],
+)
+def test_predicates_are_told_apart_by_the_name_of_their_function(one: Any, other: Any) -> None:
+    schemas = [document(model(kind)) for kind in (one, other, one)]
+    assert fingerprint(schemas[0]) == fingerprint(schemas[2])
+    found = compare(schemas[0], schemas[1])
+    assert (found.backward, found.forward) == (False, False)
+    assert "0x" not in str(schemas)  # where a function is in memory
+    assert compare(schemas[0], document(model(str | int))).backward
