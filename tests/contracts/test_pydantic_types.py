@@ -12,6 +12,7 @@ import pathlib
 import re
 import time
 import uuid
+import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -945,6 +946,13 @@ def test_bytes_that_are_no_text_are_refused_with_their_path() -> None:
     assert caught.value.path == "$.x[1]"
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it is experimental
+    from pydantic.experimental.pipeline import validate_as
+
+STR: Any = validate_as(str)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -953,9 +961,12 @@ def test_bytes_that_are_no_text_are_refused_with_their_path() -> None:
         (Annotated[int, at.Predicate(float.is_integer)], Annotated[int, at.Predicate(bool)]),
         (Annotated[str, at.Not(str.isdigit)], Annotated[str, at.Predicate(str.isdigit)]),
         (Annotated[str, at.Not(str.isdigit)], Annotated[str, at.Not(str.islower)]),
+        (Annotated[str, STR.str_contains("a")], Annotated[str, STR.str_contains("b")]),
+        (Annotated[str, STR.str_ends_with("a")], Annotated[str, STR.str_starts_with("a")]),
+        (Annotated[str, STR.transform(len).gt(1)], Annotated[str, STR.transform(len).gt(2)]),
     ],
 )
-def test_predicates_are_told_apart_by_the_name_of_their_function(one: Any, other: Any) -> None:
+def test_checks_of_pydantics_are_told_apart_by_what_they_hold(one: Any, other: Any) -> None:
     schemas = [document(model(kind)) for kind in (one, other, one)]
     assert fingerprint(schemas[0]) == fingerprint(schemas[2])
     found = compare(schemas[0], schemas[1])

@@ -121,7 +121,8 @@ def _check_of(function: Any) -> tuple[str, str]:
     if isinstance(function, FunctionType):
         for key, value in inspect.getclosurevars(function).nonlocals.items():
             shown = getattr(value, "__name__", value.__class__.__name__)
-            arguments[key] = value if isinstance(value, _TOLD) else shown
+            inside = _check_of(value)[0] if isinstance(value, FunctionType) else ""
+            arguments[key] = value if isinstance(value, _TOLD) else inside or shown
     told = [f"{key}={value!r}" for key, value in arguments.items() if not callable(value)]
     return f"{name}({', '.join(told)})" if told else name, name
 
