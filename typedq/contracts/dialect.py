@@ -33,15 +33,6 @@ HOLDS_SCHEMA = frozenset(
 )
 HOLDS_LIST = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
 HOLDS_NAMED = frozenset(("properties", "patternProperties"))
-# Standard keywords that are left out: they read other keywords or other subschemas.
-UNSUPPORTED = frozenset(
-    (
-        "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef",
-        "$vocabulary", "additionalItems", "contains", "contentMediaType", "contentSchema",
-        "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains",
-        "minContains", "then", "unevaluatedItems", "unevaluatedProperties",
-    )
-)  # fmt: skip
 _PREFIX = "x-typedq-"
 
 

@@ -57,14 +57,12 @@ _SECRETS = ("_serialize_secret", "_serialize_secret_field")
 _OWN_SERIALIZERS = frozenset(
     ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
 ) | {"<lambda>", "int", "attrgetter"}
-_NO_FORM = (
-    ANNOTATION_KEYS
-    | READER_KEYWORDS
-    | {
-        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-        *("minLength", "maxLength", "pattern", "minItems", "maxItems"),
-    }
-)
+_NO_FORM = ANNOTATION_KEYS | READER_KEYWORDS | frozenset(
+    (
+        "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+        "minLength", "maxLength", "pattern", "minItems", "maxItems",
+    )
+)  # fmt: skip
 
 
 def _validator(walk: Walk, node: Core, path: str) -> Schema:
