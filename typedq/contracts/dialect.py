@@ -21,12 +21,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LIMITS = Limits(values=6_000, depth=150, characters=400_000)
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 DEFINITIONS = frozenset(("$defs", "definitions"))
-ANNOTATIONS = frozenset(
-    (
-        "$comment", *DEFINITIONS, "default", "deprecated", "description", "example",
-        "examples", "readOnly", "title", "writeOnly",
-    )
-)  # fmt: skip
+_NOTES = "$comment default deprecated description example examples readOnly title writeOnly"
+ANNOTATIONS = DEFINITIONS | {*_NOTES.split()}
 ROOT_ANNOTATIONS = frozenset(("$id", "$schema", "x-typedq"))
 HOLDS_SCHEMA = frozenset(
     ("items", "additionalProperties", "propertyNames", "not", "x-typedq-written")

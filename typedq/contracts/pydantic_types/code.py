@@ -48,10 +48,7 @@ _LENGTHS = {
     "min_length_validator": {"array": "minItems", "object": "minProperties"},
     "max_length_validator": {"array": "maxItems", "object": "maxProperties"},
 }
-_ENCODINGS: dict[str, Schema] = {
-    "Base64Encoder": {"contentEncoding": "base64"},
-    "Base64UrlEncoder": {"contentEncoding": "base64url"},
-}
+_ENCODINGS = {"Base64Encoder": "base64", "Base64UrlEncoder": "base64url"}
 _MASKED = "it is written as asterisks; write Annotated[str, typedq.Secret]"
 _SECRETS = ("_serialize_secret", "_serialize_secret_field")
 _OWN_SERIALIZERS = frozenset(
@@ -87,7 +84,8 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
         text = {key: value for key, value in written.items() if key != "format"}
         inner = written.get("contentEncoding")  # by config, so that it is encoded twice
         kind = f"pydantic-{encoder}{f' in {inner}' if inner else ''}"
-        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": kind}
+        named = {"contentEncoding": _ENCODINGS[encoder]} if encoder in _ENCODINGS else {}
+        return {**text, **named, "x-typedq-type": kind}
     keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
     if keyword and keyword not in written:
         return {**written, keyword: next(iter(function.keywords.values()))}
