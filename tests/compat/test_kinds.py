@@ -421,3 +421,24 @@ def test_elements_and_keys_that_are_rounded_may_become_equal_and_too_few(
     old: Any, new: Any, backward: bool
 ) -> None:
     assert between(old, new).backward is backward
+
+
+@pytest.mark.parametrize(
+    ("items", "kind", "backward"),
+    [
+        ({"type": "string"}, str, True),
+        ({"type": "integer"}, int, True),
+        ({"type": "number"}, float, False),  # 2**53 and 2**53 + 1
+        ({"type": ["integer", "boolean"]}, int | bool, False),  # 1 and true
+        ({"type": "string", "format": "date-time"}, dt.datetime, False),  # one moment in two zones
+        ({"type": "string", "format": "uuid"}, uuid.UUID, False),  # in upper and lower case
+        ({"enum": ["a", "b", 1]}, Literal["a", "b", 1], True),
+    ],
+)
+def test_elements_that_differ_elsewhere_may_be_equal_here(
+    items: Any, kind: Any, backward: bool
+) -> None:
+    foreign = {"type": "array", "items": items, "uniqueItems": True, "minItems": 2}
+    assert compare(foreign, document(several(set[kind]))).backward is backward
+    assert compare(foreign, document(set[kind])).backward
+    assert between(several(set[kind]), Annotated[set[kind], Meta(min_length=1)]).backward
