@@ -369,10 +369,20 @@ def test_a_published_schema_that_is_none_is_named(shop: Shop, cemetery: Cemetery
     broker.call(stats.publish(broker.keys, {id: b'{"anyOf": 5}'}))
     reason = "at #: anyOf has a value that it cannot have"
     assert shop.json("info")["invalid_schemas"] == {id: reason}
+    assert f"the schema published for {id} is invalid: {reason}\n" in shop.out("info")
     found = findings(shop)["registry"]
     assert found["level"] == "warning"
     assert found["found"] == f"the schema published for {id} is invalid: {reason}"
     assert found["fix"].startswith(f"HDEL {broker.keys.contracts} {id}, and let a producer")
+
+
+def test_info_names_the_first_of_many_invalid_schemas(shop: Shop, cemetery: Cemetery) -> None:
+    broker = cemetery.broker
+    ids = [f"send_email@{number:016x}" for number in range(12)]
+    broker.call(stats.publish(broker.keys, dict.fromkeys(ids, b"{")))
+    told = shop.out("info")
+    assert [id for id in ids if f"published for {id} is invalid" in told] == ids[:5]
+    assert "and 7 more invalid schemas; see typedq doctor\n" in told
 
 
 def seen(**more: Any) -> dict[str, Any]:

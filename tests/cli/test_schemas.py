@@ -600,12 +600,15 @@ def test_the_last_due_time_is_a_bound(live: Project, old: Old, namespace: str) -
     assert data["due_until"] in told
 
 
-def test_what_nobody_described_cannot_be_read(live: Project, old: Old, namespace: str) -> None:
+def test_what_is_described_by_no_schema_cannot_be_read(
+    live: Project, old: Old, namespace: str
+) -> None:
     old.ship.enqueue(1)
     broken = {old.ship.contract.id: b"{", "other@0": b"[]"}
     old.app.broker.call(stats.publish(old.app.broker.keys, broken))
     _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")
-    assert "this code: the server does not know this contract" in live.check("--live", code=1)
+    told = live.check("--live", code=1)
+    assert "this code: the schema published for it is invalid: it is not JSON: " in told
 
 
 NO_SCHEMAS: list[bytes] = [

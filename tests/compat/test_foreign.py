@@ -351,3 +351,42 @@ def test_answers_do_not_depend_on_the_seed_of_hashes() -> None:
         for seed in ("0", "12345")
     }
     assert len(told) == 1
+
+
+ODD_TEXT = "x\x1b[31m\x9b31m\u202e" * 9_000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"title": ODD_TEXT, "type": "object", "properties": {"b": {"type": "integer"}}},
+        {"type": "object", "properties": {ODD_TEXT: {"type": "string"}}, "required": [ODD_TEXT]},
+        {"type": "object", "properties": {"a": {"type": "string", "format": ODD_TEXT}}},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": ODD_TEXT}}},
+        {"type": "object", "properties": {"a": {"enum": [ODD_TEXT]}}},
+        {"type": "object", "properties": {"a": {"x-typedq-" + ODD_TEXT: 1}}},
+        {"type": "object", "properties": {"a": {ODD_TEXT: 1}}},
+        {"$schema": ODD_TEXT},
+        {"$ref": ODD_TEXT},
+    ],
+    ids=range(9),
+)
+def test_what_is_said_of_a_strangers_schema_is_short_and_has_no_control_characters(
+    odd: Any,
+) -> None:
+    own = {"type": "object", "properties": {"a": {"type": "string", "format": "date"}}}
+    own |= {"required": ["a"], "x-typedq-payload": "parameters"}
+    for old, new in ((odd, own), (own, odd)):
+        changes = compare(old, new).changes
+        assert changes
+        for text in (text for change in changes for text in (change.message, change.path)):
+            assert text.isprintable()
+            assert len(text) < 2_000
+
+
+def test_an_invalid_schema_is_told_in_few_printable_words() -> None:
+    published = json.dumps({"properties": {ODD_TEXT: {"type": 5}}}).encode()
+    with pytest.raises(InvalidSchema) as caught:
+        read_schema(published)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2_000

@@ -7,7 +7,7 @@ import ipaddress
 import pathlib
 import uuid
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import msgspec
 import pydantic
@@ -115,6 +115,14 @@ def test_durations_of_pydantic_are_read_by_msgspec_if_they_are_less_than_a_year(
     assert (change.rule, change.example) == ("TYPE_NARROWED", {"a": "P1Y"})
 
 
+def test_paths_of_windows_are_no_other_paths() -> None:
+    windows = pathlib.PureWindowsPath
+    for other in (pathlib.Path, pathlib.PurePosixPath):
+        assert verdicts(model(a=windows), model(a=other)) == (False, False)
+    assert verdicts(model(a=windows), model(a=str)) == (True, False)
+    assert verdicts(model(a=pathlib.Path), model(a=pathlib.PurePath)) == (True, True)
+
+
 def test_bytes_never_become_text() -> None:
     assert verdicts(model(a=pydantic.Base64Bytes), model(a=str)) == (False, False)
 
@@ -131,8 +139,16 @@ DECIMALS: list[tuple[Any, Any, bool, bool]] = [
     (dec(lt=5), dec(lt=Decimal("5.00")), True, True),
     (dec(le=5), dec(ge=0), False, False),
     (model(a=Decimal), dec(ge=0), False, True),
-    (dec(multiple_of=Decimal("0.02")), dec(multiple_of=Decimal("0.01")), True, False),
-    (dec(multiple_of=Decimal("0.3")), dec(multiple_of=Decimal("0.1")), True, False),
+    (dec(multiple_of=Decimal("0.02"), le=9, ge=0), dec(multiple_of=Decimal("0.01")), True, False),
+    (dec(multiple_of=Decimal("0.3"), max_digits=20), dec(multiple_of=Decimal("0.1")), True, False),
+    (dec(multiple_of=Decimal("0.1"), ge=0), dec(multiple_of=Decimal("0.1")), True, False),
+    # The remainder of a decimal is found for a quotient of at most 28 digits.
+    (dec(multiple_of=Decimal("0.02")), dec(multiple_of=Decimal("0.01")), False, False),
+    (dec(multiple_of=2, max_digits=28), dec(multiple_of=1), False, False),
+    (model(a=int), dec(multiple_of=1), False, False),
+    (model(a=Annotated[int, Field(ge=0, le=10**20)]), dec(multiple_of=1), True, False),
+    (model(a=Annotated[float, Field(multiple_of=0.5)]), dec(multiple_of=0.5), False, False),
+    (model(a=Literal[2, 10**18]), dec(multiple_of=2), True, False),
     (dec(max_digits=5, decimal_places=2), dec(max_digits=8, decimal_places=2), True, False),
     (dec(max_digits=5, decimal_places=2), dec(max_digits=5, decimal_places=3), False, False),
     (dec(max_digits=5), dec(max_digits=4), False, True),
@@ -335,3 +351,102 @@ def test_listed_keys_of_numbers_are_held_against_the_bounds_of_the_reader(
     wide = keyed({**INTEGERS, "minimum": 0, "maximum": 7})
     assert compare(keyed(LISTED), wide).backward
     assert not compare(wide, keyed({**INTEGERS, **bounds})).backward
+
+
+INT64: Any = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward"),
+    [
+        (INT64, Annotated[float, Meta(lt=2**63)], False),  # 2**63 - 1 is read as 2.0**63
+        (INT64, Annotated[float, Meta(le=2**63)], True),
+        (INT64, Annotated[float, Meta(lt=2**64)], True),
+        (Annotated[int, Meta(gt=2**53)], Annotated[float, Meta(gt=2**53)], False),
+        (Annotated[int, Meta(ge=2**53)], Annotated[float, Meta(ge=2**53)], True),
+        (Annotated[int, Meta(multiple_of=6)], Annotated[float, Meta(multiple_of=3)], False),
+        (Annotated[int, Meta(multiple_of=12)], Annotated[float, Meta(multiple_of=4)], True),
+        (int, Annotated[float, Meta(multiple_of=1)], True),
+        (Annotated[int, Meta(multiple_of=6, ge=0, le=2**53)],
+         Annotated[float, Meta(multiple_of=3)], True),
+        (Literal[2**63 - 1], Annotated[float, Meta(lt=2**63)], False),
+        (Literal[2**63 - 1], Annotated[float, Meta(le=2**63)], True),
+        (Literal[3 * (2**53 + 1)], Annotated[float, Meta(multiple_of=3)], False),
+    ],
+)  # fmt: skip
+def test_bounds_hold_for_what_a_whole_number_is_rounded_to(
+    old: Any, new: Any, backward: bool
+) -> None:
+    assert between(old, new).backward is backward
+    if get_origin(old) is not Literal:  # such keys are no numbers
+        assert between(dict[old, int], dict[new, int]).backward is backward
+
+
+def nearly(step: float, **more: Any) -> Any:
+    return model(a=Annotated[float, Field(multiple_of=step, **more)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward", "forward"),
+    [
+        (nearly(0.1), struct(a=Annotated[float, Meta(multiple_of=0.1)]), False, True),
+        (nearly(3), struct(a=Annotated[float, Meta(multiple_of=3)]), False, True),
+        (nearly(0.1), nearly(0.1, title="t"), True, True),
+        (nearly(0.5), nearly(0.25), True, False),
+        (nearly(0.1), struct(a=float), True, False),
+        (nearly(0.1), dec(multiple_of=Decimal("0.1")), False, False),
+        (nearly(0.1), dec(ge=0), False, False),
+        (model(a=Annotated[int, Field(multiple_of=3, ge=0, le=9)]), nearly(3), True, False),
+        (nearly(0.1), model(a=Annotated[float | None, Field(multiple_of=0.1)]), True, False),
+    ],
+)
+def test_pydantic_takes_a_float_that_is_nearly_a_multiple_and_msgspec_does_not(
+    old: Any, new: Any, backward: bool, forward: bool
+) -> None:
+    assert verdicts(old, new) == (backward, forward)
+
+
+def several(kind: Any) -> Any:
+    return Annotated[kind, Meta(min_length=2)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "backward"),
+    [
+        (several(set[int]), several(set[float]), False),  # 2**53 and 2**53 + 1 are one float
+        (several(set[int]), set[float], True),
+        (several(set[int]), Annotated[set[float], Meta(min_length=1)], True),
+        (several(set[tuple[int, ...]]), several(set[tuple[float, ...]]), False),
+        (several(set[int]), several(set[int | float]), True),
+        (several(set[str]), several(set[str | None]), True),
+        (several(list[int]), several(list[float]), True),
+        (several(dict[int, int]), several(dict[float, int]), False),
+        (several(dict[int, int]), dict[float, int], True),
+        (several(dict[int, int]), several(dict[int, float]), True),
+    ],
+)
+def test_elements_and_keys_that_are_rounded_may_become_equal_and_too_few(
+    old: Any, new: Any, backward: bool
+) -> None:
+    assert between(old, new).backward is backward
+
+
+@pytest.mark.parametrize(
+    ("items", "kind", "backward"),
+    [
+        ({"type": "string"}, str, True),
+        ({"type": "integer"}, int, True),
+        ({"type": "number"}, float, False),  # 2**53 and 2**53 + 1
+        ({"type": ["integer", "boolean"]}, int | bool, False),  # 1 and true
+        ({"type": "string", "format": "date-time"}, dt.datetime, False),  # one moment in two zones
+        ({"type": "string", "format": "uuid"}, uuid.UUID, False),  # in upper and lower case
+        ({"enum": ["a", "b", 1]}, Literal["a", "b", 1], True),
+    ],
+)
+def test_elements_that_differ_elsewhere_may_be_equal_here(
+    items: Any, kind: Any, backward: bool
+) -> None:
+    foreign = {"type": "array", "items": items, "uniqueItems": True, "minItems": 2}
+    assert compare(foreign, document(several(set[kind]))).backward is backward
+    assert compare(foreign, document(set[kind])).backward
+    assert between(several(set[kind]), Annotated[set[kind], Meta(min_length=1)]).backward

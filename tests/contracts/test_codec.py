@@ -299,10 +299,42 @@ class CheckedAttrs:
     def __attrs_post_init__(self) -> None: ...
 
 
+@attrs.define
+class Validated:
+    a: int = attrs.field(validator=attrs.validators.ge(0))
+
+
+class Hashed(msgspec.Struct, frozen=True):
+    a: int
+
+    def __hash__(self) -> int:
+        return self.a
+
+
+@dataclasses.dataclass(unsafe_hash=True)
+class Compared:  # noqa: PLW1641
+    a: int
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    a: int
+
+
+@attrs.frozen
+class FrozenAttrs:
+    a: int
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [(kind, False) for kind in (int, uuid.UUID, list[int], Email, Row, Strict, dict[str, Email])]
     + [(kind, True) for kind in (Checked, Made, Guessing, CheckedData, CheckedAttrs, Model)]
+    + [(kind, True) for kind in (Validated, set[Hashed], set[Compared])]
+    + [(kind, False) for kind in (set[Frozen], set[FrozenAttrs])]
     + [(list[Checked], True), (dict[str, Made | None], True), (tuple[Guessing, int], True)],
 )
 def test_types_that_run_code_when_they_are_read_are_known(kind: Any, expected: bool) -> None:
@@ -312,6 +344,27 @@ def test_types_that_run_code_when_they_are_read_are_known(kind: Any, expected: b
 
     fn.__annotations__["a"] = kind
     assert contract_of(fn, task="t", context=Context).runs_code == expected
+
+
+@attrs.define
+class Checks:
+    one: int = attrs.field(default=1, validator=attrs.validators.in_([1, 2]))
+    name: str = attrs.field(default="a", validator=attrs.validators.matches_re("[a-z]"))
+    kind: int = attrs.field(default=1, validator=attrs.validators.instance_of(bool))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"one":7}', "'one' must be in [1, 2] (got 7)"),
+        (b'{"name":"A"}', "'name' must match regex '[a-z]' ('A' doesn't)"),
+        (b"{}", "'kind' must be <class 'bool'> (got 1 that is a <class 'int'>)."),
+    ],
+)
+def test_what_a_validator_of_attrs_says_is_told_in_its_words(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidBody) as caught:
+        Codec(Checks).read(body, 100, 9)
+    assert caught.value.reason == reason
 
 
 SECOND = dt.datetime(2026, 10, 25, 2, 30, fold=1)  # noqa: DTZ001

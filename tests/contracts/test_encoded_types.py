@@ -341,6 +341,7 @@ class Initial:
         (SecondDefault, "fold=1 cannot be said in JSON"),
         (Annotated[float, Meta(ge=-1e305)], "is not finite or is beyond 1e300; leave that out"),
         (Annotated[int, Field(gt=5, lt=6)], "no value fits its type"),
+        (Annotated[int, Meta(le=2**64)], "bounds of an int have 64 bits with a sign; check"),
         (Annotated[str, at.MinLen(3), at.MaxLen(2)], "no value fits its type"),
         (Annotated[int, at.Interval(gt=0, lt=3), at.MultipleOf(5)], "no value fits its type"),
     ],

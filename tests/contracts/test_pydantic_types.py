@@ -12,6 +12,7 @@ import pathlib
 import re
 import time
 import uuid
+import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -528,6 +529,31 @@ class LosingExtras:
     a: int = 1
 
 
+# Types that no value fits, and one that fits each of them with one bound loosened.
+DATE: Any = dt.date
+FITTING_BARELY: dict[Any, tuple[Any, Any]] = {
+    Annotated[DATE, Field(gt=DAY, lt=dt.date(2020, 1, 3))]: (
+        Annotated[DATE, Field(gt=DAY, lt=dt.date(2020, 1, 2))], dt.date(2020, 1, 2)),
+    Annotated[DATE, Field(ge=DATE.max)]: (Annotated[DATE, Field(gt=DATE.max)], DATE.max),
+    Annotated[DATE, Field(le=DATE.min)]: (Annotated[DATE, Field(lt=DATE.min)], DATE.min),
+    Annotated[Decimal, Field(gt=999, max_digits=4)]: (
+        Annotated[Decimal, Field(ge=1000, max_digits=3)], Decimal(1000)),
+    Annotated[Decimal, Field(ge=99, max_digits=3, decimal_places=1)]: (
+        Annotated[Decimal, Field(ge=100, max_digits=3, decimal_places=1)], Decimal("99.9")),
+    Annotated[Decimal, Field(gt=0, le=Decimal("0.01"), decimal_places=2)]: (
+        Annotated[Decimal, Field(gt=0, lt=Decimal("0.01"), decimal_places=2)], Decimal("0.01")),
+    Annotated[Decimal, Field(ge=1, le=5, multiple_of=5)]: (
+        Annotated[Decimal, Field(ge=1, lt=5, multiple_of=5)], Decimal(5)),
+    Annotated[Decimal, Field(gt=-5, le=0, multiple_of=5)]: (
+        Annotated[Decimal, Field(gt=-5, lt=0, multiple_of=5)], Decimal(0)),
+    Annotated[float, Field(ge=0.25, le=0.3, multiple_of=0.1)]: (
+        Annotated[float, Field(ge=0.25, le=0.29, multiple_of=0.1)], 0.3),
+    Annotated[float, Field(gt=0.6, le=1, multiple_of=0.5)]: (
+        Annotated[float, Field(gt=0.6, lt=0.9, multiple_of=0.5)], 1.0),
+    Annotated[float, Field(gt=5, le=6)]: (Annotated[float, Field(gt=5, le=5)], 5.5),
+    Annotated[int, Field(gt=-7, le=-6, multiple_of=3)]: (
+        Annotated[int, Field(gt=-6, lt=-3, multiple_of=3)], -6),
+}  # fmt: skip
 REFUSED: list[tuple[Any, str]] = [
     (Secret, "asterisks; write Annotated[str, typedq.Secret] - at $.token"),
     (model(Any), "write typedq.Json - at $.x"),
@@ -593,6 +619,7 @@ REFUSED: list[tuple[Any, str]] = [
             Annotated[dt.time, Field(ge=dt.time(2), le=dt.time(1))],
             Annotated[dt.timedelta, Field(ge=dt.timedelta(5), le=dt.timedelta(4))],
             Annotated[Decimal, Field(gt=5, lt=5)],
+            *(kind for kind, _ in FITTING_BARELY.values()),
             Annotated[set[bool], Field(min_length=3)],
             Annotated[set[Plain], Field(min_length=3)],
             Annotated[dict[Literal["a"], int], Field(min_length=2)],
@@ -609,6 +636,14 @@ def test_what_could_not_travel_is_refused_with_a_way_out(kind: Any, reason: str)
         contract(kind)
     assert (caught.value.task, caught.value.parameter) == ("t", "args")
     assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize("kind", FITTING_BARELY, ids=str)
+def test_what_a_value_fits_is_not_refused(kind: Any) -> None:
+    value = FITTING_BARELY[kind][1]
+    found, args = contract(model(kind)), model(kind)
+    body = msgspec.json.encode({"x": pydantic.TypeAdapter(kind).dump_python(value, mode="json")})
+    assert found.decode(body)[0][0].x == args(x=value).x == value
 
 
 def test_a_key_that_nobody_here_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -943,3 +978,32 @@ def test_bytes_that_are_no_text_are_refused_with_their_path() -> None:
     with pytest.raises(InvalidArguments) as caught:
         contract(model(list[bytes])).encode((model(list[bytes])(x=[b"a", b"\xff"]),), {})
     assert caught.value.path == "$.x[1]"
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it is experimental
+    from pydantic.experimental.pipeline import validate_as
+
+STR: Any = validate_as(str)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (at.LowerCase[str], at.UpperCase[str]),
+        (at.IsDigit[str], at.IsAscii[str]),
+        (Annotated[int, at.Predicate(float.is_integer)], Annotated[int, at.Predicate(bool)]),
+        (Annotated[str, at.Not(str.isdigit)], Annotated[str, at.Predicate(str.isdigit)]),
+        (Annotated[str, at.Not(str.isdigit)], Annotated[str, at.Not(str.islower)]),
+        (Annotated[str, STR.str_contains("a")], Annotated[str, STR.str_contains("b")]),
+        (Annotated[str, STR.str_ends_with("a")], Annotated[str, STR.str_starts_with("a")]),
+        (Annotated[str, STR.transform(len).gt(1)], Annotated[str, STR.transform(len).gt(2)]),
+    ],
+)
+def test_checks_of_pydantics_are_told_apart_by_what_they_hold(one: Any, other: Any) -> None:
+    schemas = [document(model(kind)) for kind in (one, other, one)]
+    assert fingerprint(schemas[0]) == fingerprint(schemas[2])
+    found = compare(schemas[0], schemas[1])
+    assert (found.backward, found.forward) == (False, False)
+    assert "0x" not in str(schemas)  # where a function is in memory
+    assert compare(schemas[0], document(model(str | int))).backward

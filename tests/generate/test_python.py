@@ -327,6 +327,7 @@ class Opened(pydantic.BaseModel, extra="allow"):
 class Sold(pydantic.BaseModel):
     kind: Literal["sold"] = "sold"
     price: Annotated[Decimal, pydantic.Field(ge=0, max_digits=5)]
+    share: Annotated[float, pydantic.Field(ge=0, multiple_of=0.1)] = 0.3
     until: Annotated[dt.date, pydantic.Field(gt=dt.date(2020, 1, 1))]
     user: int = pydantic.Field(alias="uid", validation_alias=pydantic.AliasChoices("uid", "userId"))
 
@@ -356,6 +357,10 @@ def test_what_models_say_is_checked_and_the_owner_reads_it() -> None:
     for event, path in (
         (made["Sold"](price=Decimal(-1), until=dt.date(2024, 1, 1), uid=3), "$.event.price"),
         (made["Sold"](price=Decimal(1), until=dt.date(2019, 1, 1), uid=3), "$.event.until"),
+        (
+            made["Sold"](price=Decimal(1), until=dt.date(2024, 1, 1), uid=3, share=0.35),
+            "$.event.share",
+        ),
         (made["Opened"](code="a"), "$.event.code"),
     ):
         with pytest.raises(InvalidArguments) as caught:

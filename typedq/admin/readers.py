@@ -25,7 +25,9 @@ class LiveReaders:
     def now(app: TypedQ, schemas: registry.Schemas | None = None) -> LiveReaders:
         """Return those of an app's namespace. Raises ServerError."""
         seen = app.broker.call(stats.survey(app.broker.keys, [], []))
-        schemas = schemas or registry.read_published(app.broker)[0]
+        if schemas is None:
+            schemas = registry.PublishedSchemas()
+            schemas.refresh(app.broker)
         known = registry.WorkersByContract(declared(app), schemas)
         return LiveReaders(registry.live_workers(seen, app.settings.lease), known)
 

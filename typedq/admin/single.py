@@ -36,7 +36,8 @@ def show(
     found = app.get(id, limit=limit, progress=progress)
     if found.state == "unknown":
         return {"id": id, "state": "unknown"}
-    schemas, _ = registry.read_published(app.broker)
+    schemas = registry.PublishedSchemas()
+    schemas.refresh(app.broker)
     readers = LiveReaders.now(app, schemas)
     about = describe(found)
     if found.contract and found.queue:

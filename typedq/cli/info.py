@@ -16,6 +16,7 @@ from typedq.cli.parameters import duration
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
+    from rich.text import Text
 
 Watch = Annotated[
     float | None,
@@ -84,7 +85,18 @@ _TABLES: dict[str, tuple[Columns, str]] = {
     ),
     "cron": (SHOWN, ""),
 }
+_MOST_INVALID = 5
 _ALWAYS = ("queues", "contracts")
+
+
+def _invalid(schemas: dict[str, str]) -> Iterator[Text]:
+    from rich.text import Text
+
+    for contract in sorted(schemas)[:_MOST_INVALID]:
+        line = f"the schema published for {contract} is invalid: {schemas[contract]}"
+        yield Text(line, style="yellow")
+    if (more := len(schemas) - _MOST_INVALID) > 0:
+        yield Text(f"and {more} more invalid schemas; see typedq doctor", style="yellow")
 
 
 def _page(facts: dict[str, Any]) -> Group:
@@ -94,6 +106,7 @@ def _page(facts: dict[str, Any]) -> Group:
     return Group(
         Text("{namespace} at {url}, {time}".format(**facts), style="bold"),
         "{waiting:,} waiting, {in_flight:,} in flight, {dead:,} dead".format(**facts),
+        *_invalid(facts["invalid_schemas"]),
         *_tables(facts),
     )
 

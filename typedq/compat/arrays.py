@@ -9,6 +9,7 @@ from typedq.compat.difference import Difference, Link, Step, quoted
 from typedq.compat.normal_form import Alternative, NormalForm, listed_apart
 from typedq.compat.rules import Kind
 from typedq.compat.structure import Elements
+from typedq.compat.values import text_form
 from typedq.contracts.dialect import Schema
 
 
@@ -74,10 +75,30 @@ def _unique(found: Difference, w: Alternative, r: Alternative, mine: Schema, oth
     if not w.facets.get("uniqueItems"):
         twice = Step("index", 1) if not w.facets.get("prefixItems") else None
         found.add("repeated", reaches=twice)
-    elif w.side.digest(mine) != r.side.digest(other) and w.side.mentions(
-        mine, "properties", "prefixItems"
-    ):
-        found.add("collapsing")  # elements may lose parts when they are read, and become equal
+    else:
+        # Elements may lose parts when they are read, or be rounded, and become equal.
+        several = r.facets.get("minItems", 0) > 1
+        several = several and (_may_be_equal(w, mine) or _may_be_rounded(w, r, mine, other))
+        same = w.side.digest(mine) == r.side.digest(other)
+        if several or (not same and w.side.mentions(mine, "properties", "prefixItems")):
+            found.add("collapsing")
+
+
+def _may_be_equal(w: Alternative, mine: Schema) -> bool:
+    """Whether elements that differ in JSON, as true and 1, may be equal in a set of Python's."""
+    if w.facets.get("x-typedq-type") == "set":  # one of Python's was written
+        return False
+    found = w.side.form(mine).alternatives
+    kinds = {a.kind for a in found}
+    is_text = any(a.kind == "string" and text_form(a.facets) for a in found)
+    return is_text or bool(kinds & {"number", "array", "object"}) or {"boolean", "integer"} <= kinds
+
+
+def _may_be_rounded(w: Alternative, r: Alternative, mine: Schema, other: Schema) -> bool:
+    kinds = [
+        {a.kind for a in x.side.form(part).alternatives} for x, part in ((w, mine), (r, other))
+    ]
+    return "array" in kinds[0] or ("integer" in kinds[0] and "integer" not in kinds[1])
 
 
 def untagged(w: Alternative, reader: NormalForm) -> list[Alternative]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from typedq.compat.difference import Incompatibility, quoted
+from typedq.compat.difference import Incompatibility, quoted, shown
 from typedq.compat.normal_form import Side
 from typedq.compat.report import Finding, findings
 from typedq.compat.rules import VERDICTS, Rule
@@ -19,6 +19,7 @@ from typedq.contracts.json_tree import NOTHING, NotJson, check_json, is_object
 from typedq.errors import InvalidSchema
 
 _STEPS = 25_000  # about 0.1 s
+_MAX_WORDS = 500  # characters of a schema in one place of a message
 MAX_BYTES = 1 << 20  # of a published schema
 _BACKWARD = {"when": "before this change", "who": "the new worker"}
 _FORWARD = {"when": "after this change", "who": "an old worker"}
@@ -102,7 +103,7 @@ def read_schema(published: bytes) -> dict[str, Any]:
         Document(schema)
     except Unsupported as error:
         if error.malformed:
-            raise InvalidSchema(str(error)) from None
+            raise InvalidSchema(shown(str(error), _MAX_WORDS)) from None
     return schema
 
 
@@ -189,8 +190,9 @@ def _change(backward: Finding | None, forward: Finding | None) -> Change:
     found = backward or forward
     assert found is not None  # noqa: S101 - one side has found it
     what, verdict = found.what, VERDICTS[found.kind]
-    words = {**(_BACKWARD if backward else _FORWARD), "what": what.what}
-    words |= {"writer": what.writer, "reader": what.reader}
+    told = {"what": what.what, "writer": what.writer, "reader": what.reader}
+    words = {key: shown(text, _MAX_WORDS) for key, text in told.items()}
+    words |= _BACKWARD if backward else _FORWARD
     parts = [None if x is NOTHING else x for x in (found.writer_schema, found.reader_schema)]
     old, new = parts if backward else reversed(parts)
     return Change(

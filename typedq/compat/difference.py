@@ -24,8 +24,8 @@ class Step:
 
     def __str__(self) -> str:
         if self.to == "member":
-            plain = re.fullmatch(r"[A-Za-z_]\w*", str(self.name))
-            return f".{self.name}" if plain else f"[{json.dumps(self.name, ensure_ascii=False)}]"
+            plain = re.fullmatch(r"[A-Za-z_]\w{,99}", str(self.name))
+            return f".{self.name}" if plain else f"[{quoted(self.name)}]"
         return {"value": ".*", "key": "", "item": "[*]", "index": f"[{self.name}]"}[self.to]
 
 
@@ -84,5 +84,12 @@ class Difference:
 
 def quoted(name: object) -> str:
     """Return a name or a value as a person expects to see it, cut if it is long."""
-    text = _encode(name)
-    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
+    return shown(_encode(name), _MAX_QUOTED)
+
+
+def shown(text: str, most: int) -> str:
+    """Return text of a stranger's for a terminal: without control characters, cut if it is long."""
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

@@ -31,12 +31,19 @@ def objects(w: Alternative, r: Alternative) -> Difference:
     _keys(found, writer, reader)
     fewest = max(len(writer.always), w.facets.get("minProperties", 0))
     most = min(_most(w), w.facets.get("maxProperties", inf))
-    if fewest < (least := r.facets.get("minProperties", 0)):
+    least = r.facets.get("minProperties", 0)
+    if fewest < least or (least > 1 and _are_rounded(writer.keys, reader.keys)):
         found.add("bound", what=f"at least {least} entries")
     if most > (limit := r.facets.get("maxProperties", inf)):
         found.add("bound", what=f"at most {limit} entries")
     _renames(found, w, r)
     return found
+
+
+def _are_rounded(ours: Schema, theirs: Schema) -> bool:
+    """Whether keys may be rounded when they are read, and become equal."""
+    kinds = [keys.get("x-typedq-type") if is_object(keys) else None for keys in (ours, theirs)]
+    return kinds == ["integer", "number"]
 
 
 def _most(w: Alternative) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from typedq.compat.normal_form import Alternative
-from typedq.contracts.fragments import READER_KEYWORDS
+from typedq.contracts.fragments import NEARLY, READER_KEYWORDS
 from typedq.contracts.inhabited import moment_of
 from typedq.contracts.json_tree import is_array, is_object
 
@@ -116,6 +116,11 @@ def _checks(ours: Any, theirs: Any, w: Alternative, r: Alternative) -> bool:  # 
     return _are_among(theirs, ours or [])
 
 
+def _nearly(ours: Any, theirs: Any, w: Alternative, r: Alternative) -> bool:  # noqa: ARG001
+    exact = "multipleOf" in r.facets or "multiple_of" in str(r.facets.get("x-typedq-decimal"))
+    return theirs is True or not exact
+
+
 def _excluded(ours: Any, theirs: Any, w: Alternative, r: Alternative) -> bool:  # noqa: ARG001
     return True  # it says what is written
 
@@ -126,4 +131,5 @@ _DECIDE: dict[str, Callable[[Any, Any, Alternative, Alternative], bool]] = {
     "x-typedq-bounds": _bounds,
     "x-typedq-check": _checks,
     "x-typedq-excluded": _excluded,
+    NEARLY: _nearly,
 }

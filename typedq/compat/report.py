@@ -12,9 +12,9 @@ from typedq.compat.difference import Incompatibility, Step
 from typedq.compat.examples import Examples
 from typedq.compat.normal_form import Alternative, NormalForm
 from typedq.compat.rules import Kind
-from typedq.compat.scalars import describe
 from typedq.compat.subsumption import Choice, Option, Pair, SubsumptionCheck
 from typedq.compat.validation import Validator
+from typedq.compat.words import describe
 from typedq.contracts.dialect import Budget, TooComplex
 from typedq.contracts.json_tree import NOTHING
 

@@ -1,17 +1,22 @@
-"""How alternatives of plain values differ: numbers, text, constants.
+"""How alternatives of plain values differ: text, and constants.
 
 `w` is what the writer may write, `r` what the reader accepts.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
 from math import inf
-from typing import Any
 
 from typedq.compat.difference import Difference, quoted
 from typedq.compat.merging import Json
 from typedq.compat.normal_form import Alternative
+from typedq.compat.numbers import (
+    compare_decimals,
+    compare_limits,
+    compare_masks,
+    compare_numbers,
+    warn_of_rounding,
+)
 from typedq.compat.values import (
     LENGTHS,
     NOT_TEXT,
@@ -19,16 +24,14 @@ from typedq.compat.values import (
     READABLE,
     TEXT_KEYWORDS,
     decimal_facets,
-    divides,
-    limits,
     matches,
     number_fits,
     text_fits,
     text_form,
 )
+from typedq.compat.words import NAMES, describe
 from typedq.contracts.json_tree import NOTHING, text_of
 
-_EXACT = 2**53  # beyond it, some whole numbers are not floats
 # (text form of the writer, text form of the reader): the reader accepts all that is written.
 _WIDER = frozenset(
     [(f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")]
@@ -46,37 +49,6 @@ _NARROWER = {
     ("time", "naive-time"): "12:00:00Z",
     ("timedelta-years", "timedelta"): "P1Y",
 }
-_NAMES = {
-    "": "text",
-    "bytes": "bytes in base64",
-    "utf8-bytes": "bytes as text",
-    "decimal": "a decimal number as text",
-    "timedelta": "a duration without years",
-    "timedelta-years": "a duration, which pydantic writes with years from 365 days on",
-    "uuid": "a UUID",
-    "aware-datetime": "a datetime with time zone",
-    "naive-datetime": "a datetime without time zone",
-    "aware-time": "a time of day with time zone",
-    "naive-time": "a time of day without time zone",
-    "integer": "whole numbers",
-}
-_KIND_NAMES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "an object",
-}
-
-
-def describe(alternative: Alternative) -> str:
-    """Return a few words for a person."""
-    if alternative.constant is not NOTHING:
-        return quoted(alternative.constant)
-    if alternative.kind == "string":
-        form = text_form(alternative.facets)
-        return _NAMES.get(form, f"a {form}")
-    return _KIND_NAMES.get(alternative.kind, alternative.kind)
 
 
 def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
@@ -88,7 +60,7 @@ def listed_constant(w: Alternative, r: Alternative) -> Difference:
     """Compare equal constants. Their text forms may differ: the key "1" may be an integer."""
     found = Difference()
     if w.kind == "string" and (form := text_form(r.facets)) != text_form(w.facets):
-        found.add("narrower", writer=describe(w), reader=_NAMES.get(form, f"a {form}"))
+        found.add("narrower", writer=describe(w), reader=NAMES.get(form, f"a {form}"))
     return found
 
 
@@ -96,13 +68,14 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     """Compare one value of the writer with a reader of values of its kind."""
     found, value = listed_constant(w, r), w.constant
     if w.kind != "string":
-        if number_fits(r.facets, value, whole=False) is not True:
+        read = float(value) if r.kind == "number" else value
+        if number_fits(r.facets, read, whole=False) is not True:
             w.side.budget.spend(3)
-            exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), value)
-            _limits(found, exactly, r.facets, whole=w.kind == "integer")
-            _masks(found, exactly, r.facets)
+            exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), read)
+            compare_limits(found, exactly, r.facets, whole=r.kind == "integer")
+            compare_masks(found, exactly, r.facets)
         if (w.kind, r.kind) == ("integer", "number"):
-            _rounding(found, value, value)
+            warn_of_rounding(found, value, value)
         return found
     fits = text_fits({**r.facets, **_text_keywords(w)}, value, w.side.budget)
     if fits:
@@ -123,78 +96,6 @@ def _text_keywords(w: Alternative) -> Json:
     return {key: w.facets.get(key) for key in TEXT_KEYWORDS}
 
 
-def numbers(w: Alternative, r: Alternative) -> Difference:
-    """Compare numbers; a reader of whole numbers is never asked about others."""
-    found = Difference()
-    if [w.facets.get(k) for k in TEXT_KEYWORDS] != [r.facets.get(k) for k in TEXT_KEYWORDS]:
-        found.add("format", writer=describe(w), reader=describe(r))
-    _limits(found, w.facets, r.facets, whole=w.kind == "integer")
-    _masks(found, w.facets, r.facets)
-    if (w.kind, r.kind) == ("integer", "number"):
-        _rounding(found, *_whole_limits(w))
-    return found
-
-
-def _whole_limits(w: Alternative) -> tuple[Any, Any]:
-    low, high = limits(w.facets, whole=True)
-    return low and low[0], high and high[0]
-
-
-def _rounding(found: Difference, low: Any, high: Any) -> None:
-    """Warn if a whole number of the writer may have no equal float."""
-    exact = low is not None and high is not None and low >= -_EXACT and high <= _EXACT
-    if not exact and not (low is not None and low == high == float(low)):
-        found.add("rounded", what="whole numbers beyond 2**53")
-
-
-def _masks(found: Difference, w: Json, r: Json) -> None:
-    """Compare bit masks: the writer may set only bits that the reader knows."""
-    if (mask := r.get("x-typedq-mask")) is None:
-        return
-    bits = w.get("x-typedq-mask")
-    if bits is None or bits & ~mask:
-        found.add("bound", what=f"only bits of {mask}")
-
-
-def decimals(w: Alternative, r: Alternative) -> Difference:
-    """Compare a JSON number with a decimal, whose reader takes numbers, too."""
-    found = Difference()
-    if set(w.facets) & set(TEXT_KEYWORDS):
-        found.add("format", writer=describe(w), reader=describe(r))
-    elif "pattern" in r.facets or "maxLength" in r.facets or "minLength" in r.facets:
-        found.add("bound", what="a certain pattern or length")
-    else:
-        exactly: Json = dict.fromkeys(("minimum", "maximum", "multipleOf"), w.constant)
-        facets = w.facets if w.constant is NOTHING else exactly
-        if isinstance(w.constant, int):
-            facets = {**exactly, "max_digits": len(str(abs(w.constant)))}
-        _decimals(found, facets, decimal_facets(r.facets), whole=w.kind == "integer")
-    return found
-
-
-def is_decimal(r: Alternative) -> bool:
-    """Return True if this reader of text takes JSON numbers, too."""
-    return r.facets.get("x-typedq-type") == "decimal"
-
-
-def _decimals(found: Difference, w: Json | None, r: Json | None, *, whole: bool = False) -> None:
-    if w is None or r is None:
-        found.add("keyword", what="the keyword x-typedq-decimal")
-        return
-    _limits(found, w, r, whole=whole)
-    digits, places = r.get("max_digits"), r.get("decimal_places")
-    written_digits: float = w.get("max_digits", inf)
-    written_places: float = 0 if whole else w.get("decimal_places", inf)
-    if digits is not None and written_digits > digits:
-        found.add("bound", what=f"at most {digits} digits")
-    elif places is not None and written_places > places:
-        found.add("bound", what=f"at most {places} decimal places")
-    elif digits and places is not None and written_digits - written_places > digits - places:
-        found.add("bound", what=f"at most {digits - places} digits before the point")
-    if w.get("allow_inf_nan") and not r.get("allow_inf_nan"):
-        found.add("bound", what="a finite number")
-
-
 def strings(w: Alternative, r: Alternative) -> Difference:
     """Compare text with text: what it stands for, its length and its pattern."""
     found = Difference()
@@ -204,15 +105,12 @@ def strings(w: Alternative, r: Alternative) -> Difference:
     elif {"x-typedq-type"} <= w.facets.keys() & r.facets and _text_keywords(w) != _text_keywords(r):
         found.add("format", writer=describe(w), reader=describe(r))
     if {left, right} <= NUMERIC_KEYS:
-        _limits(found, w.facets, r.facets, whole=left == "integer")
-        _masks(found, w.facets, r.facets)
-        if (left, right) == ("integer", "number"):
-            _rounding(found, *_whole_limits(w))
+        compare_numbers(found, w, r, left, right)
         return found
     if right == "decimal":
         texts = [text_of(a.facets.get("x-typedq-decimal")) for a in (w, r)]
         if texts[0] != texts[1]:
-            _decimals(found, decimal_facets(w.facets), decimal_facets(r.facets))
+            compare_decimals(found, decimal_facets(w.facets), decimal_facets(r.facets))
     _lengths(found, w, r)
     patterns = w.facets.get("pattern"), r.facets.get("pattern")
     if patterns[1] is not None and patterns[0] is None:
@@ -240,25 +138,6 @@ _LENGTHS = (
     ("minLength", "maxLength", "characters"),
     ("x-typedq-minBytes", "x-typedq-maxBytes", "bytes"),
 )
-
-
-def _limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
-    """Compare minimum, maximum and step. A limit is (number, True if that number is excluded)."""
-    written, accepted = limits(w, whole=whole), limits(r, whole=whole)
-    for side, (words, strict) in enumerate((("at least", "more than"), ("at most", "less than"))):
-        own, limit, sign = written[side], accepted[side], 1 - 2 * side
-        if limit is None or (own and (own[0] * sign, own[1]) >= (limit[0] * sign, limit[1])):
-            continue
-        example = limit[0] - sign if own is None else own[0]
-        if own is not None and own[1] and not isinstance(own[0], Decimal):
-            example = (own[0] + limit[0]) / 2
-        plain = not isinstance(example, Decimal) and "multipleOf" not in w
-        what = f"{strict if limit[1] else words} {limit[0]}"
-        found.add("bound", what=what, example=example if plain else NOTHING)
-    if "multipleOf" in r:
-        written_steps = [w["multipleOf"]] if "multipleOf" in w else []
-        if not any(divides(r["multipleOf"], step) for step in written_steps + [1] * whole):
-            found.add("bound", what=f"a multiple of {r['multipleOf']}")
 
 
 def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:

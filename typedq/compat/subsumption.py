@@ -17,17 +17,10 @@ import msgspec
 from typedq.compat.arrays import arrays, disjoint, untagged
 from typedq.compat.difference import Difference, Link
 from typedq.compat.normal_form import CHANGING, Alternative, NormalForm, Side
+from typedq.compat.numbers import decimals, is_decimal, numbers
 from typedq.compat.objects import objects
 from typedq.compat.reader_keywords import unmet
-from typedq.compat.scalars import (
-    constants,
-    decimals,
-    is_decimal,
-    listed_constant,
-    no_difference,
-    numbers,
-    strings,
-)
+from typedq.compat.scalars import constants, listed_constant, no_difference, strings
 from typedq.compat.values import NOT_TEXT, text_form
 from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import NOTHING, is_object, text_of

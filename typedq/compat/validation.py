@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, final
 
 from typedq.compat.normal_form import Alternative, Side
-from typedq.compat.scalars import is_decimal
+from typedq.compat.numbers import is_decimal
 from typedq.compat.structure import Elements
 from typedq.compat.values import decimal_facets, equality_key, matches, number_fits, text_fits
 from typedq.contracts.canonical import CanonicalForms, definition_hashes

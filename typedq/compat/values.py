@@ -32,7 +32,7 @@ READABLE = frozenset(
         "multi-host-uri", "naive-datetime", "naive-time", "name-email", "password", "path",
         "regex", "relative-json-pointer", "time", "timedelta", "timedelta-years", "uri",
         "uri-reference", "uri-template", "uuid", "uuid1", "uuid3", "uuid4", "uuid5", "uuid6",
-        "uuid7", "uuid8", "zoneinfo",
+        "uuid7", "uuid8", "windows-path", "zoneinfo",
     )
 )  # fmt: skip
 _FORMATS = READABLE - frozenset(

@@ -156,6 +156,9 @@ def _adapters_in(kind: Any) -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
+    cause: Any = error.__cause__
+    if cause.__class__ in (ValueError, TypeError) and len(cause.args) > 1:  # of attrs
+        return str(error).replace(str(cause), str(cause.args[0]))
     if isinstance(error, (msgspec.MsgspecError, UnicodeError, TypeError)):
         return str(error)
     return f"{type(error).__name__}: {error}"

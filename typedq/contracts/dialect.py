@@ -21,27 +21,14 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LIMITS = Limits(values=6_000, depth=150, characters=400_000)
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 DEFINITIONS = frozenset(("$defs", "definitions"))
-ANNOTATIONS = frozenset(
-    (
-        "$comment", *DEFINITIONS, "default", "deprecated", "description", "example",
-        "examples", "readOnly", "title", "writeOnly",
-    )
-)  # fmt: skip
+_NOTES = "$comment default deprecated description example examples readOnly title writeOnly"
+ANNOTATIONS = DEFINITIONS | {*_NOTES.split()}
 ROOT_ANNOTATIONS = frozenset(("$id", "$schema", "x-typedq"))
 HOLDS_SCHEMA = frozenset(
     ("items", "additionalProperties", "propertyNames", "not", "x-typedq-written")
 )
 HOLDS_LIST = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
 HOLDS_NAMED = frozenset(("properties", "patternProperties"))
-# Standard keywords that are left out: they read other keywords or other subschemas.
-UNSUPPORTED = frozenset(
-    (
-        "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveAnchor", "$recursiveRef",
-        "$vocabulary", "additionalItems", "contains", "contentMediaType", "contentSchema",
-        "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains",
-        "minContains", "then", "unevaluatedItems", "unevaluatedProperties",
-    )
-)  # fmt: skip
 _PREFIX = "x-typedq-"
 
 
@@ -251,7 +238,7 @@ VALUES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("minProperties", "maxProperties"), _is_count),
     **dict.fromkeys(("x-typedq-minBytes", "x-typedq-maxBytes", "x-typedq-mask"), _is_count),
     **dict.fromkeys(("pattern", "format", "contentEncoding", "x-typedq-type"), _is_text),
-    **dict.fromkeys(("uniqueItems", "x-typedq-lone-tag"), _is_flag),
+    **dict.fromkeys(("uniqueItems", "x-typedq-lone-tag", "x-typedq-nearly"), _is_flag),
     **dict.fromkeys(("required", "x-typedq-elements"), _are_texts),
     "x-typedq-payload": _is_text,
 }  # fmt: skip

@@ -41,10 +41,12 @@ READER_KEYWORDS = frozenset(
         "x-typedq-tags",  # tags of a union whose discriminator is a function
     )
 )
+NEARLY = "x-typedq-nearly"
 KEYWORDS = READER_KEYWORDS | {
     "x-typedq-type",  # a finer type of a string, an array, or the text of an object's key
     "x-typedq-minBytes",  # length of bytes, before they became text
     "x-typedq-maxBytes",
+    NEARLY,  # pydantic's float: what is nearly a multiple is one, too; msgspec's is exact
     "x-typedq-elements",  # names of the elements of an array that stands for a record
     "x-typedq-lone-tag",  # writers always write the tag, readers do not insist on it
     "x-typedq-written",  # a serializer's schema, where it is not what is read

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
+from typedq.contracts.equality import is_handwritten
 from typedq.contracts.fragments import CopyOf
 from typedq.contracts.type_tree import parts_of
 
@@ -53,8 +54,10 @@ def _has_code(part: mi.Type) -> bool:
         return False
     if not isinstance(part, (mi.StructType, mi.DataclassType)):
         return True
-    factories = [field.default_factory for field in part.fields]
-    return any(hasattr(cls, hook) for hook in _HOOKS) or not all(map(_is_plain_factory, factories))
+    hooks = [hasattr(cls, hook) for hook in _HOOKS]
+    hooks += [a.validator is not None for a in getattr(cls, "__attrs_attrs__", ())]
+    hooks += map(is_handwritten, (cls.__hash__, cls.__eq__))  # a set calls them
+    return any(hooks) or not all(_is_plain_factory(f.default_factory) for f in part.fields)
 
 
 def _is_plain_factory(factory: Any) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from typedq.contracts.json_tree import is_object
@@ -18,6 +19,12 @@ _RANGES = (
 )
 # Characters of the shortest text; a model's `str_max_length` bounds these, too.
 _SHORTEST = {"email": 5, "ipv4": 7, "ipv4interface": 9, "ipv4network": 9, "path": 1}
+_LOW, _HIGH = ("ge", "gt"), ("le", "lt")
+_NUMBERS = {
+    "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum",
+    "step": "multipleOf",
+}  # fmt: skip
+_MOST_DIGITS = 400
 
 
 def dead_end(document: dict[str, Any]) -> str | None:
@@ -86,9 +93,8 @@ class _Search:
             return False
         if any(schema.get(low, 0) > schema.get(high, math.inf) for low, high in _RANGES):
             return False
-        if not _leaves_some(schema.get("x-typedq-bounds"), moment_of):
-            return False
-        if not _leaves_some(schema.get("x-typedq-decimal"), Decimal):
+        bounds: dict[str, Any] = schema.get("x-typedq-bounds", {})
+        if not (_leaves_moments(bounds) and _leaves_decimals(schema.get("x-typedq-decimal", {}))):
             return False
         keys = self._count(schema.get("propertyNames")) + len(schema.get("properties", ()))
         items = self._count(schema.get("items")) if schema.get("uniqueItems") else math.inf
@@ -96,16 +102,12 @@ class _Search:
             return False
         if _SHORTEST.get(schema.get("format", ""), 0) > schema.get("maxLength", math.inf):
             return False
-        low, above = (schema.get(key, -math.inf) for key in ("minimum", "exclusiveMinimum"))
-        high, below = (schema.get(key, math.inf) for key in ("maximum", "exclusiveMaximum"))
-        if schema.get("type") == "integer":
-            step = schema.get("multipleOf", 1)
-            least = max(low, math.floor(above) + 1 if above > -math.inf else above)
-            most = min(high, math.ceil(below) - 1 if below < math.inf else below)
-            if least == -math.inf or most == math.inf:
-                return True
-            return bool(math.ceil(least / step) * step <= most)
-        return bool(max(low, above) < min(high, below) or (low == high and above < low < below))
+        at = {key: Fraction(schema[name]) for key, name in _NUMBERS.items() if name in schema}
+        step: Any = at.pop("step", 1 if schema.get("type") == "integer" else None)
+        largest = max(map(abs, at.values()), default=0)
+        nearly = (step or 0) / 10**6 + largest / 10**9 if schema.get("type") == "number" else 0
+        widened = {key: end - nearly if key in _LOW else end + nearly for key, end in at.items()}
+        return _leaves_some(at) and _leaves_some(widened, step)
 
     def _count(self, schema: Any) -> float:
         """How many values a schema lists; without an end, if it lists none."""
@@ -117,15 +119,42 @@ class _Search:
         return len(schema["enum"]) if "enum" in schema else few
 
 
-def _leaves_some(bounds: Any, parse: Callable[[Any], Any]) -> bool:
-    """Whether bounds, which are text, leave a value between them; if not known, they do."""
-    given: dict[str, Any] = bounds if is_object(bounds) else {}
-    at = {key: parse(given[key]) for key in ("ge", "gt", "le", "lt") if key in given}
-    pairs = [(x, y) for x in ("ge", "gt") for y in ("le", "lt") if x in at and y in at]
+def _leaves_some(at: dict[str, Any], step: Any = None) -> bool:
+    """Whether bounds leave a value, or a multiple of a step, between them."""
+    for x, y in ((x, y) for x in _LOW for y in _HIGH if x in at and y in at):
+        first = at[x] if step is None else math.ceil(at[x] / step) * step
+        if x == "gt" and step is not None and first == at[x]:
+            first += step
+        is_open = y == "lt" or (x == "gt" and step is None)
+        if first > at[y] or (is_open and first == at[y]):
+            return False
+    return True
+
+
+def _leaves_moments(bounds: dict[str, Any]) -> bool:
+    at = {key: moment_of(bounds[key]) for key in (*_LOW, *_HIGH) if key in bounds}
     try:
-        return all(at[x] < at[y] or (x + y == "gele" and at[x] == at[y]) for x, y in pairs)
+        if all(type(moment) is dt.date for moment in at.values()):
+            days = {key: day.toordinal() for key, day in at.items()}
+            return _leaves_some({"ge": 1, "le": dt.date.max.toordinal(), **days}, 1)
+        return _leaves_some(at)
     except TypeError:  # with and without a time zone
         return True
+
+
+def _leaves_decimals(bounds: dict[str, Any]) -> bool:
+    known = {key: Decimal(bounds[key]) for key in bounds.keys() - {"allow_inf_nan"}}
+    if any(abs(number.adjusted()) > _MOST_DIGITS for number in known.values()):
+        return True  # it would take long
+    at = {key: Fraction(number) for key, number in known.items()}
+    digits, places, step = (
+        at.pop(k, None) for k in ("max_digits", "decimal_places", "multiple_of")
+    )
+    steps = [step, None if places is None else Fraction(1, 10 ** int(places))]
+    if digits is not None:
+        limit = Fraction(10) ** int(digits - (places or 0))
+        at |= {"lt": min(at.get("lt", limit), limit), "gt": max(at.get("gt", -limit), -limit)}
+    return all(_leaves_some(at, step) for step in (None, *filter(None, steps)))
 
 
 def moment_of(text: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, TypeGuard, cast
 
 NOTHING: Any = object()
@@ -33,20 +33,6 @@ def text_of(value: Any) -> str:
     if type(value) is str:
         return _encode_text(value)
     return repr(value) if type(value) is int else "".join(_chunks(value, 0))
-
-
-def redirect(value: Any, refs: Mapping[str, str]) -> Any:
-    """Return `value` with each `$ref` replaced by its new address."""
-    if is_array(value):
-        return [redirect(item, refs) for item in value]
-    if not is_object(value):
-        return value
-    return {
-        key: refs.get(inner, inner)
-        if key == "$ref" and isinstance(inner, str)
-        else redirect(inner, refs)
-        for key, inner in value.items()
-    }
 
 
 class Limits(NamedTuple):

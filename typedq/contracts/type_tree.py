@@ -64,6 +64,8 @@ def in_our_words(message: str) -> str:
         return "no value fits an enum without members; give it some"
     if message.startswith("Integer values >"):
         return "an enum or Literal may hold whole numbers of 64 bits with a sign; take int or str"
+    if "int64" in message:
+        return "bounds of an int have 64 bits with a sign; check larger ones in the task's code"
     if message.startswith("Literal may only contain"):
         return "a Literal may hold None, str, int, and members of enums; take the type of the value"
     if "Required[" in message:

@@ -11,7 +11,13 @@ from typedq.compat import compare
 from typedq.errors import ConfigurationError, InvalidSchema
 from typedq.registry.check import Declared, Order, common_order, order_of
 from typedq.registry.history import History, Version
-from typedq.registry.readers import UNKNOWN, PublishedSchemas, Schemas, breaks, live_workers
+from typedq.registry.readers import (
+    PublishedSchemas,
+    Schemas,
+    live_workers,
+    reading,
+    why_absent,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +130,8 @@ def _waiting(
     if fingerprint == task.fingerprint:
         return Waiting(contract, count, "equal")
     if schema is None:
-        return Waiting(contract, count, None, UNKNOWN)
-    read = task.reads(fingerprint, schema)
-    return Waiting(contract, count, read, "" if read else breaks(schema, task.schema))
+        return Waiting(contract, count, None, why_absent(schemas, contract))
+    return Waiting(contract, count, *reading(task, schema))
 
 
 def _orders(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, final
@@ -17,7 +18,8 @@ from typedq.registry.check import Declared
 
 Schemas = Mapping[str, dict[str, Any]]
 UNKNOWN = "the server does not know this contract"
-_MAX_BREAKS = 5
+_NO_READER = "the reader's schema is not known"
+_MAX_BREAKS, _MAX_WHY = 5, 1_000
 
 
 class Worker(msgspec.Struct):
@@ -108,6 +110,13 @@ class PublishedSchemas(Mapping[str, dict[str, Any]]):
         """Return the ids of a task's contracts, valid or not."""
         return [id for id in self._texts if id.rpartition("@")[0] == task]
 
+    def problem(self, id: str) -> str:
+        """Return why there is no schema of a contract."""
+        if id in self._texts:
+            self._parse(id)
+        found = self._invalid.get(id)
+        return f"the schema published for it is invalid: {found.reason}" if found else UNKNOWN
+
     def _parse(self, id: str) -> dict[str, Any] | None:
         if id not in self._parsed:
             self._parsed[id] = None
@@ -189,19 +198,30 @@ class WorkersByContract:
         pair = contract, read
         if pair not in self._readings:
             task = self._ours.get(read) or Declared(own_name, own, self._schemas.get(read) or {})
-            self._readings[pair] = _compared(task, fingerprint, self._schemas.get(contract))
+            self._readings[pair] = self._compared(task, contract)
         return self._readings[pair]
 
-
-def _compared(task: Declared, fingerprint: str, schema: dict[str, Any] | None) -> Reading:
-    if schema is None or not task.schema:
-        return Reading(None, UNKNOWN if schema is None else "the reader's schema is not known")
-    how = task.reads(fingerprint, schema)
-    return Reading(how, "" if how else breaks(schema, task.schema))
+    def _compared(self, task: Declared, contract: str) -> Reading:
+        if (schema := self._schemas.get(contract)) is None:
+            return Reading(None, why_absent(self._schemas, contract))
+        return reading(task, schema) if task.schema else Reading(None, _NO_READER)
 
 
-def breaks(schema: dict[str, Any], reader: dict[str, Any]) -> str:
-    """Return why messages of one schema cannot be read by another: rules, paths and sentences."""
-    found = [c for c in compare(schema, reader).changes if not c.backward]
+def why_absent(schemas: Schemas, contract: str) -> str:
+    """Return why the schema of a contract is not among some that may be those of a server."""
+    parts = schemas.maps if isinstance(schemas, ChainMap) else [schemas]
+    found = (part.problem(contract) for part in parts if isinstance(part, PublishedSchemas))
+    return next(found, UNKNOWN)
+
+
+def reading(task: Declared, schema: dict[str, Any]) -> Reading:
+    """Return how a task reads messages of another contract, or why not: rules, paths, sentences."""
+    if task.upcaster(schema) is not None:
+        return Reading("upcaster")
+    compared = compare(schema, task.schema)
+    if compared.backward:
+        return Reading("compatible")
+    found = [change for change in compared.changes if not change.backward]
     more = f"; and {len(found) - _MAX_BREAKS} more" if len(found) > _MAX_BREAKS else ""
-    return "; ".join(f"{c.rule} at {c.path}: {c.of_reader}" for c in found[:_MAX_BREAKS]) + more
+    why = "; ".join(f"{c.rule} at {c.path}: {c.of_reader}" for c in found[:_MAX_BREAKS]) + more
+    return Reading(None, why if len(why) <= _MAX_WHY else f"{why[:_MAX_WHY]}...")

@@ -6,9 +6,11 @@ must say what it writes. What pydantic ships is known by name, and is shown.
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import operator
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -23,6 +25,7 @@ _IP = (
     ipaddress.IPv6Address, ipaddress.IPv6Interface, ipaddress.IPv6Network,
 )  # fmt: skip
 _TEXT: Schema = {"type": "string"}
+_TOLD = (str, int, float)  # of what a function holds; of anything else, its class
 # Functions of pydantic's that make one type of another: by name, the schema of what they write.
 _FORMATS: dict[str, Schema] = {
     **{cls.__name__: {"format": cls.__name__.lower().removesuffix("address")} for cls in _IP},
@@ -45,23 +48,18 @@ _LENGTHS = {
     "min_length_validator": {"array": "minItems", "object": "minProperties"},
     "max_length_validator": {"array": "maxItems", "object": "maxProperties"},
 }
-_ENCODINGS: dict[str, Schema] = {
-    "Base64Encoder": {"contentEncoding": "base64"},
-    "Base64UrlEncoder": {"contentEncoding": "base64url"},
-}
+_ENCODINGS = {"Base64Encoder": "base64", "Base64UrlEncoder": "base64url"}
 _MASKED = "it is written as asterisks; write Annotated[str, typedq.Secret]"
 _SECRETS = ("_serialize_secret", "_serialize_secret_field")
 _OWN_SERIALIZERS = frozenset(
     ("serialize_url", "encode", "encode_str", "ser_ip", "ser_path", "serialize_sequence_via_list")
 ) | {"<lambda>", "int", "attrgetter"}
-_NO_FORM = (
-    ANNOTATION_KEYS
-    | READER_KEYWORDS
-    | {
-        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-        *("minLength", "maxLength", "pattern", "minItems", "maxItems"),
-    }
-)
+_NO_FORM = ANNOTATION_KEYS | READER_KEYWORDS | frozenset(
+    (
+        "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+        "minLength", "maxLength", "pattern", "minItems", "maxItems",
+    )
+)  # fmt: skip
 
 
 def _validator(walk: Walk, node: Core, path: str) -> Schema:
@@ -71,6 +69,8 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
     if name in ("SecretStr", "SecretBytes", "Secret"):
         refuse(path, _MASKED)
     form = _FORMATS.get(name, {}) if check else {}
+    if "path_constructor='PureWindowsPath'" in check:
+        form = {"format": "windows-path"}
     if form.get("type") == "integer":
         return {**form}
     written = walk.schema(node["schema"], path)
@@ -84,7 +84,8 @@ def _validator(walk: Walk, node: Core, path: str) -> Schema:
         text = {key: value for key, value in written.items() if key != "format"}
         inner = written.get("contentEncoding")  # by config, so that it is encoded twice
         kind = f"pydantic-{encoder}{f' in {inner}' if inner else ''}"
-        return {**text, **_ENCODINGS.get(encoder, {}), "x-typedq-type": kind}
+        named = {"contentEncoding": _ENCODINGS[encoder]} if encoder in _ENCODINGS else {}
+        return {**text, **named, "x-typedq-type": kind}
     keyword = _LENGTHS.get(name, {}).get(written.get("type", ""))
     if keyword and keyword not in written:
         return {**written, keyword: next(iter(function.keywords.values()))}
@@ -106,13 +107,18 @@ def _plain_validator(walk: Walk, node: Core, path: str) -> Schema:
 
 def _check_of(function: Any) -> tuple[str, str]:
     """What to record of a validator, or nothing if a user wrote it, and its name."""
-    arguments: dict[str, Any] = getattr(function, "keywords", {})
+    arguments: dict[str, Any] = {**getattr(function, "keywords", {})}
     function = getattr(function, "func", function)  # of a functools.partial
     name = _name(function)
     owner: Any = function if isinstance(function, type) else getattr(function, "__self__", None)
     own_type = isinstance(owner, type) and not hasattr(owner, "__pydantic_decorators__")
     if not own_type and not _is_pydantics(function):
         return "", name
+    if isinstance(function, FunctionType):
+        for key, value in inspect.getclosurevars(function).nonlocals.items():
+            shown = getattr(value, "__name__", value.__class__.__name__)
+            inside = _check_of(value)[0] if isinstance(value, FunctionType) else ""
+            arguments[key] = value if isinstance(value, _TOLD) else inside or shown
     told = [f"{key}={value!r}" for key, value in arguments.items() if not callable(value)]
     return f"{name}({', '.join(told)})" if told else name, name
 

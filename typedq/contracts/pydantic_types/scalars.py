@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pydantic_core import SchemaSerializer, SchemaValidator, ValidationError
 
 from typedq.contracts.constraints import plain_number
-from typedq.contracts.fragments import Schema, about, enum_values
+from typedq.contracts.fragments import NEARLY, Schema, about, enum_values
 from typedq.contracts.pydantic_types.walk import Core, Node, Walk, refuse
 from typedq.contracts.scalars import PYTHON_RE, moment
 
@@ -196,7 +196,8 @@ def _plain(schema: Schema) -> Callable[[Walk, Core, str], Schema]:
 def _number(kind: str) -> Callable[[Walk, Core, str], Schema]:
     def write(_walk: Walk, node: Core, path: str) -> Schema:
         bounds = {key: _finite(node[key], key, path) for key in _NUMBER if key in node}
-        return {"type": kind, **_bounds(bounds, _NUMBER)}
+        nearly = {NEARLY: True} if kind == "number" and "multiple_of" in bounds else {}
+        return {"type": kind, **_bounds(bounds, _NUMBER), **nearly}
 
     return write
 

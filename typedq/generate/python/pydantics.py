@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from typedq.contracts import ByPydantic, document
 from typedq.contracts.dialect import ANNOTATIONS, ROOT_ANNOTATIONS
+from typedq.contracts.fragments import NEARLY
 from typedq.contracts.inhabited import moment_of
 from typedq.contracts.type_tree import NoSchema
 from typedq.generate.python.names import Refuse, literal
@@ -42,6 +43,13 @@ _MOMENTS = {
 _ANY_DURATION = {"type": "string", "format": "duration", "x-typedq-type": "timedelta-years"}
 _CHANGES = ("strip_whitespace", "to_lower", "to_upper", "ascii_only")
 _LENGTHS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
+NUMBERS = {
+    "minimum": "ge",
+    "exclusiveMinimum": "gt",
+    "maximum": "le",
+    "exclusiveMaximum": "lt",
+    "multipleOf": "multiple_of",
+}
 BYTES = {"x-typedq-minBytes": "min_length", "x-typedq-maxBytes": "max_length"}
 _URL = {
     "maxLength": "max_length",
@@ -68,7 +76,7 @@ def of(plain: Mapping[str, Any], refuse: Refuse) -> tuple[str, list[str]]:
 
 def _made(plain: Mapping[str, Any]) -> _Found:
     with suppress(TypeError, ValueError, AttributeError, ArithmeticError):  # a stranger's values
-        kinds = (read(plain) for read in (_decimal, _moment, _text, _bytes, _url))
+        kinds = (read(plain) for read in (_number, _decimal, _moment, _text, _bytes, _url))
         return next((kind for kind in kinds if kind is not None), None)
     return None
 
@@ -106,6 +114,13 @@ def _named() -> list[tuple[dict[str, Any], tuple[str, list[str]]]]:
 def _checked(kind: str, call: str, facts: Mapping[str, str]) -> _Found:
     arguments = ", ".join(f"{name}={source}" for name, source in facts.items())
     return kind, [f"{call}({arguments})", _MARK]
+
+
+def _number(plain: Mapping[str, Any]) -> _Found:
+    if plain["type"] != "number" or plain.keys() - NUMBERS.keys() != {"type", NEARLY}:
+        return None
+    facts = {name: literal(plain[key]) for key, name in NUMBERS.items() if key in plain}
+    return _checked("float", "_pydantic.Field", facts)
 
 
 def _decimal(plain: Mapping[str, Any]) -> _Found:

@@ -8,15 +8,8 @@ from typing import Any
 from typedq.contracts.scalars import PYTHON_RE, is_portable
 from typedq.generate.python import pydantics
 from typedq.generate.python.names import Refuse, literal
-from typedq.generate.python.pydantics import BYTES
+from typedq.generate.python.pydantics import BYTES, NUMBERS
 
-_NUMBERS = {
-    "minimum": "ge",
-    "exclusiveMinimum": "gt",
-    "maximum": "le",
-    "exclusiveMaximum": "lt",
-    "multipleOf": "multiple_of",
-}
 _TEXTS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 _FINER = {
     "bytes": "bytes",
@@ -34,9 +27,9 @@ def of(plain: Mapping[str, Any], refuse: Refuse) -> tuple[str, list[str]]:
     """Return a type and its notes for a schema without annotations."""
     if plain["type"] == "string":
         return _text(plain, refuse)
-    if "x-typedq-type" in plain:
+    if plain.keys() & {"x-typedq-type", "x-typedq-nearly"}:
         return pydantics.of(plain, refuse)
-    known = _NUMBERS if plain["type"] in ("integer", "number") else {}
+    known = NUMBERS if plain["type"] in ("integer", "number") else {}
     only(plain, set(known), refuse)
     return _SCALARS[plain["type"]], meta(plain, known)
 
