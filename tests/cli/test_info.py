@@ -122,7 +122,7 @@ def test_who_can_read_what_waits_is_shown(shop: Shop, cemetery: Cemetery, wait_u
 def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     shop: Shop, cemetery: Cemetery
 ) -> None:
-    from typedq.admin.overview import overview
+    from typedq.admin.overview import alive, overview
 
     app = TypedQ(shop.namespace, url=shop.env["TYPEDQ_URL"], queues=[Queue("low")])
 
@@ -138,8 +138,11 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
         about = {"reads": [modern.contract.id], "queues": ["low"], "seen_ms": round(seen_s * 1000)}
         line = msgspec.json.encode(about)
         cemetery.broker.call(operations.renew(cemetery.broker.keys, [], 60_000, name, line))
-    (waiting,) = (c for c in overview(app)["contracts"] if c["waiting"])
+    seen = overview(app)
+    (waiting,) = (c for c in seen["contracts"] if c["waiting"])
     assert (waiting["task"], waiting["read_by"]) == ("legacy", ["living"])
+    assert {w["name"]: w["alive"] for w in seen["workers"]} == {"living": True, "dead": False}
+    assert [worker["name"] for worker in alive(seen)] == ["living"]
     app.broker.close()
 
 

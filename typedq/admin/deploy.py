@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from typedq import registry
+from typedq.admin.overview import alive
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.compat import Comparison, compare
@@ -64,16 +65,13 @@ def known_schemas(
     return ChainMap(own, files, dict(published))
 
 
-def plan(
-    tasks: Sequence[Declared], seen: Mapping[str, Any], schemas: Schemas, *, fresh_s: float
-) -> list[Plan]:
+def plan(tasks: Sequence[Declared], seen: Mapping[str, Any], schemas: Schemas) -> list[Plan]:
     """Return a plan for each task of the next version, and for each one that it lacks.
 
-    seen: from `overview`; fresh_s: workers not seen for longer are ignored
+    seen: from `overview`
     """
-    workers = [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
     deployed: dict[str, dict[str, int]] = {}
-    for contract in (contract for worker in workers for contract in worker["reads"]):
+    for contract in (contract for worker in alive(seen) for contract in worker["reads"]):
         readers = deployed.setdefault(contract.partition("@")[0], {})
         readers[contract] = readers.get(contract, 0) + 1
     waits: dict[str, dict[str, int]] = {}

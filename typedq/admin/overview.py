@@ -87,7 +87,7 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         "time": instant(now_ms),
         "queues": queues,
         "workers": [
-            _worker(name, workers[name], now_ms)
+            {**_worker(name, workers[name], now_ms), "alive": name in live}
             for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
         ],
         "contracts": [
@@ -102,6 +102,11 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         "dead": survey.dead,
         "since_start": survey.stats,
     }
+
+
+def alive(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the live workers of an overview, which says of each whether it is alive."""
+    return [worker for worker in seen["workers"] if worker["alive"]]
 
 
 def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:

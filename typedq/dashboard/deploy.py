@@ -37,7 +37,6 @@ def deploy(view: View) -> Response:
         admin.next_tasks(app, histories),
         facts.seen,
         admin.known_schemas(app, histories, facts.contracts.schemas),
-        fresh_s=2 * app.settings.lease,
     )
     order = registry.common_order(plan.order for plan in plans)
     return view.render(

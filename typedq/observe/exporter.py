@@ -7,7 +7,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any, final
 
-from typedq.admin.overview import overview
+from typedq.admin.overview import alive, overview
 from typedq.app import TypedQ
 from typedq.errors import ServerError
 from typedq.observe.exposition import Exposition, Metric
@@ -71,9 +71,7 @@ class Exporter:
             _add_queue(text, queue)
         text.add("typedq_in_flight", facts["in_flight"])
         text.add("typedq_dead", facts["dead"])
-        oldest_s = 2 * self._app.settings.lease
-        alive = [w for w in facts["workers"] if w["seen_s"] is None or w["seen_s"] <= oldest_s]
-        text.add("typedq_workers", len(alive))
+        text.add("typedq_workers", len(alive(facts)))
         _add_contracts(text, facts["contracts"])
         for entry in facts["cron"]:
             last = datetime.fromisoformat(entry["last"]).timestamp() if entry["last"] else 0
