@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from typedq.broker import operations, settlements
@@ -32,6 +33,23 @@ def test_payload_shows_the_arguments_beside_their_schema(shop: Shop, cemetery: C
     assert about["arguments"] == {"secret": "xyz"}
     assert about["schema"]["properties"] == {"secret": {"type": "string"}}
     assert 'arguments  {"secret": "xyz"}' in shop.out("show", id, "--payload")
+
+
+def test_bytes_are_the_size_of_the_arguments_wherever_a_message_is(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    (dead,) = cemetery.bury("fail")
+    id = cemetery.calls["legacy"].options(meta={"tenant": "acme"}).enqueue("xyz").id
+    size = len('{"secret":"xyz"}')
+    assert (shop.json("show", id)["bytes"], shop.json("peek", "low")[0]["bytes"]) == (size, size)
+    about, letter = shop.json("show", dead, "--payload"), shop.json("dead", "show", dead)
+    assert (
+        about["bytes"]
+        == letter["bytes"]
+        == len(json.dumps(about["arguments"], separators=(",", ":")))
+    )
+    (listed,) = shop.json("dead", "list")
+    assert listed["bytes"] == letter["bytes"]
 
 
 def test_show_tells_why_a_message_is_dead(shop: Shop, cemetery: Cemetery) -> None:
