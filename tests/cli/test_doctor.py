@@ -432,8 +432,8 @@ def test_every_queue_is_judged() -> None:
 
 @pytest.mark.parametrize(("workers", "level"), [([], "warning"), ([1], "problem")])
 def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
-    unread = {"waiting": 1200, "read_by": [], "task": "t", "fingerprint": "0f"}
-    read = unread | {"read_by": ["w"]}
+    unread = {"unreadable": 1200, "read_by": [], "task": "t", "fingerprint": "0f"}
+    read = unread | {"unreadable": 0, "read_by": ["w"]}
     facts = seen(workers=[worker(s, "low") for s in workers], contracts=[unread, read])
     (found,) = [each for each in check_waiting(facts) if each.check == "contracts"]
     assert (found.level, found.fix) == (level, "typedq check-schemas --live")

@@ -184,15 +184,12 @@ def _queues(queues: Iterable[Mapping[str, Any]], living: Sequence[Any]) -> Itera
 
 
 def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
-    unread = [each for each in contracts if each["waiting"] > 0 and not each["read_by"]]
+    unread = [each for each in contracts if each["unreadable"] > 0]
     for each in unread:
-        found = (
-            "{waiting:,} message(s) of {task}@{fingerprint}: no live worker can read them".format(
-                **each
-            )
-        )
+        who = "of their queue reads them" if each["read_by"] else "can read them"
+        what = "{unreadable:,} message(s) of {task}@{fingerprint}: no live worker".format(**each)
         level: Level = "problem" if served else "warning"
-        yield Finding("contracts", level, found, "typedq check-schemas --live")
+        yield Finding("contracts", level, f"{what} {who}", "typedq check-schemas --live")
     if not unread:
         yield Finding("contracts", "ok", "live workers can read all waiting messages")
 

@@ -30,12 +30,12 @@ def contracts(view: View) -> Response:
         for row in by_need(seen["contracts"])
         if q in f"{row['task']}@{row['fingerprint']}"
         and (only != "waiting" or row["waiting"])
-        and (only != "unread" or (row["waiting"] and not row["read_by"]))
+        and (only != "unread" or row["unreadable"])
     ]
     counts = {
         "": len(seen["contracts"]),
         "waiting": sum(row["waiting"] > 0 for row in seen["contracts"]),
-        "unread": sum(row["waiting"] > 0 and not row["read_by"] for row in seen["contracts"]),
+        "unread": sum(row["unreadable"] > 0 for row in seen["contracts"]),
     }
     workers = len(alive(seen))
     return view.render(
@@ -51,10 +51,8 @@ def contracts(view: View) -> Response:
 
 
 def by_need(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return contracts that wait and nobody reads first, then others that wait."""
-    return sorted(
-        rows, key=lambda r: (bool(r["read_by"]) or not r["waiting"], -r["waiting"], r["task"])
-    )
+    """Return contracts of which nobody reads some messages first, then others that wait."""
+    return sorted(rows, key=lambda r: (not r["unreadable"], -r["waiting"], r["task"]))
 
 
 class Known(NamedTuple):

@@ -105,15 +105,15 @@ def _add_contracts(text: Exposition, contracts: list[dict[str, Any]]) -> None:
     ranked = sorted(contracts, key=lambda each: (-each["waiting"], not each["in_app"]))
     rest = {"yes": 0, "no": 0}
     for place, each in enumerate(ranked):
-        readable = "yes" if each["read_by"] else "no"
+        unreadable = each["unreadable"]
+        waiting = {"yes": each["waiting"] - unreadable, "no": unreadable}
         if place >= MAX_TASKS:
-            rest[readable] += each["waiting"]
+            rest = {answer: rest[answer] + waiting[answer] for answer in rest}
             continue
         labels = each["task"], each["fingerprint"]
-        for answer in rest:
-            waiting = each["waiting"] if answer == readable else 0
-            text.add("typedq_contract_waiting", waiting, *labels, answer)
+        for answer, count in waiting.items():
+            text.add("typedq_contract_waiting", count, *labels, answer)
         text.add("typedq_contract_readers", len(each["read_by"]), *labels)
     if len(ranked) > MAX_TASKS:
-        for readable, waiting in rest.items():
-            text.add("typedq_contract_waiting", waiting, OTHER, "", readable)
+        for answer, count in rest.items():
+            text.add("typedq_contract_waiting", count, OTHER, "", answer)
