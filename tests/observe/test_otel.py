@@ -147,6 +147,25 @@ def test_a_retry_is_an_event_and_only_a_final_error_is_an_error(
     assert ran[-1].status.status_code.name == ("ERROR" if final else "UNSET")
 
 
+def test_the_span_of_an_exception_is_text_that_can_be_sent(spans: InMemorySpanExporter) -> None:
+    """An exporter that cannot encode one attribute loses the spans of its whole batch."""
+    app, errors = fresh()
+    strange = type("Odd", (LookupError,), {})
+    strange.__qualname__ = "Odd\udcff"
+    errors += [strange("no file \udc80"), Reject("no \udc81")]
+    with app.testing() as outbox:
+        for _ in range(2):
+            app.tasks["work"].enqueue()
+        outbox.run(raise_errors=False)
+    rejected, failed = named(spans, "process high")
+    for span, shown in ((rejected, "no \\udc81"), (failed, "no file \\udc80")):
+        (event,) = span.events
+        texts = [*(span.attributes or {}).values(), *(event.attributes or {}).values()]
+        for text in (*texts, span.status.description):
+            str(text).encode()  # raises UnicodeEncodeError
+        assert shown in str(span.status.description)
+
+
 def test_a_trace_never_fails_an_enqueue_for_want_of_room(spans: InMemorySpanExporter) -> None:
     app, _ = fresh()
     full = {str(number): "" for number in range(16)}
