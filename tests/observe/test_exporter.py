@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import WaitUntil
@@ -19,9 +21,10 @@ from tests.worker.test_pages import free_port, get
 from typedq import TypedQ
 from typedq.admin.doctor import check_waiting
 from typedq.admin.overview import overview
-from typedq.broker import operations
+from typedq.broker import operations, stats
 from typedq.embedded import OwnServer
 from typedq.observe.exporter import Exporter
+from typedq.registry import readers
 
 
 def read(app: TypedQ) -> Samples:
@@ -86,6 +89,28 @@ def test_a_worker_that_serves_other_queues_or_is_too_old_reads_nothing_that_is_p
     stage.worker("-c", "1")
     wait_until(lambda: (waiting("no"), waiting("yes")) == (0, 0))
     assert unread() == ["live workers can read all waiting messages"]
+
+
+def test_contracts_are_compared_once_and_not_at_each_scrape(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.send("nap")
+    other = "nap@0123456789abcdef"
+    stage.app.broker.call(stats.publish(stage.keys, {other: b'{"type":"string"}'}))
+    report = {"reads": [other], "queues": ["mid"], "seen_ms": round(time.time() * 1000)}
+    line = msgspec.json.encode(report)
+    stage.app.broker.call(operations.renew(stage.keys, [], 60_000, "other", line))
+    explained, explain = list[str](), readers.breaks
+
+    def count(schema: dict[str, Any], reader: dict[str, Any]) -> str:
+        explained.append("that it cannot be read")
+        return explain(schema, reader)
+
+    monkeypatch.setattr(readers, "breaks", count)
+    exporter = Exporter(stage.app, min_age_s=0)
+    for _ in range(3):
+        assert 'readable="no"} 1\n' in exporter.metrics().text
+    assert len(explained) == 1
 
 
 def test_queues_show_what_waits_and_how_long(stage: Stage, wait_until: WaitUntil) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from datetime import datetime
 from http import HTTPStatus
+from threading import Lock
 from typing import Any, final
 
-from typedq.admin.overview import alive, overview
+from typedq.admin.overview import Contracts, alive, overview
 from typedq.app import TypedQ
 from typedq.errors import ServerError
 from typedq.observe.exposition import Exposition, Metric
@@ -53,7 +54,9 @@ class Exporter:
     """Makes the pages of an exporter. One reading serves all who ask within `min_age_s`."""
 
     def __init__(self, app: TypedQ, min_age_s: float = 1.0) -> None:
-        self._app, self._min_age_s = app, min_age_s
+        self._app, self._min_age_s, self._lock = app, min_age_s, Lock()
+        # Kept, so that each pair of contracts is compared once and not at each scrape.
+        self._contracts = Contracts(app, most=0)
         self._read_at, self._facts = float("-inf"), dict[str, Any]()
 
     def pages(self) -> Pages:
@@ -84,10 +87,11 @@ class Exporter:
         return page if page.status != HTTPStatus.OK else Page("ready\n")
 
     def _overview(self) -> dict[str, Any]:
-        if time.monotonic() - self._read_at > self._min_age_s:
-            self._facts = overview(self._app)
-            self._read_at = time.monotonic()
-        return self._facts
+        with self._lock:  # each page is made in a thread of its own
+            if time.monotonic() - self._read_at > self._min_age_s:
+                self._facts = overview(self._app, self._contracts)
+                self._read_at = time.monotonic()
+            return self._facts
 
 
 def _add_queue(text: Exposition, queue: dict[str, Any]) -> None:
