@@ -186,10 +186,12 @@ def _queues(queues: Iterable[Mapping[str, Any]], living: Sequence[Any]) -> Itera
 def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
     unread = [each for each in contracts if each["unreadable"] > 0]
     for each in unread:
-        who = "of their queue reads them" if each["read_by"] else "can read them"
+        who, fix = "can read them", "typedq check-schemas --live"
+        if each["read_by"]:  # elsewhere
+            who, fix = "of their queue reads them", "typedq parked list --groups"
         what = "{unreadable:,} message(s) of {task}@{fingerprint}: no live worker".format(**each)
         level: Level = "problem" if served else "warning"
-        yield Finding("contracts", level, f"{what} {who}", "typedq check-schemas --live")
+        yield Finding("contracts", level, f"{what} {who}", fix)
     if not unread:
         yield Finding("contracts", "ok", "live workers can read all waiting messages")
 
