@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from typedq.broker import operations, settlements
 
 if TYPE_CHECKING:
@@ -68,6 +70,22 @@ def test_show_peek_and_dead_show_metadata(shop: Shop, cemetery: Cemetery) -> Non
     shown = shop.out("peek", "low")
     assert "note=a b\\x1b[31m tenant=acme" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_what_was_cancelled_before_an_error_is_told(
+    shop: Shop, cemetery: Cemetery, flags: tuple[str, ...]
+) -> None:
+    call = cemetery.calls["legacy"].call("x")
+    last, *_, first = cemetery.app.enqueue_many([call] * 2_100)  # they are searched from the end
+    out, error = shop.here("cancel", first.id, last.id, "--limit", "1", *flags, code=2)
+    assert f"{last.id} is not among the first 1 waiting messages" in error
+    if flags:
+        (about,) = json.loads(out)
+        assert (about["id"], about["outcome"]) == (first.id, "dropped")
+    else:
+        assert out.startswith(f"{first.id} dropped: ")
+    assert cemetery.app.get(first.id).state == "unknown"
 
 
 def test_unknown_messages_end_with_1_and_no_ids_with_2(shop: Shop) -> None:
