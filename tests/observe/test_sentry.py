@@ -164,6 +164,23 @@ def test_a_failure_is_one_event_when_it_is_final(
     assert statuses & {"aborted", "internal_error"}
 
 
+def no_class(_: object) -> None:
+    raise RuntimeError("no class")
+
+
+Hiding = type("Hiding", (Exception,), {"__class__": property(no_class)})
+
+
+@pytest.mark.parametrize("task", ["work", "awork"])
+def test_a_failure_that_cannot_be_read_is_one_event_too(start: Start, task: str) -> None:
+    sent, (app, errors) = start(), fresh()
+    errors.append(Hiding("why"))
+    run(app, task, name="grace")
+    (event,) = events(sent)
+    assert (event["level"], event["tags"]["task"]) == ("error", task)
+    assert event["message"].startswith("Hiding")
+
+
 @pytest.mark.filterwarnings("ignore:The send_default_pii option is deprecated")
 def test_arguments_are_sent_with_pii_only_and_without_secrets(start: Start) -> None:
     for pii in (False, True):

@@ -123,15 +123,19 @@ def _transaction(ctx: Context) -> Span:
 
 
 def _capture(error: BaseException) -> None:
+    text = read_failure(error).text  # it cuts our frames off
     # A stranger's exception may raise when it is read. That changes nothing for its attempt.
     with suppress(Exception):
-        read_failure(error)  # it cuts our frames off
-        event, hint = event_from_exception(
-            error,
-            client_options=sentry_sdk.get_client().options,
-            mechanism={"type": "typedq", "handled": False},
-        )
-        sentry_sdk.capture_event(event, hint=hint)
+        try:
+            event, hint = event_from_exception(
+                error,
+                client_options=sentry_sdk.get_client().options,
+                mechanism={"type": "typedq", "handled": False},
+            )
+        except Exception:  # noqa: BLE001 - an exception that cannot be read is told as text
+            sentry_sdk.capture_message(text, "error")
+        else:
+            sentry_sdk.capture_event(event, hint=hint)
 
 
 def _describe(ctx: Context, event: Event, _: object) -> Event:
