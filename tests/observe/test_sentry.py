@@ -304,6 +304,28 @@ def test_without_the_sdk_nothing_is_added(start: Start) -> None:
     assert seen[-1].keys() == {"sentry-trace", "baggage"}
 
 
+@pytest.mark.parametrize(
+    "baggage", ["sentry-sample_rate=1e400", "sentry-sample_rand=nan", "%ff%fe=%zz,sentry-%20"]
+)
+def test_headers_that_the_sdk_cannot_read_fail_no_attempt(start: Start, baggage: str) -> None:
+    sent, app = start(), TypedQ("shop", queues=["low"])
+    ran = list[str]()
+    sentry.instrument(app)
+
+    @app.task
+    def work(name: str) -> None:
+        ran.append(name)
+
+    trace = "1" * 32 + "-" + "2" * 16 + "-1"
+    with app.testing() as outbox:
+        call = work.options(meta={"sentry-trace": trace, "baggage": baggage}).call("grace")
+        app.declarations.hooks.enqueue_hooks.clear()  # a stranger sent it
+        app.enqueue_many([call])
+        outbox.run()
+    assert ran == ["grace"]
+    assert len(transactions(sent)) == 1
+
+
 def test_a_trace_never_fails_an_enqueue_for_want_of_room(start: Start) -> None:
     sent, (app, _) = start(release="r" * 200), fresh()
     seen = list[set[str]]()

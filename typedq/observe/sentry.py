@@ -112,9 +112,13 @@ def _report_attempts(app: TypedQ, *, each_attempt: bool) -> None:
 
 def _transaction(ctx: Context) -> Span:
     queue = destination(ctx.queue)
-    span = sentry_sdk.continue_trace(
-        dict(ctx.meta), op="queue.process", name=ctx.task, source="task", origin=ORIGIN
+    begin = partial(
+        sentry_sdk.continue_trace, op="queue.process", name=ctx.task, source="task", origin=ORIGIN
     )
+    try:
+        span = begin(dict(ctx.meta))
+    except Exception:  # noqa: BLE001 - a stranger's headers, which the SDK cannot read
+        span = begin({})
     span.set_data(DESTINATION, queue)
     span.set_data(MESSAGE_ID, ctx.id)
     span.set_data(RETRIES, ctx.attempt - 1)
