@@ -130,13 +130,13 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 2_060,
+    "admin": 2_075,
     "broker": 4_000,
     "bundle": 370,
     "cli": 4_000,
     "compat": 4_000,
     "dashboard": 1_850,
-    "contracts": 5_270,
+    "contracts": 5_280,
     "django": 450,
     "embedded": 4_000,
     "generate": 2_260,

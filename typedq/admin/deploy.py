@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast, final
 
 from typedq import registry
+from typedq.admin.overview import alive
 from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.compat import Comparison, compare
@@ -120,19 +121,17 @@ def plan(
     seen: Mapping[str, Any],
     schemas: Schemas,
     *,
-    fresh_s: float,
     memory: Memory | None = None,
     within_s: float | None = None,
 ) -> list[Plan]:
     """Return a plan for each task of the next version, and for each one that it lacks.
 
-    seen: from `overview`; fresh_s: workers not seen for longer are ignored
+    seen: from `overview`
     memory: of earlier plans; within_s: how long to compare
     Raises Unfinished after that time; with the same memory, the next call comes further.
     """
-    workers = [worker for worker in seen["workers"] if (worker["seen_s"] or 0) <= fresh_s]
     deployed: dict[str, dict[str, int]] = {}
-    for contract in (contract for worker in workers for contract in worker["reads"]):
+    for contract in (contract for worker in alive(seen) for contract in worker["reads"]):
         readers = deployed.setdefault(contract.partition("@")[0], {})
         readers[contract] = readers.get(contract, 0) + 1
     waits: dict[str, dict[str, tuple[int, int]]] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq import registry
@@ -87,13 +89,10 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         "time": instant(now_ms),
         "queues": queues,
         "workers": [
-            _worker(name, workers[name], now_ms)
+            {**_worker(name, workers[name], now_ms), "alive": name in live}
             for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
         ],
-        "contracts": [
-            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), live)}
-            for each in _contracts(app, survey.counts)
-        ],
+        "contracts": _contracts(app, survey.counts, groups, partial(readers.of, workers=live)),
         "parked": groups,
         "invalid_schemas": {id: error.reason for id, error in invalid.items()},
         "cron": cron.rows(app, snapshot.cron, live, now_ms),
@@ -102,6 +101,11 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         "dead": survey.dead,
         "since_start": survey.stats,
     }
+
+
+def alive(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the live workers of an overview, which says of each whether it is alive."""
+    return [worker for worker in seen["workers"] if worker["alive"]]
 
 
 def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
@@ -140,14 +144,24 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _contracts(app: TypedQ, counts: Mapping[str, int]) -> list[dict[str, Any]]:
+def _contracts(
+    app: TypedQ,
+    counts: Mapping[str, int],
+    groups: Iterable[Mapping[str, Any]],
+    read_by: Callable[[str], list[str]],
+) -> list[dict[str, Any]]:
+    """Return the contracts that wait, and those of the app, which may wait later."""
+    left = Counter[str]()
+    for group in groups:
+        if not group["read_by"]:  # by a worker that serves its queue and knows its format
+            left[parking.split_format(group["contract"])[0]] += group["messages"]
     ours = {task.contract.id for task in app.tasks.values()}
-    waiting = {contract for contract, n in counts.items() if n}
-    return [
-        {
-            **dict(zip(("task", "fingerprint"), contract.partition("@")[::2], strict=True)),
-            "waiting": counts.get(contract, 0),
-            "in_app": contract in ours,
-        }
-        for contract in sorted(ours | waiting)
-    ]
+    found = list[dict[str, Any]]()
+    for contract in sorted(ours | {contract for contract, n in counts.items() if n}):
+        task, _, fingerprint = contract.partition("@")
+        count, readers = counts.get(contract, 0), read_by(contract)
+        row: dict[str, Any] = {"task": task, "fingerprint": fingerprint, "waiting": count}
+        unreadable = min(count, left[contract]) if readers else count
+        more = {"in_app": contract in ours, "read_by": readers, "unreadable": unreadable}
+        found.append(row | more)
+    return found

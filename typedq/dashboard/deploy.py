@@ -40,7 +40,6 @@ def deploy(view: View) -> Response:
             admin.next_tasks(app, histories),
             facts.seen,
             admin.known_schemas(app, histories, facts.contracts.schemas),
-            fresh_s=2 * app.settings.lease,
             memory=view.site.memory,
             within_s=None if uploaded else _COMPARE_S,  # a browser sends no upload again
         )

@@ -247,7 +247,8 @@ def _tallies(app: TypedQ, config: ChildConfig, options: WorkerOptions) -> Tallie
     if options.metrics is None:
         return None
     # The name of the queue of broadcasts has an id.
-    labels = Labels.of([*app.tasks], [BROADCAST, *options.queues])
+    tasks = {name: task.aliases for name, task in app.tasks.items()}
+    labels = Labels.of(tasks, [BROADCAST, *options.queues])
     return Tallies(labels, options.concurrency, config.slots)
 
 
