@@ -20,7 +20,7 @@ from jsonschema.validators import validator_for
 
 from tests.compat import foreign_kinds
 from tests.compat.foreign_schemas import Maker, Schema, Writer, closed, edited, is_endless
-from tests.compat.fuzz import ENDLESS_S, Report, deadline, shown
+from tests.compat.fuzz import ENDLESS_S, Report, TooSlow, deadline, shown
 from typedq.compat import Comparison
 from typedq.contracts import fingerprint
 
@@ -74,6 +74,9 @@ def compared(report: Report, old: Side, new: Side) -> Comparison | None:
     try:
         with deadline(ENDLESS_S):
             _ = old.fingerprint, new.fingerprint
+    except TooSlow:
+        report.endless.add(f"{report.at}: fingerprints\n{shown(old.schema, new.schema)}")
+        return None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is counted and shown
         report.crash(error, old.schema, new.schema)
         return None
