@@ -59,11 +59,11 @@ def record_kind(cls: Any) -> Kind | None:
 
 
 def _says_more(cls: Any) -> bool:
-    """Whether a TypedDict or a base of it is closed, or types its other items: for pydantic."""
-    extra = getattr(cls, "__extra_items__", None)
-    if getattr(cls, "__closed__", None) or getattr(extra, "__name__", "NoExtraItems") != (
-        "NoExtraItems"
-    ):
+    """Whether a TypedDict or a base of it is closed, types its other items, or has a config."""
+    extra = getattr(getattr(cls, "__extra_items__", None), "__name__", "NoExtraItems")
+    if getattr(cls, "__closed__", None) or extra != "NoExtraItems":
+        return True
+    if hasattr(cls, "__pydantic_config__"):
         return True
     return any(map(_says_more, getattr(cls, "__orig_bases__", ())))
 
