@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import ipaddress
 import pathlib
 import uuid
@@ -18,6 +19,7 @@ from pydantic import Field
 from tests.compat.cases import model, struct
 from typedq.compat import Comparison, compare
 from typedq.contracts import contract_of
+from typedq.contracts.codec import Codec
 from typedq.contracts.schema import document
 
 
@@ -450,3 +452,23 @@ def test_elements_that_differ_elsewhere_may_be_equal_here(
     assert compare(foreign, document(several(set[kind]))).backward is backward
     assert compare(foreign, document(set[kind])).backward
     assert between(several(set[kind]), Annotated[set[kind], Meta(min_length=1)]).backward
+
+
+class Bits(enum.IntFlag):
+    A = 1
+    B = 2
+
+
+def test_flags_hold_as_many_bits_as_their_reader_takes() -> None:
+    flags: Any = Bits
+    unsigned, signed = Codec(struct(a=flags)), Codec(model(a=flags))
+    assert unsigned.parse(b'{"a":18446744073709551615}')
+    for codec, number in ((unsigned, 2**64), (signed, 2**63)):
+        with pytest.raises(ValueError, match="int"):
+            codec.parse(b'{"a":%d}' % number)
+    assert verdicts(struct(a=int), struct(a=flags)) == (False, True)
+    assert verdicts(struct(a=flags), model(a=flags)) == (False, True)
+    assert verdicts(INT64_OR_NOTHING, model(a=flags))[0]
+
+
+INT64_OR_NOTHING: Any = struct(a=Annotated[int, Meta(ge=0, le=2**63 - 1)])

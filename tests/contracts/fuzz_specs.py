@@ -92,10 +92,14 @@ LEAVES: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "int": (
         int,
         [None, Field(gt=0), at.Ge(2), Field(le=5), at.MultipleOf(2), PlainSerializer(int, int)],
-        [-2, 0, 1, 2, 3, 5, 6, 1 << 60],
+        [-2, 0, 1, 2, 3, 5, 6, 1 << 60, 1 << 70],
     ),
     "shifted": (Annotated[int, _MORE, _LESS], [None], [0, 2, 5]),
-    "float": (float, [None, Field(gt=0), at.Le(2.5)], [-1.5, 0.0, 1.0, 2.5, 9.5]),
+    "float": (
+        float,
+        [None, Field(gt=0), at.Le(2.5), Field(multiple_of=0.1)],
+        [-1.5, 0.0, 0.25, 0.3, 1.0, 2.5, 9.5],
+    ),
     "bool": (bool, [None], [True, False]),
     "none": (None, [None], [None]),
     "str": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import dataclasses
 import datetime as dt
 import fractions
 import ipaddress
@@ -19,6 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 import annotated_types
+import msgspec
 import pydantic
 import pydantic.networks
 import pydantic.types
@@ -91,6 +93,46 @@ def test_a_closed_typed_dict_refuses_other_items() -> None:
         with pytest.raises(InvalidBody, match="Extra inputs are not permitted"):
             made.decode(b'{"given": {"a": 1, "b": 2, "z": 3}}')
         assert '"additionalProperties":false' in made.schema_json().decode()
+
+
+CONFIG = pydantic.ConfigDict(extra="forbid", str_max_length=2)
+
+
+class Configured(te.TypedDict):
+    __pydantic_config__ = CONFIG  # type: ignore[misc]
+    a: str
+
+
+@dataclasses.dataclass
+class ConfiguredData:
+    __pydantic_config__ = CONFIG
+    a: str
+
+
+class HeirOfData(ConfiguredData): ...
+
+
+class Around(msgspec.Struct):
+    inner: ConfiguredData
+    items: list[Configured] = []
+
+
+def test_the_config_of_a_typed_dict_or_dataclass_is_enforced() -> None:
+    kinds: list[Any] = [Configured, ConfiguredData, HeirOfData]
+    for kind in kinds:
+        made = contract(kind)
+        for body in (b'{"given":{"a":"abc"}}', b'{"given":{"a":"a","z":1}}'):
+            with pytest.raises(InvalidBody) as caught:
+                made.decode(body)
+            assert caught.value.path.startswith("$.given.")
+        assert made.decode(b'{"given":{"a":"ab"}}')[0][0] == (
+            {"a": "ab"} if kind is Configured else kind(a="ab")
+        )
+    made = contract(Around)
+    for body in (b'{"a":"abc"}', b'{"a":"a","z":1}'):
+        for given in (b'{"inner":%b}', b'{"inner":{"a":"a"},"items":[%b]}'):
+            with pytest.raises(InvalidBody):
+                made.decode(b'{"given":' + given % body + b"}")
 
 
 def test_other_items_of_a_typed_dict_are_of_their_type() -> None:

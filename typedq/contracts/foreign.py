@@ -65,8 +65,9 @@ def is_pydantic(kind: Any) -> bool:
 
 
 def is_pydantic_dataclass(kind: Any) -> bool:
-    """Return True for a dataclass of pydantic's, which msgspec would read as a plain one."""
-    return isinstance(kind, type) and "__is_pydantic_dataclass__" in vars(kind)
+    """Return True for a dataclass of pydantic's or with a config for it, which msgspec ignores."""
+    config = hasattr(kind, "__pydantic_config__") and hasattr(kind, "__dataclass_fields__")
+    return isinstance(kind, type) and (config or "__is_pydantic_dataclass__" in vars(kind))
 
 
 def is_foreign(kind: Any) -> bool:

@@ -207,14 +207,14 @@ def elements(
     }
 
 
-def enum_values(cls: type[enum.Enum]) -> Schema:
-    """The values of an enum; of flags, every combination."""
+def enum_values(cls: type[enum.Enum], most: int = 2**64 - 1) -> Schema:
+    """The values of an enum; of flags, every combination, up to the most that is read as one."""
     if not issubclass(cls, enum.Flag):
         values = [member.value for member in cls]
         return {"enum": sorted(values, key=lambda value: (type(value).__name__, value))}
     boundary: Any = getattr(cls, "_boundary_", None)
     if boundary is enum.KEEP:  # bits it does not know; a negative number it complements
-        return {"type": "integer", "minimum": 0}
+        return {"type": "integer", "minimum": 0, "maximum": most}
     mask = 0
     for member in cls.__members__.values():
         mask |= member.value

@@ -53,7 +53,7 @@ def record_kind(cls: Any) -> RecordKind | None:
     if msgspec.Struct in bases:
         return "struct"
     if dict in bases:
-        return "typeddict" if hasattr(cls, "__total__") and not _limits_extra_items(cls) else None
+        return "typeddict" if hasattr(cls, "__total__") and not _needs_pydantic(cls) else None
     if tuple in bases:
         return "namedtuple" if hasattr(cls, "_fields") else None
     if hasattr(cls, "__dataclass_fields__"):
@@ -61,14 +61,14 @@ def record_kind(cls: Any) -> RecordKind | None:
     return "attrs" if hasattr(cls, "__attrs_attrs__") else None
 
 
-def _limits_extra_items(cls: Any) -> bool:
-    """Return True if a TypedDict or a base is closed or types extra items: pydantic reads those."""
-    extra = getattr(cls, "__extra_items__", None)
-    if getattr(cls, "__closed__", None) or getattr(extra, "__name__", "NoExtraItems") != (
-        "NoExtraItems"
-    ):
+def _needs_pydantic(cls: Any) -> bool:
+    """Whether a TypedDict or a base of it is closed, types its other items, or has a config."""
+    extra = getattr(getattr(cls, "__extra_items__", None), "__name__", "NoExtraItems")
+    if getattr(cls, "__closed__", None) or extra != "NoExtraItems":
         return True
-    return any(map(_limits_extra_items, getattr(cls, "__orig_bases__", ())))
+    if hasattr(cls, "__pydantic_config__"):
+        return True
+    return any(map(_needs_pydantic, getattr(cls, "__orig_bases__", ())))
 
 
 def fields_of(kind: Any) -> list[Field]:

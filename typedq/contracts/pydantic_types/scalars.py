@@ -186,7 +186,7 @@ def _enum(walk: Walk, node: Core, path: str) -> Schema:
     plain = {key: value for key, value in node.items() if key not in ("serialization", "ref")}
     if (unreadable := _unreadable(plain, members)) is not None:
         refuse(path, f"{unreadable} cannot be read back; give {cls.__name__} str or int values")
-    return walk.named(node, cls.__name__, lambda: {**about(cls), **enum_values(cls)})
+    return walk.named(node, cls.__name__, lambda: {**about(cls), **enum_values(cls, 2**63 - 1)})
 
 
 def _plain(schema: Schema) -> Callable[[Walk, Core, str], Schema]:
