@@ -244,6 +244,8 @@ def test_a_stack_that_the_sdk_attaches_has_no_secrets_either(start: Start, pii: 
     assert pii == (NAME in json.dumps(sent))
     (thread,) = event["threads"]["values"]
     assert thread["stacktrace"]["frames"][-1]["function"] == "work"
+    for each in transactions(sent):  # to which older ones attach it, too
+        assert not any(each.get("threads", {}).get("values", []))
 
 
 def frames(event: dict[str, Any]) -> Iterator[tuple[bool, bool]]:
