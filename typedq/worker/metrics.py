@@ -67,15 +67,11 @@ class WorkerMetrics:
 
     def _tasks(self, text: Exposition) -> None:
         waits: dict[str, list[float]] = {}
-        ends = len(OUTCOMES), len(OUTCOMES) + len(DURATIONS) + 1
+        low, high = len(OUTCOMES), len(OUTCOMES) + len(DURATIONS) + 1
         for task, queue, cells in self._tallies.rows():
             for outcome, count in zip(OUTCOMES, cells, strict=False):
                 text.add("typedq_tasks_total", count, task, queue, outcome)
-            durations, total, waited = (
-                cells[ends[0] : ends[1]],
-                cells[ends[1]],
-                cells[ends[1] + 1 :],
-            )
+            durations, total, waited = cells[low:high], cells[high], cells[high + 1 :]
             name = "typedq_task_duration_seconds"
             text.add_histogram(name, DURATIONS, durations, total, task, queue)
             before = waits.get(queue, [0.0] * len(waited))
