@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Generator
 from contextlib import suppress
+from pathlib import Path
 
-from tests.faults.app import note
+from tests.faults.app import EFFECTS, note, noted
 from tests.faults.limited import spin
 from typedq import Cancelled, Context, Retry, TypedQ
 
@@ -52,6 +54,20 @@ def failing_then(ctx: Context) -> None:
         raise OSError("to be retried") from None
 
 
+def burying(ctx: Context) -> None:
+    """Fail for good when it is cancelled; run well when it is retried as a dead letter."""
+    note(ctx, "start")
+    lines = noted(Path(os.environ[EFFECTS]))
+    if sum(line.startswith(ctx.id) and " start " in line for line in lines) > 1:
+        spin(4 * LONG_S)
+        note(ctx, "end")
+        return
+    try:
+        spin(60)
+    except Cancelled:
+        raise LookupError("for good") from None
+
+
 def shielded(ctx: Context) -> None:
     note(ctx, "start")
     with ctx.shield():
@@ -93,7 +109,7 @@ RETRY = Retry(max_retries=9, on=(OSError,), backoff=0.01)
 TASKS = {
     each.__name__: each
     for each in (
-        *(python_code, c_code, except_exception, catching, failing_then, shielded),
+        *(python_code, c_code, except_exception, catching, failing_then, burying, shielded),
         *(sleeping, acatching, ashielded, returning),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -222,6 +223,26 @@ def test_a_trace_never_fails_an_enqueue_for_want_of_room(spans: InMemorySpanExpo
         app.enqueue_many([app.tasks["work"].options(meta=full).call(), app.tasks["work"].call()])
         outbox.run()
     assert [len(span.links) for span in named(spans, "process high")] == [0, 1]
+
+
+def test_a_collector_that_does_not_answer_keeps_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's exporters try again and again, batch after batch, whatever time they are given."""
+    app, _ = fresh()
+    answers, asked = threading.Event(), threading.Event()
+
+    class Stuck:
+        def force_flush(self, timeout_ms: int) -> None:
+            asked.set()
+            answers.wait()
+
+    monkeypatch.setattr(trace, "get_tracer_provider", Stuck)
+    monkeypatch.setattr(otel, "FLUSH_S", 0.05)
+    stopping = threading.Thread(target=app.declarations.hooks.stop_hooks[-1], daemon=True)
+    stopping.start()
+    assert asked.wait(10)
+    stopping.join(10)
+    assert not stopping.is_alive()
+    answers.set()
 
 
 def test_an_unknown_relation_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +13,7 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
+from tests.oldest import run_with
 from typedq import Cancelled, Context, InvalidArguments, Reject, Retry, RetryIn, Secret, TypedQ
 from typedq.observe import sentry
 
@@ -30,6 +32,12 @@ class Kept(Transport):
     def capture_envelope(self, envelope: Envelope) -> None:
         for item in envelope.items:
             self.sent.append(json.loads(item.get_bytes()))
+
+
+@pytest.mark.slow
+def test_all_of_this_holds_with_the_oldest_supported_sdk(tmp_path: Path) -> None:
+    selection = [__file__, "-k", "not oldest"]
+    run_with("sentry-sdk==2.20.0", tmp_path, selection, {})
 
 
 @pytest.fixture
@@ -244,6 +252,8 @@ def test_a_stack_that_the_sdk_attaches_has_no_secrets_either(start: Start, pii: 
     assert pii == (NAME in json.dumps(sent))
     (thread,) = event["threads"]["values"]
     assert thread["stacktrace"]["frames"][-1]["function"] == "work"
+    for each in transactions(sent):  # to which older ones attach it, too
+        assert not any(each.get("threads", {}).get("values", []))
 
 
 def frames(event: dict[str, Any]) -> Iterator[tuple[bool, bool]]:

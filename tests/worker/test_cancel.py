@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults import cancelling
 from tests.faults.harness import Stage
+from typedq.admin.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -90,6 +91,26 @@ def test_what_is_held_unstarted_never_starts(cancels: Stage, wait_until: WaitUnt
     assert not set(held) & set(cancels.ids("start"))
     assert cancels.look().stats["cancelled"] == 3
     assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("children", [(1,), (2,), (1, 1)], ids=str)
+def test_a_dead_letter_that_is_retried_at_once_is_not_cancelled_again(
+    cancels: Stage, wait_until: WaitUntil, children: tuple[int, ...]
+) -> None:
+    """It has the same id, and the worker that takes it may have just read of the cancellation."""
+    workers = [cancels.worker("-c", str(count)) for count in children]
+    wait_until(lambda: [len(worker.children()) for worker in workers] == [*children])
+    wait_until(lambda: len(cancels.look().workers) == len(workers))
+    id = cancels.send("burying")
+    wait_until(lambda: id in cancels.ids("start"))
+    assert cancels.app.cancel(id).outcome == "told"
+    wait_until(lambda: id in cancels.dead())
+    assert list(DeadLetters(cancels.app).requeue([id])) == [1]
+    wait_until(cancels.is_drained)
+    assert [e.what for e in cancels.effects() if e.id == id] == ["start", "start", "end"]
+    stats = cancels.look().stats
+    assert (stats["done"], stats.get("cancelled", 0), cancels.dead()) == (1, 0, {})
+    assert [worker.stop() for worker in workers] == [0] * len(workers)
 
 
 def test_a_marked_message_of_a_killed_child_does_not_run_again(

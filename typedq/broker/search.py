@@ -5,7 +5,7 @@ No index is kept: a search reads what waits, in parts of at most 2,000 messages 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from typedq.broker.keys import Keys
@@ -122,8 +122,13 @@ class Cancellations(NamedTuple):
     cursor: str
 
 
-def cancellations(keys: Keys, after: str) -> Operation[Cancellations]:
-    """Return the cancellations after a cursor, at most 1,000; "" starts behind the last one."""
+def cancellations(
+    keys: Keys, after: str, sessions: Collection[str] = ()
+) -> Operation[Cancellations]:
+    """Return the cancellations after a cursor, at most 1,000; "" starts behind the last one.
+
+    Only those of messages that these sessions held: a dead letter that is retried has the same id.
+    """
     if not after:
         return Operation(
             "XREVRANGE",
@@ -131,11 +136,11 @@ def cancellations(keys: Keys, after: str) -> Operation[Cancellations]:
             ["+", "-", "COUNT", 1],
             lambda reply: Cancellations([], text(reply[0][0]) if reply else "0-0"),
         )
-    return Operation(
-        "XRANGE",
-        [keys.cancellations],
-        [f"({after}", "+", "COUNT", 1000],
-        lambda reply: Cancellations(
-            [fields[1] for _, fields in reply], text(reply[-1][0]) if reply else after
-        ),
-    )
+    held = {keys.in_flight(name).encode() for name in sessions}
+
+    def parse(reply: list[Any]) -> Cancellations:
+        # Older versions did not say of which session.
+        ids = [f[1] for _, f in reply if len(f) == 2 or f[3] in held]
+        return Cancellations(ids, text(reply[-1][0]) if reply else after)
+
+    return Operation("XRANGE", [keys.cancellations], [f"({after}", "+", "COUNT", 1000], parse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -34,7 +35,7 @@ MESSAGE_ID: Final = "messaging.message.id"
 MESSAGE_COUNT: Final = "messaging.batch.message_count"
 ERROR_TYPE: Final = "error.type"
 TASK, ATTEMPT, RETRY = "typedq.task", "typedq.attempt", "typedq.retry"  # our own
-FLUSH_MS: Final = 5_000
+FLUSH_S: Final = 5.0
 _propagator: Final = TraceContextTextMapPropagator()
 
 
@@ -57,7 +58,13 @@ def instrument(app: TypedQ, *, relation: Relation = "link") -> None:
     def flush() -> None:
         provider: Any = trace.get_tracer_provider()
         if hasattr(provider, "force_flush"):  # only that of an SDK has spans to flush
-            provider.force_flush(FLUSH_MS)
+            # The SDK gives this time to each batch or ignores it, so a collector that is down
+            # would keep the child for a minute.
+            flushing = threading.Thread(
+                target=provider.force_flush, args=(round(FLUSH_S * 1000),), daemon=True
+            )
+            flushing.start()
+            flushing.join(FLUSH_S)
 
 
 def _trace_enqueues(app: TypedQ, tracer: trace.Tracer) -> None:

@@ -145,13 +145,15 @@ def _capture(error: BaseException) -> None:
 def _describe(ctx: Context, event: Event, _: object) -> Event:
     """Add the arguments if personal data may be sent; drop variables, which would quote them."""
     __tracebackhide__ = True  # the SDK leaves such frames out
-    if event.get("type") == "transaction":
-        return event
+    # The SDK would attach a stack after this, with all variables; older ones to transactions, too.
+    attaches = sentry_sdk.get_client().options["attach_stacktrace"]
+    attaches = attaches and not _STACKS & event.keys()
+    if event.get("type") in ("transaction", "check_in"):
+        return {**event, "threads": {"values": []}} if attaches else event
     arguments, may_send = ctx.masked_arguments(), _may_send_arguments()
     if may_send:
         event.setdefault("extra", {})["arguments"] = _parsed(arguments)
-    if sentry_sdk.get_client().options["attach_stacktrace"] and not _STACKS & event.keys():
-        # The SDK would do it after this, with all variables.
+    if attaches:
         thread = {"stacktrace": current_stacktrace(), "crashed": False, "current": True}
         event["threads"] = {"values": [thread]}
     if not may_send or MASK in arguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import final
 
@@ -11,12 +12,13 @@ from typedq.broker.script import Argument
 from typedq.broker.search import cancellations
 from typedq.worker.broadcasts import CHECK_S, BroadcastConsumer
 from typedq.worker.child_process import ChildProcess
-from typedq.worker.journal import State
+from typedq.worker.journal import Entry, State
 from typedq.worker.processes import send_signal
 from typedq.worker.sync_tasks import CANCEL
 
 AGAIN_S, MAX_AGAIN_S = 0.05, 1.0  # a task may be shielded, or its child may not have it yet
 PENDING_S = 5.0
+_Attempt = tuple[int, int, float]  # pid, slot, start; 0 before it
 _NOT_ENDED = {State.HELD, State.WAITING, State.RUNNING}
 
 
@@ -32,7 +34,8 @@ class CancellationConsumer:
     def __init__(self, app: TypedQ, children: Callable[[], Sequence[ChildProcess]]) -> None:
         self._broker, self._children, self._cursor = app.broker, children, ""
         self._pending: dict[bytes, float] = {}  # id -> when it is forgotten (monotonic)
-        self._notified = set[bytes]()
+        self._notified = dict[bytes, _Attempt]()
+        self._sessions = deque[str](maxlen=1000)  # a lost reply may have just replaced one
         self._again_s = AGAIN_S
 
     @property
@@ -42,12 +45,14 @@ class CancellationConsumer:
 
     def step(self, now: float) -> float:
         """Read what was cancelled since the last time, and notify the children."""
-        ids, self._cursor = self._broker.call(cancellations(self._broker.keys, self._cursor))
+        self._sessions.extend(child.journal.session for child in self._children())
+        news = cancellations(self._broker.keys, self._cursor, self._sessions)
+        ids, self._cursor = self._broker.call(news)
         if not ids and not self._pending:
             return CHECK_S
         self._again_s = AGAIN_S if ids else min(2 * self._again_s, MAX_AGAIN_S)
         self._pending |= dict.fromkeys(ids, now + PENDING_S)
-        held = set[bytes]().union(*(self._notify(child) for child in self._children()))
+        held = {id: at for child in self._children() for id, at in self._notify(child).items()}
         self._pending = {
             id: now + PENDING_S if id in held else until
             for id, until in self._pending.items()
@@ -56,15 +61,21 @@ class CancellationConsumer:
         self._notified = held
         return self._again_s
 
-    def _notify(self, child: ChildProcess) -> set[bytes]:
-        """Notify a child of the cancelled messages that it holds; return their ids."""
-        entries = child.journal.entries()
-        held = [e for e in entries if e.id in self._pending and e.state in _NOT_ENDED]
+    def _notify(self, child: ChildProcess) -> dict[bytes, _Attempt]:
+        """Notify a child of the cancelled messages that it holds; return their attempts by id."""
+        held = [e for e in child.journal.entries() if self._is_cancelled(child.pid, e)]
         for entry in held:
             child.journal.cancel(entry.slot, entry.id)
         if held:
             send_signal(child.pid, CANCEL)
-        return {entry.id for entry in held}
+        return {e.id: (child.pid, e.slot, e.started) for e in held}
+
+    def _is_cancelled(self, pid: int, entry: Entry) -> bool:
+        if entry.id not in self._pending or entry.state not in _NOT_ENDED:
+            return False
+        # Another attempt of the same id is that of a dead letter which was retried.
+        waited = pid, entry.slot, 0.0
+        return self._notified.get(entry.id, waited) in (waited, (pid, entry.slot, entry.started))
 
 
 @final

@@ -11,6 +11,7 @@ from typedq import health
 from typedq.observe.exposition import Exposition, Metric
 from typedq.observe.labels import DURATIONS, EXITS, OUTCOMES, WAITS
 from typedq.observe.pages import Page
+from typedq.observe.sampled import Sampled
 from typedq.observe.tallies import Tallies
 from typedq.worker.memory import private_bytes
 from typedq.worker.status import Status
@@ -49,6 +50,8 @@ class WorkerMetrics:
 
     def __init__(self, tallies: Tallies, status: Status) -> None:
         self._tallies, self._status = tallies, status
+        # A child's page faults wait while the kernel counts: 30 ms for each GB.
+        self._private_bytes = Sampled(private_bytes)
 
     def page(self) -> Page:
         """Return what was counted until now."""
@@ -64,15 +67,11 @@ class WorkerMetrics:
 
     def _tasks(self, text: Exposition) -> None:
         waits: dict[str, list[float]] = {}
-        ends = len(OUTCOMES), len(OUTCOMES) + len(DURATIONS) + 1
+        low, high = len(OUTCOMES), len(OUTCOMES) + len(DURATIONS) + 1
         for task, queue, cells in self._tallies.rows():
             for outcome, count in zip(OUTCOMES, cells, strict=False):
                 text.add("typedq_tasks_total", count, task, queue, outcome)
-            durations, total, waited = (
-                cells[ends[0] : ends[1]],
-                cells[ends[1]],
-                cells[ends[1] + 1 :],
-            )
+            durations, total, waited = cells[low:high], cells[high], cells[high + 1 :]
             name = "typedq_task_duration_seconds"
             text.add_histogram(name, DURATIONS, durations, total, task, queue)
             before = waits.get(queue, [0.0] * len(waited))
@@ -90,5 +89,5 @@ class WorkerMetrics:
         if report.ticked:
             text.add("typedq_last_tick_seconds", time.monotonic() - report.ticked)
         for place, tally in enumerate(self._tallies.of_children):
-            if (pid := tally.pid) and (size := private_bytes(pid)):
+            if (pid := tally.pid) and (size := self._private_bytes(pid)):
                 text.add("typedq_child_memory_bytes", size, str(place))

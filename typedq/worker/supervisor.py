@@ -247,8 +247,7 @@ def _tallies(app: TypedQ, config: ChildConfig, options: WorkerOptions) -> Tallie
     if options.metrics is None:
         return None
     # The name of the queue of broadcasts has an id.
-    tasks = {name: task.aliases for name, task in app.tasks.items()}
-    labels = Labels.of(tasks, [BROADCAST, *options.queues])
+    labels = Labels.of({n: t.aliases for n, t in app.tasks.items()}, [BROADCAST, *options.queues])
     return Tallies(labels, options.concurrency, config.slots)
 
 

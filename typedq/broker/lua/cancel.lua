@@ -22,7 +22,7 @@ local found = search(5, ARGV[1], n[2], n[3], n[4], n[5])
 local k, m, flights = found[1], found[2], 5 + n[2]
 if k <= 1 or is_broadcast(m) then return found end
 if k <= flights then
-  redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*', 'i', ARGV[1])
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*', 'i', ARGV[1], 's', KEYS[k])
   redis.call('EXPIRE', KEYS[5], ARGV[6])
   redis.call('HSET', KEYS[k], ARGV[1], marked(m))
   return found
