@@ -9,9 +9,12 @@ from tests.faults.foreign import (
     libraries,
     out_of_sight,
     process,
+    settings,
+    table,
     timeouts,
 )
-from tests.faults.foreign.table import TABLE, declare, names
+from tests.faults.foreign.table import TABLE, names
+from typedq import TypedQ
 
 __all__ = [
     "TABLE",
@@ -23,5 +26,12 @@ __all__ = [
     "names",
     "out_of_sight",
     "process",
+    "settings",
     "timeouts",
 ]
+
+
+def declare(app: TypedQ) -> None:
+    """The table, and what tests of their own are about."""
+    table.declare(app)
+    settings.declare(app)
