@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.faults.foreign import (
     awaitables,
     exceptions,
+    finalizers,
     forks,
     libraries,
     out_of_sight,
@@ -21,6 +22,7 @@ __all__ = [
     "awaitables",
     "declare",
     "exceptions",
+    "finalizers",
     "forks",
     "libraries",
     "names",
@@ -35,3 +37,4 @@ def declare(app: TypedQ) -> None:
     """The table, and what tests of their own are about."""
     table.declare(app)
     settings.declare(app)
+    finalizers.declare(app)

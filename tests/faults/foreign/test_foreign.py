@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.app import EFFECTS
-from tests.faults.foreign import app, settings, surroundings
+from tests.faults.foreign import app, finalizers, settings, surroundings
 from tests.faults.foreign.app import TABLE, names
 from tests.faults.foreign.table import Deadly
 from tests.faults.harness import ROOT, Stage
@@ -302,6 +302,20 @@ def test_no_copy_runs_another_task_however_often_a_task_forks(foreign: Stage) ->
     ids = [foreign.send(task) for task in forking * 8]
     drain(foreign, "--burst")
     assert sorted(foreign.ids("end")) == sorted(ids)
+    assert len({effect.pid for effect in foreign.effects("start")}) == 1
+
+
+@pytest.mark.parametrize("flags", [("--burst",), ("--burst", "--solo")], ids=["worker", "solo"])
+@pytest.mark.parametrize("kind", finalizers.KINDS)
+def test_no_copy_made_after_an_attempt_talks_to_the_server(
+    foreign: Stage, kind: str, flags: tuple[str, ...]
+) -> None:
+    """It would settle, and fetch messages that nobody runs."""
+    values = [finalizers.ValueForks()] if kind == "of_value" else []
+    ids = [foreign.send(kind, *values) for _ in range(20)]
+    ids += [foreign.send("probe") for _ in range(3)]
+    drain(foreign, *flags)
+    assert sorted(foreign.ids("start")) == sorted(ids)
     assert len({effect.pid for effect in foreign.effects("start")}) == 1
 
 
