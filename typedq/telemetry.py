@@ -157,14 +157,24 @@ class _Output(logging.StreamHandler[TextIO]):
             text = self.format(record) + self.terminator
             try:
                 file = self.stream.fileno()
+            except ValueError:  # a task closed or detached it
+                if self.stream is not sys.__stderr__:
+                    raise
+                file = 2  # which Python leaves open
             except OSError:  # a stream in memory
                 self.stream.write(text)
                 return
-            left = text.encode(self.stream.encoding, errors="backslashreplace")
-            while left:
-                left = left[os.write(file, left) :]
+            _write_all(file, text.encode(self.stream.encoding, errors="backslashreplace"))
         except Exception:  # noqa: BLE001 - as every handler does it
             self.handleError(record)
+
+
+def _write_all(file: int, left: bytes) -> None:
+    while left:
+        try:
+            left = left[os.write(file, left) :]
+        except BlockingIOError:  # a program has made it so, for all that share the file
+            os.set_blocking(file, True)
 
 
 def _wants_colors(stream: TextIO) -> bool:

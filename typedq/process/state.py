@@ -10,11 +10,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast, final
 
 from typedq.process.forks import end_if_copy
@@ -22,9 +24,7 @@ from typedq.process.streams import Streams
 from typedq.telemetry import event, logger
 
 CHECK_EVERY_S = 0.005
-_LIMITS: Final = tuple(
-    f"RLIMIT_{name}" for name in ("NOFILE", "FSIZE", "CPU", "AS", "DATA", "STACK", "NPROC")
-)
+_LIMITS: Final = ("NOFILE", "FSIZE", "CPU", "AS", "DATA", "STACK", "NPROC")
 _FIXED: Final = {"SIGKILL", "SIGSTOP"}
 _SIGNALS: Final = sorted(
     number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
@@ -33,6 +33,7 @@ _SIGNALS: Final = sorted(
 get_handler: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 # Names, because a producer may run where there are none of these.
 _TIMERS: Final = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+_CLOCKS: Final = ("monotonic", "time", "sleep")
 
 
 class _Part(NamedTuple):
@@ -61,30 +62,49 @@ def _umask() -> int:
     return now
 
 
+@cache
+def _resources() -> tuple[int, ...]:
+    import resource
+
+    return tuple(getattr(resource, f"RLIMIT_{name}") for name in _LIMITS)
+
+
 def _limits() -> list[tuple[int, int]]:
     import resource
 
-    return [resource.getrlimit(getattr(resource, name)) for name in _LIMITS]
+    return [*map(resource.getrlimit, _resources())]
 
 
 def _set_limits(before: list[tuple[int, int]]) -> None:
     import resource
 
     try:
-        for name, limits in zip(_LIMITS, before, strict=True):
-            resource.setrlimit(getattr(resource, name), limits)
+        for kind, limits in zip(_resources(), before, strict=True):
+            resource.setrlimit(kind, limits)
     except (ValueError, OSError):
         event(logging.ERROR, "a task lowered limits of its process for good; the process ends")
         signal.raise_signal(signal.SIGTERM)
 
 
-def _collector() -> tuple[bool, tuple[int, int, int]]:
-    return gc.isenabled(), gc.get_threshold()
+def _collector() -> tuple[bool, tuple[int, int, int], int]:
+    return gc.isenabled(), gc.get_threshold(), gc.get_debug()
 
 
-def _set_collector(before: tuple[bool, tuple[int, int, int]]) -> None:
+def _set_collector(before: tuple[bool, tuple[int, int, int], int]) -> None:
     gc.enable() if before[0] else gc.disable()
     gc.set_threshold(*before[1])
+    gc.set_debug(before[2])
+
+
+def _stack_size() -> int:
+    now = threading.stack_size(0)  # it can only be read by setting another
+    if now:
+        threading.stack_size(now)
+    return now
+
+
+def _set_traceback_limit(limit: Any) -> None:
+    sys.tracebacklimit = limit  # None means none, too
 
 
 def _logger() -> tuple[Any, ...]:
@@ -122,11 +142,15 @@ def _set_filters(before: tuple[Any, list[Any]]) -> None:
     cast("list[Any]", warnings.filters).extend(content)
 
 
-def _set_clock(clock: Any) -> None:
-    time.monotonic = clock
+def _set_clocks(before: tuple[Any, ...]) -> None:
+    for name, clock in zip(_CLOCKS, before, strict=True):
+        setattr(time, name, clock)
 
 
 _LOGGER: Final = _Part("typedq's logger", _logger, _set_logger)
+_TRACEBACKS: Final = _Part(
+    "traceback limit", partial(vars(sys).get, "tracebacklimit"), _set_traceback_limit
+)
 _PARTS: Final = (
     # First: with a low limit, little else can be called.
     _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
@@ -145,7 +169,12 @@ _PARTS: Final = (
     _Part("logging.disable", lambda: logging.root.manager.disable, logging.disable),
     _LOGGER,
     _Part("warnings filters", _filters, _set_filters),
-    _Part("clock", lambda: time.monotonic, _set_clock),  # leases and time limits are read from it
+    _Part(
+        "clock", partial(attrgetter(*_CLOCKS), time), _set_clocks
+    ),  # leases, time limits and logs are read from it
+    _Part("stack size of threads", _stack_size, threading.stack_size),
+    _Part("digits of integers", sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    _TRACEBACKS,
 )
 _UNREADABLE: Final = object()
 _VALUES: Final = frozenset((int, float, str, set, bool))
@@ -204,17 +233,18 @@ class ProcessState:
             self.tidy.add(task)
         self.due = time.monotonic() + CHECK_EVERY_S
 
-    def restore_logger(self, task: object) -> None:
-        """Restore only typedq's logger, so that it logs a failure. In any thread; never raises.
+    def restore_log(self, task: object) -> None:
+        """Restore only what logs a failure. In any thread; never raises.
 
         The rest may be changed by coroutines that still run, and for a moment only.
         """
-        with suppress(BaseException):  # as above
-            before = self._parts[_PARTS.index(_LOGGER)]
-            if not _are_same(_read(_LOGGER), before):
-                _set_logger(before)
-                what, name = "a task changed its process; restored", getattr(task, "name", "")
-                event(logging.WARNING, what, task=name, changed=_LOGGER.name)
+        for part in (_LOGGER, _TRACEBACKS):
+            with suppress(BaseException):  # as above
+                before = self._parts[_PARTS.index(part)]
+                if not _are_same(_read(part), before):
+                    part.write(before)
+                    what, name = "a task changed its process; restored", getattr(task, "name", "")
+                    event(logging.WARNING, what, task=name, changed=part.name)
 
     def restore(self) -> list[str]:
         """Restore what differs, and return its names."""

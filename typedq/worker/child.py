@@ -12,6 +12,7 @@ from typing import final
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds, DedicatedClient
+from typedq.process import end_if_copy
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.decoder import MessageDecoder, ServerClock
@@ -113,6 +114,7 @@ class Child:
     def begin(self) -> None:
         """Run the app's start hooks. Raises what they raise."""
         self._middleware.start()
+        self._coroutines.keep_factory()
 
     def end(self) -> None:
         """Run the app's stop hooks."""
@@ -132,6 +134,7 @@ class Child:
         self._journal.phase = Phase.BUSY
         session, parked, token = self._session, self._parked, None
         while True:
+            end_if_copy()  # a finalizer forked after its task, as of its exception or arguments
             if self._stop_request[0]:
                 self.stopping = True  # a task may have held the signal
             if self._coroutines.running:
@@ -174,6 +177,7 @@ class Child:
 
     def _wait(self) -> str | None:
         """Wait for something to do; return the queue whose wake token was taken, if any."""
+        end_if_copy()
         # Before it waits, because what it waits for should not wait for this.
         self._zombies.reap(busy=self._coroutines.running > 0)
         if self._parent not in (None, _getppid()):
@@ -233,6 +237,7 @@ class Child:
             session.postpone(delivery)
             return False
         if session.unsettled:
+            end_if_copy()
             running.set(None)  # what is logged meanwhile is not of the task before
             session.sync()
             if not session.owns(delivery):

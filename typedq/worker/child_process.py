@@ -13,6 +13,7 @@ from typedq.telemetry import event
 from typedq.worker import processes
 from typedq.worker.journal import Entry, Journal, Phase, State
 
+_MAY_HAVE_BROKEN_IT = (State.RUNNING, State.FAILED)
 _LOST_STATUS = 255 << 8  # somebody else took the real one
 
 
@@ -90,13 +91,15 @@ class ChildProcess:
 
         A message that ran alone or beyond its hard timeout counts a crash, and its neighbors go
         back uncounted. If no culprit is known, each counts a loss; if it was `stopped`, none.
+        What failed counts as running: the server does not know of it, and its task may have broken
+        the process, which would break the next one, too.
         """
-        running = [entry.id for entry in entries if entry.state == State.RUNNING]
+        running = [entry.id for entry in entries if entry.state in _MAY_HAVE_BROKEN_IT]
         culprits = self.overdue or (running if len(running) == 1 else [])
         others: operations.Fate = "back" if stopped or culprits else "lost"
         fates = dict[bytes, operations.Fate]()
         for entry in entries:
-            if entry.state == State.RUNNING:
+            if entry.state in _MAY_HAVE_BROKEN_IT:
                 fates[entry.id] = "crash" if entry.id in culprits and not stopped else others
             elif entry.state == State.DONE:
                 fates[entry.id] = "done"

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 from typedq.app import TypedQ
 from typedq.errors import Cancelled, SoftTimeout
@@ -43,12 +43,17 @@ class Coroutines:
         self._tasks = dict[int, asyncio.Task[None]]()
         self._deliveries = dict[int, Delivery]()  # that have not ended, by slot
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._factory: Any = None
         self.running = 0
 
     def start(self, deliveries: Sequence[Delivery]) -> None:
         """Hand over deliveries; they start with the next turn of the loop."""
         self.running += len(deliveries)
         (self._loop or self._start_loop()).call_soon_threadsafe(self._start, deliveries)
+
+    def keep_factory(self) -> None:
+        """Keep the task factory that the app's start hooks left."""
+        self._factory = self._loop.get_task_factory() if self._loop else None
 
     def take_ended(self) -> list[Delivery]:
         """Return what ended since the last time."""
@@ -121,26 +126,32 @@ class Coroutines:
             if failed_turns == 1:
                 event(logging.ERROR, "the event loop does not run; retrying", error=error)
             time.sleep(_BACKOFF_S)
-        event(logging.CRITICAL, "a task broke the event loop; the process ends")
-        os._exit(1)  # coroutines are held that nobody will ever run; another process may
+        _end_process()
 
     def _start(self, deliveries: Sequence[Delivery]) -> None:
-        assert self._loop  # noqa: S101 - it calls this
-        base = self.middleware.base
+        loop, base = self._loop, self.middleware.base
+        assert loop  # noqa: S101 - it calls this
+        if not self._deliveries:  # not while others run, of which one may need it
+            loop.set_task_factory(self._factory)
         for delivery in deliveries:
             self._deliveries[delivery.slot] = delivery
-            # A slot is free again only when its task is over, so each is kept while it runs.
+            run = self._run(delivery)
             try:
-                task = self._loop.create_task(self._run(delivery), context=base.copy())
-            except BaseException:  # noqa: BLE001 - somebody set a task factory that cannot do this
-                self._loop.set_task_factory(None)
-                task = self._loop.create_task(self._run(delivery), context=base.copy())
-            self._tasks[delivery.slot] = task
-            task.add_done_callback(partial(self._settle_unstarted, delivery))
+                # Not `create_task`, which a task may have patched. A slot is free again only when
+                # its task is over, so each is kept while it runs.
+                task = asyncio.Task(run, loop=loop, context=base.copy())
+                self._tasks[delivery.slot] = task
+                task.add_done_callback(partial(self._end_unended, delivery))
+            except BaseException as error:  # noqa: BLE001 - what else was patched is unknown
+                run.close()
+                _end_process(error)
 
-    def _settle_unstarted(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
-        """Release a delivery whose task was cancelled before its first step."""
+    def _end_unended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        """End a delivery whose task was cancelled before its first step, or broken."""
         if self._deliveries.get(delivery.slot) is delivery:
+            if delivery.started and delivery.settlement is None:
+                error = None if task.cancelled() else task.exception()
+                delivery.settlement = failed(delivery, error or asyncio.CancelledError())
             self._end(delivery)
 
     async def _run(self, delivery: Delivery) -> None:
@@ -161,7 +172,7 @@ class Coroutines:
             self._journal.done(delivery.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             if self.middleware.process:
-                self.middleware.process.restore_logger(delivery.kind.task)
+                self.middleware.process.restore_log(delivery.kind.task)
             delivery.settlement = failed(delivery, error)
             self._note_end(delivery, began)
         self._end(delivery)
@@ -177,6 +188,14 @@ class Coroutines:
         self._ended.append(delivery)
         if len(self._ended) == 1:
             self._wake()
+
+
+def _end_process(error: BaseException | None = None) -> NoReturn:
+    """End it: coroutines are held that it will never run; another process may."""
+    try:
+        event(logging.CRITICAL, "a task broke the event loop; the process ends", error=error)
+    finally:
+        os._exit(1)
 
 
 @final

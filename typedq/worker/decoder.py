@@ -120,4 +120,5 @@ class MessageDecoder:
             delivery.arguments = contextvars.copy_context().run(decode, body)
         finally:
             end_if_copy()
-            self._journal.set_state(delivery.slot, State.HELD)
+        # Not if it raised: until that is settled, this counts as what may have broken the process.
+        self._journal.set_state(delivery.slot, State.HELD)

@@ -30,9 +30,13 @@ class Phase(IntEnum):
 
 
 class State(IntEnum):
-    """The state of a record. WAITING: not started, because it must run alone and others run."""
+    """The state of a record.
 
-    FREE, HELD, RUNNING, DONE, WAITING = range(5)
+    WAITING: not started, because it must run alone and others run; FAILED: the server does not know
+    yet how it failed
+    """
+
+    FREE, HELD, RUNNING, DONE, WAITING, FAILED = range(6)
 
 
 class Entry(NamedTuple):

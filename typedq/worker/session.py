@@ -17,7 +17,7 @@ from typedq.message import ID, KIND_AT, NEW, are_ids, is_message, must_run_alone
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery, MessageKind, MessageKinds
 from typedq.worker.journal import Journal, State, new_session
-from typedq.worker.settle import bad_message, outcome_of
+from typedq.worker.settle import FAILURES, bad_message, outcome_of
 
 MAX_PAUSE_S = 0.5
 Groups = Mapping[bytes, Sequence[Delivery]]
@@ -104,8 +104,9 @@ class Session:
         self.unsettled.append(delivery)
         if settlement is not None:
             delivery.settlement = settlement
-            # No longer running, so not to be revoked. If this process dies now, it is released.
-            self._journal.set_state(slot, State.FREE)
+            # If this process dies now, what failed may have broken it: it counts as if it ran.
+            has_failed = isinstance(settlement, FAILURES)
+            self._journal.set_state(slot, State.FAILED if has_failed else State.FREE)
             self.urgent = True
         if tally:
             tally.close()

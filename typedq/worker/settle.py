@@ -20,6 +20,8 @@ from typedq.task import Task
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery
 
+# How attempts end that raised: their tasks may have broken the process.
+FAILURES = (settlements.DeadLetter, settlements.Retry, settlements.Cancel)
 LOG_AGAIN_S = 60.0
 _logged_until: dict[str, float] = {}  # contract -> when its parked messages are logged again
 _CONTRACT = re.compile(rb"[a-z0-9][a-z0-9_.-]{0,63}@[0-9a-f]{1,64}")

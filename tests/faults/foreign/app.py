@@ -5,23 +5,36 @@ from __future__ import annotations
 from tests.faults.foreign import (
     awaitables,
     exceptions,
+    finalizers,
     forks,
     libraries,
     out_of_sight,
     process,
+    settings,
+    table,
     timeouts,
 )
-from tests.faults.foreign.table import TABLE, declare, names
+from tests.faults.foreign.table import TABLE, names
+from typedq import TypedQ
 
 __all__ = [
     "TABLE",
     "awaitables",
     "declare",
     "exceptions",
+    "finalizers",
     "forks",
     "libraries",
     "names",
     "out_of_sight",
     "process",
+    "settings",
     "timeouts",
 ]
+
+
+def declare(app: TypedQ) -> None:
+    """The table, and what tests of their own are about."""
+    table.declare(app)
+    settings.declare(app)
+    finalizers.declare(app)

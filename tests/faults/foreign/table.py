@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -208,6 +209,8 @@ def state() -> dict[str, Any]:
         "locale": locale.setlocale(locale.LC_ALL),
         "recursion": sys.getrecursionlimit(),
         "trace": [str(sys.gettrace()), str(sys.getprofile())],
+        "tracebacks": getattr(sys, "tracebacklimit", None),
+        "stdin": sys.stdin.closed,
         "gc": [gc.isenabled(), *gc.get_threshold()],
         "switch": sys.getswitchinterval(),
         "streams": [_stream(fd, name) for fd, name in ((1, "stdout"), (2, "stderr"))],
@@ -218,10 +221,20 @@ def state() -> dict[str, Any]:
         "socket": socket.getdefaulttimeout(),
         "policy": type(asyncio.get_event_loop_policy()).__name__,
         "logging": [logging.root.manager.disable, str(logging.getLogRecordFactory())[:20]],
+        "interpreter": [sys.get_int_max_str_digits(), _stack_size(), gc.get_debug()],
+        "clock": [vars(time)[name].__name__ for name in ("time", "sleep")],
         "logger": [_log.disabled, _log.level, len(_log.handlers), len(_log.filters)],
     }
 
 
 def _stream(fd: int, name: str) -> list[Any]:
     stream, status = getattr(sys, name), os.fstat(fd)
-    return [stream is not None and not stream.closed, status.st_ino, status.st_dev]
+    text = [getattr(stream, "encoding", None), getattr(stream, "errors", None)]
+    whole = stream is not None and not stream.closed
+    return [whole, status.st_ino, status.st_dev, os.get_blocking(fd), *text]
+
+
+def _stack_size() -> int:
+    now = threading.stack_size(0)
+    threading.stack_size(now)
+    return now

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.app import EFFECTS
-from tests.faults.foreign import app, surroundings
+from tests.faults.foreign import app, finalizers, settings, surroundings
 from tests.faults.foreign.app import TABLE, names
 from tests.faults.foreign.table import Deadly
 from tests.faults.harness import ROOT, Stage
@@ -210,6 +210,43 @@ def test_a_coroutine_that_silences_the_log_is_logged(
     assert len([event for event in logged if event["message"] == "task failed"]) == len(hows)
 
 
+@pytest.mark.parametrize("mode", ["sync", "coroutine"])
+def test_a_failure_is_logged_whatever_its_task_did_to_the_log(foreign: Stage, mode: Mode) -> None:
+    tasks = [name for name in names(mode) if "_and_fails" in name]
+    ids = {foreign.send(task): task for task in tasks}
+    logged = {event.get("id"): event for event in drain(foreign, "--burst")}
+    assert len(ids) >= 3
+    for id, task in ids.items():
+        assert "in fail" in logged[id]["traceback"], task
+        assert "in fail" in foreign.dead()[id]["traceback"], task
+
+
+def test_a_failure_that_breaks_its_process_counts(foreign: Stage) -> None:
+    """Else it would break one process after another, for ever."""
+    ids = [foreign.send("breaks", how) for how in settings.BREAKS]
+    ids += [foreign.send("refuses", settings.Breaking(how)) for how in settings.BREAKS]
+    after = foreign.send("probe")
+    worker = foreign.worker("-c", "1", "--burst")
+    assert worker.wait(60) == 0, worker.log.read_text()[-3000:]
+    assert foreign.dead().keys() == set(ids)
+    assert foreign.ended() == {after}
+    starts = foreign.ids("start")
+    assert all(starts.count(id) <= 3 for id in ids)
+
+
+@pytest.mark.parametrize("how", settings.LOOPS)
+def test_coroutines_start_whatever_a_task_patched_of_the_loop(
+    foreign: Stage, wait_until: WaitUntil, how: str
+) -> None:
+    worker = foreign.worker("-c", "1")
+    ids = [foreign.send("patches_loop", how)]
+    wait_until(lambda: foreign.ended() == set(ids))
+    ids += [foreign.send("anap") for _ in range(3)]
+    wait_until(lambda: foreign.ended() == set(ids))
+    assert worker.stop() == 0
+    assert not foreign.dead()
+
+
 def test_neighbours_that_a_task_cancels_are_settled(foreign: Stage, wait_until: WaitUntil) -> None:
     """Those that had begun as failed; those that had not begin again."""
     calls = [foreign.call("anap") for _ in range(3)]
@@ -265,6 +302,20 @@ def test_no_copy_runs_another_task_however_often_a_task_forks(foreign: Stage) ->
     ids = [foreign.send(task) for task in forking * 8]
     drain(foreign, "--burst")
     assert sorted(foreign.ids("end")) == sorted(ids)
+    assert len({effect.pid for effect in foreign.effects("start")}) == 1
+
+
+@pytest.mark.parametrize("flags", [("--burst",), ("--burst", "--solo")], ids=["worker", "solo"])
+@pytest.mark.parametrize("kind", finalizers.KINDS)
+def test_no_copy_made_after_an_attempt_talks_to_the_server(
+    foreign: Stage, kind: str, flags: tuple[str, ...]
+) -> None:
+    """It would settle, and fetch messages that nobody runs."""
+    values = [finalizers.ValueForks()] if kind == "of_value" else []
+    ids = [foreign.send(kind, *values) for _ in range(20)]
+    ids += [foreign.send("probe") for _ in range(3)]
+    drain(foreign, *flags)
+    assert sorted(foreign.ids("start")) == sorted(ids)
     assert len({effect.pid for effect in foreign.effects("start")}) == 1
 
 
