@@ -126,11 +126,12 @@ def _choose(
 
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
-    max_body, max_depth = limits
-    decode = task.contract.decode
-    return ContractReader(
-        task, lambda body: decode(body, max_body, max_depth), task.contract.runs_code
-    )
+    contract, (max_body, max_depth) = task.contract, limits
+
+    def decode(body: bytes) -> Arguments:
+        return contract.decode(body, max_body, max_depth)
+
+    return ContractReader(task, decode, contract.runs_code)
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
