@@ -24,20 +24,20 @@ _CELERY = (
     " --without-gossip --without-mingle --without-heartbeat"
 )
 DEFAULT = (
-    Contender(OWN, "typedq_", _TYPEDQ, 60_000, _TYPEDQ_SETTINGS, tasks=_BOTH),
+    Contender(OWN, "typedq_", _TYPEDQ, 250_000, _TYPEDQ_SETTINGS, tasks=_BOTH),
     Contender(
         BEFORE,
         "typedq_",  # the same module: the public surface has not changed
         _TYPEDQ,
-        60_000,
+        250_000,
         f"typedq at commit {BEFORE_COMMIT[:7]}, before redis-py; otherwise as typedq",
         same_versions("hiredis", "msgspec", "psutil"),
         commit=BEFORE_COMMIT,
         tasks=_BOTH,
     ),
-    Contender(FLOOR, "floor", _PYTHON, 200_000, "redis-py connections, 64 messages a script"),
-    Contender("floor-wide", "floor_wide", _PYTHON, 200_000, "the floor, 128 messages a script"),
-    Contender("floor-batch", "floor_batch", _PYTHON, 400_000, "pops 100 at a time, no ack"),
+    Contender(FLOOR, "floor", _PYTHON, 600_000, "redis-py connections, 64 messages a script"),
+    Contender("floor-wide", "floor_wide", _PYTHON, 600_000, "the floor, 256 messages a script"),
+    Contender("floor-batch", "floor_batch", _PYTHON, 1_000_000, "pops 100 at a time, no ack"),
     Contender("floor-one", "floor_one", _PYTHON, 20_000, "RPUSH, BLPOP, no ack"),
     Contender(
         "celery",
@@ -96,7 +96,7 @@ MORE = (
         META,
         "typedq_meta",
         _TYPEDQ,
-        60_000,
+        250_000,
         "as typedq, with a trace context of 55 bytes, unique to each message, in its metadata",
         tasks=_BOTH,
     ),
@@ -104,7 +104,7 @@ MORE = (
         METRICS,
         "typedq_",
         tuple(f"{command} --metrics-port 0 --metrics-host 127.0.0.1" for command in _TYPEDQ),
-        60_000,
+        250_000,
         "as typedq, and its worker counts for /metrics",
         tasks=_BOTH,
     ),

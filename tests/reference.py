@@ -173,7 +173,8 @@ _COMMANDS_HEAD = """\
 # Commands
 
 `typedq COMMAND --help` prints the same on a terminal. Commands with `--json` print JSON for
-programs. The exit code is 0 if all is well, 1 if the answer is no, 2 if the command was wrong.
+programs. The exit code is 0 if all is well, 1 if the answer is no, and 2 for an error: a wrong
+option or configuration, an app that cannot be loaded, or a server that does not answer.
 """
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,

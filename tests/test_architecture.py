@@ -29,14 +29,14 @@ LAYERS = (
         "domain",
         {
             *("bundle", "compat", "registry", "task", "outgoing", "remote"),
-            *("escort", "layers", "middleware", "failure"),
+            *("async_steps", "layers", "middleware", "failure"),
         },
     ),
     # testing/ is in the layer of the app, because `app.testing()` makes what it offers.
     (
         "application",
         {
-            *("app", "declarations", "encoder", "producer", "invoke", "single", "one_message"),
+            *("app", "declarations", "encoder", "producer", "invoke", "single", "message_methods"),
             "testing",
         },
     ),
@@ -62,13 +62,13 @@ SAME_LAYER = {
     ("failure", "task"),
     ("remote", "task"),
     ("remote", "compat"),
-    ("one_message", "single"),
-    ("one_message", "producer"),
-    ("app", "one_message"),
-    ("layers", "escort"),
+    ("message_methods", "single"),
+    ("message_methods", "producer"),
+    ("app", "message_methods"),
+    ("layers", "async_steps"),
     ("outgoing", "task"),
     ("outgoing", "layers"),
-    ("middleware", "escort"),
+    ("middleware", "async_steps"),
     ("middleware", "layers"),
     ("middleware", "outgoing"),
     ("testing", "app"),
@@ -130,13 +130,13 @@ IMPURE = {
 VAGUE_NAMES = {"utils", "util", "common", "base", "types", "helpers", "misc"}
 # Maximum lines of Python in each package, comments included.
 PACKAGE_LINES = {
-    "admin": 1_975,
+    "admin": 2_075,
     "broker": 4_000,
     "bundle": 370,
     "cli": 4_000,
     "compat": 4_000,
-    "dashboard": 1_770,
-    "contracts": 5_270,
+    "dashboard": 1_850,
+    "contracts": 5_280,
     "django": 450,
     "embedded": 4_000,
     "generate": 2_260,

@@ -77,7 +77,7 @@ CASES: list[Case] = [
     (UnknownTask("x", []), "no task named 'x'; this app has: none", {"known": ()}),
     (
         ConfigurationError(["one", "two"]),
-        "the configuration cannot work:\n  - one\n  - two",
+        "the configuration is invalid:\n  - one\n  - two",
         {"problems": ("one", "two")},
     ),
     (

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, cast, overload
 from typedq.contracts import Json, contract_of
 from typedq.declarations import Declarations
 from typedq.errors import AppNotFound, ConfigurationError, TypedQError
+from typedq.message_methods import MessageMethods
 from typedq.middleware import E, H, M
-from typedq.one_message import OneMessage
 from typedq.policy import CatchUp, Context, Queue, Retry, parse_queues
 from typedq.producer import Producer
 from typedq.remote import RemoteTask, remote_contract
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typedq.testing import TestQueue
 
 
-class TypedQ(OneMessage):
+class TypedQ(MessageMethods):
     """An app: a namespace with its queues and tasks. Settings are resolved at first use.
 
     Arguments left out come from `TYPEDQ_*` in the environment, then `[tool.typedq]` in the nearest
@@ -277,7 +277,7 @@ class TypedQ(OneMessage):
         from typedq.testing.queue import TestQueue
 
         outbox = TestQueue(self.declarations.hooks, self.declarations.find, lambda: self.settings)
-        captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.take, outbox)
+        captured = self._producer.captured(cast("Broker", NoServer(outbox)), outbox.capture, outbox)
         return Capture(outbox, captured)
 
     @property

@@ -24,7 +24,7 @@ class _Sources:
     """The values of each setting and their sources; a later source overrides an earlier one."""
 
     def __init__(self) -> None:
-        self.given: dict[str, tuple[object, str]] = {}
+        self.values: dict[str, tuple[object, str]] = {}
         self.problems: list[str] = []
 
     def offer(self, values: Mapping[str, object], source: str) -> None:
@@ -39,9 +39,9 @@ class _Sources:
                 reason = "give it as an argument of TypedQ; a fixed password belongs in the URL"
                 self.problems.append(f"credentials ({source}): {reason}")
             else:
-                self.given[name] = value, source
+                self.values[name] = value, source
 
-    def offer_file(self, name: str, file: str, *, is_also_given: bool) -> None:
+    def offer_file(self, name: str, file: str, *, is_variable_set: bool) -> None:
         """Add a value that a mounted file holds, such as a secret. Problems never quote it."""
         variable = variable_of(name)
         source = f"{variable}_FILE"
@@ -51,19 +51,19 @@ class _Sources:
             reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
             self.problems.append(f"{name} ({source}): {file} cannot be read: {reason}")
             return
-        if is_also_given:
+        if is_variable_set:
             self.problems.append(f"{name} ({source}): {variable} is set too; unset one of them")
         elif not value:
             self.problems.append(f"{name} ({source}): {file} is empty")
         else:
             self.offer({name: value}, source)
 
-    def settle(self) -> Settings:
+    def validate(self) -> Settings:
         """Return the settings. Raises ConfigurationError with every problem."""
         settings = None
         try:
             settings = Settings.model_validate(
-                {name: value for name, (value, _) in self.given.items()}
+                {name: value for name, (value, _) in self.values.items()}
             )
         except ValidationError as error:
             problems = error.errors(include_url=False, include_input=False)
@@ -77,7 +77,7 @@ class _Sources:
         if error["type"] == "missing":
             expected = f"give it as argument, {variable_of(name)} or in [tool.typedq]"
             return f"{name}: missing; {expected}"
-        value, source = self.given[name]
+        value, source = self.values[name]
         reason = _REASONS.get(error["type"]) or error["msg"].replace("Input should", "it should")
         if error["type"] == "value_error":
             reason = str(error["ctx"]["error"])
@@ -144,9 +144,9 @@ def resolve(
         variable = variable_of(name)
         sources.offer({name: environ.get(variable) or None}, variable)
         if file := environ.get(f"{variable}_FILE"):
-            sources.offer_file(name, file, is_also_given=bool(environ.get(variable)))
+            sources.offer_file(name, file, is_variable_set=bool(environ.get(variable)))
     sources.offer(arguments, "argument")
-    return sources.settle()
+    return sources.validate()
 
 
 def project_table(problems: list[str], start: Path | None = None) -> tuple[str, Mapping[str, Any]]:

@@ -30,12 +30,12 @@ class Declarations:
 
     tasks, cron_entries: read-only, by name; hooks: middleware and process hooks
     queue_names: of the app, or None while they are not known
-    given: the app as a command was given it (module:attr), else ""
+    app_path: the app as module:attr, if it was an argument of the command; else ""
     """
 
     def __init__(self, queue_names: tuple[str, ...] | None) -> None:
         self.queue_names = queue_names
-        self.given = ""
+        self.app_path = ""
         self.hooks = Hooks()
         self._tasks: dict[str, Task[..., Any]] = {}
         self._by_alias: dict[str, Task[..., Any]] = {}
@@ -169,6 +169,6 @@ class Declarations:
 
 def _warn(entry: CronEntry) -> None:
     """Warn at the line that calls `app.cron`."""
-    for doubt in entry.cron.doubts:
-        text = f"cron {entry.name!r}: {entry.cron.expression!r}: {doubt}"
+    for ambiguity in entry.cron.ambiguities:
+        text = f"cron {entry.name!r}: {entry.cron.expression!r}: {ambiguity}"
         warnings.warn(text, stacklevel=4)

@@ -91,7 +91,7 @@ class ConfigurationError(TypedQError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__(
-            "\n".join(["the configuration cannot work:", *map("  - {}".format, problems)])
+            "\n".join(["the configuration is invalid:", *map("  - {}".format, problems)])
         )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 Shield = Callable[[], AbstractContextManager[None]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a call: positional, by keyword
 
 # --- limits and context ---------------------------------------------------------------------------
 
@@ -121,9 +122,7 @@ class Attempt(Protocol):
     @property
     def kind(self) -> Target: ...
     @property
-    def args(self) -> tuple[Any, ...]: ...
-    @property
-    def kwargs(self) -> dict[str, Any]: ...
+    def arguments(self) -> Arguments: ...
     def context(self, shield: Shield) -> Context: ...
 
 
@@ -174,17 +173,14 @@ def call_attempt(
     attempt: Attempt, context: Context | None, middleware: MiddlewareStack, timer: Timer
 ) -> bool:
     """Call a sync task, inside its middleware. A cancellation is raised only below this frame."""
-    kind, args = attempt.kind, attempt.args
+    kind, (args, kwargs) = attempt.kind, attempt.arguments
     task, soft = kind.task, kind.limits.soft
     if task.contract.takes_context:
         args = (context or attempt.context(timer.shield), *args)
     if soft is not None or timer.is_set:
         timer.start(soft)
     try:
-        if soft is None:
-            result = task.fn(*args, **attempt.kwargs)
-        else:
-            result = call_task(task.fn, args, attempt.kwargs)
+        result = task.fn(*args, **kwargs) if soft is None else call_task(task.fn, args, kwargs)
     except BaseException as error:
         timer.stop()
         end_if_copy(error)
@@ -212,14 +208,14 @@ async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTim
     """Run a sync or coroutine task on the event loop. Raises what the task raises."""
     if middleware.shares_decimal:
         _copy_decimal()
-    task, args, context = attempt.kind.task, attempt.args, None
+    task, (args, kwargs), context = attempt.kind.task, attempt.arguments, None
     if task.contract.takes_context or middleware.layers:
         context = attempt.context(timer.shield)
     if task.contract.takes_context:
         args = (context, *args)
 
     async def call() -> None:
-        result = task.fn(*args, **attempt.kwargs)
+        result = task.fn(*args, **kwargs)
         if is_awaitable(result):
             await timer.run(_finish(result))
         else:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from typedq.escort import Escort, RunCoroutine
+from typedq.async_steps import AsyncSteps, RunCoroutine
 from typedq.process import end_if_copy
 
 A = TypeVar("A")
@@ -25,10 +25,10 @@ def call_inside(
 
     run: runs the steps of async layers on an event loop
     """
-    escort = Escort(run)
+    steps = AsyncSteps(run)
 
     async def within(step: Callable[[], Awaitable[Any]]) -> Any:
-        return escort.run(step)
+        return steps.run(step)
 
     error: BaseException | None = None
     try:
@@ -36,7 +36,7 @@ def call_inside(
     except StopIteration as returned:
         error = returned.value
     finally:
-        escort.close()
+        steps.close()
     _raise(error)
 
 

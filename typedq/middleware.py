@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from types import GeneratorType
 from typing import Any, TypeVar, final
 
+from typedq.async_steps import AsyncSteps, RunCoroutine, within_context
 from typedq.errors import ConfigurationError
-from typedq.escort import Escort, RunCoroutine, within_context
 from typedq.layers import acall_inside, call_inside
 from typedq.outgoing import EnqueueHook
 from typedq.policy import Context
@@ -105,11 +105,11 @@ class MiddlewareStack:
 
     def wait(self, awaitable: Awaitable[Any]) -> Any:
         """Await something on the event loop from outside, with the current context variables."""
-        escort = Escort(self._run)
+        steps = AsyncSteps(self._run)
         try:
-            return escort.run(lambda: awaitable)
+            return steps.run(lambda: awaitable)
         finally:
-            escort.close()
+            steps.close()
 
     def call(self, context: Context, task: Callable[[], None]) -> None:
         """Call a sync task inside all layers. Raises what the outermost layer raises."""

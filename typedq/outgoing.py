@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, final
@@ -106,7 +107,10 @@ class EnqueueContext:
 EnqueueHook = Callable[[EnqueueContext], Generator[None] | AsyncGenerator[None]]
 # Those that run around the current code: an enqueue inside a hook runs no hooks again.
 _running: ContextVar[tuple[int, ...]] = ContextVar("running_enqueue_hooks", default=())
-_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process, because threads end at a fork
+# By process, because threads end at a fork; and by how many of these loops a call is inside of,
+# because a hook of one app that blocks in an enqueue of another holds up the loop it runs on.
+_loops: dict[tuple[int, int], asyncio.AbstractEventLoop] = {}
+_here = threading.local()
 
 
 def send_inside(
@@ -173,17 +177,22 @@ def _run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a step of an async hook for a sync enqueue, on an event loop in a thread of its own."""
     import asyncio
 
-    loop = _loops.get(os.getpid()) or _start_loop()
+    depth: int = getattr(_here, "depth", 0)
+    loop = _loops.get((os.getpid(), depth)) or _start_loop(depth)
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
 
-def _start_loop() -> asyncio.AbstractEventLoop:
+def _start_loop(depth: int) -> asyncio.AbstractEventLoop:
     import asyncio
-    import threading
 
     loop = asyncio.new_event_loop()
-    if (known := _loops.setdefault(os.getpid(), loop)) is not loop:
+    if (known := _loops.setdefault((os.getpid(), depth), loop)) is not loop:
         loop.close()  # another thread was faster
         return known
-    threading.Thread(target=loop.run_forever, name="typedq-on-enqueue", daemon=True).start()
+
+    def serve() -> None:
+        _here.depth = depth + 1
+        loop.run_forever()
+
+    threading.Thread(target=serve, name="typedq-on-enqueue", daemon=True).start()
     return loop

@@ -66,7 +66,7 @@ class JsonContract(Contract):
         max_depth: int = MAX_DEPTH,
     ) -> bytes:
         body = super().encode(args, kwargs, max_body, max_depth)
-        if (path := self._validator.refused(msgspec.json.decode(body))) is not None:
+        if (path := self._validator.refused_path(msgspec.json.decode(body))) is not None:
             raise InvalidArguments(self.task, path, "the schema of the contract refuses it")
         return body
 

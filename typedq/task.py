@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import (
+    TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
@@ -64,6 +65,17 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     duplicate: bool = False
 
 
+_NOW = "{0}.enqueue(...) sends one message"
+_WITH = "{0}.options(delay=60).enqueue(...) sends one message with options"
+_LATER = "{0}.call(...) is a call to be sent later, as by app.enqueue_many"
+# What other queues name the methods of a task.
+_ELSEWHERE: Final = {
+    **dict.fromkeys(("delay", "send", "kiq", "defer"), _NOW),
+    **dict.fromkeys(("apply_async", "send_with_options"), _WITH),
+    **dict.fromkeys(("s", "si", "signature", "message"), _LATER),
+}
+
+
 class Enqueuer(Protocol):
     """The interface of the app that a task uses."""
 
@@ -99,11 +111,19 @@ class Sender(Generic[P]):
         """Return the name of the task."""
         return self.contract.task
 
+    if not TYPE_CHECKING:  # type checkers refuse unknown names by themselves
+
+        def __getattr__(self, name: str) -> Any:
+            if text := _ELSEWHERE.get(name):
+                raise AttributeError(f"a task has no {name}: {text.format(self.name)}")
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
+            )
+
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
-        limits = self._enqueuer.known_limits
-        contract = self.contract
-        body = contract.encode(args, kwargs, *limits)
+        contract, (max_body, max_depth) = self.contract, self._enqueuer.known_limits
+        body = contract.encode(args, kwargs, max_body, max_depth)
         return Call(contract.task, body, self._options, self._meta)
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Receipt:

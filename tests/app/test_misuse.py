@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ ANY: Any = app
 def ping(n: int) -> None: ...
 
 
+ANY_TASK: Any = ping
+
 REFUSED = [
     (lambda: ANY.task(retry=3)(ping.fn), "retry takes a Retry, such as Retry(max_retries=3)"),
     (lambda: ANY.task(aliases="old")(ping.fn), "aliases takes a list of names, such as ['old']"),
@@ -30,6 +33,30 @@ def test_a_declaration_of_another_kind_is_refused(declare: Any, said: str) -> No
     with pytest.raises(ConfigurationError) as caught:
         declare()
     assert said in str(caught.value)
+
+
+OTHERS = ["delay", "apply_async", "s", "si", "send", "send_with_options", "message", "kiq", "defer"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "sender", [ping, ping.options(delay=5), app.remote("other", contract=ping.fn)]
+)
+def test_the_names_of_other_queues_say_what_is_called_here(sender: Any, name: str) -> None:
+    assert not hasattr(sender, name)
+    with pytest.raises(AttributeError) as caught:
+        getattr(sender, name)
+    said = str(caught.value)
+    assert said.startswith(f"a task has no {name}: ")
+    assert f"{sender.name}." in said
+    assert any(method in said for method in (".enqueue(", ".options(", ".call("))
+
+
+def test_other_missing_attributes_are_told_as_by_python() -> None:
+    with pytest.raises(AttributeError, match=r"^'Task' object has no attribute 'colour'$"):
+        _ = ANY_TASK.colour
+    assert copy.copy(ping.options(delay=5)).name == "ping"
+    assert getattr(ping, "delay", None) is None
 
 
 def test_one_call_is_no_list() -> None:

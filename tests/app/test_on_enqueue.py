@@ -18,6 +18,7 @@ from typedq import (
     InvalidOptions,
     Queue,
     ServerUnavailable,
+    Task,
     TypedQ,
 )
 from typedq.message import decode_message
@@ -268,6 +269,37 @@ def test_an_enqueue_inside_a_hook_runs_no_hooks_again(app: TypedQ) -> None:
     app.tasks["mail"].enqueue("a")
     assert len(sent(app)) == 4
     assert seen == ["mail"]
+
+
+def test_an_async_hook_may_block_in_an_enqueue_of_another_app_with_async_hooks() -> None:
+    """Both would wait for one loop: the hook on it for its inner call, which cannot begin there."""
+    names, seen = ("one", "two", "three"), list[str]()
+    apps = [TypedQ(name, queues=["low"]) for name in names]
+
+    def task() -> None: ...
+
+    tasks = [app.task(task) for app in apps]
+
+    def add_hook(app: TypedQ, name: str, following: Task[[], None] | None) -> None:
+        @app.on_enqueue
+        async def hook(ctx: EnqueueContext) -> AsyncGenerator[None]:
+            await asyncio.sleep(0)
+            seen.append(name)
+            if following is not None:
+                following.enqueue()
+            yield
+
+    for app, name, following in zip(apps, names, [*tasks[1:], None], strict=True):
+        add_hook(app, name, following)
+
+    with apps[0].testing(), apps[1].testing(), apps[2].testing() as last:
+        thread = threading.Thread(target=tasks[0].enqueue, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+        asyncio.run(tasks[0].aenqueue())
+        assert len(last.waiting()) == 2
+    assert seen == [*names, *names]
 
 
 def test_hooks_share_the_caller_s_context_variables(app: TypedQ) -> None:

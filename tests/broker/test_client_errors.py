@@ -154,7 +154,7 @@ def test_out_of_memory_refuses_the_producer_and_not_the_worker(place: Place) -> 
         assert place(operations.renew(keys, ["s"], 30_000, "sup", b"{}"))[1] == []
         place.tick()
         assert place(operations.replace_session(keys, "s", "t", place.queues, 30_000)).kept
-        assert place(operations.recover_session(keys, "t", place.queues, owner=True)).back == 1
+        assert place(operations.recover_session(keys, "t", place.queues, owner=True)).requeued == 1
         place(stats.survey(keys, place.queues, []))
         place(stats.delete(keys, [ids[1]]))
         assert place.everywhere() == {ids[0]: 1, ids[2]: 1}

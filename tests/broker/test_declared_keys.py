@@ -111,7 +111,7 @@ def every_move(place: Place) -> Iterator[Callable[[], Operation[Any]]]:
     yield lambda: parking.park(keys, "d", aside, bounds)
     yield lambda: parking.unpark(keys, "d", group, 1)
     yield lambda: parking.release(keys, group, "ready", bounds=bounds)
-    yield lambda: parking.extent(keys, queues, [group])
+    yield lambda: parking.delayed_stats(keys, queues, [group])
     places = search.Places(["d"], queues, [group])
     yield lambda: operations.enqueue(keys, "lane", 2, batch, {})
     yield lambda: settlements.settle_and_fetch(keys, "d", queues, max_messages=1)

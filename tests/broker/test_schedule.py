@@ -318,7 +318,7 @@ def test_a_broadcast_after_a_crash_returns_to_the_same_supervisor(
     reaped = place(
         operations.recover_session(place.keys, "s", queues, owner=True, fates=fates, others="back")
     )
-    assert (reaped.done, reaped.back) == (1, 2)
+    assert (reaped.done, reaped.requeued) == (1, 2)
     assert set(place.ready(MINE)) == {id.decode() for id in ids[1:]}
     assert place.waiting() == 0
 
@@ -328,6 +328,6 @@ def test_broadcasts_of_a_lost_supervisor_are_dropped(
 ) -> None:
     place.expire("s")
     reaped = place(operations.recover_session(place.keys, "s", place.queues, owner=False))
-    assert (reaped.dead, reaped.back) == (0, 0)
+    assert (reaped.dead_lettered, reaped.requeued) == (0, 0)
     assert place.names().isdisjoint({"flight:s", "dead"})
     assert place.waiting() == 0

@@ -232,7 +232,7 @@ def test_recover_sent_twice_changes_nothing_more(place: Place) -> None:
     place.fill(2)
     place.fetch("a", 2)
     place.expire("a")
-    assert recover(place, "a", owner=False).back == 2
+    assert recover(place, "a", owner=False).requeued == 2
     before = place.snapshot()
     assert recover(place, "a", owner=False) == (False, 0, 0, 0)
     assert recover(place, "a", owner=True) == (False, 0, 0, 0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.broker.conftest import Place
 
-MOVE_NO_MESSAGE = {"wake_worker", "extent", "find", "open", "renew", "survey", "switch_cron"}
+MOVE_NO_MESSAGE = {"wake_worker", "delayed_stats", "find", "open", "renew", "survey", "switch_cron"}
 MINE = "_broadcast.mine"
 
 

@@ -81,7 +81,7 @@ def test_delete_drops_the_dead_letters_that_are_named(place: Place) -> None:
     assert place.redis.hkeys(place.keys.dead_letters) == [second.encode()]
 
 
-def test_dead_letters_are_listed_youngest_first_and_read_by_id(place: Place) -> None:
+def test_dead_letters_are_listed_newest_first_and_read_by_id(place: Place) -> None:
     ids = bury(place, 3)
     for n, id in enumerate(ids):
         place.redis.zadd(place.keys.dead, {id: 1_000 + n})

@@ -158,7 +158,7 @@ def test_what_workers_report_cannot_break_the_list(namespace: str) -> None:
     lines = {"w": json.dumps({"cron": hostile}).encode(), "x": b'{"cron": {"a": ["x"]}}'}
     live = reported_workers(Stats(0, 0, 0, {}, {}, lines, {}))
     assert live["x"] == Worker()
-    rows = cron.rows(app, cron.Seen({"a": 10**13 * 5}, {"b": 1}), live, 1_700_000_000_000)
+    rows = cron.rows(app, cron.CronState({"a": 10**13 * 5}, {"b": 1}), live, 1_700_000_000_000)
     assert [row["next"] for row in rows] == [None, None, None]
 
 

@@ -24,7 +24,7 @@ def test_none(shop: Shop) -> None:
     assert shop.out("dead", "retry", "--all", "-y") == "retry: 0 of 0 dead letter(s)\n"
 
 
-def test_list_is_youngest_first_and_can_be_narrowed(shop: Shop, cemetery: Cemetery) -> None:
+def test_list_is_newest_first_and_can_be_narrowed(shop: Shop, cemetery: Cemetery) -> None:
     old, young = cemetery.bury("fail")[0], cemetery.bury("send_email")[0]
     head, *rows = (line.split() for line in shop.out("dead", "list").splitlines())
     assert head == ["id", "died", "task", "queue", "kind", "error"]

@@ -392,7 +392,7 @@ def seen(**more: Any) -> dict[str, Any]:
 
 
 def worker(seen_s: float, *queues: str) -> dict[str, Any]:
-    return {"host": "h", "pid": 7, "seen_s": seen_s, "queues": queues}
+    return {"host": "h", "pid": 7, "seen_s": seen_s, "alive": seen_s <= 60, "queues": queues}
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def worker(seen_s: float, *queues: str) -> dict[str, Any]:
     ],
 )
 def test_what_waits_and_who_works(facts: Any, check: str, level: str, told: str) -> None:
-    found = [each for each in check_waiting(facts, fresh_s=60) if each.check == check]
+    found = [each for each in check_waiting(facts) if each.check == check]
     assert (level, told) in [(each.level, each.found) for each in found]
 
 
@@ -431,7 +431,7 @@ def test_every_queue_is_judged() -> None:
         {"name": "mid", "oldest_s": 9.0, "paused": False},
         {"name": "high", "oldest_s": 0.0, "paused": False},
     ]
-    found = check_waiting(seen(workers=[worker(1, "high")], queues=queues), fresh_s=60)
+    found = check_waiting(seen(workers=[worker(1, "high")], queues=queues))
     told = [(each.level, each.found) for each in found if each.check == "oldest"]
     assert told == [
         ("warning", "waits 17 min in low, which is paused"),
@@ -442,10 +442,10 @@ def test_every_queue_is_judged() -> None:
 
 @pytest.mark.parametrize(("workers", "level"), [([], "warning"), ([1], "problem")])
 def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
-    unread = {"waiting": 1200, "read_by": [], "task": "t", "fingerprint": "0f"}
-    read = unread | {"read_by": ["w"]}
+    unread = {"unreadable": 1200, "read_by": [], "task": "t", "fingerprint": "0f"}
+    read = unread | {"unreadable": 0, "read_by": ["w"]}
     facts = seen(workers=[worker(s, "low") for s in workers], contracts=[unread, read])
-    (found,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "contracts"]
+    (found,) = [each for each in check_waiting(facts) if each.check == "contracts"]
     assert (found.level, found.fix) == (level, "typedq check-schemas --live")
     assert found.found == "1,200 message(s) of t@0f: no live worker can read them"
 
@@ -453,22 +453,22 @@ def test_a_contract_that_nobody_reads(workers: list[float], level: str) -> None:
 def test_a_worker_that_does_not_know_this_protocol_is_named() -> None:
     workers = [worker(1, "high") | {"protocols": known} for known in ((), (1,), (2, 3))]
     facts = seen(workers=workers)
-    found = [each for each in check_waiting(facts, fresh_s=60) if each.check == "protocol"]
+    found = [each for each in check_waiting(facts) if each.check == "protocol"]
     assert [each.level for each in found] == ["problem"]
     assert found[0].found == "h:7 knows the enqueue protocols 2, 3, and this typedq sends 1"
     facts = seen(workers=workers[:2])
-    (fine,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "protocol"]
+    (fine,) = [each for each in check_waiting(facts) if each.check == "protocol"]
     assert fine.level == "ok"
 
 
 def test_workers_with_two_major_versions_of_croniter_are_named() -> None:
     workers = [worker(1, "low") | {"pid": n, "croniter": n} for n in (6, 7, None)]
     facts = seen(workers=[*workers, worker(99, "low") | {"croniter": 8}])
-    (found,) = [each for each in check_waiting(facts, fresh_s=60) if each.check == "croniter"]
+    (found,) = [each for each in check_waiting(facts) if each.check == "croniter"]
     assert (found.level, found.found) == ("warning", "croniter 6 on h:6; croniter 7 on h:7")
     assert "install one major version" in found.fix
     alike = seen(workers=[workers[0], *workers[2:]])
-    assert not [each for each in check_waiting(alike, fresh_s=60) if each.check == "croniter"]
+    assert not [each for each in check_waiting(alike) if each.check == "croniter"]
 
 
 def test_a_server_that_is_not_there_cannot_be_checked(place: Place) -> None:

@@ -103,6 +103,18 @@ def test_what_is_paused_delayed_and_parked_is_shown(shop: Shop, cemetery: Cemete
     assert (parked[0], parked[2], parked[4]) == ("low", "2", "nobody")
 
 
+def test_a_contract_that_is_read_and_whose_parked_messages_are_not_is_shown(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    contract = cemetery.park("fail", 2)
+    about = {"reads": [contract], "queues": ["high"], "seen_ms": round(time.time() * 1000)}
+    line = msgspec.json.encode(about)
+    cemetery.broker.call(operations.renew(cemetery.broker.keys, [], 60_000, "elsewhere", line))
+    (row,) = (c for c in shop.json("info")["contracts"] if c["waiting"])
+    assert (row["waiting"], row["read_by"], row["unreadable"]) == (2, ["elsewhere"], 2)
+    assert "1 worker, 2 parked for none" in shop.out("info")
+
+
 def test_who_can_read_what_waits_is_shown(shop: Shop, cemetery: Cemetery, wait_until: Any) -> None:
     for name, argument in (("legacy", "x"), ("resize", 7), ("send_email", "x")):
         cemetery.app.enqueue_many([cemetery.calls[name].options(delay=3_600).call(argument)])
@@ -122,7 +134,7 @@ def test_who_can_read_what_waits_is_shown(shop: Shop, cemetery: Cemetery, wait_u
 def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
     shop: Shop, cemetery: Cemetery
 ) -> None:
-    from typedq.admin.overview import overview
+    from typedq.admin.overview import alive, overview
 
     app = TypedQ(shop.namespace, url=shop.env["TYPEDQ_URL"], queues=[Queue("low")])
 
@@ -138,8 +150,11 @@ def test_upcasters_former_names_and_dead_workers_count_as_workers_count_them(
         about = {"reads": [modern.contract.id], "queues": ["low"], "seen_ms": round(seen_s * 1000)}
         line = msgspec.json.encode(about)
         cemetery.broker.call(operations.renew(cemetery.broker.keys, [], 60_000, name, line))
-    (waiting,) = (c for c in overview(app)["contracts"] if c["waiting"])
+    seen = overview(app)
+    (waiting,) = (c for c in seen["contracts"] if c["waiting"])
     assert (waiting["task"], waiting["read_by"]) == ("legacy", ["living"])
+    assert {w["name"]: w["alive"] for w in seen["workers"]} == {"living": True, "dead": False}
+    assert [worker["name"] for worker in alive(seen)] == ["living"]
     app.broker.close()
 
 

@@ -492,7 +492,7 @@ def test_two_branches_that_wrote_the_same_number(deployed: Project) -> None:
     deployed.change(('note: str = ""', 'b: str = ""'))
     deployed.export()
     told = deployed.check("--against", "git:other", code=2)
-    assert "schemas/ship/2.json is another one at git:other: keep that one, and run typedq" in told
+    assert "schemas/ship/2.json differs from the one at git:other: keep that one, and run" in told
     deployed.git("checkout", "-q", "other", "--", "schemas")
     assert "wrote schemas/ship/3.json" in deployed.export()
     assert "\nsafe: " in deployed.check("--against", "git:other")
@@ -544,7 +544,7 @@ def test_an_empty_server_is_safe(live: Project) -> None:
     told = live.check("--live")
     assert told == (
         "safe: this code reads all waiting messages\n"
-        "deploy order, for 0 live workers: any: deploy producers and workers in any order\n"
+        "deploy order, for 0 live workers: any: old and new code read each other's messages\n"
     )
 
 

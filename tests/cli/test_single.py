@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+
+import pytest
 
 from typedq.broker import operations, settlements
 
@@ -34,6 +37,23 @@ def test_payload_shows_the_arguments_beside_their_schema(shop: Shop, cemetery: C
     assert 'arguments  {"secret": "xyz"}' in shop.out("show", id, "--payload")
 
 
+def test_bytes_are_the_size_of_the_arguments_wherever_a_message_is(
+    shop: Shop, cemetery: Cemetery
+) -> None:
+    (dead,) = cemetery.bury("fail")
+    id = cemetery.calls["legacy"].options(meta={"tenant": "acme"}).enqueue("xyz").id
+    size = len('{"secret":"xyz"}')
+    assert (shop.json("show", id)["bytes"], shop.json("peek", "low")[0]["bytes"]) == (size, size)
+    about, letter = shop.json("show", dead, "--payload"), shop.json("dead", "show", dead)
+    assert (
+        about["bytes"]
+        == letter["bytes"]
+        == len(json.dumps(about["arguments"], separators=(",", ":")))
+    )
+    (listed,) = shop.json("dead", "list")
+    assert listed["bytes"] == letter["bytes"]
+
+
 def test_show_tells_why_a_message_is_dead(shop: Shop, cemetery: Cemetery) -> None:
     (id,) = cemetery.bury("fail")
     about = shop.json("show", id)
@@ -50,6 +70,22 @@ def test_show_peek_and_dead_show_metadata(shop: Shop, cemetery: Cemetery) -> Non
     shown = shop.out("peek", "low")
     assert "note=a b\\x1b[31m tenant=acme" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_what_was_cancelled_before_an_error_is_told(
+    shop: Shop, cemetery: Cemetery, flags: tuple[str, ...]
+) -> None:
+    call = cemetery.calls["legacy"].call("x")
+    last, *_, first = cemetery.app.enqueue_many([call] * 2_100)  # they are searched from the end
+    out, error = shop.here("cancel", first.id, last.id, "--limit", "1", *flags, code=2)
+    assert f"{last.id} is not among the first 1 waiting messages" in error
+    if flags:
+        (about,) = json.loads(out)
+        assert (about["id"], about["outcome"]) == (first.id, "dropped")
+    else:
+        assert out.startswith(f"{first.id} dropped: ")
+    assert cemetery.app.get(first.id).state == "unknown"
 
 
 def test_unknown_messages_end_with_1_and_no_ids_with_2(shop: Shop) -> None:

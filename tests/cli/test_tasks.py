@@ -27,7 +27,7 @@ REFUSED = [
     (["hold", "--eta", "2027-01-31T09:30Z", "--delay", "1"], "delay and eta exclude each other"),
     (["hold", "--expires", "soon"], "'soon' is neither a duration (10m, 2h) nor a date and time"),
     (["hold", "--expires", "2027-01-31T09:30"], "has no time zone; add Z for UTC"),
-    (["hold", "--expires", "0"], "hold: option 'expires': it is at least a millisecond"),
+    (["hold", "--expires", "0"], "hold: option 'expires': it must be at least a millisecond"),
     (["hold", "--expires", "1m", "--delay", "2m"], "it would expire before it is due"),
     (["hold", "--meta", "tenant"], "'tenant' is not KEY=VALUE (tenant=acme)"),
     (["hold", "--meta", "a=1", "--meta", "a=2"], "'a' is given twice"),

@@ -83,7 +83,8 @@ class Maker:
 
     def values(self, _depth: int) -> Schema:
         random = self.random
-        pool = random.choice([TEXTS, NUMBERS, [*ANYTHING, [1.0]], [True, False, None, 1, "1"]])
+        pools = [TEXTS, NUMBERS, [*ANYTHING, [1.0]], [True, False, None, 1, "1"]]
+        pool = copy.deepcopy(random.choice(pools))  # an edit may change a value in it
         listed = {"enum": random.sample(pool, random.randint(1, 3))}
         made: Schema = random.choice([listed, {"const": random.choice(pool)}])
         if self.chance(0.15):
@@ -259,37 +260,45 @@ def is_endless(document: Schema) -> bool:
     return bool(graph)
 
 
+_WHOLE = ("items", "prefixItems", "additionalProperties")  # their schemas are for whole values
+
+
 def closed(schema: Schema, *, alone: bool = True) -> Schema:
     """The same document, which refuses undeclared members where it is plain that none is written.
 
     `alone`: no other schema applies at the same place. Of the definitions, those are closed that
-    are the whole of a value wherever they are used.
+    are the whole of a value wherever they are used. A schema of a pattern is closed even if others
+    apply to the same member: then some values are not asked for.
     """
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)
     alone = alone and not schema.keys() & {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}
     if alone and not ({"anyOf", "oneOf"} <= schema.keys() or "properties" in schema):
-        for key in ("anyOf", "oneOf"):
-            if isinstance(schema.get(key), list):
-                made[key] = [closed(branch) for branch in schema[key]]
-    members = schema.get("properties")
-    if isinstance(members, dict):
-        made["properties"] = {name: closed(part) for name, part in members.items()}
+        made |= {key: closed(schema[key]) for key in ("anyOf", "oneOf") if key in schema}
+    for key in ("properties", "patternProperties"):
+        if key in schema:
+            made[key] = {name: closed(part) for name, part in _as_dict(schema[key]).items()}
+    if isinstance(members := schema.get("properties"), dict):
         loose = dict.fromkeys(schema.get("required", ()), True)
         must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
-    for key in ("items", "additionalProperties"):
-        if isinstance(schema.get(key), dict):
-            made[key] = closed(schema[key])
-    if isinstance(definitions := schema.get("$defs"), dict):
-        shared = _shared(schema)
-        made["$defs"] = {
-            name: body if shared is None or name in shared else closed(body)
-            for name, body in definitions.items()
-        }
-    return made
+    made |= {key: closed(schema[key]) for key in _WHOLE if key in schema}
+    return made | _closed_definitions(schema)
+
+
+def _closed_definitions(schema: Schema) -> dict[str, Any]:
+    if not isinstance(definitions := schema.get("$defs"), dict):
+        return {}
+    shared = _shared(schema)
+    found = {
+        name: body if shared is None or name in shared else closed(body)
+        for name, body in definitions.items()
+    }
+    return {"$defs": found}
 
 
 def _shared(document: Schema) -> set[str] | None:
@@ -298,17 +307,17 @@ def _shared(document: Schema) -> set[str] | None:
     while waiting:
         node, is_value = waiting.pop()
         if isinstance(node, list):
-            waiting += [(part, False) for part in node]
+            waiting += [(part, is_value) for part in node]
         for key, part in _as_dict(node).items():
             if key in ("$ref", "$dynamicRef"):
                 name = str(part).removeprefix("#/$defs/")
                 if "#" in name or "/" in name:
                     return None
                 found |= set() if is_value and len(node) == 1 else {name}
-            elif key in ("properties", "$defs"):
-                waiting += [(inner, key == "properties") for inner in _as_dict(part).values()]
+            elif key in ("properties", "patternProperties", "$defs"):
+                waiting += [(inner, key != "$defs") for inner in _as_dict(part).values()]
             else:
-                waiting.append((part, key in ("items", "additionalProperties")))
+                waiting.append((part, key in _WHOLE))
     return found
 
 

@@ -355,6 +355,7 @@ def test_a_refusal_that_quotes_nothing_says_why() -> None:
     short = Annotated[str, msgspec.Meta(min_length=30), typedq.Secret]
     assert "Expected `str` of length >= 30 - at $.a" in str(refusal(short, CANARY))
     assert refusal(tuple[int, S], ("x", CANARY)).reason == "Expected `int`, got `str`"
+    assert str(refusal(LoudModel, {"to": "u"})) == "t: Field required - at $.a.key"
 
 
 def test_a_worker_reads_the_same_and_its_reasons_quote_no_secret() -> None:

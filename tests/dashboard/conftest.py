@@ -114,12 +114,17 @@ class Shop:
         broker.call(settlements.settle_and_fetch(broker.keys, "s", [queue], max_messages=count))
 
     def bury(
-        self, name: str, error: str = "ValueError: no", count: int = 1, **options: Any
+        self,
+        name: str,
+        error: str = "ValueError: no",
+        count: int = 1,
+        kind: str = "failed",
+        **options: Any,
     ) -> list[str]:
         """Make dead letters of `report`; return their ids."""
         calls = [self.report.options(**options).call(name)] * count
         ids = [receipt.id for receipt in self.app.enqueue_many(calls)]
-        reason = {"kind": "failed", "error": error, "attempts": 2, "traceback": f"Trace\n{error}"}
+        reason = {"kind": kind, "error": error, "attempts": 2, "traceback": f"Trace\n{error}"}
         line = json.dumps(reason).encode()
         broker = self.app.broker
         for start in range(0, count, 500):

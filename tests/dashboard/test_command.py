@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.conftest import Shop, place, shop
 
-if TYPE_CHECKING:
-    from tests.conftest import WaitUntil
-
 __all__ = ["place", "shop"]  # fixtures
 pytestmark = pytest.mark.process
 
 
-def test_it_serves_on_this_machine_until_it_is_stopped(shop: Shop, wait_until: WaitUntil) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_on_this_machine_until_it_is_stopped(shop: Shop, number: signal.Signals) -> None:
     with shop.start("dashboard", "--port", "0", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"(http://127\.0\.0\.1:\d+/) \(read-only\)\n", line)
+        found = re.fullmatch(r"(http://127\.0\.0\.1:(\d+)/) \(read-only\)\n", line)
         assert found, line
         with urllib.request.urlopen(found[1], timeout=20) as answer:
             assert "<h1>Now</h1>" in answer.read().decode()
             assert "server" not in {name.lower() for name in answer.headers}
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        with socket.create_connection(("127.0.0.1", int(found[2]))):  # an idle client holds nothing
+            process.send_signal(number)
+            assert process.wait(20) == 0
 
 
 def test_what_the_pages_need_and_is_not_installed_is_named() -> None:

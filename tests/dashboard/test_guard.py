@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from pathlib import Path
@@ -14,10 +15,12 @@ from starlette.testclient import TestClient
 
 from tests.dashboard.conftest import SAME, Shop, history
 from typedq.dashboard import asgi
-from typedq.dashboard.guard import MAX_BODY
+from typedq.dashboard.guard import MAX_BODY, MAX_LOGIN, cookie_name
 from typedq.dashboard.view import PAGES
 
 if TYPE_CHECKING:
+    from starlette.types import Message, Scope
+
     from typedq.embedded import OwnServer
 
 TOKEN = "correct-horse-battery-staple"
@@ -71,7 +74,7 @@ def test_the_token_is_taken_from_a_header_or_a_login(shop: Shop) -> None:
 )
 def test_made_up_cookies_are_refused(shop: Shop, cookie: str) -> None:
     site = shop.site(token=TOKEN)
-    headers = [(b"cookie", f"typedq-dashboard={cookie}".encode())]
+    headers = [(b"cookie", f"{cookie_name(TOKEN)}={cookie}".encode())]
     assert site.get("/", headers=headers).status_code == 303
 
 
@@ -200,11 +203,50 @@ def test_an_upload_has_a_bound(shop: Shop) -> None:
     assert "16 MiB" in answer.text
 
 
+@pytest.mark.parametrize("body", [b"&" * (MAX_LOGIN + 1), b"token=" + b"a" * MAX_LOGIN])
+def test_a_stranger_may_send_little(shop: Shop, body: bytes) -> None:
+    headers = SAME | {"Content-Type": "application/x-www-form-urlencoded"}
+    site = shop.site(token=TOKEN)
+    answer = site.post("/login", content=body, headers=headers)
+    assert answer.status_code == 413
+    assert "64 KiB" in answer.text
+    assert site.post("/login", content=body[: MAX_LOGIN // 2], headers=headers).status_code == 401
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_error(shop: Shop) -> None:
+    """Each would leave a traceback in the log, and anybody can leave."""
+    given = [{"type": "http.request", "body": b"token=", "more_body": True}]
+
+    async def receive() -> Message:
+        return given.pop() if given else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None: ...
+
+    kind = (b"content-type", b"application/x-www-form-urlencoded")
+    headers = [(b"host", b"localhost"), (b"sec-fetch-site", b"same-origin"), kind]
+    about: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/login",
+        "headers": headers,
+        "query_string": b"",
+        "scheme": "http",
+        "server": ("localhost", 80),
+    }
+
+    async def leave() -> None:
+        await asgi(shop.app, token=TOKEN)(about, receive, send)
+
+    asyncio.run(leave())
+    assert not given
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])
 @pytest.mark.parametrize("path", ["/", "/contracts", "/dead/x"])
 def test_other_methods_do_nothing(shop: Shop, method: str, path: str) -> None:
     answer = shop.site(write=True).request(method, path, headers=SAME)
     assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("prefix", ["", "/queue", "/a/b c/ü"])
@@ -222,6 +264,25 @@ def test_it_works_under_any_prefix(shop: Shop, prefix: str) -> None:
     assert "<h1>Contracts</h1>" in there.text
     for link in set(re.findall(r'(?:href|src)="([^"#]+)"', there.text)):
         assert site.get(link).status_code == 200, link
+    left = site.post(f"{prefix}/logout", headers=SAME)
+    # A browser deletes only the cookie of the name and path that were set.
+    given, gone = (each.headers["set-cookie"].lower() for each in (answer, left))
+    assert "max-age=0" in gone
+    for part in (r"^[^=]*", r"path=[^;]*"):
+        assert re.findall(part, given) == re.findall(part, gone)
+    assert site.get(f"{prefix}/contracts").status_code == 303
+
+
+def test_dashboards_of_one_host_do_not_log_each_other_out(shop: Shop) -> None:
+    """A browser sends the cookies of all ports of a host to each."""
+    tokens = [TOKEN, f"{TOKEN}2"]
+    sites = [shop.site(token=token) for token in tokens]
+    for site, token in zip(sites, tokens, strict=True):
+        site.post("/login", data={"token": token}, headers=SAME)
+    both = dict(item for site in sites for item in site.cookies.items())
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in both.items())}
+    for token in tokens:
+        assert shop.site(token=token).get("/", headers=headers).status_code == 200
 
 
 def test_failed_logins_are_logged_with_the_address(

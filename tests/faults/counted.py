@@ -10,14 +10,14 @@ import threading
 from tests.faults.app import note
 from typedq import Context, Reject, Retry, TypedQ
 
-HARD_S = 2.0
+HARD_S, FORMER = 2.0, "was_work"
 _RETRY = Retry(max_retries=1, on=(OSError,), backoff=0.01, jitter=False)
 
 
 def declare(app: TypedQ) -> None:
     """Add both tasks."""
 
-    @app.task(retry=_RETRY, hard_timeout=HARD_S)
+    @app.task(retry=_RETRY, hard_timeout=HARD_S, aliases=(FORMER,))
     def work(ctx: Context, how: str) -> None:
         end(ctx, how)
         if how == "timeout" and ctx.attempt == 1:

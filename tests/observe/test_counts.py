@@ -15,9 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import WaitUntil
 from tests.faults.app import MORE
-from tests.faults.counted import HARD_S
+from tests.faults.counted import FORMER, HARD_S
 from tests.faults.harness import Stage, Worker
 from tests.worker.test_pages import free_port, get
+from typedq import TypedQ
 from typedq.observe.labels import DURATIONS, OUTCOMES, WAITS
 from typedq.worker.processes import send_signal
 
@@ -93,6 +94,22 @@ def test_counts_equal_the_records_of_ten_thousand_tasks(
     assert reasons["timeout"] == len(worker.events("hard timeout")) == 10
     assert total(seen, "typedq_child_exits_total", reason="recycled") > 2
     assert worker.stop() == 0
+
+
+def test_messages_of_a_former_name_count_for_the_task(
+    counted: Stage, wait_until: WaitUntil
+) -> None:
+    before = TypedQ(counted.app.settings.namespace, url=counted.url, queues=["mid"])
+
+    @before.task(name=FORMER)
+    def work(how: str) -> None: ...
+
+    work.enqueue("done")
+    before.broker.close()
+    _, port = start(counted, "-c", "1")
+    wait_until(lambda: counted.effects("done"))
+    wait_until(lambda: total(scrape(port), "typedq_tasks_total") == 1)
+    assert total(scrape(port), "typedq_tasks_total", task="work", queue="mid", outcome="done") == 1
 
 
 def test_killed_children_lose_at_most_the_attempt_they_were_in(

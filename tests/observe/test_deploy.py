@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,14 @@ def test_every_danger_has_an_alert() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is in Debian's prometheus")
-def test_promtool_accepts_the_rules() -> None:
-    command = ["promtool", "check", "rules", str(DEPLOY / "alerts.yml")]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "rules", str(DEPLOY / "alerts.yml")),
+        ("test", "rules", str(Path(__file__).with_name("alert_cases.yml"))),
+    ],
+)
+def test_promtool_accepts_the_rules_and_what_they_say(words: Sequence[str]) -> None:
+    command = ["promtool", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +14,16 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from typedq import Cancelled, ConfigurationError, Context, Reject, Retry, RetryIn, TypedQ
+from typedq import (
+    Cancelled,
+    ConfigurationError,
+    Context,
+    EnqueueContext,
+    Reject,
+    Retry,
+    RetryIn,
+    TypedQ,
+)
 from typedq.observe import otel
 
 _EXPORTER = InMemorySpanExporter()
@@ -145,6 +156,63 @@ def test_a_retry_is_an_event_and_only_a_final_error_is_an_error(
         type(error).__name__ if final else None
     )
     assert ran[-1].status.status_code.name == ("ERROR" if final else "UNSET")
+
+
+def test_the_span_of_an_exception_is_text_that_can_be_sent(spans: InMemorySpanExporter) -> None:
+    """An exporter that cannot encode one attribute loses the spans of its whole batch."""
+    app, errors = fresh()
+    strange = type("Odd", (LookupError,), {})
+    strange.__qualname__ = "Odd\udcff"
+    errors += [strange("no file \udc80"), Reject("no \udc81")]
+    with app.testing() as outbox:
+        for _ in range(2):
+            app.tasks["work"].enqueue()
+        outbox.run(raise_errors=False)
+    rejected, failed = named(spans, "process high")
+    for span, shown in ((rejected, "no \\udc81"), (failed, "no file \\udc80")):
+        (event,) = span.events
+        texts = [*(span.attributes or {}).values(), *(event.attributes or {}).values()]
+        for text in (*texts, span.status.description):
+            str(text).encode()  # raises UnicodeEncodeError
+        assert shown in str(span.status.description)
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int = 7
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("error", [Frozen(), Silent(), OSError("no file \udc80")], ids=type)
+def test_a_failed_enqueue_is_an_error_and_raises_what_it_would(
+    spans: InMemorySpanExporter, error: Exception
+) -> None:
+    app, _ = fresh()
+
+    @app.on_enqueue
+    def failing(ctx: EnqueueContext) -> Generator[None]:
+        yield
+        raise error
+
+    work = app.tasks["work"]
+    sends: list[Callable[[], object]] = [work.enqueue, lambda: asyncio.run(work.aenqueue())]
+    with app.testing():
+        for send in sends:
+            with pytest.raises(type(error)) as caught:
+                send()
+            assert caught.value is error
+    for span in named(spans, "send high"):
+        (event,) = span.events
+        assert (event.name, span.status.status_code.name) == ("exception", "ERROR")
+        assert (span.attributes or {})["error.type"] == type(error).__name__
+        for text in (*(event.attributes or {}).values(), span.status.description):
+            str(text).encode()
+    assert len(named(spans, "send high")) == 2
+    assert not trace.get_current_span().get_span_context().is_valid
 
 
 def test_a_trace_never_fails_an_enqueue_for_want_of_room(spans: InMemorySpanExporter) -> None:

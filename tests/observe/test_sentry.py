@@ -12,11 +12,11 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from typedq import Cancelled, Context, Reject, Retry, RetryIn, Secret, TypedQ
+from typedq import Cancelled, Context, InvalidArguments, Reject, Retry, RetryIn, Secret, TypedQ
 from typedq.observe import sentry
 
 Sent = list[dict[str, Any]]
-SECRET = "s3-cr3-t"  # not in the lines of code that an event shows
+SECRET, NAME = "s3-cr3-t", "n4-m3"  # not in the lines of code that an event shows
 Start = Callable[..., Sent]
 
 
@@ -164,6 +164,23 @@ def test_a_failure_is_one_event_when_it_is_final(
     assert statuses & {"aborted", "internal_error"}
 
 
+def no_class(_: object) -> None:
+    raise RuntimeError("no class")
+
+
+Hiding = type("Hiding", (Exception,), {"__class__": property(no_class)})
+
+
+@pytest.mark.parametrize("task", ["work", "awork"])
+def test_a_failure_that_cannot_be_read_is_one_event_too(start: Start, task: str) -> None:
+    sent, (app, errors) = start(), fresh()
+    errors.append(Hiding("why"))
+    run(app, task, name="grace")
+    (event,) = events(sent)
+    assert (event["level"], event["tags"]["task"]) == ("error", task)
+    assert event["message"].startswith("Hiding")
+
+
 @pytest.mark.filterwarnings("ignore:The send_default_pii option is deprecated")
 def test_arguments_are_sent_with_pii_only_and_without_secrets(start: Start) -> None:
     for pii in (False, True):
@@ -210,6 +227,65 @@ def test_what_a_task_reports_itself_has_no_secrets_either(start: Start) -> None:
     assert "tags" not in sent[-1]
 
 
+@pytest.mark.filterwarnings("ignore:The send_default_pii option is deprecated")
+@pytest.mark.parametrize("pii", [False, True])
+def test_a_stack_that_the_sdk_attaches_has_no_secrets_either(start: Start, pii: bool) -> None:
+    """It attaches the stack after all processors, and that has the frames of the worker."""
+    sent, app = start(send_default_pii=pii, attach_stacktrace=True), TypedQ("shop", queues=["low"])
+    sentry.instrument(app)
+
+    @app.task
+    def work(name: str, token: Annotated[str, Secret]) -> None:
+        sentry_sdk.capture_message("here")
+
+    run(app, name=NAME, token=SECRET)
+    (event,) = events(sent)
+    assert SECRET not in json.dumps(sent)
+    assert pii == (NAME in json.dumps(sent))
+    (thread,) = event["threads"]["values"]
+    assert thread["stacktrace"]["frames"][-1]["function"] == "work"
+
+
+def frames(event: dict[str, Any]) -> Iterator[tuple[bool, bool]]:
+    """Yield of each frame whether it is typedq's, and whether it has variables."""
+    traces = [*event.get("exception", {}).get("values", ())]
+    for each in [*traces, *event.get("threads", {}).get("values", ())]:
+        for frame in each["stacktrace"]["frames"]:
+            yield frame["module"].startswith("typedq."), "vars" in frame
+
+
+def test_frames_of_typedq_have_no_variables_where_calls_are_enqueued(start: Start) -> None:
+    """The encoder holds the arguments of a call that it refuses."""
+    sent, (app, _) = start(), fresh()
+    work: Any = app.tasks["work"]
+    name = "grace"
+    try:
+        work.enqueue(name, [SECRET])
+    except InvalidArguments as error:
+        sentry_sdk.capture_exception(error)
+    (event,) = events(sent)
+    assert SECRET not in json.dumps(sent)
+    assert set(frames(event)) == {(True, False), (False, True)}
+
+
+@pytest.mark.filterwarnings("ignore:The send_default_pii option is deprecated")
+def test_frames_of_typedq_have_no_variables_in_a_task(start: Start) -> None:
+    """Of a message without secrets, too: they may hold those of others."""
+    sent, app = start(send_default_pii=True, attach_stacktrace=True), TypedQ("shop", queues=["low"])
+    sentry.instrument(app)
+
+    @app.task
+    def work(name: str) -> None:
+        sentry_sdk.capture_message("here")
+        other: Any = work
+        other.enqueue([name])
+
+    run(app, name="grace")
+    message, failure = events(sent)
+    assert {own for own, has in frames(message) if has} == {False}
+    assert set(frames(failure)) == {(True, False), (False, True)}
+
+
 def test_without_the_sdk_nothing_is_added(start: Start) -> None:
     app, errors = fresh()
     seen = list[dict[str, str]]()
@@ -226,6 +302,28 @@ def test_without_the_sdk_nothing_is_added(start: Start) -> None:
     start()
     run(app, name="grace")
     assert seen[-1].keys() == {"sentry-trace", "baggage"}
+
+
+@pytest.mark.parametrize(
+    "baggage", ["sentry-sample_rate=1e400", "sentry-sample_rand=nan", "%ff%fe=%zz,sentry-%20"]
+)
+def test_headers_that_the_sdk_cannot_read_fail_no_attempt(start: Start, baggage: str) -> None:
+    sent, app = start(), TypedQ("shop", queues=["low"])
+    ran = list[str]()
+    sentry.instrument(app)
+
+    @app.task
+    def work(name: str) -> None:
+        ran.append(name)
+
+    trace = "1" * 32 + "-" + "2" * 16 + "-1"
+    with app.testing() as outbox:
+        call = work.options(meta={"sentry-trace": trace, "baggage": baggage}).call("grace")
+        app.declarations.hooks.enqueue_hooks.clear()  # a stranger sent it
+        app.enqueue_many([call])
+        outbox.run()
+    assert ran == ["grace"]
+    assert len(transactions(sent)) == 1
 
 
 def test_a_trace_never_fails_an_enqueue_for_want_of_room(start: Start) -> None:

@@ -44,7 +44,7 @@ def attempts(number: random.Random, *, ms: int, delays: bool) -> list[Attempt]:
 
 def tally_of(made: list[Attempt], slots: list[int]) -> Tally:
     """Return the counts of a child that holds these messages in these slots."""
-    tally = Tallies(Labels.of(["nap"], ["mid"]), 1, SLOTS).of_children[0]
+    tally = Tallies(Labels.of({"nap": ()}, ["mid"]), 1, SLOTS).of_children[0]
     journal, run = Journal(SLOTS), compact(slots)
     tally.started, tally.ids = journal.started, journal.ids
     journal.hold(run, [each.message[25:51] for each in made], [0] * len(made))

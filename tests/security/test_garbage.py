@@ -236,4 +236,4 @@ def test_burst_solo_worker_and_info_survive_garbage(stage: Stage, wait_until: Wa
     plant(stage, garbage)
     facts = overview(stage.app)
     assert [queue["name"] for queue in facts["queues"]] == ["high", "mid", "low"]
-    list(check_waiting(facts, fresh_s=60))
+    list(check_waiting(facts))

@@ -299,7 +299,7 @@ def test_bad_name_in_a_message_is_dead_lettered_and_creates_no_key(stage: Stage)
     told = stage.dead()
     for id in bad:
         assert told[id]["kind"] == "bad_message", bad[id]
-        assert told[id]["error"] == "no contract has the name that it gives"
+        assert told[id]["error"] == "its contract id is malformed"
     assert {told[id]["error"] for id in astray} == {"it names another queue than the one it was in"}
     assert [why["kind"] for why in told.values()].count("garbage") == len(odd)
     parked = stage.ask(groups(stage.keys))

@@ -473,7 +473,7 @@ def test_an_attempt_has_context_variables_of_its_own(
         asyncio.run(queue.arun())
     assert seen == ["of the test"] * 3
     assert os.getcwd() == before  # noqa: PTH109
-    assert "a task changed its process; put back" in caplog.messages
+    assert "a task changed its process; restored" in caplog.messages
 
 
 # --- the app

@@ -47,6 +47,8 @@ send_email.enqueue()  # misuse: missing argument
 resize.call(width=5)  # misuse: missing argument after a context
 send_email.enqueue(email, email)  # misuse: one argument too many
 resize.enqueue(7, widht=50)  # misuse: misspelt argument
+send_email.delay(email)  # misuse: a method of another queue
+send_email.options(delay=5).apply_async(email)  # misuse: a method of another queue, with options
 send_email.options(dealy=5)  # misuse: misspelt option
 send_email.options(delay="5")  # misuse: wrong type of an option
 send_email.options(expires="1h")  # misuse: text for an expiry

@@ -13,6 +13,7 @@ import pytest
 from tests.faults import scheduled
 from tests.faults.harness import Worker
 from typedq import InvalidArguments, InvalidOptions, Receipt, Task
+from typedq.admin.single import show
 from typedq.broker.stats import contracts
 
 if TYPE_CHECKING:
@@ -63,6 +64,23 @@ def test_broadcast_runs_once_on_every_worker(
     assert stage.look().stats["broadcast"] == 21
     assert stage.look().stats["delivered"] == 63
     assert told.contract.id in stage.ask(contracts(stage.keys))
+
+
+def test_a_broadcast_is_shown_with_the_workers_that_read_it(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    """Not as if nobody served its queue, which is of one worker and in no report."""
+    (worker,) = ready(stage, 1, wait_until=wait_until)
+    runs, waits = (stage.app.tasks["hold"].broadcast(stage.gate()).id for _ in range(2))
+    wait_until(lambda: runs in stage.ids("start"))
+    (name,) = stage.look().workers
+    for id in (runs, waits):
+        about = show(stage.app, id)
+        assert (about["read_by"], about["why"]) == ([name], "")
+    assert show(stage.app, runs)["state"] == "in flight"
+    stage.open_gate()
+    wait_until(lambda: {runs, waits} <= stage.ended())
+    assert worker.stop() == 0
 
 
 def test_broadcast_to_an_idle_worker_runs_at_once(

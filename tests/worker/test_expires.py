@@ -179,7 +179,7 @@ def test_one_that_was_decoded_in_time_expires_before_it_begins(
         id="0" * 26, contract=f"{task}@0", queue="mid", options=b"-", body=b"{}"
     )
     kind = MessageKind(kind_of(message), ["mid"])
-    job = Delivery(message, 0, kind, b"0" * 26, kind.body_at)
+    job = Delivery(message, 0, kind, kind.body_at)
     known = stage.app.tasks[task]
     job.kind.resolve(known, lambda _: ((), {}), runs_code=False, limits=Limits(None, None))
     job.until = time.monotonic()

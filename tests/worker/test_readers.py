@@ -95,7 +95,7 @@ class Reader:
         (id,) = new_ids(1)
         text = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=body)
         kind = self.kinds.of(text)
-        delivery = Delivery(version + text[1:], 0, kind, id.encode(), kind.body_at)
+        delivery = Delivery(version + text[1:], 0, kind, kind.body_at)
         self.journal.hold([0], [delivery.id], [0])
         return self.decoder.decode(delivery) or delivery
 
@@ -137,8 +137,8 @@ def reader(app: TypedQ) -> Reader:
 
 def payload(opened: Opened) -> object:
     assert isinstance(opened, Delivery), opened
-    assert opened.kwargs == {}
-    (only,) = opened.args
+    (only,), by_keyword = opened.arguments
+    assert by_keyword == {}
     return only
 
 

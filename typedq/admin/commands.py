@@ -8,12 +8,12 @@ from typedq.app import TypedQ
 
 
 def with_app(app: TypedQ, command: str) -> str:
-    """Return a command of typedq with the app, if it was given to this process as a word.
+    """Return a command of typedq with the app, if the app was an argument of this process.
 
-    Whoever sets TYPEDQ_APP need not repeat it. A text that is no such command stays as it is.
+    If TYPEDQ_APP names it, the command needs no app. Other texts are returned as they are.
     """
-    given = app.declarations.given
-    if not given or not command.startswith("typedq "):
+    path = app.declarations.app_path
+    if not path or not command.startswith("typedq "):
         return command
     option = "" if command.startswith("typedq worker") else "-A "
-    return f"{command} {option}{shlex.quote(given)}"
+    return f"{command} {option}{shlex.quote(path)}"

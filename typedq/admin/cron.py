@@ -17,39 +17,42 @@ from typedq.policy import Cron, Schedule
 from typedq.task import Receipt
 
 
-class Seen(NamedTuple):
-    """What the server knows, by entry, in ms: the last slot, 0 or less if none; paused since."""
+class CronState(NamedTuple):
+    """The state of cron entries on the server, by name, in ms since the epoch.
 
-    slots: dict[str, int]
-    paused: dict[str, int]
+    last_slot_ms: 0 or less if no slot was enqueued yet
+    """
+
+    last_slot_ms: dict[str, int]
+    paused_since_ms: dict[str, int]
 
 
-def read(app: TypedQ) -> Seen:
-    """Ask the server. Raises ServerError."""
+def read(app: TypedQ) -> CronState:
+    """Read the state of all entries from the server. Raises ServerError."""
     broker, keys = app.broker, app.broker.keys
-    return Seen(broker.call(cron.last_slots(keys)), broker.call(cron.paused_cron(keys)))
+    return CronState(broker.call(cron.last_slots(keys)), broker.call(cron.paused_cron(keys)))
 
 
 def rows(
-    app: TypedQ, seen: Seen, live: Mapping[str, registry.Worker], now_ms: int
+    app: TypedQ, state: CronState, live: Mapping[str, registry.Worker], now_ms: int
 ) -> list[dict[str, Any]]:
     """Return the keys of `cron list --json`: entries of the app, of live workers, and paused ones.
 
-    live: by name
+    live: the live workers by name
     """
-    known: dict[str, Schedule | None] = dict.fromkeys(seen.paused)
+    known: dict[str, Schedule | None] = dict.fromkeys(state.paused_since_ms)
     for worker in live.values():
         known |= worker.cron
-    known |= app.declarations.schedules()
+    known |= app.declarations.schedules()  # last, because the app's own schedule is the newest
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
     return [
-        _row(name, schedule, seen, [n for n, w in live.items() if name in w.cron], now)
+        _row(name, schedule, state, [n for n, w in live.items() if name in w.cron], now)
         for name, schedule in sorted(known.items())
     ]
 
 
 def _row(
-    name: str, schedule: Schedule | None, seen: Seen, fired_by: list[str], now: datetime
+    name: str, schedule: Schedule | None, state: CronState, fired_by: list[str], now: datetime
 ) -> dict[str, Any]:
     following = schedule and _next(schedule, now)
     return {
@@ -57,11 +60,11 @@ def _row(
         "task": schedule and schedule.task,
         "expression": schedule and schedule.expression,
         "tz": schedule and schedule.tz,
-        "last": instant(max(seen.slots.get(name, 0), 0) or None),
+        "last": instant(max(state.last_slot_ms.get(name, 0), 0) or None),
         "next": following and instant(round(following.timestamp() * 1000)),
         "next_s": following and (following - now).total_seconds(),
-        "paused": name in seen.paused,
-        "paused_since": instant(seen.paused.get(name)),
+        "paused": name in state.paused_since_ms,
+        "paused_since": instant(state.paused_since_ms.get(name)),
         "fired_by": fired_by,
     }
 
@@ -80,17 +83,17 @@ class CronAdmin:
         self._app, self._broker, self._keys = app, app.broker, app.broker.keys
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what `rows` does, of now."""
-        seen, survey = read(self._app), self._broker.call(stats.survey(self._keys, [], []))
+        """Return `rows` with the present state of the server."""
+        state, survey = read(self._app), self._broker.call(stats.survey(self._keys, [], []))
         live = registry.live_workers(survey, self._app.settings.lease)
-        return rows(self._app, seen, live, survey.now_ms)
+        return rows(self._app, state, live, survey.now_ms)
 
     def names(self) -> list[str]:
         """Return the entries of the app, and each that a worker ever loaded."""
-        return sorted({*(row["name"] for row in self.rows()), *read(self._app).slots})
+        return sorted({*(row["name"] for row in self.rows()), *read(self._app).last_slot_ms})
 
     def pause(self, name: str) -> bool:
-        """Let no worker fire an entry; return False if it was paused already."""
+        """Stop workers from firing an entry; return False if it was paused already."""
         return self._broker.call(cron.switch_cron(self._keys, name, "pause"))
 
     def resume(self, name: str) -> bool:

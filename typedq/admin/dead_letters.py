@@ -54,7 +54,7 @@ class DeadLetters:
         self._queues = [queue.name for queue in app.settings.queues]
 
     def find(self, only: Selection = EVERYTHING) -> Iterator[Letter]:
-        """Yield dead letters, youngest first, without their arguments."""
+        """Yield dead letters, newest first, without their arguments."""
         for entry, message in self._read(only):
             letter = _describe(entry, message)
             if only.error is None or letter.has(only.error):
@@ -95,7 +95,7 @@ class DeadLetters:
                     yield entry, message
 
     def _pages(self, only: Selection, size: int) -> Iterator[list[DeadEntry]]:
-        """Yield pages, youngest first; an entry may come twice if others are added meanwhile."""
+        """Yield pages, newest first; an entry may come twice if others are added meanwhile."""
         first = 0
         while page := self._broker.call(stats.list_dead(self._keys, first, first + size - 1)):
             yield (young := [entry for entry in page if entry.died_ms >= only.oldest_ms])

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from typedq import registry
 from typedq.admin.commands import with_app
 from typedq.admin.messages import age
-from typedq.admin.overview import overview
+from typedq.admin.overview import alive, overview
 from typedq.app import TypedQ
 from typedq.broker import acl, server_checks, stats
 from typedq.broker.server_checks import Finding, Level, listed
@@ -109,7 +109,7 @@ def _keys(app: TypedQ) -> Iterator[Finding]:
     wanted = {key: TYPES.get(name, "hash") for name, key in vars(keys).items() if name != "tag"}
     for queue in app.settings.queues:
         wanted |= zip(keys.queue_keys([queue.name]), ("list", "zset", "list"), strict=True)
-    found = {key: app.broker.call(server_checks.kind(key)) for key in wanted}
+    found = {key: app.broker.call(server_checks.key_type(key)) for key in wanted}
     wrong = {key: kind for key, kind in found.items() if kind not in ("none", wanted[key])}
     for key, kind in wrong.items():
         fix = f"another program wrote it: rename its key, then DEL {key}"
@@ -129,25 +129,24 @@ def _workers(app: TypedQ, seen: Mapping[str, Any]) -> Iterator[Finding]:
     for contract, reason in sorted(seen["invalid_schemas"].items()):
         found = f"the schema published for {contract} is invalid: {reason}"
         yield Finding("registry", "warning", found, registry.repair_of(app.broker, contract))
-    yield from check_waiting(seen, fresh_s=2 * app.settings.lease)
+    yield from check_waiting(seen)
 
 
-def check_waiting(seen: Mapping[str, Any], *, fresh_s: float) -> Iterator[Finding]:
+def check_waiting(seen: Mapping[str, Any]) -> Iterator[Finding]:
     """Check that live workers serve and can read the messages that `typedq info` shows."""
-    alive = [w for w in seen["workers"] if (w["seen_s"] or 0) <= fresh_s]
-    gone = [w for w in seen["workers"] if w not in alive]
-    level: Level = "ok" if alive else "problem" if seen["waiting"] > 0 else "warning"
-    yield Finding("workers", level, f"{len(alive)} alive", _START)
+    living, gone = alive(seen), [worker for worker in seen["workers"] if not worker["alive"]]
+    level: Level = "ok" if living else "problem" if seen["waiting"] > 0 else "warning"
+    yield Finding("workers", level, f"{len(living)} alive", _START)
     for worker in gone:
         found = f"{worker['host']}:{worker['pid']} was last seen {age(worker['seen_s'])} ago"
         yield Finding(
             "workers", "warning", found, "see why it died; it is removed from the list after 1 h"
         )
-    yield from check_protocol(alive)
-    yield from _queues(seen["queues"], alive)
-    yield from _contracts(seen["contracts"], bool(alive))
-    yield from _cron(seen["cron"], bool(alive))
-    yield from _croniter(alive)
+    yield from check_protocol(living)
+    yield from _queues(seen["queues"], living)
+    yield from _contracts(seen["contracts"], bool(living))
+    yield from _cron(seen["cron"], bool(living))
+    yield from _croniter(living)
     if seen["dead"]:
         yield Finding("dead letters", "warning", f"{seen['dead']:,}", "typedq dead list")
 
@@ -165,15 +164,15 @@ def check_protocol(workers: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
         yield Finding("protocol", "ok", f"live workers know enqueue protocol {PROTOCOL}")
 
 
-def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterator[Finding]:
-    served = {name for worker in alive for name in worker["queues"]}
+def _queues(queues: Iterable[Mapping[str, Any]], living: Sequence[Any]) -> Iterator[Finding]:
+    served = {name for worker in living for name in worker["queues"]}
     filled = [queue for queue in queues if queue["oldest_s"] is not None]
     for queue in sorted(filled, key=lambda queue: -queue["oldest_s"]):
         name, found = queue["name"], f"waits {age(queue['oldest_s'])} in {queue['name']}"
         level: Level = "warning" if queue["oldest_s"] > 300 else "ok"
         if queue["paused"]:
             yield Finding("oldest", "warning", f"{found}, which is paused", f"typedq resume {name}")
-        elif alive and name not in served:
+        elif living and name not in served:
             found += ", which no live worker serves"
             yield Finding("oldest", "problem", found, f"{_START} -Q {name}")
         else:
@@ -185,15 +184,14 @@ def _queues(queues: Iterable[Mapping[str, Any]], alive: Sequence[Any]) -> Iterat
 
 
 def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
-    unread = [each for each in contracts if each["waiting"] > 0 and not each["read_by"]]
+    unread = [each for each in contracts if each["unreadable"] > 0]
     for each in unread:
-        found = (
-            "{waiting:,} message(s) of {task}@{fingerprint}: no live worker can read them".format(
-                **each
-            )
-        )
+        who, fix = "can read them", "typedq check-schemas --live"
+        if each["read_by"]:  # elsewhere
+            who, fix = "of their queue reads them", "typedq parked list --groups"
+        what = "{unreadable:,} message(s) of {task}@{fingerprint}: no live worker".format(**each)
         level: Level = "problem" if served else "warning"
-        yield Finding("contracts", level, found, "typedq check-schemas --live")
+        yield Finding("contracts", level, f"{what} {who}", fix)
     if not unread:
         yield Finding("contracts", "ok", "live workers can read all waiting messages")
 

@@ -21,7 +21,7 @@ from typedq.broker.parking import Group
 class DeadGroup:
     """Dead letters of one task that failed alike; `oldest`, `newest`: when the first and last died.
 
-    needs: how many of them go where, as groups of parked messages are named
+    needs: how many of them need a worker that reads a contract in a queue
     """
 
     task: str
@@ -34,7 +34,7 @@ class DeadGroup:
 
 
 def group_dead(letters: Iterable[Letter]) -> list[DeadGroup]:
-    """Return dead letters (the youngest first) by task and error, the largest group first."""
+    """Return dead letters (the newest first) by task and error, the largest group first."""
     found: dict[tuple[str, str], DeadGroup] = {}
     for letter in letters:
         shown = letter.shown

@@ -69,6 +69,7 @@ EVERYTHING = Selection()
 def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
     """Return the parts of a message by name; None for each part that cannot be read.
 
+    bytes: the size of the arguments; of a malformed message, of all of it
     show: None leaves the arguments out
     """
     try:
@@ -85,7 +86,7 @@ def describe(message: bytes, show: ShowPayload | None = None) -> dict[str, Any]:
         body = message, None
         about = dict[str, Any].fromkeys(_ABOUT)
     arguments = {"payload": show(*body)} if show else {}
-    return {**about, "bytes": len(message), **arguments}
+    return {**about, "bytes": len(body[0]), **arguments}
 
 
 def text(raw: bytes) -> str:

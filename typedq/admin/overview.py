@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq import registry
@@ -15,7 +17,7 @@ from typedq.broker.stats import QueueStats, Stats
 from typedq.errors import BadMessage, InvalidSchema
 from typedq.message import VERSIONS, decode_message
 
-_REST = b" - - - -"  # the server returns only the header; these fields complete the message
+_MISSING_FIELDS = b" - - - -"  # contract, queue, options and body, which the server leaves out
 
 
 class _Snapshot(NamedTuple):
@@ -23,12 +25,12 @@ class _Snapshot(NamedTuple):
 
     survey: Stats
     paused: list[str]
-    extent: parking.DelayedStats
+    delayed: parking.DelayedStats
     created_ms: dict[parking.Group, int]
-    cron: cron.Seen
+    cron: cron.CronState
 
 
-def _take(app: TypedQ) -> _Snapshot:
+def _read(app: TypedQ) -> _Snapshot:
     broker, keys = app.broker, app.broker.keys
     names = [queue.name for queue in app.settings.queues]
     sessions = [session.name for session in broker.call(stats.sessions(keys))]
@@ -36,7 +38,7 @@ def _take(app: TypedQ) -> _Snapshot:
     return _Snapshot(
         broker.call(stats.survey(keys, names, sessions)),
         broker.call(stats.paused(keys, names)),
-        broker.call(parking.extent(keys, names, created_ms)),
+        broker.call(parking.delayed_stats(keys, names, created_ms)),
         created_ms,
         cron.read(app),
     )
@@ -46,38 +48,38 @@ def _take(app: TypedQ) -> _Snapshot:
 class Contracts:
     """Published contracts and their readers. Keep one to compare each pair only once.
 
-    most: how many schemas one `overview` parses only to find invalid ones; None for all
+    max_checked: how many schemas one `overview` parses only to find invalid ones; None for all
     """
 
-    def __init__(self, app: TypedQ, most: int | None = None) -> None:
+    def __init__(self, app: TypedQ, max_checked: int | None = None) -> None:
         self.schemas = registry.PublishedSchemas()
         self.readers = registry.WorkersByContract(declared(app), self.schemas)
-        self._broker, self._most = app.broker, most
+        self._broker, self._max_checked = app.broker, max_checked
 
     def refresh(self) -> Mapping[str, InvalidSchema]:
         """Read the published schemas; return the invalid ones. Raises ServerError."""
         self.readers.forget(self.schemas.refresh(self._broker))
-        return self.schemas.invalid(self._most)
+        return self.schemas.invalid(self._max_checked)
 
 
 def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
     """Return the keys of `info --json`. Raises ServerError."""
     contracts = contracts or Contracts(app)
-    seen, invalid = _take(app), contracts.refresh()
-    settings, survey, readers = app.settings, seen.survey, contracts.readers
+    snapshot, invalid = _read(app), contracts.refresh()
+    settings, survey, readers = app.settings, snapshot.survey, contracts.readers
     now_ms = survey.now_ms
     workers = registry.reported_workers(survey)
     live = registry.live_workers(survey, settings.lease)
-    groups = parked.rows(parked.sizes(seen.created_ms, seen.extent.parked))
+    groups = parked.rows(parked.sizes(snapshot.created_ms, snapshot.delayed.parked))
     for group in groups:
         serving = {name: w for name, w in live.items() if group["queue"] in w.queues}
         group["read_by"] = readers.of(group["contract"], serving)
     queues = [
         {
             **_queue(name, depth, now_ms),
-            "last_due": instant(seen.extent.last_due_ms[name]),
+            "last_due": instant(snapshot.delayed.last_due_ms[name]),
             "parked": sum(g["messages"] for g in groups if g["queue"] == name),
-            "paused": name in seen.paused,
+            "paused": name in snapshot.paused,
         }
         for name, depth in survey.queues.items()
     ]
@@ -87,16 +89,13 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         "time": instant(now_ms),
         "queues": queues,
         "workers": [
-            _worker(name, workers[name], now_ms)
+            {**_worker(name, workers[name], now_ms), "alive": name in live}
             for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
         ],
-        "contracts": [
-            {**each, "read_by": readers.of("{task}@{fingerprint}".format(**each), live)}
-            for each in _contracts(app, survey.counts)
-        ],
+        "contracts": _contracts(app, survey.counts, groups, partial(readers.of, workers=live)),
         "parked": groups,
         "invalid_schemas": {id: error.reason for id, error in invalid.items()},
-        "cron": cron.rows(app, seen.cron, live, now_ms),
+        "cron": cron.rows(app, snapshot.cron, live, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,
         "dead": survey.dead,
@@ -104,10 +103,15 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
     }
 
 
+def alive(seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the live workers of an overview, which says of each whether it is alive."""
+    return [worker for worker in seen["workers"] if worker["alive"]]
+
+
 def _queue(name: str, depth: QueueStats, now_ms: int) -> dict[str, Any]:
     try:
-        # Only as much of it is known, whatever its format.
-        head = decode_message(VERSIONS[0] + depth.oldest[1:] + _REST)
+        # As format 1, which has no expiry: formats differ only behind the part that is known.
+        head = decode_message(VERSIONS[0] + depth.oldest[1:] + _MISSING_FIELDS)
         oldest_s = max(0, now_ms - (head.due_ms or head.enqueued_ms)) / 1000
     except (BadMessage, ValueError):
         oldest_s = None  # the queue is empty, or its head is malformed
@@ -140,14 +144,24 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _contracts(app: TypedQ, counts: Mapping[str, int]) -> list[dict[str, Any]]:
+def _contracts(
+    app: TypedQ,
+    counts: Mapping[str, int],
+    groups: Iterable[Mapping[str, Any]],
+    read_by: Callable[[str], list[str]],
+) -> list[dict[str, Any]]:
+    """Return the contracts that wait, and those of the app, which may wait later."""
+    left = Counter[str]()
+    for group in groups:
+        if not group["read_by"]:  # by a worker that serves its queue and knows its format
+            left[parking.split_format(group["contract"])[0]] += group["messages"]
     ours = {task.contract.id for task in app.tasks.values()}
-    waiting = {contract for contract, n in counts.items() if n}
-    return [
-        {
-            **dict(zip(("task", "fingerprint"), contract.partition("@")[::2], strict=True)),
-            "waiting": counts.get(contract, 0),
-            "in_app": contract in ours,
-        }
-        for contract in sorted(ours | waiting)
-    ]
+    found = list[dict[str, Any]]()
+    for contract in sorted(ours | {contract for contract, n in counts.items() if n}):
+        task, _, fingerprint = contract.partition("@")
+        count, readers = counts.get(contract, 0), read_by(contract)
+        row: dict[str, Any] = {"task": task, "fingerprint": fingerprint, "waiting": count}
+        unreadable = min(count, left[contract]) if readers else count
+        more = {"in_app": contract in ours, "read_by": readers, "unreadable": unreadable}
+        found.append(row | more)
+    return found

@@ -43,7 +43,7 @@ class Parked:
         if not created_ms:
             return {}
         return sizes(
-            created_ms, self._broker.call(parking.extent(self._keys, [], created_ms)).parked
+            created_ms, self._broker.call(parking.delayed_stats(self._keys, [], created_ms)).parked
         )
 
     def messages(self, groups: Sizes, show: ShowPayload | None = None) -> Iterator[dict[str, Any]]:

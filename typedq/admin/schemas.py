@@ -15,7 +15,7 @@ from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import Broker
 from typedq.errors import ConfigurationError
-from typedq.registry import Finding, History, Live, Verdict, Version
+from typedq.registry import Finding, History, LiveCheck, Verdict, Version
 
 _TABLE = "[tool.typedq.schemas]"
 
@@ -88,7 +88,7 @@ def check(
     return Check(verdicts, schemas.directory, note)
 
 
-def check_live(app: TypedQ) -> Live:
+def check_live(app: TypedQ) -> LiveCheck:
     """Read waiting messages and live workers from the server. Raises ServerError."""
     queues = [queue.name for queue in app.settings.queues]
     return registry.check_server(app.broker, declared(app), queues, app.settings.lease)
@@ -123,7 +123,7 @@ def report(checked: Check) -> dict[str, Any]:
     return {"safe": not checked.fails, "order": order, "tasks": tasks}
 
 
-def report_live(live: Live) -> dict[str, Any]:
+def report_live(live: LiveCheck) -> dict[str, Any]:
     """Return the keys of `check-schemas --live --format json`."""
     return {
         "safe": all(waiting.read is not None for waiting in live.waiting),
@@ -217,7 +217,7 @@ def _base(against: str, schemas: Schemas, app: TypedQ | None) -> tuple[Mapping[s
         if app is None:
             raise ConfigurationError(["--against: a server needs the app, for its namespace"])
         server = Broker(against, app.settings.namespace)
-        return registry.published(server, local), ""
+        return registry.published_histories(server, local), ""
     base = histories_at(against, where, "--against")
     if problems := registry.modified_versions(local, base, short(where), against):
         raise ConfigurationError(problems)

@@ -9,13 +9,11 @@ from typing import Any
 import msgspec
 
 from typedq import registry, single
-from typedq.admin.failures import read_by
 from typedq.admin.messages import ShowPayload, iso
 from typedq.admin.readers import LiveReaders
 from typedq.app import TypedQ
 from typedq.broker import stats
-from typedq.broker.parking import Group
-from typedq.message import FORMAT
+from typedq.message import FORMAT, is_broadcast
 from typedq.single import Cancellation, MessageInfo, Progress
 
 
@@ -41,8 +39,11 @@ def show(
     readers = LiveReaders.now(app, schemas)
     about = describe(found)
     if found.contract and found.queue:
-        needs = Group(found.queue, found.contract + (f"#{FORMAT}" if found.expires else ""))
-        about |= read_by([needs], readers)
+        needs = found.contract + (f"#{FORMAT}" if found.expires else "")
+        # Each worker serves a queue of its own for broadcasts, which its report does not name.
+        own = is_broadcast(found.queue) and found.state != "dead"
+        queue = None if own else found.queue
+        about |= {"read_by": sorted(readers.of(needs, queue)), "why": readers.why(needs, queue)}
         about["paused"] = bool(app.broker.call(stats.paused(app.broker.keys, [found.queue])))
     if arguments:
         about["arguments"] = _parsed(arguments(found.body, found.contract))

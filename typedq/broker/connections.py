@@ -94,6 +94,7 @@ class Connection(Producer):
     # While connected: what says whether there is something to read.
     _socket: Any
     _reader: Any
+    _poll: Any
 
     def execute(self, operation: Operation[Any]) -> Any:
         """Send an operation and return the reply. Raises NotSent, Lost, Refused."""
@@ -111,6 +112,7 @@ class Connection(Producer):
         if self._redis is None:
             self._redis = self._endpoint.open()
             self._socket, self._reader = redis_py.inputs(self._redis)
+            self._poll = _poll_of(self._socket)
         try:
             self._redis.send_packed_command([pack(tuple(command))], check_health=False)
         except REDIS_ERRORS as error:
@@ -149,11 +151,9 @@ class Connection(Producer):
 
         Every enqueue asks this, and redis-py's `can_read` takes four times as long.
         """
-        if not hasattr(select, "poll"):
+        if self._poll is None:
             return bool(self._redis.can_read(0))
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)  # a ValueError if it was closed
-        if poll.poll(0) or self._reader.has_data():
+        if self._poll.poll(0) or self._reader.has_data():
             return True
         # TLS may hold what it has decrypted.
         return hasattr(self._socket, "pending") and self._socket.pending() > 0
@@ -172,6 +172,15 @@ class Connection(Producer):
         if self._redis is not None:
             self._redis.disconnect()
             self._redis = None
+
+
+def _poll_of(socket: Any) -> Any:
+    """Return what tells whether there is something to read; None where nothing but redis-py can."""
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return poll
 
 
 def result_of(operation: Operation[T], reply: Any) -> T:

@@ -130,18 +130,18 @@ def open(
 
 
 def renew(
-    keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, about: bytes
+    keys: Keys, sessions: Sequence[str], lease_ms: int, supervisor: str, report: bytes
 ) -> Operation[tuple[bool, list[str]]]:
     """Extend leases and record that a supervisor is alive.
 
-    about: its report, a JSON object that is not empty; b"" removes it from the list of workers
+    report: a JSON object that is not empty; b"" removes the supervisor from the list of workers
 
     Return True if the supervisor was not in that list, and the sessions that others have ended.
     """
     return Operation(
         script("renew"),
         [keys.sessions, keys.lease_extended, keys.workers],
-        [lease_ms, supervisor, about, *sessions],
+        [lease_ms, supervisor, report, *sessions],
         lambda reply: (bool(reply[0]), [session.decode() for session in reply[1:]]),
     )
 
@@ -182,13 +182,13 @@ Fate = Literal["done", "crash", "lost", "back"]
 class Recovered(NamedTuple):
     """Reply to recover_session; if `alive`, the lease has not ended and nothing was done.
 
-    done, dead, back: how many messages were acknowledged, became dead letters, or returned
+    done: how many messages were acknowledged; the others were dead-lettered or requeued
     """
 
     alive: bool
     done: int = 0
-    dead: int = 0
-    back: int = 0
+    dead_lettered: int = 0
+    requeued: int = 0
 
 
 def recover_session(

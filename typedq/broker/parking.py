@@ -130,7 +130,9 @@ class DelayedStats(NamedTuple):
     parked: dict[Group, int]
 
 
-def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Operation[DelayedStats]:
+def delayed_stats(
+    keys: Keys, queues: Sequence[str], groups: Collection[Group]
+) -> Operation[DelayedStats]:
     """Return the last due time of queues and the size of groups; at least one key in all."""
 
     def parse(reply: list[bytes | int]) -> DelayedStats:
@@ -141,4 +143,4 @@ def extent(keys: Keys, queues: Sequence[str], groups: Collection[Group]) -> Oper
         )
 
     lists = [*map(keys.delayed, queues), *(keys.parked(*group) for group in groups)]
-    return Operation(script("extent"), lists, [len(queues)], parse)
+    return Operation(script("delayed_stats"), lists, [len(queues)], parse)

@@ -14,8 +14,8 @@ Level = Literal["ok", "warning", "problem"]
 Facts = Mapping[str, str]
 _NONE: Facts = {}
 
-_LOST_ON_EVICTION = "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
-_KEEP = "CONFIG SET appendonly yes, and in its configuration file"
+_FIX_EVICTION = "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
+_FIX_PERSISTENCE = "CONFIG SET appendonly yes, and in its configuration file"
 
 
 class Finding(NamedTuple):
@@ -27,10 +27,10 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], limit: int = 5) -> str:
     """Return the first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def info(*sections: str) -> Operation[Facts]:
@@ -57,7 +57,7 @@ def clock() -> Operation[float]:
     return Operation("TIME", [], [], lambda reply: int(reply[0]) + int(reply[1]) / 1e6)
 
 
-def kind(key: str) -> Operation[str]:
+def key_type(key: str) -> Operation[str]:
     """Return the type of a key, "none" if it does not exist."""
     return Operation("TYPE", [key], [], text)
 
@@ -124,13 +124,13 @@ def _version(info: Facts) -> Iterator[Finding]:
     name, number = version(info)
     release, (as_of, known) = _release(number), vulnerabilities()
     found = f"{name} {number or 'of an unknown version'}"
-    open_ = [each for each in known[name] if each.affects(release)]
+    affecting = [each for each in known[name] if each.affects(release)]
     if not release:
         yield Finding("version", "warning", found, "check that it is an up-to-date release")
-    elif open_:
-        names = [name for each in open_ for name in each.names]
-        fixes = [each.fixed_in(release) for each in open_]
-        last = [max(filter(None, fixes))] if all(fixes) else open_[0].fixed
+    elif affecting:
+        names = [name for each in affecting for name in each.names]
+        fixes = [each.fixed_in(release) for each in affecting]
+        last = [max(filter(None, fixes))] if all(fixes) else affecting[0].fixed
         last = [each for each in last if each > release]
         fix = f"upgrade to {' or '.join('.'.join(map(str, v)) for v in last)}, or later"
         fix += ", unless your distribution fixed it under this number"
@@ -162,10 +162,10 @@ def _persistence(info: Facts, config: Facts) -> Iterator[Finding]:
         yield Finding("persistence", "problem", found, "free space on its disk, then: BGSAVE")
     elif save == "":
         found = "neither append-only file nor snapshots: a restart loses every message"
-        yield Finding("persistence", "problem", found, _KEEP)
+        yield Finding("persistence", "problem", found, _FIX_PERSISTENCE)
     else:
         found = "no append-only file: a restart loses all messages since the last snapshot"
-        yield Finding("persistence", level, found, _KEEP)
+        yield Finding("persistence", level, found, _FIX_PERSISTENCE)
 
 
 def _durability(asked: str, info: Facts, config: Facts) -> Iterator[Finding]:
@@ -190,7 +190,7 @@ def eviction(info: Facts) -> Iterator[Finding]:
         yield Finding("eviction", "ok" if policy == "noeviction" else "warning", policy)
     else:
         found = f"{policy}: when memory is short, the server deletes messages silently"
-        yield Finding("eviction", "problem", found, _LOST_ON_EVICTION)
+        yield Finding("eviction", "problem", found, _FIX_EVICTION)
 
 
 def _memory(info: Facts) -> Iterator[Finding]:

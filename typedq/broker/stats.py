@@ -10,7 +10,7 @@ from typedq.broker.script import Operation, as_map, as_pairs, in_groups, number,
 
 
 class Session(NamedTuple):
-    """A running child process; `expires_ms` is the end of its lease on the server's clock."""
+    """The session of a child process; `expires_ms`: when its lease ends, on the server's clock."""
 
     name: str
     expires_ms: int
@@ -108,7 +108,7 @@ class DeadEntry(NamedTuple):
 
 
 def list_dead(keys: Keys, first: int = 0, last: int = 499) -> Operation[list[DeadEntry]]:
-    """Return the ids of dead letters by index, youngest first."""
+    """Return the ids of dead letters by index, newest first."""
     return Operation(
         "ZRANGE",
         [keys.dead],

@@ -45,7 +45,7 @@ LogFormat = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HERE = Path()
-_PLACE = "the current directory or --app-dir"
+_SEARCHED = "the current directory or --app-dir"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class AppOptions:
 
     @property
     def path(self) -> str:
-        """The app as module:attr, or "" if it is given nowhere."""
+        """Return the app as module:attr, or "" if nothing names it."""
         return self.app or os.environ.get("TYPEDQ_APP") or _configured() or ""
 
 
@@ -106,8 +106,8 @@ def load(
         if not _is_absent(error.__cause__, error.path):
             raise
         raise AppNotFound(error.path, "imports= lists it, but there is no such module") from None
-    telemetry.restore()
-    found.declarations.given = argument or app or ""
+    telemetry.restore()  # the modules of the app may have configured logging
+    found.declarations.app_path = argument or app or ""
     return found
 
 
@@ -128,7 +128,7 @@ def show_trace(error: BaseException) -> None:
 def _configured() -> str | None:
     from typedq.configuration import project_table  # with pydantic
 
-    # Problems of the file are reported when settings are resolved.
+    # Problems of pyproject.toml are reported when settings are resolved.
     app = project_table([])[1].get("app")
     return app if isinstance(app, str) else None
 
@@ -154,7 +154,9 @@ def _import(path: str, module: str) -> object:
         raise
     except Exception as error:
         if _is_absent(error, module):
-            raise AppNotFound(path, f"{error}; it is neither installed nor in {_PLACE}") from None
+            raise AppNotFound(
+                path, f"{error}; it is neither installed nor in {_SEARCHED}"
+            ) from None
         raise AppNotFound(path, f"importing it raised {type(error).__name__}") from error
 
 

@@ -29,7 +29,9 @@ Source = Annotated[
 ]
 Namespace = Annotated[
     str | None,
-    Option(metavar="NAME", help="Namespace of the app, if --from does not say it."),
+    Option(
+        metavar="NAME", help="Namespace of the app, if the place of --from names none or several."
+    ),
 ]
 BundleFile = Annotated[
     Path | None,

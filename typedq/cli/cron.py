@@ -45,7 +45,7 @@ class AppOrNamespace(AppOptions):
 def list_(*, json: AsJson = False, app: AppOrNamespace) -> None:
     """List cron entries: schedule, last and next slot, and who fires them.
 
-    Those of the app, of live workers, and all that are paused.
+    It lists the entries of the app and of live workers, and all paused ones.
     """
     none = "no live worker has cron entries, and none is paused"
     print_rows(app.admin().rows(), SHOWN, as_json=json, none=none)
@@ -54,7 +54,8 @@ def list_(*, json: AsJson = False, app: AppOrNamespace) -> None:
 def run(name: Name, *, json: AsJson = False, app: AppOptions) -> None:
     """Enqueue the call of an entry now, once. Its schedule does not change.
 
-    Also if it is paused. As on schedule, the call's options count, and no `on_enqueue` hook runs.
+    A paused entry runs, too. As on schedule, the options of the call apply, and `on_enqueue` hooks
+    do not run.
     """
     loaded = app.load()
     from typedq.admin.cron import CronAdmin
@@ -69,7 +70,7 @@ def run(name: Name, *, json: AsJson = False, app: AppOptions) -> None:
 
 
 def pause(name: Name, *, json: AsJson = False, app: AppOrNamespace) -> None:
-    """Let no worker fire an entry until it is resumed. Slots that pass are not made up for."""
+    """Stop workers from firing an entry until it is resumed. Slots that pass are skipped."""
     _switch(app.admin(), name, "pause", as_json=json)
 
 

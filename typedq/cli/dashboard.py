@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -92,8 +94,11 @@ def _serve(site: ASGIApp, host: str, port: int, root_path: str, mode: str) -> No
     listener = config.bind_socket()
     listener.listen()  # from here on, connections wait until the server has started
     name = f"[{host}]" if ":" in host else host
-    print_line(f"http://{name}:{listener.getsockname()[1]}{root_path}/ ({mode})")
-    uvicorn.Server(config).run(sockets=[listener])
+    # uvicorn finishes its requests at SIGTERM, and raises the signal again for this handler.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        print_line(f"http://{name}:{listener.getsockname()[1]}{root_path}/ ({mode})")
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _is_local(host: str) -> bool:

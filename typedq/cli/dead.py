@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Id = Annotated[str, Argument(help="As `typedq dead list` shows it.")]
 Ids = Annotated[list[str] | None, Argument(metavar="ID", help="Only these dead letters.")]
+_GROUPS_HELP = "Count them by task and error, and show who can read them."
+Groups = Annotated[bool, Option("--groups", help=_GROUPS_HELP)]
 _KIND = "dead letter(s)"
 _OTHERS = "the others no longer exist, or are malformed or of a queue that this app does not have"
 
@@ -29,12 +31,13 @@ class DeadFilter(messages.Filter):
     """Options that select dead letters; without any, all."""
 
     error: Annotated[
-        str | None, Option("--error", metavar="TEXT", help="Only those whose error has this text.")
+        str | None,
+        Option("--error", metavar="TEXT", help="Only those whose error contains this text."),
     ] = None
 
     @property
-    def given(self) -> dict[str, Any]:
-        return {**super().given, "error": self.error}
+    def values(self) -> dict[str, Any]:
+        return {**super().values, "error": self.error}
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,12 @@ class DeadTarget(DeadFilter, messages.Target):
 def list_(
     only: DeadFilter,
     *,
-    groups: messages.Groups = False,
+    groups: Groups = False,
     number: Number = 20,
     json: AsJson = False,
     app: AppOptions,
 ) -> None:
-    """List dead letters, the youngest first; with --groups, the largest group first."""
+    """List dead letters, the newest first; with --groups, the largest group first."""
     loaded = app.load()
     letters = _dead_letters(loaded).find(only.selection)
     none = "no dead letters" + (" match" if only.selection.narrows else "")

@@ -36,8 +36,8 @@ AllowUnchecked = Annotated[
 def python(bundle: BundleFile, *, output: Directory, allow_json: AllowJson = False) -> None:
     """Write a Python package with the types and senders of a bundle.
 
-    It is imported, and each contract is derived again: it must be that of the bundle. The package
-    keeps the contracts that it writes in typedq.lock.json.
+    The command then imports the package and derives each contract again; one that differs from the
+    bundle is an error. typedq.lock.json in the package pins the contracts that it writes.
     """
     from typedq.admin.bundles import read_file
     from typedq.bundle import PINS_FILE
@@ -63,8 +63,8 @@ def typescript(
 ) -> None:
     """Write types, checks and a client for a producer in TypeScript.
 
-    The directory needs nothing else: the client uses yours of ioredis or node-redis. It keeps the
-    contracts that it writes in typedq.lock.json.
+    The package has no dependencies: its client uses your ioredis or node-redis connection.
+    typedq.lock.json in the package pins the contracts that it writes.
     """
     from typedq.admin.bundles import read_file
     from typedq.bundle import PINS_FILE

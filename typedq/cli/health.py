@@ -1,4 +1,4 @@
-"""`typedq health`: whether the workers of this machine are well."""
+"""`typedq health`: check that the workers of this machine are live."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typedq.cli.application import AsJson
 from typedq.cli.entry import health as answer
 
 _APP_HELP = "Only workers that were started with this APP. \\[default: every worker of this user]"
-_N_HELP = "Only workers of this namespace. \\[default: TYPEDQ_NAMESPACE, else of every one]"
+_N_HELP = "Only workers of this namespace. \\[default: TYPEDQ_NAMESPACE, else all]"
 _R_HELP = "Also require that each can take tasks: a child has started, and the server answers."
 
 

@@ -44,7 +44,8 @@ def info(app: AppOrArgument, json: AsJson = False, watch: Watch = None) -> None:
 def _readers(row: Row) -> str:
     """Return how many live workers read a contract; a warning if messages wait and none does."""
     if count := len(row["read_by"]):
-        return plural(count, "worker")
+        text, left = plural(count, "worker"), row.get("unreadable")
+        return Warn(f"{text}, {left:,} parked for none") if left else text
     return Warn("nobody") if row.get("messages") or row.get("waiting") else "nobody"
 
 

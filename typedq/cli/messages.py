@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from typedq.broker.parking import Group
 
 T = TypeVar("T")
-_SINCE = "Only those since then: 30m, 1h, 2d or 2027-01-31."
+_SINCE = "Only those of the last 30m, 1h or 2d, or since 2027-01-31."
 _SHOWN = ("id", "contract", "queue", "enqueued", "due", "attempts", "bytes")
 
-_GROUPS = "Count them by task, reason and contract, and show who can read them."
-
-Groups = Annotated[bool, Option("--groups", help=_GROUPS)]
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask for confirmation.")]
 Number = Annotated[int, Option("-n", "--number", min=1, help="Show at most this many.")]
 _PAYLOAD = "Show the arguments too, with secrets, and values that may be secrets, as ***."
@@ -51,7 +48,7 @@ class Filter:
     since: Annotated[datetime | None, Option(parser=read_since, metavar="WHEN", help=_SINCE)] = None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """Return the values of the options by name."""
         return {"task": self.task, "queue": self.queue, "since": self.since}
 
@@ -59,7 +56,7 @@ class Filter:
     def selection(self) -> Selection:
         from typedq.admin.messages import Selection
 
-        return Selection(**self.given)
+        return Selection(**self.values)
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Shown:
 class Target(Filter):
     """Options of a command that changes messages."""
 
-    all: Annotated[bool, Option("--all", help="All of them.")] = False
+    all: Annotated[bool, Option("--all", help="Select all of them.")] = False
     yes: Yes = False
     dry_run: Annotated[bool, Option("--dry-run", help=_DRY_RUN)] = False
     json: Annotated[bool, Option("--json", help="With --dry-run: print JSON.")] = False
@@ -91,8 +88,8 @@ class Target(Filter):
         """Raise BadParameter unless messages are selected, or --all is given."""
         if self.json and not self.dry_run:
             raise BadParameter("it belongs to --dry-run", param_hint="--json")
-        if bool(names) == (self.all or any(self.given.values())):
-            options = ", ".join(f"--{name}" for name in self.given)
+        if bool(names) == (self.all or any(self.values.values())):
+            options = ", ".join(f"--{name}" for name in self.values)
             reason = f"give {what}s, or choose by {options} or --all"
             raise BadParameter(reason, param_hint=what.upper())
 

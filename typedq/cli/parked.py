@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer import Argument
+from typer import Argument, Option
 
 from typedq.cli import messages
 from typedq.cli.application import AppOptions, AsJson
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from typedq.broker.parking import Group
 
 Contracts = Annotated[
-    list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `list` shows them.")
+    list[str] | None, Argument(metavar="CONTRACT", help="Only these, as `parked list` shows them.")
 ]
+_GROUPS_HELP = "Count them by contract, and show who can read them, or why nobody can."
+Groups = Annotated[bool, Option("--groups", help=_GROUPS_HELP)]
 _KIND = "parked message(s)"
 _OTHERS = "workers that can read the others fetched them meanwhile"
 
 
 def list_(
-    only: messages.Filter, *, groups: messages.Groups = False, json: AsJson = False, app: AppOptions
+    only: messages.Filter, *, groups: Groups = False, json: AsJson = False, app: AppOptions
 ) -> None:
     """List parked messages by queue and contract, the oldest first."""
     loaded = app.load()

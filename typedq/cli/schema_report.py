@@ -15,13 +15,13 @@ from typedq.telemetry import escape
 
 if TYPE_CHECKING:
     from typedq.admin.schemas import Check
-    from typedq.registry import Finding, Live, Verdict
+    from typedq.registry import Finding, LiveCheck, Verdict
 
 Line = tuple[str, str | None]  # text, style
 
 _EXPORT = "run typedq export-schemas, and commit the files"
 _ORDERS = {
-    "any": "any: deploy producers and workers in any order",
+    "any": "any: old and new code read each other's messages",
     "workers first": "workers first: old workers cannot read what new producers write",
     "producers first": "producers first: new workers cannot read what old producers still write",
     "none": "none is safe: messages that one side cannot read are parked for a worker that can",
@@ -100,7 +100,7 @@ def print_consumers(verdicts: Sequence[consumers.Verdict], format: str, key: str
     _print_lines([*lines, (good, "green" if safe else "bold red")])
 
 
-def print_live(live: Live, format: str) -> None:
+def print_live(live: LiveCheck, format: str) -> None:
     """Print the waiting messages by contract, and whether this code reads them."""
     facts = schemas.report_live(live)
     if format == "json":

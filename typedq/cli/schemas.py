@@ -48,7 +48,7 @@ Pins = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PLACE",
-        help="Also check what producers elsewhere write: a typedq.lock.json, a folder that holds"
+        help="Also check what producers elsewhere write: a typedq.lock.json, a directory with"
         " some, or git:REF[:PATH]. May be given several times.",
     ),
 ]
@@ -56,8 +56,8 @@ Producer = Annotated[
     bool,
     typer.Option(
         "--producer",
-        help="Check the remote tasks of this app against the workers' contracts: --against a"
-        " bundle, a directory, git:REF or the URL of a server.",
+        help="Check the remote tasks of this app against the contracts of their workers. --against"
+        " says where those are: a bundle, a directory, git:REF or the URL of a server.",
     ),
 ]
 Live = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +14,14 @@ from typedq.cli import console
 from typedq.cli.application import AppOptions, AsJson
 from typedq.cli.console import print_json, print_line
 from typedq.cli.messages import Shown
+from typedq.errors import TypedQError
 
 if TYPE_CHECKING:
     from typedq.single import Cancellation, Progress
 
 Id = Annotated[str, Argument(metavar="ID", help="As in a receipt, the log or `typedq peek`.")]
 Ids = Annotated[list[str], Argument(metavar="ID", help="As in a receipt or the log.")]
-Limit = Annotated[int, Option("--limit", min=1, help="Look at no more waiting messages.")]
+Limit = Annotated[int, Option("--limit", min=1, help="Give up after this many waiting messages.")]
 _LIMIT = 1_000_000  # `typedq.single.LIMIT`, which would load the broker for each `--help`
 
 
@@ -61,14 +62,26 @@ def cancel(ids: Ids, *, limit: Limit = _LIMIT, json: AsJson = False, app: AppOpt
     loaded = app.load()
     from typedq.admin import single
 
-    with _progress() as progress:
-        done = list(single.cancel(loaded, ids, limit=limit, progress=progress))
-    if json:
-        print_json([{"outcome": each.outcome, **single.describe(each.message)} for each in done])
-    else:
-        for each in done:
-            print_line(f"{each.id} {_said(each)}")
+    done: list[Cancellation] = []
+    try:
+        with _progress() as progress:
+            done.extend(single.cancel(loaded, ids, limit=limit, progress=progress))
+    except TypedQError:
+        if done:  # those before the one that could not be cancelled
+            _print_cancelled(done, json=json)
+        raise
+    _print_cancelled(done, json=json)
     raise typer.Exit(0 if all(each.done for each in done) else 1)
+
+
+def _print_cancelled(done: Sequence[Cancellation], *, json: bool) -> None:
+    from typedq.admin.single import describe
+
+    if json:
+        print_json([{"outcome": each.outcome, **describe(each.message)} for each in done])
+        return
+    for each in done:
+        print_line(f"{each.id} {_said(each)}")
 
 
 def _said(done: Cancellation) -> str:

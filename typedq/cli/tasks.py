@@ -14,7 +14,7 @@ from typedq.cli.console import Row, columns, print_json, print_line, print_rows
 from typedq.cli.parameters import duration, expiry, moment, pairs
 from typedq.errors import InvalidArguments, InvalidBody, meant
 
-Name = Annotated[str, Argument(help="Name of the task.")]
+Name = Annotated[str, Argument(metavar="TASK", help="Name of the task.")]
 Payload = Annotated[
     str, Argument(metavar="JSON", help="Arguments as a JSON object, or - to read stdin.")
 ]
@@ -23,14 +23,15 @@ Delay = Annotated[
     Option(parser=duration, metavar="DURATION", help="Run it after 90 (s), 30m, 2h or 1d."),
 ]
 Eta = Annotated[
-    datetime | None, Option(parser=moment, metavar="MOMENT", help="Run it at 2027-01-31T09:30:00Z.")
+    datetime | None,
+    Option(parser=moment, metavar="MOMENT", help="Run it at a time such as 2027-01-31T09:30:00Z."),
 ]
 Expires = Annotated[
     Any,  # seconds, a moment, or None: Typer knows no unions
     Option(
         parser=expiry,
         metavar="DURATION or MOMENT",
-        help="Drop it if it has not begun after 10m, or at 2027-01-31T09:30:00Z.",
+        help="Drop it if it has not started after 10m, or by 2027-01-31T09:30:00Z.",
     ),
 ]
 OtherQueue = Annotated[
@@ -48,7 +49,7 @@ Meta = Annotated[
     list[str] | None,
     Option(
         metavar="KEY=VALUE",
-        help="Text beside the arguments, which the task finds in ctx.meta. Give it several times.",
+        help="Metadata, which the task finds in ctx.meta. May be given several times.",
     ),
 ]
 

@@ -1,4 +1,7 @@
-"""How numbers differ: bounds, steps, bits, rounding, and decimals, which are text."""
+"""How numbers differ: bounds, steps, bits, rounding, and decimals, which are text.
+
+`w` is what the writer may write, `r` what the reader accepts.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def warn_of_rounding(found: Difference, low: Any, high: Any) -> None:
 
 
 def compare_masks(found: Difference, w: Json, r: Json) -> None:
-    """Add that the reader knows fewer bits."""
+    """Compare bit masks: the writer may set only bits that the reader knows."""
     if (mask := r.get("x-typedq-mask")) is None:
         return
     bits = w.get("x-typedq-mask")
@@ -107,13 +110,13 @@ def compare_decimals(
         return
     compare_limits(found, w, r, whole=whole)
     digits, places = r.get("max_digits"), r.get("decimal_places")
-    own_digits: float = w.get("max_digits", inf)
-    own_places: float = 0 if whole else w.get("decimal_places", inf)
-    if digits is not None and own_digits > digits:
+    written_digits: float = w.get("max_digits", inf)
+    written_places: float = 0 if whole else w.get("decimal_places", inf)
+    if digits is not None and written_digits > digits:
         found.add("bound", what=f"at most {digits} digits")
-    elif places is not None and own_places > places:
+    elif places is not None and written_places > places:
         found.add("bound", what=f"at most {places} decimal places")
-    elif digits and places is not None and own_digits - own_places > digits - places:
+    elif digits and places is not None and written_digits - written_places > digits - places:
         found.add("bound", what=f"at most {digits - places} digits before the point")
     if w.get("allow_inf_nan") and not r.get("allow_inf_nan"):
         found.add("bound", what="a finite number")
@@ -134,9 +137,9 @@ def _largest(w: Json) -> Any:
 
 def compare_limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
     """Compare bounds and steps."""
-    written, wanted = limits(w, whole=whole), limits(r, whole=whole)
+    written, accepted = limits(w, whole=whole), limits(r, whole=whole)
     for side, (words, strict) in enumerate((("at least", "more than"), ("at most", "less than"))):
-        bound, own, sign = wanted[side], written[side], 1 - 2 * side
+        bound, own, sign = accepted[side], written[side], 1 - 2 * side
         if bound is None or (own and (own[0] * sign, own[1]) >= (bound[0] * sign, bound[1])):
             continue
         example = bound[0] - sign if own is None else own[0]
@@ -146,6 +149,6 @@ def compare_limits(found: Difference, w: Json, r: Json, *, whole: bool) -> None:
         what = f"{strict if bound[1] else words} {bound[0]}"
         found.add("bound", what=what, example=example if plain else NOTHING)
     if "multipleOf" in r:
-        own_steps = [w["multipleOf"]] if "multipleOf" in w else []
-        if not any(divides(r["multipleOf"], step) for step in own_steps + [1] * whole):
+        written_steps = [w["multipleOf"]] if "multipleOf" in w else []
+        if not any(divides(r["multipleOf"], step) for step in written_steps + [1] * whole):
             found.add("bound", what=f"a multiple of {r['multipleOf']}")

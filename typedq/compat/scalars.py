@@ -1,4 +1,7 @@
-"""How alternatives of plain values differ: text, and constants."""
+"""How alternatives of plain values differ: text, and constants.
+
+`w` is what the writer may write, `r` what the reader accepts.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ from typedq.compat.values import (
 from typedq.compat.words import NAMES, describe
 from typedq.contracts.json_tree import NOTHING, text_of
 
+# (text form of the writer, text form of the reader): the reader accepts all that is written.
 _WIDER = frozenset(
     [(f"{zone}-{name}", name) for zone in ("aware", "naive") for name in ("datetime", "time")]
     + [(f"ipv{n}{part}", f"ipvany{part or 'address'}")
@@ -38,6 +42,7 @@ _WIDER = frozenset(
     + [("timedelta", "timedelta-years")]
     + [("file-path", "path"), ("directory-path", "path"), ("uri", "iri")]
 )  # fmt: skip
+# The reverse: the reader refuses some of it, such as this example.
 _NARROWER = {
     **{(wide, narrow): NOTHING for narrow, wide in _WIDER},
     ("datetime", "naive-datetime"): "2027-01-31T12:00:00Z",
@@ -52,7 +57,7 @@ def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
 
 
 def listed_constant(w: Alternative, r: Alternative) -> Difference:
-    """Compare equal constants, whose text may stand for something else, as the keys 1 and "1"."""
+    """Compare equal constants. Their text forms may differ: the key "1" may be an integer."""
     found = Difference()
     if w.kind == "string" and (form := text_form(r.facets)) != text_form(w.facets):
         found.add("narrower", writer=describe(w), reader=NAMES.get(form, f"a {form}"))
@@ -116,20 +121,19 @@ def strings(w: Alternative, r: Alternative) -> Difference:
 
 
 def _text_forms(found: Difference, w: Alternative, r: Alternative) -> None:
-    left, right = text_form(w.facets), text_form(r.facets)
-    if (left, right) in _WIDER or (left in READABLE and not right):
+    written, accepted = text_form(w.facets), text_form(r.facets)
+    if (written, accepted) in _WIDER or (written in READABLE and not accepted):
         return
-    ours, theirs = describe(w), describe(r)
-    if NOT_TEXT & {left, right}:
-        found.add("encoding", writer=ours, reader=theirs)
-    elif (left, right) in _NARROWER or not left:
-        example = _NARROWER.get((left, right), NOTHING)
-        found.add("narrower", writer=ours, reader=theirs, example=example)
+    if NOT_TEXT & {written, accepted}:
+        found.add("encoding", writer=describe(w), reader=describe(r))
+    elif (written, accepted) in _NARROWER or not written:
+        example = _NARROWER.get((written, accepted), NOTHING)
+        found.add("narrower", writer=describe(w), reader=describe(r), example=example)
     else:
-        found.add("format", writer=ours, reader=theirs)
+        found.add("format", writer=describe(w), reader=describe(r))
 
 
-_ANY = (0, inf)
+_ANY_LENGTH = (0, inf)
 _LENGTHS = (
     ("minLength", "maxLength", "characters"),
     ("x-typedq-minBytes", "x-typedq-maxBytes", "bytes"),
@@ -140,13 +144,13 @@ def _lengths(found: Difference, w: Alternative, r: Alternative) -> None:
     plain = w.constant is NOTHING and not text_form(w.facets) and "pattern" not in w.facets
     form = w.facets.get("x-typedq-type", "") if w.constant is NOTHING else ""
     for low, high, unit in _LENGTHS:
-        shortest, longest = LENGTHS.get(form, _ANY) if low == "minLength" else _ANY
-        written, wanted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
-        if written < wanted:
+        shortest, longest = LENGTHS.get(form, _ANY_LENGTH) if low == "minLength" else _ANY_LENGTH
+        written, accepted = max(w.facets.get(low, 0), shortest), r.facets.get(low, 0)
+        if written < accepted:
             example = "x" * written if plain and written < 100 else NOTHING
-            found.add("bound", what=f"at least {wanted} {unit}", example=example)
-        most, wanted = min(w.facets.get(high, inf), longest), r.facets.get(high, inf)
-        if most > wanted:
-            fits = plain and w.facets.get(low, 0) <= wanted < 100
-            example = "x" * (wanted + 1) if fits else NOTHING
-            found.add("bound", what=f"at most {wanted} {unit}", example=example)
+            found.add("bound", what=f"at least {accepted} {unit}", example=example)
+        written, accepted = min(w.facets.get(high, inf), longest), r.facets.get(high, inf)
+        if written > accepted:
+            fits = plain and w.facets.get(low, 0) <= accepted < 100
+            example = "x" * (accepted + 1) if fits else NOTHING
+            found.add("bound", what=f"at most {accepted} {unit}", example=example)

@@ -1,4 +1,4 @@
-"""Whether a value is one that a side may write, or one that it accepts when it reads."""
+"""Check a value against a schema: if a writer may write it, or a reader accepts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typedq.contracts.canonical import CanonicalForms, definition_hashes
 from typedq.contracts.dialect import Budget, Document, Schema, Unsupported
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
-_STEPS = 100_000
+_MAX_STEPS = 100_000
 
 _TYPES: dict[str, Any] = {
     "null": type(None),
@@ -34,24 +34,25 @@ class Validator:
         self._side = side
 
     def writes(self, schema: Schema, value: Any) -> bool | None:
-        """Return whether a closed writer may write a value."""
+        """Return True if a writer may write a value that has only declared members and elements."""
         return self._admits(schema, value, writing=True)
 
     def reads(self, schema: Schema, value: Any) -> bool | None:
-        """Return whether a reader accepts a value."""
+        """Return True if a reader accepts a value."""
         return self._admits(schema, value, writing=False)
 
     def _admits(self, schema: Schema, value: Any, *, writing: bool) -> bool | None:
-        answers = dict[bool | None, None]()
+        doubt = False
         for alternative in self._side.form(schema).alternatives:
             self._side.budget.spend()
-            answers[self.fits(alternative, value, writing=writing)] = None
-            if True in answers:
+            fits = self.fits(alternative, value, writing=writing)
+            if fits:
                 return True
-        return None if None in answers else False
+            doubt = doubt or fits is None
+        return None if doubt else False
 
     def fits(self, a: Alternative, value: Any, *, writing: bool) -> bool | None:
-        """Return whether a value is one of an alternative."""
+        """Return True if a value is one of an alternative."""
         if a.constant is not NOTHING:
             fits: bool | None = text_of(a.constant) == text_of(value)
             fits = None if not fits and equality_key(a.constant) == equality_key(value) else fits
@@ -112,17 +113,17 @@ class Validator:
         members = a.members
         if members.keys is not True:
             yield self._admits(members.keys, name, writing=writing)
-        found = dict[bool | None, None]()
+        results = set[bool | None]()  # of the patterns; None if it is not known
         for pattern, schema in members.patterns.items():
             matched = matches(pattern, name, self._side.budget)
-            found[matched] = None
+            results.add(matched)
             if matched:
                 yield self._admits(schema, part, writing=writing)
-        if None in found:
+        if None in results:
             yield None
         elif name in members.declared:
             yield self._admits(members.declared[name], part, writing=writing)
-        elif True not in found:
+        elif True not in results:
             closed = writing and name not in members.required
             rest = members.written if closed else members.accepted
             yield self._admits(rest, part, writing=writing)
@@ -136,9 +137,12 @@ class SchemaValidator:
         self._document = Document(schema)
         (self._hashes,) = definition_hashes([self._document])
 
-    def refused(self, value: Any) -> str | None:
-        """Return the JSON path of what is surely refused, as near as is known; None if nothing."""
-        root, budget = self._document.root, Budget(_STEPS)
+    def refused_path(self, value: Any) -> str | None:
+        """Return the JSON path of a value that is surely refused, else None.
+
+        It is that of a member of the root, or `$` if no single member is refused.
+        """
+        root, budget = self._document.root, Budget(_MAX_STEPS)
         side = Side(self._document, CanonicalForms(self._document, self._hashes, budget), budget)
         validator = Validator(side)
         try:
@@ -154,6 +158,7 @@ class SchemaValidator:
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:
+    """Return False if any answer is, else None if any is, else True."""
     doubt = False
     for answer in answers:
         if answer is False:

@@ -1,4 +1,7 @@
-"""Classes with fields: their fields, and a shadow that travels in place of such a class."""
+"""Records, which are classes with fields: their fields, and their shadows.
+
+A shadow is a Struct that msgspec reads and writes in place of a record that it cannot.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from msgspec import _utils as _private
 from typedq.contracts.foreign import is_pydantic_dataclass
 from typedq.contracts.type_tree import NoSchema
 
-_UTILS: Any = _private
-Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
-# Default factories that have no effect and always make the same: what they make is a default.
+_UTILS: Any = _private  # no public function resolves annotations of generic records
+RecordKind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
+# Default factories without side effects that always make an equal value: it is the default.
 PURE_FACTORIES: tuple[Any, ...] = (list, dict, set, frozenset, tuple, bytearray)
 
 
@@ -42,15 +45,15 @@ class Field:
         return self.default_factory() if pure else self.default
 
 
-def record_kind(cls: Any) -> Kind | None:
-    """Return which kind of record a class is; None if it is none that msgspec reads."""
+def record_kind(cls: Any) -> RecordKind | None:
+    """Return which kind of record a class is; None if it is not one that msgspec reads."""
     if not isinstance(cls, type):
         return None
     bases = cls.__mro__
     if msgspec.Struct in bases:
         return "struct"
     if dict in bases:
-        return "typeddict" if hasattr(cls, "__total__") and not _says_more(cls) else None
+        return "typeddict" if hasattr(cls, "__total__") and not _limits_extra_items(cls) else None
     if tuple in bases:
         return "namedtuple" if hasattr(cls, "_fields") else None
     if hasattr(cls, "__dataclass_fields__"):
@@ -58,28 +61,28 @@ def record_kind(cls: Any) -> Kind | None:
     return "attrs" if hasattr(cls, "__attrs_attrs__") else None
 
 
-def _says_more(cls: Any) -> bool:
-    """Whether a TypedDict or a base of it is closed, types its other items, or has a config."""
+def _limits_extra_items(cls: Any) -> bool:
+    """Return True if a TypedDict or a base limits or types extra items, or is configured."""
     extra = getattr(getattr(cls, "__extra_items__", None), "__name__", "NoExtraItems")
     if getattr(cls, "__closed__", None) or extra != "NoExtraItems":
         return True
     if hasattr(cls, "__pydantic_config__"):
         return True
-    return any(map(_says_more, getattr(cls, "__orig_bases__", ())))
+    return any(map(_limits_extra_items, getattr(cls, "__orig_bases__", ())))
 
 
 def fields_of(kind: Any) -> list[Field]:
     """Return the fields of a record, which may be a generic alias such as `Page[int]`.
 
-    Raises `NoSchema` for fields that could not travel.
+    Raises `NoSchema` for fields that cannot be sent.
     """
     cls: Any = typing.get_origin(kind) or kind
-    found = _READERS[cast("Kind", record_kind(cls))](kind, cls)
-    for field in found:
+    fields = _FIELD_READERS[cast("RecordKind", record_kind(cls))](kind, cls)
+    for field in fields:
         if type(field.default).__name__ == "FieldInfo":
             reason = "pydantic reads a Field(...) default only in its own models and dataclasses"
             raise NoSchema(f"$.{field.name}", f"{reason}; write Annotated[..., Field(...)]")
-    return found
+    return fields
 
 
 def _struct(kind: Any, cls: Any) -> list[Field]:
@@ -119,7 +122,7 @@ def _dataclass(kind: Any, cls: Any) -> list[Field]:
 
 
 def _attrs(kind: Any, cls: Any) -> list[Field]:
-    hints, found = _UTILS.get_class_annotations(kind), list[Field]()
+    hints, fields = _UTILS.get_class_annotations(kind), list[Field]()
     for attribute in cls.__attrs_attrs__:
         name, default = attribute.name, attribute.default
         if name.startswith("_"):
@@ -127,8 +130,8 @@ def _attrs(kind: Any, cls: Any) -> list[Field]:
             raise NoSchema(f"$.{name}", reason)
         if type(default).__name__ == "_Nothing":
             default = NODEFAULT
-        found.append(_field(name, name, hints.get(name, Any), default))
-    return found
+        fields.append(_field(name, name, hints.get(name, Any), default))
+    return fields
 
 
 def _typed_dict(kind: Any, _cls: Any) -> list[Field]:
@@ -144,7 +147,7 @@ def _named_tuple(kind: Any, cls: Any) -> list[Field]:
     ]
 
 
-_READERS: dict[Kind, Callable[[Any, Any], list[Field]]] = {
+_FIELD_READERS: dict[RecordKind, Callable[[Any, Any], list[Field]]] = {
     "struct": _struct,
     "dataclass": _dataclass,
     "attrs": _attrs,
@@ -154,7 +157,7 @@ _READERS: dict[Kind, Callable[[Any, Any], list[Field]]] = {
 
 
 class _Absent:
-    """In a shadow: a member that was not in the JSON text, so that the class fills it in."""
+    """The value of a shadow's member that the JSON text lacks: the record's class fills it in."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -168,9 +171,9 @@ class ShadowDefault:
 
 
 class Shadow:
-    """A Struct (`kind`) with the members of a record, but of the types that msgspec reads.
+    """A Struct, `kind`, with the members of a record, but with types that msgspec reads.
 
-    `complete` gives it those types, which may refer to the shadow itself.
+    `complete` sets those types afterwards, because they may refer to the shadow itself.
     """
 
     def __init__(self, record: Any) -> None:
@@ -183,26 +186,26 @@ class Shadow:
 
     def _struct(self, record: Any) -> Any:
         config: Any = getattr(self.cls, "__struct_config__", None)
-        row = self._record_kind == "namedtuple"
-        made: list[Any] = []
+        is_tuple = self._record_kind == "namedtuple"
+        members: list[Any] = []
         for i, field in enumerate(self._fields):
             factory = {"default_factory": self._defaults[i]} if i in self._defaults else {}
-            made.append((f"f{i}", Any, msgspec.field(name=field.encoded_name, **factory)))
+            members.append((f"f{i}", Any, msgspec.field(name=field.encoded_name, **factory)))
         shadow = msgspec.defstruct(
             self.cls.__name__,
-            made,
+            members,
             kw_only=True,
             module=self.cls.__module__,
             tag=getattr(config, "tag", None),
             tag_field=getattr(config, "tag_field", None),
-            array_like=row or bool(getattr(config, "array_like", False)),
-            forbid_unknown_fields=row or bool(getattr(config, "forbid_unknown_fields", False)),
+            array_like=is_tuple or bool(getattr(config, "array_like", False)),
+            forbid_unknown_fields=is_tuple or bool(getattr(config, "forbid_unknown_fields", False)),
         )
         setattr(shadow, "__typedq_record__", record)  # noqa: B010
         return shadow
 
     def complete(self, fields: Sequence[Field]) -> None:
-        """Take over the encoded types of the fields."""
+        """Set the encoded types of the fields."""
         self._fields = list(fields)
         for i, field in enumerate(fields):
             self.kind.__annotations__[f"f{i}"] = field.encoded.kind
@@ -210,7 +213,7 @@ class Shadow:
                 self._defaults[i].field = field
 
     def load(self, shadow: Any) -> Any:
-        """Make the record of what msgspec read."""
+        """Return the record for a shadow that msgspec read."""
         values: dict[str, Any] = {}
         for i, field in enumerate(self._fields):
             value = getattr(shadow, f"f{i}")
@@ -218,16 +221,17 @@ class Shadow:
                 values[field.name] = field.encoded.load(value) if field.encoded.load else value
         if self._record_kind == "typeddict":
             return values
-        late = set[str]()
+        not_in_init = set[str]()
         if self._record_kind == "dataclass":
-            late = {f.name for f in dataclasses.fields(self.cls) if not f.init} & values.keys()
-        made = self.cls(**{name: value for name, value in values.items() if name not in late})
-        for name in late:
-            object.__setattr__(made, name, values[name])
-        return made
+            excluded = {f.name for f in dataclasses.fields(self.cls) if not f.init}
+            not_in_init = excluded & values.keys()
+        record = self.cls(**{k: value for k, value in values.items() if k not in not_in_init})
+        for name in not_in_init:
+            object.__setattr__(record, name, values[name])  # a frozen dataclass refuses setattr
+        return record
 
     def dump(self, record: Any) -> Any:
-        """Make the shadow of a record; anything else is returned as it is."""
+        """Return the shadow of a record, and anything else as it is."""
         is_dict = self._record_kind == "typeddict"
         if not isinstance(record, dict if is_dict else self.cls):
             return record

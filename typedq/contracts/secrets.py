@@ -39,7 +39,10 @@ _KINDS: dict[type, frozenset[str]] = {
 }
 _ELSEWHERE_REF = re.compile(r'\$\w*[rR]ef":"(?!#)')
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[[^\]]*\]")
-_BY_ENCODER = re.compile(r"Encoding objects of type \S+ is unsupported|\S+ has no JSON form")
+# Reasons of other libraries that never quote a value; pydantic's is that of a missing field.
+_QUOTES_NOTHING = re.compile(
+    r"Encoding objects of type \S+ is unsupported|\S+ has no JSON form|Field required"
+)
 
 
 @final
@@ -99,7 +102,7 @@ def explain(schema: Schema, error: InvalidBody, encoded: Callable[[], bytes | No
         return error
     cause = error.__cause__
     ours = cause is None or (isinstance(cause, msgspec.MsgspecError) and not cause.__cause__)
-    ours = ours or bool(_BY_ENCODER.fullmatch(error.reason))
+    ours = ours or bool(_QUOTES_NOTHING.fullmatch(error.reason))
     try:
         path, is_secret_there = _Marks(schema).cut(error.path)
     except Unsupported:

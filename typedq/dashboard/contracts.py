@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from typedq import registry
+from typedq.admin.overview import alive
 from typedq.admin.schemas import locate, short
 from typedq.compat import compare
-from typedq.dashboard.pages import alive, reading
+from typedq.dashboard.pages import reading
 from typedq.dashboard.rendering import MAX_TEXT, pretty
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import ConfigurationError
@@ -29,14 +30,14 @@ def contracts(view: View) -> Response:
         for row in by_need(seen["contracts"])
         if q in f"{row['task']}@{row['fingerprint']}"
         and (only != "waiting" or row["waiting"])
-        and (only != "unread" or (row["waiting"] and not row["read_by"]))
+        and (only != "unread" or row["unreadable"])
     ]
     counts = {
         "": len(seen["contracts"]),
         "waiting": sum(row["waiting"] > 0 for row in seen["contracts"]),
-        "unread": sum(row["waiting"] > 0 and not row["read_by"] for row in seen["contracts"]),
+        "unread": sum(row["unreadable"] > 0 for row in seen["contracts"]),
     }
-    workers = len(alive(view, seen))
+    workers = len(alive(seen))
     return view.render(
         "contracts.html",
         live=True,
@@ -50,10 +51,8 @@ def contracts(view: View) -> Response:
 
 
 def by_need(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return contracts that wait and nobody reads first, then others that wait."""
-    return sorted(
-        rows, key=lambda r: (bool(r["read_by"]) or not r["waiting"], -r["waiting"], r["task"])
-    )
+    """Return contracts of which nobody reads some messages first, then others that wait."""
+    return sorted(rows, key=lambda r: (not r["unreadable"], -r["waiting"], r["task"]))
 
 
 class Known(NamedTuple):
@@ -131,7 +130,9 @@ def _difference(
     compared = compare(schemas[old], schemas[new]) if old != new else None
     lines = list[str]()
     if old != new and all(len(text) <= MAX_TEXT for text in texts.values()):
-        before, after = (texts[name].splitlines() for name in (old, new))
+        # The code, the files and the server have keys in different orders.
+        ordered = (pretty(schemas[name] or {}, sort=True) for name in (old, new))
+        before, after = (text.splitlines() for text in ordered)
         lines = list(difflib.unified_diff(before, after, lineterm=""))
     return {"texts": texts, "compared": compared, "diff": lines[2:], "order": _order(compared)}
 
@@ -151,7 +152,7 @@ def matrix(view: View) -> Response:
     """Show for each contract that waits how each group of live workers reads it, or why not."""
     facts, q = view.facts, view.query("q")
     groups: dict[tuple[str, ...], list[str]] = {}
-    for worker in alive(view, facts.seen):
+    for worker in alive(facts.seen):
         groups.setdefault(tuple(worker["reads"]), []).append(f"{worker['host']}:{worker['pid']}")
     columns = [Group(*each) for each in sorted(groups.items(), key=lambda each: -len(each[1]))]
     waiting = [row for row in facts.seen["contracts"] if row["waiting"]]

@@ -8,14 +8,15 @@ from starlette.responses import Response
 
 from typedq.admin.cron import CronAdmin
 from typedq.broker import acl
-from typedq.dashboard.acts import permit
+from typedq.dashboard.changes import permit
 from typedq.dashboard.view import Rejected, View
 
 
 def cron(view: View) -> Response:
     """Show the cron entries: their last and next slot, and who fires them."""
-    ours = view.site.app.declarations.cron_entries
-    return view.render("cron.html", live=True, seen=view.facts.seen, ours=ours)
+    ours, seen = view.site.app.declarations.cron_entries, view.facts.seen
+    changed = view.one_of(entry["name"] for entry in seen["cron"])
+    return view.render("cron.html", live=True, seen=seen, ours=ours, changed=changed)
 
 
 def run(view: View) -> Response:
@@ -30,7 +31,7 @@ def run(view: View) -> Response:
     permit(view, acl.required_commands(app.broker.keys, "producer", queue))
     receipt = CronAdmin(app).run(name)
     view.log("cron entry run", cron=name, id=receipt.id, queue=receipt.queue)
-    return view.go("/cron", act="run", done=1, sent=receipt.id)
+    return view.go("/cron", act="run", done=1, of=name, sent=receipt.id)
 
 
 def pause(view: View) -> Response:
@@ -52,4 +53,4 @@ def _switch(view: View, act: Literal["pause", "resume"]) -> Response:
         raise Rejected(404, "No such cron entry", f"This app and its workers have {names}.")
     changed = admin.pause(name) if act == "pause" else admin.resume(name)
     view.log(f"cron entry {act}d", cron=name, changed=str(changed))
-    return view.go("/cron", act=act, done=int(changed))
+    return view.go("/cron", act=act, done=int(changed), of=name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from starlette.datastructures import UploadFile
@@ -12,10 +12,12 @@ from starlette.responses import Response
 from typedq import registry
 from typedq.admin import deploy as admin
 from typedq.admin.schemas import locate
+from typedq.dashboard.poll import Comparing
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import ConfigurationError
 
 _MOST = 200  # tasks that are shown; those that need care come first
+_COMPARE_S = 0.1  # for one page, before it says that it is comparing
 
 
 def deploy(view: View) -> Response:
@@ -23,36 +25,49 @@ def deploy(view: View) -> Response:
     directory, _ = locate(view.site.schemas)
     path, uploaded = view.query("path"), view.request.method == "POST"
     if not uploaded and "path" not in view.request.query_params:
-        return view.render("deploy.html", plans=None, path="", directory=str(directory))
+        return view.render("deploy.html", plans=None, chosen="", directory=str(directory))
     files = _uploaded(view) if uploaded else _files(directory, path)
     try:
-        histories = registry.parse(files, "the upload" if uploaded else path or "schemas")
+        histories = _parsed(tuple(files.items()), "the upload" if uploaded else path or "schemas")
     except ConfigurationError as error:
         raise Rejected(400, "These contracts cannot be read", str(error)) from None
     if not histories:
         text = "There are no files such as send_email/1.json: give the directory schemas/ itself."
         raise Rejected(400, "No contracts", text)
     facts, app = view.facts, view.site.app
-    plans = admin.plan(
-        admin.next_tasks(app, histories),
-        facts.seen,
-        admin.known_schemas(app, histories, facts.contracts.schemas),
-        fresh_s=2 * app.settings.lease,
-    )
+    try:
+        plans = admin.plan(
+            admin.next_tasks(app, histories),
+            facts.seen,
+            admin.known_schemas(app, histories, facts.contracts.schemas),
+            memory=view.site.memory,
+            within_s=None if uploaded else _COMPARE_S,  # a browser sends no upload again
+        )
+    except admin.Unfinished as error:
+        raise Comparing(error.done) from None
     order = registry.common_order(plan.order for plan in plans)
+    unreadable, held = sum(p.unreadable for p in plans), sum(p.held for p in plans)
     return view.render(
         "deploy.html",
         plans=plans[:_MOST],
         left_out=len(plans[_MOST:]),
-        counts=Counter(plan.order for plan in plans),
-        unreadable=sum(plan.unreadable for plan in plans),
+        unreadable=unreadable,
+        held=held,
+        breaks=any(plan.order == "none" for plan in plans),
+        # An upload, or a directory of other contracts, has a next version that is not this code.
+        not_exported=[] if uploaded or path else admin.not_exported(app, histories),
         warned=sum(bool(plan.warnings) for plan in plans),
         order=order,
-        path=path,
+        chosen=path,
         uploaded=uploaded,
         directory=str(directory),
         time=facts.seen["time"],
     )
+
+
+@lru_cache(2)  # hundreds of files take longer than the rest of the page
+def _parsed(files: tuple[tuple[str, bytes], ...], where: str) -> dict[str, registry.History]:
+    return registry.parse(dict(files), where)
 
 
 def _files(directory: Path, path: str) -> Mapping[str, bytes]:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from typedq.admin.messages import iso
 from typedq.broker import acl
 from typedq.contracts import mask
-from typedq.dashboard.acts import permit
+from typedq.dashboard.changes import permit
 from typedq.dashboard.form import Field, NotJson, fields, payload
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import InvalidArguments, InvalidBody, InvalidOptions, UnknownTask

@@ -22,7 +22,7 @@ _PARKED = 20  # messages of a parked group that are shown
 
 
 class Sample(NamedTuple):
-    """The youngest dead letters of a selection; `whole`: there are no more."""
+    """The newest dead letters of a selection; `whole`: there are no more."""
 
     letters: list[Letter]
     whole: bool

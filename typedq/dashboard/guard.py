@@ -14,9 +14,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "typedq-dashboard"
 LOGIN_S = 12 * 3600
 MAX_BODY = 16 << 20  # of an upload; everything else is far smaller
+MAX_LOGIN = 64 << 10  # of what a stranger may send
 OPEN = ("/login", "/static/")  # what a browser needs to log in
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self';"
@@ -32,10 +32,11 @@ Refuse = Callable[[Request, int, str, str], Response]
 
 
 class TooLarge(Exception):
-    """The body of a request is longer than MAX_BODY."""
+    """The body of a request is longer than `most` bytes."""
 
-    def __init__(self) -> None:
-        super().__init__(f"it has more than {MAX_BODY >> 20} MiB")
+    def __init__(self, most: int) -> None:
+        size = f"{most >> 20} MiB" if most >> 20 else f"{most >> 10} KiB"
+        super().__init__(f"it has more than {size}")
 
 
 @final
@@ -62,8 +63,8 @@ class Guard:
             nonlocal length
             message = await receive()
             length += len(message.get("body", b""))
-            if length > MAX_BODY:
-                raise TooLarge
+            if length > most:
+                raise TooLarge(most)
             return message
 
         async def restricted(message: Message) -> None:
@@ -72,6 +73,7 @@ class Guard:
             await send(message)
 
         request = Request(scope, bounded)
+        most = MAX_LOGIN if local_path(request).startswith(OPEN) else MAX_BODY
         refused = self._check(request)
         await (refused or self._inner)(scope, bounded, restricted)
 
@@ -120,7 +122,7 @@ def is_known(request: HTTPConnection, token: str) -> bool:
     kind, _, given = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return is_token(given.strip(), token)
-    until, _, signature = request.cookies.get(COOKIE, "").partition(".")
+    until, _, signature = request.cookies.get(cookie_name(token), "").partition(".")
     if not (until.isascii() and until.isdecimal() and len(until) < 20):
         return False
     expected = _sign(until, token)
@@ -136,7 +138,7 @@ def log_in(response: Response, request: Request, token: str) -> None:
     """Set the cookie. It holds no token, only a signature by it, and ends after 12 hours."""
     until = str(int(time.time()) + LOGIN_S)
     response.set_cookie(
-        COOKIE,
+        cookie_name(token),
         f"{until}.{_sign(until, token)}",
         max_age=LOGIN_S,
         path=root(request) or "/",
@@ -144,6 +146,16 @@ def log_in(response: Response, request: Request, token: str) -> None:
         httponly=True,
         samesite="lax",
     )
+
+
+def log_out(response: Response, request: Request, token: str) -> None:
+    """Delete the cookie."""
+    response.delete_cookie(cookie_name(token), path=root(request) or "/")
+
+
+def cookie_name(token: str) -> str:
+    """Return the name of the cookie; dashboards on other ports of a host get each other's."""
+    return f"typedq-dashboard-{_sign('name', token)[:8]}"
 
 
 def root(request: HTTPConnection) -> str:

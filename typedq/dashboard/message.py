@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from typedq.admin import single
+from typedq.admin.overview import alive
 from typedq.admin.payloads import Payloads
 from typedq.broker import acl
-from typedq.dashboard.acts import permit
-from typedq.dashboard.pages import alive
+from typedq.dashboard.changes import permit
 from typedq.dashboard.view import Rejected, View
 from typedq.errors import InvalidId, SearchLimit
 
@@ -40,7 +40,7 @@ def message(view: View) -> Response:
         problem=problem,
         limited=limited,
         payload=payload,
-        workers=len(alive(view, view.facts.seen)) if found else 0,
+        workers=len(alive(view.facts.seen)) if found else 0,
         outcome=_OUTCOMES.get(view.query("outcome"), ""),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -11,9 +12,11 @@ from starlette.responses import Response
 from typedq import registry
 from typedq.admin.commands import with_app
 from typedq.admin.doctor import check_waiting, examine
+from typedq.admin.overview import alive
 from typedq.admin.readers import LiveReaders
 from typedq.broker.server_checks import Finding
 from typedq.dashboard.view import View
+from typedq.errors import ServerRefused
 
 # Where each finding is looked into.
 _PLACES = {
@@ -32,37 +35,34 @@ def now(view: View) -> Response:
     """Show the queues, and what is wrong with them."""
     facts = view.facts
     seen = facts.seen
+    living = alive(seen)
     found = sorted(findings(view, seen), key=lambda finding: _ORDER[finding.level])
-    served = Counter(name for worker in alive(view, seen) for name in worker["queues"])
+    served = Counter(name for worker in living for name in worker["queues"])
     return view.render(
         "now.html",
         live=True,
         seen=seen,
         rates=facts.rates,
-        alive=len(alive(view, seen)),
+        alive=len(living),
         served=served,
         findings=[finding for finding in found if finding.level != "ok"],
         places=_PLACES,
+        changed=view.one_of(queue["name"] for queue in seen["queues"]),
     )
 
 
 def findings(view: View, seen: Mapping[str, Any]) -> Sequence[Finding]:
     """Return what `typedq doctor` says about workers, queues and contracts."""
     app = view.site.app
-    found = check_waiting(seen, fresh_s=2 * app.settings.lease)
+    found = check_waiting(seen)
     return [each._replace(fix=with_app(app, each.fix)) for each in found]
-
-
-def alive(view: View, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the workers that were seen within two leases."""
-    return [w for w in seen["workers"] if (w["seen_s"] or 0) <= 2 * view.site.app.settings.lease]
 
 
 def reading(view: View, seen: Mapping[str, Any]) -> LiveReaders:
     """Return what the live workers read."""
     workers = {
         w["name"]: registry.Worker(reads=w["reads"], format=w["format"], queues=w["queues"])
-        for w in alive(view, seen)
+        for w in alive(seen)
     }
     return LiveReaders(workers, view.facts.contracts.readers)
 
@@ -70,7 +70,7 @@ def reading(view: View, seen: Mapping[str, Any]) -> LiveReaders:
 def workers(view: View) -> Response:
     """Show the workers, and how many of them read each contract."""
     seen = view.facts.seen
-    living = alive(view, seen)
+    living = alive(seen)
     reads = Counter(contract for worker in living for contract in set(worker["reads"]))
     asked = view.query("q")
     rows = [
@@ -83,7 +83,7 @@ def workers(view: View) -> Response:
         live=True,
         seen=seen,
         workers=view.page(seen["workers"]) if not asked else view.page(seen["workers"], 1 << 30),
-        alive=[worker["name"] for worker in living],
+        alive=len(living),
         reads=view.page(rows),
         q=asked,
     )
@@ -91,5 +91,8 @@ def workers(view: View) -> Response:
 
 def doctor(view: View) -> Response:
     """Show the findings of `typedq doctor`, problems first."""
-    found = sorted(examine(view.site.app, view.facts.seen), key=lambda f: _ORDER[f.level])
+    seen = None
+    with suppress(ServerRefused):  # then one of the checks says what is refused, others why
+        seen = view.facts.seen
+    found = sorted(examine(view.site.app, seen), key=lambda f: _ORDER[f.level])
     return view.render("doctor.html", findings=found, places=_PLACES)

@@ -99,7 +99,7 @@ class Poll:
 
     def _take(self) -> Facts:
         # A few schemas at a time are parsed only to find invalid ones.
-        contracts = self._contracts = self._contracts or Contracts(self._app, most=100)
+        contracts = self._contracts = self._contracts or Contracts(self._app, max_checked=100)
         seen, now = overview(self._app, contracts), time.monotonic()
         while self._samples and now - self._samples[0][0] > RATE_S:
             self._samples.popleft()

@@ -30,14 +30,14 @@ def cut(text: str, length: int = MAX_LINE) -> str:
     return line if len(line) <= length else f"{line[:length]}…"
 
 
-def pretty(value: object) -> str:
-    """Return JSON with indentation; a text that is not JSON as it is."""
+def pretty(value: object, *, sort: bool = False) -> str:
+    """Return JSON with indentation; a text that is not JSON as it is. `sort`: by key."""
     if isinstance(value, str):
         with suppress(ValueError, RecursionError):
             value = json.loads(value) if len(value) <= MAX_TEXT else value
         if isinstance(value, str):
             return value
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=sort)
 
 
 def number(value: object) -> str:

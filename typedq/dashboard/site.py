@@ -8,7 +8,6 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 try:
     from starlette.applications import Starlette
@@ -18,14 +17,14 @@ except ModuleNotFoundError:
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from typedq.app import TypedQ
-from typedq.dashboard import acts, contracts, cron, deploy, enqueue, failed, message, pages
-from typedq.dashboard.guard import COOKIE, Guard, TooLarge, is_token, log_in, root
+from typedq.dashboard import changes, contracts, cron, deploy, enqueue, failed, message, pages
+from typedq.dashboard.guard import Guard, TooLarge, is_token, log_in, log_out, root
 from typedq.dashboard.poll import Comparing, Poll
 from typedq.dashboard.view import Rejected, Site, View
 from typedq.errors import ServerError, ServerRefused, TypedQError
@@ -49,20 +48,20 @@ _PAGES: Final[dict[str, Page]] = {
     "/matrix": contracts.matrix,
     "/deploy": deploy.deploy,
     "/dead": failed.dead,
-    "/dead/confirm": partial(acts.confirm, acts.dead),
+    "/dead/confirm": partial(changes.confirm, changes.dead),
     "/dead/{id}": failed.letter,
     "/parked": failed.parked,
-    "/parked/confirm": partial(acts.confirm, acts.parked),
+    "/parked/confirm": partial(changes.confirm, changes.parked),
     "/enqueue": enqueue.enqueue,
     "/message": message.message,
 }
 _FORMS: Final[dict[str, Page]] = {
     "/deploy": deploy.deploy,
     "/enqueue": enqueue.send,
-    "/queues/{queue}/pause": acts.pause,
-    "/queues/{queue}/resume": acts.resume,
-    "/dead/change": partial(acts.change, acts.dead),
-    "/parked/change": partial(acts.change, acts.parked),
+    "/queues/{queue}/pause": partial(changes.switch, "pause"),
+    "/queues/{queue}/resume": partial(changes.switch, "resume"),
+    "/dead/change": partial(changes.change, changes.dead),
+    "/parked/change": partial(changes.change, changes.parked),
     "/cron/run": cron.run,
     "/cron/pause": cron.pause,
     "/cron/resume": cron.resume,
@@ -104,7 +103,10 @@ def asgi(
 
     async def absent(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return refuse(request, status, "Not here", "There is no such page.")
+        answer = refuse(request, status, "Not here", "There is no such page.")
+        if isinstance(error, HTTPException):
+            answer.headers.update(error.headers or {})
+        return answer
 
     inner = Starlette(routes=routes, exception_handlers={404: absent, 405: absent})
     inner.router.redirect_slashes = False  # it would lead to whatever `Host` says
@@ -117,6 +119,8 @@ def _endpoint(site: Site, answer: Page) -> Callable[[Request], object]:
             return await run_in_threadpool(_answer, answer, View(site, request))
         try:
             form = await request.form(max_files=_FILES)
+        except ClientDisconnect:
+            return Response(status_code=400)  # for nobody
         except (TooLarge, MultiPartException, HTTPException) as error:
             status = 413 if isinstance(error, TooLarge) else 400
             text = f"What was sent is refused: {error}"
@@ -178,5 +182,6 @@ def login(view: View) -> Response:
 def logout(view: View) -> Response:
     """Delete the cookie."""
     answer = view.go("/login")
-    answer.delete_cookie(COOKIE, path=unquote(root(view.request)) or "/")
+    if view.site.token is not None:
+        log_out(answer, view.request, view.site.token)
     return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from typedq.admin.commands import with_app
+from typedq.admin.deploy import Memory
 from typedq.app import TypedQ
 from typedq.dashboard.guard import local_path, root
 from typedq.dashboard.poll import REFRESH_S, Facts, Poll
 from typedq.dashboard.rendering import render
+from typedq.policy import NAME
 from typedq.telemetry import event
 
 T = TypeVar("T")
@@ -36,6 +38,7 @@ PAGES = {
     "/cron": "Cron",
     "/doctor": "Doctor",
 }
+_TOLD = ("act", "done", "of")  # parameters that say what was changed, only once
 # What a change says when it is done, on the page after it.
 ACTED = {
     "run": "Enqueued",
@@ -49,7 +52,10 @@ ACTED = {
 @final
 @dataclass(frozen=True)
 class Site:
-    """One dashboard. `schemas`: the directory of contracts; None for the configured one."""
+    """One dashboard. `schemas`: the directory of contracts; None for the configured one.
+
+    memory: how contracts compare, for plans of deploys
+    """
 
     app: TypedQ
     write: bool
@@ -57,6 +63,7 @@ class Site:
     user_header: str | None
     schemas: Path | None
     poll: Poll
+    memory: Memory = field(default_factory=Memory)
 
 
 class Rejected(Exception):
@@ -102,6 +109,11 @@ class View:
         """Return a parameter of the URL, at most 400 characters."""
         return self.request.query_params.get(name, "")[:400]
 
+    def one_of(self, names: Iterable[str]) -> str:
+        """Return what was changed by the request before, if it is one of these names."""
+        of = self.query("of")
+        return of if of in names else ""
+
     def text(self, name: str) -> str:
         """Return a field of the form that was sent."""
         value = self.form.get(name)
@@ -115,8 +127,12 @@ class View:
 
     def here(self, **query: object) -> str:
         """Return the URL of this page with other parameters."""
-        kept = {k: v for k, v in self.request.query_params.items() if k not in ("act", "done")}
+        kept = {k: v for k, v in self.request.query_params.items() if k not in _TOLD}
         return self.url(local_path(self.request), **{**kept, **query})
+
+    def is_name(self, text: object) -> bool:
+        """Return True for what may be the name of a task: it has a page, and is safe in a path."""
+        return isinstance(text, str) and NAME.fullmatch(text) is not None
 
     def page(self, rows: Sequence[Any], size: int = PER_PAGE) -> Paged:
         """Return the rows of the page that the URL asks for."""
@@ -138,10 +154,12 @@ class View:
             "path": local_path(self.request),
             "namespace": self.site.app.settings.namespace,
             "refresh_s": 0 if self.query("refresh") == "off" else REFRESH_S,
-            "live": False,
             "acted": ACTED,
         }
-        return HTMLResponse(render(template, about | values), status)
+        # The frame of a page is drawn by `about`, so no page may have other values of these names.
+        return HTMLResponse(
+            render(template, {"live": False, "changed": ""} | values | about), status
+        )
 
     def refuse(self, status: int, title: str, text: str) -> Response:
         """Return a page that says what is wrong."""

@@ -37,7 +37,7 @@ from typedq.embedded.server import (
 from typedq.errors import ConfigurationError, ServerUnavailable
 from typedq.telemetry import event
 
-_INSTEAD = "set {} to a directory of this user, or TYPEDQ_URL or url= to your server"
+_FIX = "set {} to a directory of this user, or TYPEDQ_URL or url= to your server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _home(namespace: str, start: Path | None) -> Path:
 
 
 def _private(directory: Path, setting: str) -> Path:
-    return runtime.required(directory, _INSTEAD.format(setting))
+    return runtime.required(directory, _FIX.format(setting))
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _reporting(home: Path) -> Generator[None]:
         if not str(error.filename).startswith(str(home)):
             raise
         reason = f"{error.filename} cannot be used ({error.strerror})"
-        raise ConfigurationError([f"{reason}: {_INSTEAD.format('XDG_STATE_HOME')}"]) from error
+        raise ConfigurationError([f"{reason}: {_FIX.format('XDG_STATE_HOME')}"]) from error
 
 
 def _socket(home: Path) -> Path:
@@ -142,7 +142,7 @@ def _recorded(home: Path) -> Path | None:
     # Checked, because after a reboot another user may have created that directory and a socket.
     try:
         path = Path((home / "socket").read_text(encoding="utf-8"))
-        return runtime.private(path.parent, _INSTEAD.format("XDG_RUNTIME_DIR")) / path.name
+        return runtime.private(path.parent, _FIX.format("XDG_RUNTIME_DIR")) / path.name
     except OSError:  # never started, or started in a login session that has ended
         return None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from datetime import datetime
 from http import HTTPStatus
+from threading import Lock
 from typing import Any, final
 
-from typedq.admin.overview import overview
+from typedq.admin.overview import Contracts, alive, overview
 from typedq.app import TypedQ
 from typedq.errors import ServerError
 from typedq.observe.exposition import Exposition, Metric
@@ -53,7 +54,9 @@ class Exporter:
     """Makes the pages of an exporter. One reading serves all who ask within `min_age_s`."""
 
     def __init__(self, app: TypedQ, min_age_s: float = 1.0) -> None:
-        self._app, self._min_age_s = app, min_age_s
+        self._app, self._min_age_s, self._lock = app, min_age_s, Lock()
+        # Kept, so that each pair of contracts is compared once and not at each scrape.
+        self._contracts = Contracts(app, max_checked=0)
         self._read_at, self._facts = float("-inf"), dict[str, Any]()
 
     def pages(self) -> Pages:
@@ -71,9 +74,7 @@ class Exporter:
             _add_queue(text, queue)
         text.add("typedq_in_flight", facts["in_flight"])
         text.add("typedq_dead", facts["dead"])
-        oldest_s = 2 * self._app.settings.lease
-        alive = [w for w in facts["workers"] if w["seen_s"] is None or w["seen_s"] <= oldest_s]
-        text.add("typedq_workers", len(alive))
+        text.add("typedq_workers", len(alive(facts)))
         _add_contracts(text, facts["contracts"])
         for entry in facts["cron"]:
             last = datetime.fromisoformat(entry["last"]).timestamp() if entry["last"] else 0
@@ -86,10 +87,11 @@ class Exporter:
         return page if page.status != HTTPStatus.OK else Page("ready\n")
 
     def _overview(self) -> dict[str, Any]:
-        if time.monotonic() - self._read_at > self._min_age_s:
-            self._facts = overview(self._app)
-            self._read_at = time.monotonic()
-        return self._facts
+        with self._lock:  # each page is made in a thread of its own
+            if time.monotonic() - self._read_at > self._min_age_s:
+                self._facts = overview(self._app, self._contracts)
+                self._read_at = time.monotonic()
+            return self._facts
 
 
 def _add_queue(text: Exposition, queue: dict[str, Any]) -> None:
@@ -107,15 +109,15 @@ def _add_contracts(text: Exposition, contracts: list[dict[str, Any]]) -> None:
     ranked = sorted(contracts, key=lambda each: (-each["waiting"], not each["in_app"]))
     rest = {"yes": 0, "no": 0}
     for place, each in enumerate(ranked):
-        readable = "yes" if each["read_by"] else "no"
+        unreadable = each["unreadable"]
+        waiting = {"yes": each["waiting"] - unreadable, "no": unreadable}
         if place >= MAX_TASKS:
-            rest[readable] += each["waiting"]
+            rest = {answer: rest[answer] + waiting[answer] for answer in rest}
             continue
         labels = each["task"], each["fingerprint"]
-        for answer in rest:
-            waiting = each["waiting"] if answer == readable else 0
-            text.add("typedq_contract_waiting", waiting, *labels, answer)
+        for answer, count in waiting.items():
+            text.add("typedq_contract_waiting", count, *labels, answer)
         text.add("typedq_contract_readers", len(each["read_by"]), *labels)
     if len(ranked) > MAX_TASKS:
-        for readable, waiting in rest.items():
-            text.add("typedq_contract_waiting", waiting, OTHER, "", readable)
+        for answer, count in rest.items():
+            text.add("typedq_contract_waiting", count, OTHER, "", answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 OUTCOMES = (
@@ -33,15 +33,21 @@ class Labels(NamedTuple):
     """The rows: one for each task and queue that may be told apart.
 
     tasks, queues: each ends with `other`, for all that the app does not declare
+    aliases: former names of tasks, and those that they count for
     """
 
     tasks: tuple[str, ...]
     queues: tuple[str, ...]
+    aliases: Mapping[str, str]
 
     @staticmethod
-    def of(tasks: Sequence[str], queues: Sequence[str]) -> Labels:
-        """Return the labels of an app; tasks beyond 500 are `other`."""
-        return Labels((*sorted(tasks)[:MAX_TASKS], OTHER), (*queues, OTHER))
+    def of(tasks: Mapping[str, Sequence[str]], queues: Sequence[str]) -> Labels:
+        """Return the labels of an app; tasks beyond 500 are `other`.
+
+        tasks: their names, and the former names of each
+        """
+        aliases = {alias: name for name, former in tasks.items() for alias in former}
+        return Labels((*sorted(tasks)[:MAX_TASKS], OTHER), (*queues, OTHER), aliases)
 
     @property
     def rows(self) -> int:
@@ -50,6 +56,7 @@ class Labels(NamedTuple):
 
     def row(self, task: str, queue: str) -> int:
         """Return the row of a task and a queue."""
+        task = self.aliases.get(task, task)
         task = task if task in self.tasks else OTHER
         queue = queue if queue in self.queues else OTHER
         return self.tasks.index(task) * len(self.queues) + self.queues.index(queue)

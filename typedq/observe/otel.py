@@ -67,15 +67,22 @@ def _trace_enqueues(app: TypedQ, tracer: trace.Tracer) -> None:
         about = {**_about("send", queue), TASK: ctx.calls[0].task}
         if len(ctx.calls) > 1:
             about[MESSAGE_COUNT] = len(ctx.calls)
-        with tracer.start_as_current_span(
-            f"send {queue}", kind=SpanKind.PRODUCER, attributes=about
-        ) as span:
+        span = tracer.start_span(f"send {queue}", kind=SpanKind.PRODUCER, attributes=about)
+        # Not `use_span`: it sets the traceback of an exception, which a frozen one refuses.
+        token = contexts.attach(trace.set_span_in_context(span))
+        try:
             headers: dict[str, str] = {}
             _propagator.inject(headers)
             inject(ctx, headers)
             yield
             if len(ctx.receipts) == 1:
                 span.set_attribute(MESSAGE_ID, ctx.receipts[0].id)
+        except Exception as error:
+            _record(span, error, will_retry=False)
+            raise
+        finally:
+            contexts.detach(token)
+            span.end()
 
 
 def _trace_attempts(app: TypedQ, tracer: trace.Tracer, relation: Relation) -> None:
@@ -93,7 +100,6 @@ def _trace_attempts(app: TypedQ, tracer: trace.Tracer, relation: Relation) -> No
             [Link(origin)] if relation == "link" and origin.is_valid else [],
         )
         _label(span)
-        # Not `use_span`: it sets an attribute on the exception, which a frozen one refuses.
         token = contexts.attach(trace.set_span_in_context(span))
         try:
             yield

@@ -112,11 +112,11 @@ class PageServer:
 
 
 def _ignore(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Whatever a client did, it is no matter of the log."""
+    """Log nothing: what fails here is caused by clients."""
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
-    """Return the head of a request, or b"" for what is none."""
+    """Return the head of a request, or b"" if the client sent something else."""
     try:
         return await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -17,7 +18,8 @@ from typedq.observe.propagation import destination, inject
 try:
     import sentry_sdk
     from sentry_sdk.integrations.logging import ignore_logger
-    from sentry_sdk.utils import event_from_exception
+    from sentry_sdk.scope import add_global_event_processor
+    from sentry_sdk.utils import current_stacktrace, event_from_exception, iter_event_frames
 except ModuleNotFoundError:
     raise ImportError("typedq.observe.sentry needs Sentry: pip install 'typedq[sentry]'") from None
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 ORIGIN: Final = "auto.queue.typedq"
 FLUSH_S: Final = 5.0
 MESSAGE_ID, DESTINATION = "messaging.message.id", "messaging.destination.name"
+_STACKS: Final = {"exception", "stacktrace", "threads"}
 LATENCY, RETRIES = "messaging.message.receive.latency", "messaging.message.retry.count"
 
 
@@ -45,6 +48,7 @@ def instrument(app: TypedQ, *, each_attempt: bool = False) -> None:
     """
     # It would send a second event for each failure that a worker logs.
     ignore_logger("typedq")
+    _hide_own_variables()
     _report_enqueues(app)
     _report_attempts(app, each_attempt=each_attempt)
 
@@ -89,7 +93,7 @@ def _report_attempts(app: TypedQ, *, each_attempt: bool) -> None:
         scope.clear_breadcrumbs()
         contract = app.declarations.find(ctx.task).contract.id
         scope.set_tags({"task": ctx.task, "contract": contract, "attempt": str(ctx.attempt)})
-        scope.add_event_processor(lambda event, _: _describe(ctx, event))
+        scope.add_event_processor(partial(_describe, ctx))
         span = scopes.enter_context(_transaction(ctx))
         try:
             yield
@@ -108,9 +112,13 @@ def _report_attempts(app: TypedQ, *, each_attempt: bool) -> None:
 
 def _transaction(ctx: Context) -> Span:
     queue = destination(ctx.queue)
-    span = sentry_sdk.continue_trace(
-        dict(ctx.meta), op="queue.process", name=ctx.task, source="task", origin=ORIGIN
+    begin = partial(
+        sentry_sdk.continue_trace, op="queue.process", name=ctx.task, source="task", origin=ORIGIN
     )
+    try:
+        span = begin(dict(ctx.meta))
+    except Exception:  # noqa: BLE001 - a stranger's headers, which the SDK cannot read
+        span = begin({})
     span.set_data(DESTINATION, queue)
     span.set_data(MESSAGE_ID, ctx.id)
     span.set_data(RETRIES, ctx.attempt - 1)
@@ -119,28 +127,50 @@ def _transaction(ctx: Context) -> Span:
 
 
 def _capture(error: BaseException) -> None:
+    text = read_failure(error).text  # it cuts our frames off
     # A stranger's exception may raise when it is read. That changes nothing for its attempt.
     with suppress(Exception):
-        read_failure(error)  # it cuts our frames off
-        event, hint = event_from_exception(
-            error,
-            client_options=sentry_sdk.get_client().options,
-            mechanism={"type": "typedq", "handled": False},
-        )
-        sentry_sdk.capture_event(event, hint=hint)
+        try:
+            event, hint = event_from_exception(
+                error,
+                client_options=sentry_sdk.get_client().options,
+                mechanism={"type": "typedq", "handled": False},
+            )
+        except Exception:  # noqa: BLE001 - an exception that cannot be read is told as text
+            sentry_sdk.capture_message(text, "error")
+        else:
+            sentry_sdk.capture_event(event, hint=hint)
 
 
-def _describe(ctx: Context, event: Event) -> Event:
+def _describe(ctx: Context, event: Event, _: object) -> Event:
     """Add the arguments if personal data may be sent; drop variables, which would quote them."""
+    __tracebackhide__ = True  # the SDK leaves such frames out
     if event.get("type") == "transaction":
         return event
     arguments, may_send = ctx.masked_arguments(), _may_send_arguments()
     if may_send:
         event.setdefault("extra", {})["arguments"] = _parsed(arguments)
+    if sentry_sdk.get_client().options["attach_stacktrace"] and not _STACKS & event.keys():
+        # The SDK would do it after this, with all variables.
+        thread = {"stacktrace": current_stacktrace(), "crashed": False, "current": True}
+        event["threads"] = {"values": [thread]}
     if not may_send or MASK in arguments:
-        for frame in _frames(event):
+        for frame in iter_event_frames(event):
+            frame.pop("vars", None)
+    return _without_own_variables(event)
+
+
+def _without_own_variables(event: Event, _: object = None) -> Event:
+    """Drop the variables of our frames: they hold arguments, also of other calls and messages."""
+    for frame in iter_event_frames(event):
+        if str(frame.get("module")).partition(".")[0] == "typedq":
             frame.pop("vars", None)
     return event
+
+
+@cache
+def _hide_own_variables() -> None:
+    add_global_event_processor(_without_own_variables)
 
 
 def _may_send_arguments() -> bool:
@@ -148,14 +178,6 @@ def _may_send_arguments() -> bool:
     # What newer versions have in place of `send_default_pii`; they derive it from that, too.
     collected = cast("dict[str, bool]", client.options.get("data_collection") or {})
     return bool(collected.get("queues", client.should_send_default_pii()))
-
-
-def _frames(event: Any) -> Iterator[dict[str, Any]]:
-    for name in ("exception", "threads"):
-        part: dict[str, list[dict[str, Any]]] = event.get(name) or {}
-        for value in part.get("values", []):
-            trace: dict[str, list[dict[str, Any]]] = value.get("stacktrace") or {}
-            yield from trace.get("frames", [])
 
 
 def _parsed(arguments: str) -> object:

@@ -147,7 +147,8 @@ class Tally:
                 changes[at] = get(at, 0.0) + 1
         changes[first + TOOK_SUM] = get(first + TOOK_SUM, 0.0) + total
         if isinstance(slots, range):
-            started: Sequence[float] = self.started[slots.start : slots.stop].tolist()
+            # A memoryview makes its numbers one by one.
+            started: Sequence[float] = array("d", bytes(self.started[slots.start : slots.stop]))
         else:
             started = [self.started[slot] for slot in slots]
         # On the clock of the due times. Often all are in one bucket, so that none need be paired.
@@ -162,16 +163,17 @@ class Tally:
             dues = sum(due) if ordered[0] < latest else n * latest
             changes[at] = get(at, 0.0) + sum(started) + n * epoch - dues / _DUE
             return
-        for slot, unit in zip(slots, due, strict=True):
+        for slot, unit in zip(slots, due * (n // len(due)), strict=True):
             wait = max(0.0, self.started[slot] + epoch - unit / _DUE)
             bucket = first + WAITED + bisect_left(WAITS, wait)
             changes[bucket] = get(bucket, 0.0) + 1
             changes[at] = get(at, 0.0) + wait
 
-    def _dues(self, slots: Sequence[int]) -> Sequence[int]:
-        """Return when messages were due, in seconds times _DUE: a due time, or that of the id.
+    def _dues(self, slots: Sequence[int]) -> tuple[int, ...]:
+        """Return when messages were due, in seconds times _DUE; one number if all are the same.
 
-        The first 11 of its 26 digits are milliseconds; those behind them make less than one.
+        Without a due time, it is that of the id: the first 11 of its 26 digits are milliseconds,
+        and those behind them make less than one.
         """
         if isinstance(slots, range):
             ids = bytes(self.ids[slots.start * ID_SIZE : slots.stop * ID_SIZE])
@@ -180,15 +182,15 @@ class Tally:
         ms = ids[:_MS_SIZE]
         try:
             if ids.count(ms) == len(slots):  # one call enqueued them all
-                found: Sequence[int] = [int(ms, 16) << 20] * len(slots)
+                found: tuple[int, ...] = (int(ms, 16) << 20,)
             else:
                 found = _unpacker(len(slots))(unhexlify(ids))
         except ValueError:  # one is no id
-            return [int(time.time() * _DUE)] * len(slots)
+            return (int(time.time() * _DUE),)
         if not self._delayed:
             return found
-        pairs = zip(slots, found, strict=True)
-        return [int(self._due[slot]) << 20 or number for slot, number in pairs]
+        pairs = zip(slots, found * (len(slots) // len(found)), strict=True)
+        return tuple([int(self._due[slot]) << 20 or number for slot, number in pairs])
 
     def _write(self, slots: Sequence[int], changes: dict[int, float]) -> None:
         cells, n = self._cells, len(changes)

@@ -14,7 +14,7 @@ CatchUp = Literal["skip", "once"]
 LATE = timedelta(seconds=60)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
-_NEAR = timedelta(days=2)  # no zone has jumped farther
+_NEAR = timedelta(days=2)  # no zone has ever changed its offset by more
 _ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -24,8 +24,9 @@ _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+# H and R of croniter, which it replaces by a random number.
 _RANDOM = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
-_LAST = ("59", "23", "31", "12 dec", "6 sat", "59")  # of each field
+_LAST = ("59", "23", "31", "12 dec", "6 sat", "59")  # the last value of each field
 _SEVEN = re.compile(r"(?<![#\d])0*7(?!\d)")
 _NEVER = "there is no such date"
 
@@ -40,30 +41,30 @@ class Cron:
     expression: minute, hour, day, month, weekday and, if there is a sixth, second; or @daily etc.
     tz: name of a time zone
     catch_up: for slots missed by more than 60 s; "skip": drop them, "once": run once for all
-    If the clock skips a time in spring, its slot is as much later: 02:30 runs at 03:30. If a time
-    occurs twice in autumn, both are slots if the hour field begins with *, else only the first.
-    doubts: what croniter 6 and 7 read in two ways, and what to write instead
+    If the clock skips a time in spring, its slot is later by as much: 02:30 runs at 03:30. If a
+    time occurs twice in autumn, both are slots if the hour field begins with *, else the first is.
+    ambiguities: what croniter 6 and 7 read in different ways, and what to write instead
     Raises ConfigurationError with every problem.
     """
 
     expression: str
     tz: str = "UTC"
     catch_up: CatchUp = "skip"
-    doubts: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    ambiguities: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     _zone: tzinfo = field(init=False, repr=False, compare=False)
     _next: Callable[[Wall], Wall] = field(init=False, repr=False, compare=False)
     _twice: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        problems, doubts = list[str](), tuple[str, ...]()
+        problems, ambiguities = list[str](), tuple[str, ...]()
         try:
             fields = _fields(self.expression)
-            object.__setattr__(self, "doubts", doubts := tuple(_doubts(fields)))
+            object.__setattr__(self, "ambiguities", ambiguities := tuple(_ambiguities(fields)))
             object.__setattr__(self, "_next", _next_after(fields))
             object.__setattr__(self, "_twice", fields[1].startswith("*"))
         except ValueError as error:
             problems.append(
-                f"cron expression {self.expression!r}: {'; '.join([str(error), *doubts])}"
+                f"cron expression {self.expression!r}: {'; '.join([str(error), *ambiguities])}"
             )
         try:
             object.__setattr__(self, "_zone", _zone(self.tz))
@@ -90,6 +91,7 @@ class Cron:
                 best = min([*later, best] if best else later, default=None)
         if best is None:
             raise AssertionError("an expression without slots was accepted")
+        # Farther away, other offsets may apply: search again near what was found.
         return best if best - now <= _NEAR else self.after(best - _NEAR)
 
     def last(self, now: datetime) -> datetime:
@@ -157,7 +159,7 @@ def _fields(expression: object) -> list[str]:
     return fields
 
 
-def _doubts(fields: list[str]) -> Iterator[str]:
+def _ambiguities(fields: list[str]) -> Iterator[str]:
     for number, text in enumerate(fields):
         for token in text.lower().split(","):
             start, _, step = token.partition("/")

@@ -15,7 +15,7 @@ from typedq.policy.queue import NAME
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-MAX_KEY = 256  # bytes of a unique key
+MAX_KEY_BYTES = 256  # of a unique key
 
 
 class Options(TypedDict, total=False):
@@ -70,18 +70,18 @@ def check_options(
         raise InvalidOptions(
             task, name, f"no such option; there are: {', '.join(Options.__annotations__)}"
         )
-    given = cast("dict[str, Any]", {k: v for k, v in options.items() if v is not None})
-    if "delay" in given and "eta" in given:
+    values = cast("dict[str, Any]", {k: v for k, v in options.items() if v is not None})
+    if "delay" in values and "eta" in values:
         raise InvalidOptions(task, "eta", "delay and eta exclude each other; give one of them")
-    queue = given.get("queue")
+    queue = values.get("queue")
     if queue is not None and queues is not None and queue not in queues:
         raise unknown_queue(task, queue, queues)
     if queue is not None and not NAME.fullmatch(str(queue)):  # no app can declare such a queue
         raise InvalidOptions(task, "queue", f"{queue!r} is not a queue name")
-    delay = _lasting(task, "delay", given["delay"], at_least=0) if "delay" in given else None
-    eta = _moment(task, "eta", given.get("eta"), now)
-    limits, unique = _timeouts(task, given), _unique(task, given)
-    expires = _expires(task, given.get("expires"), now)
+    delay = _duration_ms(task, "delay", values["delay"], at_least=0) if "delay" in values else None
+    eta = _datetime_ms(task, "eta", values.get("eta"), now)
+    limits, unique = _timeouts(task, values), _unique(task, values)
+    expires = _expires(task, values.get("expires"), now)
     checked = CallOptions(queue, delay, eta, limits, *unique, *expires)
     if expires != (None, None):
         _refuse_late(task, checked, (now - EPOCH) // MILLISECOND)
@@ -90,17 +90,17 @@ def check_options(
 
 def refuse_options(
     task: str,
-    given: CallOptions,
+    checked: CallOptions,
     reason: str,
     *options: Literal["delay", "eta", "queue", "unique", "expires"],
 ) -> None:
     """Raise InvalidOptions if a call has one of these options."""
     values = {
-        "delay": given.delay_ms,
-        "eta": given.eta_ms,
-        "queue": given.queue,
-        "unique": given.unique,
-        "expires": given.expires_ms if given.expires_at_ms is None else given.expires_at_ms,
+        "delay": checked.delay_ms,
+        "eta": checked.eta_ms,
+        "queue": checked.queue,
+        "unique": checked.unique,
+        "expires": checked.expires_ms if checked.expires_at_ms is None else checked.expires_at_ms,
     }
     for option in options:
         if values[option] is not None:
@@ -113,7 +113,7 @@ def unknown_queue(task: str, queue: str, queues: Collection[str]) -> InvalidOpti
     return InvalidOptions(task, "queue", f"no queue named {queue!r}{meant(queue, queues)}; {has}")
 
 
-def _moment(task: str, option: str, moment: object, now: datetime) -> int | None:
+def _datetime_ms(task: str, option: str, moment: object, now: datetime) -> int | None:
     """Return an aware datetime in ms since the epoch."""
     if moment is None:
         return None
@@ -131,53 +131,53 @@ def _moment(task: str, option: str, moment: object, now: datetime) -> int | None
 def _expires(task: str, expires: Any, now: datetime) -> tuple[int | None, int | None]:
     """Return after how many ms it expires, or when in ms since the epoch."""
     if expires is None or isinstance(expires, datetime):
-        return None, _moment(task, "expires", expires, now)
+        return None, _datetime_ms(task, "expires", expires, now)
     if isinstance(expires, bool) or not isinstance(expires, int | float | timedelta):
         reason = f"it takes seconds, a timedelta or an aware datetime, not {type(expires).__name__}"
         raise InvalidOptions(task, "expires", reason)
-    return _lasting(task, "expires", expires), None
+    return _duration_ms(task, "expires", expires), None
 
 
 def _refuse_late(task: str, options: CallOptions, now_ms: int) -> None:
     """Raise InvalidOptions if a message would have expired before it is due."""
-    due = options.eta_ms or 0 if options.delay_ms is None else now_ms + options.delay_ms
-    until = options.expires_at_ms or now_ms + (options.expires_ms or 0)
-    if now_ms < due >= until:
+    due_ms = (options.eta_ms or 0) if options.delay_ms is None else now_ms + options.delay_ms
+    expires_at_ms = options.expires_at_ms or now_ms + (options.expires_ms or 0)
+    if due_ms > now_ms and due_ms >= expires_at_ms:
         raise InvalidOptions(task, "expires", "it would expire before it is due, and never run")
 
 
-def _unique(task: str, given: dict[str, Any]) -> tuple[str | None, int]:
+def _unique(task: str, values: dict[str, Any]) -> tuple[str | None, int]:
     """Return the unique key and how long it lives, in ms."""
-    if "unique" not in given and "unique_for" not in given:
+    if "unique" not in values and "unique_for" not in values:
         return None, 0
-    if "unique" not in given or "unique_for" not in given:
+    if "unique" not in values or "unique_for" not in values:
         reason = "unique takes a key, and unique_for how long one message is accepted; give both"
-        raise InvalidOptions(task, "unique" if "unique" in given else "unique_for", reason)
-    key = given["unique"]
+        raise InvalidOptions(task, "unique" if "unique" in values else "unique_for", reason)
+    key = values["unique"]
     try:
-        fits = isinstance(key, str) and 0 < len(key.encode()) <= MAX_KEY
+        fits = isinstance(key, str) and 0 < len(key.encode()) <= MAX_KEY_BYTES
     except UnicodeError:
         fits = False
     if not fits:
-        reason = f"it takes a text of 1 to {MAX_KEY} bytes, not {key!r:.100}"
+        reason = f"it takes a text of 1 to {MAX_KEY_BYTES} bytes, not {key!r:.100}"
         raise InvalidOptions(task, "unique", reason)
-    return key, _lasting(task, "unique_for", given["unique_for"])
+    return key, _duration_ms(task, "unique_for", values["unique_for"])
 
 
-def _lasting(task: str, option: str, duration: float | timedelta, at_least: int = 1) -> int:
+def _duration_ms(task: str, option: str, duration: float | timedelta, at_least: int = 1) -> int:
     """Return a duration in ms."""
     try:
-        lasts_ms = round(seconds(duration, "it") * 1000)
+        duration_ms = round(seconds(duration, "it") * 1000)
     except ValueError as error:
         raise InvalidOptions(task, option, str(error)) from None
-    if lasts_ms < at_least:
-        raise InvalidOptions(task, option, "it is at least a millisecond")
-    return lasts_ms
+    if duration_ms < at_least:
+        raise InvalidOptions(task, option, "it must be at least a millisecond")
+    return duration_ms
 
 
-def _timeouts(task: str, given: dict[str, Any]) -> bytes:
+def _timeouts(task: str, values: dict[str, Any]) -> bytes:
     try:
-        soft, hard = timeouts(given.get("soft_timeout"), given.get("hard_timeout"))
+        soft, hard = timeouts(values.get("soft_timeout"), values.get("hard_timeout"))
     except ValueError as error:
         option = "hard_timeout" if str(error).startswith("hard") else "soft_timeout"
         raise InvalidOptions(task, option, str(error)) from None

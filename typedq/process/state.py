@@ -1,4 +1,4 @@
-"""What a task may change of the process, and how that is put back."""
+"""The state of the process that a task may change, and how it is restored."""
 
 from __future__ import annotations
 
@@ -188,13 +188,13 @@ class ProcessState:
         self.tidy, self._untidy, self.due = set[object](), set[object](), 0.0
 
     def restore_after(self, task: object) -> None:
-        """Put back what `task` may have changed, and log it. Never raises."""
+        """Restore what `task` may have changed, and log it. Never raises."""
         end_if_copy()
         changed: list[str] = []
         with suppress(BaseException):  # a handler of the app may raise, too
             changed += self.restore()
             if changed:
-                what, name = "a task changed its process; put back", getattr(task, "name", "")
+                what, name = "a task changed its process; restored", getattr(task, "name", "")
                 level = logging.DEBUG if task in self._untidy else logging.WARNING
                 event(level, what, task=name, changed=", ".join(changed))
         if changed:
@@ -205,7 +205,7 @@ class ProcessState:
         self.due = time.monotonic() + CHECK_EVERY_S
 
     def restore_logger(self, task: object) -> None:
-        """Put back typedq's logger alone, so that it logs a failure. In any thread; never raises.
+        """Restore only typedq's logger, so that it logs a failure. In any thread; never raises.
 
         The rest may be changed by coroutines that still run, and for a moment only.
         """
@@ -213,11 +213,11 @@ class ProcessState:
             before = self._parts[_PARTS.index(_LOGGER)]
             if not _are_same(_read(_LOGGER), before):
                 _set_logger(before)
-                what, name = "a task changed its process; put back", getattr(task, "name", "")
+                what, name = "a task changed its process; restored", getattr(task, "name", "")
                 event(logging.WARNING, what, task=name, changed=_LOGGER.name)
 
     def restore(self) -> list[str]:
-        """Put back what differs, and return its names."""
+        """Restore what differs, and return its names."""
         changed: list[str] = []
         for part, before in zip(_PARTS, self._parts, strict=True):
             if before is not _UNREADABLE and not _are_same(_read(part), before):

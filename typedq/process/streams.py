@@ -28,7 +28,7 @@ class Streams:
         return all(_identity(copy) == self._files[fd] for fd, copy in self._copies.items())
 
     def restore(self) -> list[str]:
-        """Put back what differs, and return its names."""
+        """Restore what differs, and return its names."""
         changed = list[str]()
         for fd, copy in self._copies.items():
             if _identity(fd) != self._files[fd] and self.are_whole():

@@ -12,10 +12,10 @@ from typedq.registry.check import (
 )
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
 from typedq.registry.live import (
-    Live,
+    LiveCheck,
     Waiting,
     check_server,
-    published,
+    published_histories,
     read_published,
     repair_of,
 )
@@ -43,7 +43,7 @@ __all__ = [
     "Declared",
     "Finding",
     "History",
-    "Live",
+    "LiveCheck",
     "Order",
     "PublishedSchemas",
     "Reading",
@@ -66,7 +66,7 @@ __all__ = [
     "next_version",
     "order_of",
     "parse",
-    "published",
+    "published_histories",
     "read_published",
     "repair_of",
     "reported_workers",

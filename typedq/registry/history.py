@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -22,6 +22,8 @@ MODES: Final = tuple(
     f"{m}{far}" for m in ("backward", "forward", "full") for far in ("", "_transitive")
 )
 _CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # of a version; a path of an upload may say anything
+_TOO_HIGH = re.compile(r"[1-9][0-9]{9,}")
 _RESTORE = (
     "history is never changed: restore the file, and run typedq export-schemas for a next version"
 )
@@ -103,20 +105,34 @@ def parse(files: Mapping[str, bytes], where: str) -> dict[str, History]:
                 if name == "accepted.json":
                     accepted = _accepted(_json(content))
                 else:
-                    versions.append(_version(task, name.removesuffix(".json"), _json(content)))
+                    versions.append(_version(task, _stem(name), _json(content)))
             except (ValueError, RecursionError) as error:
                 problems.append(f"{where}/{task}/{name}: {error}")
         versions.sort(key=lambda version: version.number)
         histories[task] = History(task, tuple(versions), accepted)
-        present = {name.removesuffix(".json") for name in named}
-        last = max((int(name) for name in present if name.isdecimal()), default=0)
-        missing = [str(n) for n in range(1, last) if str(n) not in present]
-        if missing:
-            gap = f"there is version {last}, but not {', '.join(missing)}"
+        numbers = sorted(int(n) for n in map(_stem, named) if _NUMBER.fullmatch(n))
+        if missing := list(_gaps(numbers)):
+            gap = f"there is version {numbers[-1]}, but not {', '.join(missing)}"
             problems.append(f"{where}/{task}: {gap}; restore it; a history has no gaps")
     if problems:
         raise ConfigurationError(problems)
     return histories
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".json")
+
+
+def _gaps(numbers: Iterable[int]) -> Iterator[str]:
+    """Yield what is missing between sorted numbers, a longer gap by its ends."""
+    before = 0
+    for number in numbers:
+        first, last = before + 1, number - 1
+        if last - first < 2:
+            yield from map(str, range(first, number))
+        else:
+            yield f"{first} to {last}"
+        before = number
 
 
 def _json(content: bytes) -> Any:
@@ -149,7 +165,11 @@ def _version(task: str, name: str, document: Any) -> Version:
     checks = [
         (block.get("task") == task, f"says that its task is {block.get('task')!r}, not {task!r}"),
         (
-            re.fullmatch(r"[1-9]\d*", name) and str(number) == name,
+            not _TOO_HIGH.fullmatch(name),
+            "has a number above 999999999; versions are counted from 1",
+        ),
+        (
+            _NUMBER.fullmatch(name) and str(number) == name,
             f"says that it is version {number!r}; the name disagrees",
         ),
         (block.get("document") == document_hash(schema), f"was edited; {_RESTORE}"),

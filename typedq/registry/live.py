@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from typedq.broker import Broker, stats
-from typedq.broker.parking import extent
+from typedq.broker.parking import delayed_stats
 from typedq.compat import compare
 from typedq.errors import ConfigurationError, InvalidSchema
 from typedq.registry.check import Declared, Order, common_order, order_of
@@ -23,7 +23,8 @@ from typedq.registry.readers import (
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Messages of one contract that were accepted and have not ended: ready, delayed, retrying,
-    parked or in flight. `read`: `equal`, `upcaster` or `compatible`; None if this code cannot.
+    parked or in flight. `read`: how this code reads them: `equal`, `upcaster` or `compatible`; None
+    if it cannot, and `why` not.
     """
 
     contract: str
@@ -33,9 +34,10 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """The check against a server; `order` counts the contracts of live workers as deployed.
+class LiveCheck:
+    """The result of the check against a server.
 
+    order: the deploy order that is safe beside the contracts that live workers read
     due_ms: the last due time of delayed messages (server ms); None if there are none
     """
 
@@ -45,13 +47,13 @@ class Live:
     due_ms: int | None
 
 
-def published(broker: Broker, local: Mapping[str, History]) -> dict[str, History]:
+def published_histories(broker: Broker, local: Mapping[str, History]) -> dict[str, History]:
     """Return the contracts of a server as unordered histories, with the version numbers of `local`.
 
     Raises `ConfigurationError` if a document there is not a schema, and `ServerError`.
     """
     found: dict[str, list[Version]] = {}
-    known, invalid = _described(broker)
+    known, invalid = _schemas_and_problems(broker)
     if invalid:
         raise ConfigurationError(
             [_invalid_schema(broker, *each) for each in sorted(invalid.items())]
@@ -71,7 +73,7 @@ def read_published(broker: Broker) -> tuple[Schemas, Mapping[str, InvalidSchema]
     return schemas, schemas.invalid()
 
 
-def _described(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
+def _schemas_and_problems(broker: Broker) -> tuple[Schemas, Mapping[str, str]]:
     """Read all schemas; what is not even a JSON object counts as not published."""
     known, errors = read_published(broker)
     return known, {id: error.reason for id, error in errors.items() if error.is_object}
@@ -94,26 +96,28 @@ def repair_of(broker: Broker, contract: str) -> str:
 
 def check_server(
     broker: Broker, tasks: Sequence[Declared], queues: Sequence[str], lease_s: float
-) -> Live:
+) -> LiveCheck:
     """Check the code against a server. The cost does not depend on the number of messages.
 
     lease_s: workers that did not report within two of them are ignored
     Raises ServerError, and ConfigurationError if the schema of a contract that matters is invalid.
     """
     seen = broker.call(stats.survey(broker.keys, queues, []))
-    known, invalid = _described(broker)
+    known, invalid = _schemas_and_problems(broker)
     by_name = {name: task for task in tasks for name in (task.name, *task.aliases)}
     counts = sorted((contract, n) for contract, n in seen.counts.items() if n > 0)
     workers = live_workers(seen, lease_s).values()
-    asked = {contract for contract, _ in counts}.union(*(w.reads for w in workers))
+    needed = {contract for contract, _ in counts}.union(*(w.reads for w in workers))
+    # An equal fingerprint needs no schema, and other apps' contracts are not compared.
     ours = {f"{name}@{task.fingerprint}" for name, task in by_name.items()}
-    bad = sorted(c for c in asked & invalid.keys() - ours if c.rpartition("@")[0] in by_name)
-    if bad:
-        raise ConfigurationError([_invalid_schema(broker, c, invalid[c]) for c in bad])
+    blocking = sorted(c for c in needed & invalid.keys() - ours if c.rpartition("@")[0] in by_name)
+    if blocking:
+        raise ConfigurationError([_invalid_schema(broker, c, invalid[c]) for c in blocking])
     waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
     order = common_order(o for w in workers for o in _orders(w.reads, by_name, known))
-    dues = broker.call(extent(broker.keys, queues, [])).last_due_ms.values() if queues else ()
-    return Live(waiting, len(workers), order, max(filter(None, dues), default=None))
+    last_due_ms = broker.call(delayed_stats(broker.keys, queues, [])).last_due_ms if queues else {}
+    due_ms = max(filter(None, last_due_ms.values()), default=None)
+    return LiveCheck(waiting, len(workers), order, due_ms)
 
 
 def _waiting(

@@ -62,7 +62,7 @@ def live_workers(seen: stats.Stats, lease_s: float) -> dict[str, Worker]:
 def _parse_report(line: bytes) -> Worker:
     try:
         return msgspec.json.decode(line, type=Worker)
-    except (ValueError, RecursionError):  # another version of typedq wrote it, or a stranger
+    except (ValueError, RecursionError):  # another version of typedq wrote it, or another program
         return Worker()
 
 
@@ -100,9 +100,9 @@ class PublishedSchemas(Mapping[str, dict[str, Any]]):
         self._texts = texts
         return changed
 
-    def invalid(self, most: int | None = None) -> Mapping[str, InvalidSchema]:
-        """Return what is wrong with invalid ones. `most` bounds how many are parsed for it."""
-        for id in [id for id in self._texts if id not in self._parsed][:most]:
+    def invalid(self, max_parsed: int | None = None) -> Mapping[str, InvalidSchema]:
+        """Return what is wrong with invalid ones, after parsing at most `max_parsed` more."""
+        for id in [id for id in self._texts if id not in self._parsed][:max_parsed]:
             self._parse(id)
         return self._invalid
 

@@ -35,20 +35,15 @@ def at_git(ref: str, directory: Path) -> dict[str, bytes]:
     while not here.is_dir():
         here = here.parent
     below = directory.resolve().relative_to(here).as_posix()
-    if (
-        ref.startswith("-")
-        or _git(here, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None
-    ):
-        raise ConfigurationError([_no_ref(ref, here)])
+    _check_ref(ref, here)
     prefix = (_git(here, "rev-parse", "--show-prefix") or b"").decode().strip()
     tree = f"{ref}:{prefix}{'' if below == '.' else below}"
-    listed = _git(here, "ls-tree", "-r", "-z", "--name-only", "--full-tree", tree) or b""
-    names = [name.decode() for name in listed.split(b"\0") if name.count(b"/") == 1]
-    names = [name for name in names if name.endswith(".json")]
+    listed = _list_tree(here, tree)
+    names = [name for name in listed if name.count("/") == 1 and name.endswith(".json")]
     requests = "".join(
         f"{tree.rstrip('/')}{'' if tree.endswith(':') else '/'}{name}\n" for name in names
     )
-    output = _git(here, "cat-file", "--batch", stdin=requests.encode()) or b""
+    output = _git(here, "cat-file", "--batch", stdin=os.fsencode(requests)) or b""
     files, at = dict[str, bytes](), 0
     for name in names:
         end = output.index(b"\n", at)
@@ -75,17 +70,28 @@ def files_at_git(place: str, name: str = "") -> dict[str, bytes]:
     folder, rest = repository(place)
     ref, _, path = rest.partition(":")
     here = Path(folder or ".")
-    commit = ref if not ref.startswith("-") else ""
-    if not commit or _git(here, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None:
-        raise ConfigurationError([_no_ref(ref, here)])
-    listed = _git(here, "ls-tree", "-r", "-z", "--name-only", "--full-tree", ref) or b""
-    names = [each.decode(errors="replace") for each in listed.split(b"\0") if each]
+    _check_ref(ref, here)
     prefix = f"{path.strip('/')}/" if path else ""
     wanted = [
-        n for n in names if n == path or (n.startswith(prefix) and n.rpartition("/")[2] == name)
+        file
+        for file in _list_tree(here, ref)
+        if file == path or (file.startswith(prefix) and file.rpartition("/")[2] == name)
     ]
     where = f"git:{folder}{'#' if folder else ''}{ref}"
     return {f"{where}:{n}": _git(here, "show", f"{ref}:{n}") or b"" for n in wanted}
+
+
+def _check_ref(ref: str, here: Path) -> None:
+    """Raise ConfigurationError unless git knows a commit by this name."""
+    is_name = ref and not ref.startswith("-")  # which would be an option
+    if not is_name or _git(here, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}") is None:
+        raise ConfigurationError([_no_ref(ref, here)])
+
+
+def _list_tree(here: Path, tree: str) -> list[str]:
+    """Return the paths of all files in a tree of git."""
+    listed = _git(here, "ls-tree", "-r", "-z", "--name-only", "--full-tree", tree) or b""
+    return [os.fsdecode(path) for path in listed.split(b"\0") if path]
 
 
 def _git(here: Path, *words: str, stdin: bytes = b"") -> bytes | None:
@@ -140,7 +146,7 @@ def modified_versions(
                 problems.append(f"{file} is missing, {against} has it; merge it first")
             elif mine.schema != version.schema:
                 problems.append(
-                    f"{file} is another one at {against}: keep that one, and run typedq"
+                    f"{file} differs from the one at {against}: keep that one, and run typedq"
                     " export-schemas again"
                 )
     return problems

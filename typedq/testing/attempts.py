@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, final
 
-from typedq.invoke import Limits, Shield, ainvoke, invoke, make_context
+from typedq.invoke import Arguments, Limits, Shield, ainvoke, invoke, make_context
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack
 from typedq.policy import Context
@@ -28,8 +28,7 @@ class TestAttempt(NamedTuple):
 
     kind: Target
     envelope: Envelope
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    arguments: Arguments
 
     def __repr__(self) -> str:
         return f"<TestAttempt {self.envelope!r}>"  # without arguments, which may be secret
@@ -77,7 +76,7 @@ _NO_LIMIT = _NoLimit()
 
 @final
 class OwnProcess:
-    """Run attempts in this process; `put_back` undoes what a task changed of it.
+    """Run attempts in this process; `restore_after` undoes the changes of a task.
 
     No `contextmanager`, which cannot pass on the exceptions that refuse a `__traceback__`.
     """
@@ -89,7 +88,7 @@ class OwnProcess:
         is_main = threading.current_thread() is threading.main_thread()
         self._state = ProcessState() if is_main else None
 
-    def put_back(self, task: object) -> None:
+    def restore_after(self, task: object) -> None:
         """Undo what `task` changed."""
         if self._state:
             self._state.restore_after(task)

@@ -9,10 +9,10 @@ from typing import final
 from typedq.app import TypedQ
 from typedq.broker.script import Argument
 from typedq.broker.search import cancellations
+from typedq.worker.broadcasts import CHECK_S, BroadcastConsumer
 from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import State
 from typedq.worker.processes import send_signal
-from typedq.worker.schedule import CHECK_S, BroadcastConsumer
 from typedq.worker.sync_tasks import CANCEL
 
 AGAIN_S, MAX_AGAIN_S = 0.05, 1.0  # a task may be shielded, or its child may not have it yet

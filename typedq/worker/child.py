@@ -28,7 +28,7 @@ _getppid = os.getppid  # by a name of our own, because a task may patch it for a
 SLOW_S = 0.005  # before a task that takes longer, what has ended is settled
 POLL_S = 1.0  # how often an idle child polls its queues, and checks that its supervisor lives
 EXCLUSIVE_POLL_S = 0.1
-MAX_PREFETCHED = 128
+MAX_PREFETCHED = 256
 BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
 BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
 

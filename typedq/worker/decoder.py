@@ -68,7 +68,7 @@ class MessageDecoder:
         body = delivery.message[body_at:]
         try:
             if not kind.runs_code:
-                delivery.args, delivery.kwargs = decode(body)
+                delivery.arguments = decode(body)
             elif self._journal.claim(delivery.slot, time.monotonic(), kind.limits.hard):
                 self._decode_claimed(delivery, decode, body)
             else:
@@ -117,7 +117,7 @@ class MessageDecoder:
         """Decode as claimed: code of the app that hangs or ends the process counts like a task."""
         try:
             # In a context of its own: what that code sets is not seen by other tasks.
-            delivery.args, delivery.kwargs = contextvars.copy_context().run(decode, body)
+            delivery.arguments = contextvars.copy_context().run(decode, body)
         finally:
             end_if_copy()
             self._journal.set_state(delivery.slot, State.HELD)

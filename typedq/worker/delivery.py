@@ -10,12 +10,12 @@ import msgspec
 
 from typedq.broker.parking import Parked
 from typedq.broker.settlements import Settlement
-from typedq.invoke import Limits, Shield, make_context
-from typedq.message import KIND_AT, META, Envelope, decode_message, kind_of, payload_at
+from typedq.invoke import Arguments, Limits, Shield, make_context
+from typedq.message import ID, KIND_AT, META, Envelope, decode_message, kind_of, payload_at
 from typedq.policy import Context
 from typedq.task import Task
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+NO_ARGUMENTS: Arguments = ((), {})
 Decode = Callable[[bytes], Arguments]
 UNSEEN_S = 0.020  # assumed of a kind that never ran, so that it is fetched in small batches
 _MAX_KINDS = 1_000  # limits given with a call make a kind of their own
@@ -97,7 +97,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
     body_at: where its payload begins, or when it expires
     alone: it must run without neighbours, because it crashed or was lost twice
-    args, kwargs: set when it is decoded
+    arguments: set from when it is decoded until it has run
     started: an attempt was claimed in the journal
     took: how long the attempt ran (s), once it has ended
     settlement: set when it has ended; None acknowledges it
@@ -108,11 +108,9 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     message: bytes
     slot: int
     kind: MessageKind
-    id: bytes
     body_at: int
     alone: bool = False
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    arguments: Arguments = NO_ARGUMENTS
     started: bool = False
     took: float = -1.0
     settlement: Settlement | Parked | None = None
@@ -122,6 +120,11 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def __repr__(self) -> str:
         # A repr ends up in logs, and arguments may be secret.
         return f"<Delivery {self.id!r}, {len(self.message)} bytes>"
+
+    @property
+    def id(self) -> bytes:
+        """Return the id in its header."""
+        return self.message[ID]
 
     @property
     def envelope(self) -> Envelope:

@@ -1,4 +1,4 @@
-"""What a child may not do: run a task beyond its hard timeout, or hold messages it does not run."""
+"""Enforce hard timeouts, and requeue messages that wait in a child behind a long task."""
 
 from __future__ import annotations
 
@@ -111,18 +111,18 @@ class TimeoutMonitor:
         stopped = _has_stopped(child)
         if not stopped and child.status is None and now - self._stopping[child.pid] < STOP_S:
             return STOP_CHECK_S
-        # Of the session that holds them: when the child runs on, it may replace its session and
-        # fetch them again, and what it runs then must not be released.
+        # The session as it is now: when the child continues, it may replace its session and fetch
+        # the messages again, and what it runs then must not be released.
         session, held = child.journal.session, self._revoke(child) if stopped else []
         del self._stopping[child.pid]
         if child.status is None:
             send_signal(child.pid, signal.SIGCONT)
         if held:
-            # If this is lost, the child hands them back itself when it finds them revoked.
-            back = [Release(e.id, self._queues[e.queue]) for e in held]
+            # If this is lost, the child releases them itself when it finds them revoked.
+            releases = [Release(e.id, self._queues[e.queue]) for e in held]
             keys = self._broker.keys
-            self._broker.call(settle_and_fetch(keys, session, self._queues, settle=back))
-            event(logging.DEBUG, "requeued messages behind a long task", messages=len(back))
+            self._broker.call(settle_and_fetch(keys, session, self._queues, settle=releases))
+            event(logging.DEBUG, "requeued messages behind a long task", messages=len(releases))
         return BUSY_CHECK_S
 
     def _revoke(self, child: ChildProcess) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Which sessions of this machine have outlived their supervisor: known by a lock nobody holds.
+"""Find sessions of this machine whose processes are all gone: nobody holds their lock.
 
 Each supervisor keeps a locked file that lists its sessions; its children inherit the lock. Whoever
 obtains the lock knows that the whole group is gone, and may end the sessions before their leases.

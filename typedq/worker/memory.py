@@ -1,4 +1,4 @@
-"""How much memory the children may use, and which is recycled when it is too much."""
+"""Recycle the largest child when the container or the machine uses too much memory."""
 
 from __future__ import annotations
 
@@ -63,11 +63,7 @@ class MemoryLimit:
 
     def _recycle(self, pid: int, size: int, used: float) -> None:
         self._not_before, self._warned = time.monotonic() + PAUSE_S, False
-        event(
-            logging.WARNING,
-            "memory limit exceeded; recycling the largest child",
-            pid=pid,
-            private_mb=round(size / 1e6, 1),
-            percent=round(used, 1),
-        )
+        text = "memory limit exceeded; recycling the largest child"
+        private_mb = round(size / 1e6, 1)
+        event(logging.WARNING, text, pid=pid, private_mb=private_mb, percent=round(used, 1))
         send_signal(pid, signal.SIGTERM)

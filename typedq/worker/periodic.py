@@ -53,7 +53,7 @@ class LeaseRenewer:
         schedules = app.declarations.schedules() if cron else {}
         self._published = False
         self.renewed_at = 0.0  # monotonic; 0 if never
-        self._about: dict[str, Any] = {
+        self._report: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "format": FORMAT,
@@ -72,19 +72,19 @@ class LeaseRenewer:
         }
 
     def step(self, now: float) -> float:
-        """Renew; fence off a child whose session others have ended."""
+        """Renew all leases. A child whose session others have ended may start no more messages."""
         journals = self._journals()
         names = [name for j in journals for name in (j.session, j.fresh) if name]
         self._lock.record(names, self._queues)
-        self._about |= {"children": len(journals), "sessions": names}
+        self._report |= {"children": len(journals), "sessions": names}
         before = time.monotonic()
-        about = msgspec.json.encode(self._about)
-        operation = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, about)
+        report = msgspec.json.encode(self._report)
+        operation = renew(self._broker.keys, names, round(self._lease_s * 1000), self._name, report)
         is_new, ended = self._broker.call(operation)
         self.renewed_at = time.monotonic()
         for journal in journals:
             journal.set_lease_deadline(0.0 if journal.session in ended else before + self._lease_s)
-        self._published = self._published and not is_new  # new again: the server was emptied
+        self._published = self._published and not is_new  # if new again, the server was emptied
         if self._schemas and not self._published:
             self._broker.call(publish(self._broker.keys, self._schemas))
             self._published = True
@@ -131,8 +131,8 @@ class Janitor:
                 if expired := self._broker.call(expire).released:
                     text = "messages were parked for too long; dead-lettered"
                     event(logging.WARNING, text, messages=expired)
-        for name, about in seen.workers.items():
-            if _seen_ms(about) < seen.now_ms - GONE_S * 1000:
+        for name, report in seen.workers.items():
+            if _seen_ms(report) < seen.now_ms - GONE_S * 1000:
                 self._broker.call(delete_worker(keys, name))
         return PARKED_CHECK_S
 
@@ -143,7 +143,7 @@ class Ticker:
 
     def __init__(self, app: TypedQ, lock: HostLock, config: ChildConfig) -> None:
         self._broker, self._lock, self._bounds = app.broker, lock, config.bounds
-        # Its own too: a broadcast that is retried becomes due there.
+        # Also this worker's broadcast queue, where its retried broadcasts become due.
         declared = [queue.name for queue in app.settings.queues]
         self._queues = list(dict.fromkeys([*config.queues, *declared]))
         self._lease_s = config.lease_s
@@ -167,20 +167,21 @@ class Ticker:
 
     def _recover(self, session: str, queues: Sequence[str], *, owner: bool) -> None:
         keys = self._broker.keys
-        gone = [queue for queue in queues if is_broadcast(queue) and queue not in self._queues]
-        for queue in gone:
+        # No other worker runs the broadcasts of a worker that died.
+        abandoned = [queue for queue in queues if is_broadcast(queue) and queue not in self._queues]
+        for queue in abandoned:
             self._broker.call(abandon(keys, queue))
-        left = [queue for queue in queues if queue not in gone]
+        shared = [queue for queue in queues if queue not in abandoned]
         recovered = self._broker.call(
-            recover_session(keys, session, left, owner=owner, bounds=self._bounds)
+            recover_session(keys, session, shared, owner=owner, bounds=self._bounds)
         )
-        if recovered.back or recovered.dead:
+        if recovered.requeued or recovered.dead_lettered:
             event(
                 logging.WARNING,
                 "recovered the session of a worker that died",
                 session=session,
-                requeued=recovered.back,
-                dead_lettered=recovered.dead,
+                requeued=recovered.requeued,
+                dead_lettered=recovered.dead_lettered,
             )
 
 
@@ -204,7 +205,7 @@ class Summary:
 
 @final
 class BurstMonitor:
-    """Calls `stop` when nothing that may be fetched is ready and no child runs anything."""
+    """Calls `stop` when the queues that are not paused are empty and no child runs anything."""
 
     def __init__(
         self, app: TypedQ, queues: Sequence[str], journals: Journals, stop: Callable[[], None]
@@ -222,19 +223,19 @@ class BurstMonitor:
         # An idle child has also checked for parked messages that it can read.
         if not journals or any(journal.phase != Phase.IDLE for journal in journals):
             return False
-        held = self._broker.call(paused(self._broker.keys, self._queues))
+        paused_queues = self._broker.call(paused(self._broker.keys, self._queues))
         sessions = [name for j in journals for name in (j.session, j.fresh) if name]
         stats = self._broker.call(survey(self._broker.keys, self._queues, sessions))
-        ready = any(depth.ready for name, depth in stats.queues.items() if name not in held)
+        ready = any(q.ready for name, q in stats.queues.items() if name not in paused_queues)
         return not stats.in_flight and not ready
 
 
-class _About(msgspec.Struct):
+class _Report(msgspec.Struct):
     seen_ms: int = 0
 
 
-def _seen_ms(about: bytes) -> int:
+def _seen_ms(report: bytes) -> int:
     try:
-        return msgspec.json.decode(about, type=_About).seen_ms
-    except (ValueError, RecursionError):  # the report of a stranger
+        return msgspec.json.decode(report, type=_Report).seen_ms
+    except (ValueError, RecursionError):  # another program wrote it
         return 0

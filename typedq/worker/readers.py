@@ -1,29 +1,28 @@
-"""Which of today's tasks reads a message of a given contract, and how."""
+"""Find the task that reads messages of a contract, and how: equal, upcaster or compatible."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, final
 
 from typedq.app import TypedQ
 from typedq.broker import DedicatedClient
 from typedq.broker.stats import schema
 from typedq.errors import InvalidBody, InvalidSchema, ServerUnavailable, UnknownTask
+from typedq.invoke import Arguments
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
-from typedq.worker.delivery import Arguments
 
 RETRY_S = 60.0  # how long a schema that could not be compared is not read again
 _MAX_DECIDED = 1_000
 
 
 class ContractReader(NamedTuple):
-    """A task, and what makes its arguments of a body. `decode` raises InvalidBody.
+    """A task, and how to decode its arguments from a body. `decode` raises InvalidBody.
 
-    runs_code: it runs the app's, of an upcaster or a type, which may hang or end the process
+    runs_code: decoding runs an upcaster or type of the app, which may hang or end the process
     """
 
     task: Task[..., Any]
@@ -35,8 +34,8 @@ class ContractReader(NamedTuple):
 class ContractReaders:
     """Decides once per contract: equal, then an upcaster, then compatible; else not readable.
 
-    Whatever a registry holds, it stops nobody: an invalid schema makes its contract unreadable for
-    a while, is named by one log line, and its messages are parked.
+    An invalid schema in the registry stops no worker: its contract is unreadable for a while, one
+    log line names it, and its messages are parked.
     """
 
     def __init__(self, app: TypedQ, client: DedicatedClient) -> None:
@@ -65,7 +64,7 @@ class ContractReaders:
         try:
             task = self._app.declarations.find(name)
         except UnknownTask:
-            return None  # not remembered: strangers can make up as many names as they like
+            return None  # not remembered: there may be any number of unknown names
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
                 return self._remember(contract, _through(upcaster, task, self._limits))
@@ -105,7 +104,7 @@ def _log_invalid(contract: bytes, why: str) -> None:
 def _choose(
     document: bytes, task: Task[..., Any], limits: tuple[int, int]
 ) -> tuple[ContractReader | None, str]:
-    """Choose an upcaster or today's contract: what drops the fewest values; upcasters come first.
+    """Choose the upcaster or contract that drops the fewest values, upcasters first.
 
     If all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
     """
@@ -128,8 +127,10 @@ def _choose(
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     max_body, max_depth = limits
-    decode = partial(task.contract.decode, max_body=max_body, max_depth=max_depth)
-    return ContractReader(task, decode, task.contract.runs_code)
+    decode = task.contract.decode
+    return ContractReader(
+        task, lambda body: decode(body, max_body, max_depth), task.contract.runs_code
+    )
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:

@@ -218,7 +218,7 @@ class Session:
         slots = compact(self._free[-n:])
         del self._free[-n:]
         deliveries: list[Delivery] = []
-        for message, slot, id in zip(messages, slots, ids, strict=True):
+        for message, slot in zip(messages, slots, strict=True):
             fits = message.startswith(kind.text, KIND_AT)
             body_at = fits and (kind.body_at or kind.payload_at(message))
             if not body_at:
@@ -228,7 +228,7 @@ class Session:
             alone = False
             if not message.startswith(NEW, 1):
                 alone, all_new = must_run_alone(message), False
-            records[slot] = delivery = Delivery(message, slot, kind, id, body_at, alone)
+            records[slot] = delivery = Delivery(message, slot, kind, body_at, alone)
             deliveries.append(delivery)
         self._kind = kind
         each = kinds if len(kinds) == 1 else [delivery.kind for delivery in deliveries]

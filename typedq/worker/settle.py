@@ -1,4 +1,4 @@
-"""However an attempt ended, this is the one place that decides what becomes of its message."""
+"""Decide what becomes of a message: here and nowhere else, however its attempt ended."""
 
 from __future__ import annotations
 
@@ -21,53 +21,52 @@ from typedq.telemetry import event
 from typedq.worker.delivery import Delivery
 
 LOG_AGAIN_S = 60.0
-_logged: dict[str, float] = {}  # contract -> until when its parked messages are not logged again
+_logged_until: dict[str, float] = {}  # contract -> when its parked messages are logged again
 _CONTRACT = re.compile(rb"[a-z0-9][a-z0-9_.-]{0,63}@[0-9a-f]{1,64}")
 
 
 def bad_message(message: bytes, why: str) -> settlements.DeadLetter:
-    """Dead-letter a message whose header makes no sense."""
+    """Dead-letter a message whose header is malformed."""
     return settlements.DeadLetter(message[ID], reason("bad_message", why))
 
 
 def unreadable(envelope: Envelope) -> Parked | settlements.Discard | settlements.DeadLetter:
     """Park a message that another worker may be able to read: as it is, uncounted."""
-    if not _CONTRACT.fullmatch(envelope.contract):  # no key is named after it
-        return settlements.DeadLetter(
-            envelope.id, reason("bad_message", "no contract has the name that it gives")
-        )
+    if not _CONTRACT.fullmatch(envelope.contract):  # it would be part of the key of the group
+        why = reason("bad_message", "its contract id is malformed")
+        return settlements.DeadLetter(envelope.id, why)
     contract = envelope.needs.decode()
     id = envelope.id.decode()
-    if envelope.is_broadcast:  # every worker has one, so there is no other to keep it for
+    if envelope.is_broadcast:  # each worker has its own copy, which no other worker fetches
         what = "broadcast dropped: this worker cannot read its contract"
         event(logging.ERROR, what, contract=contract, id=id)
         return settlements.Discard(envelope.id)
     now = time.monotonic()
-    known = now < _logged.get(contract, 0.0)  # a deploy parks many: one line for all is enough
-    if not known:
-        if len(_logged) > MAX_GROUPS:
-            _logged.clear()
-        _logged[contract] = now + LOG_AGAIN_S
-    level = logging.DEBUG if known else logging.WARNING
+    was_logged = now < _logged_until.get(contract, 0.0)  # a deploy parks many: one line is enough
+    if not was_logged:
+        if len(_logged_until) > MAX_GROUPS:
+            _logged_until.clear()
+        _logged_until[contract] = now + LOG_AGAIN_S
+    level = logging.DEBUG if was_logged else logging.WARNING
     what = "message parked: this worker cannot read its contract"
     event(level, what, contract=contract, id=id)
     return Parked(Group(envelope.queue.decode(), contract), envelope.id)
 
 
 def expire(delivery: Delivery) -> settlements.Expire:
-    """Drop a message that has expired, before it begins. Never raises."""
+    """Drop a message that expired before its attempt started. Never raises."""
     envelope = delivery.envelope
     about = {"task": envelope.task, "id": envelope.id.decode(), "attempt": envelope.runs + 1}
     _log(logging.INFO, "message expired; dropped", **about)
     return settlements.Expire(delivery.id)
 
 
-def invalid_body(envelope: Envelope, error: InvalidBody, known: str) -> settlements.DeadLetter:
-    """Dead-letter a body that the contract refuses: never retried, since it never changes."""
+def invalid_body(envelope: Envelope, error: InvalidBody, reader: str) -> settlements.DeadLetter:
+    """Dead-letter a body that the contract id `reader` refuses. A retry would not change it."""
     contract, id = envelope.contract.decode(), envelope.id.decode()
     what = "message dead-lettered: invalid body"
     event(logging.ERROR, what, contract=contract, id=id, path=error.path)
-    why = reason("invalid_body", str(error), path=error.path, contract=contract, known=known)
+    why = reason("invalid_body", str(error), path=error.path, contract=contract, known=reader)
     return settlements.DeadLetter(envelope.id, why)
 
 
@@ -122,7 +121,7 @@ def _after_failure(
         about["traceback"] = failure.traceback
     if delay is not None:
         what = "task failed, will retry"
-        _log(logging.WARNING, what, error=failure.error, **about, again_in_s=delay)
+        _log(logging.WARNING, what, error=failure.error, **about, retry_in_s=delay)
         return settlements.Retry(id, queue, attempts, round(delay * 1000))
     _log(logging.ERROR, "task failed", error=failure.error, **about)
     return settlements.DeadLetter(
@@ -131,6 +130,6 @@ def _after_failure(
 
 
 def _log(level: int, message: str, **fields: Any) -> None:
-    """Log it. A filter or handler of the app may raise; that changes nothing for the message."""
+    """Log an event. If a filter or handler of the app raises, the message is still settled."""
     with suppress(BaseException):
         event(level, message, **fields)

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typedq.app import TypedQ
 from typedq.broker import operations
 from typedq.telemetry import event, restore
+from typedq.worker.broadcasts import BroadcastConsumer
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import Child, ChildConfig
 from typedq.worker.child_process import ChildProcess
 from typedq.worker.children import end_sessions
+from typedq.worker.cron import CronJob
 from typedq.worker.journal import Journal
 from typedq.worker.locks import HostLock, directory
 from typedq.worker.periodic import BurstMonitor, EvictionCheck, Janitor, LeaseRenewer, Ticker
-from typedq.worker.schedule import BroadcastConsumer, CronJob
 from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.status import Status
 from typedq.worker.supervisor import WorkerOptions, ignore_stop_signals, sign_off

@@ -19,9 +19,11 @@ from typedq.message import BROADCAST
 from typedq.observe.labels import Labels
 from typedq.observe.tallies import Tallies
 from typedq.telemetry import event
+from typedq.worker.broadcasts import BroadcastConsumer, own_queue
 from typedq.worker.cancellations import CancellationConsumer, StreamReader
 from typedq.worker.child import MAX_PREFETCHED, ChildConfig
 from typedq.worker.children import ChildPool
+from typedq.worker.cron import CronJob
 from typedq.worker.journal import MAX_QUEUES
 from typedq.worker.limits import TimeoutMonitor
 from typedq.worker.locks import HostLock, directory
@@ -37,7 +39,6 @@ from typedq.worker.periodic import (
     Ticker,
 )
 from typedq.worker.processes import adopt_orphans, kernel_threads
-from typedq.worker.schedule import BroadcastConsumer, CronJob, own_queue
 from typedq.worker.scheduler import PeriodicJob, Scheduler
 from typedq.worker.status import Status, probes
 from typedq.worker.waiting import Waiter
@@ -246,7 +247,8 @@ def _tallies(app: TypedQ, config: ChildConfig, options: WorkerOptions) -> Tallie
     if options.metrics is None:
         return None
     # The name of the queue of broadcasts has an id.
-    labels = Labels.of([*app.tasks], [BROADCAST, *options.queues])
+    tasks = {name: task.aliases for name, task in app.tasks.items()}
+    labels = Labels.of(tasks, [BROADCAST, *options.queues])
     return Tallies(labels, options.concurrency, config.slots)
 
 

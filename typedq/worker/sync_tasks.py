@@ -16,7 +16,7 @@ from typedq.invoke import call_attempt, call_task, invoke
 from typedq.process import end_if_copy, get_handler, owner
 from typedq.telemetry import running
 from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
-from typedq.worker.delivery import Delivery
+from typedq.worker.delivery import NO_ARGUMENTS, Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.settle import expire, failed
 
@@ -54,6 +54,7 @@ class SyncTasks:
         self._delivery = delivery
         base = self._base or self._make_base()
         base.copy().run(self._attempt, delivery)
+        delivery.arguments = NO_ARGUMENTS  # may be large, and others of the batch are to run
         ended = time.monotonic()
         delivery.took = ended - began
         if process and (ended >= process.due or kind.task not in process.tidy):

@@ -27,14 +27,14 @@ _TYPED_DICT = "_typing_extensions."
 _CLASS = re.compile(r"(?!Annotated\[|Literal\[)\w+(\[.*\])?")
 
 
-# How the arguments of a task are typed: just as its contract says, as a part of that, or as JSON.
+# How the arguments of a task are typed: exactly as its contract, by narrower types, or as JSON.
 Form = Literal["exact", "narrower", "json"]
 
 
 def source(bundle: Bundle, forms: Mapping[str, Form] | None = None) -> str:
     """Return the source of the package. Raises Inexpressible.
 
-    forms: of tasks whose types are not exact
+    forms: of each task whose types are not exact
     """
     names = Names(RESERVED)
     senders = {task: names.take(name_of(task, "task")) for task in bundle.tasks}
@@ -108,13 +108,13 @@ def _parameters(fields: Sequence[Field], *, by_place: bool) -> str:
         optional = optional or field.default is not None
         default = "" if field.default is None else f" = {field.default}"
         shown.append(f"{field.wire_name}: {field.kind}{default}")
-    one = ", ".join(shown)
-    return one if len(one) < _LINE - 30 else "\n    " + ",\n    ".join(shown) + ",\n"
+    line = ", ".join(shown)
+    return line if len(line) < _LINE - 30 else "\n    " + ",\n    ".join(shown) + ",\n"
 
 
 def _sender(name: str, task: BundledTask, contract: str) -> str:
-    where = f"contract={contract}, queue={literal(task.queue)}"
-    return f"{name} = app.remote({literal(task.name)}, {where})\n"
+    options = f"contract={contract}, queue={literal(task.queue)}"
+    return f"{name} = app.remote({literal(task.name)}, {options})\n"
 
 
 def _list(begin: str, names: Sequence[str], end: str) -> str:

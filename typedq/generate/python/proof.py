@@ -1,4 +1,4 @@
-"""Prove a generated package: import it, and compare its contracts with those of the bundle."""
+"""Verify a generated package: import it, and compare its contracts with those of the bundle."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _form_of(bundle: Bundle) -> tuple[Form, Inexpressible | None]:
         try:
             prove(source(bundle, dict.fromkeys(bundle.tasks, form)), bundle)
         except Inexpressible as error:
-            # The second way names what is left of it; where it does not, the first one does.
+            # The narrower form names the path that still has no type; else the exact form does.
             problem = error if problem is None or error.path != "$" else problem
         else:
             return form, None
@@ -57,7 +57,7 @@ def _form_of(bundle: Bundle) -> tuple[Form, Inexpressible | None]:
 def prove(text: str, bundle: Bundle) -> None:
     """Import a package and derive each contract again. Raises Inexpressible.
 
-    Types that are narrower than a contract were compared with it by the import.
+    The import itself compares types that are narrower than a contract with it.
     """
     with _imported(text, next(iter(bundle.tasks))) as module:
         contracts = derived(vars(module))

@@ -91,9 +91,9 @@ def test_pause_and_resume_are_done_and_logged(shop: Shop, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, "typedq"):
         headers = {**SAME, "X-User": "ada\nforged"}
         answer = site.post("/queues/low/pause", headers={**headers, "X-User": "ada"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/?act=pause&done=1")
-    page = shown(site.get("/?act=pause&done=1"))
-    assert "Paused" in page
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?act=pause&done=1&of=low")
+    page = shown(site.get("/?act=pause&done=1&of=low"))
+    assert "Paused: low" in page
     assert "low paused" in page
     (record,) = caplog.records
     told = vars(record)["typedq"]
@@ -124,15 +124,22 @@ def test_a_cron_entry_is_run_paused_and_resumed(
         "dashboard: cron entry run",
         "dashboard: cron entry paused",
     ]
-    assert sent.headers["location"] == f"/cron?act=run&done=1&sent={id}"
+    assert sent.headers["location"] == f"/cron?act=run&done=1&of=thumbs&sent={id}"
     page = site.get(sent.headers["location"])
-    assert "Enqueued" in shown(page)
+    assert "Enqueued: thumbs" in shown(page)
     assert f'href="/message?id={id}"' in page.text
-    assert paused.headers["location"] == "/cron?act=pause&done=1"
-    assert "thumbs paused resize" in shown(page)
+    assert paused.headers["location"] == "/cron?act=pause&done=1&of=thumbs"
+    # A paused entry has no next slot.
+    row = (
+        r"thumbs paused since [\d-]+ [\d:]+ UTC resize \S+ \* \* \* \* Europe/Berlin - - - 1 worker"
+    )
+    assert re.search(row, shown(page))
     assert "thumbs is paused since" in shown(site.get("/"))
     again = site.post("/cron/pause", data=entry, headers=headers).headers["location"]
-    assert "Paused already" in shown(site.get(again))
+    assert "Paused already: thumbs" in shown(site.get(again))
+    forged = {"act": "pause", "done": "1", "of": "all of them"}
+    for path in ("/", "/cron"):
+        assert "all of them" not in site.get(path, params=forged).text
     assert site.post("/cron/resume", data=entry, headers=headers).status_code == 303
     assert "thumbs resize" in (text := shown(site.get("/cron")))
     assert "1 worker" in text
@@ -335,6 +342,7 @@ def test_a_ready_message_says_why_it_does_not_run(shop: Shop) -> None:
     QueueAdmin(shop.app, "low").pause()
     page = shown(site.get("/message", params={"id": id}))
     assert f"will not run now. Its queue low is paused. {unserved}" in page
+    assert "Do: typedq resume low" in page
     shop.worker("web-2", queues=["low"])
     page = shown(site.get("/message", params={"id": id}))
     assert "will not run now. Its queue low is paused." in page

@@ -1,10 +1,10 @@
-"""Change something: only with `write`, only what the ACL user may, and logged with who did it."""
+"""Pause queues, retry and drop messages: only with `write`; each change is logged with its user."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from starlette.responses import Response
 
@@ -22,12 +22,16 @@ from typedq.dashboard.view import Rejected, View
 from typedq.errors import ServerRefused
 
 Act = Literal["retry", "drop"]
+_REFUSED = ("invalid_body", "rejected")  # kinds of dead letters: the same again is in vain
 
 
 class Preview(NamedTuple):
-    """What a change would do. `fields`: what the form sends; `back`: the page to return to.
+    """What a change would do.
 
-    kind: of the messages, for the log; apply: makes the change and returns how many it changed
+    kind: of the messages, for the log; what: which messages, in words
+    needs: the queues and contracts that a worker must read to run them
+    fields: what the form sends; back: the page to return to
+    apply: makes the change and returns how many messages it changed
     """
 
     kind: str
@@ -41,21 +45,12 @@ class Preview(NamedTuple):
     note: str = ""
 
 
-Given = Callable[[str], str]  # a field of the form, or a parameter of the URL
-Select = Callable[[View, Given], Preview]
+GetField = Callable[[str], str]  # of the form, or of the query of the URL; "" if it is missing
+Select = Callable[[View, GetField], Preview]
 
 
-def pause(view: View) -> Response:
-    """Stop workers from fetching from a queue."""
-    return _switch(view, "pause")
-
-
-def resume(view: View) -> Response:
-    """Let workers fetch from a queue again."""
-    return _switch(view, "resume")
-
-
-def _switch(view: View, act: Literal["pause", "resume"]) -> Response:
+def switch(act: Literal["pause", "resume"], view: View) -> Response:
+    """Stop workers from fetching from a queue, or let them fetch again."""
     queue = str(view.request.path_params["queue"])
     names = [each.name for each in view.site.app.settings.queues]
     if queue not in names:
@@ -65,7 +60,7 @@ def _switch(view: View, act: Literal["pause", "resume"]) -> Response:
     admin = QueueAdmin(view.site.app, queue)
     changed = admin.pause() if act == "pause" else admin.resume()
     view.log(f"queue {act}d", queue=queue, changed=str(changed))
-    return view.go("/", act=act, done=int(changed))
+    return view.go("/", act=act, done=int(changed), of=queue)
 
 
 def confirm(select: Select, view: View) -> Response:
@@ -85,17 +80,18 @@ def confirm(select: Select, view: View) -> Response:
 
 def change(select: Select, view: View) -> Response:
     """Retry or drop messages."""
-    permit(view, acl.required_commands(*_admin(view)))
+    keys, queue = view.site.app.broker.keys, view.site.app.settings.default_queue
+    permit(view, acl.required_commands(keys, "admin", queue))
     preview = select(view, view.text)
     act, done = preview.fields["act"], preview.apply()
     view.log(f"{preview.kind}: {act}", of=preview.what, count=done)
     return view.go(preview.back, act=act, done=done)
 
 
-def dead(view: View, given: Given) -> Preview:
+def dead(view: View, field: GetField) -> Preview:
     """Select dead letters by id, by task and error, or else all."""
-    id, task, error, before = (given(name) for name in ("id", "task", "error", "before"))
-    act, admin, note = _act(given("act")), DeadLetters(view.site.app), ""
+    id, task, error, before = (field(name) for name in ("id", "task", "error", "before"))
+    act, admin, note = _act(field("act")), DeadLetters(view.site.app), ""
     if id:
         letter = admin.get(id)
         letters = [letter] if letter else []
@@ -109,36 +105,49 @@ def dead(view: View, given: Given) -> Preview:
         options = [*(["--task", task] if task else []), *(["--error", error] if error else [])]
         command = shlex.join(["dead", act, *options])
         if not found.whole:
-            note = "There may be more, older ones. Repeat it for those, or use the command."
+            note = "There may be more, older ones. Repeat it for those, or use the command. "
     else:
         letters, ids = list[Letter](), admin.ids(EVERYTHING)
         what, command = "dead letters, all of them", f"dead {act} --all"
+    refused = sum(each.shown["kind"] in _REFUSED for each in letters)
+    if act == "retry" and refused:
+        note += f"Contract or task refused {refused:,} of them: unless that has changed,"
+        note += " they die again."
     needs = {each.needs for each in letters if each.needs}
     last = max((str(each.shown["died"]) for each in letters), default="")
     fields = {"act": act, "id": id, "task": task, "error": error, "before": before or last}
     change = admin.requeue if act == "retry" else admin.delete
     return Preview(
-        *("dead letters", what, len(ids), needs, fields, view.command(command), "/dead"),
+        kind="dead letters",
+        what=what,
+        messages=len(ids),
+        needs=needs,
+        fields=fields,
+        command=view.command(command),
+        back="/dead",
         apply=lambda: sum(change(ids)),
         note=note,
     )
 
 
-def parked(view: View, given: Given) -> Preview:
+def parked(view: View, field: GetField) -> Preview:
     """Select the parked messages of one queue and contract."""
-    act, queue, contract = _act(given("act")), given("queue"), given("contract")
+    act, queue, contract = _act(field("act")), field("queue"), field("contract")
     if not (queue and contract):
         raise Rejected(400, "Nothing is chosen", "Choose a group on the page Parked.")
     admin = Parked(view.site.app)
     groups = admin.groups(Selection(queue=queue), [contract])
     count = sum(size.messages for size in groups.values())
-    what, fields = f"parked messages of {contract} in {queue}", {"queue": queue}
     command = shlex.join(["parked", act, contract, "--queue", queue])
-    fields |= {"act": act, "contract": contract}
     note = "A worker that cannot read them parks them again." if act == "retry" else ""
     return Preview(
-        *("parked messages", what, count, {Group(queue, contract)}, fields),
-        *(view.command(command), "/parked"),
+        kind="parked messages",
+        what=f"parked messages of {contract} in {queue}",
+        messages=count,
+        needs={Group(queue, contract)},
+        fields={"queue": queue, "act": act, "contract": contract},
+        command=view.command(command),
+        back="/parked",
         apply=lambda: sum(admin.release(groups, "ready" if act == "retry" else "purged")),
         note=note,
     )
@@ -149,17 +158,13 @@ def _act(word: str) -> Act:
         return "retry"
     if word == "drop":
         return "drop"
-    raise Rejected(400, "Unknown act", "It must be retry or drop.")
-
-
-def _admin(view: View) -> tuple[Any, acl.Role, str]:
-    return view.site.app.broker.keys, "admin", view.site.app.settings.default_queue
+    raise Rejected(400, "Unknown action", "It must be retry or drop.")
 
 
 def permit(view: View, commands: Iterable[Sequence[str]]) -> None:
-    """Raise Rejected unless changes are allowed, and this user may run all commands.
+    """Raise Rejected unless changes are allowed, and the user of the server may run all commands.
 
-    A script that stops in the middle would be worse than one that is not started.
+    A script that is stopped in the middle would be worse than one that is not started.
     """
     if not view.site.write:
         text = "This dashboard only shows. Start it with --write, or asgi(app, write=True)."

@@ -1,9 +1,8 @@
-"""Messages that a supervisor enqueues itself: slots of cron entries, and broadcasts to all."""
+"""Cron: a supervisor enqueues the calls of the app's cron entries when they are due."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,17 +11,9 @@ from typing import final
 from msgspec import structs
 
 from typedq.app import TypedQ
-from typedq.broker.cron import (
-    BROADCAST_TTL_MS,
-    MAX_DELIVERED,
-    BroadcastCursor,
-    Firing,
-    abandon,
-    cron,
-    deliver,
-)
+from typedq.broker.cron import Firing, cron
 from typedq.encoder import MessageEncoder
-from typedq.message import BROADCAST, OutgoingMessage, with_expiry
+from typedq.message import OutgoingMessage, with_expiry
 from typedq.policy.cron import LATE
 from typedq.task import Call
 from typedq.telemetry import event
@@ -32,44 +23,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-def own_queue() -> str:
-    """Return a new name for the queue of one supervisor's broadcasts."""
-    return f"{BROADCAST}.{os.urandom(4).hex()}"
-
-
-@final
-class BroadcastConsumer:
-    """Moves broadcasts into the queue that this supervisor's children serve first."""
-
-    def __init__(self, app: TypedQ, queue: str) -> None:
-        self._broker, self._queue = app.broker, queue
-        self._cursor = BroadcastCursor()
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Return the stream to wait for, and the cursor there."""
-        return self._broker.keys.broadcasts, self._cursor.id
-
-    def step(self, now: float) -> float:
-        """Move what is new; keep the queue from expiring."""
-        self._cursor = self._broker.call(deliver(self._broker.keys, self._queue, self._cursor))
-        if self._cursor.missed:
-            event(
-                logging.WARNING,
-                "missed broadcasts: this worker was away for longer than they are kept",
-                missed=self._cursor.missed,
-                kept_s=BROADCAST_TTL_MS // 1000,
-            )
-        return 0.0 if self._cursor.delivered == MAX_DELIVERED else CHECK_S
-
-    def sign_off(self) -> None:
-        """Drop the broadcasts that this worker has not run."""
-        self._broker.call(abandon(self._broker.keys, self._queue))
-
-
 @final
 class CronJob:
-    """Fires the app's cron entries by the server's clock; the server lets each slot through once.
+    """Fires the app's cron entries by the server's clock; the server accepts each slot once.
 
     Raises what is wrong with an entry's call: InvalidArguments, InvalidOptions.
     """
@@ -82,7 +38,7 @@ class CronJob:
         self._last = dict[str, datetime]()
         self._due = dict[str, datetime]()
         self._skipped = dict[str, datetime]()  # entry -> the last slot whose loss was logged
-        self._zero, self._check_at = _EPOCH, 0.0
+        self._monotonic_zero, self._check_at = _EPOCH, 0.0  # the server's time at monotonic 0
         self._encoder = MessageEncoder(app.declarations, app.settings)
         self._encoder.encode([entry.call for entry in self._entries.values()])
 
@@ -131,8 +87,9 @@ class CronJob:
         if not firings:
             return
         fired = self._broker.call(cron(self._broker.keys, firings, self._schemas))
-        # The time of the reply's way is not added: our copy of that clock must never be ahead.
-        self._zero = _EPOCH + fired.now_ms * _MS - timedelta(seconds=time.monotonic())
+        # Without the time that the reply took: our copy of that clock must never be ahead.
+        server = _EPOCH + fired.now_ms * _MS
+        self._monotonic_zero = server - timedelta(seconds=time.monotonic())
         for firing, (last_ms, now) in zip(firings, fired.slots, strict=True):
             self._last[firing.entry] = _EPOCH + last_ms * _MS
             if now:
@@ -140,4 +97,4 @@ class CronJob:
                 event(logging.DEBUG, "cron fired", entry=firing.entry, slot=slot)
 
     def _clock(self) -> datetime:
-        return self._zero + timedelta(seconds=time.monotonic())
+        return self._monotonic_zero + timedelta(seconds=time.monotonic())

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
---[[ extent: the last due time of each queue, and the number of messages of each parked group.
+--[[ delayed_stats: the last due time of each queue, and the size of each parked group.
 Changes nothing; costs O(queues + groups).
 
 KEYS    delayed of each queue, then parked of each group

@@ -7,7 +7,7 @@ from typedq.producer import Producer
 from typedq.single import Cancellation, MessageInfo, Progress
 
 
-class OneMessage:
+class MessageMethods:
     """`get` and `cancel` of an app. `_producer`: of the app, set by its constructor."""
 
     _producer: Producer

@@ -14,11 +14,11 @@ _UNSET: Final = object()
 
 
 @final
-class Escort:
+class AsyncSteps:
     """One asyncio task that runs every step of the async middleware of an attempt.
 
     Context variable tokens and cancel scopes must be reset in the asyncio task that created them.
-    Context variables are copied to the escort and back, because the sync task has another context.
+    Context variables are copied to that task and back, because the sync task has another context.
     A cancellation between two steps is ignored, because it could not interrupt the sync task.
     """
 
