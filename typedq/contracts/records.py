@@ -62,7 +62,7 @@ def record_kind(cls: Any) -> RecordKind | None:
 
 
 def _needs_pydantic(cls: Any) -> bool:
-    """Whether a TypedDict or a base of it is closed, types its other items, or has a config."""
+    """Return True if a TypedDict or a base limits or types extra items, or has a config."""
     extra = getattr(getattr(cls, "__extra_items__", None), "__name__", "NoExtraItems")
     if getattr(cls, "__closed__", None) or extra != "NoExtraItems":
         return True
