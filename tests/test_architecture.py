@@ -142,7 +142,7 @@ PACKAGE_LINES = {
     "generate": 2_260,
     "observe": 1_500,
     "policy": 840,
-    "process": 510,
+    "process": 550,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_520,

@@ -101,7 +101,7 @@ def read_failure(error: BaseException) -> Failure:
         end_if_copy(fault)
         text = _plain_text(error)
         frames = ""
-        with suppress(Exception):
+        with suppress(BaseException):
             frames = "".join(traceback.format_tb(trace)[-50:])
         return Failure(text, _valid(f"{frames}{text}"[-_MAX_TEXT:]), None)
     return Failure(_valid(text.strip()[-_MAX_TEXT:]), _valid(lines[-_MAX_TEXT:]), error)

@@ -14,7 +14,7 @@ from typedq.errors import ConfigurationError
 from typedq.layers import acall_inside, call_inside
 from typedq.outgoing import EnqueueHook
 from typedq.policy import Context
-from typedq.process import ProcessState, end_if_copy, own_process
+from typedq.process import ProcessState, end_if_copy, kept_signals, own_process
 from typedq.telemetry import event
 
 Middleware = Callable[[Context], Generator[None] | AsyncGenerator[None]]
@@ -79,8 +79,9 @@ class MiddlewareStack:
         Call it in the main thread only.
         """
         own_process(has_handlers=True)
-        for hook in self._hooks.start_hooks:
-            self._call_hook(hook)
+        with kept_signals():
+            for hook in self._hooks.start_hooks:
+                self._call_hook(hook)
         self.shares_decimal = _has_decimal(self.base)
         self.process = ProcessState()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import locale
 import logging
 import os
@@ -20,6 +19,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast, final
 
 from typedq.process.forks import end_if_copy
+from typedq.process.signals import get_handler, get_mask
 from typedq.process.streams import Streams
 from typedq.telemetry import event, logger
 
@@ -29,8 +29,6 @@ _FIXED: Final = {"SIGKILL", "SIGSTOP"}
 _SIGNALS: Final = sorted(
     number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
 )
-# The public function makes an enum member of each answer, at thirty times the cost.
-get_handler: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 # Names, because a producer may run where there are none of these.
 _TIMERS: Final = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 _CLOCKS: Final = ("monotonic", "time", "sleep")
@@ -42,10 +40,6 @@ class _Part(NamedTuple):
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], object]
-
-
-def _mask() -> set[int]:
-    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 def _set_mask(mask: set[int]) -> None:
@@ -155,7 +149,7 @@ _PARTS: Final = (
     # First: with a low limit, little else can be called.
     _Part("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     _Part("resource limits", _limits, _set_limits),
-    _Part("signal mask", _mask, _set_mask),
+    _Part("signal mask", get_mask, _set_mask),
     _Part("working directory", os.getcwd, os.chdir),
     _Part("umask", _umask, os.umask),
     _Part("locale", _locale, partial(locale.setlocale, locale.LC_ALL)),

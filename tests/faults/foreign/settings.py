@@ -98,6 +98,18 @@ for _name, _change in SETTINGS.items():
     _sets(_name, _change)
 
 
+class _NoSource:
+    def get_source(self, name: str) -> str:
+        raise SystemExit(name)
+
+
+@situation("failed", both=True)
+def source_that_exits_and_fails(ctx: Context) -> None:
+    """What formats a traceback asks the loader of the code."""
+    code = compile("def fail(): raise ValueError\nfail()", "nowhere.py", "exec")
+    exec(code, {"__name__": "nowhere", "__loader__": _NoSource()})
+
+
 # --- what ends the process after the attempt, each in a test of its own
 
 

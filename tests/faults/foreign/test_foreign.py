@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.app import EFFECTS
-from tests.faults.foreign import app, finalizers, settings, surroundings
+from tests.faults.foreign import app, finalizers, hooks, settings, surroundings
 from tests.faults.foreign.app import TABLE, names
 from tests.faults.foreign.table import Deadly
 from tests.faults.harness import ROOT, Stage
@@ -217,8 +217,9 @@ def test_a_failure_is_logged_whatever_its_task_did_to_the_log(foreign: Stage, mo
     logged = {event.get("id"): event for event in drain(foreign, "--burst")}
     assert len(ids) >= 3
     for id, task in ids.items():
-        assert "in fail" in logged[id]["traceback"], task
-        assert "in fail" in foreign.dead()[id]["traceback"], task
+        frame = "ValueError" if task.startswith("source") else "in fail"
+        assert frame in logged[id]["traceback"], task
+        assert frame in foreign.dead()[id]["traceback"], task
 
 
 def test_a_failure_that_breaks_its_process_counts(foreign: Stage) -> None:
@@ -317,6 +318,33 @@ def test_no_copy_made_after_an_attempt_talks_to_the_server(
     drain(foreign, *flags)
     assert sorted(foreign.ids("start")) == sorted(ids)
     assert len({effect.pid for effect in foreign.effects("start")}) == 1
+
+
+@pytest.fixture
+def hooked(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
+    with Stage(server.url, namespace, tmp_path) as stage:
+        stage.declare(hooks)
+        yield stage
+
+
+@pytest.mark.parametrize("flags", [(), ("--solo",)], ids=["worker", "solo"])
+@pytest.mark.parametrize("how", hooks.HOOKS)
+def test_a_start_hook_takes_no_signal_of_the_worker(
+    hooked: Stage, wait_until: WaitUntil, how: str, flags: tuple[str, ...]
+) -> None:
+    """A soft timeout is raised, and a drain waits for the task that runs."""
+    limited = hooked.send("limited")
+    worker = hooked.worker("-c", "1", "--grace", "60", *flags, **{hooks.HOW: how})
+    wait_until(lambda: limited in hooked.dead())
+    assert "SoftTimeout" in hooked.dead()[limited]["error"]
+    held = hooked.send("hold", hooked.gate())
+    wait_until(lambda: held in hooked.ids("start"))
+    worker.signal(signal.SIGTERM)
+    if not flags:
+        wait_until(lambda: worker.events("stopping"))
+    hooked.open_gate()
+    assert worker.wait(20) == 0
+    assert held in hooked.ended()
 
 
 # --- middleware and upcasters
