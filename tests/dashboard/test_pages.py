@@ -575,7 +575,7 @@ def test_a_large_deploy_is_compared_once(shop: Shop, tmp_path: Path, wait_until:
     first = site.get("/deploy?path=")
     assert "Comparing contracts" in first.text
     assert first.headers["refresh"] == "1"
-    wait_until(lambda: "A break: no order is safe" in site.get("/deploy?path=").text)
+    wait_until(lambda: "A break: no order is safe" in site.get("/deploy?path=").text, 60.0)
     took = list[float]()
     for _ in range(3):
         start = time.process_time()
