@@ -324,6 +324,17 @@ def _shared(document: Schema) -> set[str] | None:
 # --- what a closed writer writes ------------------------------------------------------------------
 
 
+def _names(parts: list[dict[str, Any]]) -> tuple[set[str], set[str]]:
+    """The members that a closed writer must write at a place, and those that it may write."""
+    declared = {n for p in parts for n in _as_dict(p.get("properties"))}
+    required = {n for p in parts for n in p.get("required", ()) if isinstance(n, str)}
+    patterns = [x for p in parts for x in _as_dict(p.get("patternProperties"))]
+    extra = [p["additionalProperties"] for p in parts if "additionalProperties" in p]
+    is_open = not any("properties" in p for p in parts) or any(x is not False for x in extra)
+    matching = {n for n in NAMES for pattern in patterns if re.search(pattern, n)}
+    return required, {*declared, *matching, *(NAMES if is_open else ())}
+
+
 class Writer:
     """Makes candidates; the caller keeps those that the schema accepts."""
 
@@ -367,7 +378,7 @@ class Writer:
             kind = "object" if any("properties" in p for p in parts) else ""
             kind = "array" if not kind and any("items" in p for p in parts) else kind
         if not kind or random.random() < 0.05 or depth > 5:
-            return copy.deepcopy(random.choice(ANYTHING))
+            return self._of_anything(parts)
         if kind == "object":
             return self._object(parts, depth)
         if kind == "array":
@@ -386,16 +397,17 @@ class Writer:
             pool = [int(n) if isinstance(n, float) and n.is_integer() else n for n in pool]
         return self.random.choice(pool)
 
+    def _of_anything(self, parts: list[dict[str, Any]]) -> Any:
+        value = copy.deepcopy(self.random.choice(ANYTHING))
+        if isinstance(value, dict):
+            required, may = _names(parts)
+            return {name: part for name, part in value.items() if name in required | may}
+        return value
+
     def _object(self, parts: list[dict[str, Any]], depth: int) -> Any:
-        random = self.random
-        declared = {n for p in parts for n in _as_dict(p.get("properties"))}
-        required = {n for p in parts for n in p.get("required", ()) if isinstance(n, str)}
-        patterns = [x for p in parts for x in _as_dict(p.get("patternProperties"))]
-        extra = [p["additionalProperties"] for p in parts if "additionalProperties" in p]
-        is_open = not any("properties" in p for p in parts) or any(x is not False for x in extra)
-        matching = {n for n in NAMES for pattern in patterns if re.search(pattern, n)}
-        may = sorted({*declared, *matching, *(NAMES if is_open else ())} - required)
-        names = [*sorted(required), *(n for n in may if random.random() < 0.6)]
+        required, may = _names(parts)
+        chosen = [name for name in sorted(may - required) if self.random.random() < 0.6]
+        names = [*sorted(required), *chosen]
         return {name: self._write(self._of_member(parts, name), depth + 1) for name in names}
 
     def _of_member(self, parts: list[dict[str, Any]], name: str) -> list[Schema]:

@@ -52,6 +52,12 @@ def _close_stdin() -> None:
     sys.stdin.close()  # that of the worker, and not of whoever imports this
 
 
+def _detach_buffer() -> None:
+    buffer = _stdout().buffer
+    if hasattr(buffer, "detach"):  # a stream without a buffer has its file here
+        _left.append(buffer.detach())
+
+
 def _small_stacks() -> None:
     threading.stack_size(1 << 15)
 
@@ -65,7 +71,7 @@ SETTINGS: dict[str, Callable[[], object]] = {
         sys, "stdout", codecs.getwriter("utf8")(_detached("stdout"))
     ),
     "stderr_detached": lambda: _left.append(_detached("stderr")),
-    "buffer_detached": lambda: _left.append(_stdout().buffer.detach()),
+    "buffer_detached": _detach_buffer,
     "stdout_rewrapped": _rewrap,
     "stdout_in_ascii": lambda: _stdout().reconfigure(encoding="ascii", errors="strict"),
     "stdin_closed": _close_stdin,
