@@ -157,13 +157,13 @@ class _Output(logging.StreamHandler[TextIO]):
             text = self.format(record) + self.terminator
             try:
                 file = self.stream.fileno()
+            except OSError:  # a stream in memory
+                self.stream.write(text)
+                return
             except ValueError:  # a task closed or detached it
                 if self.stream is not sys.__stderr__:
                     raise
                 file = 2  # which Python leaves open
-            except OSError:  # a stream in memory
-                self.stream.write(text)
-                return
             _write_all(file, text.encode(self.stream.encoding, errors="backslashreplace"))
         except Exception:  # noqa: BLE001 - as every handler does it
             self.handleError(record)

@@ -343,7 +343,8 @@ def test_an_upcaster_that_raises_buries_the_message_and_nobody_else(
     reader = use(app, _raise(error))
     why = verdict(reader.open(contract(Former).id, b'{"address":"a"}'))
     assert why["error"] == f"the upcaster failed: {told} - at $"
-    assert [entry.state for entry in reader.journal.entries()] == [State.HELD]
+    # It may have broken the process, so it counts as what runs until it is settled.
+    assert [entry.state for entry in reader.journal.entries()] == [State.RUNNING]
 
 
 @pytest.mark.parametrize("made", [None, Today("a"), "send", 5])
