@@ -1,7 +1,15 @@
 """The process in which tasks run: what they may change of it, and what becomes of a fork of it."""
 
 from typedq.process.forks import end_if_copy, own_process, owner
-from typedq.process.signals import get_handler, kept_signals
+from typedq.process.signals import WORKER_SIGNALS, get_handler, kept_signals
 from typedq.process.state import ProcessState
 
-__all__ = ["ProcessState", "end_if_copy", "get_handler", "kept_signals", "own_process", "owner"]
+__all__ = [
+    "WORKER_SIGNALS",
+    "ProcessState",
+    "end_if_copy",
+    "get_handler",
+    "kept_signals",
+    "own_process",
+    "owner",
+]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from typedq.telemetry import event
 
-_OURS: Final = tuple(
+WORKER_SIGNALS: Final = tuple(
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGALRM", "SIGCHLD", "SIGURG")
     if hasattr(signal, name)  # a producer may run where there are none of these
@@ -28,13 +28,13 @@ def get_mask() -> set[int]:
 @contextmanager
 def kept_signals() -> Generator[None]:
     """Restore the handlers of the signals that a worker uses, and let them through, afterwards."""
-    handlers = {number: get_handler(number) for number in _OURS}
+    handlers = {number: get_handler(number) for number in WORKER_SIGNALS}
     blocked, fd = get_mask(), signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
     yield
     signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_OURS) - blocked)
-    changed = [number for number in _OURS if get_handler(number) is not handlers[number]]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(WORKER_SIGNALS) - blocked)
+    changed = [number for number in WORKER_SIGNALS if get_handler(number) is not handlers[number]]
     for number in changed:
         signal.signal(number, handlers[number])
     if changed:

@@ -163,9 +163,8 @@ _PARTS: Final = (
     _Part("logging.disable", lambda: logging.root.manager.disable, logging.disable),
     _LOGGER,
     _Part("warnings filters", _filters, _set_filters),
-    _Part(
-        "clock", partial(attrgetter(*_CLOCKS), time), _set_clocks
-    ),  # leases, time limits and logs are read from it
+    # Leases, time limits and logs are read from it.
+    _Part("clock", partial(attrgetter(*_CLOCKS), time), _set_clocks),
     _Part("stack size of threads", _stack_size, threading.stack_size),
     _Part("digits of integers", sys.get_int_max_str_digits, sys.set_int_max_str_digits),
     _TRACEBACKS,

@@ -10,7 +10,6 @@ from typing import Any, Final, TextIO, final
 from typedq.telemetry import logger
 
 _NAMES: Final = ("stdin", "stdout", "stderr")  # by file descriptor
-
 _Mode = tuple[Any, Any]
 
 

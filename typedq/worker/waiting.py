@@ -15,8 +15,8 @@ from typedq.broker.failures import Failure, Lost
 from typedq.broker.operations import wake_worker
 from typedq.broker.script import Argument
 from typedq.errors import ServerError
+from typedq.process import WORKER_SIGNALS
 
-_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGURG)
 _BLOCK_S = 5
 _END_S = 2.0  # a request that does not end within this after it was told to is lost
 _PAUSE_S = 0.1  # after a failure
@@ -88,7 +88,7 @@ class Waiter:
     def on_signals(self) -> None:
         """Let every signal end a wait, also those that were blocked. Main thread only."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
 
     def wake(self) -> None:
         """End a wait, from any thread or process that shares the pipe."""
