@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from typedq.errors import ConfigurationError
-from typedq.telemetry import LogContext, configure, escape, event, logger, restore, running
+from typedq.errors import ConfigurationError, escape
+from typedq.telemetry import LogContext, configure, event, logger, restore, running
 
 
 class Terminal(io.StringIO):

@@ -257,6 +257,13 @@ class Cancelled(BaseException):
     """
 
 
+def escape(text: str) -> str:
+    """Return `text` with all unprintable characters (controls, line ends, bidi) escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def nearest(word: object, known: Iterable[str]) -> str | None:
     """Return the most similar known word, or None."""
     from difflib import get_close_matches  # imported only when there is an error

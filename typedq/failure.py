@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from typedq.errors import Cancelled, Reject, RetryIn
 from typedq.policy import TEN_YEARS
 from typedq.process import end_if_copy
+from typedq.reasons import valid_text
 from typedq.task import Task
 
 _MAX_TEXT: Final = 8_000  # characters; the end of a traceback matters most
@@ -80,7 +81,7 @@ def rejection(error: BaseException) -> str | None:
 
 def _reason(error: BaseException) -> str:
     try:
-        return _valid(str(error.reason)[:_MAX_TEXT])  # type: ignore[attr-defined]
+        return valid_text(str(error.reason)[:_MAX_TEXT])  # type: ignore[attr-defined]
     except BaseException:  # noqa: BLE001
         return "its reason cannot be shown"
 
@@ -103,8 +104,8 @@ def read_failure(error: BaseException) -> Failure:
         frames = ""
         with suppress(BaseException):
             frames = "".join(traceback.format_tb(trace)[-50:])
-        return Failure(text, _valid(f"{frames}{text}"[-_MAX_TEXT:]), None)
-    return Failure(_valid(text.strip()[-_MAX_TEXT:]), _valid(lines[-_MAX_TEXT:]), error)
+        return Failure(text, valid_text(f"{frames}{text}"[-_MAX_TEXT:]), None)
+    return Failure(valid_text(text.strip()[-_MAX_TEXT:]), valid_text(lines[-_MAX_TEXT:]), error)
 
 
 def _is_ours(trace: TracebackType) -> bool:
@@ -115,7 +116,7 @@ def _is_ours(trace: TracebackType) -> bool:
 def _plain_text(error: BaseException) -> str:
     name = type_name(error)
     try:
-        return _valid(f"{name}: {error!s}"[:_MAX_TEXT])
+        return valid_text(f"{name}: {error!s}"[:_MAX_TEXT])
     except BaseException:  # noqa: BLE001
         return f"{name}: its text cannot be shown"
 
@@ -123,14 +124,9 @@ def _plain_text(error: BaseException) -> str:
 def type_name(error: BaseException) -> str:
     """Return the name of the exception's class."""
     try:
-        return _valid(str(type.__getattribute__(type(error), "__qualname__")))
+        return valid_text(str(type.__getattribute__(type(error), "__qualname__")))
     except BaseException:  # noqa: BLE001 - a metaclass may hide even that
         return "an exception"
-
-
-def _valid(text: str) -> str:
-    """Escape lone surrogates, as in names of files: JSON and spans cannot have them."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -27,10 +27,15 @@ _encode = msgspec.json.Encoder().encode
 def reason(kind: Kind, error: str, **more: object) -> bytes:
     """Return the reason as JSON; `more`: fields that msgspec can encode."""
     fields = {"kind": kind, "error": error, **more}
-    for name, value in fields.items():  # lone surrogates, as in file names, are not valid JSON
+    for name, value in fields.items():
         if isinstance(value, str):
-            fields[name] = value.encode(errors="backslashreplace").decode()
+            fields[name] = valid_text(value)
     return _encode(fields)
+
+
+def valid_text(text: str) -> str:
+    """Escape lone surrogates, as in names of files: JSON and spans cannot have them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def is_rejection(line: bytes) -> bool:

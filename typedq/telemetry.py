@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
 
-from typedq.errors import ConfigurationError
+from typedq.errors import ConfigurationError, escape
 
 logger: Final = logging.getLogger("typedq")
 logger.addHandler(logging.NullHandler())
@@ -135,13 +135,6 @@ def restore() -> None:
     for handler in _configured:
         if handler not in logger.handlers:
             logger.addHandler(handler)
-
-
-def escape(text: str) -> str:
-    """Return `text` with all unprintable characters (controls, line ends, bidi) escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Output(logging.StreamHandler[TextIO]):

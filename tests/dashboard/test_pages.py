@@ -17,7 +17,7 @@ from typedq import Queue, TypedQ
 from typedq.broker import stats
 from typedq.dashboard.poll import Poll
 from typedq.dashboard.view import PAGES
-from typedq.telemetry import escape
+from typedq.errors import escape
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil

@@ -16,7 +16,7 @@ import typer
 
 from typedq import telemetry
 from typedq.app import TypedQ
-from typedq.errors import AppNotFound, ConfigurationError, TypedQError, meant
+from typedq.errors import AppNotFound, ConfigurationError, TypedQError, escape, meant
 
 _HELP = "The app as module:attr; else TYPEDQ_APP, else app in \\[tool.typedq]."
 AppArgument = Annotated[str | None, typer.Argument(metavar="APP", help=_HELP)]
@@ -122,7 +122,7 @@ def show_trace(error: BaseException) -> None:
     while trace and trace.tb_frame.f_code.co_filename.startswith((*ours, importlib.__file__)):
         trace = trace.tb_next
     for text in traceback.format_exception(type(error), error, trace):
-        sys.stderr.write("".join(f"{telemetry.escape(line)}\n" for line in text.splitlines()))
+        sys.stderr.write("".join(f"{escape(line)}\n" for line in text.splitlines()))
 
 
 def _configured() -> str | None:

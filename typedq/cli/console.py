@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from typedq.telemetry import escape
+from typedq.errors import escape
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from typedq.admin import consumers, schemas
 from typedq.admin.schemas import fix, numbers, short, sides
 from typedq.cli.console import console, plural, print_json
-from typedq.telemetry import escape
+from typedq.errors import escape
 
 if TYPE_CHECKING:
     from typedq.admin.schemas import Check

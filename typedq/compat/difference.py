@@ -10,6 +10,7 @@ from typing import Any, Literal
 from typedq.compat.rules import VERDICTS, Kind
 from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import NOTHING
+from typedq.errors import escape
 
 _MAX_QUOTED = 200  # characters
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -89,7 +90,4 @@ def quoted(name: object) -> str:
 
 def shown(text: str, most: int) -> str:
     """Return text of a stranger's for a terminal: without control characters, cut if it is long."""
-    cut = text if len(text) <= most else f"{text[:most]}..."
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return escape(text if len(text) <= most else f"{text[:most]}...")

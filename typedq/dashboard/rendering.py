@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from typedq.admin.messages import age
-from typedq.telemetry import escape
+from typedq.errors import escape
 
 MAX_TEXT: Final = 32_768  # characters of one payload or schema
 MAX_LINE: Final = 300  # characters of one error in a table
