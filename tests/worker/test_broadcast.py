@@ -73,6 +73,8 @@ def test_a_broadcast_is_shown_with_the_workers_that_read_it(
     (worker,) = ready(stage, 1, wait_until=wait_until)
     runs, waits = (stage.app.tasks["hold"].broadcast(stage.gate()).id for _ in range(2))
     wait_until(lambda: runs in stage.ids("start"))
+    # The worker may have read the first before the second was sent.
+    wait_until(lambda: stage.app.get(waits).state != "unknown")
     (name,) = stage.look().workers
     for id in (runs, waits):
         about = show(stage.app, id)
