@@ -142,10 +142,10 @@ PACKAGE_LINES = {
     "generate": 2_260,
     "observe": 1_500,
     "policy": 840,
-    "process": 550,
+    "process": 560,
     "registry": 4_000,
     "testing": 4_000,
-    "worker": 4_525,
+    "worker": 4_640,
 }
 LUA_LINES = 1_100
 FILE_LINES, FUNCTION_LINES, COLUMNS = 300, 50, 100

@@ -204,28 +204,31 @@ def call_attempt(
     return False
 
 
-async def ainvoke(attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTimer) -> None:
-    """Run a sync or coroutine task on the event loop. Raises what the task raises."""
+def ainvoke(
+    attempt: Attempt, middleware: MiddlewareStack, timer: AsyncTimer
+) -> Coroutine[Any, Any, None]:
+    """Return what runs a sync or coroutine task on the event loop. It raises what the task raises.
+
+    Call it where it is awaited: in the context of the attempt.
+    """
     if middleware.shares_decimal:
         _copy_decimal()
-    task, (args, kwargs), context = attempt.kind.task, attempt.arguments, None
-    if task.contract.takes_context or middleware.layers:
-        context = attempt.context(timer.shield)
+    if not middleware.layers:
+        return _acall_attempt(attempt, None, timer)
+    context = attempt.context(timer.shield)
+    return middleware.acall(context, lambda: _acall_attempt(attempt, context, timer))
+
+
+async def _acall_attempt(attempt: Attempt, context: Context | None, timer: AsyncTimer) -> None:
+    task, (args, kwargs) = attempt.kind.task, attempt.arguments
     if task.contract.takes_context:
-        args = (context, *args)
-
-    async def call() -> None:
-        result = task.fn(*args, **kwargs)
-        if is_awaitable(result):
-            await timer.run(_finish(result))
-        else:
-            end_if_copy()
-            _refuse_generator(result)
-
-    if middleware.layers and context:
-        await middleware.acall(context, call)
+        args = (context or attempt.context(timer.shield), *args)
+    result = task.fn(*args, **kwargs)
+    if is_awaitable(result):
+        await timer.run(_finish(result))
     else:
-        await call()
+        end_if_copy()
+        _refuse_generator(result)
 
 
 def _copy_decimal() -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from functools import cache, partial
 from operator import attrgetter
@@ -191,6 +191,10 @@ def _are_same(now: Any, before: Any) -> bool:
     return type(now) in _VALUES and bool(now == before)
 
 
+def _name(task: object) -> str:
+    return getattr(task, "name", "")
+
+
 @final
 class ProcessState:
     """The state in which tasks find the process. Main thread only.
@@ -209,21 +213,25 @@ class ProcessState:
         self._streams = Streams()
         self.tidy, self._untidy, self.due = set[object](), set[object](), 0.0
 
-    def restore_after(self, task: object) -> None:
-        """Restore what `task` may have changed, and log it. Never raises."""
+    def is_due_after(self, tasks: Set[object]) -> bool:
+        """Return True if `restore_after` is due, now that these have ended."""
+        return not tasks <= self.tidy or time.monotonic() >= self.due
+
+    def restore_after(self, *tasks: object) -> None:
+        """Restore what tasks may have changed, and log it. Never raises."""
         end_if_copy()
         changed: list[str] = []
         with suppress(BaseException):  # a handler of the app may raise, too
             changed += self.restore()
             if changed:
-                what, name = "a task changed its process; restored", getattr(task, "name", "")
-                level = logging.DEBUG if task in self._untidy else logging.WARNING
-                event(level, what, task=name, changed=", ".join(changed))
+                what, names = "a task changed its process; restored", ",".join(map(_name, tasks))
+                level = logging.DEBUG if self._untidy.issuperset(tasks) else logging.WARNING
+                event(level, what, task=names, changed=", ".join(changed))
         if changed:
-            self.tidy.discard(task)
-            self._untidy.add(task)
+            self.tidy.difference_update(tasks)
+            self._untidy.update(tasks)
         else:
-            self.tidy.add(task)
+            self.tidy.update(tasks)
         self.due = time.monotonic() + CHECK_EVERY_S
 
     def restore_log(self, task: object) -> None:
@@ -236,8 +244,8 @@ class ProcessState:
                 before = self._parts[_PARTS.index(part)]
                 if not _are_same(_read(part), before):
                     part.write(before)
-                    what, name = "a task changed its process; restored", getattr(task, "name", "")
-                    event(logging.WARNING, what, task=name, changed=part.name)
+                    what = "a task changed its process; restored"
+                    event(logging.WARNING, what, task=_name(task), changed=part.name)
 
     def restore(self) -> list[str]:
         """Restore what differs, and return its names."""

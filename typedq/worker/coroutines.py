@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn, final
 
+import msgspec
+
 from typedq.app import TypedQ
 from typedq.errors import Cancelled, SoftTimeout
 from typedq.invoke import ainvoke
@@ -61,9 +63,12 @@ class Coroutines:
         while self._ended:
             taken.append(self._ended.popleft())
         self.running -= len(taken)
-        if taken and not self.running and self.middleware.process:
+        process = self.middleware.process
+        if taken and not self.running and process:
             # Not while others run: what they changed for a moment is theirs.
-            self.middleware.process.restore_after(taken[-1].kind.task)
+            tasks = {delivery.kind.task for delivery in taken}
+            if process.is_due_after(tasks):
+                process.restore_after(*tasks)
         return taken
 
     def cancel(self, timer: AsyncTimer | None) -> None:
@@ -141,13 +146,19 @@ class Coroutines:
                 # its task is over, so each is kept while it runs.
                 task = asyncio.Task(run, loop=loop, context=base.copy())
                 self._tasks[delivery.slot] = task
-                task.add_done_callback(partial(self._end_unended, delivery))
             except BaseException as error:  # noqa: BLE001 - what else was patched is unknown
                 run.close()
                 _end_process(error)
+        loop.call_soon(self._end_unstarted, deliveries)  # behind the first step of each
+
+    def _end_unstarted(self, deliveries: Sequence[Delivery]) -> None:
+        """End those whose tasks were cancelled before their first step."""
+        for delivery in deliveries:
+            if self._deliveries.get(delivery.slot) is delivery and not delivery.started:
+                self._tasks[delivery.slot].add_done_callback(partial(self._end_unended, delivery))
 
     def _end_unended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
-        """End a delivery whose task was cancelled before its first step, or broken."""
+        """End a delivery that its task has not ended, because it did not start or broke down."""
         if self._deliveries.get(delivery.slot) is delivery:
             if delivery.started and delivery.settlement is None:
                 error = None if task.cancelled() else task.exception()
@@ -165,12 +176,14 @@ class Coroutines:
             self._end(delivery)
             return
         running.set(delivery.labels)
-        delivery.timer = timer = AsyncTimer(limits.soft)
+        delivery.timer = timer = AsyncTimer(limits.soft, limits.soft)
         try:
             await ainvoke(delivery, self.middleware, timer)
             self._note_end(delivery, began)
             self._journal.done(delivery.slot)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            # With a recursion limit that it lowered, even this may be too deep.
+            self._tasks[delivery.slot].add_done_callback(partial(self._end_unended, delivery))
             if self.middleware.process:
                 self.middleware.process.restore_log(delivery.kind.task)
             delivery.settlement = failed(delivery, error)
@@ -198,20 +211,21 @@ def _end_process(error: BaseException | None = None) -> NoReturn:
         os._exit(1)
 
 
+# A Struct, as deliveries are.
 @final
-class AsyncTimer:
+class AsyncTimer(msgspec.Struct, eq=False, gc=False):
     """The soft timeout of one coroutine, and its cancellation: it meets both as cancellation.
 
     limit: as it is reported; left: seconds from now, if part of the limit is over
     """
 
-    def __init__(self, limit: float | None, left: float | None = None) -> None:
-        self._limit, self._left = limit, limit if left is None else left
-        self._timeout: asyncio.Timeout | None = None
-        self._shields = 0
-        self._until: float | None = None
-        self._task: asyncio.Task[Any] | None = None  # while it runs what may be interrupted
-        self._is_cancelled = False
+    _limit: float | None
+    _left: float | None
+    _timeout: asyncio.Timeout | None = None
+    _shields: int = 0
+    _until: float | None = None
+    _task: asyncio.Task[Any] | None = None  # while it runs what may be interrupted
+    _is_cancelled: bool = False
 
     async def run(self, awaitable: Awaitable[Any]) -> None:
         """Await it. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
