@@ -36,7 +36,7 @@ DEFAULT = (
         tasks=_BOTH,
     ),
     Contender(FLOOR, "floor", _PYTHON, 600_000, "redis-py connections, 64 messages a script"),
-    Contender("floor-wide", "floor_wide", _PYTHON, 600_000, "the floor, 256 messages a script"),
+    Contender("floor-wide", "floor_wide", _PYTHON, 600_000, "the floor, 512 messages a script"),
     Contender("floor-batch", "floor_batch", _PYTHON, 1_000_000, "pops 100 at a time, no ack"),
     Contender("floor-one", "floor_one", _PYTHON, 20_000, "RPUSH, BLPOP, no ack"),
     Contender(

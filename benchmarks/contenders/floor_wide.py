@@ -1,4 +1,4 @@
-"""The floor with batches of 256 messages, as large as typedq's for quick tasks, instead of 64."""
+"""The floor with batches of 512 messages, as large as typedq's for quick tasks, instead of 64."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from benchmarks.contenders.floor import aenqueue, enqueue, enqueue_many, run_chi
 __all__ = ["aenqueue", "enqueue", "enqueue_many"]
 
 if __name__ == "__main__":
-    run_worker(lambda: run_child(256))
+    run_worker(lambda: run_child(512))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.broker.conftest import Place
 
 T = TypeVar("T")
+ANY = -1  # any token may have been taken
 # asks: about to call settle_and_fetch; empty: got nothing, will block; blocks: in BLPOP; busy: for
 # as long as it likes; ended: gone for good, after others ended its session
 Doing = Literal["asks", "empty", "blocks", "busy", "ended"]
@@ -56,10 +57,13 @@ def put(row: tuple[T, ...], at: int, value: T) -> tuple[T, ...]:
 
 
 class Model:
-    """The steps of the system under some rules; `want` messages at most in one `work`."""
+    """The steps of the system under some rules; `want` messages at most in one `work`.
 
-    def __init__(self, rules: Rules, want: int = 1) -> None:
-        self.rules, self.want = rules, want
+    at_once: the server may fetch for whom it gives a token, before anybody else is served
+    """
+
+    def __init__(self, rules: Rules, want: int = 1, *, at_once: bool = False) -> None:
+        self.rules, self.want, self.at_once = rules, want, at_once
 
     def wake(self, queue: int) -> int:
         return queue if self.rules.one_each else 0
@@ -75,9 +79,12 @@ class Model:
         ready = put(state.ready, queue, state.ready[queue] + 1)
         return self.add_token(state._replace(ready=ready), queue)
 
-    def return_token(self, state: State, owed: int | None) -> State:
+    def return_token(self, state: State, serves: tuple[int, ...], owed: int | None) -> State:
         """What a token that was taken obliges to."""
-        return state if owed is None else self.pass_token(state, owed)
+        for queue in serves:
+            if owed in (queue, ANY):
+                state = self.pass_token(state, queue)
+        return state
 
     def work(self, state: State, serves: tuple[int, ...], owed: int | None) -> tuple[State, int]:
         """enqueue.lua, work.lua and their parts, in Python: the state after, messages fetched."""
@@ -93,7 +100,7 @@ class Model:
             if state.ready[queue]:
                 break
         if self.rules.leaves and self.rules.returns:
-            state = self.return_token(state, owed)
+            state = self.return_token(state, serves, owed)
         return state, self.want - wanted
 
     def steps(self, state: State) -> Iterator[State]:
@@ -112,8 +119,7 @@ class Model:
 
         match worker.doing:
             case "asks" if not worker.alive:
-                paid = self.return_token(state, worker.token) if self.rules.ended else state
-                yield now(paid, "ended")
+                yield now(self.refuse(state, worker), "ended")
             case "asks":
                 after, got = self.work(state, worker.serves, worker.token)
                 yield now(after, "busy" if got else "empty")
@@ -124,13 +130,31 @@ class Model:
                 for queue in worker.serves:
                     if state.tokens[self.wake(queue)]:
                         tokens = put(state.tokens, self.wake(queue), False)
-                        yield now(state._replace(tokens=tokens), "asks", queue)
+                        taken = state._replace(tokens=tokens)
+                        yield now(taken, "asks", queue)
+                        if self.at_once:
+                            yield self.fetch(taken, at)
                         break
             case _:
                 pass
         if state.deaths and worker.alive and worker.doing != "ended":
             ended = worker._replace(alive=False)
             yield state._replace(workers=put(state.workers, at, ended), deaths=state.deaths - 1)
+
+    def refuse(self, state: State, worker: Worker) -> State:
+        """What the script does for a session that has ended."""
+        paid = self.return_token(state, worker.serves, worker.token)
+        return paid if self.rules.ended else state
+
+    def fetch(self, state: State, at: int) -> State:
+        """What the server does for a worker that asked for it while it waited."""
+        worker = state.workers[at]._replace(token=ANY)
+        if worker.alive:
+            after, got = self.work(state, worker.serves, ANY)
+            changed = worker._replace(doing="busy" if got else "empty", token=None)
+        else:
+            after, changed = self.refuse(state, worker), worker._replace(doing="ended", token=None)
+        return after._replace(workers=put(after.workers, at, changed))
 
     def finishes(self, state: State) -> Iterator[State]:
         for at, worker in enumerate(state.workers):
@@ -181,25 +205,29 @@ CREWS = {
 }
 
 
-def totals(rules: Rules, *, deaths: int = 0, returns: int = 0) -> Iterator[tuple[int, int]]:
+def totals(
+    rules: Rules, *, at_once: bool = False, deaths: int = 0, returns: int = 0
+) -> Iterator[tuple[int, int]]:
     """States and stuck states of each crew; what ends or returns is tried with fewer messages."""
     loads = ((2, 1),) if deaths or returns else ((3, 0), (2, 1), (2, 2))
     for serves, want, to_come in product(CREWS.values(), (1, 2), loads):
         crew = tuple(map(Worker, serves))
         start = State((0, 0), (False, False), to_come, crew, deaths, returns)
-        yield search(Model(rules, want), start)
+        yield search(Model(rules, want, at_once=at_once), start)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(("deaths", "returns"), [(0, 0), (0, 1), (1, 0)])
 def test_no_worker_sleeps_beside_ready_messages_in_any_interleaving(
-    deaths: int, returns: int
+    deaths: int, returns: int, at_once: bool
 ) -> None:
-    found = totals(Rules(), deaths=deaths, returns=returns)
+    found = totals(Rules(), at_once=at_once, deaths=deaths, returns=returns)
     states, stuck = map(sum, zip(*found, strict=True))
     assert states > 5_000
     assert stuck == 0
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(
     ("rules", "deaths", "returns"),
     [
@@ -212,9 +240,10 @@ def test_no_worker_sleeps_beside_ready_messages_in_any_interleaving(
     ids=["leaves none", "returns none", "session ended", "released", "one for all queues"],
 )
 def test_a_missing_rule_leads_to_a_worker_that_sleeps_beside_ready_messages(
-    rules: Rules, deaths: int, returns: int
+    rules: Rules, deaths: int, returns: int, at_once: bool
 ) -> None:
-    assert any(stuck for _, stuck in totals(rules, deaths=deaths, returns=returns))
+    found = totals(rules, at_once=at_once, deaths=deaths, returns=returns)
+    assert any(stuck for _, stuck in found)
 
 
 def test_the_model_and_the_scripts_agree(place: Place) -> None:
@@ -236,6 +265,8 @@ def test_the_model_and_the_scripts_agree(place: Place) -> None:
             if owed is not None and owed not in serves:
                 serves = (*serves, owed)
             queues, token = [names[q] for q in serves], None if owed is None else names[owed]
+            if dice.random() < 0.5:  # the server fetches as it gives the token
+                owed, token = ANY, settlements.ANY
             state, got = model.work(state, serves, owed)
             worked = place(
                 settlements.settle_and_fetch(place.keys, "s", queues, max_messages=2, token=token)

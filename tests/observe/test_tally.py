@@ -12,8 +12,7 @@ from typedq.message import encode_message, new_ids
 from typedq.observe.labels import Labels
 from typedq.observe.tallies import Tallies
 from typedq.observe.tally import Tally
-from typedq.worker.journal import Journal
-from typedq.worker.session import compact
+from typedq.worker.journal import Journal, compact
 
 SLOTS, KIND = 40, b"nap@0 mid - "
 Cells = list[float]

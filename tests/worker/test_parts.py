@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import operations
+from typedq.broker import operations, settlements
+from typedq.message import ID
+from typedq.worker.journal import new_session
 from typedq.worker.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.faults.harness import Stage
+    from typedq.broker.script import Operation
 
 
 @pytest.fixture
@@ -84,3 +87,96 @@ def test_who_is_called_away_does_no_harm_to_a_server_that_is_paused(
     ttl = stage.redis.ttl(waiter._own_key)
     assert -2 <= ttl <= operations.WAKE_WORKER_TTL_S, "what is left of it goes"
     assert ttl != -1
+
+
+# --- a fetch behind the wait ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def fetch(stage: Stage) -> Operation[settlements.Fetched]:
+    """What an idle child of these queues sends behind its wait."""
+    session, queues = new_session(), ["high", "low"]
+    stage.app.broker.call(operations.open(stage.keys, [session], queues, 30_000))
+    made = settlements.settle_and_fetch(
+        stage.keys, session, queues, max_messages=5, token=settlements.ANY
+    )
+    stage.app.broker.call(made)  # so that the server knows the script
+    return made
+
+
+def test_the_server_fetches_as_it_gives_the_token(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
+) -> None:
+    id = stage.send("nap", queue="low")
+    place, fetched = waiter.wait_and_run(5.0, fetch)
+    assert place == 1
+    assert [message[ID].decode() for message in fetched.messages] == [id]
+    assert stage.redis.llen(stage.keys.wake("low")) == 0
+    assert waiter.wait_and_run(0.01, fetch) == (None, settlements.Fetched(True, 0, []))
+
+
+def test_a_fetch_leaves_a_token_for_what_it_left(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
+) -> None:
+    """Also in a queue that it did not read, whose token it may have taken."""
+    stage.send_many([stage.app.tasks["nap"].options(queue="high").call()] * 6)
+    stage.send("nap", queue="low")
+    stage.redis.delete(stage.keys.wake("high"))  # somebody else took it, and has not fetched yet
+    place, fetched = waiter.wait_and_run(5.0, fetch)
+    assert (place, len(fetched.messages)) == (1, 5)
+    assert [stage.redis.llen(stage.keys.wake(queue)) for queue in ("high", "low")] == [1, 1]
+
+
+def test_a_fetch_leaves_no_token_of_a_paused_queue(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
+) -> None:
+    stage.send("nap", queue="low")
+    stage.redis.sadd(stage.keys.paused, stage.keys.ready("low"))
+    assert waiter.wait_and_run(5.0, fetch) == (1, settlements.Fetched(True, 0, []))
+    assert stage.redis.llen(stage.keys.wake("low")) == 0
+
+
+def test_no_message_is_lost_between_a_call_away_and_a_token(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
+) -> None:
+    """Who is called away has fetched, or the message waits with its token."""
+    fetched = 0
+    for round in range(100):
+        if round % 2:
+            waiter.wake()
+        send = threading.Thread(target=stage.send, args=("nap",), kwargs={"queue": "low"})
+        send.start()
+        got = waiter.wait_and_run(1.0, fetch).result.messages
+        send.join()
+        left = stage.redis.llen(stage.keys.ready("low"))
+        assert stage.redis.llen(stage.keys.wake("low")) == bool(left)
+        fetched += len(got)
+    rest = waiter.wait_and_run(0.0, fetch).result.messages
+    assert fetched + len(rest) == 100
+
+
+def test_who_asks_a_server_that_forgot_the_script_has_the_token_only(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
+) -> None:
+    stage.send("nap", queue="low")
+    stage.redis.script_flush()
+    assert waiter.wait_and_run(5.0, fetch) == (1, None)
+    assert stage.app.broker.call(fetch).messages
+    stage.send("nap", queue="low")
+    assert waiter.wait_and_run(5.0, fetch).result.messages
+
+
+@pytest.mark.parametrize("how", ["killed", "silent"])
+def test_a_wait_whose_fetch_may_have_run_counts_as_a_lost_connection(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched], how: str
+) -> None:
+    """By that count a session knows that it may hold what it never received."""
+    before = stage.app.broker.lost_connections
+    waiter._tokens.send(["BLPOP", waiter._own_key, 5], fetch)
+    if how == "killed":
+        [blocked] = [each for each in stage.redis.client_list() if each["cmd"] == "blpop"]
+        stage.redis.client_kill_filter(_id=str(blocked["id"]))
+        assert waiter.wait_and_run(1.0, fetch) == (None, None)
+    else:
+        waiter._close_requests()
+    assert stage.app.broker.lost_connections > before

@@ -344,3 +344,40 @@ def test_batch_of_large_messages_is_about_a_mebibyte(stage: Stage) -> None:
     held = Holder(stage, 3)
     deliveries = held.fetch(3)
     assert held.session.bytes_each == sum(len(d.message) for d in deliveries) // 3
+
+
+def test_what_was_fetched_behind_a_wait_is_held(stage: Stage) -> None:
+    held = Holder(stage, 3)
+    fetch = held.session.fetch(2)
+    assert fetch
+    held.session.take(held.broker.call(fetch))
+    first = list(iter(held.session.next, None))
+    assert [entry.state for entry in held.journal.entries()] == [State.HELD] * 2
+    held.ack(*first)
+    held.ack(*held.fetch(5))
+    held.fetch()
+    assert stage.look().stats == {"done": 3}
+
+
+def test_what_a_lost_fetch_behind_a_wait_took_is_found_by_the_next_sync(stage: Stage) -> None:
+    held = Holder(stage, 3)
+    fetch = held.session.fetch(2)
+    assert fetch
+    taken = held.broker.call(fetch)
+    held.broker._endpoint.losses += 1  # as the waiter counts it
+    assert held.session.fetch(2) is None, "first it must know what it holds"
+    found = held.fetch(2)
+    assert {each.message for each in found} >= set(taken.messages)
+    held.ack(*found)
+    held.fetch()
+    assert len(held.ready()) + stage.look().stats["done"] == 3
+
+
+def test_a_fetch_behind_a_wait_in_an_ended_session_opens_another(stage: Stage) -> None:
+    held = Holder(stage, 3)
+    before, fetch = held.journal.session, held.session.fetch(2)
+    assert fetch
+    held.end_session()
+    held.session.take(held.broker.call(fetch))
+    assert held.journal.session != before
+    assert len(held.fetch(3)) == 3

@@ -107,14 +107,18 @@ class Connection(Producer):
         self.send(command_of(operation, whole=True))
         return self.read()
 
-    def send(self, command: Sequence[Argument]) -> None:
-        """Send a command; `read` reads the reply, `fileno` tells when there is one."""
+    def send(self, command: Sequence[Argument], then: Operation[Any] | None = None) -> None:
+        """Send a command; `read` reads the reply, `fileno` tells when there is one.
+
+        then: sent in the same packet, so that the server runs it next; its reply is read next
+        """
         if self._redis is None:
             self._redis = self._endpoint.open()
             self._socket, self._reader = redis_py.inputs(self._redis)
             self._poll = _poll_of(self._socket)
+        packed = pack(tuple(command)) + (pack(command_of(then)) if then else b"")
         try:
-            self._redis.send_packed_command([pack(tuple(command))], check_health=False)
+            self._redis.send_packed_command([packed], check_health=False)
         except REDIS_ERRORS as error:
             raise self._failure(error) from error
 
@@ -143,8 +147,12 @@ class Connection(Producer):
         except REDIS_ERRORS:
             stale = True
         if stale:
-            self._endpoint.losses += 1
+            self.count_loss()
             self.close()
+
+    def count_loss(self) -> None:
+        """Count a connection of which it is unknown what the server has run."""
+        self._endpoint.losses += 1
 
     def _has_input(self) -> bool:
         """Return True if there is something to read, or the end.

@@ -12,6 +12,8 @@ from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.broker.script import Argument, Operation, script
 from typedq.reasons import NO_MESSAGE
 
+ANY = "*"  # instead of a queue: the token of any was taken, perhaps
+
 
 class Ack(NamedTuple):
     """Acknowledge messages of one contract, or broadcasts (contract b"")."""
@@ -132,14 +134,17 @@ def settle_and_fetch(
     token: str | None = None,
     bounds: DeadBounds = DEFAULT_BOUNDS,
 ) -> Operation[Fetched]:
-    """Settle, then fetch up to `max_messages`; `token` is the queue whose wake token was taken."""
+    """Settle, then fetch up to `max_messages`.
+
+    token: the queue whose wake token was taken; `ANY` if the server takes one just before this
+    """
     return Operation(
         script("settle_and_fetch"),
         _keys(keys, session, tuple(queues)),
         [
             session,
             max_messages,
-            _place(queues, token) if token else 0,
+            -1 if token == ANY else _place(queues, token) if token else 0,
             bounds.count,
             bounds.age_ms,
             NO_MESSAGE,

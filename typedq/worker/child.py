@@ -29,7 +29,7 @@ _getppid = os.getppid  # by a name of our own, because a task may patch it for a
 SLOW_S = 0.005  # before a task that takes longer, what has ended is settled
 POLL_S = 1.0  # how often an idle child polls its queues, and checks that its supervisor lives
 EXCLUSIVE_POLL_S = 0.1
-MAX_PREFETCHED = 256
+MAX_PREFETCHED = 512
 BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
 BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
 
@@ -182,15 +182,20 @@ class Child:
         self._zombies.reap(busy=self._coroutines.running > 0)
         if self._parent not in (None, _getppid()):
             raise SystemExit("the supervisor is gone")
-        budget = self._fetch_budget()
+        session, budget = self._session, self._fetch_budget()
         if budget and self._parked.groups:
             return None  # no token tells of parked messages
-        # A message that must run alone waits for the coroutines that run.
-        timeout = EXCLUSIVE_POLL_S if self._session.waiting else POLL_S
-        if budget and not self._coroutines.running:
+        if budget and not self._coroutines.running and (fetch := session.fetch(budget)):
             self._journal.phase = Phase.IDLE
-        place = self.waiter.wait(timeout, tokens=budget > 0)
+            place, fetched = self.waiter.wait_and_run(POLL_S, fetch)
+        else:
+            # A message that must run alone waits for the coroutines that run.
+            timeout = EXCLUSIVE_POLL_S if session.waiting else POLL_S
+            place, fetched = self.waiter.wait(timeout, tokens=budget > 0), None
         self._journal.phase = Phase.BUSY
+        if fetched is not None:
+            session.take(fetched)
+            return None
         return None if place is None else self._config.queues[place]
 
     def _run_waiting(self) -> None:
@@ -214,9 +219,8 @@ class Child:
                 self._exclusive = delivery.alone
                 prefetch.handed_over()
             else:
-                if handover:  # first, so that they run meanwhile
-                    self._coroutines.start(handover)
-                    handover = []
+                if handover or self._coroutines.running:
+                    handover = self._hand_over(handover)
                 is_slow = delivery.kind.typical > SLOW_S
                 if (is_slow or session.urgent) and not self._settle_before(delivery):
                     continue
@@ -228,6 +232,13 @@ class Child:
         if handover:
             self._coroutines.start(handover)
         running.set(None)
+
+    def _hand_over(self, handover: list[Delivery]) -> list[Delivery]:
+        """Start coroutines before a sync task, so that they run beside it; return an empty list."""
+        if handover:
+            self._coroutines.start(handover)
+        self._take_ended()  # that restores what they changed
+        return []
 
     def _settle_before(self, delivery: Delivery) -> bool:
         """Settle what has ended before this one runs; return False if that cost us this one."""

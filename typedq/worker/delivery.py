@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Protocol, final
+from typing import Any, NamedTuple, Protocol, final
 
 import msgspec
 
 from typedq.broker.parking import Parked
 from typedq.broker.settlements import Settlement
 from typedq.invoke import Arguments, Limits, Shield, make_context
-from typedq.message import ID, KIND_AT, META, Envelope, decode_message, kind_of, payload_at
+from typedq.message import (
+    ID,
+    KIND_AT,
+    META,
+    NEW,
+    Envelope,
+    decode_message,
+    kind_of,
+    must_run_alone,
+    payload_at,
+)
 from typedq.policy import Context
 from typedq.task import Task
 
@@ -68,23 +78,6 @@ class MessageKind:
         return self.body_at or payload_at(message, self.meta_at)
 
 
-@final
-class MessageKinds:
-    """The kinds of messages that a child of these queues has met."""
-
-    def __init__(self, queues: Sequence[str]) -> None:
-        self._queues, self._known = queues, dict[bytes, MessageKind]()
-
-    def of(self, message: bytes) -> MessageKind:
-        """Return the kind of a message. Raises BadMessage."""
-        text = kind_of(message)
-        if kind := self._known.get(text):
-            return kind
-        if len(self._known) >= _MAX_KINDS:
-            self._known.clear()
-        return self._known.setdefault(text, MessageKind(text, self._queues))
-
-
 class Cancellable(Protocol):
     """The timer of a coroutine: cancels it."""
 
@@ -138,3 +131,51 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     def labels(self) -> dict[str, str]:
         """Return what log records say of it while it runs."""
         return {"task": self.kind.task.name, "id": self.id.decode()}
+
+
+class Batch(NamedTuple):
+    """Records of messages that were fetched together.
+
+    kinds: of each; only one if it is the same
+    all_new: none was delayed, and none ran before
+    """
+
+    deliveries: list[Delivery]
+    kinds: list[MessageKind]
+    all_new: bool
+
+
+@final
+class MessageKinds:
+    """The kinds of messages that a child of these queues has met."""
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self._queues, self._known = queues, dict[bytes, MessageKind]()
+        self._last = MessageKind(b"@ - ", queues)
+
+    def of(self, message: bytes) -> MessageKind:
+        """Return the kind of a message. Raises BadMessage."""
+        text = kind_of(message)
+        if kind := self._known.get(text):
+            return kind
+        if len(self._known) >= _MAX_KINDS:
+            self._known.clear()
+        return self._known.setdefault(text, MessageKind(text, self._queues))
+
+    def deliveries(self, messages: Sequence[bytes], slots: Sequence[int]) -> Batch:
+        """Make the records of messages that were fetched. Raises BadMessage."""
+        kind, all_new = self._last, True
+        kinds, made = [kind], list[Delivery]()
+        for message, slot in zip(messages, slots, strict=True):
+            fits = message.startswith(kind.text, KIND_AT)
+            body_at = fits and (kind.body_at or kind.payload_at(message))
+            if not body_at:
+                kind = self.of(message)
+                kinds.append(kind)
+                body_at = kind.payload_at(message)
+            alone = False
+            if not message.startswith(NEW, 1):
+                alone, all_new = must_run_alone(message), False
+            made.append(Delivery(message, slot, kind, body_at, alone))
+        self._last = kind
+        return Batch(made, kinds if len(kinds) == 1 else [each.kind for each in made], all_new)

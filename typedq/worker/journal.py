@@ -261,3 +261,9 @@ class Journal:
 
     def _write(self, at: int, text: str) -> None:
         self._memory[at : at + 32] = text.encode().ljust(32, b"\0")
+
+
+def compact(slots: list[int]) -> Sequence[int]:
+    """Return slots as a range if each follows the one before: what is of them lies side by side."""
+    run = range(slots[0], slots[0] + len(slots))
+    return run if slots == [*run] else slots

@@ -11,12 +11,21 @@ from typing import final
 
 from typedq.broker import DeadBounds, DedicatedClient, operations
 from typedq.broker.parking import Group, Parked, park, unpark
-from typedq.broker.settlements import Ack, AckAll, Fetched, Release, Settlement, settle_and_fetch
+from typedq.broker.script import Operation
+from typedq.broker.settlements import (
+    ANY,
+    Ack,
+    AckAll,
+    Fetched,
+    Release,
+    Settlement,
+    settle_and_fetch,
+)
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import ID, KIND_AT, NEW, are_ids, is_message, must_run_alone, uncancelled
+from typedq.message import ID, are_ids, is_message, uncancelled
 from typedq.telemetry import event
-from typedq.worker.delivery import Delivery, MessageKind, MessageKinds
-from typedq.worker.journal import Journal, State, new_session
+from typedq.worker.delivery import Delivery, MessageKinds
+from typedq.worker.journal import Journal, State, compact, new_session
 from typedq.worker.settle import FAILURES, bad_message, outcome_of
 
 MAX_PAUSE_S = 0.5
@@ -44,7 +53,7 @@ class Session:
         self._client, self._journal, self._queues = client, journal, tuple(queues)
         self._name, self._tally = journal.session, journal.tally
         self._lease_ms, self._bounds = round(lease_s * 1000), bounds
-        self._kinds, self._kind = MessageKinds(queues), MessageKind(b"@ - ", queues)
+        self._kinds = MessageKinds(queues)
         # By slot and not by id: a message that was released may come to us a second time.
         self._records: list[Delivery | None] = [None] * journal.slots
         self._free = list(range(journal.slots))
@@ -151,11 +160,25 @@ class Session:
                 time.sleep(MAX_PAUSE_S)  # it answered, so what is wrong there may last
             self._replace()
             return
+        if ended and fetched.alive:
+            self._forget_settled(groups)
+        self.take(fetched)
+
+    def fetch(self, max_messages: int) -> Operation[Fetched] | None:
+        """Return the fetch to be sent behind the wait for a token; None if `sync` is due.
+
+        Its result is for `take`. After a lost connection, `sync` finds what it fetched.
+        """
+        if self._must_replace or self._lost_connections != self._client.lost_connections:
+            return None
+        return settle_and_fetch(
+            self._client.keys, self._name, self._queues, max_messages=max_messages, token=ANY
+        )
+
+    def take(self, fetched: Fetched) -> None:
+        """Hold what was fetched."""
         if not fetched.alive:
             self._replace()
-            return
-        if ended:
-            self._forget_settled(groups)
         self._track(fetched.messages)
 
     def unpark(self, group: Group, max_messages: int) -> bool:
@@ -165,9 +188,7 @@ class Session:
             fetched = self._client.call(operation)
         except ServerError:
             fetched = Fetched(False, 0, [])
-        if not fetched.alive:
-            self._replace()
-        self._track(fetched.messages)
+        self.take(fetched)
         return bool(fetched.messages)
 
     def _settle_and_fetch(self, groups: Groups, max_messages: int, token: str | None) -> Fetched:
@@ -212,31 +233,17 @@ class Session:
         """Make the records of messages that were fetched; bad messages are settled at once."""
         if not messages:
             return
-        n = len(messages)
+        n, records = len(messages), self._records
         self.bytes_each = sum(map(len, messages)) // n
-        records, kind, all_new = self._records, self._kind, True
-        ids, kinds = [message[ID] for message in messages], [kind]
-        slots = compact(self._free[-n:])
+        ids, slots = [message[ID] for message in messages], compact(self._free[-n:])
         del self._free[-n:]
-        deliveries: list[Delivery] = []
-        for message, slot in zip(messages, slots, strict=True):
-            fits = message.startswith(kind.text, KIND_AT)
-            body_at = fits and (kind.body_at or kind.payload_at(message))
-            if not body_at:
-                kind = self._kinds.of(message)
-                kinds.append(kind)
-                body_at = kind.payload_at(message)
-            alone = False
-            if not message.startswith(NEW, 1):
-                alone, all_new = must_run_alone(message), False
-            records[slot] = delivery = Delivery(message, slot, kind, body_at, alone)
-            deliveries.append(delivery)
-        self._kind = kind
-        each = kinds if len(kinds) == 1 else [delivery.kind for delivery in deliveries]
-        are_good = are_ids(b"".join(ids)) and None not in [kind.place for kind in kinds]
+        deliveries, kinds, all_new = self._kinds.deliveries(messages, slots)
+        for delivery in deliveries:
+            records[delivery.slot] = delivery
         if self._tally:
-            self._tally.track(slots, [kind.text for kind in each], () if all_new else messages)
-        self._journal.hold(slots, ids, [kind.place or 0 for kind in each] * (n // len(each)))
+            self._tally.track(slots, [kind.text for kind in kinds], () if all_new else messages)
+        self._journal.hold(slots, ids, [kind.place or 0 for kind in kinds] * (n // len(kinds)))
+        are_good = are_ids(b"".join(ids)) and None not in [kind.place for kind in kinds]
         if are_good:
             self.waiting.extend(deliveries)
             return
@@ -283,12 +290,6 @@ class Session:
         for delivery in [each for each in self.waiting if each.id in cancelled]:
             self.waiting.remove(delivery)
             self.release(delivery)  # the server drops it
-
-
-def compact(slots: list[int]) -> Sequence[int]:
-    """Return slots as a range if each follows the one before: what is of them lies side by side."""
-    run = range(slots[0], slots[0] + len(slots))
-    return run if slots == [*run] else slots
 
 
 def _by_kind(ended: Sequence[Delivery]) -> Groups:

@@ -8,18 +8,30 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from typedq.broker import Broker
-from typedq.broker.failures import Failure, Lost
+from typedq.broker.connections import NO_SCRIPT, result_of
+from typedq.broker.failures import Failure, Lost, Refused
 from typedq.broker.operations import wake_worker
-from typedq.broker.script import Argument
+from typedq.broker.script import Argument, Operation
 from typedq.errors import ServerError
 from typedq.process import WORKER_SIGNALS
 
 _BLOCK_S = 5
 _END_S = 2.0  # a request that does not end within this after it was told to is lost
 _PAUSE_S = 0.1  # after a failure
+
+
+class Woken(NamedTuple):
+    """What ended a wait.
+
+    token: the place of the key whose token was taken, or None
+    result: of the operation that the server ran; None if it did not, or if that is unknown
+    """
+
+    token: int | None = None
+    result: Any = None
 
 
 @final
@@ -29,20 +41,31 @@ class _Request:
     def __init__(self, broker: Broker) -> None:
         self._connection, self._sent_at = broker.connection(), 0.0
 
-    def send(self, command: Sequence[Argument]) -> None:
+    def send(self, command: Sequence[Argument], then: Operation[Any] | None = None) -> None:
         """Send it, unless the reply to the last one is still to come."""
         now = time.monotonic()
         if not self._sent_at:
             self._connection.close_if_stale()
-            self._connection.send(command)
+            self._connection.send(command, then)
             self._sent_at = now
         elif now - self._sent_at > 2 * _BLOCK_S:
             raise Lost("no reply")
 
-    def read(self) -> Any:
-        """Read the reply; None if nothing came within the time that the command gives."""
+    def read(self, then: Operation[Any] | None = None) -> tuple[Any, Any]:
+        """Read the reply, and the result of what was sent behind the command.
+
+        The reply is None if nothing came within the time that the command gives, the result if the
+        server does not know that script yet.
+        """
+        reply, result = self._connection.read(), None
+        if then:
+            try:
+                result = result_of(then, self._connection.read())
+            except Refused as refused:
+                if refused.code != NO_SCRIPT:
+                    raise
         self._sent_at = 0.0
-        return self._connection.read()
+        return reply, result
 
     def has_reply(self) -> bool:
         """Return True if a reply was received, also where the socket does not show it."""
@@ -53,7 +76,9 @@ class _Request:
         return self._connection.fileno()
 
     def close(self) -> None:
-        """Forget what was sent."""
+        """Forget what was sent; the server may have run it, or may run it yet."""
+        if self._sent_at:
+            self._connection.count_loss()
         self._sent_at = 0.0
         self._connection.close()
 
@@ -100,34 +125,44 @@ class Waiter:
 
         Waits up to `timeout` seconds, for tokens only if `tokens`.
         """
+        return self._try_to_wait(timeout, tokens, None).token
+
+    def wait_and_run(self, timeout: float, then: Operation[Any]) -> Woken:
+        """Wait for a token; the server runs `then` as it gives one, or when this wait ends.
+
+        So the result needs no request of its own, of which the server hears later.
+        """
+        return self._try_to_wait(timeout, True, then)
+
+    def _try_to_wait(self, timeout: float, tokens: bool, then: Operation[Any] | None) -> Woken:
         try:
-            return self._wait(timeout, tokens)
+            return self._wait(timeout, tokens, then)
         except (Failure, ServerError):
             self._close_requests()
             self._poll([], min(timeout, _PAUSE_S))
-            return None
+            return Woken()
 
-    def _wait(self, timeout: float, tokens: bool) -> int | None:
+    def _wait(self, timeout: float, tokens: bool, then: Operation[Any] | None) -> Woken:
         requests: list[_Request] = []
         if tokens:
-            self._tokens.send(["BLPOP", *self._keys, self._own_key, _BLOCK_S])
+            self._tokens.send(["BLPOP", *self._keys, self._own_key, _BLOCK_S], then)
             requests.append(self._tokens)
         if command := self._extra_request():
             self._extra.send(command)
             requests.append(self._extra)
         ready = self._poll(requests, timeout)
         if self._extra in ready:
-            return len(self._keys) if self._extra.read() else None
+            return Woken(len(self._keys) if self._extra.read()[0] else None)
         if not tokens:
-            return None
+            return Woken()
         if self._tokens not in ready:
             if self._persistent:
-                return None
+                return Woken()
             # A worker that is about to be busy must not take a token: end the request first.
             self._end_request()
-        reply = self._tokens.read()
+        reply, result = self._tokens.read(then)
         key = reply[0].decode() if reply else self._own_key
-        return None if key == self._own_key else self._keys.index(key)
+        return Woken(None if key == self._own_key else self._keys.index(key), result)
 
     def _poll(self, requests: Sequence[_Request], timeout: float) -> list[_Request]:
         """Wait for a reply or the pipe; return the requests that have a reply, and empty the pipe.

@@ -5,15 +5,14 @@ Guarantee: only the session that holds a message settles it (HDEL returns 1). Fe
 in flight before the reply is sent. A queue is read only if those before it are empty or paused. If
 all are empty, up to 500 due messages become ready. A message that must run alone ends the batch.
 What was cancelled is dropped instead of retried or released.
-Never sent twice, nor over another connection than the last one of its session: after a lost reply
-or connection, the session is replaced. For a server that forgot the last second, "ack_all" would
-name other messages.
+Never sent twice, nor after a connection of its session was lost: the session is then replaced.
+For a server that forgot the last second, "ack_all" would name other messages.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake
-ARGV    1 session  2 max messages  3 place of the queue whose token was taken; 0 for none
-        4 max dead letters  5 their max age (ms)  6 reason for malformed messages;
-        then settlements:
+ARGV    1 session  2 max messages  3 place of the queue whose token was taken; 0 for none, -1 if
+        the token of any may have been taken  4 max dead letters  5 their max age (ms)
+        6 reason for malformed messages; then settlements:
         "ack", contract, number, id*      succeeded; contract "": broadcasts, not in counts
         "ack_all", number, 1 + 2 x pairs, id of one, (contract, number)*  all in flight succeeded
         "retry", queue's place, id, attempts, delay ms
@@ -33,8 +32,11 @@ returns {"ended"} if the session has ended, {"mismatch"} if "ack_all" differs fr
 local function offset(place) return 8 + 3 * (tonumber(place) - 1) end -- of a queue's keys
 local in_flight, settled, at, paused = KEYS[2], 0, 7, {}
 local function return_token() -- needed if its queue was not read
-  local k = ARGV[3] ~= '0' and offset(ARGV[3])
-  if k and not paused[KEYS[k + 1]] then pass_token(KEYS[k + 1], KEYS[k + 3]) end
+  local token = tonumber(ARGV[3])
+  for place = math.max(token, 1), token < 0 and (#KEYS - 8) / 3 or token do
+    local k = offset(place)
+    if not paused[KEYS[k + 1]] then pass_token(KEYS[k + 1], KEYS[k + 3]) end
+  end
 end
 -- A message in flight also proves that the session has not ended: both are deleted together.
 local all = ARGV[at] == 'ack_all'
