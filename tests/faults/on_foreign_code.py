@@ -14,6 +14,8 @@ from tests.faults.scene import Scene, scenario
 NOT_BESIDE = {
     # They change their whole process for a moment, and so the coroutines that run beside them.
     *("recursion_limited", "recursion_limited_by_failure", "hostile_trace", "umask_changed"),
+    # By a clock that is ahead for a moment, they would sleep for years.
+    *("changes_clock_ahead", "changes_clock_behind"),
     # CPython does not know of such a fork. If another thread waits for the interpreter's lock just
     # then, the copy yields it to that thread, which it does not have, and stops for ever.
     "copy_of_c_code",

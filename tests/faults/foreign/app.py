@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.faults.foreign import (
     awaitables,
+    beside,
     exceptions,
     finalizers,
     forks,
@@ -20,6 +21,7 @@ from typedq import TypedQ
 __all__ = [
     "TABLE",
     "awaitables",
+    "beside",
     "declare",
     "exceptions",
     "finalizers",
@@ -38,3 +40,4 @@ def declare(app: TypedQ) -> None:
     table.declare(app)
     settings.declare(app)
     finalizers.declare(app)
+    beside.declare(app)

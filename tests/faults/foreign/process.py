@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.faults.foreign.table import situation, tenant
+from tests.faults.foreign.table import situation, stream, tenant
 from typedq import Context
 
 NONE: Any = None
@@ -158,12 +158,12 @@ def stderr_none(ctx: Context) -> None:
 
 @situation()
 def stdout_closed(ctx: Context) -> None:
-    sys.stdout.close()
+    stream("stdout").close()
 
 
 @situation("failed")
 def stderr_closed(ctx: Context) -> None:
-    sys.stderr.close()
+    stream("stderr").close()
     raise ValueError
 
 
@@ -309,7 +309,7 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
 
 @situation()
 def logger_emptied(ctx: Context) -> None:
-    logging.getLogger("typedq").handlers.clear()
+    logging.getLogger("typedq").handlers = []  # a coroutine beside may have left none to clear
     logging.getLogger("typedq").setLevel(logging.CRITICAL)
 
 

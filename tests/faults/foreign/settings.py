@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from tests.faults.app import EFFECTS, note
-from tests.faults.foreign.table import situation
+from tests.faults.foreign.table import situation, stream
 from typedq import Context, TypedQ
 
 _left: list[object] = []
@@ -27,25 +27,17 @@ def _refuse(*_: object, **__: object) -> Any:
     raise RuntimeError("patched")
 
 
-def _detached(name: str) -> Any:
-    return getattr(sys, name).detach()
-
-
-def _stdout() -> Any:
-    return sys.stdout
-
-
 def _do_not_block() -> None:
     os.set_blocking(1, False)
     os.set_blocking(2, False)
 
 
 def _rewrite() -> None:
-    sys.stdout = codecs.getwriter("utf8")(_detached("stdout"))
+    sys.stdout = codecs.getwriter("utf8")(stream("stdout").detach())
 
 
 def _rewrap() -> None:
-    sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-16")
+    sys.stdout = io.TextIOWrapper(stream("stdout").buffer, encoding="utf-16")
 
 
 def _close_stdin() -> None:
@@ -53,7 +45,7 @@ def _close_stdin() -> None:
 
 
 def _detach_buffer() -> None:
-    buffer = _stdout().buffer
+    buffer = stream("stdout").buffer
     if hasattr(buffer, "detach"):  # a stream without a buffer has its file here
         _left.append(buffer.detach())
 
@@ -67,13 +59,11 @@ def _stop_clock() -> None:
 
 
 SETTINGS: dict[str, Callable[[], object]] = {
-    "stdout_detached": lambda: setattr(
-        sys, "stdout", codecs.getwriter("utf8")(_detached("stdout"))
-    ),
-    "stderr_detached": lambda: _left.append(_detached("stderr")),
+    "stdout_detached": _rewrite,
+    "stderr_detached": lambda: _left.append(stream("stderr").detach()),
     "buffer_detached": _detach_buffer,
     "stdout_rewrapped": _rewrap,
-    "stdout_in_ascii": lambda: _stdout().reconfigure(encoding="ascii", errors="strict"),
+    "stdout_in_ascii": lambda: stream("stdout").reconfigure(encoding="ascii", errors="strict"),
     "stdin_closed": _close_stdin,
     "streams_that_do_not_block": _do_not_block,
     "short_tracebacks": lambda: setattr(sys, "tracebacklimit", 0),

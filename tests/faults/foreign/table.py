@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +185,20 @@ def _task(each: Situation, mode: Mode) -> Callable[..., Any]:
         note(ctx, "end")
 
     return sync if mode == "sync" else coroutine
+
+
+_opened = deque[Any](maxlen=16)  # kept, because a stream that nobody has closes its buffer
+
+
+def stream(name: Literal["stdout", "stderr"]) -> Any:
+    """The standard stream; an open one like it if a coroutine beside has left none."""
+    found = getattr(sys, name)
+    try:
+        found.flush()
+    except Exception:  # noqa: BLE001 - it is None, closed, or without its buffer
+        _opened.append(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        return _opened[-1]
+    return found
 
 
 def _handler(number: int) -> str:
