@@ -111,6 +111,18 @@ MUTATIONS = {
         "",
         "tests/broker/test_settle_and_fetch.py -k leaves_a_wake_token",
     ),
+    "a fetch behind a wait leaves no token": Mutation(
+        "broker/lua/settle_and_fetch.lua",
+        "token < 0 and (#KEYS - 8) / 3 or token",
+        "token",
+        "tests/worker/test_parts.py -k leaves_a_token_for_what_it_left",
+    ),
+    "what a lost wait fetched is forgotten": Mutation(
+        "worker/waiting.py",
+        "            self._connection.count_loss()\n",
+        "            pass\n",
+        "tests/worker/test_parts.py -k may_have_run",
+    ),
     "recovery without the journal": Mutation(
         "worker/child_process.py",
         'fates[entry.id] = "done"',

@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast, final
 
 from typedq.process.forks import end_if_copy
-from typedq.process.signals import get_handler, get_mask
+from typedq.process.signals import WORKER_SIGNALS, get_handler, get_mask
 from typedq.process.streams import Streams
 from typedq.telemetry import event, logger
 
@@ -269,9 +269,12 @@ class ProcessState:
             if left and timer != signal.ITIMER_REAL:  # which may be ours, of a task that has ended
                 changed.append("profiling timer")
         for number, before in zip(_SIGNALS, self._handlers, strict=True):
-            if get_handler(number) is before or before is None:
+            if before is None:
                 continue
-            changed.append(f"handler of {getattr(number, 'name', number)}")
+            if get_handler(number) is not before:
+                changed.append(f"handler of {getattr(number, 'name', number)}")
+            elif number not in WORKER_SIGNALS:  # which C code may have taken, unseen by Python
+                continue
             with suppress(OSError, ValueError):
                 signal.signal(number, before)
         with suppress(ValueError, OSError):  # it may have been closed
@@ -279,6 +282,10 @@ class ProcessState:
             if fd != self._wakeup_fd:
                 changed.append("wakeup file of signals")
         return changed
+
+    def keep_file(self, fd: int) -> None:
+        """End the process if a task closes or replaces this file, too."""
+        self._streams.keep(fd)
 
     def close(self) -> None:
         """Give back what was opened."""

@@ -114,7 +114,7 @@ class Child:
     def begin(self) -> None:
         """Run the app's start hooks. Raises what they raise."""
         self._middleware.start()
-        self._coroutines.keep_factory()
+        self._coroutines.keep()
 
     def end(self) -> None:
         """Run the app's stop hooks."""

@@ -9,18 +9,15 @@ import asyncio
 import concurrent.futures
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NoReturn, final
 
-import msgspec
-
 from typedq.app import TypedQ
-from typedq.errors import Cancelled, SoftTimeout
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
 from typedq.process import owner
@@ -28,6 +25,7 @@ from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.settle import expire, failed
+from typedq.worker.timeouts import AsyncTimer
 
 _STACK = 8 << 20  # decoding deeply nested JSON crashes on the small stacks of some platforms
 BLOCKED_S = 5.0  # a loop that does not turn for so long is blocked
@@ -46,6 +44,8 @@ class Coroutines:
         self._deliveries = dict[int, Delivery]()  # that have not ended, by slot
         self._loop: asyncio.AbstractEventLoop | None = None
         self._factory: Any = None
+        self._trace: Any = None
+        self._profile: Any = None
         self.running = 0
 
     def start(self, deliveries: Sequence[Delivery]) -> None:
@@ -53,9 +53,15 @@ class Coroutines:
         self.running += len(deliveries)
         (self._loop or self._start_loop()).call_soon_threadsafe(self._start, deliveries)
 
-    def keep_factory(self) -> None:
-        """Keep the task factory that the app's start hooks left."""
+    def keep(self) -> None:
+        """Keep the loop as the app's start hooks left it."""
         self._factory = self._loop.get_task_factory() if self._loop else None
+        self._keep_files()
+
+    def _keep_files(self) -> None:
+        for name in ("_ssock", "_csock"):  # by which other threads wake it; uvloop hides them
+            if (end := getattr(self._loop, name, None)) and self.middleware.process:
+                self.middleware.process.keep_file(end.fileno())
 
     def take_ended(self) -> list[Delivery]:
         """Return what ended since the last time."""
@@ -105,6 +111,7 @@ class Coroutines:
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = owner.loop = asyncio.new_event_loop()
+        self._keep_files()
         before = threading.stack_size(_STACK)
         threading.Thread(target=self._run_loop, name="typedq-coroutines", daemon=True).start()
         threading.stack_size(before)
@@ -113,6 +120,7 @@ class Coroutines:
     def _run_loop(self) -> None:
         loop = self._loop
         assert loop  # noqa: S101 - it was made before the thread
+        self._trace, self._profile = sys.gettrace(), sys.getprofile()
         failed_turns = 0
         while failed_turns < _MAX_FAILED_TURNS:
             turned, error = list[bool](), None
@@ -136,6 +144,7 @@ class Coroutines:
     def _start(self, deliveries: Sequence[Delivery]) -> None:
         loop, base = self._loop, self.middleware.base
         assert loop  # noqa: S101 - it calls this
+        asyncio._set_running_loop(loop)  # noqa: SLF001 - a task may have unset it
         if not self._deliveries:  # not while others run, of which one may need it
             loop.set_task_factory(self._factory)
         for delivery in deliveries:
@@ -181,14 +190,17 @@ class Coroutines:
             await ainvoke(delivery, self.middleware, timer)
             self._note_end(delivery, began)
             self._journal.done(delivery.slot)
+            self._end(delivery)
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            if self._deliveries.get(delivery.slot) is not delivery:
+                return
             # With a recursion limit that it lowered, even this may be too deep.
             self._tasks[delivery.slot].add_done_callback(partial(self._end_unended, delivery))
             if self.middleware.process:
                 self.middleware.process.restore_log(delivery.kind.task)
             delivery.settlement = failed(delivery, error)
             self._note_end(delivery, began)
-        self._end(delivery)
+            self._end(delivery)
 
     def _note_end(self, delivery: Delivery, began: float) -> None:
         if self._journal.tally:
@@ -196,9 +208,12 @@ class Coroutines:
             delivery.took = ended - began
 
     def _end(self, delivery: Delivery) -> None:
+        # In one line, because a trace function that the task left may raise between two.
+        self._ended.append(self._deliveries.pop(delivery.slot))
+        if sys.gettrace() is not self._trace or sys.getprofile() is not self._profile:
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile)
         # Whoever adds to others need not wake: they are taken until none is left.
-        del self._deliveries[delivery.slot]
-        self._ended.append(delivery)
         if len(self._ended) == 1:
             self._wake()
 
@@ -209,90 +224,3 @@ def _end_process(error: BaseException | None = None) -> NoReturn:
         event(logging.CRITICAL, "a task broke the event loop; the process ends", error=error)
     finally:
         os._exit(1)
-
-
-# A Struct, as deliveries are.
-@final
-class AsyncTimer(msgspec.Struct, eq=False, gc=False):
-    """The soft timeout of one coroutine, and its cancellation: it meets both as cancellation.
-
-    limit: as it is reported; left: seconds from now, if part of the limit is over
-    """
-
-    _limit: float | None
-    _left: float | None
-    _timeout: asyncio.Timeout | None = None
-    _shields: int = 0
-    _until: float | None = None
-    _task: asyncio.Task[Any] | None = None  # while it runs what may be interrupted
-    _is_cancelled: bool = False
-
-    async def run(self, awaitable: Awaitable[Any]) -> None:
-        """Await it. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
-        self._task = asyncio.current_task()
-        if self._is_cancelled and self._task:
-            self._task.cancel()
-        try:
-            if self._limit is None:
-                await awaitable
-            else:
-                await self._run_limited(awaitable, self._limit)
-        except asyncio.CancelledError:
-            if self._is_cancelled and self._task:
-                self._task.uncancel()
-                raise cancelled() from None
-            raise
-        finally:
-            self._task = None
-
-    async def _run_limited(self, awaitable: Awaitable[Any], limit: float) -> None:
-        own: TimeoutError | None = None
-        try:
-            async with asyncio.timeout(self._left) as self._timeout:
-                try:
-                    await awaitable
-                except TimeoutError as error:
-                    own = error
-                    raise
-        except TimeoutError as error:
-            if error is own:
-                raise
-            raise expired(limit) from None
-        finally:
-            self._timeout = None
-
-    def cancel(self) -> None:
-        """Cancel it, now or when its shields end; before it began, when it begins."""
-        self._is_cancelled = True
-        if self._task and not self._shields:
-            self._task.cancel()
-
-    @contextmanager
-    def shield(self) -> Generator[None]:
-        """Hold both back until the end of the block, and of others beside it."""
-        timeout = self._timeout
-        if timeout is not None and timeout.expired():
-            timeout = None
-        self._shields += 1
-        if self._shields == 1 and timeout:
-            self._until = timeout.when()
-            timeout.reschedule(None)
-        try:
-            yield
-        finally:
-            self._shields -= 1
-            if not self._shields:
-                if timeout and self._timeout is timeout:
-                    timeout.reschedule(self._until)
-                if self._is_cancelled and self._task:
-                    self._task.cancel()
-
-
-def cancelled() -> Cancelled:
-    """Return what a task meets whose message was cancelled."""
-    return Cancelled("its message was cancelled")
-
-
-def expired(limit: float) -> SoftTimeout:
-    """Return the soft timeout of a task that may run for `limit` seconds."""
-    return SoftTimeout(f"it ran longer than its soft timeout of {limit:g} s")

@@ -100,6 +100,8 @@ def failed(delivery: Delivery, error: BaseException) -> settlements.Settlement:
         end_if_copy(fault)
         text = f"{type_name(error)}: it cannot be shown ({type_name(fault)})"
         settlement = settlements.DeadLetter(delivery.id, reason("failed", text))
+    # One object may be raised each time: it would keep the frames, and so the arguments, of all.
+    BaseException.with_traceback(error, None)
     end_if_copy()  # the text of the error forked, or a handler of the app that logged it
     return settlement
 

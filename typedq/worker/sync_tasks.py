@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import contextvars
 import signal
-import sys
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any, final
+from typing import final
 
-from typedq.invoke import call_attempt, call_task, invoke
-from typedq.process import end_if_copy, get_handler, owner
+from typedq.invoke import invoke
+from typedq.process import end_if_copy, owner
 from typedq.telemetry import running
-from typedq.worker.coroutines import AsyncTimer, Coroutines, cancelled, expired
+from typedq.worker.coroutines import Coroutines
 from typedq.worker.delivery import NO_ARGUMENTS, Delivery
 from typedq.worker.journal import Journal
 from typedq.worker.settle import expire, failed
+from typedq.worker.timeouts import Alarm, cancelled
 
 # Ignored where nobody handles it, so that a task that resets it is not killed.
 CANCEL = signal.SIGURG
-_AGAIN_S = 0.01  # until a timeout is tried again that could not be raised
 _QUICK_S = 0.000_15  # for shorter tasks, `SyncTasks._labels` is enough
-# A request must not be cut, nor what the first one does: imports, and the start of a server.
-_OURS = ("typedq.broker", "typedq.producer")
-_CALLERS = (call_task.__code__, call_attempt.__code__)  # what they call is the task, or ours
 
 
 @final
@@ -96,124 +90,3 @@ class SyncTasks:
             if awaited is None:
                 again = partial(journal.return_cancellation, delivery.slot)
                 raise alarm.raising(cancelled(), again)
-
-
-@final
-class Alarm:
-    """The soft timeout of the sync task that runs, by SIGALRM. Main thread only.
-
-    The timer is set anew for each task: the task before may have taken it. It is not taken back
-    when a task ends, but when it rings, or when a task without a limit begins: for short tasks that
-    would cost more than they do.
-    """
-
-    def __init__(self) -> None:
-        self._limit, self._ends, self._until = 0.0, 0.0, 0.0
-        self._shields = list[None]()  # those that are open, of this task
-        self.is_set = False
-        self.awaited: AsyncTimer | None = None  # of what a sync task returned
-        self._again: Callable[[], None] = self._ring_again
-        self._raised: BaseException | None = None
-        self._hook: Callable[[Any], Any] | None = None
-        self._handler = self._ring
-        signal.signal(signal.SIGALRM, self._handler)
-
-    def start(self, limit: float | None) -> None:
-        """Begin a task that may take `limit` seconds."""
-        if self._shields:  # the task before left some open, or a thread of it has
-            self._shields = []
-        if limit is not None:
-            if get_handler(signal.SIGALRM) is not self._handler:
-                signal.signal(signal.SIGALRM, self._handler)
-            self._limit = limit
-            self._ends = self._until = time.monotonic() + limit
-            self._set(limit)
-            return
-        if self.is_set:
-            self._set(0)
-
-    def stop(self) -> None:
-        """End the task."""
-        self._until, self._raised = 0.0, None
-
-    @contextmanager
-    def shield(self) -> Generator[None]:
-        """Hold soft timeout and cancellation back until the end of the block."""
-        shields = self._shields
-        shields.append(None)
-        self.is_set = True  # so that the next task begins without this one
-        try:
-            yield
-        finally:
-            shields.pop()
-
-    def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
-        """Limit an awaitable that the task returned to what is left of its time."""
-        left = None if limit is None else self._ends - time.monotonic()
-        return self._await(AsyncTimer(limit, left), awaitable)
-
-    async def _await(self, timer: AsyncTimer, awaitable: Awaitable[Any]) -> None:
-        self.awaited = timer
-        try:
-            await timer.run(awaitable)
-        finally:
-            self.awaited = None
-
-    def may_interrupt(self, frame: FrameType | None) -> bool:
-        """Return True if the code of a task runs, without a shield."""
-        return not self._shields and _may_interrupt(frame)
-
-    def raising(self, error: BaseException, again: Callable[[], None]) -> BaseException:
-        """Return what is about to be raised; `again` is called if a finalizer drops it."""
-        self._raised, self._again = error, again
-        if sys.unraisablehook is not self._hook:  # a task may have set another
-            self._watch_dropped()
-        return error
-
-    def _set(self, seconds: float) -> None:
-        self.is_set = seconds > 0
-        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6) if seconds else 0)
-
-    def _ring(self, number: int, frame: FrameType | None) -> None:
-        if not self._until:
-            self._set(0)  # it may be a timer of a task that is over, and repeat itself
-            return
-        left = self._until - time.monotonic()
-        if left > 0:
-            self._set(left)
-        elif self.may_interrupt(frame):
-            self._until = 0.0
-            raise self.raising(expired(self._limit), self._ring_again)
-        else:
-            self._set(_AGAIN_S)
-
-    def _ring_again(self) -> None:
-        self._until = self._ends
-        self._set(_AGAIN_S)
-
-    def _watch_dropped(self) -> None:
-        """Raise again what is raised in a finalizer, where Python drops every exception."""
-        report_dropped = sys.unraisablehook
-
-        def dropped(report: Any) -> None:
-            if report.exc_value is not None and report.exc_value is self._raised:
-                self._raised = None
-                self._again()
-            else:
-                report_dropped(report)
-
-        self._hook = sys.unraisablehook = dropped
-
-
-def _may_interrupt(frame: FrameType | None) -> bool:
-    """Return True in a frame of a task, unless it is inside one of our requests to the server."""
-    is_foreign = False
-    while frame is not None:
-        if frame.f_code in _CALLERS:
-            return is_foreign
-        found = frame.f_globals.get("__name__")
-        name = found if isinstance(found, str) else ""
-        if name.startswith(_OURS):
-            return False
-        is_foreign, frame = not name.startswith("typedq."), frame.f_back
-    return False

@@ -1,0 +1,77 @@
+"""What a task leaves behind does not reach the tasks after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.foreign import left
+from tests.faults.harness import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import WaitUntil
+    from typedq.embedded import OwnServer
+
+
+@pytest.fixture
+def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
+    with Stage(server.url, namespace, tmp_path) as stage:
+        stage.declare(left)
+        yield stage
+
+
+@pytest.mark.parametrize("how", left.HANDLERS)
+def test_a_soft_timeout_holds_after_its_signal_was_taken_in_c(stage: Stage, how: str) -> None:
+    stage.send("takes_alarm_in_c", how)
+    limited = stage.send("spins")
+    assert stage.worker("-c", "1", "--burst").wait(60) == 0
+    assert "SoftTimeout" in stage.dead()[limited]["error"]
+
+
+def test_coroutines_run_after_one_unset_the_running_loop(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    worker = stage.worker("-c", "1")
+    ids = list[str]()
+    for task in ("unsets_running_loop", "anap", "anap"):
+        ids.append(stage.send(task))
+        wait_until(lambda: {*stage.ended(), *stage.dead()} >= {*ids})
+    assert worker.stop() == 0
+    assert not stage.dead()
+
+
+def test_a_profile_function_of_a_coroutine_ends_with_it(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    worker = stage.worker("-c", "1")
+    first = stage.send("traces")
+    wait_until(lambda: first in stage.ended())
+    second = stage.send("is_traced")
+    wait_until(lambda: stage.effects(task="is_traced"))
+    assert worker.stop() == 0
+    assert second in stage.ids("free")
+
+
+def test_coroutines_start_after_a_task_closed_all_sockets(
+    stage: Stage, wait_until: WaitUntil
+) -> None:
+    worker = stage.worker("-c", "1")
+    ids = list[str]()
+    for task in ("anap", "closes_sockets", "anap"):
+        ids.append(stage.send(task))
+        wait_until(lambda: stage.ended() >= {*ids})
+    assert worker.stop() == 0
+    assert not stage.dead()
+
+
+@pytest.mark.parametrize("task", ["raises_same", "araises_same"])
+def test_an_exception_that_is_raised_again_does_not_grow(stage: Stage, task: str) -> None:
+    """Else each failure would keep the frames, and so the arguments, of all before it."""
+    ids = [stage.send(task) for _ in range(20)]
+    assert stage.worker("-c", "1", "--burst").wait(60) == 0
+    found = [stage.dead()[id]["traceback"].count("raise _SINGLE") for id in ids]
+    assert found == [1] * len(ids)
