@@ -142,7 +142,7 @@ PACKAGE_LINES = {
     "generate": 2_260,
     "observe": 1_500,
     "policy": 840,
-    "process": 560,
+    "process": 580,
     "registry": 4_000,
     "testing": 4_000,
     "worker": 4_680,
