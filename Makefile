@@ -48,9 +48,9 @@ check-fast: $(STAMP)  ## lint, types and the quick tests: under 90 s on 2 cores
 
 coverage: $(STAMP)  ## all tests with branch coverage, children included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
+	@# A test that fails does not hide what the others cover.
+	@$(BIN)/coverage run -m pytest $(PARALLEL); ended=$$?; \
+	$(BIN)/coverage combine -q && $(BIN)/coverage report || ended=1; exit $$ended
 
 release-check: $(STAMP)  ## build wheel and sdist, check both, use the wheel in an empty environment, list what it needs
 	$(BIN)/python -m pip install -q --disable-pip-version-check --group release

@@ -81,6 +81,17 @@ def wait_until() -> WaitUntil:
     return wait
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the children of this test as without `make coverage`, which would measure them.
+
+    For tests of what a child loads or costs, of a child that cannot write where the data is
+    kept, and of one that runs other code than that of this checkout.
+    """
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def _children() -> set[psutil.Process]:
     """Return the descendants of this process; psutil reads all of the machine, at 5 ms a test."""
     if not Path("/proc/thread-self/children").exists():  # not Linux, or a kernel without it

@@ -237,6 +237,7 @@ def test_credentials_come_as_an_argument_only(project: Path) -> None:
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_pydantic_is_imported_with_the_settings_and_not_before() -> None:
     code = (
         "import sys, typedq, typedq.telemetry\n"

@@ -97,6 +97,7 @@ def test_constructing_and_declaring_resolve_nothing() -> None:
     assert len(caught.value.problems) == 4
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_importing_typedq_stays_light() -> None:
     heavy = "{'redis', 'pydantic', 'typer', 'croniter', 'psutil'}"
     code = f"import sys, typedq; print(sorted({heavy} & set(sys.modules)))"

@@ -110,6 +110,7 @@ def test_python_m_typedq_is_the_same(shop: Shop) -> None:
     assert subprocess.check_output(words, text=True) == shop.out("--version")
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys
@@ -127,6 +128,7 @@ print([name for name in sys.modules if name.startswith(("typedq.worker", "typedq
     assert out.splitlines()[-2:] == ["heavy: []", "[]"]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_worker_imports_nothing_that_others_need() -> None:
     code = """
 import sys

@@ -219,7 +219,7 @@ def test_bounds_of_a_call() -> None:
     [
         (b'{"to":1}', "$.to", "Expected `str`, got `int`"),
         (b"{}", "$.to", "missing required field"),
-        (b'{"to":"\xff"}', "$", "the body is not valid JSON: 'utf-8'"),
+        (b'{"to":"\xff"}', "$", "the body is not valid JSON: "),  # msgspec's words, of each version
         (b'{"to":NaN}', "$", "the body is not valid JSON: JSON is malformed"),
         (b'{"to":"a', "$", "the body is not valid JSON: Input data was truncated"),
         (b"", "$", "truncated"),

@@ -648,6 +648,7 @@ def test_a_refusal_is_one_sentence_with_a_way_out(kind: Any, reason: str) -> Non
         assert "\n" not in told
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_msgspec_types_load_no_pydantic() -> None:
     code = (
         "import sys, msgspec, datetime\n"

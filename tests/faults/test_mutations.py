@@ -15,6 +15,7 @@ def test_each_mutation_applies_to_the_package(mutation: Mutation) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     "name",
     ["no wake token for what is left", "resend without sequence", "recovery without the journal"],

@@ -114,6 +114,7 @@ def test_a_server_of_its_own_for_the_run(run: Run) -> None:
     assert done.ret == 0
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_plugin_is_there_by_itself_and_stays_light(pytestconfig: pytest.Config) -> None:
     assert pytestconfig.pluginmanager.has_plugin("typedq")
     heavy = "{'redis', 'pydantic', 'typer', 'croniter', 'psutil', 'asyncio', 'typedq.broker'}"

@@ -179,6 +179,7 @@ def test_without_a_writable_directory_a_worker_runs_and_is_not_found(
     assert len(worker.events("cannot write the status file")) == 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_it_takes_milliseconds_and_imports_nothing_heavy(stage: Stage) -> None:
     code = "import sys; from typedq.cli import main\ntry: main()\nfinally: print(*sys.modules)"
     words = [sys.executable, "-c", code, "health", "--ready"]

@@ -190,8 +190,11 @@ AS_STRANGER = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear
 
 
 @pytest.fixture
-def hosted(namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    """A stage on a server that any user can reach, which anybody may write to."""
+def hosted(namespace: str, tmp_path: Path, unmeasured: None) -> Iterator[Stage]:
+    """A stage on a server that any user can reach, which anybody may write to.
+
+    Nothing else, so not the data of coverage into the checkout: its workers are not measured.
+    """
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.geteuid() and path != Path("/") and not path.stat().st_mode & 1:
             path.chmod(path.stat().st_mode | 0o711)
