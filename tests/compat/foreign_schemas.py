@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+import jsonschema
+
 Schema = Any
 NAMES = ["a", "b", "c", "d", "ab"]
 TEXTS = ["", "a", "b", "ab", "abc", "1", "x y", "aaaa", "d"]
@@ -25,6 +27,12 @@ DRAFTS = {
     "2019-09": "https://json-schema.org/draft/2019-09/schema",
     "2020-12": "https://json-schema.org/draft/2020-12/schema",
 }
+# What may stand beside constants: some is enforced, some is an annotation to most validators.
+BESIDE: list[dict[str, Any]] = [
+    {"minimum": 1}, {"multipleOf": 0.7}, {"format": "date"}, {"format": "date", "maxLength": 9},
+    {"format": "email"}, {"contentEncoding": "base64"},
+    {"contentEncoding": "base64", "minLength": 1},
+]  # fmt: skip
 ANYTHING: list[Any] = [None, True, 0, 1, "a", "", [], [1], {}, {"a": 1}, 2.5]
 
 
@@ -91,7 +99,7 @@ class Maker:
             made = {**listed, "const": random.choice([*listed["enum"], 1, 1.0])}
         if self.chance(0.2):
             made["type"] = random.choice(["integer", "string", "number", "boolean"])
-        return made | ({"minimum": 1} if self.chance(0.1) else {})
+        return made | (random.choice(BESIDE) if self.chance(0.2) else {})
 
     def record(self, depth: int) -> Schema:
         random = self.random
@@ -117,7 +125,8 @@ class Maker:
                 ]
             )
         if self.chance(0.12):
-            made |= random.choice([{"maxProperties": random.randint(0, 3)}, {"minProperties": 1}])
+            most = {"maxProperties": random.randint(0, 3)}
+            made |= random.choice([most, {"minProperties": random.randint(1, 3)}])
         return made
 
     def array(self, depth: int) -> Schema:
@@ -281,9 +290,9 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     for key in ("properties", "patternProperties"):
         if key in schema:
             made[key] = {name: closed(part) for name, part in _as_dict(schema[key]).items()}
-    if isinstance(members := schema.get("properties"), dict):
+    if isinstance(schema.get("properties"), dict):
         loose = dict.fromkeys(schema.get("required", ()), True)
-        must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
+        must = _must_write_others([schema])
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
     made |= {key: closed(schema[key]) for key in _WHOLE if key in schema}
@@ -324,6 +333,24 @@ def _shared(document: Schema) -> set[str] | None:
 # --- what a closed writer writes ------------------------------------------------------------------
 
 
+def _must_write_others(parts: list[dict[str, Any]]) -> bool:
+    """Whether `minProperties` demands more members than those that can be declared or required."""
+    named = {n for p in parts for n in p.get("required", ())}
+    for part in parts:
+        for name, schema in _as_dict(part.get("properties")).items():
+            refused = any(_refuses(p.get("propertyNames", True), name) for p in parts)
+            if schema is not False and _as_dict(schema).get("enum") != [] and not refused:
+                named.add(name)
+    return any(p.get("minProperties", 0) > len(named) for p in parts)
+
+
+def _refuses(names: Schema, name: str) -> bool:
+    try:
+        return not jsonschema.Draft202012Validator(names).is_valid(name)
+    except Exception:  # noqa: BLE001 - malformed, or a reference out of it
+        return False
+
+
 def _names(parts: list[dict[str, Any]]) -> tuple[set[str], set[str]]:
     """The members that a closed writer must write at a place, and those that it may write."""
     declared = {n for p in parts for n in _as_dict(p.get("properties"))}
@@ -332,6 +359,7 @@ def _names(parts: list[dict[str, Any]]) -> tuple[set[str], set[str]]:
     extra = [p["additionalProperties"] for p in parts if "additionalProperties" in p]
     is_open = not any("properties" in p for p in parts) or any(x is not False for x in extra)
     matching = {n for n in NAMES for pattern in patterns if re.search(pattern, n)}
+    is_open = is_open or _must_write_others(parts)
     return required, {*declared, *matching, *(NAMES if is_open else ())}
 
 

@@ -27,8 +27,8 @@ from typedq.compat.merging import (
     only,
     own_keywords,
 )
-from typedq.compat.structure import Members
-from typedq.compat.values import equality_key, text_form
+from typedq.compat.structure import Members, is_only_read
+from typedq.compat.values import equality_key, matches, text_form
 from typedq.contracts.canonical import CanonicalForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
@@ -59,7 +59,17 @@ class Alternative:
     @cached_property
     def members(self) -> Members:
         """The members of an object."""
-        return Members(self.facets, self.listed)
+        return Members(self.facets, self.listed, self._may_write)
+
+    def _may_write(self, name: str, keys: Schema) -> bool:
+        """Return True if a declared member can be written, as far as that is plain."""
+        schema, patterns = self.facets["properties"][name], self.facets.get("patternProperties", ())
+        if is_only_read(schema) or not self.side.form(schema).alternatives:
+            return False
+        named = self.side.form({"allOf": [keys, {"const": name}]}).alternatives
+        return any(not key.residue for key in named) and all(
+            matches(pattern, name, self.side.budget) is False for pattern in patterns
+        )
 
 
 class NormalForm:
