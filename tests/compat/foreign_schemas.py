@@ -18,7 +18,7 @@ import jsonschema
 
 Schema = Any
 NAMES = ["a", "b", "c", "d", "ab"]
-TEXTS = ["", "a", "b", "ab", "abc", "1", "x y", "aaaa", "d"]
+TEXTS = ["", "a", "b", "ab", "abc", "1", "x y", "aaaa", "d", "2027-01-31"]
 NUMBERS: list[Any] = [-2, -1, 0, 1, 2, 3, 4, 5, 6, 10, 0.5, 1.0, 2.5, 7, 12]
 PATTERNS = ["^a", "b$", "^[ab]+$", "c", "^.{2}$"]
 DRAFTS = {
