@@ -72,6 +72,7 @@ REFUSED: dict[str, tuple[Any, Any]] = {
     "a format without a known syntax": (
         {"const": "x", "format": "email"}, {**STR, "format": "email"}),
     "no base64": ({"const": "!!", **BASE64}, {**STR, **BASE64}),
+    "base64 that no encoder writes": ({"const": "QUJ=", **BASE64}, {**STR, **BASE64}),
     "listed, and yet no date": ({"const": "ab", **DATE}, {"enum": ["ab", "c"], **DATE}),
     "a format of numbers": ({"const": 3_000_000_000}, {**INT, "format": "int32"}),
     "a format of other numbers": ({"const": 3}, {"type": "number", "format": "float"}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, cast
@@ -251,11 +251,10 @@ def _form_fits(form: str, value: str) -> bool | None:
     if form in ("", "utf8-bytes"):
         return True
     if form == "bytes":
-        try:
-            b64decode(value, validate=True)
+        try:  # there are decoders that refuse what no encoder writes
+            return b64encode(b64decode(value, validate=True)).decode() == value or None
         except ValueError:
             return False
-        return True
     if form not in _SYNTAX or len(value) > _MAX_TEXT:
         return None
     if not value.isascii() or re.fullmatch(_SYNTAX[form], value) is None:
