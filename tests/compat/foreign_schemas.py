@@ -269,6 +269,7 @@ def is_endless(document: Schema) -> bool:
     return bool(graph)
 
 
+_BESIDE = {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}  # more applies to the value
 _WHOLE = ("items", "prefixItems", "additionalProperties")  # their schemas are for whole values
 
 
@@ -284,8 +285,8 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)
-    alone = alone and not schema.keys() & {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}
-    if alone and not ({"anyOf", "oneOf"} <= schema.keys() or "properties" in schema):
+    alone = alone and not schema.keys() & _BESIDE
+    if alone and _closes_union(schema):
         made |= {key: closed(schema[key]) for key in ("anyOf", "oneOf") if key in schema}
     for key in ("properties", "patternProperties"):
         if key in schema:
@@ -312,7 +313,14 @@ def _closed_definitions(schema: Schema) -> dict[str, Any]:
 
 def _shared(document: Schema) -> set[str] | None:
     """The definitions that some reference applies beside other schemas; None if it is not plain."""
-    found, waiting = set[str](), [(document, False)]
+    found = set[str]()
+    while (more := _beside(document, found)) is not None and not more <= found:
+        found |= more
+    return None if more is None else found
+
+
+def _beside(document: Schema, shared: set[str]) -> set[str] | None:
+    found, waiting = set[str](), [(document, True)]
     while waiting:
         node, is_value = waiting.pop()
         if isinstance(node, list):
@@ -324,10 +332,17 @@ def _shared(document: Schema) -> set[str] | None:
                     return None
                 found |= set() if is_value and len(node) == 1 else {name}
             elif key in ("properties", "patternProperties", "$defs"):
-                waiting += [(inner, key != "$defs") for inner in _as_dict(part).values()]
+                named = _as_dict(part).items()
+                waiting += [(inner, key != "$defs" or name not in shared) for name, inner in named]
             else:
-                waiting.append((part, key in _WHOLE))
+                union = key in ("anyOf", "oneOf") and is_value and _closes_union(node)
+                waiting.append((part, union or key in _WHOLE))
     return found
+
+
+def _closes_union(schema: dict[str, Any]) -> bool:
+    """Whether the branches of a union here are the whole of a value, if this schema is."""
+    return not (schema.keys() & {*_BESIDE, "properties"} or {"anyOf", "oneOf"} <= schema.keys())
 
 
 # --- what a closed writer writes ------------------------------------------------------------------
