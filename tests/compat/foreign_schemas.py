@@ -335,7 +335,7 @@ def _beside(document: Schema, shared: set[str]) -> set[str] | None:
                 named = _as_dict(part).items()
                 waiting += [(inner, key != "$defs" or name not in shared) for name, inner in named]
             else:
-                union = key in ("anyOf", "oneOf") and is_value and _closes_union(node)
+                union = key in ("anyOf", "oneOf") and is_value and _closes_union(_as_dict(node))
                 waiting.append((part, union or key in _WHOLE))
     return found
 

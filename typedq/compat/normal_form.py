@@ -27,7 +27,7 @@ from typedq.compat.merging import (
     only,
     own_keywords,
 )
-from typedq.compat.structure import Members, is_only_read
+from typedq.compat.structure import Members, is_only_read, is_plainly_empty
 from typedq.compat.values import equality_key, matches, text_form
 from typedq.contracts.canonical import CanonicalForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
@@ -64,7 +64,8 @@ class Alternative:
     def _may_write(self, name: str, keys: Schema) -> bool:
         """Return True if a declared member can be written, as far as that is plain."""
         schema, patterns = self.facets["properties"][name], self.facets.get("patternProperties", ())
-        if is_only_read(schema) or not self.side.form(schema).alternatives:
+        found = self.side.form(schema).alternatives
+        if is_only_read(schema) or all(is_plainly_empty(a.kind, a.facets) for a in found):
             return False
         named = self.side.form({"allOf": [keys, {"const": name}]}).alternatives
         return any(not key.residue for key in named) and all(

@@ -11,18 +11,32 @@ from functools import cached_property
 from math import inf
 from typing import Any
 
+from typedq.compat.values import limits
 from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import is_array, is_object
 
 Json = dict[str, Any]
 
 ANY_TEXT = {"type": "string"}
+_COUNTED = ("Length", "Items", "Properties")
 _ONLY_READ = ("x-typedq-excluded", "x-typedq-alias")  # members that are never written
 
 
 def is_only_read(schema: Schema) -> bool:
     """Return True for a member that is never written."""
     return is_object(schema) and not schema.keys().isdisjoint(_ONLY_READ)
+
+
+def is_plainly_empty(kind: str, facets: Json) -> bool:
+    """Whether it is plain that no value of a kind satisfies its keywords, as of 3 to 2 elements."""
+    # Text may have bounds of numbers, which do not count.
+    low, high = limits({} if kind == "string" else facets, whole=kind == "integer")
+    if low and high and (low[0] > high[0] or (low[0] == high[0] and (low[1] or high[1]))):
+        return True
+    if any(facets.get(f"min{of}", 0) > facets.get(f"max{of}", inf) for of in _COUNTED):
+        return True
+    declared: dict[str, Schema] = facets.get("properties", {})
+    return any(declared.get(name) is False for name in facets.get("required", ()))
 
 
 class Members:
