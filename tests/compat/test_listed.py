@@ -86,6 +86,21 @@ def test_a_reader_refuses_what_does_not_fit_its_format(old: Any, new: Any) -> No
     assert not compare(new, old).forward
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ({**STR, "format": "email"}, 'hold "x" here; the new worker expects a email, which is not'),
+        ({**INT, "format": "int32"}, 'expects a whole number (format "int32")'),
+    ],
+)
+def test_what_is_not_known_to_fit_is_told(kind: Any, words: str) -> None:
+    value = "x" if kind["type"] == "string" else 1
+    found = compare({"const": value, **kind}, kind)
+    (change,) = (change for change in found.changes if not change.backward)
+    assert (change.rule, change.example) == ("FORMAT_CHANGED", None)
+    assert words in change.message
+
+
 READ: dict[str, tuple[Any, Any]] = {
     "a date": ({"const": "2027-02-28", **DATE}, {**STR, **DATE}),
     "a time": (

@@ -69,8 +69,10 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     """Compare one value of the writer with a reader of values of its kind."""
     found, value = listed_constant(w, r), w.constant
     if w.kind != "string":
-        if _text_keywords(w) != _text_keywords(r):
-            found.add("format", writer=describe(w), reader=describe(r))
+        if _text_keywords(w) != (claimed := _text_keywords(r)):
+            claims = " ".join(f"{key} {quoted(said)}" for key, said in claimed.items() if said)
+            told = f"{describe(r)} ({claims or 'without a type of its own'})"
+            found.add("format", writer=describe(w), reader=told)
         read = float(value) if r.kind == "number" else value
         if number_fits(r.facets, read, whole=False) is not True:
             w.side.budget.spend(3)
@@ -90,7 +92,9 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     pattern = r.facets.get("pattern")
     if pattern is not None and matches(pattern, value, w.side.budget) is not True:
         found.add("pattern", writer=describe(w), reader=pattern)
-    if not found.refused:  # the text is not of the form that it claims, as far as is known
+    if not found.refused and fits is None:  # whether it is of the form that it claims
+        found.add("format", writer=describe(w), reader=f"{describe(r)}, which is not checked here")
+    elif not found.refused:
         found.add("bound", what=f"a value other than {quoted(value)}", example=value)
     return found
 
