@@ -62,3 +62,24 @@ def test_a_writer_that_can_write_what_it_declares_writes_no_others(old: Any) -> 
     patterns = {"patternProperties": old.get("patternProperties", {})}
     new = obj({"a": {"type": ["integer", "string"]}, "b": INT, "c": STR}, **patterns)
     assert compare(old, new).backward
+
+
+# Three branches that cannot be merged: the last one still counts.
+THREE: dict[str, list[Any]] = {
+    "patterns": [{**STR, "pattern": pattern} for pattern in ("^.{2}$", "b$", "c")],
+    "formats": [{**STR, "format": name} for name in ("one", "two", "three")],
+    "encodings": [{**STR, "contentEncoding": name} for name in ("one", "two", "three")],
+    "steps": [{**INT, "multipleOf": step} for step in (2, 3, 5)],
+    "names": [{"type": "object", "propertyNames": {"pattern": x}} for x in ("^a", "b$", "c")],
+    "members": [obj({"a": {"multipleOf": step}}) for step in (2, 3, 5)],
+    "others": [{"type": "object", "additionalProperties": {"multipleOf": n}} for n in (2, 3, 5)],
+    "elements": [{"type": "array", "items": {"multipleOf": step}} for step in (2, 3, 5)],
+}
+
+
+@pytest.mark.parametrize("three", THREE.values(), ids=THREE)
+def test_what_cannot_be_merged_counts_though_more_is_merged(three: list[Any]) -> None:
+    one, two, last = three
+    old, new = {"allOf": [one, two]}, {"allOf": [one, {"allOf": [two, last]}]}
+    assert not compare(old, new).backward
+    assert not compare(new, old).forward

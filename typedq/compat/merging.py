@@ -137,11 +137,15 @@ def merge(a: Flat, b: Flat, digest: Callable[[Schema], str], budget: Budget) -> 
     for key in a.residue.keys() & b.residue.keys():
         if digest(a.residue[key]) != digest(b.residue[key]):
             residue[key] = {"allOf": [a.residue[key], b.residue[key]]}
+    more = dict[str, Schema]()
     for key in (k for k in b.facets if k in a.facets and k not in _ITEMS):
         both = a.facets[key], b.facets[key]
         if not _say_the_same(*both, budget):
-            _merge_keyword(key, both, merged, residue, budget)
-    return Flat(_without_siblings(a.facets, b.facets, merged, residue, budget), residue)
+            _merge_keyword(key, both, merged, more, budget)
+    merged = _without_siblings(a.facets, b.facets, merged, more, budget)
+    for key, left in more.items():  # beside what was left before, which still counts
+        residue[key] = {"allOf": [residue[key], left]} if key in residue else left
+    return Flat(merged, residue)
 
 
 def _without_siblings(
