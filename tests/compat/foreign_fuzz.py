@@ -26,6 +26,7 @@ from typedq.contracts import fingerprint
 
 FAMILY = 5  # documents: 10 pairs
 VALUES = 10
+FORMATS = jsonschema.FormatChecker(["date"])
 
 
 class Side:
@@ -49,6 +50,11 @@ class Side:
         if is_endless(self.schema):
             return None
         return validator_for(self.schema, default=jsonschema.Draft202012Validator)(self.schema)
+
+    @cached_property
+    def strict(self) -> Any:
+        """Like `validator`, but it enforces `format`, as typedq does; others take it for a note."""
+        return type(self.validator)(self.schema, format_checker=FORMATS)
 
     @cached_property
     def values(self) -> list[Any]:
@@ -90,6 +96,13 @@ def is_valid(validator: Any, value: Any) -> bool | None:
         return None
 
 
+def refuses(reader: Side, writer: Side, value: Any) -> bool:
+    """Whether a reader refuses a value, be `format` a note to both sides or enforced by both."""
+    if is_valid(reader.validator, value) is False:
+        return True
+    return bool(is_valid(writer.strict, value)) and is_valid(reader.strict, value) is False
+
+
 def family(random: Random, report: Report) -> None:
     """Compare some documents that come of one another, each with each."""
     maker = Maker(random, foreign=random.random() < 0.4)
@@ -112,8 +125,9 @@ def judge(report: Report, old: Side, new: Side, name: str) -> None:
     if (found := compared(report, old, new)) is None or not (old.validator and new.validator):
         return
     for way, writer, reader in (("backward", old, new), ("forward", new, old)):
-        refused = (value for value in writer.values if is_valid(reader.validator, value) is False)
-        against = next(((value,) for value in refused), None)
+        against = next(
+            ((value,) for value in writer.values if refuses(reader, writer, value)), None
+        )
         report.judge(found, way, against, (old.schema, new.schema))
         if against is not None and old.fingerprint == new.fingerprint is not None:
             report.dangerous.add(f"{report.at}: the same fingerprint; {against}", name)
@@ -123,7 +137,7 @@ def judge(report: Report, old: Side, new: Side, name: str) -> None:
 def _judge_examples(report: Report, found: Comparison, way: str, ends: tuple[Any, Any]) -> None:
     """Every example must be valid for the writer; a misreading aside, the reader refuses it."""
     misread = ("ENCODING_CHANGED", "ELEMENT_MOVED", "UNIQUE_ADDED", "TYPE_WIDENED", "TYPE_CHANGED")
-    formats = (*misread, "FORMAT_CHANGED", "TYPE_NARROWED")  # validators ignore formats
+    formats = (*misread, "FORMAT_CHANGED", "TYPE_NARROWED", "KEY_TYPE_CHANGED")  # these ignore them
     for change in found.changes:
         mine = not change.backward if way == "backward" else change.backward and not change.forward
         if change.example is None or not mine:

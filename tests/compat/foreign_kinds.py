@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from tests.compat.foreign_schemas import DRAFTS, NAMES, Schema
+from tests.compat.foreign_schemas import BESIDE, DRAFTS, NAMES, TEXTS, Schema
 
 INT, STR, NULL = {"type": "integer"}, {"type": "string"}, {"type": "null"}
 LEAVES: list[Schema] = [INT, STR, NULL, {"type": "boolean"}, {"enum": ["a", "b"]}, {"minimum": 2}]
@@ -170,6 +170,29 @@ def longer_tuples(random: Random) -> Pair:
     return old, random.choice([{**old, "items": STR}, {**old, "maxItems": 1, "minItems": 1}])
 
 
+def listed_beside_annotations(random: Random) -> Pair:
+    """What is listed is written by all that do not enforce what stands beside it."""
+    text = {"enum": random.sample(TEXTS, 3), **random.choice(BESIDE)}
+    split = {"allOf": [{k: v} for k, v in text.items()], **random.choice([{}, {"maximum": 6}])}
+    old: Schema = random.choice([text, split, split | {"maxLength": random.randint(0, 3)}])
+    new: Schema = random.choice(
+        [*LEAVES, {"enum": random.sample(TEXTS, 5)}, {"pattern": "^[ab]+$"}]
+    )
+    keys: list[Schema] = [{"type": "object", "propertyNames": names} for names in (old, new)]
+    return random.choice([(old, new), (record(a=old), record(a=new)), (keys[0], keys[1])])
+
+
+def forced_members(random: Random) -> Pair:
+    """If declared members are too few, or cannot be written, others must be."""
+    none: list[Schema] = [False, {"enum": []}, {"type": "integer", "enum": ["a"]}]
+    old: Schema = {"type": "object", "properties": {"a": random.choice([*none, INT])}}
+    old["minProperties"] = random.choice([1, 1, 2])
+    if random.random() < 0.5:
+        old["propertyNames"] = {"pattern": random.choice(["^b", "^[cd]$", "^[ab]"])}
+    more = dict(zip("bc", two(random), strict=True))
+    return old, {"type": "object", "properties": {**old["properties"], **more}}
+
+
 def equal_numbers(random: Random) -> Pair:
     one, other = random.sample([1, 1.0], 2)
     old = {"const": one}
@@ -180,7 +203,8 @@ KINDS: list[Callable[[Random], Pair]] = [
     items_list, anchors, dynamic_refs, relative_refs, embedded_documents, unevaluated_members,
     unevaluated_elements, contained, many_members, ref_siblings, merged_elements, merged_conditions,
     merged_contains, merged_members, undeclared, const_and_enum, name_types, repeated_branches,
-    untyped_branches, pattern_and_declared, longer_tuples, equal_numbers,
+    untyped_branches, pattern_and_declared, longer_tuples, equal_numbers, forced_members,
+    listed_beside_annotations,
 ]  # fmt: skip
 
 

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+import jsonschema
+
 Schema = Any
 NAMES = ["a", "b", "c", "d", "ab"]
-TEXTS = ["", "a", "b", "ab", "abc", "1", "x y", "aaaa", "d"]
+TEXTS = ["", "a", "b", "ab", "abc", "1", "x y", "aaaa", "d", "2027-01-31"]
 NUMBERS: list[Any] = [-2, -1, 0, 1, 2, 3, 4, 5, 6, 10, 0.5, 1.0, 2.5, 7, 12]
 PATTERNS = ["^a", "b$", "^[ab]+$", "c", "^.{2}$"]
 DRAFTS = {
@@ -25,6 +27,12 @@ DRAFTS = {
     "2019-09": "https://json-schema.org/draft/2019-09/schema",
     "2020-12": "https://json-schema.org/draft/2020-12/schema",
 }
+# What may stand beside constants: some is enforced, some is an annotation to most validators.
+BESIDE: list[dict[str, Any]] = [
+    {"minimum": 1}, {"multipleOf": 0.7}, {"format": "date"}, {"format": "date", "maxLength": 9},
+    {"format": "email"}, {"contentEncoding": "base64"},
+    {"contentEncoding": "base64", "minLength": 1},
+]  # fmt: skip
 ANYTHING: list[Any] = [None, True, 0, 1, "a", "", [], [1], {}, {"a": 1}, 2.5]
 
 
@@ -91,7 +99,7 @@ class Maker:
             made = {**listed, "const": random.choice([*listed["enum"], 1, 1.0])}
         if self.chance(0.2):
             made["type"] = random.choice(["integer", "string", "number", "boolean"])
-        return made | ({"minimum": 1} if self.chance(0.1) else {})
+        return made | (random.choice(BESIDE) if self.chance(0.2) else {})
 
     def record(self, depth: int) -> Schema:
         random = self.random
@@ -117,7 +125,8 @@ class Maker:
                 ]
             )
         if self.chance(0.12):
-            made |= random.choice([{"maxProperties": random.randint(0, 3)}, {"minProperties": 1}])
+            most = {"maxProperties": random.randint(0, 3)}
+            made |= random.choice([most, {"minProperties": random.randint(1, 3)}])
         return made
 
     def array(self, depth: int) -> Schema:
@@ -260,6 +269,7 @@ def is_endless(document: Schema) -> bool:
     return bool(graph)
 
 
+_BESIDE = {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}  # more applies to the value
 _WHOLE = ("items", "prefixItems", "additionalProperties")  # their schemas are for whole values
 
 
@@ -275,15 +285,15 @@ def closed(schema: Schema, *, alone: bool = True) -> Schema:
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)
-    alone = alone and not schema.keys() & {"$ref", "$dynamicRef", "allOf", "if", "dependentSchemas"}
-    if alone and not ({"anyOf", "oneOf"} <= schema.keys() or "properties" in schema):
+    alone = alone and not schema.keys() & _BESIDE
+    if alone and _closes_union(schema):
         made |= {key: closed(schema[key]) for key in ("anyOf", "oneOf") if key in schema}
     for key in ("properties", "patternProperties"):
         if key in schema:
             made[key] = {name: closed(part) for name, part in _as_dict(schema[key]).items()}
-    if isinstance(members := schema.get("properties"), dict):
+    if isinstance(schema.get("properties"), dict):
         loose = dict.fromkeys(schema.get("required", ()), True)
-        must = schema.get("minProperties", 0) > len(loose | members)  # write undeclared ones, too
+        must = _must_write_others([schema])
         if alone and not must and not schema.keys() & {"anyOf", "oneOf", "additionalProperties"}:
             made |= {"properties": loose | made["properties"], "additionalProperties": False}
     made |= {key: closed(schema[key]) for key in _WHOLE if key in schema}
@@ -303,7 +313,14 @@ def _closed_definitions(schema: Schema) -> dict[str, Any]:
 
 def _shared(document: Schema) -> set[str] | None:
     """The definitions that some reference applies beside other schemas; None if it is not plain."""
-    found, waiting = set[str](), [(document, False)]
+    found = set[str]()
+    while (more := _beside(document, found)) is not None and not more <= found:
+        found |= more
+    return None if more is None else found
+
+
+def _beside(document: Schema, shared: set[str]) -> set[str] | None:
+    found, waiting = set[str](), [(document, True)]
     while waiting:
         node, is_value = waiting.pop()
         if isinstance(node, list):
@@ -315,13 +332,38 @@ def _shared(document: Schema) -> set[str] | None:
                     return None
                 found |= set() if is_value and len(node) == 1 else {name}
             elif key in ("properties", "patternProperties", "$defs"):
-                waiting += [(inner, key != "$defs") for inner in _as_dict(part).values()]
+                named = _as_dict(part).items()
+                waiting += [(inner, key != "$defs" or name not in shared) for name, inner in named]
             else:
-                waiting.append((part, key in _WHOLE))
+                union = key in ("anyOf", "oneOf") and is_value and _closes_union(_as_dict(node))
+                waiting.append((part, union or key in _WHOLE))
     return found
 
 
+def _closes_union(schema: dict[str, Any]) -> bool:
+    """Whether the branches of a union here are the whole of a value, if this schema is."""
+    return not (schema.keys() & {*_BESIDE, "properties"} or {"anyOf", "oneOf"} <= schema.keys())
+
+
 # --- what a closed writer writes ------------------------------------------------------------------
+
+
+def _must_write_others(parts: list[dict[str, Any]]) -> bool:
+    """Whether `minProperties` demands more members than those that can be declared or required."""
+    named = {n for p in parts for n in p.get("required", ())}
+    for part in parts:
+        for name, schema in _as_dict(part.get("properties")).items():
+            refused = any(_refuses(p.get("propertyNames", True), name) for p in parts)
+            if schema is not False and _as_dict(schema).get("enum") != [] and not refused:
+                named.add(name)
+    return any(p.get("minProperties", 0) > len(named) for p in parts)
+
+
+def _refuses(names: Schema, name: str) -> bool:
+    try:
+        return not jsonschema.Draft202012Validator(names).is_valid(name)
+    except Exception:  # noqa: BLE001 - malformed, or a reference out of it
+        return False
 
 
 def _names(parts: list[dict[str, Any]]) -> tuple[set[str], set[str]]:
@@ -332,6 +374,7 @@ def _names(parts: list[dict[str, Any]]) -> tuple[set[str], set[str]]:
     extra = [p["additionalProperties"] for p in parts if "additionalProperties" in p]
     is_open = not any("properties" in p for p in parts) or any(x is not False for x in extra)
     matching = {n for n in NAMES for pattern in patterns if re.search(pattern, n)}
+    is_open = is_open or _must_write_others(parts)
     return required, {*declared, *matching, *(NAMES if is_open else ())}
 
 

@@ -62,10 +62,20 @@ def own_keywords(schema: Json) -> Flat:
     facets = {k: v for k, v in schema.items() if k in _KNOWN}
     residue = {k: {k: v} for k, v in schema.items() if k not in _NO_RESIDUE}
     if "const" in schema:
-        fixed = equality_key(schema["const"])
-        listed = facets.get("enum", [schema["const"]])
-        facets["enum"] = [schema["const"]] if fixed in map(equality_key, listed) else []
+        fixed = [schema["const"]]
+        _merge_values((fixed, facets.get("enum", fixed)), facets, residue)
     return Flat(facets, residue)
+
+
+def _merge_values(both: tuple[Any, Any], merged: Json, residue: dict[str, Schema]) -> None:
+    """Merge lists of constants. What both have counts in either spelling, such as 1 and 1.0."""
+    left, right = ({equality_key(value) for value in values} for values in both)
+    shared = left & right
+    found = [value for values in both for value in values if equality_key(value) in shared]
+    spelled = {text_of(value): value for value in found}
+    merged["enum"] = [*spelled.values()]
+    if len(spelled) > len(shared):
+        residue["enum"] = {"allOf": [{"enum": values} for values in both]}
 
 
 def _say_the_same(left: Any, right: Any, budget: Budget) -> bool:
@@ -88,8 +98,7 @@ def _merge_keyword(
     elif key in _LOWER or key in _UPPER:
         merged[key] = max(left, right) if key in _LOWER else min(left, right)
     elif key == "enum":
-        known = set(map(equality_key, right))
-        merged[key] = [value for value in left if equality_key(value) in known]
+        _merge_values(both, merged, residue)
     elif key in ("properties", "patternProperties"):
         shared = sorted(left.keys() & right.keys())
         clash = {n: None for n in shared if not _say_the_same(left[n], right[n], budget)}
@@ -128,11 +137,15 @@ def merge(a: Flat, b: Flat, digest: Callable[[Schema], str], budget: Budget) -> 
     for key in a.residue.keys() & b.residue.keys():
         if digest(a.residue[key]) != digest(b.residue[key]):
             residue[key] = {"allOf": [a.residue[key], b.residue[key]]}
+    more = dict[str, Schema]()
     for key in (k for k in b.facets if k in a.facets and k not in _ITEMS):
         both = a.facets[key], b.facets[key]
         if not _say_the_same(*both, budget):
-            _merge_keyword(key, both, merged, residue, budget)
-    return Flat(_without_siblings(a.facets, b.facets, merged, residue, budget), residue)
+            _merge_keyword(key, both, merged, more, budget)
+    merged = _without_siblings(a.facets, b.facets, merged, more, budget)
+    for key, left in more.items():  # beside what was left before, which still counts
+        residue[key] = {"allOf": [residue[key], left]} if key in residue else left
+    return Flat(merged, residue)
 
 
 def _without_siblings(

@@ -14,11 +14,11 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+from typedq.compat.listed import UNREAD, listed
 from typedq.compat.merging import (
     ANYTHING,
     FACETS,
     IGNORED,
-    TEXT,
     UNIONS,
     Flat,
     Json,
@@ -27,21 +27,12 @@ from typedq.compat.merging import (
     only,
     own_keywords,
 )
-from typedq.compat.structure import Members
-from typedq.compat.values import equality_key, number_fits, text_fits, text_form
+from typedq.compat.structure import Members, is_only_read, is_plainly_empty
+from typedq.compat.values import equality_key, matches, text_form
 from typedq.contracts.canonical import CanonicalForms
 from typedq.contracts.dialect import Budget, Document, Schema, TooComplex, Unsupported, subschemas
 from typedq.contracts.json_tree import NOTHING, is_object, text_of
 
-_KIND_OF: tuple[tuple[Any, str], ...] = (
-    (str, "string"),
-    (type(None), "null"),
-    (bool, "boolean"),  # before int, as it is one
-    (int, "integer"),
-    (float, "number"),
-    ((list, tuple), "array"),
-    (dict, "object"),
-)
 _MAX_NESTED_REFS = 100
 CHANGING = {"x-typedq-written", "x-typedq-text"}  # a reader may change what it reads
 
@@ -68,16 +59,31 @@ class Alternative:
     @cached_property
     def members(self) -> Members:
         """The members of an object."""
-        return Members(self.facets, self.listed)
+        return Members(self.facets, self.listed, self._may_write)
+
+    def _may_write(self, name: str, keys: Schema) -> bool:
+        """Return True if a declared member can be written, as far as that is plain."""
+        schema, patterns = self.facets["properties"][name], self.facets.get("patternProperties", ())
+        found = self.side.form(schema).alternatives
+        if is_only_read(schema) or all(is_plainly_empty(a.kind, a.facets) for a in found):
+            return False
+        named = self.side.form({"allOf": [keys, {"const": name}]}).alternatives
+        return any(not key.residue for key in named) and all(
+            matches(pattern, name, self.side.budget) is False for pattern in patterns
+        )
 
 
 class NormalForm:
-    """What a schema amounts to. `constants`: alternatives that are one value, by its JSON."""
+    """What a schema amounts to. `constants`: alternatives that are one value that can be read."""
 
     def __init__(self, schema: Schema, alternatives: list[Alternative]) -> None:
         self.schema, self.alternatives = schema, alternatives
         self.changing = [a for a in alternatives if not a.residue.keys().isdisjoint(CHANGING)]
-        self.constants = {text_of(a.constant): a for a in alternatives if a.constant is not NOTHING}
+        self.constants = {
+            text_of(a.constant): a
+            for a in alternatives
+            if a.constant is not NOTHING and UNREAD not in a.residue
+        }
         self.open: dict[str, list[Alternative]] = {}
         for a in alternatives:
             if a.constant is NOTHING:
@@ -236,28 +242,8 @@ class Side:
             for kind in kinds:
                 yield Alternative(self, kind, {**only(facets, FACETS[kind]), **finer}, residue)
             return
-        prepared = dict[str, tuple[Json, Json, Json]]()
-        for value in facets["enum"]:
-            kind = next(kind for types, kind in _KIND_OF if isinstance(value, types))
-            whole = isinstance(value, float) and value.is_integer() and "integer" in kinds
-            if not (kind in kinds or whole or (kind == "integer" and "number" in kinds)):
-                continue
-            if kind not in prepared:  # the same for all values of a kind
-                rest = only(facets, FACETS[kind])
-                text = only(rest, TEXT) if kind == "string" else {}
-                bounds = {key: value for key, value in rest.items() if key not in text}
-                prepared[kind] = rest, {**text, **finer}, bounds
-            rest, text, bounds = prepared[kind]
-            fits = self._fits(kind, {**rest, **finer}, value) if bounds else True
-            if fits is not False:
-                left = residue if fits else {**residue, "facets": bounds}
-                yield Alternative(self, kind, text, left, value)
-
-    def _fits(self, kind: str, facets: Json, value: Any) -> bool | None:
-        self.budget.spend()
-        if kind in ("integer", "number"):
-            return number_fits(facets, value, whole=False)
-        return text_fits(facets, value, self.budget) if kind == "string" else None
+        for kind, text, left, value in listed(flat, kinds, finer, self.budget):
+            yield Alternative(self, kind, text, left, value)
 
 
 def _with_whole_kinds(found: list[Alternative]) -> Iterator[Alternative]:

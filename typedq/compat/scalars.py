@@ -59,7 +59,8 @@ def no_difference(w: Alternative, r: Alternative) -> Difference:  # noqa: ARG001
 def listed_constant(w: Alternative, r: Alternative) -> Difference:
     """Compare equal constants. Their text forms may differ: the key "1" may be an integer."""
     found = Difference()
-    if w.kind == "string" and (form := text_form(r.facets)) != text_form(w.facets):
+    own, form = text_form(w.facets), text_form(r.facets)
+    if w.kind == "string" and form != own and (form or own not in READABLE):
         found.add("narrower", writer=describe(w), reader=NAMES.get(form, f"a {form}"))
     return found
 
@@ -68,6 +69,10 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     """Compare one value of the writer with a reader of values of its kind."""
     found, value = listed_constant(w, r), w.constant
     if w.kind != "string":
+        if _text_keywords(w) != (claimed := _text_keywords(r)):
+            claims = " ".join(f"{key} {quoted(said)}" for key, said in claimed.items() if said)
+            told = f"{describe(r)} ({claims or 'without a type of its own'})"
+            found.add("format", writer=describe(w), reader=told)
         read = float(value) if r.kind == "number" else value
         if number_fits(r.facets, read, whole=False) is not True:
             w.side.budget.spend(3)
@@ -77,7 +82,7 @@ def constants(w: Alternative, r: Alternative) -> Difference:
         if (w.kind, r.kind) == ("integer", "number"):
             warn_of_rounding(found, value, value)
         return found
-    fits = text_fits({**r.facets, **_text_keywords(w)}, value, w.side.budget)
+    fits = text_fits(r.facets, value, w.side.budget)
     if fits:
         return found
     if "x-typedq-decimal" in r.facets and fits is None:
@@ -87,7 +92,9 @@ def constants(w: Alternative, r: Alternative) -> Difference:
     pattern = r.facets.get("pattern")
     if pattern is not None and matches(pattern, value, w.side.budget) is not True:
         found.add("pattern", writer=describe(w), reader=pattern)
-    if fits is False and not found.refused:
+    if not found.refused and fits is None:  # whether it is of the form that it claims
+        found.add("format", writer=describe(w), reader=f"{describe(r)}, which is not checked here")
+    elif not found.refused:
         found.add("bound", what=f"a value other than {quoted(value)}", example=value)
     return found
 

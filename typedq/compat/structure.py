@@ -6,28 +6,51 @@ A reader with declared members or elements drops what it does not declare, unles
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from math import inf
 from typing import Any
 
+from typedq.compat.values import limits
 from typedq.contracts.dialect import Schema
 from typedq.contracts.json_tree import is_array, is_object
 
 Json = dict[str, Any]
 
 ANY_TEXT = {"type": "string"}
+_COUNTED = ("Length", "Items", "Properties")
 _ONLY_READ = ("x-typedq-excluded", "x-typedq-alias")  # members that are never written
 
 
-def _is_only_read(schema: Schema) -> bool:
+def is_only_read(schema: Schema) -> bool:
+    """Return True for a member that is never written."""
     return is_object(schema) and not schema.keys().isdisjoint(_ONLY_READ)
 
 
-class Members:
-    """The members of an object, seen from either side."""
+def is_plainly_empty(kind: str, facets: Json) -> bool:
+    """Whether it is plain that no value of a kind satisfies its keywords, as of 3 to 2 elements."""
+    # Text may have bounds of numbers, which do not count.
+    low, high = limits({} if kind == "string" else facets, whole=kind == "integer")
+    if low and high and (low[0] > high[0] or (low[0] == high[0] and (low[1] or high[1]))):
+        return True
+    if any(facets.get(f"min{of}", 0) > facets.get(f"max{of}", inf) for of in _COUNTED):
+        return True
+    declared: dict[str, Schema] = facets.get("properties", {})
+    return any(declared.get(name) is False for name in facets.get("required", ()))
 
-    def __init__(self, facets: Json, listed: Mapping[str | int, list[str]]) -> None:
+
+class Members:
+    """The members of an object, seen from either side.
+
+    `may_write`: whether a writer can write a declared member, given what all names must be.
+    """
+
+    def __init__(
+        self,
+        facets: Json,
+        listed: Mapping[str | int, list[str]],
+        may_write: Callable[[str, Schema], bool],
+    ) -> None:
         self._listed = listed
         self._lone_tag = bool(facets.get("x-typedq-lone-tag"))
         self.declared: dict[str, Schema] = facets.get("properties", {})
@@ -36,13 +59,15 @@ class Members:
         self.fixed = "properties" in facets
         self.drops = self.fixed and "additionalProperties" not in facets  # as a reader
         self.accepted: Schema = facets.get("additionalProperties", True)
-        named = {*self.declared, *self.required}
-        closed = self.drops and facets.get("minProperties", 0) <= len(named)
-        # Beside the declared ones: a closed writer writes others only if it must.
-        self.written: Schema = False if closed else self.accepted
         names = facets.get("propertyNames", True)
         is_text = isinstance(names, bool) or names.get("type") == "string"
         self.keys: Schema = names if is_text else {"allOf": [names, ANY_TEXT]}
+        missing = facets.get("minProperties", 0) - len(self.required)
+        if missing > 0:
+            optional = [name for name in self.declared if name not in self.required]
+            missing -= sum(may_write(name, self.keys) for name in optional)
+        # Beside the declared ones: a closed writer writes others only if it must.
+        self.written: Schema = False if self.drops and missing <= 0 else self.accepted
 
     @cached_property
     def always(self) -> frozenset[str]:
@@ -64,7 +89,7 @@ class Members:
         declared = {
             name: schema
             for name, schema in self.declared.items()
-            if name in self.required or not _is_only_read(schema)
+            if name in self.required or not is_only_read(schema)
         }
         return {**declared, **dict.fromkeys(more, loose)}
 

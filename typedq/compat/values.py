@@ -5,12 +5,15 @@ Every question has three answers: True, False, and None where this module cannot
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, cast
+
+import msgspec
 
 from typedq.contracts.dialect import Budget
 from typedq.contracts.json_tree import is_object, text_of
@@ -65,9 +68,19 @@ LENGTHS: Mapping[str, tuple[int, float]] = {
     "uuid": (36, 36),
     "decimal": (1, math.inf),
 }
+# What Python reads such text as, if it matches the syntax.
+_TYPES: Mapping[str, Any] = {
+    "date": dt.date,
+    **dict.fromkeys(("datetime", "aware-datetime", "naive-datetime"), dt.datetime),
+    **dict.fromkeys(("time", "aware-time", "naive-time"), dt.time),
+    "timedelta": dt.timedelta,
+    "decimal": Decimal,
+}
 _MAX_DIGITS = 400
 _LARGE = 1e30
+_NEARLY = 10**9  # pydantic takes what is off by less than this part of the number
 _EXACTLY = Context(prec=2_000)  # more than these can need
+_SPANS = frozenset(("timedelta", "timedelta-years"))
 _LIMITS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 
 
@@ -101,18 +114,22 @@ def limits(facets: Facets, *, whole: bool) -> tuple[Limit | None, Limit | None]:
 
 
 def divides(step: Any, value: Any) -> bool | None:
-    """Return whether `value` is a multiple of `step`; None if decimal and binary disagree.
+    """Return whether `value` is a multiple of `step`; None if that depends on how one divides.
 
     Decoders calculate in binary: there 0.3 is no multiple of 0.1, though another may write it.
+    Others divide floats and look for a whole quotient, which a large number always has.
     Numbers of another size than people use are left open: they take long.
     """
     if isinstance(step, int) and isinstance(value, int):
         return value % step == 0
     if step < 1 / _LARGE or abs(value) > _LARGE:
         return None
-    decimal = not _EXACTLY.remainder(Decimal(str(value)), Decimal(str(step)))
+    rest = _EXACTLY.remainder(Decimal(str(value)), Decimal(str(step))).copy_abs()
     binary = not _EXACTLY.remainder(Decimal(value), Decimal(step))
-    return decimal if decimal == binary else None
+    if not rest:
+        return True if binary else None
+    nearly = min(rest, Decimal(str(step)) - rest) <= abs(Decimal(value)) / _NEARLY
+    return None if binary or nearly else False
 
 
 def decimal_facets(facets: Facets) -> dict[str, Any] | None:
@@ -234,14 +251,19 @@ def _form_fits(form: str, value: str) -> bool | None:
     if form in ("", "utf8-bytes"):
         return True
     if form == "bytes":
-        try:
-            b64decode(value, validate=True)
+        try:  # there are decoders that refuse what no encoder writes
+            return b64encode(b64decode(value, validate=True)).decode() == value or None
         except ValueError:
             return False
-        return True
     if form not in _SYNTAX or len(value) > _MAX_TEXT:
         return None
-    return value.isascii() and re.fullmatch(_SYNTAX[form], value) is not None
+    if not value.isascii() or re.fullmatch(_SYNTAX[form], value) is None:
+        return False
+    try:  # there is no 31 February, and a duration has a limit, which is not the same everywhere
+        msgspec.convert(value, _TYPES.get(form, str))
+    except msgspec.ValidationError:
+        return None
+    return None if form in _SPANS and re.search("[0-9]{7}", value) else True
 
 
 def _decimal_fits(facets: Facets, value: str) -> bool | None:
