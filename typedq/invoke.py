@@ -134,14 +134,14 @@ class Timer(Protocol):
     def shield(self) -> AbstractContextManager[None]: ...
     def start(self, limit: float | None, /) -> None: ...
     def stop(self) -> None: ...
-    def limited(self, awaitable: Awaitable[Any], limit: float | None, /) -> Awaitable[Any]: ...
+    def awaiting(self, limit: float | None, /) -> AbstractContextManager[AsyncTimer]: ...
 
 
-class AsyncTimer(Protocol):
-    """Cancels a coroutine task at its soft timeout."""
+class AsyncTimer(AbstractContextManager[None], Protocol):
+    """Cancels a coroutine task at its soft timeout; what is awaited inside may be interrupted."""
 
     def shield(self) -> AbstractContextManager[None]: ...
-    async def run(self, awaitable: Awaitable[Any], /) -> Any: ...
+    def limited(self, awaitable: Awaitable[Any], /) -> Awaitable[Any]: ...
 
 
 def call_task(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -192,13 +192,14 @@ def call_attempt(
     if result is None:
         return False
     if is_awaitable(result):
-        finishing = _finish(result)
-        try:
-            middleware.wait(timer.limited(finishing, soft))
-        finally:  # Python warns about coroutines that are never awaited
-            finishing.close()
-            if _is_coroutine(result):
-                result.close()
+        with timer.awaiting(soft) as limit:
+            finishing = _finish(result, limit)
+            try:
+                middleware.wait(finishing)
+            finally:  # Python warns about coroutines that are never awaited
+                finishing.close()
+                if _is_coroutine(result):
+                    result.close()
         return True
     _refuse_generator(result)
     return False
@@ -219,16 +220,13 @@ def ainvoke(
     return middleware.acall(context, lambda: _acall_attempt(attempt, context, timer))
 
 
-async def _acall_attempt(attempt: Attempt, context: Context | None, timer: AsyncTimer) -> None:
+def _acall_attempt(
+    attempt: Attempt, context: Context | None, timer: AsyncTimer
+) -> Coroutine[Any, Any, None]:
     task, (args, kwargs) = attempt.kind.task, attempt.arguments
     if task.contract.takes_context:
         args = (context or attempt.context(timer.shield), *args)
-    result = task.fn(*args, **kwargs)
-    if is_awaitable(result):
-        await timer.run(_finish(result))
-    else:
-        end_if_copy()
-        _refuse_generator(result)
+    return _finish(task.fn(*args, **kwargs), timer)
 
 
 def _copy_decimal() -> None:
@@ -238,12 +236,14 @@ def _copy_decimal() -> None:
     decimal.setcontext(decimal.getcontext().copy())
 
 
-async def _finish(awaitable: Awaitable[object]) -> None:
-    """Await it, and a coroutine or future that it returns."""
+async def _finish(result: object, timer: AsyncTimer) -> None:
+    """Await what a task returned, and a coroutine or future that this returns."""
     try:
-        result = await awaitable
-        while result is not None and _is_pending(result):
-            result = await result  # a future, where an `await` was forgotten
+        if is_awaitable(result):
+            with timer:
+                result = await timer.limited(result)
+                while result is not None and _is_pending(result):
+                    result = await timer.limited(result)  # where an `await` was forgotten
     except BaseException as error:
         end_if_copy(error)
         raise

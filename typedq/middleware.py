@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import GeneratorType
-from typing import Any, TypeVar, final
+from typing import Any, TypeGuard, TypeVar, final
 
 from typedq.async_steps import AsyncSteps, RunCoroutine, within_context
 from typedq.errors import ConfigurationError
@@ -136,7 +136,7 @@ def _has_decimal(context: contextvars.Context) -> bool:
     return any(variable.name == "decimal_context" for variable in context)
 
 
-def is_awaitable(result: object) -> bool:
+def is_awaitable(result: object) -> TypeGuard[Awaitable[Any]]:
     """Return True for coroutines, futures and whatever else has `__await__`. Never raises."""
     try:
         if type(result) is GeneratorType:  # of `types.coroutine`

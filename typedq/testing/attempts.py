@@ -8,7 +8,15 @@ from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, final
 
-from typedq.invoke import Arguments, Limits, Shield, ainvoke, invoke, make_context
+from typedq.invoke import (
+    Arguments,
+    AsyncTimer,
+    Limits,
+    Shield,
+    ainvoke,
+    invoke,
+    make_context,
+)
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack
 from typedq.policy import Context
@@ -48,7 +56,7 @@ class TestAttempt(NamedTuple):
         """As `run`, on the event loop."""
         # Neither raised, as SystemExit would end the loop, nor returned: asyncio shows results.
         try:
-            await ainvoke(self, stack, _NO_LIMIT)
+            await ainvoke(self, stack, _NO_ASYNC_LIMIT)
         except BaseException as error:  # noqa: BLE001 - as above
             errors.append(error)
 
@@ -64,14 +72,24 @@ class _NoLimit:
 
     def stop(self) -> None: ...
 
-    def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
+    def awaiting(self, limit: float | None) -> AbstractContextManager[AsyncTimer]:
+        return nullcontext(_NO_ASYNC_LIMIT)
+
+
+@final
+class _NoAsyncLimit:
+    def shield(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def limited(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
         return awaitable
 
-    async def run(self, awaitable: Awaitable[Any]) -> Any:
-        return await awaitable
 
-
-_NO_LIMIT = _NoLimit()
+_NO_LIMIT, _NO_ASYNC_LIMIT = _NoLimit(), _NoAsyncLimit()
 
 
 @final

@@ -70,15 +70,13 @@ class Alarm:
         finally:
             shields.pop()
 
-    def limited(self, awaitable: Awaitable[Any], limit: float | None) -> Awaitable[Any]:
-        """Limit an awaitable that the task returned to what is left of its time."""
+    @contextmanager
+    def awaiting(self, limit: float | None) -> Generator[AsyncTimer]:
+        """Limit what the task returned, which is awaited in this block, to what is left."""
         left = None if limit is None else self._ends - time.monotonic()
-        return self._await(AsyncTimer(limit, left), awaitable)
-
-    async def _await(self, timer: AsyncTimer, awaitable: Awaitable[Any]) -> None:
-        self.awaited = timer
+        self.awaited = AsyncTimer(limit, left)
         try:
-            await timer.run(awaitable)
+            yield self.awaited
         finally:
             self.awaited = None
 
@@ -158,30 +156,33 @@ class AsyncTimer(msgspec.Struct, eq=False, gc=False):
     _task: asyncio.Task[Any] | None = None  # while it runs what may be interrupted
     _is_cancelled: bool = False
 
-    async def run(self, awaitable: Awaitable[Any]) -> None:
-        """Await it. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
+    def __enter__(self) -> None:
+        """Begin what may be interrupted."""
         self._task = asyncio.current_task()
         if self._is_cancelled and self._task:
             self._task.cancel()
-        try:
-            if self._limit is None:
-                await awaitable
-            else:
-                await self._run_limited(awaitable, self._limit)
-        except asyncio.CancelledError:
-            if self._is_cancelled and self._task:
-                self._task.uncancel()
-                raise cancelled() from None
-            raise
-        finally:
-            self._task = None
 
-    async def _run_limited(self, awaitable: Awaitable[Any], limit: float) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
+    ) -> None:
+        """End it. Raises Cancelled in place of our own cancellation."""
+        task, self._task = self._task, None
+        if self._is_cancelled and task and isinstance(error, asyncio.CancelledError):
+            task.uncancel()
+            raise cancelled() from None
+
+    def limited(self, awaitable: Awaitable[Any]) -> Awaitable[Any]:
+        """Limit an awaitable to what is left of the time; it then raises SoftTimeout."""
+        return awaitable if self._limit is None else self._run_limited(awaitable, self._limit)
+
+    async def _run_limited(self, awaitable: Awaitable[Any], limit: float) -> Any:
+        """Await it. Only our own expiry becomes SoftTimeout, never a timeout of the task's."""
         own: TimeoutError | None = None
+        ends = time.monotonic() + (self._left or 0.0)
         try:
             async with asyncio.timeout(self._left) as self._timeout:
                 try:
-                    await awaitable
+                    return await awaitable
                 except TimeoutError as error:
                     own = error
                     raise
@@ -190,7 +191,7 @@ class AsyncTimer(msgspec.Struct, eq=False, gc=False):
                 raise
             raise expired(limit) from None
         finally:
-            self._timeout = None
+            self._timeout, self._left = None, ends - time.monotonic()
 
     def cancel(self) -> None:
         """Cancel it, now or when its shields end; before it began, when it begins."""
