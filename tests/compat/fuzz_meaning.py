@@ -147,5 +147,7 @@ def kept(old: tuple[str, Any], new: tuple[str, Any], body: Any) -> bool:  # noqa
             return float(was) == float(now)
         case "decimal", "text":
             return bool(str(was) == now)
+        case "text", "text":
+            return now in (was, body)  # a duration may be spelled otherwise
         case _:
             return form == other and was == now
