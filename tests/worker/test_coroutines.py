@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from typedq import TypedQ
+from typedq.broker import settlements
+from typedq.errors import Cancelled
+from typedq.invoke import Limits
+from typedq.message import encode_message, kind_of
 from typedq.worker import coroutines
 from typedq.worker.coroutines import Coroutines
+from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.journal import Journal
+from typedq.worker.timeouts import AsyncTimer
 
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
@@ -69,3 +76,37 @@ def test_a_coroutine_that_only_takes_long_is_not_logged(
     with pytest.raises(TimeoutError, match="its own"):
         loop.wait(fail())
     assert BLOCKED not in caplog.messages
+
+
+def test_a_cancellation_before_the_loop_was_started_is_met(loop: Coroutines) -> None:
+    """It comes between the end of a sync task and the loop that awaits what this returned."""
+    timer = AsyncTimer(None, None)
+
+    async def wait_for_ever() -> None:
+        with timer:
+            await asyncio.Event().wait()
+
+    loop.cancel(timer)
+    with pytest.raises(Cancelled):
+        loop.wait(wait_for_ever())
+
+
+def test_an_attempt_that_fails_between_its_claim_and_its_call_is_settled(
+    loop: Coroutines, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
+) -> None:
+    """What another coroutine left in the thread of the loop may raise anywhere."""
+    app = TypedQ("t", url="redis://127.0.0.1:1")
+
+    @app.task
+    async def nap() -> None: ...
+
+    message = encode_message(id="0" * 26, contract="nap@0", queue="q", options=b"-", body=b"{}")
+    kind = MessageKind(kind_of(message), ["q"])
+    kind.resolve(nap, lambda _: ((), {}), runs_code=False, limits=Limits(None, None))
+    delivery = Delivery(message, 0, kind, kind.body_at)
+    loop._journal.set_lease_deadline(time.monotonic() + 60)
+    monkeypatch.delattr(coroutines, "AsyncTimer")
+    loop.start([delivery])
+    assert wait_until(loop.take_ended) == [delivery]
+    assert delivery.started
+    assert isinstance(delivery.settlement, settlements.DeadLetter)
