@@ -7,11 +7,12 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq import TypedQ
+from typedq import Context, TypedQ
 from typedq.broker import settlements
 from typedq.errors import Cancelled
 from typedq.invoke import Limits
@@ -23,7 +24,10 @@ from typedq.worker.journal import Journal
 from typedq.worker.timeouts import AsyncTimer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from tests.conftest import WaitUntil
+    from typedq.task import Task
 
 BLOCKED = "the event loop is blocked; a sync task waits for it"
 
@@ -91,6 +95,18 @@ def test_a_cancellation_before_the_loop_was_started_is_met(loop: Coroutines) -> 
         loop.wait(wait_for_ever())
 
 
+def handed_over(loop: Coroutines, task: Task[..., Any]) -> Delivery:
+    """A message of this task whose attempt has been handed over to the loop."""
+    contract = f"{task.name}@0"
+    message = encode_message(id="0" * 26, contract=contract, queue="q", options=b"-", body=b"{}")
+    kind = MessageKind(kind_of(message), ["q"])
+    kind.resolve(task, lambda _: ((), {}), runs_code=False, limits=Limits(None, None))
+    loop._journal.set_lease_deadline(time.monotonic() + 60)
+    delivery = Delivery(message, 0, kind, kind.body_at)
+    loop.start([delivery])
+    return delivery
+
+
 def test_an_attempt_that_fails_between_its_claim_and_its_call_is_settled(
     loop: Coroutines, monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil
 ) -> None:
@@ -100,13 +116,72 @@ def test_an_attempt_that_fails_between_its_claim_and_its_call_is_settled(
     @app.task
     async def nap() -> None: ...
 
-    message = encode_message(id="0" * 26, contract="nap@0", queue="q", options=b"-", body=b"{}")
-    kind = MessageKind(kind_of(message), ["q"])
-    kind.resolve(nap, lambda _: ((), {}), runs_code=False, limits=Limits(None, None))
-    delivery = Delivery(message, 0, kind, kind.body_at)
-    loop._journal.set_lease_deadline(time.monotonic() + 60)
     monkeypatch.delattr(coroutines, "AsyncTimer")
-    loop.start([delivery])
+    delivery = handed_over(loop, nap)
     assert wait_until(loop.take_ended) == [delivery]
     assert delivery.started
     assert isinstance(delivery.settlement, settlements.DeadLetter)
+
+
+@pytest.mark.parametrize("during", ["middleware", "shield"])
+def test_a_cancellation_that_comes_too_late_for_the_task_is_not_met_by_its_middleware(
+    monkeypatch: pytest.MonkeyPatch, wait_until: WaitUntil, during: str
+) -> None:
+    """It ran to its end: what is to be done after it, as a commit, must not be interrupted."""
+    app, reached, go_on = TypedQ("t", url="redis://127.0.0.1:1"), list[str](), threading.Event()
+
+    async def reach(place: str) -> None:
+        reached.append(place)
+        if place == during:
+            await asyncio.to_thread(go_on.wait)
+
+    @app.middleware
+    async def commits(ctx: Context) -> AsyncGenerator[None]:
+        await reach("middleware")
+        yield
+        await asyncio.sleep(0)
+        reached.append("commit")
+
+    @app.task
+    async def nap(ctx: Context) -> None:
+        with ctx.shield():
+            await reach("shield")
+
+    loop = Coroutines(app, Journal(1), lambda: None)
+    monkeypatch.setattr(loop._journal, "take_cancellation", lambda *_: True)
+    if during == "middleware":
+        monkeypatch.setattr(Context, "shield", nullcontext)
+    delivery = handed_over(loop, nap)
+    wait_until(lambda: reached[-1:] == [during])
+    loop.cancel(None)
+    loop.wait(answer())  # by then it is cancelled
+    go_on.set()
+    assert wait_until(loop.take_ended) == [delivery]
+    assert (reached[-1], delivery.settlement) == ("commit", None)
+
+
+def test_a_cancellation_during_one_shield_is_not_met_in_the_next(
+    wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, reached, go_on = TypedQ("t", url="redis://127.0.0.1:1"), list[str](), threading.Event()
+
+    @app.task
+    async def nap(ctx: Context) -> None:
+        with ctx.shield():
+            reached.append("shield")
+            await asyncio.to_thread(go_on.wait)
+        with ctx.shield():
+            await asyncio.sleep(0)
+            reached.append("next")
+        await asyncio.sleep(20)
+
+    loop = Coroutines(app, Journal(1), lambda: None)
+    monkeypatch.setattr(loop._journal, "take_cancellation", lambda *_: True)
+    delivery = handed_over(loop, nap)
+    wait_until(lambda: bool(reached))
+    loop.cancel(None)
+    loop.wait(answer())
+    go_on.set()
+    assert wait_until(loop.take_ended) == [delivery]
+    assert reached == ["shield", "next"]
+    assert isinstance(delivery.settlement, settlements.Cancel)
