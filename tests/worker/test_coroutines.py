@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from typedq import Context, TypedQ
+from typedq import Context, TypedQ, invoke
 from typedq.broker import settlements
 from typedq.errors import Cancelled
 from typedq.invoke import Limits
 from typedq.message import encode_message, kind_of
-from typedq.worker import coroutines
+from typedq.process import owner
+from typedq.worker import coroutines, settle
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.delivery import Delivery, MessageKind
 from typedq.worker.journal import Journal
@@ -185,3 +186,24 @@ def test_a_cancellation_during_one_shield_is_not_met_in_the_next(
     assert wait_until(loop.take_ended) == [delivery]
     assert reached == ["shield", "next"]
     assert isinstance(delivery.settlement, settlements.Cancel)
+
+
+def test_a_copy_that_c_code_made_begins_no_attempt(
+    loop: Coroutines, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coroutine that forked waits in it: there the loop goes on, with what it had to begin."""
+    app, ran = TypedQ("t", url="redis://127.0.0.1:1"), list[int]()
+
+    @app.task
+    async def nap() -> None:
+        ran.append(1)
+
+    def end(error: object = None) -> None:
+        raise SystemExit
+
+    for module in (coroutines, invoke, settle):
+        monkeypatch.setattr(module, "end_if_copy", end, raising=False)
+    monkeypatch.setattr(owner, "mark", bytearray(1))
+    delivery = handed_over(loop, nap)
+    assert wait_until(loop.take_ended) == [delivery]
+    assert (delivery.started, ran) == (False, [])

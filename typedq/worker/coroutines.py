@@ -20,7 +20,7 @@ from typing import Any, NoReturn, final
 from typedq.app import TypedQ
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
-from typedq.process import owner
+from typedq.process import end_if_copy, owner
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
@@ -178,6 +178,8 @@ class Coroutines:
             self._end(delivery)
 
     async def _run(self, delivery: Delivery) -> None:
+        if not owner.mark[0]:  # a coroutine forked in C code, and waits
+            end_if_copy()
         limits, began = delivery.kind.limits, time.monotonic()
         if began >= delivery.until:
             delivery.settlement = expire(delivery)
