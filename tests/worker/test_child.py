@@ -17,6 +17,8 @@ from typedq.broker.operations import DEFAULT_BOUNDS
 from typedq.message import Destination, OutgoingMessage, encode_message, new_ids
 from typedq.telemetry import running
 from typedq.worker.child import Child, ChildConfig
+from typedq.worker.coroutines import Coroutines
+from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal, Phase, new_session
 
 if TYPE_CHECKING:
@@ -205,6 +207,32 @@ def test_a_suspect_runs_while_no_coroutine_does(counts: bytes, rig: Rig) -> None
     rig.run()
     assert rig.ran == [0, 1, 2, 7, 8]
     assert beside == [0]
+
+
+def test_what_ended_is_taken_before_the_next_coroutine_starts(
+    rig: Rig, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only while no coroutine runs is restored what they changed: sync tasks come between."""
+    beside: list[int] = []
+    rig.send("whole", *range(40))  # by then several are fetched at once
+    for task, number in (("awaited", 40), ("whole", 41), ("awaited", 42), ("whole", 43)):
+        rig.send(task, number)
+
+    def wait_for_it() -> None:
+        wait_until(lambda: rig.child._coroutines._ended)
+
+    rig.act[41] = wait_for_it
+    take_ended = Coroutines.take_ended
+
+    def take(coroutines: Coroutines) -> list[Delivery]:
+        if taken := take_ended(coroutines):
+            beside.append(coroutines.running)
+        return taken
+
+    monkeypatch.setattr(Coroutines, "take_ended", take)
+    rig.run()
+    assert sorted(rig.ran) == list(range(44))
+    assert beside == [0, 0]
 
 
 def _message(rig: Rig, task: str, body: bytes) -> bytes:

@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 class Holder:
     """A session with a journal of its own, on a queue with `count` messages."""
 
-    def __init__(self, stage: Stage, count: int, slots: int = 200) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        count: int,
+        slots: int = 200,
+        bounds: operations.DeadBounds = operations.DEFAULT_BOUNDS,
+    ) -> None:
         self.stage, self.broker, self.journal = stage, stage.app.broker, Journal(slots)
         self.journal.set_lease_deadline(time.monotonic() + 60)
         self.client = DedicatedClient(self.broker)
         self.journal.session = new_session()
         self.broker.call(operations.open(stage.keys, [self.journal.session], ["mid"], 30_000))
-        bounds = operations.DeadBounds()
         self.session = Session(self.client, self.journal, ["mid"], lease_s=30, bounds=bounds)
         stage.send_many([stage.call("nap")] * count)
 
@@ -381,3 +386,12 @@ def test_a_fetch_behind_a_wait_in_an_ended_session_opens_another(stage: Stage) -
     held.session.take(held.broker.call(fetch))
     assert held.journal.session != before
     assert len(held.fetch(3)) == 3
+
+
+def test_a_fetch_behind_a_wait_keeps_as_many_dead_letters_as_the_app_says(stage: Stage) -> None:
+    held = Holder(stage, 0, bounds=operations.DeadBounds(count=1))
+    stage.redis.rpush(stage.keys.ready("mid"), b"no message", b"another")
+    fetch = held.session.fetch(5)
+    assert fetch
+    assert held.broker.call(fetch).messages == []
+    assert len(stage.dead()) == 1

@@ -235,9 +235,9 @@ class Child:
 
     def _hand_over(self, handover: list[Delivery]) -> list[Delivery]:
         """Start coroutines before a sync task, so that they run beside it; return an empty list."""
+        self._take_ended()  # first: what those changed is restored only while none runs
         if handover:
             self._coroutines.start(handover)
-        self._take_ended()  # that restores what they changed
         return []
 
     def _settle_before(self, delivery: Delivery) -> bool:

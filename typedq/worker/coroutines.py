@@ -20,7 +20,7 @@ from typing import Any, NoReturn, final
 from typedq.app import TypedQ
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
-from typedq.process import owner
+from typedq.process import end_if_copy, owner
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
@@ -81,6 +81,8 @@ class Coroutines:
         """Let what was cancelled meet it, and what runs under `timer`. From a signal handler."""
         if self._loop and (self._deliveries or timer):
             self._loop.call_soon_threadsafe(self._cancel, timer)
+        elif timer:
+            timer.cancel()  # the loop is about to start
 
     def _cancel(self, timer: AsyncTimer | None) -> None:
         if timer:
@@ -158,13 +160,14 @@ class Coroutines:
             except BaseException as error:  # noqa: BLE001 - what else was patched is unknown
                 run.close()
                 _end_process(error)
-        loop.call_soon(self._end_unstarted, deliveries)  # behind the first step of each
+        loop.call_soon(self._end_broken, deliveries)  # behind the first step of each
 
-    def _end_unstarted(self, deliveries: Sequence[Delivery]) -> None:
-        """End those whose tasks were cancelled before their first step."""
+    def _end_broken(self, deliveries: Sequence[Delivery]) -> None:
+        """End those whose tasks are over already, as when cancelled before their first step."""
         for delivery in deliveries:
-            if self._deliveries.get(delivery.slot) is delivery and not delivery.started:
-                self._tasks[delivery.slot].add_done_callback(partial(self._end_unended, delivery))
+            task = self._tasks[delivery.slot]
+            if self._deliveries.get(delivery.slot) is delivery and task.done():
+                task.add_done_callback(partial(self._end_unended, delivery))
 
     def _end_unended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         """End a delivery that its task has not ended, because it did not start or broke down."""
@@ -175,6 +178,8 @@ class Coroutines:
             self._end(delivery)
 
     async def _run(self, delivery: Delivery) -> None:
+        if not owner.mark[0]:  # a coroutine forked in C code, and waits
+            end_if_copy()
         limits, began = delivery.kind.limits, time.monotonic()
         if began >= delivery.until:
             delivery.settlement = expire(delivery)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -171,9 +171,7 @@ class Session:
         """
         if self._must_replace or self._lost_connections != self._client.lost_connections:
             return None
-        return settle_and_fetch(
-            self._client.keys, self._name, self._queues, max_messages=max_messages, token=ANY
-        )
+        return self._operation(max_messages, ANY)()
 
     def take(self, fetched: Fetched) -> None:
         """Hold what was fetched."""
@@ -191,14 +189,12 @@ class Session:
         self.take(fetched)
         return bool(fetched.messages)
 
+    def _operation(self, max_messages: int, token: str | None) -> Callable[..., Operation[Fetched]]:
+        ours = partial(settle_and_fetch, self._client.keys, self._name, self._queues)
+        return partial(ours, max_messages=max_messages, token=token, bounds=self._bounds)
+
     def _settle_and_fetch(self, groups: Groups, max_messages: int, token: str | None) -> Fetched:
-        operation = partial(
-            settle_and_fetch,
-            *(self._client.keys, self._name, self._queues),
-            max_messages=max_messages,
-            token=token,
-            bounds=self._bounds,
-        )
+        operation = self._operation(max_messages, token)
         ended, call = self.unsettled, self._client.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.

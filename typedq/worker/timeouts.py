@@ -159,8 +159,8 @@ class AsyncTimer(msgspec.Struct, eq=False, gc=False):
     def __enter__(self) -> None:
         """Begin what may be interrupted."""
         self._task = asyncio.current_task()
-        if self._is_cancelled and self._task:
-            self._task.cancel()
+        if self._is_cancelled:
+            self._cancel_soon()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: Any
@@ -216,8 +216,13 @@ class AsyncTimer(msgspec.Struct, eq=False, gc=False):
             if not self._shields:
                 if timeout and self._timeout is timeout:
                     timeout.reschedule(self._until)
-                if self._is_cancelled and self._task:
-                    self._task.cancel()
+                if self._is_cancelled:
+                    self._cancel_soon()
+
+    def _cancel_soon(self) -> None:
+        """Cancel it where it waits next. If it ends before, what comes after must not meet that."""
+        if self._task:
+            self._task.get_loop().call_soon_threadsafe(self.cancel)
 
 
 def cancelled() -> Cancelled:
