@@ -27,7 +27,9 @@ LATE_S = 1.0  # from the check of its expiry to the first line of a task, on a b
 def kill_children(scene: Scene, worker: Worker) -> None:
     """Kill one child of a worker."""
     with suppress(IndexError, ProcessLookupError):
-        os.kill(scene.dice.choice(worker.children()).pid, signal.SIGKILL)
+        victim = scene.dice.choice(worker.children()).pid
+        os.kill(victim, signal.SIGKILL)
+        scene.killed.append(victim)
 
 
 def finish_after_kills(scene: Scene, stage: Stage, forgiven: Collection[str] = ()) -> None:

@@ -38,6 +38,7 @@ class Scene:
         self.verdicts, self.broken = list[Verdict](), list[str]()
         self.skipped = ""
         self.refused = 0
+        self.killed = list[int]()  # processes, amid what they ran
         self._stages, self._events = list[Stage](), list[dict[str, Any]]()
         self._stack = ExitStack()
 
@@ -149,7 +150,9 @@ class Scene:
             wait_until(lambda w=worker: w.exit_code is not None or w.events("worker started"))  # type: ignore[misc]
             code = worker.stop(30.0) if worker.exit_code is None else 0
             self.expect(code in codes, f"a worker ended with {code}")
-        verdict = stage.check(buried=buried, batches=batches, raw=raw, forgiven=forgiven)
+        verdict = stage.check(
+            buried=buried, batches=batches, raw=raw, forgiven=forgiven, killed=self.killed
+        )
         self.verdicts.append(verdict)
         self.broken += verdict.broken
         return verdict
