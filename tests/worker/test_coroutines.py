@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -96,14 +97,14 @@ def test_a_cancellation_before_the_loop_was_started_is_met(loop: Coroutines) -> 
         loop.wait(wait_for_ever())
 
 
-def handed_over(loop: Coroutines, task: Task[..., Any]) -> Delivery:
+def handed_over(loop: Coroutines, task: Task[..., Any], slot: int = 0) -> Delivery:
     """A message of this task whose attempt has been handed over to the loop."""
     contract = f"{task.name}@0"
     message = encode_message(id="0" * 26, contract=contract, queue="q", options=b"-", body=b"{}")
     kind = MessageKind(kind_of(message), ["q"])
     kind.resolve(task, lambda _: ((), {}), runs_code=False, limits=Limits(None, None))
     loop._journal.set_lease_deadline(time.monotonic() + 60)
-    delivery = Delivery(message, 0, kind, kind.body_at)
+    delivery = Delivery(message, slot, kind, kind.body_at)
     loop.start([delivery])
     return delivery
 
@@ -207,3 +208,32 @@ def test_a_copy_that_c_code_made_begins_no_attempt(
     delivery = handed_over(loop, nap)
     assert wait_until(loop.take_ended) == [delivery]
     assert (delivery.started, ran) == (False, [])
+
+
+def test_the_end_of_a_coroutine_leaves_the_profiler_of_another(wait_until: WaitUntil) -> None:
+    app, go_on = TypedQ("t", url="redis://127.0.0.1:1"), threading.Event()
+    functions = list[Any]()
+
+    def profile(*_: object) -> None: ...
+
+    @app.task
+    async def profiled() -> None:
+        sys.setprofile(profile)
+        await asyncio.to_thread(go_on.wait)
+        functions.append(sys.getprofile())
+
+    @app.task
+    async def beside() -> None: ...
+
+    loop = Coroutines(app, Journal(2), lambda: None)
+    first = handed_over(loop, profiled)
+    second = handed_over(loop, beside, 1)
+    assert wait_until(loop.take_ended) == [second]
+    go_on.set()
+    assert wait_until(loop.take_ended) == [first]
+
+    async def read() -> None:
+        functions.append(sys.getprofile())
+
+    loop.wait(read())
+    assert functions == [profile, None]

@@ -215,12 +215,16 @@ class Coroutines:
     def _end(self, delivery: Delivery) -> None:
         # In one line, because a trace function that the task left may raise between two.
         self._ended.append(self._deliveries.pop(delivery.slot))
-        if sys.gettrace() is not self._trace or sys.getprofile() is not self._profile:
-            sys.settrace(self._trace)
-            sys.setprofile(self._profile)
+        if not self._deliveries:  # else they may be those of one that still runs
+            self._restore_trace()
         # Whoever adds to others need not wake: they are taken until none is left.
         if len(self._ended) == 1:
             self._wake()
+
+    def _restore_trace(self) -> None:
+        if sys.gettrace() is not self._trace or sys.getprofile() is not self._profile:
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile)
 
 
 def _end_process(error: BaseException | None = None) -> NoReturn:
