@@ -237,7 +237,7 @@ def _copy_decimal() -> None:
 
 
 async def _finish(result: object, timer: AsyncTimer) -> None:
-    """Await what a task returned, and a coroutine or future that this returns."""
+    """Await what a task returned, and the coroutine or future that this returns in turn."""
     try:
         if is_awaitable(result):
             with timer:

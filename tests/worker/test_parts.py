@@ -98,7 +98,7 @@ def fetch(stage: Stage) -> Operation[settlements.Fetched]:
     session, queues = new_session(), ["high", "low"]
     stage.app.broker.call(operations.open(stage.keys, [session], queues, 30_000))
     made = settlements.settle_and_fetch(
-        stage.keys, session, queues, max_messages=5, token=settlements.ANY
+        stage.keys, session, queues, max_messages=5, token=settlements.ANY_QUEUE
     )
     stage.app.broker.call(made)  # so that the server knows the script
     return made

@@ -151,7 +151,7 @@ class Connection(Producer):
             self.close()
 
     def count_loss(self) -> None:
-        """Count a connection of which it is unknown what the server has run."""
+        """Count a lost connection: the server may or may not have run what was sent."""
         self._endpoint.losses += 1
 
     def _has_input(self) -> bool:

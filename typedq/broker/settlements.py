@@ -12,7 +12,7 @@ from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.broker.script import Argument, Operation, script
 from typedq.reasons import NO_MESSAGE
 
-ANY = "*"  # instead of a queue: the token of any was taken, perhaps
+ANY_QUEUE = "*"  # as `token`: the server may have taken the token of any of the queues
 
 
 class Ack(NamedTuple):
@@ -136,7 +136,8 @@ def settle_and_fetch(
 ) -> Operation[Fetched]:
     """Settle, then fetch up to `max_messages`.
 
-    token: the queue whose wake token was taken; `ANY` if the server takes one just before this
+    token: the queue whose wake token was taken; `ANY_QUEUE` if it is sent behind a `BLPOP`, whose
+        reply is not known yet
     """
     return Operation(
         script("settle_and_fetch"),
@@ -144,7 +145,7 @@ def settle_and_fetch(
         [
             session,
             max_messages,
-            -1 if token == ANY else _place(queues, token) if token else 0,
+            -1 if token == ANY_QUEUE else _place(queues, token) if token else 0,
             bounds.count,
             bounds.age_ms,
             NO_MESSAGE,

@@ -283,9 +283,9 @@ class ProcessState:
                 changed.append("wakeup file of signals")
         return changed
 
-    def keep_file(self, fd: int) -> None:
-        """End the process if a task closes or replaces this file, too."""
-        self._streams.keep(fd)
+    def watch_file(self, fd: int) -> None:
+        """End the process if a task closes or replaces this file."""
+        self._streams.watch(fd)
 
     def close(self) -> None:
         """Give back what was opened."""

@@ -22,20 +22,20 @@ class Streams:
         self._modes = [_mode(stream) for stream in self._objects.values()]
         self._files = dict[int, tuple[int, int] | None]()
         self._copies, self._blocking = dict[int, int](), dict[int, bool]()
-        self._kept = dict[int, tuple[int, int] | None]()
+        self._watched = dict[int, tuple[int, int] | None]()
         for fd in (1, 2):
             self._files[fd] = _identity(fd)
             if self._files[fd]:
                 self._copies[fd], self._blocking[fd] = os.dup(fd), os.get_blocking(fd)
 
-    def keep(self, fd: int) -> None:
+    def watch(self, fd: int) -> None:
         """Watch another file that no task knows of."""
-        self._kept[fd] = _identity(fd)
+        self._watched[fd] = _identity(fd)
 
     def are_whole(self) -> bool:
         """Return False if files were closed or replaced that no task knows of."""
         copies = all(_identity(copy) == self._files[fd] for fd, copy in self._copies.items())
-        return copies and all(_identity(fd) == kept for fd, kept in self._kept.items())
+        return copies and all(_identity(fd) == kept for fd, kept in self._watched.items())
 
     def restore(self) -> list[str]:
         """Restore what differs, and return its names."""

@@ -114,7 +114,7 @@ class Child:
     def begin(self) -> None:
         """Run the app's start hooks. Raises what they raise."""
         self._middleware.start()
-        self._coroutines.keep()
+        self._coroutines.remember_loop()
 
     def end(self) -> None:
         """Run the app's stop hooks."""
@@ -185,7 +185,7 @@ class Child:
         session, budget = self._session, self._fetch_budget()
         if budget and self._parked.groups:
             return None  # no token tells of parked messages
-        if budget and not self._coroutines.running and (fetch := session.fetch(budget)):
+        if budget and not self._coroutines.running and (fetch := session.fetch_operation()):
             self._journal.phase = Phase.IDLE
             place, fetched = self.waiter.wait_and_run(POLL_S, fetch)
         else:

@@ -53,15 +53,15 @@ class Coroutines:
         self.running += len(deliveries)
         (self._loop or self._start_loop()).call_soon_threadsafe(self._start, deliveries)
 
-    def keep(self) -> None:
-        """Keep the loop as the app's start hooks left it."""
+    def remember_loop(self) -> None:
+        """Remember the loop as the app's start hooks left it, to restore and check it."""
         self._factory = self._loop.get_task_factory() if self._loop else None
-        self._keep_files()
+        self._watch_files()
 
-    def _keep_files(self) -> None:
+    def _watch_files(self) -> None:
         for name in ("_ssock", "_csock"):  # by which other threads wake it; uvloop hides them
             if (end := getattr(self._loop, name, None)) and self.middleware.process:
-                self.middleware.process.keep_file(end.fileno())
+                self.middleware.process.watch_file(end.fileno())
 
     def take_ended(self) -> list[Delivery]:
         """Return what ended since the last time."""
@@ -113,7 +113,7 @@ class Coroutines:
 
     def _start_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = owner.loop = asyncio.new_event_loop()
-        self._keep_files()
+        self._watch_files()
         before = threading.stack_size(_STACK)
         threading.Thread(target=self._run_loop, name="typedq-coroutines", daemon=True).start()
         threading.stack_size(before)

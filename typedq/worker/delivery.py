@@ -136,7 +136,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 class Batch(NamedTuple):
     """Records of messages that were fetched together.
 
-    kinds: of each; only one if it is the same
+    kinds: the kind of each message, or one kind if all have the same
     all_new: none was delayed, and none ran before
     """
 

@@ -13,7 +13,7 @@ from typedq.broker import DeadBounds, DedicatedClient, operations
 from typedq.broker.parking import Group, Parked, park, unpark
 from typedq.broker.script import Operation
 from typedq.broker.settlements import (
-    ANY,
+    ANY_QUEUE,
     Ack,
     AckAll,
     Fetched,
@@ -164,17 +164,18 @@ class Session:
             self._forget_settled(groups)
         self.take(fetched)
 
-    def fetch(self, max_messages: int) -> Operation[Fetched] | None:
+    def fetch_operation(self) -> Operation[Fetched] | None:
         """Return the fetch to be sent behind the wait for a token; None if `sync` is due.
 
-        Its result is for `take`. After a lost connection, `sync` finds what it fetched.
+        Its result is for `take`. If its reply is lost, the next `sync` finds what it fetched. Of
+        one message, because the server runs it also for a process that is frozen or cut off.
         """
         if self._must_replace or self._lost_connections != self._client.lost_connections:
             return None
-        return self._operation(max_messages, ANY)()
+        return self._operation(1, ANY_QUEUE)()
 
     def take(self, fetched: Fetched) -> None:
-        """Hold what was fetched."""
+        """Record what the server fetched for us; replace the session if it has ended."""
         if not fetched.alive:
             self._replace()
         self._track(fetched.messages)

@@ -140,12 +140,12 @@ def _may_interrupt(frame: FrameType | None) -> bool:
     return False
 
 
-# A Struct, as deliveries are.
+# A Struct, because one is made for each attempt, and a class of Python's own costs more.
 @final
 class AsyncTimer(msgspec.Struct, eq=False, gc=False):
-    """The soft timeout of one coroutine, and its cancellation: it meets both as cancellation.
+    """The soft timeout of one coroutine, and its cancellation: both reach it as `CancelledError`.
 
-    limit: as it is reported; left: seconds from now, if part of the limit is over
+    limit: as it is reported; left: seconds that are left of it
     """
 
     _limit: float | None

@@ -18,7 +18,7 @@ from typedq.broker.script import Argument, Operation
 from typedq.errors import ServerError
 from typedq.process import WORKER_SIGNALS
 
-_BLOCK_S = 5
+_BLOCK_S = 2  # so long, a process that is gone may still be given a token
 _END_S = 2.0  # a request that does not end within this after it was told to is lost
 _PAUSE_S = 0.1  # after a failure
 
@@ -27,7 +27,8 @@ class Woken(NamedTuple):
     """What ended a wait.
 
     token: the place of the key whose token was taken, or None
-    result: of the operation that the server ran; None if it did not, or if that is unknown
+    result: of the operation that the server ran; None if it did not, or if that is unknown, which
+        was counted as a lost connection
     """
 
     token: int | None = None
@@ -128,9 +129,9 @@ class Waiter:
         return self._try_to_wait(timeout, tokens, None).token
 
     def wait_and_run(self, timeout: float, then: Operation[Any]) -> Woken:
-        """Wait for a token; the server runs `then` as it gives one, or when this wait ends.
+        """Wait for a token. `then` is sent behind the `BLPOP`, which saves a round trip.
 
-        So the result needs no request of its own, of which the server hears later.
+        The server runs it when the `BLPOP` ends, for whatever reason.
         """
         return self._try_to_wait(timeout, True, then)
 

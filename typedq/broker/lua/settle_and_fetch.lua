@@ -5,13 +5,13 @@ Guarantee: only the session that holds a message settles it (HDEL returns 1). Fe
 in flight before the reply is sent. A queue is read only if those before it are empty or paused. If
 all are empty, up to 500 due messages become ready. A message that must run alone ends the batch.
 What was cancelled is dropped instead of retried or released.
-Never sent twice, nor after a connection of its session was lost: the session is then replaced.
-For a server that forgot the last second, "ack_all" would name other messages.
+Never sent twice. After a lost connection, the session is replaced before anything is settled:
+for a server that forgot the last second, "ack_all" would name other messages.
 
 KEYS    1 sessions  2 in flight  3 counts  4 dead  5 dead letters  6 stats  7 supervisors' wake
         token  8 paused (ready lists); then per queue ready, delayed, wake
 ARGV    1 session  2 max messages  3 place of the queue whose token was taken; 0 for none, -1 if
-        the token of any may have been taken  4 max dead letters  5 their max age (ms)
+        it is unknown which was taken, if any  4 max dead letters  5 their max age (ms)
         6 reason for malformed messages; then settlements:
         "ack", contract, number, id*      succeeded; contract "": broadcasts, not in counts
         "ack_all", number, 1 + 2 x pairs, id of one, (contract, number)*  all in flight succeeded
