@@ -43,7 +43,7 @@ MUTATIONS = {
         "invoke.py",
         "if not owner.mark[0]:",
         "if False:",
-        "tests/faults/foreign/test_foreign.py -k no_copy_runs_another",
+        "tests/faults/foreign/test_left.py -k copy_that_returns",
     ),
     "a session that ended fetches": Mutation(
         "broker/lua/settle_and_fetch.lua",

@@ -68,6 +68,18 @@ def test_coroutines_start_after_a_task_closed_all_sockets(
     assert not stage.dead()
 
 
+def test_a_copy_that_returns_does_not_end_the_attempt(stage: Stage) -> None:
+    """Its process dies after the copy has returned: the message is not done, and runs again."""
+    id = stage.send("dies_after_copy")
+    assert stage.worker("-c", "1", "--burst").wait(60) == 0
+    assert [effect.what for effect in stage.effects() if effect.id == id] == [
+        "start",
+        "start",
+        "end",
+    ]
+    assert not stage.check().broken
+
+
 @pytest.mark.parametrize("task", ["raises_same", "araises_same"])
 def test_an_exception_that_is_raised_again_does_not_grow(stage: Stage, task: str) -> None:
     """Else each failure would keep the frames, and so the arguments, of all before it."""
