@@ -72,7 +72,9 @@ class KillLoop:
         # Three deaths make a message poison. Random kills must not do that.
         if any(message[2:3] >= b"2" for message in self.stage.in_flight().values()):
             return []
-        return worker.children()
+        # Nor may they hit children that only start: after five in a row the worker gives up.
+        begun = {effect.pid for effect in self.stage.effects()}
+        return [child for child in worker.children() if child.pid in begun]
 
     def _sessions(self) -> set[bytes]:
         return set(self.stage.redis.zrange(self.stage.keys.sessions, 0, -1))
