@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
+    from tests.faults.harness import Stage
     from typedq.embedded import OwnServer
 
 T = TypeVar("T")
@@ -57,6 +58,15 @@ def server() -> Iterator[OwnServer]:
 def namespace() -> str:
     """A namespace that no other test has."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
+    """A stage on the shared server; its workers are gone when the test is."""
+    from tests.faults.harness import Stage
+
+    with Stage(server.url, namespace, tmp_path) as here:
+        yield here
 
 
 @pytest.fixture

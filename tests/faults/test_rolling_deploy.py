@@ -20,18 +20,11 @@ from typedq.worker.parked import ParkedGroups
 from typedq.worker.readers import ContractReaders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import WaitUntil
     from tests.faults.harness import Worker
     from typedq.embedded import OwnServer
-
-
-@pytest.fixture
-def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as here:
-        yield here
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A stage on the shared server for each test; its workers are gone when the test is."""
+"""A stage with short leases for each test; its workers are gone when the test is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,6 @@ from tests.faults.harness import Stage
 
 if TYPE_CHECKING:
     from typedq.embedded import OwnServer
-
-
-@pytest.fixture
-def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as here:
-        yield here
 
 
 @pytest.fixture

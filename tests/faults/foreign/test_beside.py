@@ -7,24 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import on_foreign_code
-from tests.faults.foreign import app
 from tests.faults.foreign.app import TABLE
 from tests.faults.foreign.test_foreign import broken
 from tests.faults.harness import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.conftest import WaitUntil
-    from typedq.embedded import OwnServer
-
-
-@pytest.fixture
-def foreign(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as stage:
-        stage.declare(app)
-        yield stage
 
 
 @pytest.mark.timeout(120)

@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.app import EFFECTS
-from tests.faults.foreign import app, finalizers, hooks, settings, surroundings
+from tests.faults.foreign import finalizers, hooks, settings, surroundings
 from tests.faults.foreign.app import TABLE, names
 from tests.faults.foreign.table import Deadly
 from tests.faults.harness import ROOT, Stage
@@ -24,14 +24,6 @@ from typedq.message import encode_message, new_ids
 if TYPE_CHECKING:
     from tests.conftest import WaitUntil
     from tests.faults.foreign.table import Mode
-    from typedq.embedded import OwnServer
-
-
-@pytest.fixture
-def foreign(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as stage:
-        stage.declare(app)
-        yield stage
 
 
 def send(stage: Stage, tasks: Sequence[str]) -> dict[str, str]:
@@ -321,10 +313,9 @@ def test_no_copy_made_after_an_attempt_talks_to_the_server(
 
 
 @pytest.fixture
-def hooked(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as stage:
-        stage.declare(hooks)
-        yield stage
+def hooked(stage: Stage) -> Stage:
+    stage.declare(hooks)
+    return stage
 
 
 @pytest.mark.parametrize("flags", [(), ("--solo",)], ids=["worker", "solo"])
@@ -351,10 +342,9 @@ def test_a_start_hook_takes_no_signal_of_the_worker(
 
 
 @pytest.fixture
-def surrounded(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as stage:
-        stage.declare(surroundings)
-        yield stage
+def surrounded(stage: Stage) -> Stage:
+    stage.declare(surroundings)
+    return stage
 
 
 SEES = "sees:outer,outer>middle,outer>middle>inner"

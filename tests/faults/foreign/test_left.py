@@ -10,18 +10,24 @@ from tests.faults.foreign import left
 from tests.faults.harness import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from tests.conftest import WaitUntil
-    from typedq.embedded import OwnServer
 
 
 @pytest.fixture
-def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as stage:
-        stage.declare(left)
-        yield stage
+def stage(stage: Stage) -> Stage:
+    stage.declare(left)
+    return stage
+
+
+def run_one_by_one(stage: Stage, wait_until: WaitUntil, *tasks: str) -> None:
+    """Send each when the one before has ended; none may become a dead letter."""
+    worker = stage.worker("-c", "1")
+    ids = list[str]()
+    for task in tasks:
+        ids.append(stage.send(task))
+        wait_until(lambda: {*stage.ended(), *stage.dead()} >= {*ids})
+    assert worker.stop() == 0
+    assert not stage.dead()
 
 
 @pytest.mark.parametrize("how", left.HANDLERS)
@@ -35,13 +41,7 @@ def test_a_soft_timeout_holds_after_its_signal_was_taken_in_c(stage: Stage, how:
 def test_coroutines_run_after_one_unset_the_running_loop(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
-    worker = stage.worker("-c", "1")
-    ids = list[str]()
-    for task in ("unsets_running_loop", "anap", "anap"):
-        ids.append(stage.send(task))
-        wait_until(lambda: {*stage.ended(), *stage.dead()} >= {*ids})
-    assert worker.stop() == 0
-    assert not stage.dead()
+    run_one_by_one(stage, wait_until, "unsets_running_loop", "anap", "anap")
 
 
 def test_a_profile_function_of_a_coroutine_ends_with_it(
@@ -59,13 +59,7 @@ def test_a_profile_function_of_a_coroutine_ends_with_it(
 def test_coroutines_start_after_a_task_closed_all_sockets(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
-    worker = stage.worker("-c", "1")
-    ids = list[str]()
-    for task in ("anap", "closes_sockets", "anap"):
-        ids.append(stage.send(task))
-        wait_until(lambda: stage.ended() >= {*ids})
-    assert worker.stop() == 0
-    assert not stage.dead()
+    run_one_by_one(stage, wait_until, "anap", "closes_sockets", "anap")
 
 
 def test_a_copy_that_returns_does_not_end_the_attempt(stage: Stage) -> None:

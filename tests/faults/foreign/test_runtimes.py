@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,14 +10,13 @@ from tests.faults.foreign import runtimes
 from tests.faults.harness import Stage
 
 if TYPE_CHECKING:
-    from typedq.embedded import OwnServer
+    pass
 
 
 @pytest.fixture
-def stage(server: OwnServer, namespace: str, tmp_path: Path) -> Iterator[Stage]:
-    with Stage(server.url, namespace, tmp_path) as stage:
-        stage.declare(runtimes)
-        yield stage
+def stage(stage: Stage) -> Stage:
+    stage.declare(runtimes)
+    return stage
 
 
 @pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
