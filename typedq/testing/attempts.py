@@ -56,7 +56,7 @@ class TestAttempt(NamedTuple):
         """As `run`, on the event loop."""
         # Neither raised, as SystemExit would end the loop, nor returned: asyncio shows results.
         try:
-            await ainvoke(self, stack, _NO_ASYNC_LIMIT)
+            await ainvoke(self, stack, _NO_LIMIT)
         except BaseException as error:  # noqa: BLE001 - as above
             errors.append(error)
 
@@ -73,13 +73,7 @@ class _NoLimit:
     def stop(self) -> None: ...
 
     def awaiting(self, limit: float | None) -> AbstractContextManager[AsyncTimer]:
-        return nullcontext(_NO_ASYNC_LIMIT)
-
-
-@final
-class _NoAsyncLimit:
-    def shield(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        return nullcontext(self)
 
     def __enter__(self) -> None: ...
 
@@ -89,7 +83,7 @@ class _NoAsyncLimit:
         return awaitable
 
 
-_NO_LIMIT, _NO_ASYNC_LIMIT = _NoLimit(), _NoAsyncLimit()
+_NO_LIMIT = _NoLimit()
 
 
 @final

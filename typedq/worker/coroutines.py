@@ -167,7 +167,7 @@ class Coroutines:
         for delivery in deliveries:
             task = self._tasks[delivery.slot]
             if self._deliveries.get(delivery.slot) is delivery and task.done():
-                task.add_done_callback(partial(self._end_unended, delivery))
+                self._end_unended(delivery, task)
 
     def _end_unended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         """End a delivery that its task has not ended, because it did not start or broke down."""

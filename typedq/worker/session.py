@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import final
 
 from typedq.broker import DeadBounds, DedicatedClient, operations
@@ -172,7 +171,7 @@ class Session:
         """
         if self._must_replace or self._lost_connections != self._client.lost_connections:
             return None
-        return self._operation(1, ANY_QUEUE)()
+        return self._operation(1, ANY_QUEUE)
 
     def take(self, fetched: Fetched) -> None:
         """Record what the server fetched for us; replace the session if it has ended."""
@@ -190,19 +189,23 @@ class Session:
         self.take(fetched)
         return bool(fetched.messages)
 
-    def _operation(self, max_messages: int, token: str | None) -> Callable[..., Operation[Fetched]]:
-        ours = partial(settle_and_fetch, self._client.keys, self._name, self._queues)
-        return partial(ours, max_messages=max_messages, token=token, bounds=self._bounds)
+    def _operation(
+        self, max_messages: int, token: str | None, settle: Sequence[Settlement | AckAll] = ()
+    ) -> Operation[Fetched]:
+        ours = self._client.keys, self._name, self._queues
+        return settle_and_fetch(
+            *ours, settle=settle, max_messages=max_messages, token=token, bounds=self._bounds
+        )
 
     def _settle_and_fetch(self, groups: Groups, max_messages: int, token: str | None) -> Fetched:
-        operation = self._operation(max_messages, token)
         ended, call = self.unsettled, self._client.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
             # All that is held ended well, so the server need not be told which messages these are.
             counts = Counter[bytes]()
             for group in groups.values():
                 counts[group[0].kind.counted] += len(group)
-            fetched = call(operation(settle=[AckAll(counts, ended[-1].id)]))
+            all_held = [AckAll(counts, ended[-1].id)]
+            fetched = call(self._operation(max_messages, token, all_held))
             if fetched.settled is not None:
                 return fetched
         acks = [Ack(each[0].kind.counted, [e.id for e in each]) for each in groups.values()]
@@ -210,7 +213,7 @@ class Session:
         if parked := [each for each in others if isinstance(each, Parked)]:
             call(park(self._client.keys, self._name, parked, self._bounds))
         rest = [each for each in others if not isinstance(each, Parked)]
-        return call(operation(settle=[*acks, *rest]))
+        return call(self._operation(max_messages, token, [*acks, *rest]))
 
     def _forget_settled(self, groups: Groups) -> None:
         """Free the slots of what the server knows; groups: of what ended well."""
