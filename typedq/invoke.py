@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeGuar
 
 import msgspec
 
+from typedq.contracts import Arguments
 from typedq.failure import next_retry_delay as _delay
 from typedq.message import Envelope
 from typedq.middleware import MiddlewareStack, is_awaitable
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 Shield = Callable[[], AbstractContextManager[None]]
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a call: positional, by keyword
 
 # --- limits and context ---------------------------------------------------------------------------
 
@@ -144,35 +144,19 @@ class AsyncTimer(AbstractContextManager[None], Protocol):
     def limited(self, awaitable: Awaitable[Any], /) -> Awaitable[Any]: ...
 
 
-def call_task(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a sync task. A soft timeout is raised only below this frame."""
-    return fn(*args, **kwargs)
-
-
-def invoke(attempt: Attempt, middleware: MiddlewareStack, timer: Timer) -> bool:
+def invoke(
+    attempt: Attempt, middleware: MiddlewareStack, timer: Timer, context: Context | None = None
+) -> bool:
     """Run a task outside of the event loop. Raises what the task raises.
 
     An awaitable that it returns is awaited on the loop. Return True if there was one. The current
-    context must be a copy made for this attempt.
+    context must be a copy made for this attempt. A soft timeout or a cancellation is raised only
+    below this frame.
+
+    context: given inside the middleware
     """
-    if middleware.shares_decimal:
-        _copy_decimal()
-    if not middleware.layers:
-        return call_attempt(attempt, None, middleware, timer)
-    context, was_awaited = attempt.context(timer.shield), False
-
-    def call() -> None:
-        nonlocal was_awaited
-        was_awaited = call_attempt(attempt, context, middleware, timer)
-
-    middleware.call(context, call)
-    return was_awaited
-
-
-def call_attempt(
-    attempt: Attempt, context: Context | None, middleware: MiddlewareStack, timer: Timer
-) -> bool:
-    """Call a sync task, inside its middleware. A cancellation is raised only below this frame."""
+    if middleware.layers and context is None:
+        return _invoke_inside(attempt, middleware, timer)
     kind, (args, kwargs) = attempt.kind, attempt.arguments
     task, soft = kind.task, kind.limits.soft
     if task.contract.takes_context:
@@ -180,7 +164,7 @@ def call_attempt(
     if soft is not None or timer.is_set:
         timer.start(soft)
     try:
-        result = task.fn(*args, **kwargs) if soft is None else call_task(task.fn, args, kwargs)
+        result = task.fn(*args, **kwargs)
     except BaseException as error:
         timer.stop()
         end_if_copy(error)
@@ -189,20 +173,36 @@ def call_attempt(
         timer.stop()
     if not owner.mark[0]:
         end_if_copy()
-    if result is None:
+    return result is not None and _finish_sync(result, soft, middleware, timer)
+
+
+def _invoke_inside(attempt: Attempt, middleware: MiddlewareStack, timer: Timer) -> bool:
+    context, was_awaited = attempt.context(timer.shield), False
+
+    def call() -> None:
+        nonlocal was_awaited
+        was_awaited = invoke(attempt, middleware, timer, context)
+
+    middleware.call(context, call)
+    return was_awaited
+
+
+def _finish_sync(
+    result: object, soft: float | None, middleware: MiddlewareStack, timer: Timer
+) -> bool:
+    """Await what a sync task returned, if that can be awaited; return True if so."""
+    if not is_awaitable(result):
+        _refuse_generator(result)
         return False
-    if is_awaitable(result):
-        with timer.awaiting(soft) as limit:
-            finishing = _finish(result, limit)
-            try:
-                middleware.wait(finishing)
-            finally:  # Python warns about coroutines that are never awaited
-                finishing.close()
-                if _is_coroutine(result):
-                    result.close()
-        return True
-    _refuse_generator(result)
-    return False
+    with timer.awaiting(soft) as limit:
+        finishing = _finish(result, limit)
+        try:
+            middleware.wait(finishing)
+        finally:  # Python warns about coroutines that are never awaited
+            finishing.close()
+            if _is_coroutine(result):
+                result.close()
+    return True
 
 
 def ainvoke(
@@ -212,8 +212,6 @@ def ainvoke(
 
     Call it where it is awaited: in the context of the attempt.
     """
-    if middleware.shares_decimal:
-        _copy_decimal()
     if not middleware.layers:
         return _acall_attempt(attempt, None, timer)
     context = attempt.context(timer.shield)
@@ -227,13 +225,6 @@ def _acall_attempt(
     if task.contract.takes_context:
         args = (context or attempt.context(timer.shield), *args)
     return _finish(task.fn(*args, **kwargs), timer)
-
-
-def _copy_decimal() -> None:
-    # A copied context shares its decimal context, which a task may change.
-    import decimal
-
-    decimal.setcontext(decimal.getcontext().copy())
 
 
 async def _finish(result: object, timer: AsyncTimer) -> None:

@@ -33,7 +33,8 @@ META: Final = b'"m":{'  # begins metadata: the last option, an object of texts w
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
 NEW: Final = b" 0 00 000 0000000000000 "  # behind the version: never failed, and due at once
-_HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
+# Matches one id, or several that are joined, of hexadecimal digits alone.
+match_ids: Final = re.compile(rb"[0-9a-fA-F]*+").fullmatch
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",
@@ -115,11 +116,6 @@ class Envelope(NamedTuple):
 def must_run_alone(message: bytes) -> bool:
     """Return True after a crash or a second loss; one that was lost once may run beside others."""
     return not message.startswith((b"0 00 ", b"0 01 "), 2)
-
-
-def are_ids(joined: bytes) -> bool:
-    """Return True if one id, or several that are joined, have hexadecimal digits alone."""
-    return not joined.translate(None, _HEXADECIMAL)
 
 
 def is_broadcast(queue: str) -> bool:

@@ -6,6 +6,7 @@ import contextvars
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from types import GeneratorType
 from typing import Any, TypeGuard, TypeVar, final
 
@@ -70,7 +71,6 @@ class MiddlewareStack:
         self.layers = tuple(hooks.middlewares)
         self.is_async = any(map(inspect.isasyncgenfunction, self.layers))
         self.base = contextvars.copy_context()
-        self.shares_decimal = _has_decimal(self.base)
         self.process: ProcessState | None = None
 
     def start(self) -> None:
@@ -82,7 +82,6 @@ class MiddlewareStack:
         with kept_signals():
             for hook in self._hooks.start_hooks:
                 self._call_hook(hook)
-        self.shares_decimal = _has_decimal(self.base)
         self.process = ProcessState()
 
     def stop(self) -> None:
@@ -132,8 +131,18 @@ def _check_callable(fn: Any, what: str) -> None:
         raise ConfigurationError([f"{what} takes a function without parameters, not {fn!r}"])
 
 
-def _has_decimal(context: contextvars.Context) -> bool:
-    return any(variable.name == "decimal_context" for variable in context)
+def copies_of(context: contextvars.Context) -> Callable[[], contextvars.Context]:
+    """Return what makes the context of an attempt: a copy that shares no decimal context."""
+    has_decimal = any(variable.name == "decimal_context" for variable in context)
+    return partial(_copy_with_decimal, context) if has_decimal else context.copy
+
+
+def _copy_with_decimal(context: contextvars.Context) -> contextvars.Context:
+    import decimal
+
+    copied = context.copy()
+    copied.run(lambda: decimal.setcontext(decimal.getcontext().copy()))
+    return copied
 
 
 def is_awaitable(result: object) -> TypeGuard[Awaitable[Any]]:

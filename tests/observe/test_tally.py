@@ -46,7 +46,7 @@ def tally_of(made: list[Attempt], slots: list[int]) -> Tally:
     tally = Tallies(Labels.of({"nap": ()}, ["mid"]), 1, SLOTS).of_children[0]
     journal, run = Journal(SLOTS), compact(slots)
     tally.started, tally.ids = journal.started, journal.ids
-    journal.hold(run, [each.message[25:51] for each in made], [0] * len(made))
+    journal.hold(run, [each.message[25:51] for each in made], bytes([0] * len(made)))
     is_new = all(each.message[11:24] == b"0" * 13 for each in made)
     tally.track(run, [KIND], () if is_new else [each.message for each in made])
     for slot, each in zip(slots, made, strict=True):

@@ -38,7 +38,7 @@ def journal(**states: State) -> Journal:
     made = Journal(8)
     made.session = "s"
     for slot, (name, state) in enumerate(states.items()):
-        made.hold([slot], [name.encode() * 26], [0])
+        made.hold([slot], [name.encode() * 26], bytes([0]))
         made.set_state(slot, state)
     return made
 

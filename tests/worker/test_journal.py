@@ -23,8 +23,8 @@ def journal() -> Journal:
 
 
 def test_entries_after_each_change_of_a_message_tell_its_state(journal: Journal) -> None:
-    journal.hold([3], [ID], [2])
-    journal.hold([199], [ID[::-1]], [0])
+    journal.hold([3], [ID], bytes([2]))
+    journal.hold([199], [ID[::-1]], bytes([0]))
     assert [(e.slot, e.state, e.id, e.queue) for e in journal.entries()] == [
         (3, State.HELD, ID, 2),
         (199, State.HELD, ID[::-1], 0),
@@ -45,9 +45,9 @@ def test_messages_side_by_side_are_held_and_freed_as_others_are(
     journal: Journal, slots: Sequence[int]
 ) -> None:
     ids = [ID, ID[::-1], ID[3:] + ID[:3]]
-    journal.hold([2, 6], [ID, ID], [9, 9])
+    journal.hold([2, 6], [ID, ID], bytes([9, 9]))
     journal.revoke(4)
-    journal.hold(slots, ids, [7, 8, 9])
+    journal.hold(slots, ids, bytes([7, 8, 9]))
     found = {e.slot: (e.state, e.id, e.queue) for e in journal.entries()}
     held = zip(slots, ids, [7, 8, 9], strict=True)
     other = (State.HELD, ID, 9)
@@ -63,17 +63,17 @@ def test_messages_side_by_side_are_held_and_freed_as_others_are(
 def test_claim_of_a_revoked_message_fails_and_its_slot_can_be_used_again(
     journal: Journal,
 ) -> None:
-    journal.hold([0], [ID], [0])
+    journal.hold([0], [ID], bytes([0]))
     journal.revoke(0)
     assert not journal.claim(0, time.monotonic(), None)
     assert [e.state for e in journal.entries()] == [State.HELD]
-    journal.hold([0], [ID], [0])
+    journal.hold([0], [ID], bytes([0]))
     assert not journal.is_revoked(0)
     assert journal.claim(0, time.monotonic(), None)
 
 
 def test_claim_after_the_lease_deadline_fails(journal: Journal) -> None:
-    journal.hold([0], [ID], [0])
+    journal.hold([0], [ID], bytes([0]))
     journal.set_lease_deadline(time.monotonic() - 0.001)
     assert journal.is_lease_over()
     assert not journal.claim(0, time.monotonic(), None)
@@ -86,7 +86,7 @@ def test_entries_after_a_kill_of_the_child_are_those_it_wrote(journal: Journal) 
     pid = os.fork()
     if pid == 0:
         journal.fresh, journal.phase = "b" * 16, Phase.BUSY
-        journal.hold([7], [ID], [1])
+        journal.hold([7], [ID], bytes([1]))
         journal.claim(7, time.monotonic(), None)
         journal.free([], done=3, failed=1)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -116,13 +116,13 @@ class _Meanwhile:
 def test_an_entry_is_never_made_of_two_messages(journal: Journal, column: str) -> None:
     """Else the next message of a slot would be killed for the hard timeout of the one before."""
     other, now = ID[::-1], time.monotonic()
-    journal.hold([0], [ID], [1])
+    journal.hold([0], [ID], bytes([1]))
     assert journal.claim(0, now, 1.0)
 
     def next_message() -> None:
         journal.done(0)
         journal.free([0], done=1)
-        journal.hold([0], [other], [2])
+        journal.hold([0], [other], bytes([2]))
         assert journal.claim(0, now + 1.0, 60.0)
 
     setattr(journal, column, _Meanwhile(getattr(journal, column), next_message))
@@ -131,6 +131,6 @@ def test_an_entry_is_never_made_of_two_messages(journal: Journal, column: str) -
 
 
 def test_an_entry_that_was_overwritten_is_read_all_the_same(journal: Journal) -> None:
-    journal.hold([0], [ID], [1])
+    journal.hold([0], [ID], bytes([1]))
     assert journal.claim(0, float("nan"), None)
     assert [entry.id for entry in journal.entries()] == [ID]

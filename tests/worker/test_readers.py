@@ -96,7 +96,7 @@ class Reader:
         text = encode_message(id=id, contract=contract, queue="mid", options=b"-", body=body)
         kind = self.kinds.of(text)
         delivery = Delivery(version + text[1:], 0, kind, kind.body_at)
-        self.journal.hold([0], [delivery.id], [0])
+        self.journal.hold([0], [delivery.id], bytes([0]))
         return self.decoder.decode(delivery) or delivery
 
     def lookups(self, act: Callable[[], object]) -> int:
@@ -498,7 +498,8 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     ids = [id.encode() for id in stage.send_many([stage.call("nap")] * 4)]
     group = Group("mid", stage.app.declarations.find("nap").contract.id)
     session.sync(4)
-    for job in iter(session.next, None):
+    while session.waiting:
+        job = session.waiting.popleft()
         session.settle(job, Parked(group, job.id))
     if lost != "unpark":
         lose_the_reply(stage, monkeypatch, lost)
@@ -510,7 +511,7 @@ def test_a_lost_reply_parks_and_fetches_nothing_twice(
     if lost == "unpark":
         lose_the_reply(stage, monkeypatch, lost)
     session.unpark(group, 3)
-    fetched = list(iter(session.next, None))
+    fetched = [session.waiting.popleft() for _ in range(len(session.waiting))]
     assert journal.session != first
     assert [job.id for job in fetched] == ids[:3]
     assert all(map(session.owns, fetched))

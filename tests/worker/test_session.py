@@ -41,7 +41,8 @@ class Holder:
     def fetch(self, max_messages: int = 0) -> list[Delivery]:
         """Sync, and take all that wait to be started."""
         self.session.sync(max_messages)
-        return list(iter(self.session.next, None))
+        waiting = self.session.waiting
+        return [waiting.popleft() for _ in range(len(waiting))]
 
     def ack(self, *deliveries: Delivery) -> None:
         for delivery in deliveries:
@@ -199,7 +200,7 @@ def test_next_after_others_ended_the_session_returns_nothing_of_it(stage: Stage)
     held.session.sync(3)
     held.end_session()
     held.session.sync()
-    assert held.session.next() is None
+    assert not held.session.waiting
     assert held.session.free_slots == held.journal.slots
     assert len(held.ready()) == 3
 
@@ -356,7 +357,8 @@ def test_what_was_fetched_behind_a_wait_is_held(stage: Stage) -> None:
     fetch = held.session.fetch_operation()
     assert fetch
     held.session.take(held.broker.call(fetch))
-    first = list(iter(held.session.next, None))
+    first = [*held.session.waiting]
+    held.session.waiting.clear()
     assert [entry.state for entry in held.journal.entries()] == [State.HELD]
     assert len(held.ready()) == 2, "the process may be frozen, so it takes one"
     held.ack(*first)

@@ -1,7 +1,7 @@
 """What a task accepts: signature, payload, schema, fingerprint. No I/O."""
 
 from typedq.contracts.canonical import canonical, document_hash, fingerprint
-from typedq.contracts.contract import MAX_DEPTH, Contract, contract_of
+from typedq.contracts.contract import MAX_DEPTH, Arguments, Contract, contract_of
 from typedq.contracts.foreign import ByPydantic, Json
 from typedq.contracts.fragments import KEYWORDS, READER_KEYWORDS
 from typedq.contracts.guards import too_deep
@@ -13,6 +13,7 @@ __all__ = [
     "MASK",
     "MAX_DEPTH",
     "READER_KEYWORDS",
+    "Arguments",
     "ByPydantic",
     "Contract",
     "Json",

@@ -61,14 +61,21 @@ class Codec:
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
         """Return the payload in `body`."""
-        if len(body) > max_body:
-            raise InvalidBody("$", f"{len(body):,} bytes; the limit is {max_body:,}")
-        if len(body) > LEVEL * max_depth and too_deep(body, max_depth):
-            raise InvalidBody("$", f"nested more than {max_depth} levels deep")
-        try:
-            return self.parse(body)
-        except Exception as error:
-            raise _unreadable(error, body) from error
+        return self.reader(max_body, max_depth)(body)
+
+    def reader(self, max_body: int, max_depth: int) -> Callable[[bytes], Any]:
+        """Return `read` with its bounds, for those who read many bodies."""
+        parse, surely_fits = self.parse, min(max_body, LEVEL * max_depth)
+
+        def read(body: bytes) -> Any:
+            if len(body) > surely_fits:
+                _check_size(body, max_body, max_depth)
+            try:
+                return parse(body)
+            except Exception as error:
+                raise _unreadable(error, body) from error
+
+        return read
 
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """Return the body of `payload`, which `read` accepts and gives back unchanged."""
@@ -141,6 +148,13 @@ class Codec:
             msgspec.convert(plain, kind, builtin_types=_TEXTUAL, strict=True, dec_hook=decode_value)
         except Exception as error:
             raise _placed(error) from error
+
+
+def _check_size(body: bytes, max_body: int, max_depth: int) -> None:
+    if len(body) > max_body:
+        raise InvalidBody("$", f"{len(body):,} bytes; the limit is {max_body:,}")
+    if too_deep(body, max_depth):
+        raise InvalidBody("$", f"nested more than {max_depth} levels deep")
 
 
 def _after(decode: Callable[[bytes], Any], load: Callable[[Any], Any] | None) -> Any:

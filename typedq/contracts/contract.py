@@ -23,6 +23,7 @@ from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
 # Of these types not every value is sent: NaN, infinity, the second of two equal local times.
 _WITH_ODD_VALUES = frozenset((float, Decimal, dt.datetime, dt.time))
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a call: positional, by keyword
 MAX_BODY = 1 << 20  # bytes
 MAX_DEPTH = 64
 
@@ -56,7 +57,7 @@ class Contract:
         self.fingerprint = fingerprint(self.schema)
         self.id = f"{task}@{self.fingerprint}"
         self._codec = Codec(signature.payload)
-        self._read, self.runs_code = self._codec.read, self._codec.runs_code
+        self.runs_code = self._codec.runs_code
         self._payload, self._lone = signature.payload, signature.lone
         self._parameters = {p.name: p for p in signature.parameters}
         by_place = [p for p in signature.parameters if p.place is not p.place.KEYWORD_ONLY]
@@ -89,24 +90,32 @@ class Contract:
 
     def decode(
         self, body: bytes, max_body: int = MAX_BODY, max_depth: int = MAX_DEPTH
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    ) -> Arguments:
         """Return the arguments of a call, without the context. Raises `InvalidBody`."""
-        try:
-            payload = self._read(body, max_body, max_depth)
-        except InvalidBody as error:
-            shown = explain(self.schema, error, lambda: body)
-            if shown is error:
-                raise
-            refusal = shown
-        else:
-            return ((payload,), {}) if self.takes_payload else self._arguments(payload)
-        raise refusal
+        return self.decoder(max_body, max_depth)(body)
+
+    def decoder(self, max_body: int, max_depth: int) -> Callable[[bytes], Arguments]:
+        """Return `decode` with its limits, for those who decode many bodies."""
+        read, takes_payload = self._codec.reader(max_body, max_depth), self.takes_payload
+
+        def decode(body: bytes) -> Arguments:
+            try:
+                payload = read(body)
+            except InvalidBody as error:
+                shown = explain(self.schema, error, lambda: body)
+                if shown is error:
+                    raise
+            else:
+                return ((payload,), {}) if takes_payload else self._arguments(payload)
+            raise shown
+
+        return decode
 
     def without_secrets(self, text: str, body: bytes) -> str:
         """Return a text about a body, or another in place of one that quotes a secret in it."""
         return without_secrets(self.schema, text, body)
 
-    def _arguments(self, payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _arguments(self, payload: Any) -> Arguments:
         if self._lone:
             return (), {self._by_keyword[0]: payload}
         return (

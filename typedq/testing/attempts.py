@@ -8,8 +8,8 @@ from collections.abc import Awaitable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Self, final
 
+from typedq.contracts import Arguments
 from typedq.invoke import (
-    Arguments,
     AsyncTimer,
     Limits,
     Shield,

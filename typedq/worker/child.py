@@ -12,7 +12,7 @@ from typing import final
 
 from typedq.app import TypedQ
 from typedq.broker import DeadBounds, DedicatedClient
-from typedq.process import end_if_copy
+from typedq.process import end_if_copy, owner
 from typedq.telemetry import event, running
 from typedq.worker.coroutines import Coroutines
 from typedq.worker.decoder import MessageDecoder, ServerClock
@@ -134,11 +134,11 @@ class Child:
         self._journal.phase = Phase.BUSY
         session, parked, token = self._session, self._parked, None
         while True:
-            end_if_copy()  # a finalizer forked after its task, as of its exception or arguments
+            if not owner.mark[0]:  # a finalizer forked after its task, as of its arguments
+                end_if_copy()
             if self._stop_request[0]:
                 self.stopping = True  # a task may have held the signal
-            if self._coroutines.running:
-                self._take_ended()
+            self._take_ended()
             lease_is_over = time.monotonic() >= self._lease_deadline[0]
             if session.waiting and (self.stopping or lease_is_over):
                 session.release_waiting()
@@ -160,6 +160,8 @@ class Child:
             token = self._wait()
 
     def _take_ended(self) -> None:
+        if not self._coroutines.running:
+            return
         for delivery in self._coroutines.take_ended():
             self._exclusive = False
             self._session.end(delivery)
@@ -201,9 +203,10 @@ class Child:
     def _run_waiting(self) -> None:
         """Run what was fetched, in order, as far as it may run now."""
         session, decode, run = self._session, self._decoder.decode, self._sync_tasks.run
-        prefetch = self._prefetch
+        prefetch, waiting = self._prefetch, session.waiting
         handover: list[Delivery] = []
-        while not self.stopping and not self._exclusive and (delivery := session.next()):
+        while waiting and not self.stopping and not self._exclusive:
+            delivery = waiting.popleft()
             if delivery.alone and (handover or self._coroutines.running):
                 session.postpone(delivery)
                 break

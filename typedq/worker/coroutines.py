@@ -19,7 +19,7 @@ from typing import Any, NoReturn, final
 
 from typedq.app import TypedQ
 from typedq.invoke import ainvoke
-from typedq.middleware import MiddlewareStack
+from typedq.middleware import MiddlewareStack, copies_of
 from typedq.process import end_if_copy, owner
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
@@ -144,7 +144,7 @@ class Coroutines:
         _end_process()
 
     def _start(self, deliveries: Sequence[Delivery]) -> None:
-        loop, base = self._loop, self.middleware.base
+        loop, new_context = self._loop, copies_of(self.middleware.base)
         assert loop  # noqa: S101 - it calls this
         asyncio._set_running_loop(loop)  # noqa: SLF001 - a task may have unset it
         if not self._deliveries:  # not while others run, of which one may need it
@@ -155,7 +155,7 @@ class Coroutines:
             try:
                 # Not `create_task`, which a task may have patched. A slot is free again only when
                 # its task is over, so each is kept while it runs.
-                task = asyncio.Task(run, loop=loop, context=base.copy())
+                task = asyncio.Task(run, loop=loop, context=new_context())
                 self._tasks[delivery.slot] = task
             except BaseException as error:  # noqa: BLE001 - what else was patched is unknown
                 run.close()

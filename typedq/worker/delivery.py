@@ -10,7 +10,8 @@ import msgspec
 
 from typedq.broker.parking import Parked
 from typedq.broker.settlements import Settlement
-from typedq.invoke import Arguments, Limits, Shield, make_context
+from typedq.contracts import Arguments
+from typedq.invoke import Limits, Shield, make_context
 from typedq.message import (
     ID,
     KIND_AT,
@@ -19,6 +20,7 @@ from typedq.message import (
     Envelope,
     decode_message,
     kind_of,
+    match_ids,
     must_run_alone,
     payload_at,
 )
@@ -38,15 +40,15 @@ class MessageKind:
     text: in their headers, from the contract to their metadata or the space before the payload
     body_at, meta_at: where the payload begins, or 0 and where metadata does
     options: without metadata
-    place: of their queue among those of the child, or None
+    place: of their queue among those of the child; 0 unless it `is_ours`
     counted: the contract under which they count as waiting; b"" for a broadcast, which does not
     typical: how long they run (s), as far as known
     decode: None until the contract is known to be readable; then all after it are set, too
     """
 
     __slots__ = (
-        "body_at", "counted", "decode", "is_async", "limits", "meta_at", "options", "place",
-        "queue", "runs_code", "task", "text", "typical",
+        "body_at", "counted", "decode", "is_async", "is_ours", "limits", "meta_at", "options",
+        "place", "queue", "runs_code", "task", "text", "typical",
     )  # fmt: skip
 
     task: Task[..., Any]
@@ -60,7 +62,8 @@ class MessageKind:
         self.body_at, self.meta_at = (0, end) if has_meta else (end, 0)
         self.options = options + b"}}" if has_meta else options
         self.queue = queue.decode(errors="replace")
-        self.place = queues.index(self.queue) if self.queue in queues else None
+        self.is_ours = self.queue in queues
+        self.place = queues.index(self.queue) if self.is_ours else 0
         self.counted = b"" if queue.startswith(b"_") else contract
         self.typical = UNSEEN_S
         self.decode: Decode | None = None
@@ -134,15 +137,19 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
 
 class Batch(NamedTuple):
-    """Records of messages that were fetched together.
+    """Records of messages that were fetched together, their ids, and the places of their queues.
 
     kinds: the kind of each message, or one kind if all have the same
     all_new: none was delayed, and none ran before
+    all_good: all name a queue of this child, and have hexadecimal ids
     """
 
     deliveries: list[Delivery]
+    ids: list[bytes]
+    places: bytes
     kinds: list[MessageKind]
     all_new: bool
+    all_good: bool
 
 
 @final
@@ -178,4 +185,11 @@ class MessageKinds:
                 alone, all_new = must_run_alone(message), False
             made.append(Delivery(message, slot, kind, body_at, alone))
         self._last = kind
-        return Batch(made, kinds if len(kinds) == 1 else [each.kind for each in made], all_new)
+        ids = [message[ID] for message in messages]
+        if len(kinds) == 1:
+            places, all_good = bytes((kind.place,)) * len(made), kind.is_ours
+        else:
+            kinds = [each.kind for each in made]
+            places, all_good = bytes([k.place for k in kinds]), all(k.is_ours for k in kinds)
+        all_good = all_good and match_ids(b"".join(ids)) is not None
+        return Batch(made, ids, places, kinds, all_new, all_good)

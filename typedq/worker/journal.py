@@ -90,13 +90,13 @@ class Journal:
 
     # --- the child -----------------------------------------------------------------------------
 
-    def hold(self, slots: Sequence[int], ids: Sequence[bytes], places: Sequence[int]) -> None:
+    def hold(self, slots: Sequence[int], ids: Sequence[bytes], places: bytes) -> None:
         """Record messages that were fetched; `places` are those of their queues."""
         column, queues, marks, states = self.ids, self._queues, self._marks, self._states
         if isinstance(slots, range):
             run, n = slice(slots.start, slots.stop), len(slots)
             column[run.start * ID_SIZE : run.stop * ID_SIZE] = b"".join(ids)
-            queues[run], marks[run] = bytes(places), bytes(n)
+            queues[run], marks[run] = places, bytes(n)
             states[run] = bytes([_HELD]) * n
             return
         for slot, id, place in zip(slots, ids, places, strict=True):
@@ -238,6 +238,13 @@ class Journal:
         """Yield the record of every message that the child holds."""
         for slot, state in enumerate(bytes(self._states)):
             if state and (entry := self._entry(slot)):
+                yield entry
+
+    def entries_in(self, state: State) -> Iterator[Entry]:
+        """Yield those in one state; a child may hold a thousand messages, and run one of them."""
+        states, slot = bytes(self._states), -1
+        while (slot := states.find(state, slot + 1)) >= 0:
+            if (entry := self._entry(slot)) and entry.state == state:
                 yield entry
 
     def _entry(self, slot: int) -> Entry | None:

@@ -81,7 +81,7 @@ class TimeoutMonitor:
                 event(logging.ERROR, "killed child does not end; still waiting", pid=child.pid)
             return CHECK_AGAIN_S
         if not child.overdue and child.journal.phase == Phase.BUSY:
-            running = (e for e in child.journal.entries() if e.state == State.RUNNING)
+            running = child.journal.entries_in(State.RUNNING)
             child.overdue = [e.id for e in running if now > e.deadline]
         if not child.overdue:
             return IDLE_CHECK_S
@@ -97,9 +97,10 @@ class TimeoutMonitor:
             return self._requeue_when_stopped(child, now)
         if child.journal.phase != Phase.BUSY:
             return IDLE_CHECK_S
-        entries = list(child.journal.entries())
-        if any(e.state == State.RUNNING and now - e.started > OVERRUN_S for e in entries) and any(
-            e.state == State.HELD and not child.journal.is_revoked(e.slot) for e in entries
+        journal = child.journal
+        running, held = journal.entries_in(State.RUNNING), journal.entries_in(State.HELD)
+        if any(now - e.started > OVERRUN_S for e in running) and any(
+            not journal.is_revoked(e.slot) for e in held
         ):
             # A message may be revoked only while the child can claim none.
             os.kill(child.pid, signal.SIGSTOP)
@@ -128,8 +129,7 @@ class TimeoutMonitor:
     def _revoke(self, child: ChildProcess) -> list[Entry]:
         """Revoke what is held but not claimed; the child checks for that after each claim."""
         journal = child.journal
-        found = (e for e in journal.entries() if e.state == State.HELD)
-        fresh = (e for e in found if not journal.is_revoked(e.slot))
+        fresh = (e for e in journal.entries_in(State.HELD) if not journal.is_revoked(e.slot))
         held = sorted(fresh, key=lambda entry: entry.id, reverse=True)
         for entry in held:
             journal.revoke(entry.slot)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, final
 from typedq.app import TypedQ
 from typedq.broker import DedicatedClient
 from typedq.broker.stats import schema
+from typedq.contracts import Arguments
 from typedq.errors import InvalidBody, InvalidSchema, ServerUnavailable, UnknownTask
-from typedq.invoke import Arguments
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
 
@@ -126,17 +126,14 @@ def _choose(
 
 
 def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
-    contract, (max_body, max_depth) = task.contract, limits
-
-    def decode(body: bytes) -> Arguments:
-        return contract.decode(body, max_body, max_depth)
-
-    return ContractReader(task, decode, contract.runs_code)
+    return ContractReader(task, task.contract.decoder(*limits), task.contract.runs_code)
 
 
 def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
+    decode_old = upcaster.contract.decoder(*limits)
+
     def decode(body: bytes) -> Arguments:
-        args, kwargs = upcaster.contract.decode(body, *limits)
+        args, kwargs = decode_old(body)
         try:
             call: Any = upcaster.fn(*args, **kwargs)
         except BaseException as error:  # SystemExit, too, would end the child, and the next one

@@ -21,7 +21,7 @@ from typedq.broker.settlements import (
     settle_and_fetch,
 )
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import ID, are_ids, is_message, uncancelled
+from typedq.message import ID, is_message, match_ids, uncancelled
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery, MessageKinds
 from typedq.worker.journal import Journal, State, compact, new_session
@@ -37,7 +37,8 @@ class Session:
 
     A record is a `Delivery`: in `_records` from the fetch until it ended, in `waiting` until it is
     started, in `unsettled` until the server knows how it ended. Its row in the journal tells the
-    supervisor the same, should this process die. The child only reads `waiting` and `unsettled`.
+    supervisor the same, should this process die. The child takes what it starts from the left of
+    `waiting`, and only reads `unsettled`.
     """
 
     def __init__(
@@ -71,15 +72,6 @@ class Session:
         return self._records[delivery.slot] is delivery
 
     # --- what the child asks and reports ---------------------------------------------------------
-
-    def next(self) -> Delivery | None:
-        """Take the next message to start, oldest first."""
-        while self.waiting:
-            delivery = self.waiting.popleft()
-            if self._records[delivery.slot] is delivery:
-                return delivery
-            self.release(delivery)
-        return None
 
     def postpone(self, delivery: Delivery) -> None:
         """Return a message to the front of those that wait, until it can run alone."""
@@ -235,22 +227,22 @@ class Session:
             return
         n, records = len(messages), self._records
         self.bytes_each = sum(map(len, messages)) // n
-        ids, slots = [message[ID] for message in messages], compact(self._free[-n:])
+        slots = compact(self._free[-n:])
         del self._free[-n:]
-        deliveries, kinds, all_new = self._kinds.deliveries(messages, slots)
-        for delivery in deliveries:
+        batch = self._kinds.deliveries(messages, slots)
+        for delivery in batch.deliveries:
             records[delivery.slot] = delivery
         if self._tally:
-            self._tally.track(slots, [kind.text for kind in kinds], () if all_new else messages)
-        self._journal.hold(slots, ids, [kind.place or 0 for kind in kinds] * (n // len(kinds)))
-        are_good = are_ids(b"".join(ids)) and None not in [kind.place for kind in kinds]
-        if are_good:
-            self.waiting.extend(deliveries)
+            texts = [kind.text for kind in batch.kinds]
+            self._tally.track(slots, texts, () if batch.all_new else messages)
+        self._journal.hold(slots, batch.ids, batch.places)
+        if batch.all_good:
+            self.waiting.extend(batch.deliveries)
             return
-        for delivery in deliveries:
-            if delivery.kind.place is None:
+        for delivery in batch.deliveries:
+            if not delivery.kind.is_ours:
                 why = "it names another queue than the one it was in"
-            elif not are_ids(delivery.id):
+            elif not match_ids(delivery.id):
                 why = "its id is not 26 hexadecimal digits"
             else:
                 self.waiting.append(delivery)
@@ -287,9 +279,10 @@ class Session:
         known = {delivery.id for delivery in (*self._records, *self.unsettled) if delivery}
         self._track([held[id] for id in sorted(held.keys() - known)[: len(self._free)]])
         cancelled = {message[ID] for message in replaced.messages if uncancelled(message)}
-        for delivery in [each for each in self.waiting if each.id in cancelled]:
-            self.waiting.remove(delivery)
-            self.release(delivery)  # the server drops it
+        for delivery in [*self.waiting]:
+            if delivery.id in cancelled or not self.owns(delivery):
+                self.waiting.remove(delivery)
+                self.release(delivery)  # the server drops it
 
 
 def _by_kind(ended: Sequence[Delivery]) -> Groups:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextvars
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import final
 
 from typedq.invoke import invoke
+from typedq.middleware import copies_of
 from typedq.process import end_if_copy, owner
 from typedq.telemetry import running
 from typedq.worker.coroutines import Coroutines
@@ -32,46 +34,44 @@ class SyncTasks:
         self._coroutines, self._alarm = coroutines, Alarm()
         self._delivery: Delivery | None = None
         signal.signal(CANCEL, self._on_cancel)
-        self._base: contextvars.Context | None = None
+        self._new_context: Callable[[], contextvars.Context] | None = None
 
     def run(self, delivery: Delivery) -> None:
         """Run one, if it may still run. Never raises."""
         if not owner.mark[0]:  # a finalizer forked after the task before
             end_if_copy()
-        kind, began, process = delivery.kind, time.monotonic(), self._middleware.process
+        kind, slot, journal = delivery.kind, delivery.slot, self._journal
+        began = time.monotonic()
         if began >= delivery.until:
             delivery.settlement = expire(delivery)
             return
-        delivery.started = self._journal.claim(delivery.slot, began, kind.limits.hard)
-        if not delivery.started:
+        if not journal.claim(slot, began, kind.limits.hard):
             return
-        self._delivery = delivery
-        base = self._base or self._make_base()
-        base.copy().run(self._attempt, delivery)
+        delivery.started, self._delivery = True, delivery
+        middleware, task = self._middleware, kind.task
+        context, process = (self._new_context or self._prepare())(), middleware.process
+        if kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
+            context.run(running.set, delivery.labels)
+        try:
+            was_awaited = context.run(invoke, delivery, middleware, self._alarm)
+            journal.done(slot)
+            if was_awaited:
+                kind.is_async = True  # from now on others run beside it
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
+            if process:  # first: it may have closed the log, or its recursion
+                process.restore_after(task)
+            delivery.settlement = context.run(failed, delivery, error)
         delivery.arguments = NO_ARGUMENTS  # may be large, and others of the batch are to run
         ended = time.monotonic()
         delivery.took = ended - began
-        if process and (ended >= process.due or kind.task not in process.tidy):
-            process.restore_after(kind.task)
+        if process and (ended >= process.due or task not in process.tidy):
+            process.restore_after(task)
 
-    def _attempt(self, delivery: Delivery) -> None:
-        if delivery.kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
-            running.set(delivery.labels)
-        try:
-            was_awaited = invoke(delivery, self._middleware, self._alarm)
-            self._journal.done(delivery.slot)
-        except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            if self._middleware.process:  # first: it may have closed the log, or its recursion
-                self._middleware.process.restore_after(delivery.kind.task)
-            delivery.settlement = failed(delivery, error)
-            return
-        if was_awaited:
-            delivery.kind.is_async = True  # from now on others run beside it
-
-    def _make_base(self) -> contextvars.Context:
-        self._base = self._middleware.base.copy()
-        self._base.run(running.set, self._labels)
-        return self._base
+    def _prepare(self) -> Callable[[], contextvars.Context]:
+        base = self._middleware.base.copy()
+        base.run(running.set, self._labels)
+        self._new_context = copies_of(base)
+        return self._new_context
 
     def _labels(self) -> dict[str, str]:
         """Of the task that runs. To set a variable for each costs as much as a short task."""

@@ -14,12 +14,12 @@ from typing import Any, final
 import msgspec
 
 from typedq.errors import Cancelled, SoftTimeout
-from typedq.invoke import call_attempt, call_task
+from typedq.invoke import invoke
 
 _AGAIN_S = 0.01  # until a timeout is tried again that could not be raised
 # A request must not be cut, nor what the first one does: imports, and the start of a server.
 _OURS = ("typedq.broker", "typedq.producer")
-_CALLERS = (call_task.__code__, call_attempt.__code__)  # what they call is the task, or ours
+_CALLER = invoke.__code__  # what it calls is the task, or ours
 
 
 @final
@@ -130,7 +130,7 @@ def _may_interrupt(frame: FrameType | None) -> bool:
     """Return True in a frame of a task, unless it is inside one of our requests to the server."""
     is_foreign = False
     while frame is not None:
-        if frame.f_code in _CALLERS:
+        if frame.f_code is _CALLER:
             return is_foreign
         found = frame.f_globals.get("__name__")
         name = found if isinstance(found, str) else ""
