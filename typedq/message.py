@@ -13,6 +13,8 @@ import itertools
 import os
 import re
 import time
+from collections.abc import Callable
+from operator import methodcaller
 from typing import Final, NamedTuple, final
 
 import msgspec
@@ -32,9 +34,10 @@ ID_SIZE: Final = 26
 META: Final = b'"m":{'  # begins metadata: the last option, an object of texts without inner braces
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed
 _FIELDS = 10
+_HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 NEW: Final = b" 0 00 000 0000000000000 "  # behind the version: never failed, and due at once
-# Matches one id, or several that are joined, of hexadecimal digits alone.
-match_ids: Final = re.compile(rb"[0-9a-fA-F]*+").fullmatch
+# What is left of one id, or of several that are joined, without hexadecimal digits.
+wrong_digits: Final[Callable[[bytes], bytes]] = methodcaller("translate", None, _HEXADECIMAL)
 
 _MESSAGE = re.compile(
     rb"[1-9] \d \d\d \d{3} \d{13} [^ ]{26} [a-z\d_.-]+@[0-9a-fA-F]+ [a-z\d_.-]+ [^ ]+ .",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, 
 import msgspec
 
 from typedq.errors import BadMessage, InvalidId, SearchLimit
-from typedq.message import decode_message, is_broadcast, match_ids, uncancelled
+from typedq.message import decode_message, is_broadcast, uncancelled, wrong_digits
 from typedq.policy import decode_meta
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ async def arun(broker: Broker, steps: Steps[T]) -> T:
 
 def check_id(id: object) -> str:
     """Return the id of a message. Raises InvalidId."""
-    if isinstance(id, str) and len(id) == 26 and id.isascii() and match_ids(id.encode()):
+    if isinstance(id, str) and len(id) == 26 and id.isascii() and not wrong_digits(id.encode()):
         return id
     raise InvalidId(id, "a message id has 26 hexadecimal digits, as in a receipt or the log")
 

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from tests.broker.states import MoveChecker
 from typedq.broker import OutgoingMessage, operations, parking, search, settlements, stats
+from typedq.broker.settlements import Fetched
 from typedq.message import decode_message, uncancelled
 
 if TYPE_CHECKING:
@@ -268,11 +269,8 @@ class Moves(RuleBasedStateMachine):
         numbers = Counter(self.mail[id].contract.encode() for id in held)
         wrong = numbers + Counter({b"t@0": 1}) if off > 0 else Counter(dict(numbers.most_common(1)))
         if off and wrong != numbers:
-            assert self.place.work(name, want, settlements.AckAll(wrong, held[0].encode())) == (
-                True,
-                None,
-                [],
-            )
+            refused = self.place.work(name, want, settlements.AckAll(wrong, held[0].encode()))
+            assert refused == Fetched(True, None, [])
         worked = self.place.work(name, want, settlements.AckAll(numbers, held[-1].encode()))
         assert (worked.alive, worked.settled) == (True, len(held))
         for id in held:
@@ -348,8 +346,10 @@ class Moves(RuleBasedStateMachine):
             settlements.Release(id, "mid"),
         )
         name = data.draw(st.sampled_from(self.gone))
-        assert self.place.work(name, want, *settle) == (False, 0, [])
-        assert self.place.work(name, want, settlements.AckAll({b"t@0": 1}, id)) == (False, 0, [])
+        assert self.place.work(name, want, *settle) == Fetched(False, 0, [])
+        assert self.place.work(name, want, settlements.AckAll({b"t@0": 1}, id)) == Fetched(
+            False, 0, []
+        )
 
     # --- parking ---------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import pytest
 from typedq import reasons
 from typedq.broker import operations, settlements
 from typedq.broker.operations import Replaced
+from typedq.broker.settlements import Fetched
 from typedq.message import Envelope, decode_message
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def test_replace_of_a_session_moves_everything_and_ends_the_old_id(place: Place)
     assert (place.flying("a"), place.flying("b")) == (set(), set(ids))
     assert place.redis.hgetall(place.keys.session_queues) == {b"b": b"high mid low"}
     late = place.work("a", 3, settlements.Ack(place.contract.encode(), [ids[0].encode()]))
-    assert late == (False, 0, [])
+    assert late == Fetched(False, 0, [])
     assert place.flying("b") == set(ids)
     assert renew(place, "a") == ["a"]
 

@@ -11,6 +11,7 @@ import pytest
 from tests.broker.garbage import GARBAGE, HEAD, ID
 from typedq import reasons
 from typedq.broker import DeadBounds, operations, search, settlements
+from typedq.broker.settlements import Fetched
 from typedq.message import decode_message, encode_message, new_ids
 
 if TYPE_CHECKING:
@@ -53,21 +54,21 @@ def test_fetch_from_several_queues_is_by_strict_priority(place: Place) -> None:
 
 def test_fetch_from_empty_queues_returns_nothing(place: Place) -> None:
     place.open("s")
-    assert place.work("s", 5) == (True, 0, [])
+    assert place.work("s", 5) == Fetched(True, 0, [])
     assert "flight:s" not in place.names()
 
 
 def test_fetch_of_a_session_that_is_not_open_returns_nothing(place: Place) -> None:
     place.fill(1)
     before = place.snapshot()
-    assert place.work("stranger", 1) == (False, 0, [])
+    assert place.work("stranger", 1) == Fetched(False, 0, [])
     assert place.snapshot() == before
 
 
 def test_fetch_of_an_ended_session_returns_its_wake_token(place: Place) -> None:
     place.fill(1)
     place.redis.delete(place.keys.wake("mid"))  # as BLPOP took it
-    assert place.work("stranger", 1, token="mid") == (False, 0, [])
+    assert place.work("stranger", 1, token="mid") == Fetched(False, 0, [])
     assert place.tokens() == "mid"
 
 
@@ -76,7 +77,7 @@ def test_each_settlement_removes_the_message_from_flight(place: Place, kind: str
     place.open("s")
     [id] = place.fill(1)
     [message] = place.work("s", 1).messages
-    assert place.work("s", 0, all_settlements(id, place.contract)[kind]) == (True, 1, [])
+    assert place.work("s", 0, all_settlements(id, place.contract)[kind]) == Fetched(True, 1, [])
     assert place.flying("s") == set()
     where = (place.ready(), place.delayed(), place.dead())
     expected = {
@@ -194,12 +195,9 @@ def test_settle_and_fetch_in_one_round_trip(place: Place) -> None:
 
 def test_an_ack_of_nothing_is_nothing(place: Place) -> None:
     place.open("s")
-    assert place.work("s", 0, settlements.Ack(place.contract.encode(), [])) == (True, 0, [])
-    assert place.work("s", 0, settlements.AckAll({place.contract.encode(): 0}, b"")) == (
-        True,
-        0,
-        [],
-    )
+    assert place.work("s", 0, settlements.Ack(place.contract.encode(), [])) == Fetched(True, 0, [])
+    nothing = settlements.AckAll({place.contract.encode(): 0}, b"")
+    assert place.work("s", 0, nothing) == Fetched(True, 0, [])
 
 
 def test_ack_all_of_what_is_held_acknowledges_it_by_number(place: Place) -> None:
@@ -227,7 +225,7 @@ def test_ack_all_of_another_number_settles_and_fetches_nothing(
     acks = settlements.AckAll(
         {place.contract.encode(): number}, id.encode() if known else b"f" * 26
     )
-    assert place.work("s", 9, acks, token="mid") == (True, None, [])
+    assert place.work("s", 9, acks, token="mid") == Fetched(True, None, [])
     assert place.snapshot() == before
 
 

@@ -91,8 +91,7 @@ def test_a_batch_that_was_counted_before_a_kill_is_not_counted_again() -> None:
     assert tally.row(0)[0] == 2 * len(made)
 
 
-def test_slots_are_a_range_if_each_follows_the_one_before() -> None:
-    assert compact([4, 5, 6]) == range(4, 7)
-    assert compact([7]) == range(7, 8)
-    for others in ([6, 5, 4], [4, 6], [4, 6, 5], [4, 5, 5]):
+def test_many_slots_are_a_range_if_each_follows_the_one_before() -> None:
+    assert compact([4, 5, 6, 7]) == range(4, 8)
+    for others in ([6, 5, 4, 3], [4, 6, 7, 8], [4, 6, 5, 7], [4, 5, 5, 6]):
         assert compact(others) == others

@@ -10,7 +10,7 @@ import pytest
 from typedq.broker import operations, settlements
 from typedq.message import ID
 from typedq.worker.journal import new_session
-from typedq.worker.waiting import Waiter
+from typedq.worker.waiting import Waiter, Woken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,11 +108,11 @@ def test_the_server_fetches_as_it_gives_the_token(
     stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
 ) -> None:
     id = stage.send("nap", queue="low")
-    place, fetched = waiter.wait_and_run(5.0, fetch)
-    assert place == 1
-    assert [message[ID].decode() for message in fetched.messages] == [id]
+    woken = waiter.wait_and_run(5.0, fetch)
+    assert woken.token == 1
+    assert [message[ID].decode() for message in woken.result.messages] == [id]
     assert stage.redis.llen(stage.keys.wake("low")) == 0
-    assert waiter.wait_and_run(0.01, fetch) == (None, settlements.Fetched(True, 0, []))
+    assert waiter.wait_and_run(0.01, fetch) == Woken(None, settlements.Fetched(True, 0, []))
 
 
 def test_a_fetch_leaves_a_token_for_what_it_left(
@@ -122,8 +122,8 @@ def test_a_fetch_leaves_a_token_for_what_it_left(
     stage.send_many([stage.app.tasks["nap"].options(queue="high").call()] * 6)
     stage.send("nap", queue="low")
     stage.redis.delete(stage.keys.wake("high"))  # somebody else took it, and has not fetched yet
-    place, fetched = waiter.wait_and_run(5.0, fetch)
-    assert (place, len(fetched.messages)) == (1, 5)
+    woken = waiter.wait_and_run(5.0, fetch)
+    assert (woken.token, len(woken.result.messages)) == (1, 5)
     assert [stage.redis.llen(stage.keys.wake(queue)) for queue in ("high", "low")] == [1, 1]
 
 
@@ -132,7 +132,7 @@ def test_a_fetch_leaves_no_token_of_a_paused_queue(
 ) -> None:
     stage.send("nap", queue="low")
     stage.redis.sadd(stage.keys.paused, stage.keys.ready("low"))
-    assert waiter.wait_and_run(5.0, fetch) == (1, settlements.Fetched(True, 0, []))
+    assert waiter.wait_and_run(5.0, fetch) == Woken(1, settlements.Fetched(True, 0, []))
     assert stage.redis.llen(stage.keys.wake("low")) == 0
 
 
@@ -160,7 +160,7 @@ def test_who_asks_a_server_that_forgot_the_script_has_the_token_only(
 ) -> None:
     stage.send("nap", queue="low")
     stage.redis.script_flush()
-    assert waiter.wait_and_run(5.0, fetch) == (1, None)
+    assert waiter.wait_and_run(5.0, fetch) == Woken(1, None)
     assert stage.app.broker.call(fetch).messages
     stage.send("nap", queue="low")
     assert waiter.wait_and_run(5.0, fetch).result.messages
@@ -176,7 +176,7 @@ def test_a_wait_whose_fetch_may_have_run_counts_as_a_lost_connection(
     if how == "killed":
         [blocked] = [each for each in stage.redis.client_list() if each["cmd"] == "blpop"]
         stage.redis.client_kill_filter(_id=str(blocked["id"]))
-        assert waiter.wait_and_run(1.0, fetch) == (None, None)
+        assert waiter.wait_and_run(1.0, fetch) == Woken(None, None)
     else:
         waiter._close_requests()
     assert stage.app.broker.lost_connections > before

@@ -7,6 +7,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
+import msgspec
+
 from typedq.broker.keys import Keys
 from typedq.broker.operations import DEFAULT_BOUNDS, DeadBounds
 from typedq.broker.script import Argument, Operation, script
@@ -112,7 +114,7 @@ class Release(NamedTuple):
 Settlement = Ack | Retry | DeadLetter | Discard | Cancel | Expire | Release
 
 
-class Fetched(NamedTuple):
+class Fetched(msgspec.Struct, frozen=True):
     """Reply to settle_and_fetch and unpark; `alive` is False if others ended the session.
 
     settled: how many messages; None if nothing was done because `AckAll` does not match the

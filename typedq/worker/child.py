@@ -189,7 +189,8 @@ class Child:
             return None  # no token tells of parked messages
         if budget and not self._coroutines.running and (fetch := session.fetch_operation()):
             self._journal.phase = Phase.IDLE
-            place, fetched = self.waiter.wait_and_run(POLL_S, fetch)
+            woken = self.waiter.wait_and_run(POLL_S, fetch)
+            place, fetched = woken.token, woken.result
         else:
             # A message that must run alone waits for the coroutines that run.
             timeout = EXCLUSIVE_POLL_S if session.waiting else POLL_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, NamedTuple, Protocol, final
+from typing import Any, Protocol, final
 
 import msgspec
 
@@ -20,9 +20,9 @@ from typedq.message import (
     Envelope,
     decode_message,
     kind_of,
-    match_ids,
     must_run_alone,
     payload_at,
+    wrong_digits,
 )
 from typedq.policy import Context
 from typedq.task import Task
@@ -136,7 +136,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
         return {"task": self.kind.task.name, "id": self.id.decode()}
 
 
-class Batch(NamedTuple):
+class Batch(msgspec.Struct, frozen=True):
     """Records of messages that were fetched together, their ids, and the places of their queues.
 
     kinds: the kind of each message, or one kind if all have the same
@@ -191,5 +191,5 @@ class MessageKinds:
         else:
             kinds = [each.kind for each in made]
             places, all_good = bytes([k.place for k in kinds]), all(k.is_ours for k in kinds)
-        all_good = all_good and match_ids(b"".join(ids)) is not None
+        all_good = all_good and not wrong_digits(b"".join(ids))
         return Batch(made, ids, places, kinds, all_new, all_good)

@@ -55,6 +55,7 @@ class Entry(NamedTuple):
 
 # Plain ints: an enum member costs more than the write it stands for.
 _NEVER = float("inf")
+_MANY = 4
 _TRIES = 100  # to read a record that changes; memory that a task overwrote may hold a NaN
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
@@ -271,6 +272,11 @@ class Journal:
 
 
 def compact(slots: list[int]) -> Sequence[int]:
-    """Return slots as a range if each follows the one before: what is of them lies side by side."""
+    """Return slots as a range if each follows the one before: what is of them lies side by side.
+
+    Few are not worth it.
+    """
+    if len(slots) < _MANY:
+        return slots
     run = range(slots[0], slots[0] + len(slots))
     return run if slots == [*run] else slots

@@ -21,7 +21,7 @@ from typedq.broker.settlements import (
     settle_and_fetch,
 )
 from typedq.errors import ServerError, ServerRefused
-from typedq.message import ID, is_message, match_ids, uncancelled
+from typedq.message import ID, is_message, uncancelled, wrong_digits
 from typedq.telemetry import event
 from typedq.worker.delivery import Delivery, MessageKinds
 from typedq.worker.journal import Journal, State, compact, new_session
@@ -242,7 +242,7 @@ class Session:
         for delivery in batch.deliveries:
             if not delivery.kind.is_ours:
                 why = "it names another queue than the one it was in"
-            elif not match_ids(delivery.id):
+            elif wrong_digits(delivery.id):
                 why = "its id is not 26 hexadecimal digits"
             else:
                 self.waiting.append(delivery)

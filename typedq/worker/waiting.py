@@ -8,7 +8,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, final
+from typing import Any, final
+
+import msgspec
 
 from typedq.broker import Broker
 from typedq.broker.connections import NO_SCRIPT, result_of
@@ -23,7 +25,7 @@ _END_S = 2.0  # a request that does not end within this after it was told to is 
 _PAUSE_S = 0.1  # after a failure
 
 
-class Woken(NamedTuple):
+class Woken(msgspec.Struct, frozen=True):
     """What ended a wait.
 
     token: the place of the key whose token was taken, or None
@@ -172,15 +174,15 @@ class Waiter:
         """
         if received := [request for request in requests if request.has_reply()]:
             return received
-        poll = select.poll()
-        for file in (self._read, *(request.fileno() for request in requests)):
+        poll, files = select.poll(), {request.fileno(): request for request in requests}
+        for file in (self._read, *files):
             poll.register(file, select.POLLIN)
-        ready = {file for file, _ in poll.poll(max(0.0, timeout) * 1000)}
+        ready = [file for file, _ in poll.poll(max(0.0, timeout) * 1000)]
         if self._read in ready:
             with suppress(BlockingIOError):
                 while os.read(self._read, 4096):
                     pass
-        return [request for request in requests if request.fileno() in ready]
+        return [files[file] for file in ready if file in files]
 
     def _end_request(self) -> None:
         """Have the server end the wait, by a token that nobody else waits for.
