@@ -30,15 +30,18 @@ MEANINGLESS = {
 
 
 @contextmanager
-def answering(*replies: bytes) -> Iterator[tuple[str, Callable[[], int]]]:
-    """A server that gives these replies to scripts, the last one for ever; its count of clients."""
+def answering(*replies: bytes, to: bytes = b"EVAL") -> Iterator[tuple[str, Callable[[], int]]]:
+    """A server that gives these replies to scripts, the last one for ever; its count of clients.
+
+    to: another command that is answered so
+    """
     left, clients = list(replies), list[int]()
 
     class Talk(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             clients.append(1)
             while data := self.request.recv(1 << 20):
-                if b"EVAL" in data:
+                if to in data:
                     self.request.sendall(left.pop(0) if left[1:] else left[0])
                 else:
                     self.request.sendall(HELLO if b"HELLO" in data else b"+OK\r\n")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from typedq.broker import operations, settlements
+from tests.broker.test_strange_replies import MEANINGLESS, answering
+from typedq.broker import Broker, operations, settlements
 from typedq.message import ID
 from typedq.worker.journal import new_session
 from typedq.worker.waiting import Waiter, Woken
@@ -166,13 +167,37 @@ def test_who_asks_a_server_that_forgot_the_script_has_the_token_only(
     assert waiter.wait_and_run(5.0, fetch).result.messages
 
 
+def test_a_fetch_that_is_refused_leaves_the_token_to_whoever_acts_on_it(
+    stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched]
+) -> None:
+    stage.send("nap", queue="low")
+    stage.redis.set(in_flight := fetch.keys[1], "no hash")
+    assert waiter.wait_and_run(5.0, fetch) == Woken(1, None)
+    stage.redis.delete(in_flight)
+    assert stage.app.broker.call(fetch).messages
+
+
+@pytest.mark.parametrize(
+    "reply", [reply for name, reply in MEANINGLESS.items() if name != "nothing"]
+)
+def test_a_wait_whose_reply_has_no_meaning_is_a_lost_connection(reply: bytes) -> None:
+    with answering(reply, to=b"BLPOP") as (url, clients):
+        broker = Broker(url, "x")
+        waiter = Waiter(broker, [broker.keys.wake("low")])
+        assert waiter.wait(5.0) is None
+        assert broker.lost_connections == 1
+        assert waiter.wait(5.0) is None
+        assert clients() == 2
+        waiter.close()
+
+
 @pytest.mark.parametrize("how", ["killed", "silent"])
 def test_a_wait_whose_fetch_may_have_run_counts_as_a_lost_connection(
     stage: Stage, waiter: Waiter, fetch: Operation[settlements.Fetched], how: str
 ) -> None:
     """By that count a session knows that it may hold what it never received."""
     before = stage.app.broker.lost_connections
-    waiter._tokens.send(["BLPOP", waiter._own_key, 5], fetch)
+    waiter._tokens.send(waiter._wait_for_token, fetch)
     if how == "killed":
         [blocked] = [each for each in stage.redis.client_list() if each["cmd"] == "blpop"]
         stage.redis.client_kill_filter(_id=str(blocked["id"]))

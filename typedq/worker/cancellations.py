@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from typedq.app import TypedQ
-from typedq.broker.script import Argument
+from typedq.broker.script import Operation
 from typedq.broker.search import cancellations
 from typedq.worker.broadcasts import CHECK_S, BroadcastConsumer
 from typedq.worker.child_process import ChildProcess
@@ -85,13 +85,14 @@ class StreamReader:
     def __init__(self, broadcasts: BroadcastConsumer, cancels: CancellationConsumer) -> None:
         self._broadcasts, self._cancels, self._is_listening = broadcasts, cancels, False
 
-    def request(self) -> Sequence[Argument] | None:
-        """Return the request that blocks until a stream has something new; None to make none."""
+    def request(self) -> Operation[bool] | None:
+        """Return what blocks until a stream has something new; None to ask for nothing."""
         if not self._is_listening:
             return None
         streams = [self._broadcasts.place, self._cancels.place]
         keys, cursors = zip(*streams, strict=True)
-        return ("XREAD", "COUNT", 1, "BLOCK", 5000, "STREAMS", *keys, *cursors)
+        options = ("COUNT", 1, "BLOCK", 5000)
+        return Operation("XREAD", (), [*options, "STREAMS", *keys, *cursors], bool)
 
     def step(self, now: float) -> float:
         """Consume what is new. If one of both fails, the other is consumed all the same."""

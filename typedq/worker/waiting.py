@@ -8,18 +8,19 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import msgspec
 
 from typedq.broker import Broker
-from typedq.broker.connections import NO_SCRIPT, result_of
+from typedq.broker.connections import command_of, result_of
 from typedq.broker.failures import Failure, Lost, Refused
 from typedq.broker.operations import wake_worker
-from typedq.broker.script import Argument, Operation
+from typedq.broker.script import Operation
 from typedq.errors import ServerError
 from typedq.process import WORKER_SIGNALS
 
+T = TypeVar("T")
 _BLOCK_S = 2  # so long, a process that is gone may still be given a token
 _END_S = 2.0  # a request that does not end within this after it was told to is lost
 _PAUSE_S = 0.1  # after a failure
@@ -44,31 +45,26 @@ class _Request:
     def __init__(self, broker: Broker) -> None:
         self._connection, self._sent_at = broker.connection(), 0.0
 
-    def send(self, command: Sequence[Argument], then: Operation[Any] | None = None) -> None:
+    def send(self, command: Operation[Any], then: Operation[Any] | None = None) -> None:
         """Send it, unless the reply to the last one is still to come."""
         now = time.monotonic()
         if not self._sent_at:
             self._connection.close_if_stale()
-            self._connection.send(command, then)
+            self._connection.send(command_of(command), then)
             self._sent_at = now
         elif now - self._sent_at > 2 * _BLOCK_S:
             raise Lost("no reply")
 
-    def read(self, then: Operation[Any] | None = None) -> tuple[Any, Any]:
-        """Read the reply, and the result of what was sent behind the command.
-
-        The reply is None if nothing came within the time that the command gives, the result if the
-        server does not know that script yet.
-        """
-        reply, result = self._connection.read(), None
+    def read(self, command: Operation[T], then: Operation[Any] | None = None) -> tuple[T, Any]:
+        """Read the results of what was sent, None for what the server refused to run behind it."""
+        found, result = result_of(command, self._connection.read()), None
         if then:
-            try:
+            # Such as for an unknown script: the token counts all the same, and whoever acts on it
+            # sends the script, or meets the same refusal.
+            with suppress(Refused):
                 result = result_of(then, self._connection.read())
-            except Refused as refused:
-                if refused.code != NO_SCRIPT:
-                    raise
         self._sent_at = 0.0
-        return reply, result
+        return found, result
 
     def has_reply(self) -> bool:
         """Return True if a reply was received, also where the socket does not show it."""
@@ -92,8 +88,8 @@ class Waiter:
 
     persistent: the request to the server outlives a wait that something else ended; for those who
         are never too busy to act on a token
-    extra_request: returns another command that blocks, or None; its reply counts as a token behind
-        the last key
+    extra_request: returns another command that blocks, or None; if its result is true, it counts
+        as a token behind the last key
     """
 
     def __init__(
@@ -102,11 +98,12 @@ class Waiter:
         keys: Sequence[str],
         *,
         persistent: bool = False,
-        extra_request: Callable[[], Sequence[Argument] | None] = lambda: None,
+        extra_request: Callable[[], Operation[bool] | None] = lambda: None,
     ) -> None:
         broker.use_worker_name()
         self._keys = list(keys)
         self._own_key = broker.keys.wake(f"_{os.urandom(8).hex()}")
+        self._wait_for_token = Operation("BLPOP", [*keys, self._own_key], [_BLOCK_S], self._place)
         self._broker, self._tokens, self._extra = broker, _Request(broker), _Request(broker)
         self._persistent, self._extra_request = persistent, extra_request
         self._read, self._write = os.pipe()
@@ -148,14 +145,14 @@ class Waiter:
     def _wait(self, timeout: float, tokens: bool, then: Operation[Any] | None) -> Woken:
         requests: list[_Request] = []
         if tokens:
-            self._tokens.send(["BLPOP", *self._keys, self._own_key, _BLOCK_S], then)
+            self._tokens.send(self._wait_for_token, then)
             requests.append(self._tokens)
-        if command := self._extra_request():
-            self._extra.send(command)
+        if extra := self._extra_request():
+            self._extra.send(extra)
             requests.append(self._extra)
         ready = self._poll(requests, timeout)
-        if self._extra in ready:
-            return Woken(len(self._keys) if self._extra.read()[0] else None)
+        if extra and self._extra in ready:
+            return Woken(len(self._keys) if self._extra.read(extra)[0] else None)
         if not tokens:
             return Woken()
         if self._tokens not in ready:
@@ -163,9 +160,12 @@ class Waiter:
                 return Woken()
             # A worker that is about to be busy must not take a token: end the request first.
             self._end_request()
-        reply, result = self._tokens.read(then)
-        key = reply[0].decode() if reply else self._own_key
-        return Woken(None if key == self._own_key else self._keys.index(key), result)
+        return Woken(*self._tokens.read(self._wait_for_token, then))
+
+    def _place(self, reply: list[bytes] | None) -> int | None:
+        """Return the place of the key whose token a `BLPOP` took; None if nothing came in time."""
+        key = self._own_key if reply is None else reply[0].decode()
+        return None if key == self._own_key else self._keys.index(key)
 
     def _poll(self, requests: Sequence[_Request], timeout: float) -> list[_Request]:
         """Wait for a reply or the pipe; return the requests that have a reply, and empty the pipe.
