@@ -8,7 +8,6 @@ What may be sent again is decided by the exchange: a generator that yields opera
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -115,7 +114,7 @@ class Connection(Producer):
         if self._redis is None:
             self._redis = self._endpoint.open()
             self._socket, self._reader = redis_py.inputs(self._redis)
-            self._poll = _poll_of(self._socket)
+            self._poll = redis_py.poll_of(self._socket)
         packed = pack(tuple(command)) + (pack(command_of(then)) if then else b"")
         try:
             self._redis.send_packed_command([packed], check_health=False)
@@ -180,15 +179,6 @@ class Connection(Producer):
         if self._redis is not None:
             self._redis.disconnect()
             self._redis = None
-
-
-def _poll_of(socket: Any) -> Any:
-    """Return what tells whether there is something to read; None where nothing but redis-py can."""
-    if not hasattr(select, "poll"):
-        return None
-    poll = select.poll()
-    poll.register(socket, select.POLLIN)
-    return poll
 
 
 def result_of(operation: Operation[T], reply: Any) -> T:
