@@ -290,7 +290,10 @@ class _Ids:
                 self.renew()  # the counter is exhausted; a new process part keeps ids unique
                 return self.take(count)
             first = "%026x" % (now | block)  # an f-string would take twice as long
-            ids += [first[:-2] + last for last in _BLOCK[:left]] if left > 1 else (first,)
+            if count == 1:
+                return [first]
+            begin = first[:-2]
+            ids += [begin + last for last in _BLOCK[:left]]
         return ids
 
 

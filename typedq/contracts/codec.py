@@ -57,6 +57,7 @@ class Codec:
         self._exact = any(walk.ambiguous for walk in walks)
         partly = partly or any(is_partial(cls) for walk in walks for cls in walk.classes)
         self._moments = moments or any(walk.moments for walk in walks)
+        self._may_be_odd = self._float_keys or self._decimals or self._moments
         self._closely = partly or self._exact or any(walk.times for walk in walks)
 
     def read(self, body: bytes, max_body: int, max_depth: int) -> Any:
@@ -73,17 +74,22 @@ class Codec:
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """Return the body of `payload`, which `read` accepts and gives back unchanged."""
         try:
-            body = self._encode(payload)
+            encode, parse = self._encode, self.parse  # a call of an attribute takes longer
+            body = encode(payload)
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
-            same = fits and not self._closely and self.parse(body) == payload
-            infinite = self._float_keys and b'inf":' in body
-            infinite = infinite or (self._decimals and b'Infinity"' in body)
-            if same and not (infinite or (self._moments and has_second(payload))):
+            same = fits and not self._closely and parse(body) == payload
+            if same and not (self._may_be_odd and self._is_odd(payload, body)):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
             pass
         return self._write(payload, max_body, max_depth)
+
+    def _is_odd(self, payload: Any, body: bytes) -> bool:
+        """Return True for what `==` does not tell: infinity, or a second of two equal times."""
+        if (self._float_keys and b'inf":' in body) or (self._decimals and b'Infinity"' in body):
+            return True
+        return self._moments and has_second(payload)
 
     def _write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """The same, for what does not go through at once: why, unless it is all right after all."""
