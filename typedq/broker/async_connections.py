@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar, final
 
 from typedq.broker import redis_py
-from typedq.broker.connections import NO_SCRIPT, Backoff, Exchange, Producer, command_of, pack
+from typedq.broker.connections import NO_SCRIPT, Backoff, Exchange, Producer, packed
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Failure, Refused
-from typedq.broker.script import Argument, Operation
+from typedq.broker.script import Operation
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ class AsyncConnection(Producer):
     async def execute(self, operation: Operation[Any]) -> Any:
         """Send an operation and return the reply. Raises NotSent, Lost, Refused."""
         try:
-            return await self._execute(command_of(operation))
+            return await self._execute(packed(operation))
         except Refused as refused:
             if refused.code != NO_SCRIPT:
                 raise
-        return await self._execute(command_of(operation, whole=True))
+        return await self._execute(packed(operation, whole=True))
 
-    async def _execute(self, command: tuple[Argument, ...]) -> Any:
+    async def _execute(self, packed_command: bytes) -> Any:
         if self._redis is None:
             self._redis = await self._endpoint.aopen()
             self._poll = redis_py.poll_of(redis_py.async_socket(self._redis))
@@ -44,7 +44,7 @@ class AsyncConnection(Producer):
         if not self._is_watched:
             self._watch(loop)
         try:
-            await self._redis.send_packed_command([pack(command)], check_health=False)
+            await self._redis.send_packed_command([packed_command], check_health=False)
             return await self._redis.read_response()
         except REDIS_ERRORS as error:
             raise self._failure(TimeoutError() if loop.time() >= late_at else error) from error
