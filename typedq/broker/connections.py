@@ -68,7 +68,7 @@ def _beginning(sha: str, keys: tuple[str, ...], args: int) -> tuple[bytes, int]:
     """
     arguments: tuple[Argument, ...] = ("",) * args
     whole, alone = pack(("EVALSHA", sha, len(keys), *keys, *arguments)), pack(arguments)
-    count_end = len(f"*{args}\r\n")
+    count_end = len(str(args)) + 3  # beside the number, a star and the end of its line
     return whole[: len(whole) - len(alone) + count_end], count_end
 
 
