@@ -220,6 +220,20 @@ def test_a_connection_that_is_out_of_step_is_never_used_again(
 
 
 @both
+def test_a_command_that_is_never_read_is_late_as_well(kind: Kind) -> None:
+    given_up = threading.Event()
+
+    def deaf(_: socket.socket) -> None:
+        given_up.wait(10)
+
+    with speaker(deaf, says(b"+fresh\r\n")) as url, asking(kind, url, 0.5) as one:
+        with pytest.raises(Lost, match="timed out"):
+            one.ask("X", bytes(64 << 20))
+        given_up.set()
+        assert one.ask("X") == b"fresh"
+
+
+@both
 @pytest.mark.parametrize("greeting", [b"+OK\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"", b":1"])
 def test_connect_to_a_server_with_another_greeting_raises_not_sent(
     kind: Kind, greeting: bytes
