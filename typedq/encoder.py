@@ -47,7 +47,7 @@ class EncodedBatch(msgspec.Struct, frozen=True, gc=False):
         """Yield the bounds of chunks of at most `max_messages` and about 4 MiB."""
         if max_messages < 1:
             raise ValueError(f"chunk takes 1 or more, not {max_messages}")
-        ends, start = [0, *accumulate(len(out.message) for out in self.messages)], 0
+        ends, start = [0, *accumulate([len(out.message) for out in self.messages])], 0
         while start < len(self.messages):
             fits = bisect_right(ends, ends[start] + CHUNK_BYTES) - 1
             end = min(max(fits, start + 1), start + max_messages)

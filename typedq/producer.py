@@ -109,7 +109,7 @@ class Producer:
         """As `enqueue`."""
         if self._hooks:
             return (await self.aenqueue_many((call,), 1))[0]
-        broker = await self.abroker()
+        broker = self._broker or await self.abroker()
         batch = self._encode(calls := (call,), calls)
         return batch.accepted(await broker.aenqueue(batch.messages, self._schema))[0]
 
@@ -132,7 +132,7 @@ class Producer:
         return await asend_inside(self._hooks, made, self._queue_of, send)
 
     async def _asend(self, made: Calls, chunk: int, calls: Calls) -> list[Receipt]:
-        broker = await self.abroker()
+        broker = self._broker or await self.abroker()
         batch, duplicates = self._encode(calls, made), dict[str, str]()
         for start, end in batch.chunks(chunk):
             with batch.reporting(start, end):

@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import (
-    TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
     Generic,
     NamedTuple,
+    NoReturn,
     ParamSpec,
     Protocol,
     TypeVar,
@@ -111,15 +111,6 @@ class Sender(Generic[P]):
         """Return the name of the task."""
         return self.contract.task
 
-    if not TYPE_CHECKING:  # type checkers refuse unknown names by themselves
-
-        def __getattr__(self, name: str) -> Any:
-            if text := _ELSEWHERE.get(name):
-                raise AttributeError(f"a task has no {name}: {text.format(self.name)}")
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
-            )
-
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
         contract, (max_body, max_depth) = self.contract, self._enqueuer.known_limits
@@ -165,6 +156,24 @@ class Sender(Generic[P]):
         now, queues = datetime.now(UTC), self._enqueuer.queue_names
         checked = policy.check_options(name, options, now=now, queues=queues)
         return Sender(self.contract, self._enqueuer, checked, meta)
+
+
+class _Elsewhere:
+    """What other queues name a method of a task; asking for it says what it is here.
+
+    A `__getattr__` would say it too, but slow down every access to an attribute of a task.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name, self._text = name, text
+
+    def __get__(self, task: Sender[...] | None, _: type) -> NoReturn:
+        shown = self._text.format("task" if task is None else task.name)
+        raise AttributeError(f"a task has no {self._name}: {shown}")
+
+
+for _name, _text in _ELSEWHERE.items():  # type checkers refuse them by themselves
+    setattr(Sender, _name, _Elsewhere(_name, _text))
 
 
 class Upcaster(NamedTuple):

@@ -19,7 +19,7 @@ from typedq.broker import (
     operations,
     settlements,
 )
-from typedq.broker.connections import command_of
+from typedq.broker.connections import packed
 from typedq.message import encode_message, new_ids, with_expiry
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Place:
         # Past the client's own idea of what a reply means.
         connection = probe.connection_pool.get_connection()
         try:
-            connection.send_command(*command_of(move, whole=True))
+            connection.send_packed_command([packed(move, whole=True)])
             return move.parse(connection.read_response())
         finally:
             probe.connection_pool.release(connection)

@@ -15,16 +15,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 from redis.crc import key_slot
 
 from tests.security.authority import Authority
 from typedq.addresses import parse_url
 from typedq.broker import redis_py
 from typedq.broker.async_connections import AsyncConnection
-from typedq.broker.connections import Connection
+from typedq.broker.connections import Connection, packed
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import Lost, NotSent, Refused
-from typedq.broker.script import command
+from typedq.broker.script import Operation, command, script, text
 from typedq.embedded import OwnServer
 
 if TYPE_CHECKING:
@@ -219,6 +220,20 @@ def test_a_connection_that_is_out_of_step_is_never_used_again(
 
 
 @both
+def test_a_command_that_is_never_read_is_late_as_well(kind: Kind) -> None:
+    given_up = threading.Event()
+
+    def deaf(_: socket.socket) -> None:
+        given_up.wait(10)
+
+    with speaker(deaf, says(b"+fresh\r\n")) as url, asking(kind, url, 0.5) as one:
+        with pytest.raises(Lost, match="timed out"):
+            one.ask("X", bytes(64 << 20))
+        given_up.set()
+        assert one.ask("X") == b"fresh"
+
+
+@both
 @pytest.mark.parametrize("greeting", [b"+OK\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"", b":1"])
 def test_connect_to_a_server_with_another_greeting_raises_not_sent(
     kind: Kind, greeting: bytes
@@ -385,3 +400,11 @@ def test_a_server_that_quotes_the_login_is_not_quoted(kind: Kind, reply: bytes) 
         shown += "".join(traceback.format_exception(error)) + repr(vars(error))
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 9, 10, 100])
+def test_a_repeated_operation_is_packed_as_any_other(count: int) -> None:
+    for number in range(2):
+        args = [f"{number} {place}" * place for place in range(count)]
+        one = Operation(script("enqueue"), ("a", "b"), args, text)
+        assert packed(structs.replace(one, repeated=True)) == packed(one)

@@ -68,10 +68,11 @@ def test_abort_of_an_asyncio_connection_closes_its_streams(server: OwnServer) ->
         assert isinstance(connection._writer, asyncio.StreamWriter)
         assert isinstance(connection._reader, asyncio.StreamReader)
         assert connection.is_connected
-        assert not await redis_py.is_stale(connection)
+        poll = redis_py.poll_of(redis_py.async_socket(connection))
+        assert not await redis_py.is_stale(connection, poll)
         redis_py.abort(connection)
         assert not connection.is_connected
-        assert await redis_py.is_stale(connection)
+        assert await redis_py.is_stale(connection, poll)
         redis_py.abort(connection)
         await asyncio.sleep(0)
 

@@ -8,10 +8,10 @@ What may be sent again is decided by the exchange: a generator that yields opera
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, final
 
 import hiredis
@@ -44,17 +44,32 @@ class Backoff(NamedTuple):
 Exchange = Generator[Operation[Any] | Backoff, Any, T]
 
 
-def command_of(operation: Operation[Any], *, whole: bool = False) -> tuple[Argument, ...]:
-    """Return the command that runs an operation.
+def packed(operation: Operation[Any], *, whole: bool = False) -> bytes:
+    """Return the packed command that runs an operation.
 
     whole: with the source of its script, which the server stores
     """
     script, keys, args = operation.script, operation.keys, operation.args
     if isinstance(script, str):
-        return (script, *keys, *args)
+        return pack((script, *keys, *args))
     if whole:
-        return ("EVAL", script.source, len(keys), *keys, *args)
-    return ("EVALSHA", script.sha, len(keys), *keys, *args)
+        return pack(("EVAL", script.source, len(keys), *keys, *args))
+    if operation.repeated:
+        beginning, count_end = _beginning(script.sha, tuple(keys), len(args))
+        return beginning + pack(tuple(args))[count_end:]
+    return pack(("EVALSHA", script.sha, len(keys), *keys, *args))
+
+
+@lru_cache(maxsize=1_000)  # to pack the words of all enqueues to a queue again takes twice as long
+def _beginning(sha: str, keys: tuple[str, ...], args: int) -> tuple[bytes, int]:
+    """Return what packed commands with so many arguments share: all that is before these.
+
+    Beside it, where the first argument begins if they are packed alone.
+    """
+    arguments: tuple[Argument, ...] = ("",) * args
+    whole, alone = pack(("EVALSHA", sha, len(keys), *keys, *arguments)), pack(arguments)
+    count_end = len(str(args)) + 3  # beside the number, a star and the end of its line
+    return whole[: len(whole) - len(alone) + count_end], count_end
 
 
 class Producer:
@@ -99,12 +114,12 @@ class Connection(Producer):
     def execute(self, operation: Operation[Any]) -> Any:
         """Send an operation and return the reply. Raises NotSent, Lost, Refused."""
         try:
-            self.send(command_of(operation))
+            self._send(packed(operation))
             return self.read()
         except Refused as refused:
             if refused.code != NO_SCRIPT:
                 raise
-        self.send(command_of(operation, whole=True))
+        self._send(packed(operation, whole=True))
         return self.read()
 
     def send(self, command: Sequence[Argument], then: Operation[Any] | None = None) -> None:
@@ -112,13 +127,15 @@ class Connection(Producer):
 
         then: sent in the same packet, so that the server runs it next; its reply is read next
         """
+        self._send(pack(tuple(command)) + (packed(then) if then else b""))
+
+    def _send(self, packed_command: bytes) -> None:
         if self._redis is None:
             self._redis = self._endpoint.open()
             self._socket, self._reader = redis_py.inputs(self._redis)
-            self._poll = _poll_of(self._socket)
-        packed = pack(tuple(command)) + (pack(command_of(then)) if then else b"")
+            self._poll = redis_py.poll_of(self._socket)
         try:
-            self._redis.send_packed_command([packed], check_health=False)
+            self._redis.send_packed_command([packed_command], check_health=False)
         except REDIS_ERRORS as error:
             raise self._failure(error) from error
 
@@ -180,15 +197,6 @@ class Connection(Producer):
         if self._redis is not None:
             self._redis.disconnect()
             self._redis = None
-
-
-def _poll_of(socket: Any) -> Any:
-    """Return what tells whether there is something to read; None where nothing but redis-py can."""
-    if not hasattr(select, "poll"):
-        return None
-    poll = select.poll()
-    poll.register(socket, select.POLLIN)
-    return poll
 
 
 def result_of(operation: Operation[T], reply: Any) -> T:

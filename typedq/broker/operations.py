@@ -64,14 +64,16 @@ def enqueue(
 
     general: use the general form of the arguments, even if the short one would do
     """
-    if len(batch) == 1 and not (schemas or general) and batch[0].destination.is_plain:
-        queue, contract, *_ = batch[0].destination
-        places = _keys_of_one(keys, producer, queue)
-        words: Sequence[Argument] = (contract, batch[0].message)
+    is_short = len(batch) == 1 and not (schemas or general) and batch[0].destination.is_plain
+    if is_short:
+        to = batch[0].destination
+        places = _keys_of_one(keys, producer, to.queue)
+        words: Sequence[Argument] = (to.contract, batch[0].message)
     else:
         queues, words = _groups(keys, batch, schemas)
         places = (keys.sequence(producer), *keys.of_enqueue, *queues)
-    return Operation(script("enqueue"), places, (seq, SEQUENCE_TTL_S, *words), accepted)
+    args = (seq, SEQUENCE_TTL_S, *words)
+    return Operation(script("enqueue"), places, args, accepted, is_short)
 
 
 @lru_cache(maxsize=1_000)  # once for each connection and queue, not for each message

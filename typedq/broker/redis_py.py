@@ -157,17 +157,31 @@ def inputs(connection: Any) -> tuple[Any, Any]:
     return connection._sock, connection._parser._reader
 
 
-async def is_stale(connection: Any) -> bool:
-    """Return True if an idle asyncio connection was closed or holds an unexpected reply."""
+def poll_of(socket: Any) -> Any:
+    """Return what tells whether there is something to read; None where nothing but redis-py can."""
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return poll
+
+
+def async_socket(connection: Any) -> Any:
+    """Return the socket of a connected asyncio connection."""
+    return connection._writer.get_extra_info("socket")
+
+
+async def is_stale(connection: Any, poll: Any) -> bool:
+    """Return True if an idle asyncio connection was closed or holds an unexpected reply.
+
+    poll: that of its socket
+    """
     writer = connection._writer
     if writer is None or writer.is_closing():
         return True
     # The stream does not know yet what arrived since its loop last ran; the socket does.
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
-        if poll.poll(0):
-            return True
+    if poll is not None and poll.poll(0):
+        return True
     if hasattr(connection, "can_read"):
         return bool(await connection.can_read())
     return bool(await connection.can_read_destructive())  # before redis-py 8

@@ -47,12 +47,14 @@ class Operation(msgspec.Struct, Generic[T], eq=False):
 
     script: the name of a command if a single one does it
     parse: makes the result of the reply
+    repeated: others with the same keys and as many arguments follow, so part of it is kept packed
     """
 
     script: Script | str
     keys: Sequence[str]
     args: Sequence[Argument]
     parse: Callable[[Any], T]
+    repeated: bool = False
 
 
 def command(name: str, *args: Argument) -> Operation[Any]:

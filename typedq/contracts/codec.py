@@ -52,7 +52,8 @@ class Codec:
             self._encode = encode if dump is None else lambda payload: encode(dump(payload))
         by_msgspec = adapter is None and self._encoded.load is None
         self.runs_code = not by_msgspec or runs_code(self._encoded.kind)
-        partly, self._float_keys, self._decimals, moments = overlooked(self._encoded.kind)
+        partly, float_keys, self._decimals, moments = overlooked(self._encoded.kind)
+        self._infinities = (b'inf":',) * float_keys + (b'Infinity"',) * self._decimals
         walks = [one.walked[1] for one in _adapters_in(self._encoded.kind)]
         self._exact = any(walk.ambiguous for walk in walks)
         partly = partly or any(is_partial(cls) for walk in walks for cls in walk.classes)
@@ -80,12 +81,12 @@ class Codec:
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """Return the body of `payload`, which `read` accepts and gives back unchanged."""
         try:
-            body = self._encode(payload)
+            encode, parse = self._encode, self.parse  # a call of an attribute takes longer
+            body = encode(payload)
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
-            same = fits and not self._closely and self.parse(body) == payload
-            infinite = self._float_keys and b'inf":' in body
-            infinite = infinite or (self._decimals and b'Infinity"' in body)
+            same = fits and not self._closely and parse(body) == payload
+            infinite = self._infinities and any(text in body for text in self._infinities)
             if same and not (infinite or (self._moments and has_second(payload))):
                 return body
         except Exception:  # noqa: BLE001, S110  found again, and said, below
