@@ -16,6 +16,7 @@ from tests.broker.test_topology import document, messages, nodes, ready
 from tests.faults.topologies import client, move_slot, one_sentinel, port_of
 from typedq.broker import Broker
 from typedq.broker.failures import Refused
+from typedq.broker.script import command
 from typedq.embedded import OwnServer
 from typedq.worker.waiting import Waiter
 
@@ -193,7 +194,7 @@ def test_who_blocks_on_a_primary_that_steps_down_is_unblocked(wait_until: WaitUn
         wake = broker.keys.wake("default")
         link, waiter = broker.connection(), Waiter(broker, [wake])
         with closing(link), closing(waiter), ThreadPoolExecutor(1) as pool:
-            link.send(["BLPOP", wake, 20])
+            link.send(command("BLPOP", wake, 20))
             waiting = pool.submit(waiter.wait, 20.0)
             wait_until(lambda: hand.info("clients")["blocked_clients"] == 2)
             hand.replicaof("127.0.0.1", port_of(other))

@@ -27,6 +27,7 @@ from typedq.broker import redis_py
 from typedq.broker.connections import Connection, pack
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Lost, code, reply_text
+from typedq.broker.script import command
 
 if TYPE_CHECKING:
     from typedq.embedded import OwnServer
@@ -46,7 +47,7 @@ def endpoint(server: OwnServer, **options: object) -> Endpoint:
 
 def test_input_of_a_connection_is_seen_in_its_socket_and_in_its_parser(server: OwnServer) -> None:
     connection = Connection(endpoint(server))
-    connection.send(["PING"])
+    connection.send(command("PING"))
     select.select([connection.fileno()], [], [], 10)
     assert connection.has_reply()
     assert connection.read() == b"PONG"

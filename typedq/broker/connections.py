@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, final
 
@@ -122,12 +122,12 @@ class Connection(Producer):
         self._send(packed(operation, whole=True))
         return self.read()
 
-    def send(self, command: Sequence[Argument], then: Operation[Any] | None = None) -> None:
-        """Send a command; `read` reads the reply, `fileno` tells when there is one.
+    def send(self, operation: Operation[Any], then: Operation[Any] | None = None) -> None:
+        """Send an operation; `read` reads the reply, `fileno` tells when there is one.
 
         then: sent in the same packet, so that the server runs it next; its reply is read next
         """
-        self._send(pack(tuple(command)) + (packed(then) if then else b""))
+        self._send(packed(operation) + (packed(then) if then else b""))
 
     def _send(self, packed_command: bytes) -> None:
         if self._redis is None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, final
 import msgspec
 
 from typedq.broker import Broker
-from typedq.broker.connections import command_of, result_of
+from typedq.broker.connections import result_of
 from typedq.broker.failures import Failure, Lost, Refused
 from typedq.broker.operations import wake_worker
 from typedq.broker.script import Operation
@@ -50,7 +50,7 @@ class _Request:
         now = time.monotonic()
         if not self._sent_at:
             self._connection.close_if_stale()
-            self._connection.send(command_of(command), then)
+            self._connection.send(command, then)
             self._sent_at = now
         elif now - self._sent_at > 2 * _BLOCK_S:
             raise Lost("no reply")
