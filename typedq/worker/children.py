@@ -14,6 +14,7 @@ from typing import NoReturn, final
 from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import Broker, operations
+from typedq.broker.script import script
 from typedq.cgroup import oom_kills
 from typedq.errors import ServerError
 from typedq.observe.tallies import Tallies
@@ -53,6 +54,7 @@ class ChildPool:
         self.orphans = Orphans()
         self._early_deaths, self._failed_forks, self._fork_at = 0, 0, 0.0
         self._oom_kills = oom_kills()
+        script("settle_and_fetch")  # read before the fork, so that children share it
         self._stopping = False
         self.killing, self.interrupted = False, 0
         self.failure: str | None = None
