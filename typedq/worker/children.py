@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -209,8 +208,6 @@ class ChildPool:
         self._app.broker.call(operations.open(keys, [session], self._config.queues, lease_ms))
 
     def _start(self, journal: Journal) -> int:
-        gc.collect()
-        gc.freeze()
         processes.flush_streams()
         # A signal that comes before the child has handlers of its own waits until `on_signals`.
         parent, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
