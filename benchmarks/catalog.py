@@ -37,6 +37,13 @@ DEFAULT = (
     ),
     Contender(FLOOR, "floor", _PYTHON, 600_000, "redis-py connections, 64 messages a script"),
     Contender("floor-wide", "floor_wide", _PYTHON, 600_000, "the floor, 512 messages a script"),
+    Contender(
+        "floor-packages",
+        "floor_packages",
+        _PYTHON,
+        600_000,
+        "the floor; its worker uses pydantic and typer, as typedq's must",
+    ),
     Contender("floor-batch", "floor_batch", _PYTHON, 1_000_000, "pops 100 at a time, no ack"),
     Contender("floor-one", "floor_one", _PYTHON, 20_000, "RPUSH, BLPOP, no ack"),
     Contender(

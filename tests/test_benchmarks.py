@@ -115,8 +115,30 @@ def test_a_contender_that_cannot_be_installed_is_reported(
 
 def test_the_default_run_has_celery_and_rq_and_the_version_before() -> None:
     names = {contender.name for contender in catalog.DEFAULT}
-    assert {"typedq", "before", "floor", "celery", "rq"} <= names
+    assert {"typedq", "before", "floor", "floor-packages", "celery", "rq"} <= names
     assert set(catalog.QUICK) <= names
+
+
+def test_the_floor_with_packages_loads_no_part_of_them_that_a_worker_can_do_without() -> None:
+    code = """
+import os, runpy, sys
+def fork():
+    print(*(name for name in sys.modules if name.startswith(("pydantic", "typer"))), flush=True)
+    os._exit(0)
+os.fork = fork
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+    worker = ("typedq", "worker", "benchmarks.contenders.typedq_:app", "-c", "1")
+    loaded = list[set[str]]()
+    with Server() as server:
+        for words in (("benchmarks.contenders.floor_packages",), worker):
+            command = [sys.executable, "-c", code, *words]
+            env = os.environ | {"BENCH_URL": server.url}
+            out = subprocess.check_output(command, cwd=ROOT, env=env, text=True)
+            loaded.append(set(out.split()))
+    floor, own = loaded
+    assert {"pydantic.main", "pydantic_core", "typer.main"} <= floor <= own
 
 
 def test_an_unknown_contender_is_refused_with_the_names_that_exist() -> None:

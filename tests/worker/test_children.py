@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from typedq import telemetry
+from typedq.broker.script import script
 from typedq.broker.settlements import settle_and_fetch
 from typedq.errors import ServerUnavailable
 from typedq.worker import WorkerOptions, limits, processes
@@ -252,6 +253,15 @@ def test_a_journal_that_cannot_be_read_keeps_no_other_child_from_being_settled(
     ):
         pool.children = [ChildProcess(one.pid, spoiled), ChildProcess(two.pid, whole)]
         wait_until(lambda: pool.step(0.0) > 0 and pool.is_gone)
+
+
+def test_the_script_of_every_fetch_is_read_before_the_fork(stage: Stage, tmp_path: Path) -> None:
+    script.cache_clear()
+    config = WorkerOptions(["mid"], 0).child_config(stage.app)
+    ChildPool(stage.app, config, 0, HostLock(lambda: tmp_path))
+    files_read = script.cache_info().misses
+    settle_and_fetch(stage.app.broker.keys, "0123456789abcdef", ["mid"])
+    assert script.cache_info().misses == files_read
 
 
 # --- what they leave

@@ -190,6 +190,8 @@ def _load(app: AppOrArgument, level: str, format: Any) -> TypedQ:
         import_module("typedq.worker")  # it is needed next
     finally:
         gc.enable()
+    # Before the fork, so that no collection touches it in a child. What is garbage stays: children
+    # would fill the holes, and each would have a copy of their pages.
     gc.freeze()
     _warn_of_no_tasks(loaded)
     return loaded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import NoReturn, final
 from typedq import reasons
 from typedq.app import TypedQ
 from typedq.broker import Broker, operations
+from typedq.broker.script import script
 from typedq.cgroup import oom_kills
 from typedq.errors import ServerError
 from typedq.observe.tallies import Tallies
@@ -53,6 +53,7 @@ class ChildPool:
         self.orphans = Orphans()
         self._early_deaths, self._failed_forks, self._fork_at = 0, 0, 0.0
         self._oom_kills = oom_kills()
+        script("settle_and_fetch")  # read before the fork, so that children share it
         self._stopping = False
         self.killing, self.interrupted = False, 0
         self.failure: str | None = None
@@ -207,8 +208,6 @@ class ChildPool:
         self._app.broker.call(operations.open(keys, [session], self._config.queues, lease_ms))
 
     def _start(self, journal: Journal) -> int:
-        gc.collect()
-        gc.freeze()
         processes.flush_streams()
         # A signal that comes before the child has handlers of its own waits until `on_signals`.
         parent, before = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)

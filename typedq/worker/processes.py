@@ -26,18 +26,20 @@ KILL_AGAIN_S = 0.01
 CHECK_AGAIN_S = 1.0
 REAP_IDLE_S, REAP_BUSY_S = 2.0, 60.0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
+# Once, before the fork: it makes types, and each child would have copies of its own.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends. Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if _LIBC:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _adopts_orphans() -> bool:
     flag = ctypes.c_int()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag))
+    if _LIBC:
+        _LIBC.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(flag))
     return bool(flag.value) or os.getpid() == 1
 
 
@@ -46,8 +48,8 @@ def end_with(parent: int) -> None:
 
     Elsewhere than on Linux a child checks itself that its parent is there.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _LIBC:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
         with suppress(OSError, ValueError):
@@ -70,10 +72,9 @@ def kernel_threads() -> int:
 
 def child_pids() -> set[int]:
     """Return the pids of this process's direct children, zombies included."""
-    files = [*Path("/proc/self/task").glob("*/children")]
-    if files:
-        with suppress(OSError):  # a thread that has just ended
-            return {int(pid) for file in files for pid in file.read_text().split()}
+    with suppress(OSError):  # a thread has just ended, or there are no such files
+        files = [task / "children" for task in Path("/proc/self/task").iterdir()]
+        return {int(pid) for file in files for pid in file.read_text().split()}
     with suppress(psutil.Error, OSError):
         return {process.pid for process in psutil.Process().children()}
     return set()
