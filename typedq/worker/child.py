@@ -208,12 +208,13 @@ class Child:
         handover: list[Delivery] = []
         while waiting and not self.stopping and not self._exclusive:
             delivery = waiting.popleft()
+            kind = delivery.kind
             if delivery.alone and (handover or self._coroutines.running):
                 session.postpone(delivery)
                 break
             if verdict := decode(delivery):
                 session.settle(delivery, verdict)
-            elif delivery.kind.is_async:
+            elif kind.is_async:
                 if self._coroutines.running + len(handover) >= self._config.async_concurrency:
                     # Only by now is it known that the functions of this kind return awaitables.
                     session.postpone(delivery)
@@ -225,11 +226,10 @@ class Child:
             else:
                 if handover or self._coroutines.running:
                     handover = self._hand_over(handover)
-                is_slow = delivery.kind.typical > SLOW_S
-                if (is_slow or session.urgent) and not self._settle_before(delivery):
+                if (kind.typical > SLOW_S or session.urgent) and not self._settle_before(delivery):
                     continue
                 run(delivery)
-                prefetch.ran(delivery.kind, delivery.took)
+                prefetch.ran(kind, delivery.took)
                 session.end(delivery)
                 if self._is_bounded:
                     self._count_run()

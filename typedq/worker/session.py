@@ -230,8 +230,8 @@ class Session:
         slots = compact(self._free[-n:])
         del self._free[-n:]
         batch = self._kinds.deliveries(messages, slots)
-        for delivery in batch.deliveries:
-            records[delivery.slot] = delivery
+        for slot, delivery in zip(slots, batch.deliveries, strict=True):
+            records[slot] = delivery
         if self._tally:
             texts = [kind.text for kind in batch.kinds]
             self._tally.track(slots, texts, () if batch.all_new else messages)
