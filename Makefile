@@ -87,8 +87,9 @@ bench-all: $(STAMP)  ## the same with every rival that installs
 bench-quick: $(STAMP)  ## compare typedq with the version before and the floor, in about a minute
 	$(BIN)/python -m benchmarks --quick $(ARGS)
 
-bench-calls: $(STAMP)  ## count the calls and files that one message passes through
+bench-calls: $(STAMP)  ## count the calls and files that one message passes through, time its steps
 	$(BIN)/python -m benchmarks.call_path
+	$(BIN)/python -m benchmarks.steps
 
 bench-growth: $(STAMP)  ## measure how cost grows with backlogs, queues...; ARGS="--quick" is shorter
 	$(BIN)/python -m benchmarks.growth $(ARGS)

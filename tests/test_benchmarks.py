@@ -231,21 +231,37 @@ def test_a_recorder_counts_only_calls_below_its_root(tmp_path: Path) -> None:
     assert [path.files for path in recorder.paths] == [["a.py"], ["a.py", "a.py"]]
 
 
-def test_the_call_path_of_an_enqueue_and_of_a_worker_s_message_is_counted() -> None:
+def printed(module: str) -> str:
+    """Return what `python -m MODULE` prints."""
     ran = subprocess.run(
-        [sys.executable, "-m", "benchmarks.call_path"],
+        [sys.executable, "-m", module],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
+    return ran.stdout
+
+
+def test_the_call_path_of_an_enqueue_and_of_a_worker_s_message_is_within_its_goals() -> None:
+    table = printed("benchmarks.call_path")
     for name in ("enqueue", r"worker, one message"):
-        counts = re.search(rf"^{name} +(\d+) +(\d+) +(\d+)  files <= ", ran.stdout, re.MULTILINE)
-        assert counts, ran.stdout
+        counts = re.search(rf"^{name} +(\d+) +(\d+) +(\d+)  files <= ", table, re.MULTILINE)
+        assert counts, table
         calls, files, moves = map(int, counts.groups())
         assert calls > moves >= files - 1 > 0
-    assert re.search(r"^enqueue .* files <= 9: met$", ran.stdout, re.MULTILINE)
+    assert (table.count(": met"), table.count("missed")) == (3, 0)
+
+
+def test_the_steps_of_an_enqueue_and_of_a_task_make_up_the_whole() -> None:
+    for whole in printed("benchmarks.steps").split("\n\n"):
+        assert whole.startswith(("one enqueue", "one task"))
+        times = [float(us) for us in re.findall(r" (-?\d+\.\d\d) ", whole)]
+        total = re.search(r"^  sum +(\d+\.\d\d)$", whole, re.MULTILINE)
+        assert total, whole
+        assert len(times) >= 4
+        assert sum(times) == pytest.approx(float(total[1]), abs=0.05)
 
 
 def test_processors_are_kept_awake_by_processes_of_idle_priority_that_end() -> None:
