@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -231,6 +232,37 @@ def test_a_command_that_is_never_read_is_late_as_well(kind: Kind) -> None:
             one.ask("X", bytes(64 << 20))
         given_up.set()
         assert one.ask("X") == b"fresh"
+
+
+def test_a_reply_that_came_while_the_loop_was_blocked_is_the_last_of_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_blocked = threading.Event()
+
+    def patient(peer: socket.socket) -> None:
+        peer.recv(4096)
+        peer.sendall(b"+there\r\n")
+        peer.recv(4096)
+        is_blocked.wait(10)
+        peer.sendall(b"+here\r\n")
+        silent(peer)
+
+    async def asked() -> None:
+        loop = asyncio.get_running_loop()
+        assert await connection.execute(command("X")) == b"there"
+        reply = loop.create_task(connection.execute(command("X")))
+        await asyncio.sleep(0)
+        is_blocked.set()
+        select.select([redis_py.async_socket(connection._redis)], [], [], 10)
+        monkeypatch.setattr(loop, "time", lambda: time.monotonic() + 60)
+        assert await reply == b"here"
+
+    with asyncio.Runner() as runner:
+        with speaker(patient) as url:
+            connection = AsyncConnection(Endpoint(parse_url(url), "{x}", 5.0))
+            runner.run(asked())
+        with pytest.raises(NotSent):  # not opened by redis-py, which knows no other place
+            runner.run(connection.execute(command("X")))
 
 
 @both
