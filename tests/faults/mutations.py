@@ -77,8 +77,8 @@ MUTATIONS = {
     ),
     "ack before run": Mutation(
         "worker/sync_tasks.py",
-        "        self._delivery = delivery\n",
-        "        self._journal.done(delivery.slot)\n        self._delivery = delivery\n",
+        "        delivery.started, self._delivery = True, delivery\n",
+        "        journal.done(slot)\n        delivery.started, self._delivery = True, delivery\n",
         "tests/worker/test_crash.py -k killed_child_is_settled",
     ),
     "no lease extension after a gap": Mutation(
