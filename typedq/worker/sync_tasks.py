@@ -61,7 +61,9 @@ class SyncTasks:
             if process:  # first: it may have closed the log, or its recursion
                 context.run(process.restore_after, task)
             delivery.settlement = context.run(failed, delivery, error)
-        delivery.arguments = NO_ARGUMENTS  # may be large, and others of the batch are to run
+        # They may be large, and what their finalizers change of the process is undone below.
+        delivery.arguments = NO_ARGUMENTS
+        del context
         ended = time.monotonic()
         delivery.took = ended - began
         if process and (ended >= process.due or task not in process.tidy):
