@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import weakref
 from collections import deque
@@ -61,7 +62,8 @@ class AsyncConnection(Producer):
         late_at = self._late_at
         self._is_watched = late_at is not None and loop.time() < late_at
         if late_at is not None and self._is_watched:
-            loop.call_at(late_at, self._watch, loop)
+            # Without the context variables of who asks: it may outlive them by far.
+            loop.call_at(late_at, self._watch, loop, context=contextvars.Context())
         elif late_at is not None:
             self.close()
 
