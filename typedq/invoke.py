@@ -149,9 +149,9 @@ def invoke(
 ) -> bool:
     """Run a task outside of the event loop. Raises what the task raises.
 
-    An awaitable that it returns is awaited on the loop. Return True if there was one. The current
-    context must be a copy made for this attempt. A soft timeout or a cancellation is raised only
-    below this frame.
+    An awaitable that it returns is awaited on the loop. Return True if there was one. The context
+    variables must be in a copy that `copies_of` made for this attempt. A soft timeout or a
+    cancellation is raised only below this frame.
 
     context: given inside the middleware
     """

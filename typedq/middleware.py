@@ -6,7 +6,6 @@ import contextvars
 import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from functools import partial
 from types import GeneratorType
 from typing import Any, TypeGuard, TypeVar, final
 
@@ -63,7 +62,7 @@ class Hooks:
 class MiddlewareStack:
     """Runs the middleware and process hooks of an app, and keeps the context that tasks start with.
 
-    base: its context variables
+    base: its context variables; new_context: makes a copy of it for an attempt
     """
 
     def __init__(self, hooks: Hooks, run: RunCoroutine) -> None:
@@ -71,6 +70,7 @@ class MiddlewareStack:
         self.layers = tuple(hooks.middlewares)
         self.is_async = any(map(inspect.isasyncgenfunction, self.layers))
         self.base = contextvars.copy_context()
+        self.new_context = copies_of(self.base)
         self.process: ProcessState | None = None
 
     def start(self) -> None:
@@ -82,6 +82,7 @@ class MiddlewareStack:
         with kept_signals():
             for hook in self._hooks.start_hooks:
                 self._call_hook(hook)
+        self.new_context = copies_of(self.base)
         self.process = ProcessState()
 
     def stop(self) -> None:
@@ -133,16 +134,16 @@ def _check_callable(fn: Any, what: str) -> None:
 
 def copies_of(context: contextvars.Context) -> Callable[[], contextvars.Context]:
     """Return what makes the context of an attempt: a copy that shares no decimal context."""
-    has_decimal = any(variable.name == "decimal_context" for variable in context)
-    return partial(_copy_with_decimal, context) if has_decimal else context.copy
+    if not any(variable.name == "decimal_context" for variable in context):
+        return context.copy
+    from decimal import getcontext, setcontext  # by names of our own, because a task may patch them
 
+    def copy() -> contextvars.Context:
+        copied = context.copy()
+        copied.run(lambda: setcontext(getcontext().copy()))
+        return copied
 
-def _copy_with_decimal(context: contextvars.Context) -> contextvars.Context:
-    import decimal
-
-    copied = context.copy()
-    copied.run(lambda: decimal.setcontext(decimal.getcontext().copy()))
-    return copied
+    return copy
 
 
 def is_awaitable(result: object) -> TypeGuard[Awaitable[Any]]:

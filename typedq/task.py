@@ -111,6 +111,10 @@ class Sender(Generic[P]):
         """Return the name of the task."""
         return self.contract.task
 
+    def __dir__(self) -> list[str]:
+        """Return the names of attributes, by which a mock made from a task knows what it has."""
+        return [name for name in super().__dir__() if name not in _ELSEWHERE]
+
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Check the arguments and return a call to be sent later. Raises InvalidArguments."""
         contract, (max_body, max_depth) = self.contract, self._enqueuer.known_limits

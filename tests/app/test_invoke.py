@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextvars
+import decimal
 from itertools import product
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from typedq import Call, Context, Queue, Reject, Retry, RetryIn, Secret, SoftTim
 from typedq.failure import next_retry_delay
 from typedq.invoke import LimitRules, Limits, make_context
 from typedq.message import decode_message, encode_message
+from typedq.middleware import copies_of
 
 ID = "0" * 26
 
@@ -108,3 +111,13 @@ def test_a_task_that_is_called_has_no_message_to_show() -> None:
 
     work("ada")
     assert seen == ["***"]
+
+
+def test_the_context_of_an_attempt_is_made_whatever_a_task_did_to_decimal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decimal.getcontext()
+    base = contextvars.copy_context()
+    new_context = copies_of(base)
+    monkeypatch.setattr(decimal, "setcontext", None)
+    assert new_context().run(decimal.getcontext) is not base.run(decimal.getcontext)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import pytest
 
@@ -50,6 +51,13 @@ def test_the_names_of_other_queues_say_what_is_called_here(sender: Any, name: st
     assert said.startswith(f"a task has no {name}: ")
     assert f"{sender.name}." in said
     assert any(method in said for method in (".enqueue(", ".options(", ".call("))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("make", [create_autospec, lambda task: Mock(spec=task)])
+def test_a_mock_made_from_a_task_has_no_names_of_other_queues(make: Any, name: str) -> None:
+    assert hasattr(make(ping), "enqueue")
+    assert not hasattr(make(ping), name)
 
 
 def test_other_missing_attributes_are_told_as_by_python() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import gc
 import select
 import socket
 import ssl
 import threading
+import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -231,6 +234,67 @@ def test_a_command_that_is_never_read_is_late_as_well(kind: Kind) -> None:
             one.ask("X", bytes(64 << 20))
         given_up.set()
         assert one.ask("X") == b"fresh"
+
+
+def test_a_reply_that_came_while_the_loop_was_blocked_is_the_last_of_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_blocked = threading.Event()
+
+    def patient(peer: socket.socket) -> None:
+        peer.recv(4096)
+        peer.sendall(b"+there\r\n")
+        peer.recv(4096)
+        is_blocked.wait(10)
+        peer.sendall(b"+here\r\n")
+        silent(peer)
+
+    async def asked() -> None:
+        loop = asyncio.get_running_loop()
+        assert await connection.execute(command("X")) == b"there"
+        reply = loop.create_task(connection.execute(command("X")))
+        await asyncio.sleep(0)
+        is_blocked.set()
+        select.select([redis_py.async_socket(connection._redis)], [], [], 10)
+        monkeypatch.setattr(loop, "time", lambda: time.monotonic() + 60)
+        assert await reply == b"here"
+
+    with asyncio.Runner() as runner:
+        with speaker(patient) as url:
+            connection = AsyncConnection(Endpoint(parse_url(url), "{x}", 5.0))
+            runner.run(asked())
+        with pytest.raises(NotSent):  # not opened by redis-py, which knows no other place
+            runner.run(connection.execute(command("X")))
+
+
+def test_the_context_variables_of_who_asked_are_not_kept() -> None:
+    class Request: ...
+
+    request = contextvars.ContextVar[Request]("request")
+    made = weakref.WeakSet[Request]()
+
+    async def asked() -> None:
+        request.set(one := Request())
+        made.add(one)
+        await connection.execute(command("X"))
+
+    async def ask() -> None:
+        await connection.execute(command("X"))
+        connection._is_watched = False  # as after an idle time
+        await asyncio.create_task(asked())
+        await asyncio.sleep(0)
+        gc.collect()
+        assert not made
+
+    def answering(peer: socket.socket) -> None:
+        while peer.recv(4096):
+            peer.sendall(b"+here\r\n")
+
+    with asyncio.Runner() as runner, speaker(answering) as url:
+        connection = AsyncConnection(Endpoint(parse_url(url), "{x}", 5.0))
+        runner.run(ask())
+        connection.close()
+        runner.run(asyncio.sleep(0))
 
 
 @both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import os
 import traceback
 from collections.abc import AsyncGenerator, Generator
@@ -474,6 +475,26 @@ def test_an_attempt_has_context_variables_of_its_own(
     assert seen == ["of the test"] * 3
     assert os.getcwd() == before  # noqa: PTH109
     assert "a task changed its process; restored" in caplog.messages
+
+
+def test_an_attempt_has_a_decimal_context_of_its_own(outbox: TestQueue) -> None:
+    app, seen = TypedQ("n"), list[int]()
+
+    def changes() -> None:
+        seen.append(decimal.getcontext().prec)
+        decimal.getcontext().prec = 5
+
+    async def changes_too() -> None:
+        changes()
+
+    calls = [app.task(changes).call(), app.task(changes_too).call()] * 2
+    with decimal.localcontext(prec=20), app.testing() as queue:
+        app.enqueue_many(calls)
+        queue.run()
+        app.enqueue_many(calls)
+        asyncio.run(queue.arun())
+        assert decimal.getcontext().prec == 20
+    assert seen == [20] * 8
 
 
 # --- the app

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from math import inf
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -126,6 +128,20 @@ def rig(server: OwnServer, namespace: str) -> Iterator[Rig]:
 
 def fail() -> None:
     raise KeyError("missing")
+
+
+def test_what_a_task_left_that_failed_is_logged_as_of_its_message(rig: Rig) -> None:
+    restored = list[tuple[object, str | None]]()
+
+    def restore_after(task: object) -> None:
+        labels = running.get()
+        restored.append((task, labels()["id"] if labels else None))
+
+    tidy = SimpleNamespace(due=inf, tidy=rig.app.tasks.values(), restore_after=restore_after)
+    rig.act = {0: lambda: setattr(rig.child._middleware, "process", tidy), 1: fail}
+    _, failed = rig.send("whole", 0, 1)
+    rig.run()
+    assert restored == [(rig.tasks["whole"], failed)]
 
 
 @pytest.mark.parametrize("task", ["whole", "parts", "limited", "informed", "awaited"])

@@ -195,7 +195,7 @@ def test_end_of_a_delivery_that_others_recovered_settles_nothing_of_the_next_one
     assert held.session.free_slots == held.journal.slots
 
 
-def test_next_after_others_ended_the_session_returns_nothing_of_it(stage: Stage) -> None:
+def test_nothing_of_a_session_that_others_ended_waits(stage: Stage) -> None:
     held = Holder(stage, 3)
     held.session.sync(3)
     held.end_session()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import weakref
 from collections import deque
@@ -39,15 +40,16 @@ class AsyncConnection(Producer):
         if self._redis is None:
             self._redis = await self._endpoint.aopen()
             self._poll = redis_py.poll_of(redis_py.async_socket(self._redis))
-        loop = asyncio.get_running_loop()
-        late_at = self._late_at = loop.time() + self._endpoint.timeout_s
+        opened, loop = self._redis, asyncio.get_running_loop()
+        self._late_at = loop.time() + self._endpoint.timeout_s
         if not self._is_watched:
             self._watch(loop)
         try:
-            await self._redis.send_packed_command([packed_command], check_health=False)
-            return await self._redis.read_response()
+            await opened.send_packed_command([packed_command], check_health=False)
+            return await opened.read_response()
         except REDIS_ERRORS as error:
-            raise self._failure(TimeoutError() if loop.time() >= late_at else error) from error
+            is_late = self._redis is None  # `_watch` closed it
+            raise self._failure(TimeoutError() if is_late else error) from error
         finally:
             self._late_at = None
 
@@ -60,9 +62,10 @@ class AsyncConnection(Producer):
         late_at = self._late_at
         self._is_watched = late_at is not None and loop.time() < late_at
         if late_at is not None and self._is_watched:
-            loop.call_at(late_at, self._watch, loop)
+            # Without the context variables of who asks: it may outlive them by far.
+            loop.call_at(late_at, self._watch, loop, context=contextvars.Context())
         elif late_at is not None:
-            redis_py.abort(self._redis)
+            self.close()
 
     async def close_if_stale(self) -> None:
         """As for a blocking one."""

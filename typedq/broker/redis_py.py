@@ -158,7 +158,7 @@ def inputs(connection: Any) -> tuple[Any, Any]:
 
 
 def poll_of(socket: Any) -> Any:
-    """Return what tells whether there is something to read; None where nothing but redis-py can."""
+    """Return what tells whether there is something to read; None where only redis-py can."""
     if not hasattr(select, "poll"):
         return None
     poll = select.poll()

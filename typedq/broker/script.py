@@ -47,7 +47,7 @@ class Operation(msgspec.Struct, Generic[T], eq=False):
 
     script: the name of a command if a single one does it
     parse: makes the result of the reply
-    repeated: others with the same keys and as many arguments follow, so part of it is kept packed
+    repeated: others follow with the same keys and number of arguments, so what they share is kept
     """
 
     script: Script | str

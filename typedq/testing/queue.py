@@ -19,7 +19,7 @@ from typedq.errors import SoftTimeout, UnknownTask
 from typedq.failure import is_cancellation, next_retry_delay
 from typedq.invoke import LimitRules
 from typedq.message import BROADCAST, ID, decode_message, with_expiry
-from typedq.middleware import Hooks, MiddlewareStack, copies_of
+from typedq.middleware import Hooks, MiddlewareStack
 from typedq.single import Cancellation, MessageInfo, refuse_broadcast
 from typedq.task import Call, Sender, Task
 from typedq.testing.attempts import OwnProcess, Target, TestAttempt, refuse_running_loop
@@ -194,7 +194,7 @@ class TestQueue:
         with OwnProcess() as process, closing(runner):
             stack = MiddlewareStack(self._app, run)
             for message in self._due():
-                attempt, context = self._decode(message), copies_of(stack.base)()
+                attempt, context = self._decode(message), stack.new_context()
                 task, errors = attempt.kind.task, list[BaseException]()
                 if task.contract.is_async or stack.is_async:
                     self._refuse_running_loop(message)
@@ -215,7 +215,7 @@ class TestQueue:
         with OwnProcess() as process:
             stack = MiddlewareStack(self._app, _never)
             for message in self._due():
-                attempt, context = self._decode(message), copies_of(stack.base)()
+                attempt, context = self._decode(message), stack.new_context()
                 errors = list[BaseException]()
                 await loop.create_task(attempt.arun(stack, errors), context=context)
                 process.restore_after(attempt.kind.task)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, final
 
 from typedq.app import TypedQ
 from typedq.invoke import ainvoke
-from typedq.middleware import MiddlewareStack, copies_of
+from typedq.middleware import MiddlewareStack
 from typedq.process import end_if_copy, owner
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
@@ -144,7 +144,7 @@ class Coroutines:
         _end_process()
 
     def _start(self, deliveries: Sequence[Delivery]) -> None:
-        loop, new_context = self._loop, copies_of(self.middleware.base)
+        loop, new_context = self._loop, self.middleware.new_context
         assert loop  # noqa: S101 - it calls this
         asyncio._set_running_loop(loop)  # noqa: SLF001 - a task may have unset it
         if not self._deliveries:  # not while others run, of which one may need it

@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
 # Plain ints: an enum member costs more than the write it stands for.
 _NEVER = float("inf")
-_MANY = 4
+_MANY = 4  # slots that are worth a range
 _TRIES = 100  # to read a record that changes; memory that a task overwrote may hold a NaN
 _FREE, _HELD = int(State.FREE), int(State.HELD)
 _RUNNING, _DONE = int(State.RUNNING), int(State.DONE)
@@ -274,7 +274,7 @@ class Journal:
 def compact(slots: list[int]) -> Sequence[int]:
     """Return slots as a range if each follows the one before: what is of them lies side by side.
 
-    Few are not worth it.
+    Fewer than four are returned as they are: a range saves less than it costs to find one.
     """
     if len(slots) < _MANY:
         return slots

@@ -59,9 +59,11 @@ class SyncTasks:
                 kind.is_async = True  # from now on others run beside it
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
             if process:  # first: it may have closed the log, or its recursion
-                process.restore_after(task)
+                context.run(process.restore_after, task)
             delivery.settlement = context.run(failed, delivery, error)
-        delivery.arguments = NO_ARGUMENTS  # may be large, and others of the batch are to run
+        # They may be large, and what their finalizers change of the process is undone below.
+        delivery.arguments = NO_ARGUMENTS
+        del context
         ended = time.monotonic()
         delivery.took = ended - began
         if process and (ended >= process.due or task not in process.tidy):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ctypes
 import faulthandler
 import gc
@@ -32,6 +33,14 @@ def _ignore() -> None:
 HANDLERS: dict[str, Callable[[], object]] = {"faulthandler": _register, "C library": _ignore}
 
 
+class _Moves:
+    def __del__(self) -> None:
+        os.chdir("/")
+
+
+_kept = contextvars.ContextVar[_Moves]("_kept")
+
+
 def _close_sockets() -> None:
     for found in gc.get_objects():
         if type(found) is socket.socket:
@@ -48,8 +57,18 @@ def dies_after_copy(ctx: Context) -> None:
     note(ctx, "end")
 
 
+def keeps_in_variable(ctx: Context) -> None:
+    note(ctx, "start")
+    _kept.set(_Moves())
+
+
+def stands(ctx: Context) -> None:
+    note(ctx, os.getcwd())  # noqa: PTH109
+
+
 def declare(app: TypedQ) -> None:
-    app.task(dies_after_copy)
+    for fn in (dies_after_copy, keeps_in_variable, stands):
+        app.task(fn)
 
     @app.task
     def takes_alarm_in_c(ctx: Context, how: str) -> None:

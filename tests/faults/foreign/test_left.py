@@ -38,6 +38,13 @@ def test_a_soft_timeout_holds_after_its_signal_was_taken_in_c(stage: Stage, how:
     assert "SoftTimeout" in stage.dead()[limited]["error"]
 
 
+def test_what_a_variable_of_an_attempt_changes_in_its_finalizer_is_undone(stage: Stage) -> None:
+    ids = [stage.send(task) for task in ("stands", "keeps_in_variable", "stands")]
+    assert stage.worker("-c", "1", "--burst").wait(60) == 0
+    before, _, after = (effect.what for id in ids for effect in stage.effects() if effect.id == id)
+    assert before == after != "/"
+
+
 def test_coroutines_run_after_one_unset_the_running_loop(
     stage: Stage, wait_until: WaitUntil
 ) -> None:
