@@ -1,7 +1,7 @@
 """Time the steps of one enqueue and of one task, in this process: `python -m benchmarks.steps`.
 
 Everything is warm, and nothing else runs in the process, so the sum is less than an enqueue or a
-task takes in the benchmarks. The best of many repetitions counts: others only ever add to it.
+task takes in the benchmarks. The best of many repetitions counts: other processes only add time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SESSION_S = 1_000.0
 
 
 class Steps(NamedTuple):
-    """Microseconds of each step for one message, and what the whole is called."""
+    """The name of the whole, and microseconds of each step for one message."""
 
     whole: str
     steps: dict[str, float]
@@ -106,7 +106,7 @@ def task_steps(module: Any) -> Steps:
         session.waiting.clear()
         timed("decode the arguments", decoder.decode, held)
         for each in held:
-            each.kind.typical = 0.0  # as a kind that is known to be short
+            each.kind.typical = 0.0  # as for a task that is known to be short
         timed("run it", tasks.run, held)
         timed("record its end", session.end, held)
     session.sync()

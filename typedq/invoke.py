@@ -50,7 +50,7 @@ _read_options = msgspec.json.Decoder(_CallOptions).decode
 
 @final
 class LimitRules:
-    """Finds the time limits of a message: of the call, else of the task, the queue, the app."""
+    """Finds the time limits of a message: of its call, else of its task, its queue, the app."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = Limits(settings.soft_timeout, settings.hard_timeout)
@@ -127,7 +127,7 @@ class Attempt(Protocol):
 
 
 class Timer(Protocol):
-    """Raises the soft timeout in a sync task. `is_set`: call `start` for the next task, too."""
+    """Raises the soft timeout in a sync task. `is_set`: call `start` even without a limit."""
 
     @property
     def is_set(self) -> bool: ...
@@ -153,7 +153,7 @@ def invoke(
     variables must be in a copy that `copies_of` made for this attempt. A soft timeout or a
     cancellation is raised only below this frame.
 
-    context: given inside the middleware
+    context: the one that the middleware was given
     """
     if middleware.layers and context is None:
         return _invoke_inside(attempt, middleware, timer)
@@ -234,7 +234,7 @@ async def _finish(result: object, timer: AsyncTimer) -> None:
             with timer:
                 result = await timer.limited(result)
                 while result is not None and _is_pending(result):
-                    result = await timer.limited(result)  # where an `await` was forgotten
+                    result = await timer.limited(result)  # the task forgot an `await`
     except BaseException as error:
         end_if_copy(error)
         raise
@@ -249,7 +249,7 @@ def _is_coroutine(result: object) -> TypeGuard[Coroutine[Any, Any, object]]:
 def _is_pending(result: object) -> TypeGuard[Awaitable[object]]:
     import asyncio  # an event loop runs, so it is loaded
 
-    # Not all awaitables: the result of some is the same object, for ever.
+    # Not every awaitable: some return themselves, so this would never end.
     return _is_coroutine(result) or issubclass(type(result), asyncio.Future)
 
 

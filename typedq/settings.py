@@ -186,7 +186,7 @@ class Settings(BaseModel):
     """The port of /livez, /readyz and /metrics of a worker; 0 takes any. If not set, none."""
 
     metrics_host: Annotated[str, AfterValidator(_address)] = "0.0.0.0"  # noqa: S104 - as documented
-    """The address to serve them at."""
+    """The address that `metrics_port` is opened on."""
 
     parked_max_age: _Limit = 90 * 86_400.0
     """Seconds after which a parked message becomes a dead letter."""

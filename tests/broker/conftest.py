@@ -67,7 +67,7 @@ class Place:
         # Past the client's own idea of what a reply means.
         connection = probe.connection_pool.get_connection()
         try:
-            connection.send_packed_command([packed(move, whole=True)])
+            connection.send_packed_command([packed(move, with_source=True)])
             return move.parse(connection.read_response())
         finally:
             probe.connection_pool.release(connection)

@@ -90,7 +90,7 @@ def test_who_is_called_away_does_no_harm_to_a_server_that_is_paused(
     assert ttl != -1
 
 
-# --- a fetch behind the wait ---------------------------------------------------------------------
+# --- a fetch pipelined after the wait ------------------------------------------------------------
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ class Check(NamedTuple):
 def read(directory: Path | None = None, start: Path | None = None) -> Schemas:
     """Read the committed contracts. Raises ConfigurationError.
 
-    directory: where they are; else TYPEDQ_SCHEMAS, else as [tool.typedq.schemas] of the project
-        around `start` says
+    directory: where they are; else TYPEDQ_SCHEMAS, else what [tool.typedq.schemas] says in the
+        project that contains `start`
     """
     where, mode = locate(directory, start)
     return Schemas(where, registry.parse(registry.in_directory(where), short(where)), mode)
@@ -68,7 +68,7 @@ def check(
     """Compare the contracts of the code with the committed ones. Raises ConfigurationError.
 
     app: None checks the newest committed contracts instead of the code
-    against: what is deployed: `git:REF`, a directory or the URL of a server
+    against: the deployed contracts: `git:REF`, a directory or the URL of a server
     """
     own_mode = mode and _checked(mode, "--mode")
     local = schemas.histories
@@ -117,14 +117,14 @@ def export(app: TypedQ, schemas: Schemas) -> tuple[Check, dict[str, Path]]:
 
 
 def report(checked: Check) -> dict[str, Any]:
-    """Return the keys of `check-schemas --format json`."""
+    """Return the output of `check-schemas --format json`."""
     order = registry.common_order(verdict.order for verdict in checked.verdicts)
     tasks = [describe(verdict) for verdict in checked.verdicts]
     return {"safe": not checked.fails, "order": order, "tasks": tasks}
 
 
 def report_live(live: LiveCheck) -> dict[str, Any]:
-    """Return the keys of `check-schemas --live --format json`."""
+    """Return the output of `check-schemas --live --format json`."""
     return {
         "safe": all(waiting.read is not None for waiting in live.waiting),
         "order": live.order,
@@ -138,7 +138,7 @@ def report_live(live: LiveCheck) -> dict[str, Any]:
 
 
 def describe(verdict: Verdict) -> dict[str, Any]:
-    """Return the keys of one task."""
+    """Return the JSON object of one task in that output."""
     findings = [
         {
             "history": f.history,

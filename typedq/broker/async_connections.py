@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar, final
 
 from typedq.broker import redis_py
-from typedq.broker.connections import NO_SCRIPT, Backoff, Exchange, Producer, packed
+from typedq.broker.connections import NO_SCRIPT, Backoff, Producer, RequestFlow, packed
 from typedq.broker.endpoint import Endpoint
 from typedq.broker.failures import REDIS_ERRORS, Failure, Refused
 from typedq.broker.script import Operation
@@ -23,9 +23,9 @@ T = TypeVar("T")
 class AsyncConnection(Producer):
     """A `Connection` for one event loop."""
 
-    _late_at: float | None = None  # when the reply that is waited for is late, by the loop's clock
+    _deadline: float | None = None  # of the outstanding reply, by the loop's clock
     _is_watched = False
-    _poll: Any  # while connected: what says whether there is something to read
+    _poll: Any  # while connected: what `close_if_stale` asks
 
     async def execute(self, operation: Operation[Any]) -> Any:
         """Send an operation and return the reply. Raises NotSent, Lost, Refused."""
@@ -34,14 +34,14 @@ class AsyncConnection(Producer):
         except Refused as refused:
             if refused.code != NO_SCRIPT:
                 raise
-        return await self._execute(packed(operation, whole=True))
+        return await self._execute(packed(operation, with_source=True))
 
     async def _execute(self, packed_command: bytes) -> Any:
         if self._redis is None:
             self._redis = await self._endpoint.aopen()
             self._poll = redis_py.poll_of(redis_py.async_socket(self._redis))
         opened, loop = self._redis, asyncio.get_running_loop()
-        self._late_at = loop.time() + self._endpoint.timeout_s
+        self._deadline = loop.time() + self._endpoint.timeout_s
         if not self._is_watched:
             self._watch(loop)
         try:
@@ -51,7 +51,7 @@ class AsyncConnection(Producer):
             is_late = self._redis is None  # `_watch` closed it
             raise self._failure(TimeoutError() if is_late else error) from error
         finally:
-            self._late_at = None
+            self._deadline = None
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the connection if its reply is late.
@@ -59,16 +59,16 @@ class AsyncConnection(Producer):
         One timer serves many commands. `asyncio.timeout`, which makes and cancels one for each,
         takes a sixth of the time of an enqueue.
         """
-        late_at = self._late_at
-        self._is_watched = late_at is not None and loop.time() < late_at
-        if late_at is not None and self._is_watched:
+        deadline = self._deadline
+        self._is_watched = deadline is not None and loop.time() < deadline
+        if deadline is not None and self._is_watched:
             # Without the context variables of who asks: it may outlive them by far.
-            loop.call_at(late_at, self._watch, loop, context=contextvars.Context())
-        elif late_at is not None:
+            loop.call_at(deadline, self._watch, loop, context=contextvars.Context())
+        elif deadline is not None:
             self.close()
 
     async def close_if_stale(self) -> None:
-        """As for a blocking one."""
+        """Close the connection if the server closed it or sent an unexpected reply."""
         if self._redis is None:
             return
         try:
@@ -93,16 +93,16 @@ class AsyncConnectionPool:
     """The connections of one event loop, at most `limit`: thousands of coroutines may enqueue."""
 
     def __init__(self, endpoint: Endpoint, limit: int) -> None:
-        self._endpoint, self._turns = endpoint, asyncio.Semaphore(limit)
+        self._endpoint, self._permits = endpoint, asyncio.Semaphore(limit)
         self._idle = deque[AsyncConnection]()
         self._end_of_loop: AsyncGenerator[None] | None = None
 
-    async def run(self, begin: Callable[[AsyncConnection], Exchange[T]]) -> T:
-        """Run an exchange over a connection. Raises Failure."""
+    async def run(self, begin: Callable[[AsyncConnection], RequestFlow[T]]) -> T:
+        """Run a flow over a connection. Raises Failure."""
         if self._end_of_loop is None:
             self._end_of_loop = self._close_at_the_end()
             await anext(self._end_of_loop)
-        async with self._turns:
+        async with self._permits:
             connection = self._idle.pop() if self._idle else AsyncConnection(self._endpoint)
             try:
                 await connection.close_if_stale()
@@ -114,9 +114,9 @@ class AsyncConnectionPool:
             return result
 
     async def _close_at_the_end(self) -> AsyncGenerator[None]:
-        """An event loop closes its asynchronous generators before itself, and this one ours.
+        """Close the connections with the event loop, which closes its async generators first.
 
-        So `asyncio.run(task.aenqueue())`, again and again, leaves no connections behind.
+        So repeated `asyncio.run(task.aenqueue())` leaves no connections behind.
         """
         try:
             yield
@@ -130,9 +130,9 @@ class AsyncConnectionPool:
             self._idle.pop().close()
 
 
-async def _drive(connection: AsyncConnection, exchange: Exchange[T]) -> T:
+async def _drive(connection: AsyncConnection, flow: RequestFlow[T]) -> T:
     try:
-        request = next(exchange)
+        request = next(flow)
         while True:
             try:
                 reply = None
@@ -141,9 +141,9 @@ async def _drive(connection: AsyncConnection, exchange: Exchange[T]) -> T:
                 else:
                     reply = await connection.execute(request)
             except Failure as failure:
-                request = exchange.throw(failure)
+                request = flow.throw(failure)
             else:
-                request = exchange.send(reply)
+                request = flow.send(reply)
     except StopIteration as end:
         result: T = end.value
         return result

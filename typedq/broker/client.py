@@ -21,8 +21,8 @@ from typedq.broker.connections import (
     Backoff,
     Connection,
     ConnectionPool,
-    Exchange,
     Producer,
+    RequestFlow,
     result_of,
 )
 from typedq.broker.credentials import Credentials
@@ -115,7 +115,7 @@ class Broker:
         """Do as `enqueue`, without blocking the event loop."""
         return await self._arun(partial(self._enqueue, batch, schema, time.monotonic()))
 
-    def _run(self, begin: Callable[[Producer], Exchange[T]]) -> T:
+    def _run(self, begin: Callable[[Producer], RequestFlow[T]]) -> T:
         try:
             result = self._pool.run(begin)
         except Failure as failure:
@@ -123,7 +123,7 @@ class Broker:
         self._answered_at = time.monotonic()
         return result
 
-    async def _arun(self, begin: Callable[[Producer], Exchange[T]]) -> T:
+    async def _arun(self, begin: Callable[[Producer], RequestFlow[T]]) -> T:
         try:
             result = await self._async_pools.of_running_loop().run(begin)
         except Failure as failure:
@@ -133,7 +133,7 @@ class Broker:
 
     def _enqueue(
         self, batch: Batch, schema: Schema, begun_at: float, producer: Producer
-    ) -> Exchange[Duplicates]:
+    ) -> RequestFlow[Duplicates]:
         """Enqueue a batch exactly once; resend it after lost connections until the deadline.
 
         Before the first reply ever, an error is raised at once: the URL may be wrong.
@@ -176,7 +176,7 @@ class Broker:
 
     def _send(
         self, batch: Batch, schema: Schema, producer: Producer, sent: bool
-    ) -> Exchange[operations.Accepted]:
+    ) -> RequestFlow[operations.Accepted]:
         """Send a batch, with its contracts if needed; `sent` before, so "seen" is a success."""
         to_all = batch and batch[0].destination.broadcast_to_all
         describe = broadcast if to_all else operations.enqueue
@@ -195,7 +195,7 @@ class Broker:
             else:
                 return answer
 
-    def _check_durability(self) -> Exchange[None]:
+    def _check_durability(self) -> RequestFlow[None]:
         """Refuse a durability that this server cannot provide, before anything is sent."""
         policy = {b"": b"always"}
         try:
@@ -216,7 +216,7 @@ class Broker:
             set_to = b"".join(policy.values()).decode()
             raise ServerRefused(self.url, f"{_FSYNC} (here it is {set_to})")
 
-    def _confirm(self, unwritten: str, until: float) -> Exchange[bool]:
+    def _confirm(self, unwritten: str, until: float) -> RequestFlow[bool]:
         """Wait for the confirmation of the durability; return False on a timeout."""
         # WAIT covers the last write of its connection, and a resend that was "seen" wrote nothing.
         # Without a write, a replica that lags behind would seem to have the batch.
@@ -282,8 +282,8 @@ class DedicatedClient:
             raise
 
 
-def _only(operation: Operation[T], _: Producer) -> Exchange[T]:
-    """Exchange one operation for its result."""
+def _only(operation: Operation[T], _: Producer) -> RequestFlow[T]:
+    """Send one operation and return its result."""
     return result_of(operation, (yield operation))
 
 

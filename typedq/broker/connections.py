@@ -1,7 +1,7 @@
-"""Blocking connections and their pool: one unanswered request at a time, none is sent twice.
+"""Blocking connections and their pool: one unanswered request at a time, and no hidden resend.
 
 redis-py would resend on its own, and one resend against a stalled server became a second message.
-What may be sent again is decided by the exchange: a generator that yields operations or a
+What may be sent again is decided by a `RequestFlow`: a generator that yields operations or a
 `Backoff`, and is given the reply, or the failure.
 """
 
@@ -41,41 +41,41 @@ class Backoff(NamedTuple):
     seconds: float
 
 
-Exchange = Generator[Operation[Any] | Backoff, Any, T]
+RequestFlow = Generator[Operation[Any] | Backoff, Any, T]
 
 
-def packed(operation: Operation[Any], *, whole: bool = False) -> bytes:
+def packed(operation: Operation[Any], *, with_source: bool = False) -> bytes:
     """Return the packed command that runs an operation.
 
-    whole: with the source of its script, which the server stores
+    with_source: send the source of the script, which the server stores
     """
     script, keys, args = operation.script, operation.keys, operation.args
     if isinstance(script, str):
         return pack((script, *keys, *args))
-    if whole:
+    if with_source:
         return pack(("EVAL", script.source, len(keys), *keys, *args))
     if operation.repeated:
-        beginning, count_end = _beginning(script.sha, tuple(keys), len(args))
-        return beginning + pack(tuple(args))[count_end:]
+        prefix, count_end = _prefix(script.sha, tuple(keys), len(args))
+        return prefix + pack(tuple(args))[count_end:]
     return pack(("EVALSHA", script.sha, len(keys), *keys, *args))
 
 
 @lru_cache(maxsize=1_000)  # to pack the words of all enqueues to a queue again takes twice as long
-def _beginning(sha: str, keys: tuple[str, ...], args: int) -> tuple[bytes, int]:
-    """Return what packed commands with so many arguments share: all that is before these.
+def _prefix(sha: str, keys: tuple[str, ...], args: int) -> tuple[bytes, int]:
+    """Return the bytes before the arguments, equal in all commands with these keys and so many.
 
-    Beside it, where the first argument begins if they are packed alone.
+    Also return the offset of the first argument where the arguments are packed alone.
     """
     arguments: tuple[Argument, ...] = ("",) * args
     whole, alone = pack(("EVALSHA", sha, len(keys), *keys, *arguments)), pack(arguments)
-    count_end = len(str(args)) + 3  # beside the number, a star and the end of its line
+    count_end = len(str(args)) + 3  # `*`, the number, `\r\n`
     return whole[: len(whole) - len(alone) + count_end], count_end
 
 
 class Producer:
     """The common part of sync and async connections.
 
-    `id` and `sequence` are those of an idempotent producer: by them the server tells a resend.
+    `id` and `sequence` are those of an idempotent producer: by them the server detects a resend.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -90,10 +90,10 @@ class Producer:
     def _failure(self, error: Exception) -> Failure:
         failure = after_sending(error, moves=self._endpoint.moves)
         self._endpoint.losses += isinstance(failure, Lost)
-        # The next command looks for the server anew: a name may mean another one after a failover.
-        # After some replies, redis-py hangs up itself.
-        stays = isinstance(failure, Refused) and failure.code not in MOVED_ON
-        if not stays or isinstance(error, redis.ConnectionError):
+        # The next command reconnects: after a failover, the same name may be another server.
+        # After some replies, redis-py closes the connection itself.
+        is_usable = isinstance(failure, Refused) and failure.code not in MOVED_ON
+        if not is_usable or isinstance(error, redis.ConnectionError):
             self.close()
         return failure
 
@@ -106,7 +106,7 @@ class Producer:
 class Connection(Producer):
     """A blocking connection, opened by its first command."""
 
-    # While connected: what says whether there is something to read.
+    # While connected: what `has_reply` asks.
     _socket: Any
     _reader: Any
     _poll: Any
@@ -119,13 +119,13 @@ class Connection(Producer):
         except Refused as refused:
             if refused.code != NO_SCRIPT:
                 raise
-        self._send(packed(operation, whole=True))
+        self._send(packed(operation, with_source=True))
         return self.read()
 
     def send(self, operation: Operation[Any], then: Operation[Any] | None = None) -> None:
         """Send an operation; `read` reads the reply, `fileno` tells when there is one.
 
-        then: sent in the same packet, so that the server runs it next; its reply is read next
+        then: pipelined after it, so that the server runs it next; its reply is read next
         """
         self._send(packed(operation) + (packed(then) if then else b""))
 
@@ -172,7 +172,7 @@ class Connection(Producer):
         self._endpoint.losses += 1
 
     def _has_input(self) -> bool:
-        """Return True if there is something to read, or the end.
+        """Return True if a read would return data, or the end of the connection.
 
         Every enqueue asks this, and redis-py's `can_read` takes four times as long.
         """
@@ -200,16 +200,16 @@ class Connection(Producer):
 
 
 def result_of(operation: Operation[T], reply: Any) -> T:
-    """Return what a reply means. Raises Lost for one that no script of typedq gives."""
+    """Return the result in a reply. Raises Lost for a reply that no script of typedq sends."""
     try:
         return operation.parse(reply)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise Lost(f"its reply is not one of typedq's scripts: {type(reply).__name__}") from error
 
 
-def _drive(connection: Connection, exchange: Exchange[T]) -> T:
+def _drive(connection: Connection, flow: RequestFlow[T]) -> T:
     try:
-        request = next(exchange)
+        request = next(flow)
         while True:
             try:
                 reply = None
@@ -218,9 +218,9 @@ def _drive(connection: Connection, exchange: Exchange[T]) -> T:
                 else:
                     reply = connection.execute(request)
             except Failure as failure:
-                request = exchange.throw(failure)
+                request = flow.throw(failure)
             else:
-                request = exchange.send(reply)
+                request = flow.send(reply)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -234,8 +234,8 @@ class ConnectionPool:
         self._endpoint, self._limit = endpoint, limit
         self._idle = deque[Connection]()
 
-    def run(self, begin: Callable[[Connection], Exchange[T]]) -> T:
-        """Run an exchange over a connection. Raises Failure."""
+    def run(self, begin: Callable[[Connection], RequestFlow[T]]) -> T:
+        """Run a flow over a connection. Raises Failure."""
         try:
             connection = self._idle.pop()
         except IndexError:

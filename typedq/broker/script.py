@@ -32,12 +32,12 @@ def script(name: str) -> Script:
     """Return the script in `lua/<name>.lua`."""
     folder = Path(__file__).parent / "lua"
 
-    def whole(file: Path) -> str:
+    def expanded(file: Path) -> str:
         return _INCLUDE.sub(
-            lambda part: whole(folder / "parts" / f"{part[1]}.lua"), file.read_text("utf-8")
+            lambda part: expanded(folder / "parts" / f"{part[1]}.lua"), file.read_text("utf-8")
         )
 
-    source = whole(folder / f"{name}.lua")
+    source = expanded(folder / f"{name}.lua")
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -45,9 +45,9 @@ def script(name: str) -> Script:
 class Operation(msgspec.Struct, Generic[T], eq=False):
     """One operation on the server as a value: built once, sent by `call` or by `acall`.
 
-    script: the name of a command if a single one does it
-    parse: makes the result of the reply
-    repeated: others follow with the same keys and number of arguments, so what they share is kept
+    script: or the name of a single command
+    parse: turns the reply into the result
+    repeated: others with the same keys and as many arguments follow, so their prefix is cached
     """
 
     script: Script | str
@@ -82,10 +82,10 @@ def as_map(reply: Any) -> dict[bytes, Any]:
 
 
 def as_pairs(reply: Any) -> list[Any]:
-    """Return members with their scores: RESP 3 sends pairs, RESP 2 a flat list."""
+    """Return pairs of member and score: RESP 3 sends pairs, RESP 2 a flat list."""
     return reply if not reply or isinstance(reply[0], list) else list(in_groups(reply, 2))
 
 
 def in_groups(flat: Sequence[Any], size: int) -> Iterator[tuple[Any, ...]]:
-    """Cut a flat reply into tuples."""
+    """Cut a flat reply into tuples of `size` items."""
     return zip(*[iter(flat)] * size, strict=True)

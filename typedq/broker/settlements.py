@@ -138,8 +138,8 @@ def settle_and_fetch(
 ) -> Operation[Fetched]:
     """Settle, then fetch up to `max_messages`.
 
-    token: the queue whose wake token was taken; `ANY_QUEUE` if it is sent behind a `BLPOP`, whose
-        reply is not known yet
+    token: the queue whose wake token was taken; `ANY_QUEUE` if it is pipelined after a `BLPOP`,
+        whose reply is not known yet
     """
     return Operation(
         script("settle_and_fetch"),

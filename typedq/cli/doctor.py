@@ -9,7 +9,7 @@ from typedq.cli.console import Warn, console, print_json, table
 
 
 def doctor(app: AppOrArgument, json: AsJson = False) -> None:
-    """Check server, workers and waiting messages; print what to fix. Exit code 1: a problem."""
+    """Check server, workers and waiting messages; print what to fix. Exit code 1: problems."""
     loaded = app.load()
     from typedq.admin.doctor import examine
 

@@ -12,10 +12,10 @@ from typedq.cli.application import AppOrArgument, LogFormat, LogLevel
 from typedq.cli.parameters import address
 from typedq.telemetry import event
 
-_PORT_HELP = "Serve /metrics, /livez and /readyz at this port; 0: any that is free."
+_PORT_HELP = "Serve /metrics, /livez and /readyz on this port; 0: any free port."
 Port = Annotated[int, Option("--port", "-p", min=0, max=65535, help=_PORT_HELP)]
 Host = Annotated[
-    str, Option("--host", parser=address, metavar="IP", help="The address to serve them at.")
+    str, Option("--host", parser=address, metavar="IP", help="Listen on this address.")
 ]
 
 

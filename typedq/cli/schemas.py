@@ -134,7 +134,7 @@ def _check_producer(app: TypedQ, against: str, format: str) -> NoReturn:
 
 
 def export_schemas(app: AppOrArgument, *, schemas: Directory = None, json: AsJson = False) -> None:
-    """Write the next version of each contract that changed, and print whether it is safe."""
+    """Write the next version of each contract that changed, and print if the change is safe."""
     with _exits_with_2():
         loaded = app.load()
         from typedq.admin.schemas import export, read

@@ -33,7 +33,7 @@ def show(
     json: AsJson = False,
     app: AppOptions,
 ) -> None:
-    """Show where a message is, its header, and who can read it. Exit code 1 if it is unknown.
+    """Show where a message is, its header, and who reads it. Exit code 1 if it is unknown.
 
     There is no index, so this reads the waiting messages until it finds the one.
     """

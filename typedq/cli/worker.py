@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from typedq.settings import Settings
 
 _C_HELP = (
-    "Number of child processes: 4, cores or cores*2. \\[default: TYPEDQ_CONCURRENCY, else cores]"
+    "Number of child processes, such as 4, cores or cores*2. "
+    "\\[default: TYPEDQ_CONCURRENCY, else cores]"
 )
 _A_HELP = (
     "Coroutine tasks that a child runs at once. \\[default: TYPEDQ_ASYNC_CONCURRENCY, else 100]"
@@ -46,10 +47,10 @@ _P_HELP = (
     "of its memory. \\[default: TYPEDQ_MAX_MEM_PERCENT, else never]"
 )
 _PORT_HELP = (
-    "Serve /livez, /readyz and /metrics at this port; 0: any that is free. "
+    "Serve /livez, /readyz and /metrics on this port; 0: any free port. "
     "\\[default: TYPEDQ_METRICS_PORT, else none]"
 )
-_HOST_HELP = "The address to serve them at. \\[default: TYPEDQ_METRICS_HOST, else 0.0.0.0]"
+_HOST_HELP = "Address for --metrics-port. \\[default: TYPEDQ_METRICS_HOST, else 0.0.0.0]"
 _NAMES = "NAME,..."
 _ONE_PROCESS = (
     "it runs one process; "
@@ -152,7 +153,7 @@ def worker(
     reload: Reload = False,
     reloaded: Reloaded = False,
 ) -> None:
-    """Run tasks. SIGTERM or Ctrl-C: finish running tasks, within --grace. Twice: stop now."""
+    """Run tasks. SIGTERM or Ctrl-C: finish running tasks, within --grace. Second: stop now."""
     if solo and (concurrency or max_tasks or max_mem_percent or pages.are_given):
         raise typer.BadParameter(_ONE_PROCESS, param_hint="--solo")
     if grace is not None and grace < 0:

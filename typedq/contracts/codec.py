@@ -1,4 +1,4 @@
-"""Between a payload and the bytes of a message's body, strict in both directions."""
+"""Encode a payload as the body of a message, and decode it; strict in both directions."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ import msgspec
 
 from typedq.contracts.conversions import adapter_for, decode_value, encode_value
 from typedq.contracts.encoded_types import Encoding, encoded_type
-from typedq.contracts.equality import change, has_second, is_partial, leaves, overlooked, unsayable
+from typedq.contracts.equality import (
+    change,
+    has_fold,
+    inexpressible,
+    is_partial,
+    leaves,
+    overlooked,
+)
 from typedq.contracts.guards import runs_code, too_deep
 from typedq.contracts.type_tree import parts_of
 from typedq.errors import InvalidBody
 
 # Kept as they are while arguments are checked as Python values: JSON makes them all strings, so
-# the bytes alone would not show that a UUID was given where a str is due.
+# the bytes alone would not show that a UUID was given for a str.
 _TEXTUAL = (
     bytes, bytearray, memoryview, dt.datetime, dt.date, dt.time,
     dt.timedelta, uuid.UUID, decimal.Decimal,
 )  # fmt: skip
-LEVEL = 2  # bytes that a level of nesting takes at least, so that most bodies are not counted
+LEVEL = 2  # bytes of a level of nesting, at least: the levels of short bodies are not counted
 _PLACED = re.compile(
     r"(?P<reason>.*?)(?:\0(?P<inner>.*?))?(?: - at (?:`key` in )?`(?P<path>\$.*)`)?", re.DOTALL
 )
@@ -33,15 +40,15 @@ _MISSING = re.compile(r"Object missing required field `(.+)`")
 
 
 class Codec:
-    """Writes and reads one payload type. All refusals are `InvalidBody` with a path.
+    """Writes and reads one payload type. Whatever it rejects is an `InvalidBody` with a path.
 
-    `parse` is `read` without its bounds, and raises anything. `runs_code`: of the payload's types.
+    `parse` is `read` without its limits, and raises anything. `runs_code`: of the payload's types.
     """
 
     def __init__(self, kind: Any) -> None:
         self._encoded: Encoding = encoded_type(kind)
         adapter = adapter_for(self._encoded.kind)
-        self._whole = adapter is not None  # pydantic reads and writes all of it
+        self._by_pydantic = adapter is not None
         if adapter is not None:
             self.parse: Callable[[bytes], Any] = adapter.read
             self._encode: Callable[[Any], bytes] = adapter.write
@@ -65,7 +72,7 @@ class Codec:
         return self.reader(max_body, max_depth)(body)
 
     def reader(self, max_body: int, max_depth: int) -> Callable[[bytes], Any]:
-        """Return `read` with its bounds, for those who read many bodies."""
+        """Return `read` with its limits bound, to read many bodies."""
         parse, surely_fits = self.parse, min(max_body, LEVEL * max_depth)
 
         def read(body: bytes) -> Any:
@@ -81,20 +88,20 @@ class Codec:
     def write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
         """Return the body of `payload`, which `read` accepts and gives back unchanged."""
         try:
-            encode, parse = self._encode, self.parse  # a call of an attribute takes longer
+            encode, parse = self._encode, self.parse  # calling them as attributes takes longer
             body = encode(payload)
             size = len(body)
             fits = size <= max_body and (size <= LEVEL * max_depth or not too_deep(body, max_depth))
             same = fits and not self._closely and parse(body) == payload
             infinite = self._infinities and any(text in body for text in self._infinities)
-            if same and not (infinite or (self._moments and has_second(payload))):
+            if same and not (infinite or (self._moments and has_fold(payload))):
                 return body
-        except Exception:  # noqa: BLE001, S110  found again, and said, below
+        except Exception:  # noqa: BLE001, S110  `_write` raises it with its path
             pass
         return self._write(payload, max_body, max_depth)
 
     def _write(self, payload: Any, max_body: int, max_depth: int) -> bytes:
-        """The same, for what does not go through at once: why, unless it is all right after all."""
+        """Do as `write`, with every check, and find the path of what is invalid."""
         try:
             body = self._encode(payload)
         except RecursionError as error:
@@ -105,9 +112,9 @@ class Codec:
             read = self.read(body, max_body, max_depth)
         except InvalidBody:
             if len(body) <= max_body and not too_deep(body, max_depth):
-                self._refuse_unsayable(payload)
+                self._refuse_inexpressible(payload)
             raise
-        self._refuse_unsayable(payload)
+        self._refuse_inexpressible(payload)
         self._check_types(payload)
         try:
             changed = change(payload, read, exact=self._exact)
@@ -129,18 +136,18 @@ class Codec:
         for path, leaf in leaves(payload):
             try:
                 msgspec.json.encode(leaf, enc_hook=encode_value)
-                _ = self._whole and isinstance(leaf, bytes) and leaf.decode()
-            except Exception:  # noqa: BLE001  only the place is wanted
+                _ = self._by_pydantic and isinstance(leaf, bytes) and leaf.decode()
+            except Exception:  # noqa: BLE001  only the path is wanted
                 return path
         return "$"
 
-    def _refuse_unsayable(self, payload: Any) -> None:
-        if found := unsayable(payload, decimals=self._decimals):
+    def _refuse_inexpressible(self, payload: Any) -> None:
+        if found := inexpressible(payload, decimals=self._decimals):
             raise InvalidBody(*found)
 
     def _check_types(self, payload: Any) -> None:
-        """Raise `InvalidBody` for a value that reads well, but is of another type than declared."""
-        if self._whole:
+        """Raise `InvalidBody` for a value that decodes, but is not of the declared type."""
+        if self._by_pydantic:
             return
         try:
             kind, dump = self._encoded.kind, self._encoded.dump
@@ -187,14 +194,14 @@ def _unreadable(error: Exception, body: bytes) -> InvalidBody:
             return InvalidBody(*problem_in(cast("Any", error), msgspec.json.decode(body)))
         except _NOT_JSON as broken:
             error = broken
-    # To msgspec, JSON that breaks a schema is a special case of JSON that breaks off.
+    # A ValidationError is a DecodeError, but its body is valid JSON.
     if isinstance(error, msgspec.ValidationError) or not isinstance(error, _NOT_JSON):
         return _placed(error)
     return InvalidBody("$", f"the body is not valid JSON: {error}")
 
 
 def _placed(error: Exception) -> InvalidBody:
-    """The path and reason inside a message such as ``Expected `int`, got `str` - at `$.to` ``."""
+    """Return path and reason from a message such as ``Expected `int`, got `str` - at `$.to` ``."""
     match = _PLACED.fullmatch(_reason(error))
     assert match is not None  # noqa: S101  every part is optional
     reason, path = match["reason"], (match["path"] or "$") + (match["inner"] or "")

@@ -1,4 +1,4 @@
-"""The contract of one task: what it takes, how that travels, and what it is called."""
+"""The contract of one task: its parameters, their encoding, schema and fingerprint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from typedq.contracts.signature import Parameter, TaskSignature, read_signature
 from typedq.contracts.type_tree import NoSchema
 from typedq.errors import ContractError, InvalidArguments, InvalidBody, nearest
 
-# Of these types not every value is sent: NaN, infinity, the second of two equal local times.
+# Types with values that cannot be sent: NaN, infinity, a local time with fold=1.
 _WITH_ODD_VALUES = frozenset((float, Decimal, dt.datetime, dt.time))
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # of a call: positional, by keyword
 MAX_BODY = 1 << 20  # bytes
@@ -29,7 +29,7 @@ MAX_DEPTH = 64
 
 
 def contract_of(fn: Callable[..., Any], *, task: str, context: type) -> Contract:
-    """The contract of `fn`. `context` is the class that a task may take first.
+    """Return the contract of `fn`. `context` is the class that a task may take first.
 
     Raises `ContractError`.
     """
@@ -37,7 +37,7 @@ def contract_of(fn: Callable[..., Any], *, task: str, context: type) -> Contract
 
 
 class Contract:
-    """Built once, when a task is defined. Attributes are for reading.
+    """What a task accepts. Built once, when the task is defined; attributes are read-only.
 
     Fields: `task` (name), `fingerprint` (16 hex digits), `id` (`task@fingerprint`), `schema` (a
     standalone JSON Schema 2020-12 document), `takes_context`, `is_async`, `signature` (for people),
@@ -63,7 +63,7 @@ class Contract:
         by_place = [p for p in signature.parameters if p.place is not p.place.KEYWORD_ONLY]
         self._positional = tuple(p.name for p in by_place)
         self._by_keyword = tuple(n for n in self._parameters if n not in self._positional)
-        self._no_keyword = {p.name for p in by_place if p.place is p.place.POSITIONAL_ONLY}
+        self._positional_only = {p.name for p in by_place if p.place is p.place.POSITIONAL_ONLY}
         self.takes_payload = self._lone and bool(self._positional)
         _check_defaults(signature.parameters, task)
 
@@ -77,14 +77,14 @@ class Contract:
         max_body: int = MAX_BODY,
         max_depth: int = MAX_DEPTH,
     ) -> bytes:
-        """The body of a call, which `decode` reads back unchanged. Raises `InvalidArguments`."""
+        """Return the body of a call; `decode` restores it unchanged. Raises `InvalidArguments`."""
         whole = self.takes_payload and len(args) == 1 and not kwargs
         payload = args[0] if whole else self._bind(args, kwargs)
         try:
             return self._codec.write(payload, max_body, max_depth)
         except InvalidBody as error:
             shown = explain(self.schema, error, lambda: self._codec.encoded(payload))
-            # Not the cause of one that was made shorter: its text may quote a secret.
+            # Not if `explain` replaced it: its text may quote a secret.
             cause = error if shown is error else None
         raise InvalidArguments(self.task, shown.path, shown.reason) from cause
 
@@ -95,7 +95,7 @@ class Contract:
         return self.decoder(max_body, max_depth)(body)
 
     def decoder(self, max_body: int, max_depth: int) -> Callable[[bytes], Arguments]:
-        """Return `decode` with its limits, for those who decode many bodies."""
+        """Return `decode` with its limits bound, to decode many bodies."""
         read, takes_payload = self._codec.reader(max_body, max_depth), self.takes_payload
 
         def decode(body: bytes) -> Arguments:
@@ -112,7 +112,7 @@ class Contract:
         return decode
 
     def without_secrets(self, text: str, body: bytes) -> str:
-        """Return a text about a body, or another in place of one that quotes a secret in it."""
+        """Return a text about a body, or a replacement if it quotes a secret of the body."""
         return without_secrets(self.schema, text, body)
 
     def _arguments(self, payload: Any) -> Arguments:
@@ -124,7 +124,7 @@ class Contract:
         )
 
     def schema_json(self) -> bytes:
-        """The schema as compact JSON, keys sorted."""
+        """Return the schema as compact JSON, keys sorted."""
         return msgspec.json.encode(self.schema, order="sorted")
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -134,7 +134,7 @@ class Contract:
             raise InvalidArguments(self.task, "$", count)
         given = dict(zip(positional, args, strict=False))
         for name in kwargs:
-            if name in given or name not in self._parameters or name in self._no_keyword:
+            if name in given or name not in self._parameters or name in self._positional_only:
                 raise self._unexpected(name)
         given |= kwargs
         for name, parameter in self._parameters.items():
@@ -144,7 +144,7 @@ class Contract:
 
     def _unexpected(self, name: str) -> InvalidArguments:
         reason = "unexpected argument"
-        if name in self._no_keyword:
+        if name in self._positional_only:
             reason = "is positional-only"
         elif name in self._parameters:
             reason = "given twice, by position and by name"
@@ -173,7 +173,7 @@ def _document(signature: TaskSignature, task: str) -> dict[str, Any]:
 
 
 def _check_defaults(parameters: tuple[Parameter, ...], task: str) -> None:
-    """Refuse a default that its own type refuses, of a parameter or of a record in one."""
+    """Reject a default that its own type rejects, of a parameter or of a record in one."""
     for parameter in parameters:
         if not parameter.required:
             _check_default(task, parameter.name, "$", parameter.kind, parameter.default)

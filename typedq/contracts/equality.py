@@ -35,9 +35,9 @@ Path = str
 
 
 def overlooked(kind: Any) -> tuple[bool, bool, bool, bool]:
-    """Return what `==` may overlook in a value of this type: all, where it cannot be told.
+    """Return what `==` may overlook in a value of this type; all, if the type is not known.
 
-    That is parts of it; that a key is infinite; that a Decimal is; and the `fold` of a datetime.
+    In order: some fields, an infinite key, an infinite Decimal, the `fold` of a datetime.
     """
     if (parts := parts_of(kind)) is None:
         return True, True, False, True
@@ -180,26 +180,26 @@ def _instant(moment: dt.datetime) -> tuple[bool, dt.datetime]:
     return True, naive - offset
 
 
-def _is_second(moment: dt.datetime | dt.time) -> bool:
+def _is_fold(moment: dt.datetime | dt.time) -> bool:
     """Whether it is the second of two equal local times, as clocks go back; no text tells them."""
     return bool(moment.fold) and moment.utcoffset() is None
 
 
-def has_second(value: Any) -> bool:
+def has_fold(value: Any) -> bool:
     """Return True if some datetime in a value is the second of two equal local times."""
     kind = value.__class__
     if kind in _LEAVES:
         return False
     if isinstance(value, dt.datetime):
-        return _is_second(value)
+        return _is_fold(value)
     if hasattr(kind, "__struct_fields__"):
-        return any(has_second(getattr(value, name)) for name in kind.__struct_fields__)
+        return any(has_fold(getattr(value, name)) for name in kind.__struct_fields__)
     inside: Any = (item for _, _, item in _members(value) or ())
     if issubclass(kind, Mapping):
         inside = (*value, *value.values())
     elif issubclass(kind, (*_ROWS, *_SETS)):
         inside = value
-    return any(map(has_second, inside))
+    return any(map(has_fold, inside))
 
 
 def _class(value: Any) -> Any:
@@ -266,8 +266,8 @@ def leaves(value: Any, path: Path = "$") -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def unsayable(value: Any, *, decimals: bool) -> tuple[Path, str] | None:
-    """Return the first piece that JSON cannot say, and why.
+def inexpressible(value: Any, *, decimals: bool) -> tuple[Path, str] | None:
+    """Return the path of the first value that JSON cannot express, and why.
 
     `decimals`: NaN and infinity in them, too. They are text, but not all readers take it.
     """
@@ -277,6 +277,6 @@ def unsayable(value: Any, *, decimals: bool) -> tuple[Path, str] | None:
             isinstance(leaf, float) and not math.isfinite(leaf)
         ):
             return path, "NaN and infinity cannot be said in JSON"
-        if isinstance(leaf, dt.datetime | dt.time) and _is_second(leaf):
+        if isinstance(leaf, dt.datetime | dt.time) and _is_fold(leaf):
             return path, "fold=1 cannot be said in JSON; give it a time zone"
     return None

@@ -51,7 +51,7 @@ METRICS = {
 
 @final
 class Exporter:
-    """Makes the pages of an exporter. One reading serves all who ask within `min_age_s`."""
+    """Makes the pages of an exporter. Requests within `min_age_s` share one read of the server."""
 
     def __init__(self, app: TypedQ, min_age_s: float = 1.0) -> None:
         self._app, self._min_age_s, self._lock = app, min_age_s, Lock()
@@ -105,7 +105,7 @@ def _add_queue(text: Exposition, queue: dict[str, Any]) -> None:
 
 
 def _add_contracts(text: Exposition, contracts: list[dict[str, Any]]) -> None:
-    """Add each contract; what waits of those beyond 500 is added up, as `other`."""
+    """Add each contract; the messages of those beyond 500 are added up, as `other`."""
     ranked = sorted(contracts, key=lambda each: (-each["waiting"], not each["in_app"]))
     rest = {"yes": 0, "no": 0}
     for place, each in enumerate(ranked):

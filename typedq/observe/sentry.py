@@ -46,7 +46,7 @@ def instrument(app: TypedQ, *, each_attempt: bool = False) -> None:
     Start the SDK in `@app.on_process_start`, because its thread ends at a fork. Arguments are sent
     only with `send_default_pii`, and without their secrets.
     """
-    # It would send a second event for each failure that a worker logs.
+    # The SDK would send a second event for each failure that a worker logs.
     ignore_logger("typedq")
     _hide_own_variables()
     _report_enqueues(app)
@@ -100,8 +100,8 @@ def _report_attempts(app: TypedQ, *, each_attempt: bool) -> None:
         except BaseException as error:
             retry, cancelled = ctx.will_retry(error), is_cancellation(error)
             span.set_status("aborted" if retry or cancelled else "internal_error")
-            asked = issubclass(type(error), RetryIn)  # that is no failure
-            if not cancelled and (not retry or (each_attempt and not asked)):
+            requested = issubclass(type(error), RetryIn)  # not a failure
+            if not cancelled and (not retry or (each_attempt and not requested)):
                 _capture(error)
             raise
         else:
@@ -117,7 +117,7 @@ def _transaction(ctx: Context) -> Span:
     )
     try:
         span = begin(dict(ctx.meta))
-    except Exception:  # noqa: BLE001 - a stranger's headers, which the SDK cannot read
+    except Exception:  # noqa: BLE001 - headers of a producer, which the SDK may fail to read
         span = begin({})
     span.set_data(DESTINATION, queue)
     span.set_data(MESSAGE_ID, ctx.id)
@@ -127,8 +127,8 @@ def _transaction(ctx: Context) -> Span:
 
 
 def _capture(error: BaseException) -> None:
-    text = read_failure(error).text  # it cuts our frames off
-    # A stranger's exception may raise when it is read. That changes nothing for its attempt.
+    text = read_failure(error).text  # without frames of typedq
+    # An exception of a task may raise when it is read. That must not change the attempt.
     with suppress(Exception):
         try:
             event, hint = event_from_exception(
@@ -136,7 +136,7 @@ def _capture(error: BaseException) -> None:
                 client_options=sentry_sdk.get_client().options,
                 mechanism={"type": "typedq", "handled": False},
             )
-        except Exception:  # noqa: BLE001 - an exception that cannot be read is told as text
+        except Exception:  # noqa: BLE001 - an exception that cannot be read is sent as text
             sentry_sdk.capture_message(text, "error")
         else:
             sentry_sdk.capture_event(event, hint=hint)
@@ -145,7 +145,7 @@ def _capture(error: BaseException) -> None:
 def _describe(ctx: Context, event: Event, _: object) -> Event:
     """Add the arguments if personal data may be sent; drop variables, which would quote them."""
     __tracebackhide__ = True  # the SDK leaves such frames out
-    # The SDK would attach a stack after this, with all variables; older ones to transactions, too.
+    # The SDK would attach a stack after this, with all variables; older SDKs to transactions, too.
     attaches = sentry_sdk.get_client().options["attach_stacktrace"]
     attaches = attaches and not _STACKS & event.keys()
     if event.get("type") in ("transaction", "check_in"):
@@ -177,7 +177,7 @@ def _hide_own_variables() -> None:
 
 def _may_send_arguments() -> bool:
     client = sentry_sdk.get_client()
-    # What newer versions have in place of `send_default_pii`; they derive it from that, too.
+    # Newer SDKs have this in place of `send_default_pii`, and derive it from that, too.
     collected = cast("dict[str, bool]", client.options.get("data_collection") or {})
     return bool(collected.get("queues", client.should_send_default_pii()))
 

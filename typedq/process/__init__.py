@@ -1,4 +1,4 @@
-"""The process in which tasks run: what they may change of it, and what becomes of a fork of it."""
+"""The process in which tasks run: undo what they change in it, and end copies that they fork."""
 
 from typedq.process.forks import end_if_copy, own_process, owner
 from typedq.process.signals import WORKER_SIGNALS, get_handler, kept_signals

@@ -1,4 +1,4 @@
-"""Forks that tasks make: only the process that was started for it may settle messages.
+"""End the copies of a child process that a task forks: only the child may settle messages.
 
 A copy ends as soon as it leaves the task's own code.
 """
@@ -14,17 +14,17 @@ import traceback
 from contextlib import suppress
 from typing import Any, Final, NoReturn, final
 
-_getpid = os.getpid  # by a name of our own: a task may patch it for a while, in tests of its code
+_getpid = os.getpid  # kept, because a task may patch `os.getpid` for a while
 _MADV_WIPEONFORK = 18  # linux/mman.h; Python has no name for it
-_MAX_END_S = 5.0  # to write what ended a copy; its stderr may be a pipe that nobody reads
+_MAX_END_S = 5.0  # to write the error of a copy; its stderr may be a pipe that nobody reads
 
 
 @final
 class _Owner:
     """The process that runs attempts. `mark[0]` is 1 in it, and 0 in every fork of it.
 
-    To ask for the pid each time would be a system call per task. Linux wipes the mark in each fork,
-    also of C code; elsewhere Python's hook does, in those that Python makes.
+    `getpid` would be a system call per task. Linux wipes the mark in each fork, also in one that
+    C code makes; elsewhere Python's hook does, only in forks that Python makes.
     """
 
     def __init__(self) -> None:
@@ -109,8 +109,8 @@ def _after_fork() -> None:
 def _in_copy() -> None:
     if owner.pid:
         owner.mark[0] = 0
-    if owner.loop:  # the copy of its thread would go on with the other coroutines
-        with suppress(Exception):  # uvloop hides what is due; one step of each may run there
+    if owner.loop:  # in the copy, its thread would continue the other coroutines
+        with suppress(Exception):  # uvloop hides this list; there, each may run one more step
             owner.loop._ready.clear()  # noqa: SLF001
         with suppress(Exception):
             owner.loop.call_soon(end_if_copy)

@@ -31,7 +31,7 @@ def order_of(backward: bool, forward: bool) -> Order:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A task of the code; `upcasters` are the schemas of their payloads."""
+    """A task of the code; `upcasters`: the schemas of the payloads that they read."""
 
     name: str
     fingerprint: str
@@ -48,13 +48,16 @@ class Declared:
         return "compatible" if compare(schema, self.schema).backward else None
 
     def upcaster(self, schema: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the first upcaster that reads all messages of a contract."""
+        """Return the schema of the first upcaster that reads all messages of a contract."""
         return next((old for old in self.upcasters if compare(schema, old).backward), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One change against versions of a history; `backward`, `forward`: True for what it breaks."""
+    """One change against versions of a history.
+
+    backward, forward: True if it breaks that compatibility, unlike those of `Change`
+    """
 
     history: str
     change: Change
@@ -85,7 +88,7 @@ class Verdict:
 
     @property
     def is_new_version(self) -> bool:
-        """Return True if there is something to export: a contract, or defaults of the same one."""
+        """Return True if there is something to export: a new contract, or changed defaults."""
         defaults = (f for f in self.findings if f.change.rule == "DEFAULT_CHANGED")
         return not self.exported or any(f.history == self.task for f in defaults)
 
@@ -97,7 +100,7 @@ def common_order(orders: Iterable[Order]) -> Order:
 
 
 def newest(histories: Mapping[str, History]) -> list[Declared]:
-    """Return the newest versions of tasks that are not removed, to check them without the code."""
+    """Return the newest version of each task that is not removed, to check without the code."""
     kept = {name: h for name, h in histories.items() if not h.removed}
     last = {name: h.versions[-1] for name, h in kept.items() if h.versions}
     return [Declared(name, v.fingerprint, v.schema) for name, v in sorted(last.items())]
@@ -166,7 +169,7 @@ class _Step(NamedTuple):
 
     history: History
     version: Version
-    today: bool
+    is_current: bool
     upcast: bool
     backward: bool
     forward: bool
@@ -179,12 +182,12 @@ def _names(task: Declared, histories: Mapping[str, History]) -> list[str]:
 
 
 def _step(task: Declared, history: History, version: Version) -> _Step:
-    today = version.fingerprint == task.fingerprint
+    is_current = version.fingerprint == task.fingerprint
     compared = compare(version.schema, task.schema)
-    upcaster = None if today else task.upcaster(version.schema)
+    upcaster = None if is_current else task.upcaster(version.schema)
     if upcaster is None:
         ways = compared.backward, compared.forward
-        return _Step(history, version, today, False, *ways, list(compared.changes))
+        return _Step(history, version, is_current, False, *ways, list(compared.changes))
     message = "an upcaster reads older messages; old workers cannot read newer ones"
     changes = [
         c if c.backward else replace(c, backward=True, message=message, example=None)
@@ -192,7 +195,7 @@ def _step(task: Declared, history: History, version: Version) -> _Step:
         if not c.forward
     ]
     dropped = [c for c in compare(version.schema, upcaster).changes if c.rule == "VALUE_DROPPED"]
-    return _Step(history, version, today, True, True, compared.forward, [*changes, *dropped])
+    return _Step(history, version, is_current, True, True, compared.forward, [*changes, *dropped])
 
 
 def _verdict(
@@ -207,22 +210,22 @@ def _verdict(
     steps = [_step(task, history, version) for history in known for version in history.versions]
     last = [step for step in steps if step.history is steps[-1].history]
     last = last[-1:] if last and last[0].history.ordered else last
-    same = bool(last) and all(s.today and s.history.task == task.name for s in last)
+    same = bool(last) and all(s.is_current and s.history.task == task.name for s in last)
     own = local[task.name].versions[-1:] if task.name in local else ()
     exported = any(version.fingerprint == task.fingerprint for version in own)
     findings = _merged(_findings(_compared(steps, mode, separate), last, local, mode))
     unsafe = any(finding.fails for finding in findings)
     if unsafe and (same or not last) and not separate:  # exporting a contract does not deploy it
-        last = [step for step in steps if not step.today][-1:]
-    quiet: Status = "unchanged" if same else "safe"
+        last = [step for step in steps if not step.is_current][-1:]
+    if_safe: Status = "unchanged" if same else "safe"
     return Verdict(
         task=task.name,
         mode=mode,
-        status="unsafe" if unsafe else quiet if exported else "not exported",
+        status="unsafe" if unsafe else if_safe if exported else "not exported",
         exported=exported,
         order=order_of(
             all(step.backward for step in last),
-            # Old workers know no new task, and no new name.
+            # Old workers do not know a new task, or a new name of a task.
             bool(last) and all(s.forward and s.history.task == task.name for s in last),
         ),
         findings=tuple(findings),
@@ -236,7 +239,7 @@ def _compared(steps: list[_Step], mode: str, separate: bool) -> list[_Step]:
     if not mode.endswith("_transitive") and all(step.history.ordered for step in steps):
         steps = steps[:]
         # Otherwise exporting an unsafe version would make the check pass.
-        while not separate and steps and steps[-1].today:
+        while not separate and steps and steps[-1].is_current:
             steps.pop()
         steps = steps[-1:]
     return steps[::-1]

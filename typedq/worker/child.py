@@ -25,20 +25,20 @@ from typedq.worker.session import Session
 from typedq.worker.sync_tasks import SyncTasks
 from typedq.worker.waiting import Waiter
 
-_getppid = os.getppid  # by a name of our own, because a task may patch it for a while
-SLOW_S = 0.005  # before a task that takes longer, what has ended is settled
+_getppid = os.getppid  # kept, because a task may patch `os.getppid` for a while
+SLOW_S = 0.005  # before a task that takes longer, ended messages are settled
 POLL_S = 1.0  # how often an idle child polls its queues, and checks that its supervisor lives
 EXCLUSIVE_POLL_S = 0.1
 MAX_PREFETCHED = 512
 BATCH_S = 0.020  # a batch holds about this much work, so that a high priority waits no longer
-BATCH_BYTES = 1 << 20  # about: a server pays more for one large reply than for its parts
+BATCH_BYTES = 1 << 20  # about; one large reply costs a server more than several small ones
 
 
 @dataclass(frozen=True, slots=True)
 class ChildConfig:
     """What a child is to do. `prefetch` is the most messages it may hold unstarted.
 
-    queues: in priority; the first is that of the broadcasts to this supervisor
+    queues: in order of priority; the first is the queue of broadcasts to this supervisor
     """
 
     queues: Sequence[str]
@@ -57,13 +57,13 @@ class ChildConfig:
 
 @final
 class Prefetch:
-    """How long tasks typically take (s), and so how many messages a child fetches at once."""
+    """Chooses how many messages a child fetches at once, by how long tasks typically take (s)."""
 
     def __init__(self, max_messages: int) -> None:
         self._max, self._typical = max_messages, BATCH_S
 
     def ran(self, kind: MessageKind, took: float) -> None:
-        """Learn from a sync task that took this long, below 0 if it did not start.
+        """Note that a sync task took this many seconds, below 0 if it did not start.
 
         The typical time rises at once and falls slowly.
         """
@@ -74,7 +74,7 @@ class Prefetch:
         self._typical = took if took > self._typical else 0.8 * self._typical + 0.2 * took
 
     def handed_over(self) -> None:
-        """Learn from a coroutine, which does not hold the batch up."""
+        """Note that a coroutine was started, which does not hold the batch up."""
         self._typical *= 0.8
 
     def batch(self, bytes_each: int = 1) -> int:
@@ -108,7 +108,7 @@ class Child:
         self._zombies = AdoptedZombies()
         self._ran = 0
         self._has_coroutines = any(task.contract.is_async for task in app.tasks.values())
-        self._is_bounded = config.max_mb is not None or config.max_tasks is not None
+        self._has_limits = config.max_mb is not None or config.max_tasks is not None
         self.stopping = False
 
     def begin(self) -> None:
@@ -134,10 +134,10 @@ class Child:
         self._journal.phase = Phase.BUSY
         session, parked, token = self._session, self._parked, None
         while True:
-            if not owner.mark[0]:  # a finalizer forked after its task, as of its arguments
+            if not owner.mark[0]:  # a finalizer forked after the task, as of its arguments
                 end_if_copy()
             if self._stop_request[0]:
-                self.stopping = True  # a task may have held the signal
+                self.stopping = True  # a task may have blocked the signal
             self._take_ended()
             lease_is_over = time.monotonic() >= self._lease_deadline[0]
             if session.waiting and (self.stopping or lease_is_over):
@@ -165,7 +165,7 @@ class Child:
         for delivery in self._coroutines.take_ended():
             self._exclusive = False
             self._session.end(delivery)
-            if self._is_bounded:
+            if self._has_limits:
                 self._count_run()
 
     def _fetch_budget(self) -> int:
@@ -180,29 +180,29 @@ class Child:
     def _wait(self) -> str | None:
         """Wait for something to do; return the queue whose wake token was taken, if any."""
         end_if_copy()
-        # Before it waits, because what it waits for should not wait for this.
+        # Before the wait, so that a message that arrives does not wait for this.
         self._zombies.reap(busy=self._coroutines.running > 0)
         if self._parent not in (None, _getppid()):
             raise SystemExit("the supervisor is gone")
         session, budget = self._session, self._fetch_budget()
         if budget and self._parked.groups:
-            return None  # no token tells of parked messages
+            return None  # parked messages push no wake token
         if budget and not self._coroutines.running and (fetch := session.fetch_operation()):
             self._journal.phase = Phase.IDLE
             woken = self.waiter.wait_and_run(POLL_S, fetch)
-            place, fetched = woken.token, woken.result
+            index, fetched = woken.token, woken.result
         else:
             # A message that must run alone waits for the coroutines that run.
             timeout = EXCLUSIVE_POLL_S if session.waiting else POLL_S
-            place, fetched = self.waiter.wait(timeout, tokens=budget > 0), None
+            index, fetched = self.waiter.wait(timeout, tokens=budget > 0), None
         self._journal.phase = Phase.BUSY
         if fetched is not None:
             session.take(fetched)
             return None
-        return None if place is None else self._config.queues[place]
+        return None if index is None else self._config.queues[index]
 
     def _run_waiting(self) -> None:
-        """Run what was fetched, in order, as far as it may run now."""
+        """Run the fetched messages, in order, as far as they may run now."""
         session, decode, run = self._session, self._decoder.decode, self._sync_tasks.run
         prefetch, waiting = self._prefetch, session.waiting
         handover: list[Delivery] = []
@@ -216,7 +216,7 @@ class Child:
                 session.settle(delivery, verdict)
             elif kind.is_async:
                 if self._coroutines.running + len(handover) >= self._config.async_concurrency:
-                    # Only by now is it known that the functions of this kind return awaitables.
+                    # Only now is it known that the functions of this kind return awaitables.
                     session.postpone(delivery)
                     session.release_waiting()
                     break
@@ -231,7 +231,7 @@ class Child:
                 run(delivery)
                 prefetch.ran(kind, delivery.took)
                 session.end(delivery)
-                if self._is_bounded:
+                if self._has_limits:
                     self._count_run()
         if handover:
             self._coroutines.start(handover)
@@ -239,13 +239,13 @@ class Child:
 
     def _hand_over(self, handover: list[Delivery]) -> list[Delivery]:
         """Start coroutines before a sync task, so that they run beside it; return an empty list."""
-        self._take_ended()  # first: what those changed is restored only while none runs
+        self._take_ended()  # first: what they changed is restored only while no coroutine runs
         if handover:
             self._coroutines.start(handover)
         return []
 
     def _settle_before(self, delivery: Delivery) -> bool:
-        """Settle what has ended before this one runs; return False if that cost us this one."""
+        """Settle ended messages before this one runs; return False if this one must not run now."""
         session = self._session
         if self._stop_request[0]:
             self.stopping = True
@@ -253,7 +253,7 @@ class Child:
             return False
         if session.unsettled:
             end_if_copy()
-            running.set(None)  # what is logged meanwhile is not of the task before
+            running.set(None)  # logs from here on are not of the previous task
             session.sync()
             if not session.owns(delivery):
                 session.release(delivery)
@@ -262,9 +262,9 @@ class Child:
 
     def _count_run(self) -> None:
         self._ran += 1
-        self.stopping = self.stopping or self._is_full()
+        self.stopping = self.stopping or self._has_reached_limit()
 
-    def _is_full(self) -> bool:
+    def _has_reached_limit(self) -> bool:
         config = self._config
         if config.max_mb is not None:
             import psutil

@@ -1,4 +1,4 @@
-"""A message that a child holds, and what it has in common with others of its kind."""
+"""A message that a child holds, and what it shares with others of its kind."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from typedq.task import Task
 
 NO_ARGUMENTS: Arguments = ((), {})
 Decode = Callable[[bytes], Arguments]
-UNSEEN_S = 0.020  # assumed of a kind that never ran, so that it is fetched in small batches
-_MAX_KINDS = 1_000  # limits given with a call make a kind of their own
+UNSEEN_S = 0.020  # assumed for a kind that never ran, so that it is fetched in small batches
+_MAX_KINDS = 1_000  # time limits given with a call make a kind of their own
 
 
 @final
 class MessageKind:
-    """What messages have in common that differ only in id, due time, counts, metadata, payload.
+    """What is equal in messages that differ only in id, due time, counts, metadata and payload.
 
-    text: in their headers, from the contract to their metadata or the space before the payload
-    body_at, meta_at: where the payload begins, or 0 and where metadata does
+    text: part of the header, from the contract to the metadata or the space before the payload
+    body_at, meta_at: offset of the payload, or of metadata before it; the other is 0
     options: without metadata
-    place: of their queue among those of the child; 0 unless it `is_ours`
+    place: index of the queue among those of the child; 0 unless it `is_ours`
     counted: the contract under which they count as waiting; b"" for a broadcast, which does not
     typical: how long they run (s), as far as known
-    decode: None until the contract is known to be readable; then all after it are set, too
+    decode: None until the contract is readable; `resolve` sets it with task, limits and the flags
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class MessageKind:
         self.decode = decode
 
     def payload_at(self, message: bytes) -> int:
-        """Return where the payload of a message begins; 0 if its metadata makes it another kind."""
+        """Return the offset of the payload; 0 if its metadata makes the message another kind."""
         return self.body_at or payload_at(message, self.meta_at)
 
 
@@ -91,14 +91,14 @@ class Cancellable(Protocol):
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """The in-flight record of a message; `Session` owns it, the journal's row `slot` persists it.
 
-    body_at: where its payload begins, or when it expires
-    alone: it must run without neighbours, because it crashed or was lost twice
+    body_at: offset of the payload, or of the expiry time before it
+    alone: it must run alone in its child, because it crashed or was lost twice
     arguments: set from when it is decoded until it has run
     started: an attempt was claimed in the journal
     took: how long the attempt ran (s), once it has ended
     settlement: set when it has ended; None acknowledges it
     timer: what cancels it, once it runs on the event loop
-    until: when it expires (monotonic): it must begin before
+    until: when it expires (monotonic): it must start before
     """
 
     message: bytes
@@ -137,7 +137,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Records of messages that were fetched together, their ids, and the places of their queues.
+    """Records of messages that were fetched together, their ids, and the indexes of their queues.
 
     kinds: the kind of each message, or one kind if all have the same
     all_new: none was delayed, and none ran before

@@ -18,18 +18,18 @@ from typedq.worker.child_process import ChildProcess
 from typedq.worker.journal import Entry, Phase, State
 from typedq.worker.processes import CHECK_AGAIN_S, KILL_AGAIN_S, KILL_PATIENCE_S, send_signal
 
-OVERRUN_S = 0.1  # from then on, messages that wait behind a task run elsewhere
-STOP_S = 0.05  # a process in the middle of a long system call does not stop at once
+OVERRUN_S = 0.1  # when a task has run this long, messages that wait behind it are requeued
+STOP_S = 0.05  # how long to wait for a SIGSTOP, which a long system call delays
 STOP_CHECK_S = 0.001
 BUSY_CHECK_S = 0.05
-IDLE_CHECK_S = 0.2  # each check would delay a message that arrives just then
+IDLE_CHECK_S = 0.2  # rarely, because a check delays a message that arrives at that moment
 
 
 @final
 class TimeoutMonitor:
     """Reads the journals, 20 times a second while a child is busy. It never waits for a child.
 
-    An error with one child is logged once, and delays no check of the others.
+    An error with one child is logged once, and does not delay the checks of the others.
     """
 
     def __init__(
@@ -37,20 +37,20 @@ class TimeoutMonitor:
     ) -> None:
         self._broker, self._children, self._queues = broker, children, list(queues)
         self._stopping: dict[int, float] = {}  # pid of a child that was sent SIGSTOP -> when
-        self._killed: dict[int, bool] = {}  # pid -> it was logged that it does not die
+        self._killed: dict[int, bool] = {}  # pid -> was it logged that it does not die
         self._logged = set[tuple[int, type[Exception]]]()  # pid, kind of error
         self._server_error: ServerError | None = None
 
     def step(self, now: float) -> float:
-        """Kill children beyond a hard timeout; then requeue what waits behind long tasks.
+        """Kill children beyond a hard timeout; then requeue messages that wait behind long tasks.
 
-        Raises ServerError when all children were checked.
+        Raises ServerError, after all children were checked.
         """
         self._server_error = None
         pauses, now = [IDLE_CHECK_S], time.monotonic()
         alive = [child for child in self._children() if child.status is None]
         pids = {child.pid for child in alive}
-        self._killed = {pid: said for pid, said in self._killed.items() if pid in pids}
+        self._killed = {pid: logged for pid, logged in self._killed.items() if pid in pids}
         self._logged = {kind for kind in self._logged if kind[0] in pids}
         self._stopping = {pid: at for pid, at in self._stopping.items() if pid in pids}
         for child in alive:  # first, because this needs no answer from the server
@@ -119,7 +119,7 @@ class TimeoutMonitor:
         if child.status is None:
             send_signal(child.pid, signal.SIGCONT)
         if held:
-            # If this is lost, the child releases them itself when it finds them revoked.
+            # If this request is lost, the child releases them when it finds them revoked.
             releases = [Release(e.id, self._queues[e.queue]) for e in held]
             keys = self._broker.keys
             self._broker.call(settle_and_fetch(keys, session, self._queues, settle=releases))
@@ -127,7 +127,7 @@ class TimeoutMonitor:
         return BUSY_CHECK_S
 
     def _revoke(self, child: ChildProcess) -> list[Entry]:
-        """Revoke what is held but not claimed; the child checks for that after each claim."""
+        """Revoke the messages that are held but not claimed; the child checks after each claim."""
         journal = child.journal
         fresh = (e for e in journal.entries_in(State.HELD) if not journal.is_revoked(e.slot))
         held = sorted(fresh, key=lambda entry: entry.id, reverse=True)
@@ -137,7 +137,7 @@ class TimeoutMonitor:
 
 
 def _has_stopped(child: ChildProcess) -> bool:
-    """Return True if it stopped since this was last asked. If it died, `poll` takes its status."""
+    """Return True if the child stopped since the last call. If it died, `poll` reads its status."""
     with suppress(ChildProcessError):
         return os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None
     return False

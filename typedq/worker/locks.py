@@ -25,7 +25,7 @@ _MAX_BYTES, _ATTEMPTS = 1 << 20, 100
 def directory(url: str, namespace: str) -> Path:
     """Return where the supervisors of one namespace on one server keep their files.
 
-    Raises ConfigurationError if somebody else prepared the place, OSError if it cannot be made.
+    Raises ConfigurationError if others may have created it, OSError if it cannot be created.
     """
     base = os.environ.get("XDG_RUNTIME_DIR")
     if not base:
@@ -42,11 +42,11 @@ class HostLock:
 
     Where it cannot be kept (a read-only or full disk, a directory that was removed), the worker
     continues without: after a crash its messages return when their lease ends, and not at once.
-    Each use tries again. Raises ConfigurationError if somebody else prepared the place.
+    Each use tries again. Raises ConfigurationError if others may have created the directory.
     """
 
     def __init__(self, locate: Callable[[], Path]) -> None:
-        """`locate` returns the folder, as `directory` does; it is asked again when that is lost."""
+        """`locate` returns the directory; it is called again if that was removed."""
         self._locate, self._name = locate, f"{os.getpid()}-{os.urandom(4).hex()}"
         self._path = Path(self._name)
         self._file: int | None = None
@@ -61,14 +61,15 @@ class HostLock:
 
     def record(self, sessions: Sequence[str], queues: Sequence[str]) -> None:
         """List the sessions that may be alive, and the queues they serve."""
-        self._keep()  # first without what is new: that inherits the lock of a file in its place
+        # First with the old list: if that makes a new file, only new children inherit its lock.
+        self._ensure_file()
         self._sessions, self._queues = sessions, queues
         self._unlisted.intersection_update(sessions)
-        self._keep()
+        self._ensure_file()
 
     def dead_groups(self) -> Iterator[tuple[list[str], list[str]]]:
-        """Yield (sessions, queues) of each dead group; its file goes when the caller is done."""
-        if not self._keep():
+        """Yield (sessions, queues) of each dead group; then delete its file."""
+        if not self._ensure_file():
             return
         for path in self._others():
             try:
@@ -87,7 +88,7 @@ class HostLock:
                 os.close(file)
 
     def release(self) -> None:
-        """Remove the file: the group ended in good order."""
+        """Remove the file: the group ended cleanly."""
         if self._file is None:
             return
         with suppress(OSError):
@@ -96,11 +97,11 @@ class HostLock:
             self._path.parent.rmdir()  # unless others are still here
         self._file = None
 
-    def _keep(self) -> bool:
-        """See that the file is in its place and lists the sessions; return whether it does."""
+    def _ensure_file(self) -> bool:
+        """Make sure that the file exists and lists the sessions; return False if it cannot."""
         try:
             if not self._is_in_place():
-                # The children hold the lock of the old file: nobody may believe them dead by this.
+                # The children hold the lock of the old file only: the new one must not list them.
                 self._unlisted.update(self._sessions)
                 self._open()
             listed = [name for name in self._sessions if name not in self._unlisted]
@@ -135,7 +136,7 @@ class HostLock:
                 folder = runtime.private(self._locate(), runtime.FIX)
                 self._path = folder / self._name
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:  # others tidied the folder away meanwhile
+            except FileNotFoundError:  # another worker removed the folder meanwhile
                 if attempt == _ATTEMPTS - 1:
                     raise
                 continue
@@ -149,7 +150,7 @@ class HostLock:
     def _others(self) -> list[Path]:
         try:
             return [path for path in self._path.parent.iterdir() if path != self._path]
-        except OSError:  # the next use says so
+        except OSError:  # the next use reports it
             return []
 
     def _warn(self, error: Exception) -> None:

@@ -15,7 +15,7 @@ from typedq.errors import InvalidBody, InvalidSchema, ServerUnavailable, Unknown
 from typedq.task import Call, Task, Upcaster
 from typedq.telemetry import event
 
-RETRY_S = 60.0  # how long a schema that could not be compared is not read again
+RETRY_S = 60.0  # until a schema that could not be compared is read again
 _MAX_DECIDED = 1_000
 
 
@@ -42,7 +42,7 @@ class ContractReaders:
         self._app, self._client = app, client
         self._limits = app.settings.max_body, app.settings.max_depth
         self._own = {
-            f"{name}@{task.contract.fingerprint}".encode(): _directly(task, self._limits)
+            f"{name}@{task.contract.fingerprint}".encode(): _direct(task, self._limits)
             for task in app.tasks.values()
             for name in (task.name, *task.aliases)
         }
@@ -67,11 +67,11 @@ class ContractReaders:
             return None  # not remembered: there may be any number of unknown names
         for upcaster in task.upcasters:
             if upcaster.contract.fingerprint == fingerprint:
-                return self._remember(contract, _through(upcaster, task, self._limits))
+                return self._remember(contract, _upcasting(upcaster, task, self._limits))
         try:
             document = self._client.call(schema(self._client.keys, contract.decode()))
             if document is None:
-                return None  # somebody may publish it yet
+                return None  # a producer may still publish it
             reader, why_not = _choose(document, task, self._limits)
         except ServerUnavailable:
             raise
@@ -106,13 +106,13 @@ def _choose(
 ) -> tuple[ContractReader | None, str]:
     """Choose the upcaster or contract that drops the fewest values, upcasters first.
 
-    If all members have defaults, an upcaster would take a *newer* contract too, and lose it all.
+    An upcaster whose fields all have defaults also reads a *newer* contract, and drops it all.
     """
-    from typedq.compat import compare, read_schema  # most workers never meet another contract
+    from typedq.compat import compare, read_schema  # late: most workers read no other contract
 
     published = read_schema(document)
-    readers = [(u.contract.schema, _through(u, task, limits)) for u in task.upcasters]
-    readers.append((task.contract.schema, _directly(task, limits)))
+    readers = [(u.contract.schema, _upcasting(u, task, limits)) for u in task.upcasters]
+    readers.append((task.contract.schema, _direct(task, limits)))
     compared = [(compare(published, schema), reader) for schema, reader in readers]
     readable = [
         (sum(change.rule == "VALUE_DROPPED" for change in found.changes), place, reader)
@@ -125,18 +125,18 @@ def _choose(
     return None, next((c.message for c in changes if c.rule == "CANNOT_COMPARE"), "")
 
 
-def _directly(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
+def _direct(task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     return ContractReader(task, task.contract.decoder(*limits), task.contract.runs_code)
 
 
-def _through(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
+def _upcasting(upcaster: Upcaster, task: Task[..., Any], limits: tuple[int, int]) -> ContractReader:
     decode_old = upcaster.contract.decoder(*limits)
 
     def decode(body: bytes) -> Arguments:
         args, kwargs = decode_old(body)
         try:
             call: Any = upcaster.fn(*args, **kwargs)
-        except BaseException as error:  # SystemExit, too, would end the child, and the next one
+        except BaseException as error:  # SystemExit, too: it would end one child after another
             why = f"the upcaster failed: {type(error).__name__}: {error}"
             raise InvalidBody("$", upcaster.contract.without_secrets(why, body)) from error
         if not isinstance(call, Call):

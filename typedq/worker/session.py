@@ -38,7 +38,7 @@ class Session:
     A record is a `Delivery`: in `_records` from the fetch until it ended, in `waiting` until it is
     started, in `unsettled` until the server knows how it ended. Its row in the journal tells the
     supervisor the same, should this process die. The child takes what it starts from the left of
-    `waiting`, and only reads `unsettled`.
+    `waiting`, and only reads `unsettled`. `urgent`: a settlement is not an ack.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class Session:
         return len(self._free) + len(self.unsettled)
 
     def owns(self, delivery: Delivery) -> bool:
-        """Return False once others have ended the session, and the message with it."""
+        """Return True if this session still holds it; others may have ended the session."""
         return self._records[delivery.slot] is delivery
 
     # --- what the child asks and reports ---------------------------------------------------------
 
     def postpone(self, delivery: Delivery) -> None:
-        """Return a message to the front of those that wait, until it can run alone."""
+        """Put a message back at the front of `waiting`."""
         self._journal.set_state(delivery.slot, State.WAITING)
         self.waiting.appendleft(delivery)
 
@@ -90,7 +90,7 @@ class Session:
             self.settle(delivery, delivery.settlement)
 
     def settle(self, delivery: Delivery, settlement: Settlement | Parked | None) -> None:
-        """Record what is to become of a message: None acknowledges it."""
+        """Record the settlement of a message; None is an ack. The next `sync` tells the server."""
         slot, tally = delivery.slot, self._tally
         if tally and (outcome := outcome_of(settlement)):
             tally.count(delivery, delivery.kind.text, outcome)
@@ -104,7 +104,7 @@ class Session:
         self.unsettled.append(delivery)
         if settlement is not None:
             delivery.settlement = settlement
-            # If this process dies now, what failed may have broken it: it counts as if it ran.
+            # If this process dies now, a failed task may be the cause, so it counts as running.
             has_failed = isinstance(settlement, FAILURES)
             self._journal.set_state(slot, State.FAILED if has_failed else State.FREE)
             self.urgent = True
@@ -112,10 +112,10 @@ class Session:
             tally.close()
 
     def release(self, delivery: Delivery) -> None:
-        """Return a message that did not start to the head of its queue, uncounted."""
+        """Put a message that did not start back at the head of its queue, without an attempt."""
         if self._journal.is_revoked(delivery.slot):
-            # The supervisor releases it too, perhaps later than we. If we fetched it again under
-            # the same session by then, it would be released while it runs.
+            # The supervisor releases it too, perhaps after us. If we had fetched it again under the
+            # same session by then, it would be released while it runs.
             self._must_replace = True
             others = (other for other in self._records if other is not delivery)
             if any(other and other.id == delivery.id for other in others):
@@ -123,7 +123,7 @@ class Session:
         self.settle(delivery, Release(delivery.id, delivery.kind.queue))
 
     def release_waiting(self) -> None:
-        """Release every message that was not started; the oldest will be next again."""
+        """Release every message that was not started, newest first: the oldest is next again."""
         while self.waiting:
             self.release(self.waiting.pop())
 
@@ -132,15 +132,17 @@ class Session:
     def sync(self, max_messages: int = 0, token: str | None = None) -> None:
         """Settle what ended and fetch up to `max_messages`; both in one round trip.
 
-        token: the queue whose wake token was taken. While the server is away, this waits for it.
+        token: the queue whose wake token was taken
+
+        It blocks while the server is away.
         """
         # A lost connection may mean a restart that forgot the last second: then the server believes
         # that we hold what we settled, or what we never received.
         if self._must_replace or self._lost_connections != self._client.lost_connections:
             self._replace()
         ended = self.unsettled
-        done = [each for each in ended if each.settlement is None] if self.urgent else ended
-        groups = _by_kind(done)
+        acked = [each for each in ended if each.settlement is None] if self.urgent else ended
+        groups = _by_kind(acked)
         try:
             fetched = self._settle_and_fetch(groups, max_messages, token)
         except ServerError as error:
@@ -156,10 +158,10 @@ class Session:
         self.take(fetched)
 
     def fetch_operation(self) -> Operation[Fetched] | None:
-        """Return the fetch to be sent behind the wait for a token; None if `sync` is due.
+        """Return the fetch to pipeline after a `BLPOP`; None if `sync` must come first.
 
-        Its result is for `take`. If its reply is lost, the next `sync` finds what it fetched. Of
-        one message, because the server runs it also for a process that is frozen or cut off.
+        Its result is for `take`. If its reply is lost, the next `sync` finds what it fetched. It
+        fetches one message, because the server runs it even if this process is frozen or cut off.
         """
         if self._must_replace or self._lost_connections != self._client.lost_connections:
             return None
@@ -192,7 +194,7 @@ class Session:
     def _settle_and_fetch(self, groups: Groups, max_messages: int, token: str | None) -> Fetched:
         ended, call = self.unsettled, self._client.call
         if ended and not self.urgent and self.free_slots == self._journal.slots:
-            # All that is held ended well, so the server need not be told which messages these are.
+            # Every message of the session is acknowledged, so the server needs no ids.
             counts = Counter[bytes]()
             for group in groups.values():
                 counts[group[0].kind.counted] += len(group)
@@ -208,7 +210,7 @@ class Session:
         return call(self._operation(max_messages, token, [*acks, *rest]))
 
     def _forget_settled(self, groups: Groups) -> None:
-        """Free the slots of what the server knows; groups: of what ended well."""
+        """Free the slots of settled messages; `groups` has the acknowledged ones."""
         slots = compact([delivery.slot for delivery in self.unsettled])
         if self._tally and groups:
             self._tally.fold(groups, slots)

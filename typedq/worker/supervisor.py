@@ -131,7 +131,7 @@ class Supervisor:
         # Written by signal handlers, which do nothing else.
         self._stop_signals, self._child_signals = 0, 0
         self._seen_child_signals = 0
-        self._is_drained = False
+        self._is_burst_over = False
         self._stopped_at: float | None = None
         self._killed_at: float | None = None
 
@@ -175,27 +175,28 @@ class Supervisor:
             self._stop_signals += 1
 
     def _end_burst(self) -> None:
-        self._is_drained = True
+        self._is_burst_over = True
 
     def _is_over(self) -> bool:
-        """Return True if nothing is left to wait for that this process could still change."""
+        """Return True if waiting longer would change nothing."""
         if self._stopped_at is None:
             return False
         if self._pool.is_gone:
             return True
         if self._killed_at is not None and time.monotonic() - self._killed_at > LEAVE_S:
             return True
-        # No server to recover sessions: their leases end. Messages are worth the grace.
+        # Without the server, sessions end only with their leases. Wait for it, until the grace is
+        # over, only while a session still has messages.
         held = self._pool.children or (self._pool.holds_messages and not self._pool.killing)
         return not held and self._scheduler.is_server_away(self._pool, self._stopped_at)
 
     def _check_stop(self, now: float) -> None:
-        """First signal: drain. Second, or the end of the grace: interrupt and hand back."""
+        """First signal: drain. Second, or the end of the grace: interrupt and requeue."""
         if self._stopped_at is None:
             failure = self._pool.failure
             if failure:
                 event(logging.CRITICAL, "giving up: children die at start", why=failure)
-            if failure or self._stop_signals or self._is_drained:
+            if failure or self._stop_signals or self._is_burst_over:
                 event(logging.INFO, "stopping: no new tasks, waiting for those that run")
                 self._stopped_at = now
                 self._pool.stop()
@@ -225,7 +226,7 @@ class Supervisor:
 
 
 def sign_off(*steps: Callable[[], object]) -> None:
-    """Tell the server that this worker ends; log what fails, because it ends all the same."""
+    """Tell the server that this worker ends; log what fails, because it ends anyway."""
     for step in steps:
         try:
             step()
@@ -246,7 +247,7 @@ def ignore_stop_signals() -> None:
 def _tallies(app: TypedQ, config: ChildConfig, options: WorkerOptions) -> Tallies | None:
     if options.metrics is None:
         return None
-    # The name of the queue of broadcasts has an id.
+    # The name of the broadcast queue has a random id, so the label is a fixed name.
     labels = Labels.of({n: t.aliases for n, t in app.tasks.items()}, [BROADCAST, *options.queues])
     return Tallies(labels, options.concurrency, config.slots)
 

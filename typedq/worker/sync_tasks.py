@@ -20,9 +20,9 @@ from typedq.worker.journal import Journal
 from typedq.worker.settle import expire, failed
 from typedq.worker.timeouts import Alarm, cancelled
 
-# Ignored where nobody handles it, so that a task that resets it is not killed.
+# By default it is ignored, so a task that resets its handler is not killed.
 CANCEL = signal.SIGURG
-_QUICK_S = 0.000_15  # for shorter tasks, `SyncTasks._labels` is enough
+_QUICK_S = 0.000_15  # shorter tasks share `SyncTasks._labels`
 
 
 @final
@@ -38,7 +38,7 @@ class SyncTasks:
 
     def run(self, delivery: Delivery) -> None:
         """Run one, if it may still run. Never raises."""
-        if not owner.mark[0]:  # a finalizer forked after the task before
+        if not owner.mark[0]:  # a finalizer forked after the previous task
             end_if_copy()
         kind, slot, journal = delivery.kind, delivery.slot, self._journal
         began = time.monotonic()
@@ -50,15 +50,15 @@ class SyncTasks:
         delivery.started, self._delivery = True, delivery
         middleware, task = self._middleware, kind.task
         context, process = (self._new_context or self._prepare())(), middleware.process
-        if kind.typical > _QUICK_S:  # it may leave threads that log when another task runs
+        if kind.typical > _QUICK_S:  # its threads may log while another task runs
             context.run(running.set, delivery.labels)
         try:
             was_awaited = context.run(invoke, delivery, middleware, self._alarm)
             journal.done(slot)
             if was_awaited:
-                kind.is_async = True  # from now on others run beside it
+                kind.is_async = True  # from now on, these run on the event loop
         except BaseException as error:  # noqa: BLE001 - whatever it raises is settled
-            if process:  # first: it may have closed the log, or its recursion
+            if process:  # first: the task may have closed the log, or lowered the recursion limit
                 context.run(process.restore_after, task)
             delivery.settlement = context.run(failed, delivery, error)
         # They may be large, and what their finalizers change of the process is undone below.
@@ -76,11 +76,11 @@ class SyncTasks:
         return self._new_context
 
     def _labels(self) -> dict[str, str]:
-        """Of the task that runs. To set a variable for each costs as much as a short task."""
+        """Return those of the running task. To set them for each takes as long as a short one."""
         return self._delivery.labels() if self._delivery else {}
 
     def _on_cancel(self, number: int, frame: FrameType | None) -> None:
-        """Let the tasks whose messages were cancelled meet it, as they would a soft timeout."""
+        """Raise `Cancelled` in tasks whose messages were cancelled, as a soft timeout is raised."""
         delivery, journal, alarm = self._delivery, self._journal, self._alarm
         if delivery is None or not journal.is_cancelled(delivery.slot, delivery.id):
             self._coroutines.cancel(None)

@@ -1,4 +1,4 @@
-"""Waiting for several things at once: a wake token, a signal, a call from another thread."""
+"""Wait for several things at once: a wake token, a signal, a call from another thread."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from typedq.errors import ServerError
 from typedq.process import WORKER_SIGNALS
 
 T = TypeVar("T")
-_BLOCK_S = 2  # so long, a process that is gone may still be given a token
-_END_S = 2.0  # a request that does not end within this after it was told to is lost
+_BLOCK_S = 2  # timeout of a `BLPOP`; for so long, a dead process may still be given a token
+_END_S = 2.0  # a `BLPOP` that does not end this long after `_end_request` counts as lost
 _PAUSE_S = 0.1  # after a failure
 
 
 class Woken(msgspec.Struct, frozen=True):
     """What ended a wait.
 
-    token: the place of the key whose token was taken, or None
-    result: of the operation that the server ran; None if it did not, or if that is unknown, which
-        was counted as a lost connection
+    token: the index of the key whose token was taken, or None
+    result: of the pipelined operation; None if the server did not run it, or if that is unknown,
+        which was counted as a lost connection
     """
 
     token: int | None = None
@@ -46,7 +46,7 @@ class _Request:
         self._connection, self._sent_at = broker.connection(), 0.0
 
     def send(self, command: Operation[Any], then: Operation[Any] | None = None) -> None:
-        """Send it, unless the reply to the last one is still to come."""
+        """Send `command`, with `then` pipelined after it, unless a reply is still outstanding."""
         now = time.monotonic()
         if not self._sent_at:
             self._connection.close_if_stale()
@@ -56,15 +56,15 @@ class _Request:
             raise Lost("no reply")
 
     def read(self, command: Operation[T], then: Operation[Any] | None = None) -> tuple[T, Any]:
-        """Read the results of what was sent, None for what the server refused to run behind it."""
-        found, result = result_of(command, self._connection.read()), None
+        """Return the results of `command` and `then`; None for `then` if the server refused it."""
+        first, second = result_of(command, self._connection.read()), None
         if then:
-            # Such as for an unknown script: the token counts all the same, and whoever acts on it
-            # sends the script, or meets the same refusal.
+            # Such as for an unknown script. The token was taken all the same, and the fetch that
+            # follows sends the script, or meets the same refusal.
             with suppress(Refused):
-                result = result_of(then, self._connection.read())
+                second = result_of(then, self._connection.read())
         self._sent_at = 0.0
-        return found, result
+        return first, second
 
     def has_reply(self) -> bool:
         """Return True if a reply was received, also where the socket does not show it."""
@@ -75,7 +75,7 @@ class _Request:
         return self._connection.fileno()
 
     def close(self) -> None:
-        """Forget what was sent; the server may have run it, or may run it yet."""
+        """Close the connection; the server may have run what was sent, or may still run it."""
         if self._sent_at:
             self._connection.count_loss()
         self._sent_at = 0.0
@@ -86,10 +86,10 @@ class _Request:
 class Waiter:
     """Blocks on wake tokens at the server and on a pipe of its own at the same time.
 
-    persistent: the request to the server outlives a wait that something else ended; for those who
-        are never too busy to act on a token
+    persistent: a `BLPOP` continues after something else has ended the wait; only for a process
+        that is never too busy to act on a token
     extra_request: returns another command that blocks, or None; if its result is true, it counts
-        as a token behind the last key
+        as a token of one more key, behind the last
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Waiter:
         broker.use_worker_name()
         self._keys = list(keys)
         self._own_key = broker.keys.wake(f"_{os.urandom(8).hex()}")
-        self._wait_for_token = Operation("BLPOP", [*keys, self._own_key], [_BLOCK_S], self._place)
+        self._wait_for_token = Operation("BLPOP", [*keys, self._own_key], [_BLOCK_S], self._index)
         self._broker, self._tokens, self._extra = broker, _Request(broker), _Request(broker)
         self._persistent, self._extra_request = persistent, extra_request
         self._read, self._write = os.pipe()
@@ -111,7 +111,7 @@ class Waiter:
         os.set_blocking(self._write, False)
 
     def on_signals(self) -> None:
-        """Let every signal end a wait, also those that were blocked. Main thread only."""
+        """Let every signal end a wait; unblock the signals of a worker. Main thread only."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
 
@@ -121,16 +121,16 @@ class Waiter:
             os.write(self._write, b"\0")
 
     def wait(self, timeout: float, *, tokens: bool = True) -> int | None:
-        """Return the place of the key whose token was taken, or None after anything else.
+        """Return the index of the key whose token was taken, or None after anything else.
 
         Waits up to `timeout` seconds, for tokens only if `tokens`.
         """
         return self._try_to_wait(timeout, tokens, None).token
 
     def wait_and_run(self, timeout: float, then: Operation[Any]) -> Woken:
-        """Wait for a token. `then` is sent behind the `BLPOP`, which saves a round trip.
+        """Wait for a token, with `then` pipelined after the `BLPOP`, which saves a round trip.
 
-        The server runs it when the `BLPOP` ends, for whatever reason.
+        The server runs `then` when the `BLPOP` ends, for whatever reason.
         """
         return self._try_to_wait(timeout, True, then)
 
@@ -162,15 +162,15 @@ class Waiter:
             self._end_request()
         return Woken(*self._tokens.read(self._wait_for_token, then))
 
-    def _place(self, reply: list[bytes] | None) -> int | None:
-        """Return the place of the key whose token a `BLPOP` took; None if nothing came in time."""
+    def _index(self, reply: list[bytes] | None) -> int | None:
+        """Return the index of the key whose token a `BLPOP` took; None if nothing came in time."""
         key = self._own_key if reply is None else reply[0].decode()
         return None if key == self._own_key else self._keys.index(key)
 
     def _poll(self, requests: Sequence[_Request], timeout: float) -> list[_Request]:
         """Wait for a reply or the pipe; return the requests that have a reply, and empty the pipe.
 
-        By poll, since select ends a process whose file descriptors are beyond 1,024.
+        It uses `poll`, because `select` fails for file descriptors beyond 1,024.
         """
         if received := [request for request in requests if request.has_reply()]:
             return received
@@ -185,10 +185,10 @@ class Waiter:
         return [files[file] for file in ready if file in files]
 
     def _end_request(self) -> None:
-        """Have the server end the wait, by a token that nobody else waits for.
+        """End the `BLPOP` by pushing a token to a key that nobody else waits for.
 
-        `CLIENT UNBLOCK` would need no key, but of a client that `CLIENT PAUSE` holds up, as in a
-        failover, it crashes servers older than the summer of 2025 (valkey-io/valkey#2111).
+        `CLIENT UNBLOCK` needs no key, but it crashes servers older than the summer of 2025 if
+        `CLIENT PAUSE` holds the client up, as in a failover (valkey-io/valkey#2111).
         """
         self._broker.call(wake_worker(self._own_key))
         poll = select.poll()
