@@ -2,6 +2,8 @@
 
 Everything is warm, and nothing else runs in the process, so the sum is less than an enqueue or a
 task takes in the benchmarks. The best of many repetitions counts: other processes only add time.
+The server shares one processor with this process: as the scheduler places the two, a round trip
+would take half or twice as long.
 """
 
 from __future__ import annotations
@@ -123,6 +125,7 @@ def table(measured: Steps) -> str:
 
 def main() -> None:
     with Server() as server, TemporaryDirectory(prefix="bench-") as directory:
+        server.pin(min(os.sched_getaffinity(0)))
         os.environ |= {"BENCH_URL": server.url, DIRECTORY: directory, "XDG_RUNTIME_DIR": directory}
         module = importlib.import_module(APP)  # not before: it reads the environment
         print(table(enqueue_steps(module)), end="\n\n")
