@@ -237,3 +237,25 @@ def test_the_end_of_a_coroutine_leaves_the_profiler_of_another(wait_until: WaitU
 
     loop.wait(read())
     assert functions == [profile, None]
+
+
+@pytest.mark.parametrize("debugger", ["bdb", "pydevd", None])
+def test_a_trace_function_stays_where_a_debugger_was_loaded(
+    loop: Coroutines, monkeypatch: pytest.MonkeyPatch, debugger: str | None
+) -> None:
+    """It may have been attached to the thread of the loop while coroutines ran."""
+    for name in ("bdb", "pydevd"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    if debugger:
+        monkeypatch.setitem(sys.modules, debugger, sys)
+
+    def attached(*_: object) -> None: ...
+
+    async def attach() -> object:
+        sys.settrace(attached)
+        loop._restore_trace()
+        found = sys.gettrace()
+        sys.settrace(None)
+        return found
+
+    assert loop.wait(attach()) is (attached if debugger else None)

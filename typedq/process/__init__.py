@@ -2,7 +2,7 @@
 
 from typedq.process.forks import end_if_copy, own_process, owner
 from typedq.process.signals import WORKER_SIGNALS, get_handler, kept_signals
-from typedq.process.state import ProcessState
+from typedq.process.state import ProcessState, set_trace
 
 __all__ = [
     "WORKER_SIGNALS",
@@ -12,4 +12,5 @@ __all__ = [
     "kept_signals",
     "own_process",
     "owner",
+    "set_trace",
 ]

@@ -110,7 +110,8 @@ def _set_logger(before: tuple[Any, ...]) -> None:
     logger.handlers, logger.filters = [*handlers], [*filters]  # it may have none any more
 
 
-def _set_trace(function: Any) -> None:
+def set_trace(function: Any) -> None:
+    """Set the trace function of this thread, unless a debugger may be the one that runs."""
     if not {"bdb", "pydevd"} & sys.modules.keys():  # a debugger may have been attached meanwhile
         sys.settrace(function)
 
@@ -156,7 +157,7 @@ _PARTS: Final = (
     _Part("default socket timeout", socket.getdefaulttimeout, socket.setdefaulttimeout),
     _Part("switch interval", sys.getswitchinterval, sys.setswitchinterval),
     _Part("garbage collector", _collector, _set_collector),
-    _Part("trace function", sys.gettrace, _set_trace),
+    _Part("trace function", sys.gettrace, set_trace),
     _Part("profile function", sys.getprofile, sys.setprofile),
     _Part("event loop policy", _policy, _set_policy),
     _Part("log record factory", logging.getLogRecordFactory, logging.setLogRecordFactory),

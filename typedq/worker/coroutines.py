@@ -20,7 +20,7 @@ from typing import Any, NoReturn, final
 from typedq.app import TypedQ
 from typedq.invoke import ainvoke
 from typedq.middleware import MiddlewareStack
-from typedq.process import end_if_copy, owner
+from typedq.process import end_if_copy, owner, set_trace
 from typedq.telemetry import event, running
 from typedq.worker.delivery import Delivery
 from typedq.worker.journal import Journal
@@ -222,8 +222,9 @@ class Coroutines:
             self._wake()
 
     def _restore_trace(self) -> None:
-        if sys.gettrace() is not self._trace or sys.getprofile() is not self._profile:
-            sys.settrace(self._trace)
+        if sys.gettrace() is not self._trace:
+            set_trace(self._trace)
+        if sys.getprofile() is not self._profile:
             sys.setprofile(self._profile)
 
 
