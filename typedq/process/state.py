@@ -29,6 +29,9 @@ _FIXED: Final = {"SIGKILL", "SIGSTOP"}
 _SIGNALS: Final = sorted(
     number for number in signal.valid_signals() if getattr(number, "name", "") not in _FIXED
 )
+# Those of the worker that C code may have taken, unseen by Python. SIGCHLD is not ours in a child:
+# gevent takes it so for good, and never sees the end of a process if that is undone.
+_SET_ANEW: Final = {*WORKER_SIGNALS} - {getattr(signal, "SIGCHLD", None)}
 # Names, because a producer may run where there are none of these.
 _TIMERS: Final = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 _CLOCKS: Final = ("monotonic", "time", "sleep")
@@ -274,7 +277,7 @@ class ProcessState:
                 continue
             if get_handler(number) is not before:
                 changed.append(f"handler of {getattr(number, 'name', number)}")
-            elif number not in WORKER_SIGNALS:  # which C code may have taken, unseen by Python
+            elif number not in _SET_ANEW:
                 continue
             with suppress(OSError, ValueError):
                 signal.signal(number, before)

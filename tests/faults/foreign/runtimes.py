@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import re
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.app import note
@@ -53,6 +56,7 @@ def declare(app: TypedQ) -> None:
     for run in TASKS:
         app.task(run)
     app.task(hard_timeout=0.3)(spins)
+    app.task(catches_sigchld)
     quick = app.task(quickly)
 
     @app.task
@@ -109,6 +113,15 @@ def retries(ctx: Context) -> None:
     note(ctx, "start")
     if ctx.attempt == 1:
         raise RetryIn(0.05)
+    note(ctx, "end")
+
+
+def catches_sigchld(ctx: Context) -> None:
+    """The handler of C code is one that Python does not see."""
+    note(ctx, "start")
+    caught = re.search(r"^SigCgt:\s*(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert caught
+    assert int(caught[1], 16) >> (signal.SIGCHLD - 1) & 1
     note(ctx, "end")
 
 

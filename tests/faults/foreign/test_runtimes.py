@@ -32,3 +32,11 @@ def test_a_worker_does_all_it_does_under_another_runtime(stage: Stage, runtime: 
     assert len(ended) == len({*ended})
     assert [each["kind"] for each in stage.dead().values()] == ["hard_timeout"]
     assert not worker.events("child died")
+
+
+def test_a_signal_that_a_library_takes_in_c_code_for_good_stays_with_it(stage: Stage) -> None:
+    """gevent sets its handler once, with the first fork; a child that ends without it hangs."""
+    ids = [stage.send(task) for task in ("forks", "sleeps", "catches_sigchld")]
+    worker = stage.worker("-c", "1", "--burst", RUNTIME="gevent")
+    assert worker.wait(60) == 0, worker.log.read_text()[-3000:]
+    assert stage.ids("end") == ids
