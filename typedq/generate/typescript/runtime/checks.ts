@@ -341,4 +341,7 @@ export const any: Write = (value, at) => {
   return Array.isArray(value) ? list(any)(value, at) : map(any)(value, at);
 };
 
-export const never: Write = (_, at) => fail(at, "no value is allowed here");
+/** What no value fits; `why`: for the error. */
+export const unsent = (why: string): Write => (_, at) => fail(at, why);
+
+export const never = unsent("no value is allowed here");
