@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
 from typing import Annotated, Any, Final
 
@@ -54,6 +55,16 @@ class Cased(msgspec.Struct):
     NAME: int | None = 0
 
 
+class Factor(enum.Enum):
+    HALF = 0.5
+    ONE = 1.0
+    MANY = 1e22
+
+
+class Factors(pydantic.BaseModel):
+    by: list[Factor]
+
+
 class Reserved(msgspec.Struct, rename={"a": "class", "b": "__proto__", "c": "constructor"}):
     a: int
     b: int = 0
@@ -82,6 +93,7 @@ _OBJECTS: Final[dict[str, tuple[Any, list[Any], list[Any]]]] = {
     "excluded": (Excluded, [{"a": 1}], [{"hidden": 7}, {"hidden": 5}, {"hidden": "s"}]),
     "cased": (Cased, [{"name": 1, "Name": 2, "NAME": None}], [{"Name": 1}]),
     "reserved": (Reserved, [{"class": 1, "__proto__": 2, "constructor": 3}], [{"a": 1}]),
+    "factors": (Factors, [{"by": [0.5, 1.0, 1e22]}], [{"by": [1]}, {"by": [2]}, {"by": [True]}]),
     "whole": (list[int], [_WHOLE], [[1.5]]),
     "durations": (list[dt.timedelta], [[each] for each in _LAST_DAY], [[e] for e in _YEARS + _ODD]),
     "durations_of_pydantic": (
