@@ -401,6 +401,29 @@ def test_texts_whose_types_pydantic_reads_have_those_types() -> None:
     assert call.body == b'{"email":"a@b.example","home":"https://b.example/","address":null}'
 
 
+FIRST, LAST = (dt.datetime(*day, tzinfo=dt.UTC) for day in ((1, 1, 1), (9999, 12, 31)))
+
+
+class Moments(pydantic.BaseModel):
+    either: Annotated[dt.datetime, pydantic.Field(ge=FIRST)]
+    aware: Annotated[pydantic.AwareDatetime, pydantic.Field(le=LAST)]
+    day: Annotated[dt.date, pydantic.Field(ge=dt.date.min, lt=dt.date.max)]
+    time: Annotated[dt.time, pydantic.Field(gt=dt.time.min)]
+    span: Annotated[dt.timedelta, pydantic.Field(ge=dt.timedelta.min)]
+
+
+def test_bounds_of_moments_hold_up_to_the_last_one() -> None:
+    made = run(generated(document(Moments)))
+    last: dict[str, Any] = {"either": FIRST, "aware": LAST, "day": dt.date.min}
+    last |= {"time": dt.time.max, "span": dt.timedelta.min}
+    body = made["task_0"].call(made["Moments"](**last)).body
+    assert Moments.model_validate_json(body) == Moments(**last)
+    for name, value in (("day", dt.date.max), ("time", dt.time.min)):
+        with pytest.raises(InvalidArguments) as caught:
+            made["task_0"].call(made["Moments"](**last | {name: value}))
+        assert caught.value.path == f"$.{name}"
+
+
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pydantics, "_named", list)
     monkeypatch.setitem(sys.modules, "email_validator", None)
