@@ -11,7 +11,7 @@ import pytest
 
 from tests.contracts.models.app import app as models
 from tests.snippets import snippets
-from tests.typescript import differential, hostile
+from tests.typescript import differential, edges, hostile
 from tests.typescript.node import Project
 from typedq.admin.bundles import of_app, read_file
 
@@ -24,7 +24,7 @@ CASES = differential.cases(Random(1), 60)
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("typescript"))
     assert not made.add("shop", read_file(CONFORMANCE / "shop.typedq.json"))
-    assert not made.add("fuzz", differential.bundle_of(CASES))
+    assert not made.add("fuzz", differential.bundle_of(CASES | edges.CASES))
     made.add("hostile", hostile.BUNDLE)
     bundle = dataclasses.replace(of_app(models).bundle, namespace=made.namespace)
     made.add("models", bundle)

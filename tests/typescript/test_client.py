@@ -5,6 +5,7 @@ One file, because each file may run in a process of its own, and each process co
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import redis
@@ -22,10 +23,12 @@ from redis.exceptions import MovedError
 from tests.contracts.models.app import EXAMPLES, TASKS
 from tests.faults.topologies import client, cluster, port_of, sentinels
 from tests.security.authority import Authority, free_port, speaking
-from tests.typescript import differential, hostile
+from tests.typescript import differential, edges, hostile
 from tests.typescript.conftest import CASES, CONFORMANCE
 from tests.typescript.cuts import Calls, send_over_cuts
 from tests.typescript.node import Project, lines, place
+from typedq import ByPydantic
+from typedq.contracts.codec import Codec
 from typedq.embedded import OwnServer
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +171,23 @@ def test_checks_accept_what_the_workers_decoder_accepts_and_nothing_else(project
     answers = project.run("differential", input=lines(calls)).splitlines()
     assert differential.judge(CASES, calls, answers) == []
     assert 0.3 < sum(answer != '""' for answer in answers) / len(answers) < 0.9
+
+
+@pytest.mark.parametrize("name", edges.CASES)
+def test_at_the_edges_of_a_contract_nothing_is_lost_or_changed(project: Project, name: str) -> None:
+    """As above, with types and values that random ones rarely hit."""
+    calls = [(name, text) for text in edges.CASES[name].texts]
+    answers = project.run("differential", input=lines(calls)).splitlines()
+    assert differential.judge(edges.CASES, calls, answers) == []
+    assert '""' not in answers[: edges.SENT[name]]
+
+
+def test_durations_in_seconds_are_exact_and_every_worker_reads_them(project: Project) -> None:
+    texts = json.loads(project.run("durations", json.dumps([*edges.SECONDS, *edges.TOO_LONG])))
+    assert texts[len(edges.SECONDS) :] == [""] * len(edges.TOO_LONG)
+    for seconds, text in zip(edges.SECONDS, texts, strict=False):
+        for codec in (Codec(dt.timedelta), Codec(Annotated[dt.timedelta, ByPydantic])):
+            assert codec.parse(json.dumps(text).encode()) == dt.timedelta(seconds=seconds), text
 
 
 def test_mistakes_that_no_compiler_sees_are_errors_at_once(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 import { connect, decimal, toJson, uuid, Order, Size } from "../shop/index.js";
 import type { Bytes, Json, Line, Scalars, Server } from "../shop/index.js";
+import { Choices, Excluded } from "../fuzz/index.js";
 import { scalars } from "./good.js";
 
 export function misuse(server: Server): void {
@@ -73,5 +74,11 @@ export function misuse(server: Server): void {
   const part: Partial<Scalars> = { id: uuid("x") };
   // @ts-expect-error not all members
   void client.call("scalars", part);
+  const aliased = { a: 1, b: 2 };
+  // @ts-expect-error another name of a member, which is read and never sent
+  toJson(Choices, aliased);
+  const excluded = { a: 1, hidden: 2 };
+  // @ts-expect-error an excluded member
+  toJson(Excluded, excluded);
   void [raw, json];
 }

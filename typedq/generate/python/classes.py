@@ -27,8 +27,8 @@ class Field(NamedTuple):
 class Classes:
     """The classes of one module, by name, in the order of their definition."""
 
-    def __init__(self, names: Names, *, ordered: bool) -> None:
-        self.names, self.ordered = names, ordered
+    def __init__(self, names: Names) -> None:
+        self.names = names
         self.sources: dict[str, str] = {}
         self._by_key: dict[str, str] = {}
         self._by_source: dict[tuple[str, str], str] = {}
@@ -59,13 +59,16 @@ class Classes:
 
 def enum_source(schema: Mapping[str, Any]) -> tuple[str, str]:
     """Return the bases and the body of an enum."""
-    names, lines = Names(("name", "value", "mro")), list[str]()
-    for value in schema["enum"]:
-        text = value.upper() if isinstance(value, str) else f"{value}".replace("-", "MINUS_")
-        wanted = name_of(text, "EMPTY").strip("_")
-        wanted = wanted if is_name(wanted) else f"VALUE_{wanted}"
-        lines.append(f"{INDENT}{names.take(wanted)} = {literal(value)}\n")
+    values = {f"{value}": value for value in schema["enum"]}
+    names = Names().take_each({text: _member_name(value) for text, value in values.items()})
+    lines = (f"{INDENT}{names[text]} = {literal(value)}\n" for text, value in values.items())
     return "_enum.Enum", doc(schema) + "".join(lines)
+
+
+def _member_name(value: str | int) -> str:
+    text = value.upper() if isinstance(value, str) else f"{value}".replace("-", "MINUS_")
+    wanted = name_of(text, "EMPTY").strip("_")
+    return wanted if is_name(wanted) else f"VALUE_{wanted}"
 
 
 def default_source(kind: str, part: Schema, sources: Mapping[str, str]) -> str:
@@ -96,27 +99,22 @@ def _enum_member(source: str, value: object) -> str | None:
 
 
 def struct_source(
-    schema: Mapping[str, Any],
-    fields: Sequence[Field],
-    options: Mapping[str, str],
-    *,
-    by_place: bool,
-    known: frozenset[str],
+    schema: dict[str, Any], fields: Sequence[Field], options: dict[str, str], known: frozenset[str]
 ) -> tuple[str, str]:
     """Return the bases and the body of a Struct; `known`: names of classes."""
     taken = known.intersection(re.findall(r"\w+", " ".join(field.kind for field in fields)))
-    required = [field.default is None for field in fields]
-    in_order = by_place and required == sorted(required, reverse=True)
-    if _is_named_tuple(fields, options, taken):
-        rows = (f"{f.wire_name}: {f.kind}{_value(f, f.wire_name)}\n" for f in fields)
+    wanted = {field.wire_name: _field_name(field.wire_name, taken) for field in fields}
+    if _is_named_tuple(fields, options, wanted):
+        rows = (f"{field_source(field, field.wire_name)}\n" for field in fields)
         body = doc(schema) + "".join(INDENT + row for row in rows)
         return "_typing.NamedTuple", body or f"{INDENT}pass\n"
-    keywords = {**({} if in_order else {"kw_only": "True"}), **options}
+    # A contract has an order of elements, and none of members, so theirs may change at any time.
+    keywords = {**({} if "array_like" in options else {"kw_only": "True"}), **options}
     head = "".join(f", {name}={value}" for name, value in keywords.items())
-    names, lines = Names(), list[str]()
+    names, lines = Names().take_each(wanted), list[str]()
     for field in fields:
-        name = field_name(field.wire_name, names, taken)
-        lines.append(f"{INDENT}{name}: {field.kind}{_value(field, name)}\n")
+        name = names[field.wire_name]
+        lines.append(f"{INDENT}{field_source(field, name)}\n")
         if field.description:
             lines.append(docstring(field.description, INDENT))
     body = doc(schema) + "".join(lines)
@@ -124,32 +122,30 @@ def struct_source(
 
 
 def _is_named_tuple(
-    fields: Sequence[Field], options: Mapping[str, str], taken: frozenset[str]
+    fields: Sequence[Field], options: Mapping[str, str], names: Mapping[str, str]
 ) -> bool:
     """Return True for a closed array without a tag. A Struct in its place could be a payload."""
     if set(options) != {"array_like", "forbid_unknown_fields"}:
         return False
-    names = [field_name(field.wire_name, Names(), taken) for field in fields]
-    plain = all(name == f.wire_name for name, f in zip(names, fields, strict=True))
-    return plain and not any(
-        name[0] == "_" or name in ("count", "index") or f.default == UNSET
-        for name, f in zip(names, fields, strict=True)
-    )
+    plain = all(name == wire_name for wire_name, name in names.items())
+    odd = any(name[0] == "_" or name in ("count", "index") for name in names)
+    return plain and not odd and all(field.default != UNSET for field in fields)
 
 
-def field_name(wire_name: str, names: Names, taken: frozenset[str]) -> str:
+def _field_name(wire_name: str, taken: frozenset[str]) -> str:
     """Return the name of a field: that of its member, unless Python would misread it."""
     wanted = name_of(wire_name, "field")
-    return names.take(f"{wanted}_" if wanted in taken | BUILTINS else wanted)
+    return f"{wanted}_" if wanted in taken | BUILTINS else wanted
 
 
-def _value(field: Field, name: str) -> str:
+def field_source(field: Field, name: str) -> str:
+    """Return a field or parameter of a name, with its default."""
     if name == field.wire_name:
-        return "" if field.default is None else f" = {field.default}"
+        return f"{name}: {field.kind}" + (f" = {field.default}" if field.default else "")
     default = "" if field.default is None else f"default={field.default}, "
     if field.default in ("[]", "{}"):
         default = f"default_factory={'list' if field.default == '[]' else 'dict'}, "
-    return f" = _msgspec.field({default}name={literal(field.wire_name)})"
+    return f"{name}: {field.kind} = _msgspec.field({default}name={literal(field.wire_name)})"
 
 
 def doc(schema: Mapping[str, Any]) -> str:

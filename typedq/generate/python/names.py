@@ -5,8 +5,10 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, final
+from zlib import crc32
 
 # Names that generated modules use themselves, in annotations above all.
 BUILTINS = frozenset(
@@ -82,6 +84,20 @@ class Names:
         name = next(n for names in (wanted, numbered) for n in names if n not in self._taken)
         self._taken.add(name)
         return name
+
+    def take_each(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Return a name for each text, which depends on no order. wanted: by text.
+
+        What several texts want is given to none of them. If a new text took the name of another,
+        callers who use it would not notice.
+        """
+        count = Counter(wanted.values())
+        return {
+            text: self.take(
+                name if count[name] == 1 else f"{name}_{crc32(ascii(text).encode()):08x}"
+            )
+            for text, name in wanted.items()
+        }
 
     def give_back(self, name: str) -> None:
         """Make a name free again."""

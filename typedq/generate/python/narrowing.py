@@ -10,8 +10,7 @@ from typing import Any
 from typedq.contracts.dialect import DEFINITIONS, HOLDS_LIST, HOLDS_NAMED, HOLDS_SCHEMA, Schema
 from typedq.contracts.json_tree import is_array, is_object
 
-_NOT_WRITTEN = frozenset(("x-typedq-alias", "x-typedq-computed"))  # members
-_LEFT_OUT = frozenset(("x-typedq-written", "x-typedq-excluded"))
+_NOT_WRITTEN = frozenset(("x-typedq-alias", "x-typedq-computed", "x-typedq-excluded"))  # members
 _NAMED = HOLDS_NAMED | DEFINITIONS
 _REF = "#/$defs/"
 
@@ -37,7 +36,7 @@ def _narrowed(schema: Schema, tags: dict[str, str]) -> Schema:
     if not is_object(schema):
         return schema
     made = {key: _inside(key, value, tags) for key, value in schema.items()}
-    made = {key: value for key, value in made.items() if key not in _LEFT_OUT}
+    made.pop("x-typedq-written", None)
     if "properties" in made:
         parts: dict[str, Schema] = made["properties"]
         made["properties"] = {name: part for name, part in parts.items() if _is_written(part)}

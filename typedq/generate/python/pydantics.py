@@ -144,7 +144,7 @@ def _moment(plain: Mapping[str, Any]) -> _Found:
     bounds, kind = plain.get("x-typedq-bounds", {}), _MOMENTS.get(plain.get("x-typedq-type", ""))
     if plain == _ANY_DURATION:
         return "_datetime.timedelta", [_MARK]
-    if kind is None or set(plain) != {"type", "format", "x-typedq-type", "x-typedq-bounds"}:
+    if kind is None or set(plain) - {"format"} != {"type", "x-typedq-type", "x-typedq-bounds"}:
         return None
     facts = {key: _moment_source(value) for key, value in bounds.items() if key in _ORDER}
     if len(facts) < len(bounds) or None in facts.values():

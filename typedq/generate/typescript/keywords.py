@@ -23,6 +23,7 @@ BRANDS: Final = {
     "aware-time": "AwareTime",
     "naive-time": "NaiveTime",
     "timedelta": "Duration",
+    "timedelta-years": "Duration",
 }
 PLAIN: Final = ("", "utf8-bytes", "path", "boolean")
 ALTERED: Final = {
@@ -31,7 +32,6 @@ ALTERED: Final = {
     "to_upper": "upper",
     "ascii_only": "ascii",
 }
-ONLY_READ: Final = ("x-typedq-excluded", "x-typedq-alias")
 
 _NUMBERS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
 # By type, those that describe its values.
@@ -41,42 +41,11 @@ KNOWN: dict[str, frozenset[str]] = {
     "integer": _NUMBERS | {"multipleOf", "x-typedq-mask"},
     "number": _NUMBERS | {"not"},
     "string": frozenset(
-        [
-            "minLength",
-            "maxLength",
-            "x-typedq-minBytes",
-            "x-typedq-maxBytes",
-            "pattern",
-            "format",
-            "contentEncoding",
-            "x-typedq-type",
-            "x-typedq-text",
-            "x-typedq-uuid",
-            "not",
-        ]
-    ),
-    "array": frozenset(
-        [
-            "items",
-            "prefixItems",
-            "minItems",
-            "maxItems",
-            "uniqueItems",
-            "x-typedq-type",
-            "x-typedq-elements",
-        ]
-    ),
-    "object": frozenset(
-        [
-            "properties",
-            "required",
-            "additionalProperties",
-            "minProperties",
-            "maxProperties",
-            "propertyNames",
-            "x-typedq-lone-tag",
-            "x-typedq-alias",
-            "x-typedq-excluded",
-        ]
-    ),
+        ("minLength", "maxLength", "x-typedq-minBytes", "x-typedq-maxBytes", "pattern", "format")
+    )
+    | {"contentEncoding", "x-typedq-type", "x-typedq-text", "x-typedq-uuid", "not"},
+    "array": frozenset(("items", "prefixItems", "minItems", "maxItems", "uniqueItems"))
+    | {"x-typedq-type", "x-typedq-elements"},
+    "object": frozenset(("properties", "required", "additionalProperties", "minProperties"))
+    | {"maxProperties", "propertyNames", "x-typedq-lone-tag"},
 }

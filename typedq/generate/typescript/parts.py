@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from typedq.contracts.dialect import Schema
-from typedq.contracts.json_tree import is_object
+from typedq.contracts.json_tree import is_array, is_object
 from typedq.generate.typescript.names import TAKEN, literal
 
 
@@ -58,6 +58,19 @@ def values_of(schema: Schema) -> list[str]:
 def is_tag(schema: Schema) -> bool:
     """Return True for the tag of a record, which writers always write."""
     return len(values_of(schema)) == 1 and "default" not in schema
+
+
+def unsent(part: Schema) -> Rendered | None:
+    """Return what refuses a member that is only read, or None for any other member.
+
+    Contracts say that nobody sends it, so a later worker need not read it any more.
+    """
+    if not is_object(part) or part.keys().isdisjoint(("x-typedq-alias", "x-typedq-excluded")):
+        return None
+    why, alias = "workers read it, and nobody sends it", part.get("x-typedq-alias")
+    if is_array(alias) and alias:
+        why = f"workers read it as {literal(alias[0])}; pass that member instead"
+    return Rendered("never", f"t.unsent({literal(why)})")
 
 
 def common_tag(records: Sequence[dict[str, Any]]) -> str | None:

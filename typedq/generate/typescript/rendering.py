@@ -14,7 +14,6 @@ from typedq.generate.typescript.keywords import (
     BRANDS,
     IGNORED,
     KNOWN,
-    ONLY_READ,
     PLAIN,
 )
 from typedq.generate.typescript.names import comment, literal, member
@@ -32,6 +31,7 @@ from typedq.generate.typescript.parts import (
     more,
     sizes,
     step,
+    unsent,
     values,
     values_of,
 )
@@ -123,7 +123,7 @@ class Renderer:
         return Rendered("number", f"t.float({facets_of(given)})")
 
     def string(self, schema: Schema, path: str) -> Rendered:
-        form = text_form(schema).removesuffix("-years")
+        form = text_form(schema)
         if form in ("integer", "number"):
             inner = self.integer(schema, path) if form == "integer" else self.number(schema, path)
             return Rendered("string", f"t.digits({inner.check}, {literal(form)})")
@@ -196,10 +196,8 @@ class Renderer:
         required, lone = schema.get("required", []), schema.get("x-typedq-lone-tag") is True
         lines, fields = list[str](), list[str]()
         for name, part in schema["properties"].items():
-            if name not in required and is_object(part) and not part.keys().isdisjoint(ONLY_READ):
-                continue
-            place = f"{path}{step(name)}"
-            made = self.render(part, place)
+            never = None if name in required else unsent(part)
+            made = never or self.render(part, f"{path}{step(name)}")
             tag = lone and name not in required and is_tag(part)
             need = "" if name in required else ', "tag"' if tag else ', "optional"'
             check = f"t.tag({values_of(part)[0]})" if tag else made.check

@@ -57,17 +57,20 @@ const expected = (at: At, what: string, value: unknown): never =>
 
 // --- scalars --------------------------------------------------------------------------------------
 
-/** One of some values; whole numbers are bigints here. */
+/** One of some values; bigints are integers here, and numbers are floats. */
 export function oneOf(...values: readonly (string | number | bigint | boolean | null)[]): Write {
-  const texts = new Map(values.map((value) => [value, literal(value)]));
+  const texts = new Map(values.map((value) => [exact(value), literal(value)]));
   return (value, at) => {
-    const exact = typeof value === "number" && Number.isSafeInteger(value) ? BigInt(value) : value;
-    const text = texts.get(exact as string);
+    const text = texts.get(exact(value));
     return text ?? fail(at, `expected one of ${texts.size} value${texts.size > 1 ? "s" : ""}, got another ${typeof value}`);
   };
 }
 
-const literal = (value: unknown): string => (typeof value === "bigint" ? String(value) : JSON.stringify(value));
+const exact = (value: unknown): unknown =>
+  typeof value === "number" && Number.isSafeInteger(value) ? BigInt(value) : value;
+
+const literal = (value: unknown): string =>
+  typeof value === "bigint" ? String(value) : typeof value === "number" ? number(value, true) : JSON.stringify(value);
 
 export const nothing: Write = (value, at) => (value === null ? "null" : expected(at, "null", value));
 
@@ -327,8 +330,7 @@ export function tagged(name: string, members: readonly (readonly [string | bigin
   return (value, at) => {
     const given = object(value, at);
     const found = part(given, name);
-    const exact = typeof found === "number" && Number.isSafeInteger(found) ? BigInt(found) : found;
-    const write = known.get(String(exact) + typeof exact);
+    const write = known.get(String(exact(found)) + typeof exact(found));
     return write === undefined ? fail(inside(at, member(name)), "is no tag of this union") : write(value, at);
   };
 }
@@ -341,4 +343,7 @@ export const any: Write = (value, at) => {
   return Array.isArray(value) ? list(any)(value, at) : map(any)(value, at);
 };
 
-export const never: Write = (_, at) => fail(at, "no value is allowed here");
+/** What no value fits; `why`: for the error. */
+export const unsent = (why: string): Write => (_, at) => fail(at, why);
+
+export const never = unsent("no value is allowed here");

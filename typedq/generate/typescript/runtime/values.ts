@@ -47,8 +47,10 @@ const TIME = "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?";
 const ZONE = "(?:[Zz]|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)";
 const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,17})?$/;
 const SPAN =
-  /^[+-]?P(?=[\dT])(?:(\d{1,10})D)?(?:T(?=\d)(?:(\d{1,10})H)?(?:(\d{1,12})M)?(?:(\d{1,14})(?:\.\d{1,6})?S)?)?$/;
-const LONGEST = 999_999_999 * 86_400; // seconds in Python's longest timedelta
+  /^([+-]?)P(?=[\dT])(?:(\d{1,7})Y)?(?:(\d{1,10})D)?(?:T(?=\d)(?:(\d{1,11})H)?(?:(\d{1,13})M)?(?:(\d{1,14})(?:\.(\d{1,6}))?S)?)?$/;
+const DAY = 86_400; // seconds
+const LONGEST = 999_999_999 * DAY; // of a negative timedelta of Python; others may be almost a day longer
+const PYDANTIC_MOST = 2 ** 32 - 1; // seconds that pydantic reads as hours, as minutes or as seconds
 
 function isDay(text: string): boolean {
   const [year, month, day] = text.slice(0, 10).split("-").map(Number) as [number, number, number];
@@ -57,11 +59,16 @@ function isDay(text: string): boolean {
   return year > 0 && day > 0 && day <= days;
 }
 
-function isSpan(text: string): boolean {
+function isSpan(text: string, byPydantic: boolean): boolean {
   const found = SPAN.exec(text);
   if (found === null) return false;
-  const [days = 0, hours = 0, minutes = 0, seconds = 0] = found.slice(1).map((part) => Number(part ?? 0));
-  return days * 86_400 + hours * 3_600 + minutes * 60 + seconds < LONGEST;
+  const [years = 0, days = 0, hours = 0, minutes = 0, seconds = 0, fraction = 0] =
+    found.slice(2).map((part) => Number(part ?? 0));
+  const clock = [hours * 3_600, minutes * 60, seconds];
+  if (byPydantic ? clock.some((part) => part > PYDANTIC_MOST) : found[2] !== undefined) return false;
+  const whole = clock.reduce((sum, part) => sum + part, (years * 365 + days) * DAY);
+  if (found[1] === "-") return whole < LONGEST || (whole === LONGEST && fraction === 0);
+  return whole < LONGEST + DAY;
 }
 
 const form = (name: string, pattern: RegExp, more?: (text: string) => boolean): Form => ({
@@ -87,7 +94,8 @@ export const forms = {
   time: form("a time", clock(`${ZONE}?`)),
   "aware-time": form("a time with a zone", clock(ZONE)),
   "naive-time": form("a time without a zone", clock("")),
-  timedelta: form("an ISO 8601 duration", SPAN, isSpan),
+  timedelta: form("an ISO 8601 duration", SPAN, (text) => isSpan(text, false)),
+  "timedelta-years": form("an ISO 8601 duration", SPAN, (text) => isSpan(text, true)),
 } as const satisfies Record<string, Form>;
 
 function branded<T extends string>(wanted: Form, text: string): T {
@@ -116,11 +124,13 @@ export const naiveTime = (text: string): NaiveTime => branded(forms["naive-time"
 /** A duration: seconds, or ISO 8601 text in days and smaller units, such as `P1DT12H`. */
 export function duration(value: number | string): Duration {
   if (typeof value === "string") return branded(forms.timedelta, value);
-  const micros = Math.round(Math.abs(value) * 1e6);
-  if (!Number.isFinite(value) || micros > LONGEST * 1e6) return branded(forms.timedelta, "");
-  const whole = BigInt(micros) / 1_000_000n;
-  const rest = String(BigInt(micros) % 1_000_000n).padStart(6, "0").replace(/0+$/, "");
-  return branded(forms.timedelta, `${value < 0 ? "-" : ""}PT${whole}${rest && "."}${rest}S`);
+  const size = Math.abs(value);
+  // The fraction alone: all microseconds of a long duration are more than a number holds.
+  const micros = Math.round((size % 1) * 1e6);
+  const seconds = Math.floor(size) + Math.floor(micros / 1e6);
+  const rest = String(micros % 1e6).padStart(6, "0").replace(/0+$/, "");
+  const days = seconds < DAY ? "" : `${Math.floor(seconds / DAY)}D`;
+  return branded(forms.timedelta, `${value < 0 ? "-" : ""}P${days}T${seconds % DAY}${rest && "."}${rest}S`);
 }
 
 const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
