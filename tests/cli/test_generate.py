@@ -49,9 +49,7 @@ calls = [
 ]
 shop.app.enqueue_many(calls)
 now = datetime.datetime.now()
-shop.ship.enqueue(
-    shop.Order(number=999, id=uuid.uuid4(), at=now, raw=b"\\0\\xff", sizes=set(shop.Size))
-)
+shop.ship.enqueue(shop.Order(999, uuid.uuid4(), now, b"\\0\\xff", set(shop.Size)))
 """
 
 

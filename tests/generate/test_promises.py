@@ -1,12 +1,10 @@
 """A generated package offers only what a contract promises, so a new one breaks callers loudly.
 
-An owner may change the order of members, add a name, or stop reading what nobody sends, and the
-contract stays compatible.
+An owner may add a name, or stop reading what nobody sends, and the contract stays compatible.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import Annotated, Any, NamedTuple
 
@@ -15,68 +13,12 @@ import pydantic
 import pytest
 
 from tests.generate.test_python import generated, of, run
-from typedq import InvalidArguments
 from typedq.bundle import Bundle, BundledTask
 from typedq.contracts import document
 from typedq.generate.python.module import source
 
 
-def by_keyword(first: int, *, second: int, third: int = 3) -> None: ...
-def reordered(first: int, *, third: int = 3, second: int) -> None: ...
-def by_place(first: int, second: int, third: int = 3) -> None: ...
-
-
-class Record(msgspec.Struct, kw_only=True):
-    first: int
-    second: int
-    third: int = 3
-
-
-class Reordered(msgspec.Struct, kw_only=True, rename={"one": "first"}):
-    third: int = 3
-    second: int
-    one: int
-
-
-@dataclasses.dataclass
-class Plain:
-    first: int
-    second: int
-    third: int = 3
-
-
-class Model(pydantic.BaseModel):
-    first: int
-    second: int
-    third: int = 3
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("task", [by_keyword, reordered, by_place])
-def test_parameters_are_passed_by_name_because_their_order_is_not_in_the_contract(
-    task: Any, ordered: bool
-) -> None:
-    made = run(generated(of(task), ordered=ordered))["task_0"]
-    for values in ((1, 2), (1, 2, 3)):
-        with pytest.raises(InvalidArguments, match="takes 0 positional"):
-            made.call(*values)
-    assert msgspec.json.decode(made.call(first=1, second=2).body) == {
-        "first": 1,
-        "second": 2,
-        "third": 3,
-    }
-
-
-@pytest.mark.parametrize("owner", [Record, Reordered, Plain, Model])
-def test_members_are_passed_by_name_because_their_order_is_not_in_the_contract(owner: Any) -> None:
-    cls = run(generated(document(owner)))[owner.__name__]
-    with pytest.raises(TypeError, match="positional"):
-        cls(1, 2)
-    assert msgspec.json.decode(msgspec.json.encode(cls(first=1, second=2))) == {
-        "first": 1,
-        "second": 2,
-        "third": 3,
-    }
+def task(first: int, second: int, third: int = 3) -> None: ...
 
 
 class Pair(NamedTuple):
@@ -135,7 +77,7 @@ def _members(*names: str) -> dict[str, str]:
 
 
 def _senders(*names: str) -> dict[str, str]:
-    tasks = {name: BundledTask(name, "q", of(by_place)) for name in sorted(names)}
+    tasks = {name: BundledTask(name, "q", of(task)) for name in sorted(names)}
     made = run(source(Bundle("shop", ("q",), "q", tasks)))
     return {name: made[name].name for name in made["__all__"] if name != "app"}
 

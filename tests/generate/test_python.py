@@ -83,10 +83,7 @@ def test_names_defaults_and_descriptions_are_those_of_the_owner() -> None:
     assert not problems
     made = run(text)
     order = made["Order"](
-        number=7,
-        lines=[made["Line"](sku="AB12")],
-        payment=made["Card"](number="4111"),
-        size=made["Size"].L,
+        number=7, lines=[made["Line"]("AB12")], payment=made["Card"]("4111"), size=made["Size"].L
     )
     call = made["ship"].call(order)
     (read,), _ = shop.tasks["ship"].contract.decode(call.body)
@@ -97,6 +94,21 @@ def test_names_defaults_and_descriptions_are_those_of_the_owner() -> None:
         "number: Annotated[str, _msgspec.Meta(min_length=4, max_length=19), _typedq.Secret]" in text
     )
     assert text == checked_source(BUNDLE)[0]
+
+
+def test_what_the_owner_passes_by_place_is_passed_by_place_here() -> None:
+    def task(
+        first: int, second: str = "", *, third: int, fourth: dt.date = dt.date(2027, 1, 1)
+    ) -> None:
+        """Not in the contract."""
+
+    text = generated(of(task))
+    signature = " ".join(text.partition("def _task_0(")[2].split())
+    assert signature.startswith('first: int, second: str = "", *, third: int, fourth:')
+    body = run(text)["task_0"].call(1, "x", third=3).body
+    assert body == b'{"first":1,"second":"x","third":3}'  # the worker fills in what is left out
+    signature = " ".join(generated(of(task), ordered=False).partition("def _task_0(")[2].split())
+    assert signature.startswith("*, first: int")
 
 
 class Same(msgspec.Struct):
@@ -382,7 +394,7 @@ def test_a_task_without_types_takes_json_if_that_is_asked_for() -> None:
     assert [problem.task for problem in problems] == ["task_0"]
     made = run(text)
     assert made["task_0"].call({"a": None}).body == b'{"a":null}'
-    assert made["task_1"].call(made["Same"](number=1))
+    assert made["task_1"].call(made["Same"](1))
 
 
 class Contact(msgspec.Struct):

@@ -264,7 +264,8 @@ class Types:
             fields = self.fields(schema, path, tag=tag)
         if self._by_pydantic and "array_like" not in options:
             return record_source(schema, fields, lambda reason: self._refuse(path, reason))
-        return struct_source(schema, fields, options, self._classes.known)
+        by_place = self._classes.ordered or "array_like" in options
+        return struct_source(schema, fields, options, self._classes.known, by_place=by_place)
 
     def _elements(
         self, schema: dict[str, Any], path: str, options: dict[str, str], *, hashable: bool

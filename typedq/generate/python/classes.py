@@ -27,8 +27,8 @@ class Field(NamedTuple):
 class Classes:
     """The classes of one module, by name, in the order of their definition."""
 
-    def __init__(self, names: Names) -> None:
-        self.names = names
+    def __init__(self, names: Names, *, ordered: bool) -> None:
+        self.names, self.ordered = names, ordered
         self.sources: dict[str, str] = {}
         self._by_key: dict[str, str] = {}
         self._by_source: dict[tuple[str, str], str] = {}
@@ -99,7 +99,12 @@ def _enum_member(source: str, value: object) -> str | None:
 
 
 def struct_source(
-    schema: dict[str, Any], fields: Sequence[Field], options: dict[str, str], known: frozenset[str]
+    schema: Mapping[str, Any],
+    fields: Sequence[Field],
+    options: Mapping[str, str],
+    known: frozenset[str],
+    *,
+    by_place: bool,
 ) -> tuple[str, str]:
     """Return the bases and the body of a Struct; `known`: names of classes."""
     taken = known.intersection(re.findall(r"\w+", " ".join(field.kind for field in fields)))
@@ -108,8 +113,9 @@ def struct_source(
         rows = (f"{field_source(field, field.wire_name)}\n" for field in fields)
         body = doc(schema) + "".join(INDENT + row for row in rows)
         return "_typing.NamedTuple", body or f"{INDENT}pass\n"
-    # A contract has an order of elements, and none of members, so theirs may change at any time.
-    keywords = {**({} if "array_like" in options else {"kw_only": "True"}), **options}
+    required = [field.default is None for field in fields]
+    in_order = by_place and required == sorted(required, reverse=True)
+    keywords = {**({} if in_order else {"kw_only": "True"}), **options}
     head = "".join(f", {name}={value}" for name, value in keywords.items())
     names, lines = Names().take_each(wanted), list[str]()
     for field in fields:

@@ -38,7 +38,7 @@ def source(bundle: Bundle, forms: Mapping[str, Form] | None = None) -> str:
     """
     names = Names(RESERVED)
     senders = names.take_each({task: name_of(task, "task") for task in bundle.tasks})
-    classes, parts = Classes(names), list[str]()
+    classes, parts = Classes(names, ordered=bundle.ordered), list[str]()
     for task in bundle.tasks.values():
         name = senders[task.name]
         form = (forms or {}).get(task.name, "exact")
@@ -95,14 +95,18 @@ def _typed(name: str, task: BundledTask, classes: Classes, form: Form) -> str:
             reason = f"{field.wire_name!r:.80} cannot be the name of a parameter"
             raise Inexpressible(task.name, "$", reason)
     function = classes.names.take(f"_{name}")
-    stub = f"\n\ndef {function}({_parameters(fields)}) -> None: ...\n\n\n"
+    parameters = _parameters(fields, by_place=classes.ordered)
+    stub = f"\n\ndef {function}({parameters}) -> None: ...\n\n\n"
     return stub + _sender(name, task, function + owners)
 
 
-def _parameters(fields: Sequence[Field]) -> str:
-    """Return parameters by name: a contract has no order of them, so it may change at any time."""
-    shown = ["*"] if fields else []
-    shown += [field_source(field, field.wire_name) for field in fields]
+def _parameters(fields: Sequence[Field], *, by_place: bool) -> str:
+    shown, optional = list[str](), False
+    for field in fields:
+        if (not by_place or (optional and field.default is None)) and "*" not in shown:
+            shown.append("*")
+        optional = optional or field.default is not None
+        shown.append(field_source(field, field.wire_name))
     line = ", ".join(shown)
     return line if len(line) < _LINE - 30 else "\n    " + ",\n    ".join(shown) + ",\n"
 
