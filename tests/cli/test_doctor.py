@@ -388,6 +388,7 @@ def test_info_names_the_first_of_many_invalid_schemas(shop: Shop, cemetery: Ceme
 def seen(**more: Any) -> dict[str, Any]:
     queue = {"name": "low", "oldest_s": None, "paused": False}
     quiet: dict[str, Any] = {"contracts": [], "cron": [], "waiting": 0, "dead": 0}
+    quiet["left_out"] = {"contracts": 0, "messages": 0, "schemas": 0}
     return {"workers": [], "queues": [queue], **quiet, **more}
 
 

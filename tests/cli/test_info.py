@@ -16,7 +16,7 @@ import pytest
 
 from tests.cli.conftest import APP
 from typedq import Call, Queue, TypedQ
-from typedq.broker import Operation, operations
+from typedq.broker import Operation, operations, stats
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cemetery, Shop
@@ -34,6 +34,7 @@ def test_the_keys_of_its_json_are_stable(shop: Shop) -> None:
         "contracts": list,
         "parked": list,
         "invalid_schemas": dict,
+        "left_out": dict,
         "cron": list,
         "waiting": int,
         "in_flight": int,
@@ -179,6 +180,66 @@ def test_it_asks_as_often_however_much_there_is(
     asked.clear()
     assert len(overview(cemetery.app)["parked"]) == 3
     assert len(asked) == once
+
+
+@pytest.fixture
+def crowded(cemetery: Cemetery) -> Cemetery:
+    """Messages of four contracts, parked ones among them; a worker reads other ones of each."""
+    broker, keys = cemetery.broker, cemetery.broker.keys
+    for task, count in (("legacy", 2), ("fail", 1)):
+        cemetery.park(task, count)
+    for task, count in (("send_email", 4), ("resize", 3)):
+        call = cemetery.calls[task].call(7 if task == "resize" else "x")
+        cemetery.app.enqueue_many([call] * count)
+    others = {f"{task}@{'0' * 16}": b'{"type": "object"}' for task in cemetery.calls}
+    broker.call(stats.publish(keys, {**others, "legacy@1": b"{", "legacy@2": b"{"}))
+    about = {"reads": [*others], "queues": ["high", "low"], "seen_ms": time.time_ns() // 1_000_000}
+    broker.call(operations.renew(keys, [], 60_000, "w", msgspec.json.encode(about)))
+    return cemetery
+
+
+def test_what_there_is_no_time_to_compare_is_left_out_and_counted(
+    crowded: Cemetery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typedq.admin import overview
+
+    whole = overview.overview(crowded.app)
+    assert whole["left_out"] == {"contracts": 0, "messages": 0, "schemas": 0}
+    monkeypatch.setattr(overview, "COMPARE_S", -1.0)
+    contracts = overview.published(crowded.app)  # kept, as by `info --watch`
+    seen = [overview.overview(crowded.app, contracts) for _ in range(5)]
+    # The largest first; what a row says is what it says when all are compared.
+    shown = [[c["task"] for c in facts["contracts"]] for facts in seen]
+    assert shown[0] == ["send_email"]
+    assert [len(tasks) for tasks in shown] == [1, 2, 3, 4, 4]
+    assert all(row in whole["contracts"] for facts in seen for row in facts["contracts"])
+    left = [(f["left_out"]["contracts"], f["left_out"]["messages"]) for f in seen]
+    assert left == [(3, 6), (2, 3), (1, 1), (0, 0), (0, 0)]
+    assert [len(facts["parked"]) for facts in seen] == [0, 0, 1, 2, 2]
+    # Numbers that need no comparison are whole.
+    assert [q["parked"] for q in seen[0]["queues"]] == [q["parked"] for q in whole["queues"]]
+    assert seen[0]["waiting"] == whole["waiting"] == 10
+    assert seen[0]["left_out"]["schemas"] >= len(whole["invalid_schemas"]) == 2
+
+
+def test_what_is_left_out_is_told(
+    crowded: Cemetery, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from typedq.admin import doctor, overview
+    from typedq.cli.application import AppOrArgument
+    from typedq.cli.info import info
+
+    monkeypatch.setattr(overview, "COMPARE_S", -1.0)
+    monkeypatch.setattr(AppOrArgument, "load", lambda _: crowded.app)
+    info(AppOrArgument())
+    text = " ".join(capsys.readouterr().out.split())
+    assert "3 contracts of 6 messages are not shown: there was no time to compare them" in text
+    assert "published schemas were not checked: there was no time" in text
+    found = [(f.check, f.level, f.found) for f in doctor.examine(crowded.app)]
+    told = "no time to compare 3 contract(s) of 6 message(s)"
+    assert ("contracts", "warning", told) in found
+    assert not [f for f in found if f[:2] == ("contracts", "ok")]
+    assert [f for f in found if f[:2] == ("registry", "warning") and "were not checked" in f[2]]
 
 
 CLOCK = """

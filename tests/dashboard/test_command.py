@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,6 +16,10 @@ from tests.cli.conftest import Shop, place, shop
 
 __all__ = ["place", "shop"]  # fixtures
 pytestmark = pytest.mark.process
+POST = (
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\ntoken="
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -30,6 +35,26 @@ def test_it_serves_on_this_machine_until_it_is_stopped(shop: Shop, number: signa
         with socket.create_connection(("127.0.0.1", int(found[2]))):  # an idle client holds nothing
             process.send_signal(number)
             assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", POST], ids=["nothing", "line", "body"])
+def test_slow_clients_are_bounded_and_do_not_hold_up_its_end(shop: Shop, sent: bytes) -> None:
+    with (
+        shop.start("dashboard", "--port", "0", stdout=subprocess.PIPE) as process,
+        ExitStack() as clients,
+    ):
+        assert process.stdout is not None
+        found = re.match(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+        assert found
+        address = ("127.0.0.1", int(found[1]))
+        slow = [
+            clients.enter_context(socket.create_connection(address, timeout=20)) for _ in range(201)
+        ]
+        for client in slow[1:]:
+            client.sendall(sent)
+        assert slow[0].recv(1) == b""
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_what_the_pages_need_and_is_not_installed_is_named() -> None:

@@ -27,9 +27,9 @@ from typedq.observe.exporter import Exporter
 from typedq.registry import Declared, readers
 
 
-def read(app: TypedQ) -> Samples:
+def read(app: TypedQ, exporter: Exporter | None = None) -> Samples:
     """Read a page as Prometheus does."""
-    page = Exporter(app).metrics()
+    page = (exporter or Exporter(app)).metrics()
     assert page.status == 200
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -113,6 +113,27 @@ def test_contracts_are_compared_once_and_not_at_each_scrape(
     for _ in range(3):
         assert 'readable="no"} 1\n' in exporter.metrics().text
     assert len(compared) == 1
+
+
+def test_contracts_that_take_long_to_compare_do_not_hold_up_the_rest(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typedq.observe.exporter.COMPARE_S", -1.0)
+    stage.send_many([stage.call("nap"), *[stage.call("anap")] * 2])
+    others = {f"{name}@{'0' * 16}": b'{"type":"string"}' for name in ("nap", "anap")}
+    stage.app.broker.call(stats.publish(stage.keys, others))
+    report = {"reads": [*others], "queues": ["mid"], "seen_ms": round(time.time() * 1000)}
+    line = msgspec.json.encode(report)
+    stage.app.broker.call(operations.renew(stage.keys, [], 60_000, "other", line))
+    exporter, found = Exporter(stage.app, min_age_s=0), list[tuple[float, float]]()
+    for _ in range(3):
+        seen = read(stage.app, exporter)
+        assert total(seen, "typedq_workers") == 1
+        no, unknown = (
+            total(seen, "typedq_contract_waiting", readable=answer) for answer in ("no", "unknown")
+        )
+        found.append((no, unknown))
+    assert found == [(2, 1), (3, 0), (3, 0)]  # each scrape compares more
 
 
 def test_queues_show_what_waits_and_how_long(stage: Stage, wait_until: WaitUntil) -> None:

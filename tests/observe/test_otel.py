@@ -225,6 +225,75 @@ def test_a_trace_never_fails_an_enqueue_for_want_of_room(spans: InMemorySpanExpo
     assert [len(span.links) for span in named(spans, "process high")] == [0, 1]
 
 
+ROW = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+STATE = {"traceparent": ROW, "tracestate": "vendor=row"}
+
+
+@pytest.mark.parametrize("relation", ["link", "parent"])
+@pytest.mark.parametrize("relay", ["alone", "in a span", "not traced", "in a task"])
+@pytest.mark.parametrize("carried", [{"traceparent": ROW}, STATE, {**STATE, "tenant": "acme"}])
+def test_a_call_that_a_request_wrote_to_an_outbox_keeps_its_trace(
+    spans: InMemorySpanExporter, relation: str, relay: str, carried: dict[str, str]
+) -> None:
+    app, _ = fresh(relation)
+    seen = list[dict[str, str]]()
+    rows = [app.tasks["work"].options(meta=carried).call(), app.tasks["work"].call()]
+
+    @app.middleware
+    def keep(ctx: Context) -> Generator[None]:
+        seen.append(dict(ctx.meta))
+        yield
+
+    @app.task
+    def relay_all() -> None:
+        app.enqueue_many(rows)
+
+    with app.testing() as outbox:
+        if relay == "in a task":
+            relay_all.enqueue()
+        elif relay == "in a span":
+            with trace.get_tracer("web").start_as_current_span("relay"):
+                app.enqueue_many(rows)
+        else:
+            if relay == "not traced":
+                app.declarations.hooks.enqueue_hooks.clear()
+            app.enqueue_many(rows)
+        outbox.run()
+    assert seen[-2] == carried
+    ran = named(spans, "process high")
+    if relation == "link":
+        origins = [link.context for span in ran for link in span.links]
+    else:
+        origins = [span.parent for span in ran if span.parent]
+    assert (origins[0].trace_id, origins[0].span_id) == (int("a" * 32, 16), int("b" * 16, 16))
+    sent = named(spans, "send high")
+    assert [origin.span_id for origin in origins[1:]] == [ids(span)[1] for span in sent]
+
+
+@pytest.mark.parametrize("aenqueue", [False, True])
+def test_one_call_keeps_its_trace_too(spans: InMemorySpanExporter, aenqueue: bool) -> None:
+    app, _ = fresh()
+    sender = app.tasks["work"].options(meta={"traceparent": ROW})
+    with app.testing() as outbox:
+        if aenqueue:
+            asyncio.run(sender.aenqueue())
+        else:
+            sender.enqueue()
+        outbox.run()
+    (ran,) = named(spans, "process high")
+    assert [link.context.span_id for link in ran.links] == [int("b" * 16, 16)]
+
+
+def test_an_empty_traceparent_is_no_trace(spans: InMemorySpanExporter) -> None:
+    """A request without a trace may write what it has."""
+    app, _ = fresh()
+    with app.testing() as outbox:
+        app.tasks["work"].options(meta={"traceparent": ""}).enqueue()
+        outbox.run()
+    (sent,), (ran,) = named(spans, "send high"), named(spans, "process high")
+    assert [link.context.span_id for link in ran.links] == [ids(sent)[1]]
+
+
 def test_a_collector_that_does_not_answer_keeps_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK's exporters try again and again, batch after batch, whatever time they are given."""
     app, _ = fresh()

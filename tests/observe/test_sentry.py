@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -312,6 +313,45 @@ def test_without_the_sdk_nothing_is_added(start: Start) -> None:
     start()
     run(app, name="grace")
     assert seen[-1].keys() == {"sentry-trace", "baggage"}
+
+
+ROW = {"sentry-trace": "a" * 32 + "-" + "b" * 16 + "-1", "baggage": "shop=1,sentry-release=row"}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    ("carried", "added"),
+    [
+        (ROW, set[str]()),
+        ({"sentry-trace": ROW["sentry-trace"]}, set[str]()),  # another's baggage would not fit it
+        ({"baggage": "shop=1"}, {"sentry-trace"}),
+        ({"sentry-trace": "", "tenant": "acme"}, {"sentry-trace", "baggage"}),
+    ],
+)
+def test_a_call_that_a_request_wrote_to_an_outbox_keeps_its_trace(
+    start: Start, inside: bool, carried: dict[str, str], added: set[str]
+) -> None:
+    sent, (app, _) = start(), fresh()
+    seen = list[dict[str, str]]()
+
+    @app.middleware
+    def keep(ctx: Context) -> Generator[None]:
+        seen.append(dict(ctx.meta))
+        yield
+
+    rows = [app.tasks["work"].options(meta=carried).call("grace"), app.tasks["work"].call("ada")]
+    relay = sentry_sdk.start_transaction(name="relay") if inside else nullcontext()
+    with app.testing() as outbox:
+        with relay:
+            app.enqueue_many(rows)
+        outbox.run()
+    kept = {name: value for name, value in carried.items() if value}
+    assert kept.items() <= seen[0].items()
+    assert seen[0].keys() - kept.keys() == added
+    assert seen[1].keys() == {"sentry-trace", "baggage"}
+    first, second = [t["contexts"]["trace"]["trace_id"] for t in transactions(sent)][-2:]
+    own = seen[1]["sentry-trace"].partition("-")[0]
+    assert (first == "a" * 32, second) == ("sentry-trace" not in added, own)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typedq.errors import ServerRefused
 from typedq.message import PROTOCOL
 
 _ACLS = "give each role a user of its own: docs/security.md"
-_START = "typedq worker"
+_START, _COMPARE_ALL = "typedq worker", "typedq check-schemas --live"
 # Types by attribute of Keys; the others are hashes. The keys of queues are added below.
 _SETS = dict.fromkeys(("sessions", "dead"), "zset") | dict.fromkeys(
     ("lease_extended", "paused"), "set"
@@ -129,6 +129,8 @@ def _workers(app: TypedQ, seen: Mapping[str, Any]) -> Iterator[Finding]:
     for contract, reason in sorted(seen["invalid_schemas"].items()):
         found = f"the schema published for {contract} is invalid: {reason}"
         yield Finding("registry", "warning", found, registry.repair_of(app.broker, contract))
+    if unchecked := seen["left_out"]["schemas"]:
+        yield Finding("registry", "warning", f"{unchecked:,} published schemas were not checked")
     yield from check_waiting(seen)
 
 
@@ -144,7 +146,7 @@ def check_waiting(seen: Mapping[str, Any]) -> Iterator[Finding]:
         )
     yield from check_protocol(living)
     yield from _queues(seen["queues"], living)
-    yield from _contracts(seen["contracts"], bool(living))
+    yield from _contracts(seen, bool(living))
     yield from _cron(seen["cron"], bool(living))
     yield from _croniter(living)
     if seen["dead"]:
@@ -183,16 +185,19 @@ def _queues(queues: Iterable[Mapping[str, Any]], living: Sequence[Any]) -> Itera
         yield Finding("oldest", "ok", "no message waits")
 
 
-def _contracts(contracts: Iterable[Mapping[str, Any]], served: bool) -> Iterator[Finding]:
-    unread = [each for each in contracts if each["unreadable"] > 0]
+def _contracts(seen: Mapping[str, Any], served: bool) -> Iterator[Finding]:
+    unread = [each for each in seen["contracts"] if each["unreadable"] > 0]
     for each in unread:
-        who, fix = "can read them", "typedq check-schemas --live"
+        who, fix = "can read them", _COMPARE_ALL
         if each["read_by"]:  # elsewhere
             who, fix = "of their queue reads them", "typedq parked list --groups"
         what = "{unreadable:,} message(s) of {task}@{fingerprint}: no live worker".format(**each)
         level: Level = "problem" if served else "warning"
         yield Finding("contracts", level, f"{what} {who}", fix)
-    if not unread:
+    if (left_out := seen["left_out"])["contracts"]:
+        found = "no time to compare {contracts:,} contract(s) of {messages:,} message(s)"
+        yield Finding("contracts", "warning", found.format(**left_out), _COMPARE_ALL)
+    elif not unread:
         yield Finding("contracts", "ok", "live workers can read all waiting messages")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, NamedTuple, final
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from typedq import registry
 from typedq.admin import cron, parked
@@ -14,9 +13,10 @@ from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.broker import parking, stats
 from typedq.broker.stats import QueueStats, Stats
-from typedq.errors import BadMessage, InvalidSchema
+from typedq.errors import BadMessage
 from typedq.message import VERSIONS, decode_message
 
+COMPARE_S = 5.0  # producers publish contracts: any number, and some that take long to compare
 _MISSING_FIELDS = b" - - - -"  # contract, queue, options and body, which the server leaves out
 
 
@@ -44,36 +44,26 @@ def _read(app: TypedQ) -> _Snapshot:
     )
 
 
-@final
-class Contracts:
-    """Published contracts and their readers. Keep one to compare each pair only once.
-
-    max_checked: how many schemas one `overview` parses only to find invalid ones; None for all
-    """
-
-    def __init__(self, app: TypedQ, max_checked: int | None = None) -> None:
-        self.schemas = registry.PublishedSchemas()
-        self.readers = registry.WorkersByContract(declared(app), self.schemas)
-        self._broker, self._max_checked = app.broker, max_checked
-
-    def refresh(self) -> Mapping[str, InvalidSchema]:
-        """Read the published schemas; return the invalid ones. Raises ServerError."""
-        self.readers.forget(self.schemas.refresh(self._broker))
-        return self.schemas.invalid(self._max_checked)
+def published(app: TypedQ) -> registry.Contracts:
+    """Return the published contracts, for `overview`."""
+    return registry.Contracts(app.broker, declared(app), within_s=COMPARE_S)
 
 
-def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
+def overview(app: TypedQ, contracts: registry.Contracts | None = None) -> dict[str, Any]:
     """Return the keys of `info --json`. Raises ServerError."""
-    contracts = contracts or Contracts(app)
-    snapshot, invalid = _read(app), contracts.refresh()
-    settings, survey, readers = app.settings, snapshot.survey, contracts.readers
+    contracts = contracts or published(app)
+    snapshot = _read(app)
+    contracts.refresh()
+    settings, survey = app.settings, snapshot.survey
     now_ms = survey.now_ms
     workers = registry.reported_workers(survey)
     live = registry.live_workers(survey, settings.lease)
     groups = parked.rows(parked.sizes(snapshot.created_ms, snapshot.delayed.parked))
-    for group in groups:
-        serving = {name: w for name, w in live.items() if group["queue"] in w.queues}
-        group["read_by"] = readers.of(group["contract"], serving)
+    ours = {task.contract.id for task in app.tasks.values()}
+    counts = {contract: n for contract, n in survey.counts.items() if n}
+    shown = dict.fromkeys((*ours, *counts, *(_contract(group) for group in groups)))
+    ranked = sorted(shown, key=lambda c: (c not in ours, -counts.get(c, 0), c))
+    read_by = contracts.read_by(ranked, live)
     queues = [
         {
             **_queue(name, depth, now_ms),
@@ -83,6 +73,10 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
         }
         for name, depth in survey.queues.items()
     ]
+    groups = [group for group in groups if _contract(group) in read_by]
+    for group in groups:
+        serving = {name: w for name, w in live.items() if group["queue"] in w.queues}
+        group["read_by"] = contracts.readers.of(group["contract"], serving)
     return {
         "namespace": settings.namespace,
         "url": app.broker.url,
@@ -92,9 +86,10 @@ def overview(app: TypedQ, contracts: Contracts | None = None) -> dict[str, Any]:
             {**_worker(name, workers[name], now_ms), "alive": name in live}
             for name in sorted(workers, key=lambda name: (workers[name].host, workers[name].pid))
         ],
-        "contracts": _contracts(app, survey.counts, groups, partial(readers.of, workers=live)),
+        "contracts": _contracts(ours, counts, groups, read_by),
         "parked": groups,
-        "invalid_schemas": {id: error.reason for id, error in invalid.items()},
+        "invalid_schemas": contracts.invalid(),
+        "left_out": contracts.left_out(shown.keys() - read_by.keys(), counts),
         "cron": cron.rows(app, snapshot.cron, live, now_ms),
         "waiting": sum(survey.counts.values()),
         "in_flight": survey.in_flight,
@@ -144,22 +139,25 @@ def _worker(name: str, about: registry.Worker, now_ms: int) -> dict[str, Any]:
     }
 
 
+def _contract(group: Mapping[str, Any]) -> str:
+    return parking.split_format(group["contract"])[0]
+
+
 def _contracts(
-    app: TypedQ,
+    ours: Collection[str],
     counts: Mapping[str, int],
     groups: Iterable[Mapping[str, Any]],
-    read_by: Callable[[str], list[str]],
+    read_by: Mapping[str, list[str]],
 ) -> list[dict[str, Any]]:
     """Return the contracts that wait, and those of the app, which may wait later."""
     left = Counter[str]()
     for group in groups:
         if not group["read_by"]:  # by a worker that serves its queue and knows its format
-            left[parking.split_format(group["contract"])[0]] += group["messages"]
-    ours = {task.contract.id for task in app.tasks.values()}
+            left[_contract(group)] += group["messages"]
     found = list[dict[str, Any]]()
-    for contract in sorted(ours | {contract for contract, n in counts.items() if n}):
+    for contract in sorted(read_by.keys() & {*ours, *counts}):
         task, _, fingerprint = contract.partition("@")
-        count, readers = counts.get(contract, 0), read_by(contract)
+        count, readers = counts.get(contract, 0), read_by[contract]
         row: dict[str, Any] = {"task": task, "fingerprint": fingerprint, "waiting": count}
         unreadable = min(count, left[contract]) if readers else count
         more = {"in_app": contract in ours, "read_by": readers, "unreadable": unreadable}

@@ -81,12 +81,16 @@ def dashboard(
 def _serve(site: ASGIApp, host: str, port: int, root_path: str, mode: str) -> None:
     import uvicorn
 
+    from typedq.cli.slow_clients import STOP_S, BoundedConnection
+
     config = uvicorn.Config(
         site,
         host,
         port,
         root_path=root_path,
         log_config=None,
+        http=BoundedConnection,
+        timeout_graceful_shutdown=STOP_S,
         server_header=False,
         ws="none",
         lifespan="off",

@@ -29,10 +29,11 @@ def info(app: AppOrArgument, json: AsJson = False, watch: Watch = None) -> None:
     if watch is not None and watch <= 0:
         raise BadParameter("it must be above 0", param_hint="--watch")
     loaded, screen = app.load(), console()
-    from typedq.admin.overview import overview
+    from typedq.admin.overview import overview, published
 
+    contracts = published(loaded)  # kept, so that each refresh compares more
     while True:
-        facts = overview(loaded)
+        facts = overview(loaded, contracts)
         if watch and screen.is_terminal and not json:
             screen.clear()
         print_json(facts, one_line=watch is not None) if json else screen.print(_page(facts))
@@ -100,6 +101,17 @@ def _invalid(schemas: dict[str, str]) -> Iterator[Text]:
         yield Text(f"and {more} more invalid schemas; see typedq doctor", style="yellow")
 
 
+def _left_out(counts: dict[str, int]) -> Iterator[Text]:
+    from rich.text import Text
+
+    if counts["contracts"]:
+        found = "{contracts:,} contracts of {messages:,} messages are not shown".format(**counts)
+        yield Text(f"{found}: there was no time to compare them", style="yellow")
+    if counts["schemas"]:
+        found = "{schemas:,} published schemas were not checked".format(**counts)
+        yield Text(f"{found}: there was no time", style="yellow")
+
+
 def _page(facts: dict[str, Any]) -> Group:
     from rich.console import Group
     from rich.text import Text
@@ -108,6 +120,7 @@ def _page(facts: dict[str, Any]) -> Group:
         Text("{namespace} at {url}, {time}".format(**facts), style="bold"),
         "{waiting:,} waiting, {in_flight:,} in flight, {dead:,} dead".format(**facts),
         *_invalid(facts["invalid_schemas"]),
+        *_left_out(facts["left_out"]),
         *_tables(facts),
     )
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar, cast, final
 
-from typedq.admin.overview import Contracts, overview
+from typedq.admin.overview import overview
+from typedq.admin.tasks import declared
 from typedq.app import TypedQ
+from typedq.registry import Contracts
 
 T = TypeVar("T")
 REFRESH_S = 5  # how often an open page asks for news
@@ -99,7 +101,9 @@ class Poll:
 
     def _take(self) -> Facts:
         # A few schemas at a time are parsed only to find invalid ones.
-        contracts = self._contracts = self._contracts or Contracts(self._app, max_checked=100)
+        contracts = self._contracts = self._contracts or Contracts(
+            self._app.broker, declared(self._app), max_checked=100
+        )
         seen, now = overview(self._app, contracts), time.monotonic()
         while self._samples and now - self._samples[0][0] > RATE_S:
             self._samples.popleft()

@@ -8,12 +8,14 @@ from http import HTTPStatus
 from threading import Lock
 from typing import Any, final
 
-from typedq.admin.overview import Contracts, alive, overview
+from typedq.admin.overview import COMPARE_S, alive, overview
+from typedq.admin.tasks import declared
 from typedq.app import TypedQ
 from typedq.errors import ServerError
 from typedq.observe.exposition import Exposition, Metric
 from typedq.observe.labels import MAX_TASKS, OTHER
 from typedq.observe.pages import Page, Pages
+from typedq.registry import Contracts
 
 LATE_S = 2.0  # a worker makes due messages ready each second
 METRICS = {
@@ -37,7 +39,8 @@ METRICS = {
     "typedq_contract_waiting": Metric(
         "gauge",
         ("task", "fingerprint", "readable"),
-        "Messages of a contract that wait; readable: whether a live worker can read them.",
+        "Messages of a contract that wait; readable: whether a live worker can read them: yes, no,"
+        " or unknown if there was no time to compare.",
     ),
     "typedq_contract_readers": Metric(
         "gauge", ("task", "fingerprint"), "Live workers that can read a contract."
@@ -56,7 +59,7 @@ class Exporter:
     def __init__(self, app: TypedQ, min_age_s: float = 1.0) -> None:
         self._app, self._min_age_s, self._lock = app, min_age_s, Lock()
         # Kept, so that each pair of contracts is compared once and not at each scrape.
-        self._contracts = Contracts(app, max_checked=0)
+        self._contracts = Contracts(app.broker, declared(app), max_checked=0, within_s=COMPARE_S)
         self._read_at, self._facts = float("-inf"), dict[str, Any]()
 
     def pages(self) -> Pages:
@@ -76,6 +79,8 @@ class Exporter:
         text.add("typedq_dead", facts["dead"])
         text.add("typedq_workers", len(alive(facts)))
         _add_contracts(text, facts["contracts"])
+        if left_out := facts["left_out"]["messages"]:
+            text.add("typedq_contract_waiting", left_out, OTHER, "", "unknown")
         for entry in facts["cron"]:
             last = datetime.fromisoformat(entry["last"]).timestamp() if entry["last"] else 0
             text.add("typedq_cron_last_run_timestamp_seconds", last, entry["name"])

@@ -80,7 +80,7 @@ def _trace_enqueues(app: TypedQ, tracer: trace.Tracer) -> None:
         try:
             headers: dict[str, str] = {}
             _propagator.inject(headers)
-            inject(ctx, headers)
+            inject(ctx, headers, "traceparent")
             yield
             if len(ctx.receipts) == 1:
                 span.set_attribute(MESSAGE_ID, ctx.receipts[0].id)

@@ -17,17 +17,25 @@ def destination(queue: str) -> str:
     return "broadcast" if is_broadcast(queue) else queue
 
 
-def inject(ctx: EnqueueContext, headers: Mapping[str, str]) -> None:
+def inject(ctx: EnqueueContext, headers: Mapping[str, str], parent: str) -> None:
     """Add headers to all calls, the first ones if there is no room for all of them.
 
-    A trace never fails an enqueue.
+    parent: the header that names the span; a call that carries it belongs to the trace of whoever
+        made the call, for example the request that wrote it to an outbox, and keeps that
+    A trace never fails an enqueue, and replaces no metadata of the app.
     """
     try:
-        ctx.add_meta(headers)
+        if all(headers.keys().isdisjoint(call.meta) for call in ctx.calls):
+            ctx.add_meta(headers)
+            return
     except InvalidOptions:  # no room beside the metadata of the app
-        for call in ctx.calls:
-            for name, value in headers.items():
-                try:
-                    call.add_meta({name: value})
-                except InvalidOptions:
-                    break
+        pass
+    for call in ctx.calls:
+        meta = call.meta
+        for name, value in headers.items():
+            if meta.get(parent) or meta.get(name):
+                continue
+            try:
+                call.add_meta({name: value})
+            except InvalidOptions:
+                break

@@ -78,7 +78,7 @@ def _report_enqueues(app: TypedQ) -> None:
 
 def _inject(ctx: EnqueueContext) -> None:
     headers = {"sentry-trace": sentry_sdk.get_traceparent(), "baggage": sentry_sdk.get_baggage()}
-    inject(ctx, {name: value for name, value in headers.items() if value})
+    inject(ctx, {name: value for name, value in headers.items() if value}, "sentry-trace")
 
 
 def _report_attempts(app: TypedQ, *, each_attempt: bool) -> None:

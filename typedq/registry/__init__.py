@@ -10,6 +10,7 @@ from typedq.registry.check import (
     newest,
     order_of,
 )
+from typedq.registry.contracts import Contracts
 from typedq.registry.history import MODES, Accepted, History, Version, next_version, parse
 from typedq.registry.live import (
     LiveCheck,
@@ -40,6 +41,7 @@ from typedq.registry.sources import (
 __all__ = [
     "MODES",
     "Accepted",
+    "Contracts",
     "Declared",
     "Finding",
     "History",

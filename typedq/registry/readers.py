@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -100,11 +102,22 @@ class PublishedSchemas(Mapping[str, dict[str, Any]]):
         self._texts = texts
         return changed
 
-    def invalid(self, max_parsed: int | None = None) -> Mapping[str, InvalidSchema]:
-        """Return what is wrong with invalid ones, after parsing at most `max_parsed` more."""
-        for id in [id for id in self._texts if id not in self._parsed][:max_parsed]:
+    def invalid(
+        self, max_parsed: int | None = None, end: float = math.inf
+    ) -> Mapping[str, InvalidSchema]:
+        """Return what is wrong with invalid ones, after parsing more of them.
+
+        max_parsed: how many at most; end: until when (monotonic)
+        """
+        for id in self.unparsed()[:max_parsed]:
+            if time.monotonic() > end:
+                break
             self._parse(id)
         return self._invalid
+
+    def unparsed(self) -> list[str]:
+        """Return the ids of those that nobody has asked for, which may be invalid."""
+        return [id for id in self._texts if id not in self._parsed]
 
     def ids(self, task: str) -> list[str]:
         """Return the ids of a task's contracts, valid or not."""
