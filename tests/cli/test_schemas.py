@@ -588,56 +588,6 @@ def test_what_waits_is_read_or_not(
     assert told in out
 
 
-OTHER = "@app.task\ndef other() -> None: ..."
-NARROW = "@app.task\ndef ship(number: str) -> None: ..."
-
-
-@pytest.mark.parametrize(
-    ("code", "workers", "exit"),
-    [
-        (OTHER, [["other@0"]], 0),
-        (OTHER, [["other@0"], ["another@0", "shipping@0"]], 0),
-        # Workers are stopped before the new ones start: who reads them is not known.
-        (OTHER, [], 1),
-        # They read it, or may: a report does not say which upcasters a worker has.
-        (OTHER, [["other@0"], ["ship@0"]], 1),
-        (OTHER, [["other@0", "deliver@0", "ship@0"]], 1),
-        # The report of a worker that does not say what it reads.
-        (OTHER, [["other@0"], []], 1),
-        # A task that this code has, so it ought to read its messages.
-        (NARROW, [["other@0"]], 1),
-    ],
-)
-@pytest.mark.parametrize("delay", [0, 86_400])
-def test_messages_of_a_task_that_nobody_has_do_not_stop_a_deploy(
-    *, code: str, workers: list[list[str]], exit: int, delay: int, live: Project, old: Old
-) -> None:
-    old.ship.options(delay=delay).enqueue(1)
-    for reads in workers:
-        old.worker(*reads)
-    old.worker("ship@0", "gone@0", seen_ms=1)  # dead for long
-    _rewrite(live, live.shop.namespace, code)
-    out = live.check("--live", code=exit)
-    stranded = "no live worker has it: with or without this deploy, nobody reads them" in out
-    safe = "\nsafe: this code reads all waiting messages that have a reader now\n" in out
-    assert (stranded, safe) == (exit == 0, exit == 0)
-    assert ("NOT safe" in out) == (exit == 1)
-    data: dict[str, Any] = json.loads(live.check("--live", "--format", "json", code=exit))
-    assert data["safe"] == (exit == 0)
-    assert [(w["read"], w["stranded"]) for w in data["waiting"]] == [(None, exit == 0)]
-
-
-def test_a_task_that_nobody_has_does_not_hide_one_that_somebody_has(
-    live: Project, old: Old, namespace: str
-) -> None:
-    old.app.enqueue_many([old.ship.call(1), old.gone.call()])
-    old.worker(old.ship.contract.id)
-    _rewrite(live, namespace, OTHER)
-    told = live.check("--live", code=1).splitlines()
-    assert [line.endswith("nobody reads them") for line in told[:2]] == [True, False]
-    assert told[2] == "NOT safe"
-
-
 def test_the_last_due_time_is_a_bound(live: Project, old: Old, namespace: str) -> None:
     old.ship.options(delay=86_400).enqueue(1)
     _rewrite(live, namespace, "@app.task\ndef ship(number: str) -> None: ...")

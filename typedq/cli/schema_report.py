@@ -112,15 +112,10 @@ def print_live(live: LiveCheck, format: str) -> None:
         text = f"{plural(waiting.count, 'message')} of {waiting.contract}"
         if waiting.read:
             lines.append((f"{text}: read ({waiting.read})", None))
-            continue
-        text += f"{due} cannot be read by this code: {waiting.why}"
-        if waiting.stranded:
-            text += ", and no live worker has it: with or without this deploy, nobody reads them"
-        lines.append((text, "yellow" if waiting.stranded else "red"))
-    safe = "safe: this code reads all waiting messages" if live.safe else "NOT safe"
-    if live.safe and any(waiting.stranded for waiting in live.waiting):
-        safe += " that have a reader now"
-    lines.append((safe, "green" if live.safe else "bold red"))
+        else:
+            lines.append((f"{text}{due} cannot be read by this code: {waiting.why}", "red"))
+    safe = "safe: this code reads all waiting messages" if facts["safe"] else "NOT safe"
+    lines.append((safe, "green" if facts["safe"] else "bold red"))
     running = f"{plural(live.workers, 'live worker')}"
     lines.append((f"deploy order, for {running}: {_ORDERS[live.order]}", None))
     _print_lines(lines)

@@ -110,7 +110,7 @@ def check_schemas(
         if live and loaded is not None:
             found = check_live(loaded)
             print_live(found, format)
-            raise typer.Exit(not found.safe)
+            raise typer.Exit(any(waiting.read is None for waiting in found.waiting))
         tasks = consumers.owned(loaded, committed.histories)
         ours = consumers.namespaces(loaded, committed.histories)
         pinned = consumers.check(tasks, consumers.pins(pins or [], ours))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from typedq.broker import Broker, stats
@@ -14,7 +14,6 @@ from typedq.registry.history import History, Version
 from typedq.registry.readers import (
     PublishedSchemas,
     Schemas,
-    Worker,
     live_workers,
     reading,
     why_absent,
@@ -25,20 +24,13 @@ from typedq.registry.readers import (
 class Waiting:
     """Messages of one contract that were accepted and have not ended: ready, delayed, retrying,
     parked or in flight. `read`: how this code reads them: `equal`, `upcaster` or `compatible`; None
-    if it cannot, and `why` not. `stranded`: no live worker has a task of their name either, so that
-    they wait for another deploy, with or without this one.
+    if it cannot, and `why` not.
     """
 
     contract: str
     count: int
     read: str | None
     why: str = ""
-    stranded: bool = False
-
-    @property
-    def blocks(self) -> bool:
-        """Return True if a deploy of this code may take their last reader from them."""
-        return self.read is None and not self.stranded
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +45,6 @@ class LiveCheck:
     workers: int
     order: Order
     due_ms: int | None
-
-    @property
-    def safe(self) -> bool:
-        """Return True if a deploy of this code takes no reader from messages that wait."""
-        return not any(waiting.blocks for waiting in self.waiting)
 
 
 def published_histories(broker: Broker, local: Mapping[str, History]) -> dict[str, History]:
@@ -126,38 +113,20 @@ def check_server(
     blocking = sorted(c for c in needed & invalid.keys() - ours if c.rpartition("@")[0] in by_name)
     if blocking:
         raise ConfigurationError([_invalid_schema(broker, c, invalid[c]) for c in blocking])
-    served = _served_names(workers)
-    waiting = tuple(_waiting(contract, n, by_name, known, served) for contract, n in counts)
+    waiting = tuple(_waiting(contract, n, by_name, known) for contract, n in counts)
     order = common_order(o for w in workers for o in _orders(w.reads, by_name, known))
     last_due_ms = broker.call(delayed_stats(broker.keys, queues, [])).last_due_ms if queues else {}
     due_ms = max(filter(None, last_due_ms.values()), default=None)
     return LiveCheck(waiting, len(workers), order, due_ms)
 
 
-def _served_names(workers: Iterable[Worker]) -> set[str] | None:
-    """Return the names of tasks, with aliases, that live workers have; None if that is not known.
-
-    It is not if none runs, as in a deploy that stops the old workers first, or if the report of one
-    cannot be read. Which contracts they read is never known: a report has no upcasters.
-    """
-    reads = [worker.reads for worker in workers]
-    if not all(reads):
-        return None
-    return {contract.partition("@")[0] for each in reads for contract in each} or None
-
-
 def _waiting(
-    contract: str,
-    count: int,
-    by_name: Mapping[str, Declared],
-    schemas: Schemas,
-    served: Collection[str] | None,
+    contract: str, count: int, by_name: Mapping[str, Declared], schemas: Schemas
 ) -> Waiting:
     name, _, fingerprint = contract.partition("@")
     task, schema = by_name.get(name), schemas.get(contract)
     if task is None:
-        stranded = served is not None and name not in served
-        return Waiting(contract, count, None, f"it has no task {name!r}", stranded)
+        return Waiting(contract, count, None, f"it has no task {name!r}")
     if fingerprint == task.fingerprint:
         return Waiting(contract, count, "equal")
     if schema is None:
