@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from operator import methodcaller
+from operator import itemgetter, methodcaller
 from typing import Final, NamedTuple, final
 
 import msgspec
@@ -30,6 +30,7 @@ PROTOCOL: Final = 1  # of the script enqueue: docs/protocol.md
 # app declares can begin with "_".
 BROADCAST = "_broadcast"
 ID: Final = slice(25, 51)  # `message[ID]` is the id, without splitting the message
+id_of: Final = itemgetter(ID)
 ID_SIZE: Final = 26
 META: Final = b'"m":{'  # begins metadata: the last option, an object of texts without inner braces
 KIND_AT: Final = 52  # where contract, queue and options begin: before them all widths are fixed

@@ -134,15 +134,14 @@ class Child:
         self._journal.phase = Phase.BUSY
         session, parked, token = self._session, self._parked, None
         while True:
-            if not owner.mark[0]:  # a finalizer forked after the task, as of its arguments
-                end_if_copy()
             if self._stop_request[0]:
                 self.stopping = True  # a task may have blocked the signal
-            self._take_ended()
+            if self._coroutines.running or not owner.mark[0]:
+                self._take_ended()
             lease_is_over = time.monotonic() >= self._lease_deadline[0]
             if session.waiting and (self.stopping or lease_is_over):
                 session.release_waiting()
-            budget = 0 if lease_is_over else self._fetch_budget()
+            budget = 0 if lease_is_over or session.waiting else self._fetch_budget()
             group = None
             if budget and (parked.groups or time.monotonic() >= parked.find_at):
                 group = parked.next()
@@ -160,8 +159,7 @@ class Child:
             token = self._wait()
 
     def _take_ended(self) -> None:
-        if not self._coroutines.running:
-            return
+        end_if_copy()  # a finalizer forked after its task, as of its arguments
         for delivery in self._coroutines.take_ended():
             self._exclusive = False
             self._session.end(delivery)

@@ -19,6 +19,7 @@ from typedq.message import (
     NEW,
     Envelope,
     decode_message,
+    id_of,
     kind_of,
     must_run_alone,
     payload_at,
@@ -185,7 +186,7 @@ class MessageKinds:
                 alone, all_new = must_run_alone(message), False
             made.append(Delivery(message, slot, kind, body_at, alone))
         self._last = kind
-        ids = [message[ID] for message in messages]
+        ids = list(map(id_of, messages))
         if len(kinds) == 1:
             places, all_good = bytes((kind.place,)) * len(made), kind.is_ours
         else:

@@ -59,10 +59,10 @@ class _Request:
         """Return the results of `command` and `then`; None for `then` if the server refused it."""
         first, second = result_of(command, self._connection.read()), None
         if then:
-            # Such as for an unknown script. The token was taken all the same, and the fetch that
-            # follows sends the script, or meets the same refusal.
-            with suppress(Refused):
+            try:
                 second = result_of(then, self._connection.read())
+            except Refused:  # such as for an unknown script
+                second = None  # the fetch that follows sends the script, or meets the same refusal
         self._sent_at = 0.0
         return first, second
 
