@@ -122,7 +122,7 @@ def test_a_signal_is_heard_while_the_server_hangs(
             for child in worker.children():
                 child.kill()
         assert worker.wait() == signals - 1
-        assert time.monotonic() - asked < 15.0
+        assert time.monotonic() - asked < 25.0  # the grace would be 60
         own.resume()
 
 
