@@ -26,6 +26,7 @@ from typedq.errors import ConfigurationError, ServerUnavailable
 PATH_LIMIT = 103  # bytes of a unix socket's path where it is shortest (macOS: 104 with the NUL)
 START_DEADLINE = 60.0  # for loading a large append-only file; an exit is noticed at once
 STOP_DEADLINE = 10.0
+_BUS, _TRIES = 10_000, 100  # how far above its port a node of a Cluster listens for the others
 # The kernel kills the server when its owner exits for any reason. This is a launcher and not a
 # preexec_fn, because Python code between fork and exec can deadlock if there are threads.
 _TIED = """
@@ -149,8 +150,14 @@ def _clear(owner: int, running: list[subprocess.Popen[bytes]], folder: Path) -> 
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a free port; if possible, the one of a Cluster's bus above it is free, too."""
+    port = 0
+    for _ in range(_TRIES):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
+            with suppress(OSError, OverflowError), socket.create_server(("", port + _BUS)):
+                break
+    return port
 
 
 def _short_temp() -> str:
