@@ -9,6 +9,7 @@ would take half or twice as long.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ def enqueue_steps(module: Any) -> Steps:
     task.enqueue(mail)
     call = task.call(mail)
     batch = encoder.encode((call,)).messages
-    connection, numbers = broker.connection(), iter(range(1, 1 << 40))
+    connection, numbers = broker.connection(), itertools.count(1)
 
     def operation() -> Any:
         return operations.enqueue(broker.keys, "steps", next(numbers), batch, {})

@@ -118,7 +118,7 @@ def test_contracts_are_compared_once_and_not_at_each_scrape(
 def test_contracts_that_take_long_to_compare_do_not_hold_up_the_rest(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("typedq.observe.exporter.COMPARE_S", -1.0)
+    monkeypatch.setattr("typedq.admin.overview.COMPARE_S", -1.0)
     stage.send_many([stage.call("nap"), *[stage.call("anap")] * 2])
     others = {f"{name}@{'0' * 16}": b'{"type":"string"}' for name in ("nap", "anap")}
     stage.app.broker.call(stats.publish(stage.keys, others))

@@ -44,9 +44,9 @@ def _read(app: TypedQ) -> _Snapshot:
     )
 
 
-def published(app: TypedQ) -> registry.Contracts:
-    """Return the published contracts, for `overview`."""
-    return registry.Contracts(app.broker, declared(app), within_s=COMPARE_S)
+def published(app: TypedQ, max_checked: int | None = None) -> registry.Contracts:
+    """Return the published contracts, for `overview`; see `Contracts`."""
+    return registry.Contracts(app.broker, declared(app), max_checked, COMPARE_S)
 
 
 def overview(app: TypedQ, contracts: registry.Contracts | None = None) -> dict[str, Any]:

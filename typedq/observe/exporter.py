@@ -8,14 +8,12 @@ from http import HTTPStatus
 from threading import Lock
 from typing import Any, final
 
-from typedq.admin.overview import COMPARE_S, alive, overview
-from typedq.admin.tasks import declared
+from typedq.admin.overview import alive, overview, published
 from typedq.app import TypedQ
 from typedq.errors import ServerError
 from typedq.observe.exposition import Exposition, Metric
 from typedq.observe.labels import MAX_TASKS, OTHER
 from typedq.observe.pages import Page, Pages
-from typedq.registry import Contracts
 
 LATE_S = 2.0  # a worker makes due messages ready each second
 METRICS = {
@@ -59,7 +57,7 @@ class Exporter:
     def __init__(self, app: TypedQ, min_age_s: float = 1.0) -> None:
         self._app, self._min_age_s, self._lock = app, min_age_s, Lock()
         # Kept, so that each pair of contracts is compared once and not at each scrape.
-        self._contracts = Contracts(app.broker, declared(app), max_checked=0, within_s=COMPARE_S)
+        self._contracts = published(app, max_checked=0)
         self._read_at, self._facts = float("-inf"), dict[str, Any]()
 
     def pages(self) -> Pages:
